@@ -1,0 +1,41 @@
+"""AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in Keras 3, faithful to the paper and to the released code.
+
+    from alexnet_keras import AlexNet
+
+    model = AlexNet(recipe="source", classes=1000)
+
+Importing this package is light: Keras and TensorFlow are imported when a name that needs them is used. The
+package's layers are registered with Keras the moment Keras is imported, before or after this package, so that
+`keras.saving.load_model` opens a saved model with no `custom_objects`.
+"""
+
+import importlib
+from importlib.metadata import version as _version
+
+import wrapt
+
+__version__ = _version("alexnet-keras")
+
+_PUBLIC = {
+    "AlexNet": "alexnet_keras.model",
+    "Recipe": "alexnet_keras.recipes",
+    "load_recipe": "alexnet_keras.recipes",
+    "open_prepared": "alexnet_keras.data.prepared",
+    "Run": "alexnet_keras.runs",
+}
+__all__ = ["AlexNet", "Recipe", "Run", "__version__", "load_recipe", "open_prepared"]
+
+
+@wrapt.when_imported("keras")
+def _register_layers(keras) -> None:
+    importlib.import_module("alexnet_keras.layers")
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

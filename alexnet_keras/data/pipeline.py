@@ -1,0 +1,141 @@
+"""From a prepared dataset to batches of crops, the same at every use of the same seed.
+
+The order of an epoch and every crop and flip are functions of (seed, epoch, example) alone, not of thread
+timing: a repeated run sees the same batches, and a resumed one goes on in the same stream.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import tensorflow as tf
+
+from alexnet_keras.data.decode import IMAGE_SIZE
+from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.errors import DataError
+from alexnet_keras.recipes import Augmentation
+
+SHUFFLE_BYTES = 256 * 2**20  # memory for shuffling; larger sets are shuffled in a window of this size
+_FEATURES = {
+    "image": tf.io.FixedLenFeature([], tf.string),
+    "label": tf.io.FixedLenFeature([], tf.int64),
+    "filename": tf.io.FixedLenFeature([], tf.string),
+}
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Batches in which every example is seen at least once: the last one is filled up from the epoch's start."""
+    return -(-examples // batch_size)
+
+
+def training_batches(
+    data: PreparedDataset,
+    augmentation: Augmentation,
+    *,
+    batch_size: int,
+    crop_size: int,
+    seed: int,
+    epoch: int,
+) -> tf.data.Dataset:
+    """The batches of one epoch: `(images, labels)`, images uint8 `(batch, crop_size, crop_size, 3)`, labels int64.
+
+    Every batch is full. Without random crops the crop is the centre. One crop position and flip serve
+    `augmentation.crop_group` consecutive images (32 in the released code).
+    """
+    steps = steps_per_epoch(data.examples("train"), batch_size)
+    order = _derived_seed(seed, "order", epoch)
+    draws = _derived_seed(seed, "crops", epoch)
+    group = augmentation.crop_group
+
+    def crop(position, numbered):
+        example, record = numbered
+        features = tf.io.parse_single_example(record, _FEATURES)
+        unit = example if group == 1 else position // group
+        random = tf.random.stateless_uniform([3], seed=tf.stack([tf.constant(draws, tf.int64), unit]))
+        margin = IMAGE_SIZE - crop_size
+        top, left = margin // 2, margin // 2
+        if augmentation.random_crop:
+            top = tf.cast(random[0] * (margin + 1), tf.int32)
+            left = tf.cast(random[1] * (margin + 1), tf.int32)
+        image = tf.io.decode_and_crop_jpeg(features["image"], [top, left, crop_size, crop_size], channels=3)
+        if augmentation.flip:
+            image = tf.cond(random[2] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+        return tf.ensure_shape(image, (crop_size, crop_size, 3)), features["label"]
+
+    return (
+        _shuffled_records(data, order)
+        .repeat()
+        .take(steps * batch_size)
+        .enumerate()
+        .map(crop, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(4)
+    )
+
+
+def evaluation_batches(data: PreparedDataset, split: str, batch_size: int) -> Iterator[tuple[tf.Tensor, ...]]:
+    """A split in its stored order: `(images, labels, filenames)`, images uint8 `(batch, 256, 256, 3)`.
+
+    The last batch may be smaller.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+
+    def whole(record):
+        features = tf.io.parse_single_example(record, _FEATURES)
+        image = tf.io.decode_jpeg(features["image"], channels=3)
+        return tf.ensure_shape(image, (IMAGE_SIZE, IMAGE_SIZE, 3)), features["label"], features["filename"]
+
+    paths = [str(shard.path) for shard in data.splits[split]]
+    batches = (
+        tf.data.TFRecordDataset(paths)
+        .map(whole, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size)
+        .prefetch(2)
+    )
+    return iterate(data, batches)
+
+
+def iterate(data: PreparedDataset, batches: Iterable) -> Iterator:
+    """The batches of a dataset, with damage in its files told in a sentence.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+    iterator = iter(batches)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+            raise DataError(
+                f"A record of {data.path} is damaged ({error.message.splitlines()[0][:120]}): prepare it again with "
+                "--overwrite."
+            ) from error
+        yield batch
+
+
+def _shuffled_records(data: PreparedDataset, seed: int) -> tf.data.Dataset:
+    """(example number, serialised record) of the training split, shards and then records in a seeded order."""
+    shards = data.splits["train"]
+    paths = [str(shard.path) for shard in shards]
+    starts = [sum(shard.examples for shard in shards[:index]) for index in range(len(shards))]
+    sizes = sum(shard.path.stat().st_size for shard in shards)
+    window = max(1, min(data.examples("train"), SHUFFLE_BYTES * data.examples("train") // sizes))
+
+    def read(path, start):
+        return tf.data.TFRecordDataset(path).enumerate(start)
+
+    return (
+        tf.data.Dataset.from_tensor_slices((paths, tf.constant(starts, tf.int64)))
+        .shuffle(len(shards), seed=seed, reshuffle_each_iteration=False)
+        .interleave(read, cycle_length=min(8, len(shards)))
+        .shuffle(window, seed=seed, reshuffle_each_iteration=False)
+    )
+
+
+def _derived_seed(seed: int, purpose: str, epoch: int) -> int:
+    """A 31-bit seed for one purpose and epoch, unrelated to those of other purposes and epochs."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF

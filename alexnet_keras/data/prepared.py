@@ -1,0 +1,151 @@
+"""A prepared dataset on disk: shards any TFDS opens, their statistics, and the manifest that seals it."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from alexnet_keras.data.statistics import Statistics
+from alexnet_keras.errors import DataError, UsageError
+
+DATA_ROOT = Path("data")
+MANIFEST = "manifest.json"  # written last: without it a directory is no dataset
+STATISTICS = "statistics.npz"
+WORK = ".prepare"  # what an unfinished preparation remembers
+FORMAT = "alexnet-keras prepared dataset, version 1"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file and the number of records in it."""
+
+    path: Path
+    examples: int
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A complete prepared dataset.
+
+    Records are `tf.train.Example` with `image` (JPEG of 256x256 RGB), `label` (int64) and `filename` (bytes).
+
+    Attributes:
+        path: Its directory.
+        name: Its name.
+        source: Where it came from, as the user named it: "demo", "folder:...", "tfds:...".
+        classes: Class names; the index is the label.
+        splits: The shards of "train", "val" and perhaps "test", in reading order.
+        fingerprint: SHA-256 (hex) over the options and every shard's checksum.
+        manifest: The manifest as read: options, counts, rejected pictures, checksums.
+    """
+
+    path: Path
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[Shard, ...]]
+    fingerprint: str
+    manifest: dict[str, Any] = field(repr=False, compare=False)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Mean image and colour covariance of the training split."""
+        return Statistics.load(self.path / STATISTICS)
+
+    def examples(self, split: str) -> int:
+        """The number of pictures in a split.
+
+        Raises:
+            UsageError: There is no such split.
+        """
+        if split not in self.splits:
+            raise UsageError(f"{self.path} has no split {split!r}; it has {', '.join(self.splits)}.")
+        return sum(shard.examples for shard in self.splits[split])
+
+    def class_counts(self, split: str) -> list[int]:
+        """The number of pictures of each class in a split."""
+        return self.manifest["splits"][split]["class_counts"]
+
+    @property
+    def rejected(self) -> list[dict[str, str]]:
+        """Each picture that could not be used: its split, filename and reason."""
+        return self.manifest["rejected"]
+
+
+def open_prepared(name_or_path: str | Path, root: Path = DATA_ROOT) -> PreparedDataset:
+    """Open a prepared dataset by path, or by name under `root`.
+
+    Raises:
+        UsageError: There is no such dataset.
+        DataError: It is unfinished or damaged.
+    """
+    path = Path(name_or_path)
+    if not path.exists() and (root / name_or_path).exists():
+        path = root / name_or_path
+    if not path.exists():
+        found = ", ".join(str(p) for p in _complete(root))
+        there = f"Prepared here: {found}." if found else "Make one with `alexnet prepare`."
+        raise UsageError(f"There is no prepared dataset {name_or_path}. {there}")
+    if not (path / MANIFEST).is_file():
+        if (path / WORK).is_dir():
+            raise DataError(f"The preparation of {path} is not finished. Run the same `alexnet prepare` again.")
+        raise DataError(f"{path} is not a prepared dataset (it has no {MANIFEST}). Make one with `alexnet prepare`.")
+    manifest = read_manifest(path)
+    splits = {}
+    for split, facts in manifest["splits"].items():
+        shards = []
+        for shard in facts["shards"]:
+            file = path / shard["name"]
+            if not file.is_file():
+                raise DataError(
+                    f"{path} is damaged: the shard {shard['name']} is missing. Prepare it again with --overwrite."
+                )
+            if file.stat().st_size != shard["bytes"]:
+                raise DataError(
+                    f"{path} is damaged: the shard {shard['name']} has {file.stat().st_size:,} bytes "
+                    f"instead of {shard['bytes']:,}. Prepare it again with --overwrite."
+                )
+            shards.append(Shard(file, shard["examples"]))
+        splits[split] = tuple(shards)
+    return PreparedDataset(
+        path=path,
+        name=manifest["name"],
+        source=manifest["source"],
+        classes=tuple(manifest["classes"]),
+        splits=splits,
+        fingerprint=manifest["fingerprint"],
+        manifest=manifest,
+    )
+
+
+def latest_prepared(root: Path = DATA_ROOT) -> Path:
+    """The complete prepared dataset under `root` that was finished last.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found = _complete(root)
+    if not found:
+        raise UsageError(f"There is no prepared dataset in {root}/. Make one with `alexnet prepare`.")
+    return max(found, key=lambda path: (path / MANIFEST).stat().st_mtime_ns)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a prepared dataset.
+
+    Raises:
+        DataError: It cannot be read, or is not ours.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path / MANIFEST} is damaged; prepare the dataset again in another directory.") from error
+    wanted = {"name", "source", "classes", "options", "splits", "rejected", "fingerprint"}
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not wanted <= manifest.keys():
+        raise DataError(f"{path / MANIFEST} is not the manifest of a prepared dataset this version can read.")
+    return manifest
+
+
+def _complete(root: Path) -> list[Path]:
+    return sorted(manifest.parent for manifest in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []

@@ -1,0 +1,85 @@
+"""What the directory of a preparation already holds: nothing, finished parts, the whole, or other files."""
+
+import contextlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from alexnet_keras.data.prepared import MANIFEST, STATISTICS, WORK, open_prepared, read_manifest
+from alexnet_keras.data.shards import ShardRecord
+from alexnet_keras.data.tfds_metadata import METADATA_FILES
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.files import write_by_rename
+
+PLAN = "plan.json"
+
+
+def already_prepared(out: Path, options: dict[str, Any], overwrite: bool) -> bool:
+    """Whether the directory holds this very preparation, complete; refuses a directory that is not ours."""
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file; choose another --out.")
+    if not any(out.iterdir()) or not (out / MANIFEST).exists():
+        if any(path.name != WORK for path in out.iterdir()) and not (out / WORK / PLAN).exists():
+            raise UsageError(f"{out} is not empty and not a prepared dataset; choose another --out.")
+        return False
+    found = read_manifest(out)["options"]
+    if found == options:
+        with contextlib.suppress(DataError):
+            open_prepared(out)
+            return True
+        if not overwrite:
+            open_prepared(out)  # says what is damaged
+    if not overwrite:
+        raise UsageError(
+            f"{out} is already prepared with other options: {_difference(found, options)}. "
+            "Choose another --out, or --overwrite to replace it."
+        )
+    return False
+
+
+def clear_for(out: Path, options: dict[str, Any], overwrite: bool) -> None:
+    """Leave the directory with nothing but finished parts of this plan."""
+    plan = out / WORK / PLAN
+    found = None
+    if plan.exists():
+        with contextlib.suppress(ValueError):
+            found = json.loads(plan.read_text(encoding="utf-8"))
+    if found == options and not (out / MANIFEST).exists():
+        return
+    if found is not None and found != options and not overwrite:
+        raise UsageError(
+            f"{out} holds an unfinished preparation with other options: {_difference(found, options)}. "
+            "Choose another --out, or --overwrite to start over."
+        )
+    _write_plan(plan, None)  # first: interrupted from here on, it is still ours and still has to be cleared
+    (out / MANIFEST).unlink(missing_ok=True)
+    for path in sorted(out.iterdir()):
+        if path.name in (STATISTICS, *METADATA_FILES) or re.search(r"\.tfrecord-\d{5}-of-\d{5}$", path.name):
+            path.unlink()
+    for path in (out / WORK).iterdir():
+        if path.name not in ("lock", PLAN):
+            path.unlink()
+    _write_plan(plan, options)
+
+
+def finished_shard(out: Path, filename: str) -> ShardRecord | None:
+    """The record of a shard that is there, whole; else None, and it is made again."""
+    shard, path = out / filename, out / WORK / f"{filename}.npz"
+    if not shard.exists() or not path.exists():
+        return None
+    record = ShardRecord.load(path)
+    return record if record.bytes == shard.stat().st_size else None
+
+
+def _write_plan(plan: Path, options: dict[str, Any] | None) -> None:
+    with write_by_rename(plan) as partial:
+        partial.write_text(json.dumps(options), encoding="utf-8")
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    if changed := [key for key in {**found, **wanted} if key != "pictures" and found.get(key) != wanted.get(key)]:
+        return ", ".join(f"{key} is {found.get(key)} there and {wanted.get(key)} here" for key in changed)
+    return "its pictures are not the same as those of the source"

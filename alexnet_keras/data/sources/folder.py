@@ -1,0 +1,161 @@
+"""Pictures in folders: `DIR/<class>/*`, or `DIR/{train,val,test}/<class>/*`.
+
+Files may lie deeper inside a class folder. Hidden files are not looked at. Every other file counts as a
+picture; what turns out not to be one is rejected, with the reason, when it is decoded.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
+from alexnet_keras.data.sources.source import Pictures, Source
+from alexnet_keras.errors import DataError, UsageError
+
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+NAMED_AT_MOST = 5  # classes listed in an error sentence
+
+
+def folder_source(folder: Path, *, holdout: float = DEFAULT_HOLDOUT, seed: int = 0, given: str | None = None) -> Source:
+    """List a folder of class folders.
+
+    Without split folders (or with only "train"), `holdout` of every class becomes "val". With "train" and
+    "test" but no validation folder, "test" becomes "val".
+
+    Args:
+        folder: The folder.
+        holdout: The part of each class to hold out, 0..1.
+        seed: Decides which pictures are held out.
+        given: How the user named the source; "folder:" and the path by default.
+
+    Raises:
+        UsageError: The folder does not exist.
+        DataError: It is empty, has fewer than two classes, or its splits have different classes.
+    """
+    if not folder.exists():
+        raise UsageError(f"There is no folder {folder}. Give a folder of class folders, demo, or tfds:NAME.")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file, not a folder of class folders.")
+    roots, notes = _split_roots(folder)
+    classes = _classes(roots["train"])
+    for split, root in roots.items():
+        _same_classes(classes, _classes(root), split, root)
+    splits = {split: _pictures(root, folder, classes) for split, root in roots.items()}
+    if "val" not in splits and "test" in splits:
+        splits["val"] = splits.pop("test")
+        notes = (*notes, f"{folder} has no validation folder; its test folder is used for validation.")
+    options = {}
+    if "val" not in splits:
+        options = {"holdout": holdout}
+        splits |= hold_out(splits["train"], holdout, seed)
+        notes = (*notes, f"{folder} has no validation folder; {holdout:.0%} of every class is held out.")
+    if not len(splits["val"]):
+        raise DataError(f"Every class in {folder} has a single picture, so none can be held out for validation.")
+    return Source(
+        name=folder.resolve().name or "pictures",
+        given=given or f"folder:{folder}",
+        classes=tuple(_printable(name) for name in classes),
+        splits={split: splits[split] for split in ("train", "val", "test") if split in splits},
+        options=options,
+        notes=notes,
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _split_roots(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Where each split lies; {"train": folder} where there are no split folders."""
+    roots: dict[str, Path] = {}
+    others = []
+    for child in _folders(folder):
+        split = SPLIT_NAMES.get(child.name.lower())
+        # A class may be called "train" (beside "car" and "plane"); a split folder has folders in it.
+        if split is None or not _folders(child):
+            others.append(child.name)
+        elif split in roots:
+            raise DataError(f"{folder} has two {split} folders: {roots[split].name} and {child.name}. Keep one.")
+        else:
+            roots[split] = child
+    if not roots:
+        return {"train": folder}, ()
+    if "train" not in roots:
+        found = ", ".join(sorted(root.name for root in roots.values()))
+        raise DataError(f"{folder} has the split folder {found} but no train folder with class folders in it.")
+    notes = (f"Ignored in {folder}, beside its split folders: {_some(others)}.",) if others else ()
+    return roots, notes
+
+
+def _classes(root: Path) -> list[str]:
+    names = [path.name for path in _folders(root)]
+    if not names:
+        if not any(not p.name.startswith(".") for p in root.iterdir()):
+            raise DataError(f"{root} is empty. It should hold a folder of pictures for each class.")
+        raise DataError(f"{root} has files but no class folders. Put pictures in {root}/<class>/.")
+    if len(names) == 1:
+        raise DataError(f"{root} has one class, {names[0]!r}. At least two are needed to tell apart.")
+    return names
+
+
+def _same_classes(expected: list[str], found: list[str], split: str, root: Path) -> None:
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or extra:
+        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"also has {_some(extra)}"] * bool(extra)
+        raise DataError(f"The classes of {root} differ from those of train: it {' and '.join(parts)}.")
+
+
+def _pictures(root: Path, folder: Path, classes: list[str]) -> Pictures:
+    """Every file of a split; names are relative to the split's folder, in sorted order."""
+    names: list[str] = []
+    labels: list[int] = []
+    sizes: list[int] = []
+    for label, name in enumerate(classes):
+        before = len(names)
+        ancestors = frozenset(_identity(path) for path in (folder, root, root / name))
+        for path, size in sorted(_files(root / name, name, ancestors)):
+            names.append(path)
+            labels.append(label)
+            sizes.append(size)
+        if len(names) == before:
+            raise DataError(f"The class folder {root / name} has no pictures in it. Fill it or remove it.")
+    return Pictures(
+        filenames=[_printable(name) for name in names],
+        labels=np.array(labels, np.int32),
+        sizes=np.array(sizes, np.int64),
+        read=lambda i: (root / names[i]).read_bytes(),
+    )
+
+
+def _files(path: Path, name: str, ancestors: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
+    """(name, bytes) of each file below a folder; a link back to a folder above is not followed."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            inner = f"{name}/{entry.name}"
+            if entry.is_file():
+                yield inner, entry.stat().st_size
+            elif entry.is_dir():
+                identity = _identity(Path(entry.path))
+                if identity not in ancestors:
+                    yield from _files(Path(entry.path), inner, ancestors | {identity})
+            elif entry.is_symlink():
+                yield inner, 0  # a dangling link: counted, and rejected when it is read
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _printable(name: str) -> str:
+    """The name as TFDS can store it: valid UTF-8, on one line."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,109 @@
+"""Statistics of the training pictures: the mean image and the covariance of RGB, in one pass.
+
+The paper subtracts the mean image (section 2) and draws its colour noise along the eigenvectors of the
+covariance of RGB pixel values (section 4.1).
+"""
+
+import zipfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_keras.data.decode import IMAGE_SIZE
+from alexnet_keras.errors import DataError
+
+SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Statistics of a training split, of RGB pixels 0..255.
+
+    Attributes:
+        mean_image: (256, 256, 3) float32.
+        rgb_mean: (3,) float64, over all pixels.
+        covariance: (3, 3) float64, over all pixels (divided by their number, not by one less).
+    """
+
+    mean_image: np.ndarray
+    rgb_mean: np.ndarray
+    covariance: np.ndarray
+
+    @cached_property
+    def _eigen(self) -> tuple[np.ndarray, np.ndarray]:
+        values, vectors = np.linalg.eigh(self.covariance)
+        return np.maximum(values, 0), vectors
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """(3,) float64, ascending."""
+        return self._eigen[0]
+
+    @property
+    def eigenvectors(self) -> np.ndarray:
+        """(3, 3) float64, in columns, in the order of `eigenvalues`."""
+        return self._eigen[1]
+
+    @property
+    def standard_deviations(self) -> np.ndarray:
+        """(3,) float64, the square roots of `eigenvalues`: spread along each eigenvector, 0..255."""
+        return np.sqrt(self.eigenvalues)
+
+    def save(self, path: Path) -> None:
+        """Write an .npz file."""
+        with Path(path).open("wb") as file:
+            np.savez(file, mean_image=self.mean_image, rgb_mean=self.rgb_mean, covariance=self.covariance)
+
+    @classmethod
+    def load(cls, path: Path) -> "Statistics":
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: The file is missing, damaged, or holds something else.
+        """
+        try:
+            with np.load(Path(path), allow_pickle=False) as file:
+                found = cls(file["mean_image"], file["rgb_mean"], file["covariance"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"The statistics in {path} cannot be read; prepare the dataset again.") from error
+        shapes = found.mean_image.shape, found.rgb_mean.shape, found.covariance.shape
+        if shapes != (SHAPE, (3,), (3, 3)):
+            raise DataError(f"The statistics in {path} have the wrong shapes {shapes}; prepare the dataset again.")
+        return found
+
+
+@dataclass(eq=False)
+class PixelSums:
+    """Running sums over pictures, in whole numbers: exact, and the same in whatever order they are added."""
+
+    pictures: int = 0
+    image: np.ndarray = field(default_factory=lambda: np.zeros(SHAPE, np.int64))
+    products: np.ndarray = field(default_factory=lambda: np.zeros((3, 3), np.int64))
+
+    def add(self, pixels: np.ndarray) -> None:
+        """Add pictures, (n, 256, 256, 3) uint8 with n at most 257 (their sums have to fit 16 bits)."""
+        self.pictures += len(pixels)
+        self.image += np.add.reduce(pixels, axis=0, dtype=np.uint16)
+        for picture in pixels:
+            # Sums of products of 65,536 pixels stay far below 2**53, so float64 and its fast product are
+            # exact.
+            channels = np.ascontiguousarray(picture.reshape(-1, 3).T).astype(np.float64)
+            self.products += (channels @ channels.T).astype(np.int64)
+
+    def merge(self, other: "PixelSums") -> None:
+        """Add another part's sums."""
+        self.pictures += other.pictures
+        self.image += other.image
+        self.products += other.products
+
+    def statistics(self) -> Statistics:
+        """Mean image, RGB mean and covariance of everything added so far (at least one picture)."""
+        pixels = self.pictures * IMAGE_SIZE * IMAGE_SIZE
+        rgb_mean = self.image.sum(axis=(0, 1)) / pixels
+        return Statistics(
+            mean_image=(self.image / self.pictures).astype(np.float32),
+            rgb_mean=rgb_mean,
+            covariance=self.products / pixels - np.outer(rgb_mean, rgb_mean),
+        )

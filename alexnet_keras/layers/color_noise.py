@@ -1,0 +1,63 @@
+"""Random changes of colour along the principal components of the training set."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from alexnet_keras.layers.randomness import for_examples
+
+
+@keras.saving.register_keras_serializable(package="alexnet_keras")
+class ColorNoise(keras.layers.Layer):
+    """In training, adds one random colour to all the pixels of an image, a new one at every use.
+
+    The colour is `sum_i p_i * alpha_i * magnitude_i` with `alpha_i ~ N(0, stddev)`, p_i the i-th principal
+    component of the training set's RGB values. Outside training, and while `active` is False, it does nothing.
+
+    Args:
+        magnitudes: three numbers, 0..255 scale. The source: the standard deviations along the components.
+            The paper: the eigenvalues, which are usable only for pixels scaled to 0..1.
+        vectors: 3x3, the components in columns, rows R, G, B.
+        stddev: standard deviation of alpha. Paper, section 4.1: 0.1.
+        rescale: divide image and noise by 1 + stddev, as the released code does.
+        seed: an integer for repeatable noise.
+
+    Input and output shape: `(batch, height, width, 3)`, mean-subtracted RGB; float32.
+    """
+
+    def __init__(self, magnitudes, vectors, stddev=0.1, rescale=True, seed=None, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.magnitudes = [float(value) for value in magnitudes]
+        self.vectors = [[float(value) for value in row] for row in vectors]
+        if np.shape(self.magnitudes) != (3,) or np.shape(self.vectors) != (3, 3):
+            raise ValueError(f"magnitudes must be 3 numbers and vectors 3x3. Received: {magnitudes=}, {vectors=}")
+        self.stddev, self.rescale, self.seed = stddev, rescale, seed
+        self.active = True
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        if not training or not self.active:
+            return inputs
+        # Column i of the projection is component i at its magnitude: (alphas in a row) @ projection.T is a colour.
+        projection = np.asarray(self.vectors, np.float32) * np.asarray(self.magnitudes, np.float32)
+
+        def draw(rows):
+            return keras.random.normal((rows, 3), stddev=self.stddev, dtype="float32", seed=self.seed_generator)
+
+        alphas = for_examples(draw, ops.shape(inputs)[0])
+        colors = ops.matmul(alphas, ops.convert_to_tensor(projection.T))
+        noisy = inputs + colors[:, None, None, :]
+        return noisy / (1.0 + self.stddev) if self.rescale else noisy
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "magnitudes": self.magnitudes,
+            "vectors": self.vectors,
+            "stddev": self.stddev,
+            "rescale": self.rescale,
+            "seed": self.seed,
+        }

@@ -1,0 +1,61 @@
+"""An ordinary layer, once in every tower."""
+
+import keras
+
+from alexnet_keras.layers import placement
+
+
+@keras.saving.register_keras_serializable(package="alexnet_keras")
+class EachTower(keras.layers.Layer):
+    """Applies an ordinary layer to each tower's tensor, on that tower's device.
+
+    Every tower has its own copy of the layer (its own weights and random numbers, where it has any), named after
+    the layer and the tower: `pool1_a`, `pool1_b`.
+
+    Args:
+        layer: a Keras layer from one tensor to one tensor, not yet built.
+
+    Input shape: a list with one tensor a tower. Output shape: the same, each as the layer makes it.
+    """
+
+    def __init__(self, layer, name=None, **kwargs):
+        super().__init__(name=name or layer.name, **kwargs)
+        self.layer = layer
+        self._devices = placement.current_devices()
+        self.copies = []
+
+    def build(self, input_shape):
+        config = self.layer.get_config()
+        for tower, shape in enumerate(input_shape):
+            own = {"name": f"{self.name}_{tower_letter(tower)}"}
+            if isinstance(config.get("seed"), int):
+                own["seed"] = config["seed"] + tower
+            with placement.scope(self._devices, tower):
+                copy = type(self.layer).from_config({**config, **own})
+                copy.build(shape)
+            self.copies.append(copy)
+
+    def call(self, inputs, training=None):
+        def apply(copy):
+            extra = {"training": training} if copy._call_has_training_arg else {}
+            return lambda x: copy(x, **extra)
+
+        return [
+            placement.run(self._devices, tower, apply(copy), [x])
+            for tower, (copy, x) in enumerate(zip(self.copies, inputs, strict=True))
+        ]
+
+    def compute_output_shape(self, input_shape):
+        return [self.layer.compute_output_shape(shape) for shape in input_shape]
+
+    def get_config(self):
+        return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})
+
+
+def tower_letter(tower: int) -> str:
+    """a for tower 0, b for tower 1, ..."""
+    return chr(ord("a") + tower)

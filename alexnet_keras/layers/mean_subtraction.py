@@ -1,0 +1,42 @@
+"""Subtraction of the training set's mean."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="alexnet_keras")
+class MeanSubtraction(keras.layers.Layer):
+    """Subtracts a fixed mean image from the input. The scale stays 0..255: nothing is divided.
+
+    The mean is saved with the model's weights but is not one of them: it is not counted, trained or decayed.
+
+    Args:
+        shape: `(height, width, 3)` for a mean image or `(1, 1, 3)` for a mean colour.
+        mean: the mean, RGB, 0..255, broadcastable to `shape`; zeros until a model file brings it.
+
+    Input shape: `(batch, height, width, 3)`, RGB, 0..255, uint8 or float. Output shape: the same, float32
+    whatever the precision of the layers after it.
+
+    Reference: paper, section 2; net 145 subtracts the centre 224x224 of a 256x256 mean image whatever the crop.
+    """
+
+    def __init__(self, shape, mean=None, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.shape = tuple(shape)
+        self.mean = np.broadcast_to(np.asarray(0.0 if mean is None else mean, np.float32), self.shape).copy()
+
+    def call(self, inputs):
+        return ops.cast(inputs, "float32") - ops.convert_to_tensor(self.mean)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def save_own_variables(self, store):
+        store["mean"] = self.mean
+
+    def load_own_variables(self, store):
+        self.mean = np.asarray(store["mean"], np.float32).reshape(self.shape)
+
+    def get_config(self):
+        return {**super().get_config(), "shape": self.shape}

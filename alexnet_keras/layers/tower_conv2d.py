@@ -1,0 +1,65 @@
+"""Convolution in two towers: the paper's grouped convolution."""
+
+import keras
+from keras import ops
+
+from alexnet_keras.layers.tower_weights import TowerLayer, is_one_shape
+
+
+@keras.saving.register_keras_serializable(package="alexnet_keras")
+class TowerConv2D(TowerLayer):
+    """A convolution in every tower, reading its own tower's maps or those of all towers.
+
+    With `reads="own"` this is grouped convolution, one group a tower; it is computed as one ordinary convolution
+    a tower, which on processors is several times faster than a framework's grouped one.
+
+    Args:
+        filters: kernels per tower.
+        kernel_size: side of a kernel, pixels.
+        strides: pixels.
+        padding: `(before, after)`: zeros added above and left, below and right. Net 145's conv1 is `(0, 3)`:
+            cuda-convnet lets the last window reach past the image, (224 + 3 - 11) / 4 + 1 = 55.
+        towers, reads, kernel_initializer, bias_initializer: see `TowerLayer`.
+
+    Input shape: a list with one `(batch, height, width, maps)` a tower, or one such tensor that all read.
+    Output shape: a list with one `(batch, new_height, new_width, filters)` a tower.
+
+    Reference: paper, section 3.2 and figure 2; net 145, layers conv1 to conv5.
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, padding=(0, 0), **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
+        self.padding = tuple(padding)
+
+    def build(self, input_shape):
+        side = self.kernel_size
+        self.add_tower_weights((side, side, self.input_channels(input_shape), self.filters))
+
+    def call(self, inputs):
+        return self.call_towers(inputs, self._convolve)
+
+    def _convolve(self, x, kernel, bias):
+        before, after = self.padding
+        if before == after == (self.kernel_size - 1) / 2 and self.strides == 1:
+            return ops.conv(x, kernel, strides=1, padding="same") + bias
+        if before or after:
+            x = ops.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
+        return ops.conv(x, kernel, strides=self.strides, padding="valid") + bias
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape if is_one_shape(input_shape) else input_shape[0]
+
+        def side(length):
+            return None if length is None else (length + sum(self.padding) - self.kernel_size) // self.strides + 1
+
+        return [(batch, side(height), side(width), self.filters)] * self.towers
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+        }

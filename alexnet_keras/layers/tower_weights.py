@@ -1,0 +1,110 @@
+"""The weights of a layer that stands in every tower, and what each tower reads."""
+
+import keras
+from keras import ops
+
+from alexnet_keras.layers import placement
+from alexnet_keras.layers.each_tower import tower_letter
+
+
+class TowerLayer(keras.layers.Layer):
+    """What tower convolution and tower dense share: one kernel and one bias a tower, separate in every placement.
+
+    Args:
+        towers: how many towers have this layer.
+        reads: `"own"` (a tower reads its own tensor of the input) or `"all"` (every tower reads all of them,
+            joined along the last axis). An input that is one tensor is read by all.
+        kernel_initializer, bias_initializer: Keras initializers. An initializer with an integer seed s uses
+            s + i in tower i, so that the towers start different and repeatably.
+    """
+
+    def __init__(self, towers=2, reads="own", kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+        super().__init__(**kwargs)
+        if reads not in ("own", "all"):
+            raise ValueError(f"reads must be 'own' or 'all'. Received: reads={reads!r}")
+        self.towers, self.reads = towers, reads
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self._devices = placement.current_devices()
+        self.kernels, self.biases = [], []
+
+    def input_channels(self, input_shape) -> int:
+        """Channels that one tower reads."""
+        if is_one_shape(input_shape):
+            return input_shape[-1]
+        if self.reads == "all":
+            return sum(shape[-1] for shape in input_shape)
+        if len(input_shape) != self.towers:
+            raise ValueError(
+                f"{self.name}: reads='own' needs one input a tower. Received: {len(input_shape)} inputs, "
+                f"towers={self.towers}"
+            )
+        return input_shape[0][-1]
+
+    def add_tower_weights(self, kernel_shape: tuple[int, ...]) -> None:
+        """Makes `kernel_a`, `bias_a`, `kernel_b`, ... on their towers' devices. The last axis is the outputs."""
+        for tower in range(self.towers):
+            letter = tower_letter(tower)
+            with placement.scope(self._devices, tower):
+                self.kernels.append(
+                    self.add_weight(
+                        shape=kernel_shape,
+                        initializer=_for_tower(self.kernel_initializer, tower),
+                        name=f"kernel_{letter}",
+                    )
+                )
+                self.biases.append(
+                    self.add_weight(
+                        shape=kernel_shape[-1:],
+                        initializer=_for_tower(self.bias_initializer, tower),
+                        name=f"bias_{letter}",
+                    )
+                )
+
+    def call_towers(self, inputs, function) -> list:
+        """[function(x, kernel, bias) for each tower], x being what the tower reads."""
+        outputs = []
+        shared = None
+        for tower, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            if not isinstance(inputs, list | tuple):
+                tensors = [inputs]
+            elif self.reads == "own":
+                tensors = [inputs[tower]]
+            elif self._devices is None:
+                shared = shared if shared is not None else _join(inputs)
+                tensors = [shared]
+            else:
+                tensors = list(inputs)  # joined on the reading tower's device, so that each map crosses once
+
+            def apply(kernel, bias, *tensors):
+                return function(_join(tensors), kernel, bias)
+
+            with placement.scope(self._devices, tower):
+                weights = [ops.convert_to_tensor(kernel), ops.convert_to_tensor(bias)]
+            outputs.append(placement.run(self._devices, tower, apply, [*weights, *tensors]))
+        return outputs
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "towers": self.towers,
+            "reads": self.reads,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+
+def is_one_shape(input_shape) -> bool:
+    """Whether this is the shape of one tensor rather than of a list of them (a saved shape is a list too)."""
+    return input_shape[-1] is None or isinstance(input_shape[-1], int)
+
+
+def _join(tensors):
+    return tensors[0] if len(tensors) == 1 else ops.concatenate(list(tensors), axis=-1)
+
+
+def _for_tower(initializer, tower: int):
+    config = initializer.get_config()
+    if not isinstance(config.get("seed"), int):
+        return initializer.clone()
+    return type(initializer).from_config({**config, "seed": config["seed"] + tower})

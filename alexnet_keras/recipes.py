@@ -1,0 +1,464 @@
+"""Every constant of AlexNet, in one place, each with where it comes from.
+
+Two primary sources describe the network and they disagree:
+
+* **paper**: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
+  Networks", NIPS 2012;
+* **net 145**: `layers/layers-145.cfg` and `layers/layer-params-145.cfg` of the code released by the Computer
+  History Museum in 2025, the network behind the paper's tables.
+
+A recipe is a frozen dataclass: the network, the augmentation and the training. `source` is net 145, `paper` is
+the prose, `quickstart` is the same topology made narrow for a processor without a GPU. `load_recipe` reads
+one by name or from a TOML file, `with_overrides` changes fields by name, `to_toml` writes one.
+
+This module imports neither Keras nor TensorFlow.
+"""
+
+import dataclasses
+import json
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn
+
+import pydantic
+import tomlkit
+from pydantic import Field
+
+from alexnet_keras.errors import UsageError
+
+Positive = Field(gt=0)
+NotNegative = Field(ge=0)
+STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
+
+Step = Literal["relu", "tanh", "lrn", "spatial_norm", "pool"]
+
+# Colour statistics of ImageNet 2012 as the released code used them (color_pca and data_mean of its batches.meta,
+# RGB, 0..255). They stand in where no prepared dataset gives its own.
+IMAGENET_RGB_MEAN = (127.3049, 119.7154, 104.9126)
+IMAGENET_COLOR_STDS = (19.7208, 37.0939, 121.7801)
+IMAGENET_COLOR_VECTORS = (  # in columns
+    (0.41795513, -0.71257945, -0.56351045),
+    (-0.81698062, -0.02354167, -0.5761844),
+    (0.39731118, 0.70119634, -0.59200296),
+)
+
+
+def _cited(default: Any, source: str) -> Any:
+    """A field with a default, saying what it is and where it comes from."""
+    return field(default=default, metadata={"source": source})
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolutional layer, in every tower. Initial weights are N(0, initial_std), biases constant."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    filters: Annotated[int, Positive] = field(metadata={"source": "kernels per tower"})
+    kernel: Annotated[int, Positive] = field(metadata={"source": "side of a kernel, pixels"})
+    stride: Annotated[int, Positive] = _cited(1, "pixels")
+    padding: tuple[Annotated[int, NotNegative], Annotated[int, NotNegative]] = _cited(
+        (0, 0), "zeros (above and left, below and right), pixels"
+    )
+    reads: Literal["own", "all"] = _cited("own", "kernel maps of its own tower, or of all towers")
+    initial_std: Annotated[float, NotNegative] = _cited(
+        0.01, "paper, section 5: 0.01 everywhere; net 145: initW 0.01, but 0.03 for conv3, conv4 and conv5"
+    )
+    initial_bias: float = _cited(0.0, "paper, section 5 and net 145 initB: 1 in conv2, conv4 and conv5")
+    then: tuple[Step, ...] = _cited(("relu",), "what follows, in order")
+
+
+@dataclass(frozen=True)
+class Dense:
+    """One fully-connected layer, in every tower."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    units: Annotated[int, Positive] = field(metadata={"source": "neurons per tower"})
+    reads: Literal["own", "all"] = _cited("all", "paper, figure 2 and net 145")
+    initial_std: Annotated[float, NotNegative] = _cited(0.01, "paper, section 5; net 145: fc initW")
+    initial_bias: float = _cited(1.0, "paper, section 5; net 145: fc initB")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = _cited(
+        0.5, "paper, section 4.2; net 145: a plain mask, outputs times 0.5 at test time"
+    )
+    activation: Literal["relu", "tanh"] = _cited("relu", "paper, section 3.1")
+
+
+@dataclass(frozen=True)
+class LocalResponse:
+    """Local response normalisation (paper, section 3.3): b = a / (k + alpha * S)^beta over n adjacent kernel maps.
+
+    The windows stay inside a tower, as in net 145. The paper speaks of "the total number of kernels in the
+    layer", but its figure 2 leaves the towers no way to communicate there.
+    """
+
+    __pydantic_config__ = STRICT
+
+    k: float = _cited(2.0, "paper, section 3.3; net 145")
+    n: Annotated[int, Positive] = _cited(5, "paper, section 3.3; net 145: size")
+    alpha: float = _cited(1e-4, "paper, section 3.3; net 145: scale")
+    beta: float = _cited(0.75, "paper, section 3.3; net 145: pow")
+    alpha_convention: Literal["sum", "mean"] = _cited(
+        "mean",
+        "paper: S is the sum of squares; net 145: the sum divided by n, an alpha of 2e-5 in the paper's terms",
+    )
+
+
+@dataclass(frozen=True)
+class SpatialResponse:
+    """Normalisation over a map's own neighbourhood (net 145 after conv2's LRN; not in the paper)."""
+
+    __pydantic_config__ = STRICT
+
+    size: Annotated[int, Positive] = _cited(5, "net 145: rnorm size")
+    scale: float = _cited(0.001, "net 145: rnorm scale, divided by size^2")
+    beta: float = _cited(0.75, "net 145: rnorm pow")
+    k: float = _cited(1.0, "cuda-convnet: the constant of rnorm")
+
+
+@dataclass(frozen=True)
+class Network:
+    """The layers. Sizes are per tower, as in the released configuration."""
+
+    __pydantic_config__ = STRICT
+
+    convolutions: tuple[Convolution, ...]
+    dense: tuple[Dense, ...]
+    towers: Annotated[int, Positive] = _cited(2, "paper, section 3.2: one per GPU")
+    input_size: Annotated[int, Positive] = _cited(224, "paper, section 3.5; net 145: side of the crop, pixels")
+    pool_size: Annotated[int, Positive] = _cited(3, "paper, section 3.4: z = 3; net 145: sizeX")
+    pool_stride: Annotated[int, Positive] = _cited(2, "paper, section 3.4: s = 2; net 145: stride")
+    lrn: LocalResponse = LocalResponse()
+    spatial_norm: SpatialResponse = SpatialResponse()
+    classifier_std: Annotated[float, NotNegative] = _cited(0.01, "paper, section 5; net 145: fc8 initW")
+    classifier_bias: float = _cited(0.0, "paper, section 5; net 145: fc8 initB")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to the 256x256 image before the network sees a crop of it."""
+
+    __pydantic_config__ = STRICT
+
+    mean: Literal["image", "channel"] = _cited(
+        "image", "net 145: a 256x256x3 mean image, its centre crop subtracted whatever the crop position"
+    )
+    random_crop: bool = _cited(True, "paper, section 4.1; the source: offsets 0..32 in each axis")
+    flip: bool = _cited(True, "paper, section 4.1: horizontal reflections")
+    crop_group: Annotated[int, Positive] = _cited(
+        32, "the source: one crop and flip shared by 32 consecutive images; paper: one per image"
+    )
+    color_noise: Annotated[float, NotNegative] = _cited(0.1, "paper, section 4.1: standard deviation of alpha")
+    color_noise_scale: Literal["standard_deviation", "eigenvalue"] = _cited(
+        "standard_deviation",
+        "paper: alpha * eigenvalue (of pixels scaled to 0..1, else unusable); the source: alpha * standard deviation",
+    )
+    color_noise_rescale: bool = _cited(
+        True, "the source: image and noise are divided by 1 + color_noise; not in the paper"
+    )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rates over time. Epochs are counted from 0 and scaled by (training.epochs / length)."""
+
+    __pydantic_config__ = STRICT
+
+    kind: Literal["steps", "plateau"] = _cited(
+        "steps",
+        "net 145: divided by hand at fixed epochs; paper, section 5: when the validation error stalls",
+    )
+    length: Annotated[int, Positive] = _cited(91, "net 145: stopped at epoch 91; the epochs below are of this many")
+    factor: Annotated[float, Field(gt=1)] = _cited(10.0, "paper, section 5; net 145")
+    drop_epochs: tuple[Annotated[int, NotNegative], ...] = _cited((25, 51, 79), "net 145: epsW 0.01 to 1e-5")
+    biases_drop: bool = _cited(False, "paper: one rate for all; net 145: epsB stays at 0.02")
+    conv1_lowered_epoch: Annotated[int, NotNegative] | None = _cited(None, "net 145: conv1 epsW lowered at 67")
+    conv1_lowered_rate: Annotated[float, NotNegative] = _cited(1e-5, "net 145: conv1 epsW from then on")
+    conv1_frozen_epoch: Annotated[int, NotNegative] | None = _cited(None, "net 145: conv1 epsW 0 from 72")
+    color_noise_off_epoch: Annotated[int, NotNegative] | None = _cited(
+        None, "net 145: colour noise off for about the last quarter, from 67"
+    )
+    plateau_drops: Annotated[int, NotNegative] = _cited(3, "paper, section 5: reduced three times before termination")
+    plateau_patience: Annotated[int, Positive] = _cited(
+        5, "ours: epochs without a new best validation error that count as a stall; the authors judged by eye"
+    )
+
+
+@dataclass(frozen=True)
+class Training:
+    """The optimisation: v = momentum v - decay rate w - rate gradient; w = w + v (paper, section 5)."""
+
+    __pydantic_config__ = STRICT
+
+    epochs: Annotated[int, Positive] = _cited(91, "paper, section 5: roughly 90; net 145: 91")
+    batch_size: Annotated[int, Positive] = _cited(128, "paper, section 5; net 145")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = _cited(0.9, "paper, section 5; net 145: momW")
+    weight_decay: Annotated[float, NotNegative] = _cited(0.0005, "paper, section 5; net 145: wc")
+    bias_decay: Annotated[float, NotNegative] = _cited(0.0, "paper: as for all weights; net 145: none on biases")
+    weight_rate: Annotated[float, Positive] = _cited(0.01, "paper, section 5; net 145: epsW")
+    bias_rate: Annotated[float, Positive] = _cited(0.02, "paper: equal for all layers; net 145: epsB")
+    schedule: Schedule = Schedule()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network, its augmentation and its training: all that two runs must share to be the same experiment."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    summary: str
+    network: Network
+    augmentation: Augmentation = Augmentation()
+    training: Training = Training()
+
+
+def _source() -> Recipe:
+    return Recipe(
+        name="source",
+        summary="Net 145 of the released 2012 code: the network behind the paper's tables "
+        "(ImageNet 2012 validation, ten crops: 40.7 % top-1, 18.2 % top-5 error after 91 epochs).",
+        network=Network(
+            convolutions=(
+                # net 145: the order is conv, LRN, pool, ReLU. The last window reads three zeros:
+                # (224 + 3 - 11) / 4 + 1 = 55.
+                Convolution("conv1", 48, 11, 4, (0, 3), "all", 0.01, 0.0, ("lrn", "pool", "relu")),
+                Convolution("conv2", 128, 5, 1, (2, 2), "own", 0.01, 1.0, ("relu", "lrn", "spatial_norm", "pool")),
+                Convolution("conv3", 192, 3, 1, (1, 1), "all", 0.03, 0.0, ("relu",)),
+                Convolution("conv4", 192, 3, 1, (1, 1), "own", 0.03, 1.0, ("relu",)),
+                Convolution("conv5", 128, 3, 1, (1, 1), "own", 0.03, 1.0, ("relu", "pool")),
+            ),
+            dense=(Dense("fc6", 2048), Dense("fc7", 2048)),
+        ),
+        training=Training(
+            schedule=Schedule(
+                conv1_lowered_epoch=67,
+                conv1_frozen_epoch=72,
+                color_noise_off_epoch=67,  # net 145
+            )
+        ),
+    )
+
+
+def _paper() -> Recipe:
+    source = _source()
+    order = {"conv1": ("relu", "lrn", "pool"), "conv2": ("relu", "lrn", "pool")}  # paper, section 3.5
+    return replace(
+        source,
+        name="paper",
+        summary="The prose of the 2012 paper, where it differs from the code. On a small dataset its initial weights "
+        "leave the loss at ln(classes) for hundreds of steps; `source` starts sooner.",
+        network=replace(
+            source.network,
+            convolutions=tuple(
+                replace(conv, initial_std=0.01, then=order.get(conv.name, conv.then))  # paper, section 5
+                for conv in source.network.convolutions
+            ),
+            lrn=replace(source.network.lrn, alpha_convention="sum"),
+        ),
+        augmentation=Augmentation(crop_group=1, color_noise_scale="eigenvalue", color_noise_rescale=False),
+        training=Training(
+            epochs=90,
+            bias_decay=0.0005,
+            bias_rate=0.01,
+            schedule=Schedule(
+                kind="plateau",
+                length=90,
+                biases_drop=True,
+            ),
+        ),
+    )
+
+
+def _quickstart() -> Recipe:
+    source = _source()
+    filters = {"conv1": 24, "conv2": 32, "conv3": 48, "conv4": 48, "conv5": 32}
+    # A narrower layer adds up fewer inputs. Its initial weights are larger by the square root of the ratio, so that the
+    # signal starts as strong as in `source`; with 0.01 and 0.03 the loss stays at ln(classes) several times longer.
+    stds = {"conv1": 0.01, "conv2": 0.014, "conv3": 0.06, "conv4": 0.06, "conv5": 0.06}
+    return replace(
+        source,
+        name="quickstart",
+        summary="The topology of `source`, narrower, for a processor without a GPU and for the demo data: minutes.",
+        network=replace(
+            source.network,
+            convolutions=tuple(
+                replace(conv, filters=filters[conv.name], initial_std=stds[conv.name])
+                for conv in source.network.convolutions
+            ),
+            dense=(Dense("fc6", 256, initial_std=0.02), Dense("fc7", 256, initial_std=0.028)),
+            classifier_std=0.028,
+        ),
+        augmentation=replace(source.augmentation, crop_group=1),
+        training=replace(
+            source.training,
+            epochs=24,
+            batch_size=32,
+            schedule=Schedule(length=24, drop_epochs=(18, 22), color_noise_off_epoch=18),
+        ),
+    )
+
+
+BUILT_IN = {recipe.name: recipe for recipe in (_source(), _paper(), _quickstart())}
+_ADAPTER = pydantic.TypeAdapter(Recipe)
+
+
+def load_recipe(name_or_file: str | Path) -> Recipe:
+    """A built-in recipe by name, or one read from a TOML file.
+
+    Raises:
+        UsageError: no such recipe or file, or the file has an unknown or ill-typed field (the sentence names it).
+    """
+    if str(name_or_file) in BUILT_IN:
+        return BUILT_IN[str(name_or_file)]
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise UsageError(
+            f"There is no recipe {str(name_or_file)!r}: choose {', '.join(BUILT_IN)}, or give a TOML file "
+            "(`alexnet recipes source --write my.toml` writes one to start from)."
+        )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The recipe file {path} is not valid TOML: {error}.") from error
+    return from_dict(values, where=str(path))
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as nested dictionaries and lists of plain values, as JSON has them."""
+    return _ADAPTER.dump_python(recipe, mode="json")
+
+
+def from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
+    """The reverse of `to_dict`. A field left out keeps its class's default.
+
+    Raises:
+        UsageError: a field is unknown, missing, ill-typed or out of range; the sentence names it.
+    """
+    try:
+        # TOML and JSON have arrays, not tuples: JSON mode takes one for the other and stays strict elsewhere.
+        recipe = _ADAPTER.validate_json(json.dumps(values, default=str))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        known = "; fields there: " + ", ".join(_fields_at(first["loc"][:-1])) if "unexpected" in first["type"] else ""
+        problem = "no such field" if known else first["msg"]
+        raise UsageError(f"{where}: {path}: {problem}{known}.") from error
+    layers = [*recipe.network.convolutions, *recipe.network.dense]
+    if len({layer.name for layer in layers}) < len(layers):
+        raise UsageError(f"{where}: two layers of the network have the same name.")
+    return recipe
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The names of the fields at a place in a recipe, for an error message."""
+    value: Any = BUILT_IN["source"]
+    for part in location:
+        value = value[min(part, len(value) - 1)] if isinstance(part, int) else getattr(value, part)
+    return [f.name for f in dataclasses.fields(value)]
+
+
+def with_overrides(recipe: Recipe, overrides: list[str] | tuple[str, ...]) -> Recipe:
+    """The recipe with fields changed: `["training.epochs=10", "network.conv3.initial_std=0.01"]`.
+
+    A value is written as in TOML (10, 0.5, true, [25, 51]); a bare word is a string. A layer is reached by its
+    name; `=none` clears an optional field.
+
+    Raises:
+        UsageError: a field does not exist or the value does not fit it; the sentence names the field.
+    """
+    values = to_dict(recipe)
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals:
+            raise UsageError(f"--set {override}: write it as field=value, for example training.epochs=10.")
+        *parents, last = path.strip().split(".")
+        place = values
+        for depth, part in enumerate(parents):
+            place = _children(place).get(part) or _no_such_field(path, parents[:depth], place)
+        if last not in place or isinstance(place[last], dict) or last in _children(place):
+            _no_such_field(path, parents, place)
+        place[last] = None if text.strip().lower() == "none" else _parse_value(text)
+    return from_dict(values, where="--set")
+
+
+def _children(place: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tables inside a table: its sub-tables by field name, and its layers by their own names."""
+    children = {key: value for key, value in place.items() if isinstance(value, dict)}
+    for value in place.values():
+        if isinstance(value, list):
+            children.update({item["name"]: item for item in value if isinstance(item, dict)})
+    return children
+
+
+def _no_such_field(path: str, parents: list[str], place: dict[str, Any]) -> NoReturn:
+    plain = [key for key, value in place.items() if not isinstance(value, dict) and not _is_layer_list(value)]
+    names = ", ".join([*plain, *_children(place)])
+    raise UsageError(f"--set {path}: no such field; {'.'.join(parents) or 'a recipe'} has {names}.")
+
+
+def _is_layer_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as a TOML file whose comments say where each value comes from. `load_recipe` reads it back."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("An AlexNet recipe. Train with it: alexnet train --recipe THIS_FILE"))
+
+    def fill(table: Any, value: Any) -> Any:
+        for f in dataclasses.fields(value):
+            item = getattr(value, f.name)
+            if item is None:
+                continue
+            if dataclasses.is_dataclass(item):
+                table.add(f.name, fill(tomlkit.table(), item))
+            elif isinstance(item, tuple) and item and dataclasses.is_dataclass(item[0]):
+                array = tomlkit.aot()
+                for layer in item:
+                    array.append(fill(tomlkit.table(), layer))
+                table.add(f.name, array)
+            else:
+                entry = tomlkit.item(list(item) if isinstance(item, tuple) else item)
+                if "source" in f.metadata:
+                    entry.comment(f.metadata["source"])
+                table.add(f.name, entry)
+        return table
+
+    return tomlkit.dumps(fill(document, recipe))
+
+
+class CitedValue(NamedTuple):
+    """A field's value and where it comes from."""
+
+    value: Any
+    source: str
+
+
+def flatten(recipe: Recipe) -> dict[str, CitedValue]:
+    """Every field by its dotted name, layers by their own names: {"network.conv1.filters": (48, "..."), ...}."""
+    flat: dict[str, CitedValue] = {}
+
+    def walk(prefix: str, table: Any) -> None:
+        for f in dataclasses.fields(table):
+            item = getattr(table, f.name)
+            if dataclasses.is_dataclass(item):
+                walk(f"{prefix}{f.name}.", item)
+            elif isinstance(item, tuple) and item and dataclasses.is_dataclass(item[0]):
+                for layer in item:
+                    walk(f"{prefix}{layer.name}.", layer)
+            else:
+                flat[prefix + f.name] = CitedValue(item, f.metadata.get("source", ""))
+
+    walk("", recipe)
+    return flat

@@ -1,0 +1,203 @@
+"""A run: one directory under saved_models/, opened and written in one place.
+
+recipe.toml      the recipe, with every override applied
+run.json         options, seed, classes, dataset fingerprint, environment, status, best epoch
+model.keras      the model with the lowest validation error so far
+last.keras       the model as training left it
+state.npz        what --resume continues from, written after every epoch
+history.csv      a line an epoch;  steps.csv: a line a step
+events/          the same for TensorBoard
+evaluations/     one JSON file an evaluation
+figures/         pictures
+"""
+
+import csv
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from alexnet_keras import recipes
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.files import write_by_rename
+from alexnet_keras.recipes import Recipe
+
+RUNS = Path("saved_models")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's directory and what is in it. `Run.create` starts one, `open_run` finds one."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, facts: dict[str, Any]) -> "Run":
+        """Starts a run in a new directory; `facts` go into run.json beside the environment.
+
+        Raises:
+            UsageError: the directory exists and is not empty.
+        """
+        if path.exists() and any(path.iterdir()):
+            raise UsageError(
+                f"The run {path} exists: choose another name with --run, or go on with `--resume {path.name}`."
+            )
+        run = cls(path)
+        with write_by_rename(path / "recipe.toml") as file:
+            file.write_text(recipes.to_toml(recipe), encoding="utf-8")
+        run.update({**facts, "environment": environment(), "started": _now()})
+        return run
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model.keras"
+
+    @property
+    def last_model_path(self) -> Path:
+        return self.path / "last.keras"
+
+    @property
+    def state_path(self) -> Path:
+        return self.path / "state.npz"
+
+    @property
+    def history_path(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def steps_path(self) -> Path:
+        return self.path / "steps.csv"
+
+    @property
+    def events_path(self) -> Path:
+        return self.path / "events"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return recipes.load_recipe(self.path / "recipe.toml")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What run.json holds."""
+        try:
+            return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path / 'run.json'} cannot be read: {error}.") from error
+
+    def update(self, facts: dict[str, Any]) -> None:
+        """Adds facts to run.json."""
+        known = self.facts if (self.path / "run.json").exists() else {}
+        with write_by_rename(self.path / "run.json") as file:
+            file.write_text(json.dumps({**known, **facts, "updated": _now()}, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The rows of history.csv, numbers as floats; empty before the first epoch ends."""
+        if not self.history_path.exists():
+            return []
+        with self.history_path.open(encoding="utf-8", newline="") as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+    def write_history(self, rows: list[dict[str, float]]) -> None:
+        """Writes history.csv anew."""
+        with write_by_rename(self.history_path) as path, path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def load_model(self, which: str = "best"):
+        """The trained `keras.Model`: `"best"` or `"last"`.
+
+        Raises:
+            UsageError: the run has no such model yet.
+            DataError: the file is damaged.
+        """
+        import keras
+
+        path = {"best": self.model_path, "last": self.last_model_path}[which]
+        if not path.exists():
+            raise UsageError(f"The run {self.path} has no {path.name} yet: train it for at least one epoch.")
+        try:
+            return keras.saving.load_model(path, compile=False)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{path} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
+
+    def write_evaluation(self, name: str, result: dict[str, Any]) -> Path:
+        """Writes evaluations/NAME.json and returns its path."""
+        path = self.path / "evaluations" / f"{name}.json"
+        with write_by_rename(path) as file:
+            file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return path
+
+    def figure_path(self, name: str) -> Path:
+        """Where a picture of this run goes."""
+        return self.path / "figures" / name
+
+
+def open_run(name_or_path: str | Path, root: Path = RUNS) -> Run:
+    """A run by its name under `root` or by its path.
+
+    Raises:
+        UsageError: there is no such run; the sentence lists those there are.
+    """
+    for path in (root / name_or_path, Path(name_or_path)):
+        if (path / "run.json").is_file():
+            return Run(path)
+    raise UsageError(f"There is no run {str(name_or_path)!r}: {_those_in(root)}.")
+
+
+def latest_run(root: Path = RUNS) -> Run:
+    """The run written to last.
+
+    Raises:
+        UsageError: there is none.
+    """
+    runs = all_runs(root)
+    if not runs:
+        raise UsageError(f"There is no run under {root}: `alexnet train` makes one.")
+    return max(runs, key=lambda run: (run.path / "run.json").stat().st_mtime)
+
+
+def all_runs(root: Path = RUNS) -> list[Run]:
+    """Every run under a directory, by name."""
+    return [Run(file.parent) for file in sorted(root.glob("*/run.json"))]
+
+
+def new_run_path(recipe: str, data: str, root: Path = RUNS) -> Path:
+    """A free name: recipe-data, recipe-data-2, ..."""
+    path, number = root / f"{recipe}-{data}", 1
+    while path.exists():
+        number += 1
+        path = root / f"{recipe}-{data}-{number}"
+    return path
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for whoever reads the run later."""
+    packages = ("alexnet-keras", "keras", "tensorflow", "numpy")
+    return {
+        "python": sys.version.split()[0],
+        **{package: version(package) for package in packages},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _those_in(root: Path) -> str:
+    names = [run.name for run in all_runs(root)]
+    return f"{root} has {', '.join(names)}" if names else f"there are none under {root}, `alexnet train` makes one"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

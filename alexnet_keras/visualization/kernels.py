@@ -1,0 +1,58 @@
+"""Figure 3: the kernels of the first layer."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from alexnet_keras.layers import TowerConv2D
+from alexnet_keras.layers.each_tower import tower_letter
+from alexnet_keras.visualization.style import INK, save_figure
+
+COLUMNS = 16  # as in the paper: three rows of 16 a tower
+GAP = 1  # pixels of a kernel, between kernels
+
+
+def draw_kernels(model: keras.Model, path: Path) -> None:
+    """Writes the first convolution's kernels, tower a above tower b (paper, figure 3)."""
+    towers = first_kernels(model)
+    grids = [kernel_grid(kernels) for kernels in towers]
+    width = 9.0
+    heights = [width * grid.shape[0] / grid.shape[1] for grid in grids]
+    figure = Figure(figsize=(width, sum(heights) + 0.35 * len(grids)), layout="constrained")
+    axes = figure.subplots(len(grids), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for tower, (axis, grid) in enumerate(zip(axes, grids, strict=True)):
+        side = towers[tower].shape[0]
+        axis.imshow(grid, interpolation="nearest")
+        axis.set_title(
+            f"Tower {tower_letter(tower)}: {towers[tower].shape[-1]} kernels of {side}×{side}×3",
+            loc="left",
+            fontsize=10,
+            color=INK,
+        )
+        axis.axis("off")
+    save_figure(figure, path)
+
+
+def first_kernels(model: keras.Model) -> list[np.ndarray]:
+    """The kernels of the model's first convolution, one float32 array `(height, width, 3, filters)` a tower."""
+    first = next(layer for layer in model.layers if isinstance(layer, TowerConv2D))
+    return [keras.ops.convert_to_numpy(kernel) for kernel in first.kernels]
+
+
+def kernel_grid(kernels: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
+    """Kernels side by side as one RGB image in 0..1: mid-grey is zero, each kernel scaled by its own largest weight.
+
+    Args:
+        kernels: `(height, width, 3, filters)`.
+    """
+    height, width, channels, filters = kernels.shape
+    largest = np.abs(kernels).max(axis=(0, 1, 2), keepdims=True)
+    shown = 0.5 + 0.5 * kernels / np.maximum(largest, np.finfo(np.float32).tiny)
+    rows = -(-filters // columns)
+    grid = np.ones((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), np.float32)
+    for index in range(filters):
+        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
+        grid[top : top + height, left : left + width] = shown[..., index]
+    return grid

@@ -1,0 +1,30 @@
+"""One look for every picture, and how it is written."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from alexnet_keras.errors import UsageError
+from alexnet_keras.files import write_by_rename
+
+FORMATS = (".png", ".svg", ".pdf")
+INK, QUIET = "#222222", "#777777"
+RIGHT, WRONG = "#1a7f37", "#b42318"
+DPI = 200
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure whole, in the format of the path's suffix.
+
+    Raises:
+        UsageError: the suffix is none of FORMATS.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: a picture is written as {', '.join(FORMATS)}.")
+    with write_by_rename(path) as unfinished:
+        figure.savefig(unfinished, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.15)
+
+
+def shorten(text: str, length: int) -> str:
+    """The text, cut with an ellipsis where it is longer than `length` characters."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

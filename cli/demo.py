@@ -1,0 +1,57 @@
+"""`alexnet demo`: everything in one go, on pictures that the project draws itself."""
+
+from pathlib import Path
+
+import click
+
+from alexnet_keras.cli import console
+
+
+@click.command()
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of training. [default: the recipe's]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the pictures and of the training.")
+@click.pass_context
+def demo(ctx, epochs, seed) -> None:
+    """Prepare, train, evaluate and look, on the built-in pictures; a few minutes on two cores.
+
+    \b
+    Example: alexnet demo
+    """
+    from alexnet_keras.cli.evaluate import evaluate
+    from alexnet_keras.cli.prepare import prepare
+    from alexnet_keras.cli.train import train
+    from alexnet_keras.cli.visualize import kernels, neighbors
+    from alexnet_keras.runs import RUNS, new_run_path
+
+    data = Path("data/demo" if seed == 0 else f"data/demo-{seed}")
+    run = new_run_path("quickstart", data.name).name
+    before = _files(data.parent) | _files(RUNS)
+
+    def do(command: click.Command, *arguments: str) -> None:
+        console.note(f"\n$ alexnet {' '.join(arguments)}")
+        with command.make_context(command.name, list(arguments[_words(command) :]), parent=ctx.parent) as context:
+            command.invoke(context)
+
+    def _words(command: click.Command) -> int:
+        return 2 if command in (kernels, neighbors) else 1
+
+    training = ["train", "--data", str(data), "--run", run, "--seed", str(seed)]
+    do(prepare, "prepare", "demo", "--out", str(data), "--seed", str(seed))
+    do(train, *training, *(["--epochs", str(epochs)] if epochs else []))
+    do(evaluate, "eval", run, "--ten-crop")
+    do(kernels, "visualize", "kernels", run)
+    do(neighbors, "visualize", "neighbors", run)
+
+    pictures = data.with_name(f"{data.name}-pictures")
+    made = sorted((_files(data.parent) | _files(RUNS)) - before)
+    drawn = [path for path in made if pictures in path.parents]
+    console.result("\nFiles made:")
+    for path in made:
+        if path not in drawn:
+            console.result(f"  {path}")
+    if drawn:
+        console.result(f"  {pictures}/: {len(drawn)} JPEG pictures")
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()} if folder.is_dir() else set()

@@ -1,0 +1,80 @@
+"""The `alexnet` command: its group, and how every error and interruption ends."""
+
+import errno
+import sys
+
+import click
+
+from alexnet_keras.cli.demo import demo
+from alexnet_keras.cli.evaluate import evaluate
+from alexnet_keras.cli.info import info
+from alexnet_keras.cli.prepare import prepare
+from alexnet_keras.cli.recipes import recipes
+from alexnet_keras.cli.train import train
+from alexnet_keras.cli.visualize import visualize
+from alexnet_keras.errors import AlexNetError
+
+INTERRUPTED = 130
+
+
+class Sentence(click.ClickException):
+    """An error the user can act on: one sentence on stderr and the documented exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class AlexNetGroup(click.Group):
+    """The top-level group: commands in the order of use, errors as sentences, Ctrl-C as exit code 130."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context):
+        try:
+            return super().invoke(ctx)
+        except AlexNetError as error:
+            raise Sentence(str(error), error.exit_code) from error
+        except OSError as error:
+            if error.errno not in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+                errno.EACCES,
+                errno.EROFS,
+                errno.ENOTDIR,
+                errno.EPERM,
+            ):
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            raise Sentence(f"{error.strerror}{where}. Nothing unfinished was left in place; run again.", 1) from error
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. What was finished is kept; run the same command to go on.", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(
+    cls=AlexNetGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
+    epilog="Every command runs with no argument: `alexnet prepare && alexnet train && alexnet eval`. "
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad data, 4 training diverged, 130 interrupted.",
+)
+@click.version_option(package_name="alexnet-keras", prog_name="alexnet")
+def cli() -> None:
+    """AlexNet (Krizhevsky, Sutskever and Hinton, 2012): prepare pictures, train, evaluate, look."""
+
+
+for command in (demo, prepare, train, evaluate, visualize, info, recipes):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    try:
+        sys.exit(cli(standalone_mode=True))
+    except KeyboardInterrupt:  # between Click's own handling and the end of the process
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

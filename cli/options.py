@@ -1,0 +1,45 @@
+"""Options that several commands share, and finding what a command works on when nothing is named."""
+
+from pathlib import Path
+
+import click
+
+from alexnet_keras.cli import console
+
+data_option = click.option(
+    "--data",
+    metavar="DIR",
+    default=None,
+    help="Prepared dataset, by name under data/ or by path. [default: the latest]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+run_argument = click.argument("run", required=False, default=None)
+
+
+def chosen_data(data: str | None):
+    """The prepared dataset named by --data, or the latest one, which is said on stderr."""
+    from alexnet_keras.data.prepared import latest_prepared, open_prepared
+
+    if data is not None:
+        return open_prepared(data)
+    path = latest_prepared()
+    console.note(f"Using the latest prepared dataset: {path}")
+    return open_prepared(path)
+
+
+def chosen_run(run: str | None):
+    """The run named on the command line, or the latest one, which is said on stderr."""
+    from alexnet_keras.runs import latest_run, open_run
+
+    if run is not None:
+        return open_run(run)
+    found = latest_run()
+    console.note(f"Using the latest run: {found.path}")
+    return found
+
+
+def data_of_run(run, data: str | None):
+    """The dataset named by --data, or the one the run was trained on."""
+    from alexnet_keras.data.prepared import open_prepared
+
+    return open_prepared(data if data is not None else Path(run.facts["data"]["path"]))

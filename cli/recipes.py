@@ -1,0 +1,72 @@
+"""`alexnet recipes`."""
+
+from pathlib import Path
+
+import click
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import json_option
+from alexnet_keras.errors import UsageError
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[RECIPE] [OTHER]")
+@click.option("--write", type=click.Path(path_type=Path, dir_okay=False), help="Write RECIPE as a TOML file to edit.")
+@json_option
+def recipes(names, write, as_json) -> None:
+    """List the recipes; show one; show two side by side where they differ.
+
+    \b
+    Examples:
+      alexnet recipes
+      alexnet recipes source
+      alexnet recipes source paper
+      alexnet recipes source --write my-recipe.toml
+    """
+    from alexnet_keras.recipes import BUILT_IN, flatten, load_recipe, to_dict, to_toml
+
+    if len(names) > 2:
+        raise UsageError(f"Name one recipe to show or two to compare, not {len(names)}.")
+    chosen = [load_recipe(name) for name in names]
+    if write:
+        if len(chosen) != 1:
+            raise UsageError("--write takes one recipe: alexnet recipes source --write my-recipe.toml")
+        if write.exists():
+            raise UsageError(f"{write} exists; choose another name.")
+        write.write_text(to_toml(chosen[0]), encoding="utf-8")
+        console.result(f"Wrote {write}. Train with it: alexnet train --recipe {write}")
+        return
+    if as_json:
+        console.emit_json([to_dict(recipe) for recipe in chosen or BUILT_IN.values()])
+        return
+    if not chosen:
+        for recipe in BUILT_IN.values():
+            training = recipe.training
+            console.result(f"{recipe.name}: {recipe.summary}")
+            console.result(f"    {training.epochs} epochs of batches of {training.batch_size}\n")
+        console.result("Compare two: alexnet recipes source paper")
+        return
+    tables = [flatten(recipe) for recipe in chosen]
+    fields = [
+        name for name in dict.fromkeys(name for table in tables for name in table) if name not in ("name", "summary")
+    ]
+    if len(tables) == 2:
+        fields = [name for name in fields if tables[0].get(name, (None,))[0] != tables[1].get(name, (None,))[0]]
+    rows = [
+        [
+            name,
+            *[_text(table[name].value) if name in table else "-" for table in tables],
+            _source(tables, name),
+        ]
+        for name in fields
+    ]
+    title = " and ".join(recipe.name for recipe in chosen) + (": where they differ" if len(chosen) == 2 else "")
+    console.table(title, ["field", *[recipe.name for recipe in chosen], "where it comes from"], rows, left=4)
+
+
+def _text(value) -> str:
+    return ", ".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
+
+
+def _source(tables, name: str) -> str:
+    return next(table[name].source for table in tables if name in table)

@@ -1,0 +1,194 @@
+"""Commands through Click's runner: what they print, where, and how they end."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from alexnet_keras.cli.main import cli
+from alexnet_keras.recipes import to_toml
+
+COMMANDS = [
+    [], ["demo"], ["prepare"], ["train"], ["eval"], ["visualize"], ["visualize", "kernels"],
+    ["visualize", "neighbors"], ["info"], ["info", "model"], ["recipes"],
+]  # fmt: skip
+
+
+@pytest.fixture
+def alexnet(tmp_path, monkeypatch):
+    """Runs a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def trained(prepared, tiny, tmp_path_factory):
+    """A folder with a finished run `tiny` in it."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "tiny.toml").write_text(to_toml(tiny))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "tiny", "--json"]
+        result = CliRunner().invoke(cli, [*arguments, "--gpus", "2"])
+        assert result.exit_code == 0, result.stderr
+        yield folder, result
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "alexnet")
+def test_every_help_text_has_an_example(command, alexnet):
+    result = alexnet(*command, "--help")
+    assert result.exit_code == 0
+    assert "alexnet" in result.stdout.partition("\n")[2], "a runnable example"
+    for line in result.stdout.splitlines():
+        assert len(line) <= 100
+
+
+def test_train_prints_its_result_on_stdout_and_the_rest_on_stderr(trained):
+    folder, result = trained
+    assert json.loads(result.stdout)["epochs"] == 2
+    assert "no GPU, not 2" in result.stderr and "Warning" in result.stderr
+    assert result.stderr.count("val top-1 error") == 2
+    assert {"model.keras", "last.keras", "history.csv", "run.json", "recipe.toml"} <= {
+        path.name for path in (folder / "saved_models/tiny").iterdir()
+    }
+
+
+def test_eval_takes_the_latest_run_and_writes_what_it_prints(trained, monkeypatch):
+    folder, _ = trained
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(cli, ["eval", "--ten-crop", "--json"])
+    assert result.exit_code == 0, result.stderr
+    assert "saved_models/tiny" in result.stderr
+    printed = json.loads(result.stdout)
+    assert [entry["views"] for entry in printed] == ["centre", "ten-crop"]
+    assert all(entry["top1"]["low"] <= entry["top1"]["error"] <= entry["top1"]["high"] for entry in printed)
+    saved = folder / "saved_models/tiny/evaluations/best-colors-val-ten-crop.json"
+    assert json.loads(saved.read_text()) == printed[1]
+
+
+def test_eval_prints_a_table(trained, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    result = CliRunner().invoke(cli, ["eval", "tiny"])
+    assert "top-1 error" in result.stdout and "12" in result.stdout
+
+
+@pytest.mark.parametrize("what", ["kernels", "neighbors"])
+def test_visualize_writes_into_the_run_or_where_it_is_told(trained, monkeypatch, what, tmp_path):
+    monkeypatch.chdir(trained[0])
+    extra = ["--queries", "2"] if what == "neighbors" else []
+    result = CliRunner().invoke(cli, ["visualize", what, "tiny", *extra])
+    assert result.exit_code == 0, result.stderr
+    assert (trained[0] / f"saved_models/tiny/figures/{what}.png").is_file()
+    result = CliRunner().invoke(cli, ["visualize", what, "--out", str(tmp_path / "picture.svg"), *extra])
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "picture.svg").is_file()
+
+
+def test_a_finished_run_resumes_to_nothing_more_and_its_options_are_fixed(trained, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    result = CliRunner().invoke(cli, ["train", "--resume", "tiny", "--json"])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["epochs"] == 2
+    result = CliRunner().invoke(cli, ["train", "--resume", "--epochs", "9"])
+    assert result.exit_code == 2 and "--epochs" in result.stderr
+
+
+def test_info_model_counts_the_papers_network(alexnet):
+    printed = json.loads(alexnet("info", "model", "--json").stdout)
+    assert printed["parameters"] == 60_965_224
+    assert len(printed["layers"]) == 15  # seven layers in two towers and fc8
+    table = alexnet("info", "model").stdout
+    for number in ("60,965,224", "253,440", "290,400", "186,624", "64,896", "43,264", "55×55×48"):
+        assert number in table
+
+
+def test_recipes_lists_shows_compares_and_writes(alexnet, tmp_path):
+    for name in ("source", "paper", "quickstart"):
+        assert name in alexnet("recipes").stdout
+    assert "training.momentum" in alexnet("recipes", "source").stdout
+    compared = alexnet("recipes", "source", "paper").stdout
+    assert "training.bias_rate" in compared and "training.momentum" not in compared
+    assert alexnet("recipes", "source", "--write", "mine.toml").exit_code == 0
+    assert json.loads(alexnet("recipes", "mine.toml", "--json").stdout)[0]["name"] == "source"
+    assert alexnet("recipes", "source", "--write", "mine.toml").exit_code == 2  # nothing is overwritten
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["train"], 2, "alexnet prepare"),
+        (["eval"], 2, "alexnet train"),
+        (["visualize", "kernels"], 2, "alexnet train"),
+        (["train", "--data", "nowhere"], 2, "nowhere"),
+        (["eval", "no-such-run"], 2, "no-such-run"),
+        (["train", "--resume", "no-such-run"], 2, "no-such-run"),
+        (["recipes", "alexnet"], 2, "quickstart"),
+        (["recipes", "source", "paper", "source"], 2, "two"),
+        (["recipes", "--write", "x.toml"], 2, "one recipe"),
+        (["info", "model", "--recipe", "vgg"], 2, "vgg"),
+        (["train", "--strategy", "magic"], 2, "magic"),
+        (["fly"], 2, "fly"),
+    ],
+)
+def test_what_does_not_exist_is_one_sentence_and_exit_code_2(alexnet, arguments, code, said):
+    result = alexnet(*arguments)
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr and result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--set", "training.epocs=3"], 2, "training.epocs"),
+        (["--recipe", "vgg"], 2, "vgg"),
+        (["--gpus", "3", "--strategy", "towers"], 2, "towers"),
+        (["--gpus", "2", "--strict-devices"], 2, "no GPU"),
+        (["--recipe", "tiny.toml", "--run", "tiny"], 2, "--resume tiny"),
+        (["--recipe", "tiny.toml", "--run", "diverged", "--set", "training.weight_rate=1e30"], 4, "loss became"),
+    ],
+)
+def test_wrong_training_options(trained, prepared, monkeypatch, arguments, code, said):
+    monkeypatch.chdir(trained[0])
+    result = CliRunner().invoke(cli, ["train", "--data", str(prepared.path), *arguments])
+    assert result.exit_code == code, result.stderr
+    assert said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_eval_of_a_damaged_model_and_of_other_data(trained, prepared, monkeypatch, tmp_path):
+    from conftest import write_pictures
+
+    monkeypatch.chdir(trained[0])
+    write_pictures(tmp_path / "two", {"x": 5, "y": 5})
+    assert CliRunner().invoke(cli, ["prepare", str(tmp_path / "two"), "--out", str(tmp_path / "out")]).exit_code == 0
+    result = CliRunner().invoke(cli, ["eval", "tiny", "--data", str(tmp_path / "out")])
+    assert result.exit_code == 3 and "classes" in result.stderr
+    result = CliRunner().invoke(cli, ["eval", "tiny", "--split", "test"])
+    assert result.exit_code == 2 and "no split" in result.stderr
+    model = trained[0] / "saved_models/tiny/model.keras"
+    whole = model.read_bytes()
+    try:
+        model.write_bytes(whole[:5000])
+        result = CliRunner().invoke(cli, ["eval", "tiny"])
+        assert result.exit_code == 3 and "damaged" in result.stderr
+    finally:
+        model.write_bytes(whole)
+
+
+def test_ctrl_c_ends_with_130_and_the_run_resumes(trained, prepared, monkeypatch):
+    from alexnet_keras.cli import train as train_module
+
+    monkeypatch.chdir(trained[0])
+
+    def interrupt(self, epoch, step, loss, images):
+        if (epoch, step) == (1, 1):
+            raise KeyboardInterrupt
+
+    arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "stopped"]
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module.ProgressLines, "on_step", interrupt)
+        result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 130
+    assert "Traceback" not in result.stderr
+    result = CliRunner().invoke(cli, ["train", "--resume", "stopped", "--json"])
+    assert json.loads(result.stdout)["epochs"] == 2

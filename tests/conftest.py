@@ -1,0 +1,59 @@
+"""What the tests share: two logical CPU devices, and small prepared datasets that the tests draw themselves."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+def write_pictures(folder: Path, counts: dict[str, int], size: tuple[int, int] = (260, 300), seed: int = 0) -> Path:
+    """Class folders of JPEG pictures, each class a colour of its own with noise."""
+    random = np.random.default_rng(seed)
+    for number, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True)
+        color = np.array([(200, 60, 60), (60, 200, 60), (60, 60, 200), (200, 200, 60)][number % 4])
+        for index in range(count):
+            pixels = np.clip(color + random.normal(0, 40, (*size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index:03}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """Three classes in train and val folders: 36 and 12 pictures."""
+    root = tmp_path_factory.mktemp("pictures")
+    for split, count, seed in (("train", 12, 1), ("val", 4, 2)):
+        write_pictures(root / split, dict.fromkeys(("blue", "green", "red"), count), seed=seed)
+    return root
+
+
+@pytest.fixture(scope="session")
+def prepared(pictures, tmp_path_factory):
+    """The same, prepared."""
+    from alexnet_keras.data.prepare import prepare
+    from alexnet_keras.data.sources.folder import folder_source
+
+    return prepare(folder_source(pictures), tmp_path_factory.mktemp("data") / "colors", seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The topology of `source`, a few kernels wide, for training in seconds."""
+    from alexnet_keras.recipes import load_recipe, with_overrides
+
+    widths = {"conv1": 6, "conv2": 8, "conv3": 8, "conv4": 8, "conv5": 6}
+    changes = [f"network.{name}.filters={width}" for name, width in widths.items()]
+    stds = {"conv2": 0.05, "conv3": 0.15, "conv4": 0.2, "conv5": 0.2, "fc6": 0.08, "fc7": 0.2}  # so few inputs
+    changes += [f"network.{name}.initial_std={std}" for name, std in stds.items()] + ["network.classifier_std=0.2"]
+    changes += ["network.fc6.units=16", "network.fc7.units=12", "training.batch_size=8", "training.epochs=2"]
+    return with_overrides(load_recipe("source"), changes)

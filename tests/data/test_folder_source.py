@@ -1,0 +1,107 @@
+"""Folders as people have them: what is listed, what is held out, and what is refused with which words."""
+
+import numpy as np
+import pytest
+
+from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.errors import DataError, UsageError
+
+
+def test_split_folders_give_splits_and_classes_in_sorted_order(make_folder):
+    folder = make_folder({"train/dog": 2, "train/cat": 3, "valid/cat": 1, "valid/dog": 1, "test/cat": 1, "test/dog": 2})
+    source = folder_source(folder)
+    assert source.classes == ("cat", "dog")
+    assert list(source.splits) == ["train", "val", "test"]
+    train = source.splits["train"]
+    assert list(train.filenames) == [
+        "cat/000.jpg",
+        "cat/001.jpg",
+        "cat/002.jpg",
+        "dog/000.jpg",
+        "dog/001.jpg",
+    ]
+    assert train.labels.tolist() == [0, 0, 0, 1, 1]
+    assert train.read(3) == (folder / "train/dog/000.jpg").read_bytes()
+    assert train.sizes[3] == (folder / "train/dog/000.jpg").stat().st_size
+
+
+def test_without_split_folders_a_part_of_every_class_is_held_out(make_folder):
+    folder = make_folder({"a": 10, "b": 5, "c": 1})
+    source = folder_source(folder, holdout=0.2, seed=1)
+    train, val = source.splits["train"], source.splits["val"]
+    assert np.bincount(train.labels).tolist() == [8, 4, 1]
+    assert np.bincount(val.labels).tolist() == [2, 1]
+    assert sorted([*train.filenames, *val.filenames]) == sorted(
+        str(path.relative_to(folder)) for path in folder.glob("*/*")
+    )
+    for i, name in enumerate(val.filenames):
+        assert val.read(i) == (folder / name).read_bytes()
+
+
+def test_the_seed_decides_what_is_held_out(make_folder):
+    folder = make_folder({"a": 20, "b": 20})
+    held = [list(folder_source(folder, seed=seed).splits["val"].filenames) for seed in (0, 0, 1)]
+    assert held[0] == held[1] != held[2]
+
+
+def test_train_and_test_without_validation_validates_on_test(make_folder):
+    source = folder_source(make_folder({"train/a": 2, "train/b": 2, "test/a": 1, "test/b": 1}))
+    assert {split: len(pictures) for split, pictures in source.splits.items()} == {"train": 4, "val": 2}
+    assert "test folder is used for validation" in source.notes[0]
+
+
+def test_a_class_may_be_called_train(make_folder):
+    assert folder_source(make_folder({"car": 3, "train": 3})).classes == ("car", "train")
+
+
+def test_nested_files_count_hidden_ones_do_not_and_link_loops_end(make_folder):
+    folder = make_folder({"a/deep/deeper": 2, "a/.hidden": 1, "b": 2})
+    (folder / "b/.DS_Store").write_bytes(b"x")
+    (folder / ".git").mkdir()
+    (folder / "a/deep/loop").symlink_to(folder / "a")
+    (folder / "b/everything").symlink_to(folder)
+    source = folder_source(folder)
+    names = sorted(name for pictures in source.splits.values() for name in pictures.filenames)
+    assert names == ["a/deep/deeper/000.jpg", "a/deep/deeper/001.jpg", "b/000.jpg", "b/001.jpg"]
+
+
+def test_the_digest_follows_names_labels_and_sizes(make_folder):
+    folder = make_folder({"a": 3, "b": 3})
+    before = folder_source(folder).digest()
+    assert folder_source(folder).digest() == before
+    (folder / "a/000.jpg").write_bytes(b"other")
+    assert folder_source(folder).digest() != before
+
+
+def test_a_missing_folder_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="no folder"):
+        folder_source(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "counts, words",
+    [
+        ({".": 0}, "is empty"),
+        ({".": 2}, "no class folders"),
+        ({"only": 3}, "one class, 'only'"),
+        ({"a": 2, "b": 0}, "b has no pictures"),
+        ({"a": 1, "b": 1}, "single picture"),
+        ({"val/a": 1, "val/b": 1}, "no train folder"),
+        ({"train/a": 1, "train/b": 1, "val/a": 1, "val/c": 1}, "lacks b and also has c"),
+        ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "valid/a": 1}, "two val folders"),
+    ],
+)
+def test_folders_that_cannot_be_used_are_named(tmp_path, counts, words):
+    folder = tmp_path / "pictures"
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            (folder / name / f"{index}.jpg").write_bytes(b"not looked at here")
+    with pytest.raises(DataError, match=words):
+        folder_source(folder)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="is a file"):
+        folder_source(tmp_path / "file")

@@ -1,0 +1,149 @@
+"""Batches: crops and flips against hand-made pictures, order and randomness."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_keras.data.pipeline import evaluation_batches, iterate, steps_per_epoch, training_batches
+from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.recipes import Augmentation
+
+PLAIN = Augmentation(random_crop=False, flip=False)
+SINGLE = Augmentation(crop_group=1)
+
+
+@pytest.fixture(scope="module")
+def ramps(tmp_path_factory):
+    """Pictures that tell where a crop was: red grows by one a column, green by one a row; blue names the picture."""
+    root = tmp_path_factory.mktemp("ramps")
+    rows, columns = np.mgrid[0:256, 0:256]
+    for split, count in (("train", 20), ("val", 3)):
+        for name in ("x", "y"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                blue = np.full_like(rows, 10 + 10 * index + 5 * (name == "y"))
+                pixels = np.stack([columns, rows, blue], -1).astype(np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{index:02}.png")
+    return prepare(folder_source(root), tmp_path_factory.mktemp("data") / "ramps", seed=0)
+
+
+def batches(data, augmentation=SINGLE, *, batch_size=8, seed=0, epoch=0):
+    dataset = training_batches(data, augmentation, batch_size=batch_size, crop_size=224, seed=seed, epoch=epoch)
+    images, labels = zip(*((images.numpy(), labels.numpy()) for images, labels in dataset), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+@pytest.fixture(scope="module")
+def where(ramps):
+    """A function from a crop to its (top, left, flipped), exact to the pixel: the crop is found in its picture."""
+    pictures = {
+        name_of(image): image for images, *_ in evaluation_batches(ramps, "train", 40) for image in images.numpy()
+    }
+    assert len(pictures) == 40
+
+    def find(crop):
+        picture = pictures[name_of(crop)]
+        found = [
+            (top, left, flipped)
+            for flipped in (False, True)
+            for top in range(33)
+            for left in range(33)
+            if np.array_equal((crop[:, ::-1] if flipped else crop)[112], picture[top + 112, left : left + 224])
+        ]
+        assert len(found) == 1
+        top, left, flipped = found[0]
+        whole = picture[top : top + 224, left : left + 224]
+        np.testing.assert_array_equal(crop[:, ::-1] if flipped else crop, whole)
+        return found[0]
+
+    return find
+
+
+def name_of(image):
+    return round(float(image[..., 2].mean()) / 5)
+
+
+def test_without_augmentation_the_crop_is_the_centre(ramps, where):
+    images, _ = batches(ramps, PLAIN)
+    assert {where(image) for image in images} == {(16, 16, False)}
+    rows, columns = np.mgrid[16:240, 16:240]
+    assert np.abs(images[0][..., 0].astype(int) - columns).max() <= 4
+    assert np.abs(images[0][..., 1].astype(int) - rows).max() <= 4
+
+
+def test_random_crops_stay_inside_and_reach_both_ends_and_half_are_flipped(ramps, where):
+    found = [where(image) for epoch in range(12) for image in batches(ramps, epoch=epoch)[0]]
+    tops, lefts, flips = zip(*found, strict=True)
+    assert min(tops) >= 0 and max(tops) <= 32 and min(lefts) >= 0 and max(lefts) <= 32
+    assert len(set(tops)) > 25 and len(set(lefts)) > 25
+    assert {min(tops), min(lefts)} <= {0, 1} and {max(tops), max(lefts)} <= {31, 32}
+    assert 0.4 < np.mean(flips) < 0.6
+
+
+def test_the_source_shares_one_crop_and_flip_among_consecutive_images(ramps, where):
+    images, _ = batches(ramps, Augmentation(crop_group=8))
+    groups = [{where(image) for image in images[start : start + 8]} for start in range(0, len(images), 8)]
+    assert all(len(group) == 1 for group in groups)
+    assert len(set.union(*groups)) > 1
+
+
+def test_an_epoch_holds_every_image_once_and_a_full_last_batch(ramps):
+    images, labels = batches(ramps, PLAIN, batch_size=16)
+    blues = [name_of(image) for image in images]
+    assert len(images) == 48 == 16 * steps_per_epoch(40, 16)
+    assert len(set(blues[:40])) == 40
+    assert blues[40:] == blues[:8]  # filled up from the epoch's start
+    assert sorted(labels[:40]) == [0] * 20 + [1] * 20
+    assert [blue % 2 for blue in blues] == labels.tolist()  # label and picture belong together
+
+
+def test_a_seed_and_epoch_repeat_exactly_and_others_differ(ramps):
+    first, again, next_epoch, other = (
+        batches(ramps, seed=seed, epoch=epoch)[0] for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, next_epoch)
+    assert not np.array_equal(first, other)
+
+
+def test_the_crop_of_an_example_does_not_depend_on_the_batch_size(ramps):
+    small, large = (batches(ramps, batch_size=size)[0][:40] for size in (4, 20))
+    np.testing.assert_array_equal(small, large)
+
+
+def test_evaluation_gives_whole_images_in_stored_order_with_names(ramps):
+    runs = [list(evaluation_batches(ramps, "val", 4)) for _ in range(2)]
+    assert [len(labels) for _, labels, _ in runs[0]] == [4, 2]
+    for (images, labels, names), (images_again, _, _) in zip(*runs, strict=True):
+        np.testing.assert_array_equal(images, images_again)
+        assert images.shape[1:] == (256, 256, 3)
+        for label, name in zip(labels.numpy(), names.numpy(), strict=True):
+            assert ramps.classes[label] in name.decode().split("/")
+
+
+def test_the_recipe_decides_whether_crops_are_random(ramps, where):
+    only_flips = replace(PLAIN, flip=True)
+    assert {where(image)[:2] for image in batches(ramps, only_flips)[0]} == {(16, 16)}
+
+
+def test_a_damaged_record_is_told(ramps, tmp_path):
+    import shutil
+
+    from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.errors import DataError
+
+    shutil.copytree(ramps.path, tmp_path / "copy")
+    copy = open_prepared(tmp_path / "copy")
+    for split in ("train", "val"):
+        shard = copy.splits[split][0].path
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        shard.write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        list(evaluation_batches(copy, "val", 4))
+    dataset = training_batches(copy, SINGLE, batch_size=8, crop_size=224, seed=0, epoch=0)
+    with pytest.raises(DataError, match="damaged"):
+        list(iterate(copy, dataset))

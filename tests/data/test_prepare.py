@@ -1,0 +1,409 @@
+"""A prepared dataset: right pictures, right numbers, open to anyone, and whole whatever happens."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_keras.data.decode import fit_to_square
+from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.prepared import latest_prepared, open_prepared
+from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.files import tensorflow_errors_as_os_errors
+
+COUNTS = {"train/cat": 11, "train/dog": 9, "val/cat": 2, "val/dog": 3}
+
+
+@pytest.fixture
+def folder(make_folder):
+    return make_folder(COUNTS)
+
+
+def small(folder, out, **options):
+    """Prepare with shards of six pictures at most, so that there are several."""
+    return prepare(folder_source(folder), out, shard_examples=6, **options)
+
+
+def records(prepared, split):
+    features = {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+        "filename": tf.io.FixedLenFeature([], tf.string),
+    }
+    for shard in prepared.splits[split]:
+        found = list(tf.data.TFRecordDataset(str(shard.path)).as_numpy_iterator())
+        assert len(found) == shard.examples
+        for record in found:
+            parsed = tf.io.parse_single_example(record, features)
+            yield parsed["filename"].numpy().decode(), int(parsed["label"]), parsed["image"].numpy()
+
+
+def contents(path: Path) -> dict[str, str]:
+    """Checksum of every file below a directory."""
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_every_picture_arrives_once_with_its_label_as_a_jpeg_of_its_square(folder, tmp_path):
+    prepared = small(folder, tmp_path / "set")
+    assert prepared.classes == ("cat", "dog")
+    assert [shard.examples for shard in prepared.splits["train"]] == [5, 5, 5, 5]
+    assert (prepared.examples("train"), prepared.examples("val")) == (20, 5)
+    assert prepared.class_counts("train") == [11, 9]
+    for split in ("train", "val"):
+        found = {name: (label, image) for name, label, image in records(prepared, split)}
+        assert sorted(found) == sorted(str(p.relative_to(folder / split)) for p in (folder / split).glob("*/*"))
+        for name, (label, image) in found.items():
+            assert prepared.classes[label] == name.split("/")[0]
+            square = fit_to_square((folder / split / name).read_bytes())
+            error = np.abs(tf.io.decode_jpeg(image, dct_method="INTEGER_ACCURATE").numpy().astype(int) - square)
+            assert error.mean() < 2
+
+
+def test_the_order_is_shuffled_over_the_whole_split_by_the_seed(folder, tmp_path):
+    first, other = (
+        [label for _, label, _ in records(small(folder, tmp_path / str(seed), seed=seed), "train")] for seed in (0, 1)
+    )
+    assert sorted(first) == sorted(other)
+    assert first != other
+    assert first != sorted(first)
+
+
+def test_statistics_are_those_of_the_training_squares_in_float64(folder, tmp_path):
+    prepared = small(folder, tmp_path / "set")
+    squares = np.stack([fit_to_square(p.read_bytes()) for p in sorted((folder / "train").glob("*/*"))])
+    flat = squares.reshape(-1, 3).astype(np.float64)
+    statistics = prepared.statistics
+    np.testing.assert_array_equal(statistics.mean_image, squares.astype(np.float64).mean(axis=0).astype(np.float32))
+    np.testing.assert_allclose(statistics.rgb_mean, flat.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(statistics.covariance, np.cov(flat, rowvar=False, bias=True), rtol=1e-10)
+    # and close to those of the stored JPEGs, which differ by the loss of JPEG alone
+    stored = np.stack(
+        [tf.io.decode_jpeg(image, dct_method="INTEGER_ACCURATE").numpy() for _, _, image in records(prepared, "train")]
+    )
+    assert np.abs(stored.mean(axis=(0, 1, 2), dtype=np.float64) - statistics.rgb_mean).max() < 0.3
+
+
+TFDS_ONLY = """
+import json, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "alexnet_keras":
+            raise ImportError("not to be had here")
+sys.meta_path.insert(0, Blocker())
+import tensorflow_datasets as tfds
+builder = tfds.builder_from_directory(sys.argv[1])
+names = builder.info.features["label"].names
+found = [
+    (e["filename"].decode(), names[e["label"]], list(e["image"].shape), str(e["image"].dtype))
+    for e in tfds.as_numpy(builder.as_dataset(split="train"))
+]
+try:
+    import pandas
+    val = len(tfds.as_dataframe(builder.as_dataset(split="val"), builder.info))
+except ImportError:
+    val = len(builder.as_dataset(split="val"))
+print(json.dumps([found, val, builder.info.splits["train"].num_examples, builder.name]))
+"""
+
+
+def test_plain_tfds_opens_it_without_this_package(folder, tmp_path):
+    prepared = small(folder, tmp_path / "Set 1", name="Set 1")
+    done = subprocess.run(
+        [sys.executable, "-c", TFDS_ONLY, str(prepared.path)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    found, val, examples, name = json.loads(done.stdout.splitlines()[-1])
+    assert (len(found), val, examples, name) == (20, 5, 20, "set_1")
+    for filename, label, shape, kind in found:
+        assert filename.startswith(f"{label}/")
+        assert (shape, kind) == ([256, 256, 3], "uint8")
+
+
+def test_the_manifest_holds_the_checksums_and_the_choices(folder, tmp_path):
+    prepared = small(folder, tmp_path / "set", seed=4)
+    manifest = json.loads((prepared.path / "manifest.json").read_text())
+    for split in manifest["splits"].values():
+        for shard in split["shards"]:
+            data = (prepared.path / shard["name"]).read_bytes()
+            assert (len(data), hashlib.sha256(data).hexdigest()) == (shard["bytes"], shard["sha256"])
+    assert manifest["options"]["seed"] == 4
+    assert len(prepared.fingerprint) == 64
+
+
+def test_two_preparations_end_with_the_same_bytes(folder, tmp_path):
+    first, second = small(folder, tmp_path / "a/set"), small(folder, tmp_path / "b/set")
+    time.sleep(0.01)
+    assert contents(first.path) == contents(second.path)
+    assert first.fingerprint == second.fingerprint
+
+
+# Interruptions
+
+
+def test_interrupted_before_any_rename_it_goes_on_and_ends_with_the_same_bytes(folder, tmp_path, monkeypatch):
+    whole = contents(small(folder, tmp_path / "whole/set").path)
+    out = tmp_path / "cut/set"
+    rename, renamed = Path.replace, []
+
+    def interrupted(self, target):
+        if len(renamed) >= allowed:
+            raise KeyboardInterrupt
+        renamed.append(Path(target).name)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    allowed = -1
+    while allowed < 30:  # one rename more each time, each starting from what the last one left
+        allowed += 1
+        renamed.clear()
+        try:
+            small(folder, out)
+        except KeyboardInterrupt:
+            with pytest.raises((DataError, UsageError)):
+                open_prepared(out)
+        else:
+            break
+    assert allowed > 3
+    assert contents(out) == whole
+
+
+def test_finished_shards_are_not_made_again(folder, tmp_path, monkeypatch):
+    out = tmp_path / "set"
+    rename = Path.replace
+
+    def stop_at_manifest(self, target):
+        if Path(target).name == "manifest.json":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop_at_manifest)
+        with pytest.raises(KeyboardInterrupt):
+            small(folder, out)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.tfrecord-*")}
+    assert len(before) == 5
+    notes = []
+    small(folder, out, on_note=notes.append)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "5 of 5 shards are done" in notes[0]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.sources.folder import folder_source
+print("ready", flush=True)
+prepare(folder_source(Path(sys.argv[1])), Path(sys.argv[2]), shard_examples=4)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(make_folder, tmp_path):
+    folder = make_folder({"train/a": 60, "train/b": 60, "val/a": 4, "val/b": 4})
+    whole = contents(prepare(folder_source(folder), tmp_path / "whole/set", shard_examples=4).path)
+    out = tmp_path / "killed/set"
+    rng = np.random.default_rng()
+    killed = 0
+    for shards in (1, 12):
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(folder), str(out)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        while child.poll() is None and len(list(out.glob("*.tfrecord-*"))) < shards:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.15))
+        child.send_signal(signal.SIGKILL)
+        killed += child.wait() == -signal.SIGKILL
+        child.stdout.close()
+        if not (out / "manifest.json").exists():
+            with pytest.raises(DataError, match="not finished"):
+                open_prepared(out)
+    assert killed
+    assert contents(prepare(folder_source(folder), out, shard_examples=4).path) == whole
+
+
+# What is there already
+
+
+def test_the_same_again_is_found_and_left_alone(folder, tmp_path):
+    small(folder, tmp_path / "set")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "set").iterdir()}
+    notes = []
+    small(folder, tmp_path / "set", on_note=notes.append)
+    assert "already prepared" in notes[0]
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "set").iterdir()} == before
+
+
+def test_other_options_are_refused_with_what_differs_and_overwrite_replaces(folder, tmp_path):
+    out = tmp_path / "set"
+    small(folder, out)
+    before = contents(out)
+    with pytest.raises(UsageError, match="seed is 0 there and 9 here"):
+        small(folder, out, seed=9)
+    with pytest.raises(UsageError, match="shard_examples is 6 there and 3 here"):
+        prepare(folder_source(folder), out, shard_examples=3)
+    assert contents(out) == before
+    again = prepare(folder_source(folder), out, seed=9, shard_examples=3, overwrite=True)
+    fresh = prepare(folder_source(folder), tmp_path / "fresh/set", seed=9, shard_examples=3)
+    assert contents(again.path) == contents(fresh.path)
+
+
+def test_other_pictures_are_refused(folder, tmp_path):
+    small(folder, tmp_path / "set")
+    (folder / "train/cat/000.jpg").unlink()
+    with pytest.raises(UsageError, match="pictures are not the same"):
+        small(folder, tmp_path / "set")
+
+
+def test_an_interrupted_overwrite_can_be_run_again(folder, tmp_path, monkeypatch):
+    out = tmp_path / "set"
+    small(folder, out)
+    unlink = Path.unlink
+
+    def stop(self, missing_ok=False):
+        if ".tfrecord-" in self.name and "partial" not in self.name:
+            raise KeyboardInterrupt
+        return unlink(self, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small(folder, out, seed=9, overwrite=True)
+    with pytest.raises(DataError, match="not finished"):
+        open_prepared(out)
+    small(folder, out, seed=9)
+    assert contents(out) == contents(small(folder, tmp_path / "fresh/set", seed=9).path)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_directory_that_is_not_ours_is_left_alone(folder, tmp_path, overwrite):
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter1.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="not empty and not a prepared dataset"):
+        small(folder, out, overwrite=overwrite)
+    assert contents(out).keys() == {"chapter1.tex"}
+
+
+# Pictures that cannot be used
+
+
+def spoil(folder):
+    cut = folder / "train/cat/003.jpg"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    (folder / "train/dog/notes.txt").write_text("not a picture")
+    (folder / "val/dog/empty.jpg").write_bytes(b"")
+    (folder / "train/dog/gone.jpg").symlink_to(folder / "nowhere")
+
+
+def test_bad_files_are_skipped_and_named_in_the_manifest(folder, tmp_path):
+    spoil(folder)
+    prepared = small(folder, tmp_path / "set")
+    reasons = {(bad["split"], bad["filename"]): bad["reason"] for bad in prepared.rejected}
+    assert set(reasons) == {
+        ("train", "cat/003.jpg"), ("train", "dog/notes.txt"), ("val", "dog/empty.jpg"), ("train", "dog/gone.jpg"),
+    }  # fmt: skip
+    assert "cut short" in reasons["train", "cat/003.jpg"]
+    assert "empty" in reasons["val", "dog/empty.jpg"]
+    assert "No such file" in reasons["train", "dog/gone.jpg"]
+    names = [name for name, _, _ in records(prepared, "train")]
+    assert len(names) == 19 == prepared.examples("train")
+    assert not set(names) & {name for _, name in reasons}
+
+
+def test_a_png_among_the_jpegs_keeps_its_place(folder, tmp_path):
+    before = [name for name, _, _ in records(small(folder, tmp_path / "before"), "train")]
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(folder / "train/cat/004.jpg"))
+    Image.fromarray(pixels).save(folder / "train/cat/004.jpg", "PNG")
+    prepared = small(folder, tmp_path / "after")
+    after = list(records(prepared, "train"))
+    assert [name for name, _, _ in after] == before
+    image = next(image for name, _, image in after if name == "cat/004.jpg")
+    square = fit_to_square((folder / "train/cat/004.jpg").read_bytes())
+    assert np.abs(tf.io.decode_jpeg(image, dct_method="INTEGER_ACCURATE").numpy().astype(int) - square).mean() < 2
+    assert not prepared.rejected
+
+
+@pytest.mark.parametrize("allowed", [3, 0.15])
+def test_more_bad_files_than_allowed_stop_it_and_leave_no_dataset(folder, tmp_path, allowed):
+    spoil(folder)
+    with pytest.raises(DataError, match=r"4 of 28 pictures cannot be used|--max-bad allows"):
+        small(folder, tmp_path / "set", max_bad=3 if allowed == 3 else 0.1)
+    with pytest.raises(DataError, match="not finished"):
+        open_prepared(tmp_path / "set")
+    assert len(small(folder, tmp_path / "set", max_bad=4 if allowed == 3 else allowed).rejected) == 4
+
+
+def test_a_class_without_a_usable_picture_is_named(folder, tmp_path):
+    for picture in (folder / "train/dog").iterdir():
+        picture.write_bytes(b"no")
+    with pytest.raises(DataError, match="'dog' has no training picture"):
+        small(folder, tmp_path / "set")
+
+
+# Opening
+
+
+def test_a_dataset_is_opened_by_name_or_path_and_the_latest_is_found(folder, tmp_path):
+    root = tmp_path / "data"
+    with pytest.raises(UsageError, match="alexnet prepare"):
+        latest_prepared(root)
+    small(folder, root / "newer")
+    small(folder, root / "older")
+    os.utime(root / "older/manifest.json", (1, 1))
+    (root / "unfinished").mkdir()
+    assert latest_prepared(root) == root / "newer"
+    assert open_prepared("older", root).name == "older"
+    assert open_prepared(root / "older").path == root / "older"
+    with pytest.raises(UsageError, match=r"Prepared here: .*newer"):
+        open_prepared("nothing", root)
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "manifest", "foreign"])
+def test_damage_is_a_data_error(folder, tmp_path, damage):
+    out = small(folder, tmp_path / "set").path
+    shard = next(out.glob("*-train.tfrecord-00001-*"))
+    if damage == "missing":
+        shard.unlink()
+    elif damage == "short":
+        shard.write_bytes(shard.read_bytes()[:-1])
+    else:
+        (out / "manifest.json").write_text("{" if damage == "manifest" else "{}")
+    with pytest.raises(DataError, match="manifest" if damage in ("manifest", "foreign") else "00001"):
+        open_prepared(out)
+
+
+def test_tensorflows_full_disk_is_pythons(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught, tensorflow_errors_as_os_errors(tmp_path):
+        raise tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
+    assert caught.value.errno == 28
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_stops_it_and_it_goes_on_once_there_is_room(folder, tmp_path, monkeypatch):
+    out = tmp_path / "set"
+    writer = tf.io.TFRecordWriter
+    monkeypatch.setattr(tf.io, "TFRecordWriter", lambda path: writer("/dev/full" if "00002-of" in path else path))
+    with pytest.raises(OSError, match="No space left"):
+        small(folder, out)
+    with pytest.raises(DataError, match="not finished"):
+        open_prepared(out)
+    monkeypatch.undo()
+    assert contents(small(folder, out).path) == contents(small(folder, tmp_path / "fresh/set").path)

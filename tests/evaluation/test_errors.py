@@ -1,0 +1,73 @@
+"""Error figures against hand counts and a reference formula."""
+
+import numpy as np
+import pytest
+
+from alexnet_keras import AlexNet
+from alexnet_keras.data.pipeline import evaluation_batches
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.evaluation.errors import Predictor, error_rate, evaluate, top_k_misses
+
+
+def test_top_k_misses_by_hand():
+    probabilities = np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.3, 0.4, 0.3]])
+    assert top_k_misses(probabilities, np.array([2, 0, 1]), 1) == 0
+    assert top_k_misses(probabilities, np.array([1, 0, 0]), 1) == 2
+    assert top_k_misses(probabilities, np.array([0, 2, 1]), 2) == 2
+
+
+def test_top_k_misses_against_a_sort():
+    random = np.random.default_rng(0)
+    probabilities, labels = random.random((500, 20)), random.integers(0, 20, 500)
+    for k in (1, 5):
+        top = np.argsort(-probabilities, axis=1)[:, :k]
+        assert top_k_misses(probabilities, labels, k) == sum(
+            label not in row for label, row in zip(labels, top, strict=True)
+        )
+
+
+def test_a_network_that_says_the_same_of_every_class_is_not_called_right():
+    assert top_k_misses(np.full((4, 10), 0.1), np.array([0, 3, 5, 9]), 5) == 4
+
+
+@pytest.mark.parametrize(  # Wilson score intervals as published tables and R's prop.test(correct = FALSE) give them
+    ("misses", "images", "low", "high"),
+    [(10, 100, 0.05523, 0.17437), (0, 50, 0.0, 0.07135), (50, 50, 0.92865, 1.0), (407, 1000, 0.37697, 0.43775)],
+)
+def test_intervals(misses, images, low, high):
+    rate = error_rate(misses, images)
+    assert rate.error == misses / images
+    assert (rate.low, rate.high) == pytest.approx((low, high), abs=2e-5)
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    return AlexNet(tiny, classes=3, seed=0)
+
+
+def test_ten_crop_probabilities_are_the_mean_of_ten_forward_passes(model, prepared):
+    images, *_ = next(iter(evaluation_batches(prepared, "val", 5)))
+    images = images.numpy()
+    separate = []
+    for y, x in [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]:
+        crop = images[:, y : y + 224, x : x + 224]
+        separate += [model(crop, training=False), model(crop[:, :, ::-1], training=False)]
+    np.testing.assert_allclose(Predictor(model, "ten-crop")(images), np.mean(separate, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("views", ["centre", "ten-crop"])
+def test_an_evaluation_counts_every_image_once(model, prepared, views):
+    progress = []
+    predictor = Predictor(model, views)
+    result = evaluate(predictor, prepared, "val", progress.append)
+    probabilities, labels = predictor.split(prepared, "val")
+    assert result.images == sum(progress) == len(labels) == 12
+    assert result.top1.error == np.mean(probabilities.argmax(1) != labels)
+    assert result.loss == pytest.approx(-np.log(probabilities[np.arange(12), labels]).mean(), rel=1e-5)
+
+
+def test_wrong_splits_and_classes_are_told(model, tiny, prepared):
+    with pytest.raises(UsageError, match="no split"):
+        evaluate(Predictor(model), prepared, "test")
+    with pytest.raises(DataError, match="7 classes"):
+        evaluate(Predictor(AlexNet(tiny, classes=7)), prepared, "val")

@@ -1,0 +1,66 @@
+"""The package as it is installed and imported."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=120)
+
+
+def test_every_package_folder_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(file.parent.relative_to(ROOT).parts) for file in (ROOT / "alexnet_keras").rglob("__init__.py")}
+    assert set(listed) == found | {"alexnet_keras.cli"}
+
+
+def test_no_top_level_module_called_cli_is_installed():
+    result = run_python("import alexnet_keras.cli.main, importlib.util; print(importlib.util.find_spec('cli'))")
+    assert result.stdout.strip() == "None", result.stderr
+
+
+@pytest.mark.parametrize("module", ["alexnet_keras", "alexnet_keras.recipes", "alexnet_keras.cli.main"])
+def test_tensorflow_is_not_imported_until_it_is_needed(module):
+    result = run_python(
+        f"import {module}, sys; print([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.parametrize("order", ["import keras, alexnet_keras", "import alexnet_keras, keras"])
+def test_layers_are_registered_whichever_is_imported_first(order):
+    name = "alexnet_keras>TowerConv2D"
+    result = run_python(f"{order}; print(keras.saving.get_registered_object({name!r}))")
+    assert "TowerConv2D" in result.stdout, result.stderr
+
+
+def test_imports_point_downwards():
+    """cli -> visualization -> training -> evaluation -> runs, data, model -> layers -> recipes; no circles."""
+    levels = [
+        "errors",
+        "files",
+        "recipes",
+        "layers",
+        "model",
+        "model_summary",
+        "data",
+        "runs",
+        "evaluation",
+        "training",
+    ]
+    levels += ["visualization", "cli"]
+    for file in sorted((ROOT / "alexnet_keras").rglob("*.py")) + sorted((ROOT / "cli").rglob("*.py")):
+        parts = ["cli"] if file.parent.name == "cli" else file.relative_to(ROOT / "alexnet_keras").with_suffix("").parts
+        if parts[0] == "__init__":
+            continue
+        for line in file.read_text().splitlines():
+            words = line.split()
+            if words[:1] in (["from"], ["import"]) and words[1].startswith("alexnet_keras."):
+                target = words[1].split(".")[1]
+                assert levels.index(target) <= levels.index(parts[0]), f"{file} imports {words[1]}"

@@ -1,0 +1,53 @@
+"""Rates over the epochs, as net 145 had them and as the paper tells it."""
+
+import pytest
+
+from alexnet_keras.recipes import load_recipe, with_overrides
+from alexnet_keras.training.schedule import plan_epoch, plateau_drops
+
+SOURCE = load_recipe("source").training
+
+
+@pytest.mark.parametrize(
+    ("epoch", "weights", "conv1", "noise"),
+    [
+        (0, 1e-2, 1e-2, True),
+        (24, 1e-2, 1e-2, True),
+        (25, 1e-3, 1e-3, True),
+        (50, 1e-3, 1e-3, True),
+        (51, 1e-4, 1e-4, True),
+        (66, 1e-4, 1e-4, True),
+        (67, 1e-4, 1e-5, False),
+        (72, 1e-4, 0.0, False),
+        (79, 1e-5, 0.0, False),
+        (90, 1e-5, 0.0, False),
+    ],
+)
+def test_source_follows_net_145(epoch, weights, conv1, noise):
+    plan = plan_epoch(SOURCE, epoch, [0.5] * epoch)
+    assert plan.rates == pytest.approx({"weights": weights, "biases": 0.02, "conv1": conv1})
+    assert plan.color_noise is noise
+    assert not plan.stop
+
+
+def test_the_steps_are_scaled_to_the_length_of_the_run():
+    training = with_overrides(load_recipe("source"), ["training.epochs=182"]).training
+    assert plan_epoch(training, 49, []).rates["weights"] == pytest.approx(1e-2)
+    assert plan_epoch(training, 50, []).rates["weights"] == pytest.approx(1e-3)
+
+
+def test_the_paper_divides_all_rates_when_the_error_stalls_three_times_and_then_stops():
+    training = load_recipe("paper").training
+    falling = [0.9 - 0.01 * epoch for epoch in range(10)]
+    assert plan_epoch(training, 10, falling).rates == pytest.approx({"weights": 0.01, "biases": 0.01, "conv1": 0.01})
+    patience = training.schedule.plateau_patience
+    for drops in range(1, 4):
+        plan = plan_epoch(training, 10, falling + [0.9] * (patience * drops))
+        assert plan.rates == pytest.approx(dict.fromkeys(("weights", "biases", "conv1"), 0.01 / 10**drops))
+        assert not plan.stop
+    assert plan_epoch(training, 10, falling + [0.9] * (patience * 4)).stop
+
+
+def test_an_improvement_starts_the_wait_anew():
+    assert plateau_drops([0.5, 0.6, 0.6, 0.4, 0.6, 0.6], patience=3, most=3) == (0, False)
+    assert plateau_drops([0.5, 0.6, 0.6, 0.6], patience=3, most=3) == (1, False)

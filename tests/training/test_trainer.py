@@ -1,0 +1,191 @@
+"""Whole training runs at toy size: placements agree, resuming continues, divergence is told."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+from alexnet_keras.errors import DataError, DivergedError, UsageError
+from alexnet_keras.recipes import with_overrides
+from alexnet_keras.runs import Run
+from alexnet_keras.training.devices import Placement, choose_placement
+from alexnet_keras.training.trainer import Trainer
+
+ONE = Placement("one", ("/CPU:0",))
+TOWERS = Placement("towers", ("/CPU:0", "/CPU:1"))
+
+
+class Silent:
+    def on_epoch_begin(self, epoch, steps): ...
+
+    def on_step(self, epoch, step, loss, images): ...
+
+    def on_epoch_end(self, row): ...
+
+
+class StopAfter(Silent):
+    """Interrupts a run in the middle of an epoch."""
+
+    def __init__(self, epoch, step):
+        self.when = (epoch, step)
+
+    def on_step(self, epoch, step, loss, images):
+        if (epoch, step) == self.when:
+            raise KeyboardInterrupt
+
+
+def trainer(run, data, placement=ONE, seed=3, precision="float32", observer=None):
+    return Trainer(run, data, placement, seed, precision, observer or Silent())
+
+
+def new_run(path, recipe):
+    return Run.create(path, recipe, {"status": "running"})
+
+
+def step_losses(run):
+    with run.steps_path.open(newline="") as file:
+        return np.array([float(row["loss"]) for row in csv.DictReader(file)])
+
+
+@pytest.fixture(scope="module")
+def one_device(prepared, tiny, tmp_path_factory):
+    run = new_run(tmp_path_factory.mktemp("runs") / "one", tiny)
+    history = trainer(run, prepared).fit()
+    return run, history
+
+
+def test_a_run_leaves_what_the_run_contract_names(one_device, prepared):
+    run, history = one_device
+    assert [row["epoch"] for row in history] == [0, 1]
+    assert run.history == [pytest.approx(row) for row in history]
+    assert len(step_losses(run)) == 2 * 5  # 36 images in batches of 8
+    assert run.facts["status"] == "finished"
+    assert list(run.events_path.glob("events.*"))
+    best = min(history, key=lambda row: row["val_top1_error"])
+    assert run.facts["best"]["epoch"] == best["epoch"]
+    for which in ("best", "last"):
+        assert run.load_model(which).output_shape == (None, 3)
+    assert not list(run.path.glob(".partial*"))
+
+
+def test_training_lowers_the_loss(prepared, tiny, tmp_path):
+    recipe = with_overrides(
+        tiny, ["training.epochs=12", "training.schedule.length=12", "training.schedule.drop_epochs=[]"]
+    )
+    history = trainer(new_run(tmp_path / "run", recipe), prepared).fit()
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_two_towers_and_one_device_agree_on_the_loss_of_every_step(prepared, tiny, tmp_path, precision):
+    losses = []
+    for name, placement in (("one", ONE), ("towers", TOWERS)):
+        run = new_run(tmp_path / name, tiny)
+        trainer(run, prepared, placement, precision=precision).fit()
+        losses.append(step_losses(run))
+    np.testing.assert_allclose(*losses, rtol=2e-6 if precision == "float32" else 2e-2)
+
+
+def test_mirrored_replicas_and_one_device_agree_on_the_loss_of_every_step(one_device, prepared, tiny, tmp_path):
+    run = new_run(tmp_path / "mirrored", tiny)
+    trainer(run, prepared, Placement("mirrored", ("/CPU:0", "/CPU:1"))).fit()
+    # The halves of a batch are added up in another order: rounding, then its growth over the steps.
+    np.testing.assert_allclose(step_losses(one_device[0]), step_losses(run), rtol=1e-4)
+
+
+def test_the_same_seed_repeats_and_another_differs(one_device, prepared, tiny, tmp_path):
+    again, other = new_run(tmp_path / "again", tiny), new_run(tmp_path / "other", tiny)
+    trainer(again, prepared).fit()
+    trainer(other, prepared, seed=4).fit()
+    np.testing.assert_allclose(step_losses(one_device[0]), step_losses(again), rtol=1e-6)
+    assert not np.allclose(step_losses(one_device[0]), step_losses(other), rtol=1e-3)
+
+
+@pytest.mark.parametrize("placement", [ONE, TOWERS], ids=["one", "towers"])
+def test_an_interrupted_run_resumes_after_its_last_finished_epoch_under_any_placement(
+    one_device, prepared, tiny, tmp_path, placement
+):
+    run = new_run(tmp_path / "run", tiny)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(run, prepared, observer=StopAfter(1, 2)).fit()
+    assert len(run.history) == 1
+    trainer(run, prepared, placement).fit(resume=True)
+    np.testing.assert_allclose(step_losses(run), step_losses(one_device[0]), rtol=1e-5)
+    for ours, theirs in zip(
+        run.load_model("last").get_weights(), one_device[0].load_model("last").get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_a_damaged_state_is_told(one_device, prepared, tiny, tmp_path):
+    run = new_run(tmp_path / "run", tiny)
+    whole = one_device[0].state_path.read_bytes()
+    run.state_path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="damaged"):
+        trainer(run, prepared).fit(resume=True)
+
+
+def test_divergence_ends_the_run_and_keeps_it(prepared, tiny, tmp_path):
+    recipe = with_overrides(tiny, ["training.weight_rate=1e30", "training.epochs=3"])
+    run = new_run(tmp_path / "run", recipe)
+    with pytest.raises(DivergedError, match="step"):
+        trainer(run, prepared).fit()
+
+
+def test_the_colour_noise_ends_when_the_schedule_says(prepared, tiny, tmp_path):
+    changes = ["training.schedule.length=2", "training.schedule.drop_epochs=[]", "augmentation.color_noise=5.0"]
+    changes += ["training.schedule.conv1_lowered_epoch=none", "training.schedule.conv1_frozen_epoch=none"]
+    losses = []
+    for off in ("none", "1"):
+        recipe = with_overrides(tiny, [*changes, f"training.schedule.color_noise_off_epoch={off}"])
+        run = new_run(tmp_path / off, recipe)
+        trainer(run, prepared).fit()
+        losses.append(step_losses(run))
+    np.testing.assert_allclose(losses[0][:5], losses[1][:5], rtol=1e-6)
+    assert not np.allclose(losses[0][5:], losses[1][5:], rtol=1e-3)
+
+
+def test_velocities_live_with_their_variables():
+    from alexnet_keras import AlexNet, load_recipe
+    from alexnet_keras.training.optimizer import AlexNetSGD
+
+    with TOWERS.scope():
+        model = AlexNet(load_recipe("quickstart"), classes=3)
+        optimizer = AlexNetSGD()
+        optimizer.build(model.trainable_variables)
+    for variable, velocity in zip(model.trainable_variables, optimizer.velocities, strict=True):
+        assert variable.value.device == velocity.value.device, variable.path
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpus", "expected"),
+    [(None, None, "one"), (None, 0, "one"), (None, 1, "one"), (None, 2, "towers"), ("mirrored", 2, "mirrored"),
+     ("towers", None, "towers"), ("mirrored", None, "mirrored")],
+)  # fmt: skip
+def test_the_placement_without_gpus(kind, gpus, expected):
+    placement = choose_placement(kind, gpus, towers=2, strict=False)
+    assert placement.kind == expected
+    assert ("GPU" in placement.warning) == bool(gpus or kind)
+    assert len(placement.devices) == (1 if expected == "one" else 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpus", "strict"),
+    [("one", 2, False), ("towers", 3, False), ("mirrored", 1, False), (None, 2, True), (None, 1, True)],
+)
+def test_impossible_placements_are_refused(kind, gpus, strict):
+    with pytest.raises(UsageError):
+        choose_placement(kind, gpus, towers=2, strict=strict)
+
+
+def test_a_batch_that_replicas_cannot_share_equally_is_refused(prepared, tiny, tmp_path):
+    recipe = with_overrides(tiny, ["training.batch_size=7"])
+    run = new_run(tmp_path / "run", recipe)
+    with pytest.raises(UsageError, match="equally"):
+        trainer(run, prepared, Placement("mirrored", ("/CPU:0", "/CPU:1")))
+
+
+def test_the_saved_model_loads_without_custom_objects(one_device):
+    model = keras.saving.load_model(one_device[0].model_path)
+    assert model.get_layer("mean").mean.max() > 50
