@@ -160,7 +160,7 @@ def _summarize(prepared: "PreparedDataset") -> None:
     console.result(f"Prepared {prepared.path} from {prepared.source}: {counts}.")
     console.result(f"{len(prepared.classes)} classes: {', '.join(names)}{f' and {more} more' if more else ''}.")
     if rejected := prepared.rejected:
-        console.result(f"{len(rejected)} pictures could not be used; all are listed in {prepared.path}/manifest.json:")
+XX
         for picture in rejected[:REJECTS_SHOWN]:
             console.result(f"  {picture['filename']} ({picture['split']}): {picture['reason']}")
     console.result(f"Next: alexnet train --data {prepared.path}")

@@ -16,7 +16,7 @@ tf.config.set_logical_device_configuration(
 )
 
 
-def write_pictures(folder: Path, counts: dict[str, int], size: tuple[int, int] = (260, 300), seed: int = 0) -> Path:
+def draw_pictures(folder: Path, counts: dict[str, int], size: tuple[int, int] = (260, 300), seed: int = 0) -> Path:
     """Class folders of JPEG pictures, each class a colour of its own with noise."""
     random = np.random.default_rng(seed)
     for number, (name, count) in enumerate(counts.items()):
@@ -29,11 +29,17 @@ def write_pictures(folder: Path, counts: dict[str, int], size: tuple[int, int] =
 
 
 @pytest.fixture(scope="session")
+def write_pictures():
+    """`draw_pictures`, for tests that need a folder of their own."""
+    return draw_pictures
+
+
+@pytest.fixture(scope="session")
 def pictures(tmp_path_factory) -> Path:
     """Three classes in train and val folders: 36 and 12 pictures."""
     root = tmp_path_factory.mktemp("pictures")
     for split, count, seed in (("train", 12, 1), ("val", 4, 2)):
-        write_pictures(root / split, dict.fromkeys(("blue", "green", "red"), count), seed=seed)
+        draw_pictures(root / split, dict.fromkeys(("blue", "green", "red"), count), seed=seed)
     return root
 
 

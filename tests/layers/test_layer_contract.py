@@ -47,7 +47,8 @@ def test_config_round_trip(make, shapes):
 def test_a_saved_model_computes_the_same_and_loads_in_safe_mode_without_custom_objects(make, shapes, tmp_path):
     layer = make("float32")
     entries = [keras.Input(shape[1:]) for shape in shapes]
-    model = keras.Model(entries, layer(entries if len(entries) > 1 else entries[0]))
+    entries = entries if len(entries) > 1 else entries[0]
+    model = keras.Model(entries, layer(entries))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     for before, after in zip(*(keras.tree.flatten(m(inputs(shapes))) for m in (model, loaded)), strict=True):

@@ -1,0 +1,70 @@
+"""The main job through the installed command, in processes of its own, as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alexnet_keras.recipes import to_toml
+
+ALEXNET = Path(sys.executable).with_name("alexnet")
+
+
+def alexnet(folder, *arguments, **options):
+    command = [str(ALEXNET), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, **options)
+
+
+def test_prepare_train_on_two_devices_eval_and_visualize_with_no_argument_named(pictures, tiny, tmp_path):
+    (tmp_path / "tiny.toml").write_text(to_toml(tiny))
+    steps = [
+        ["prepare", pictures, "--out", "data/colors"],
+        ["train", "--gpus", "2", "--recipe", "tiny.toml"],
+        ["eval", "--ten-crop", "--json"],
+        ["visualize", "kernels"],
+    ]
+    results = {}
+    for arguments in steps:
+        result = alexnet(tmp_path, *arguments)
+        assert result.returncode == 0, result.stderr
+        assert "Traceback" not in result.stderr and "\x1b[" not in result.stdout + result.stderr
+        results[arguments[0]] = result
+    assert "towers on /CPU:0, /CPU:1" in results["train"].stderr
+    assert [entry["views"] for entry in json.loads(results["eval"].stdout)] == ["centre", "ten-crop"]
+    assert (tmp_path / results["visualize"].stdout.removeprefix("Wrote ").strip()).is_file()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_stopped_in_its_second_epoch_resumes(prepared, tiny, tmp_path, sent):
+    (tmp_path / "tiny.toml").write_text(to_toml(tiny))
+    arguments = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", "40", "--run", "stopped"]
+    process = subprocess.Popen(
+        [str(ALEXNET), *map(str, arguments)], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    history = tmp_path / "saved_models/stopped/history.csv"
+    deadline = time.monotonic() + 120
+    while not history.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(sent)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == (130 if sent == signal.SIGINT else -signal.SIGKILL), stderr
+    assert "Traceback" not in stderr
+    finished = len(history.read_text().splitlines()) - 1
+    recipe = tmp_path / "saved_models/stopped/recipe.toml"
+    recipe.write_text(recipe.read_text().replace("epochs = 40", f"epochs = {finished + 1}"))  # one more is enough
+    result = alexnet(tmp_path, "train", "--resume", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["epochs"] == finished + 1
+
+
+def test_help_answers_without_tensorflow(tmp_path):
+    poisoned = tmp_path / "tensorflow"
+    poisoned.mkdir()
+    (poisoned / "__init__.py").write_text("raise ImportError('imported too early')")
+    result = alexnet(tmp_path, "train", "--help", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 0 and "--recipe" in result.stdout

@@ -1,0 +1,170 @@
+"""`alexnet prepare` as a user types it: what it prints, where, and how it ends."""
+
+import errno
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from alexnet_keras.cli.main import cli
+from alexnet_keras.data.prepared import open_prepared
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """`run("prepare", ...)` in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    for label, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for index in range(5):
+            pixels = np.random.default_rng([label, index]).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.jpg")
+    return folder
+
+
+def test_a_folder_is_prepared_under_its_name_and_the_next_command_named(run, photos):
+    done = run("prepare", photos)
+    assert done.exit_code == 0, done.output
+    assert "8 train, 2 val" in done.stdout
+    assert "2 classes: cat, dog." in done.stdout
+    assert "alexnet train --data data/photos" in done.stdout
+    assert "20% of every class is held out" in done.stderr
+    assert open_prepared("photos").examples("train") == 8
+    again = run("prepare", photos)
+    assert again.exit_code == 0
+    assert "already prepared" in again.stderr
+
+
+def test_without_arguments_it_draws_and_prepares_the_demo_set(run, monkeypatch):
+    from alexnet_keras.data.sources import demo
+
+    monkeypatch.setattr(demo.demo_source, "__kwdefaults__", {**demo.demo_source.__kwdefaults__, "train": 2, "val": 1})
+    done = run("prepare")
+    assert done.exit_code == 0, done.output
+    assert open_prepared("data/demo").source == "demo"
+    assert len(open_prepared("demo").classes) == 12
+    assert Path("data/demo-pictures/train/red-disc-vertical/000.jpg").is_file()
+
+
+def test_json_is_all_there_is_on_stdout(run, photos):
+    (photos / "cat/notes.txt").write_text("no picture")
+    done = run("prepare", photos, "--out", "set", "--holdout", "0.4", "--json")
+    found = json.loads(done.stdout)
+    assert found["splits"]["val"]["examples"] in (3, 4)
+    assert found["rejected"][0]["filename"] == "cat/notes.txt"
+    assert found["fingerprint"] == open_prepared("set").fingerprint
+
+
+def test_rejected_pictures_are_shown_with_their_reasons(run, photos):
+    (photos / "cat/notes.txt").write_text("no picture")
+    done = run("prepare", photos)
+    assert done.exit_code == 0
+    assert "1 picture could not be used" in done.stdout
+    assert "cat/notes.txt" in done.stdout
+
+
+def empty(folder):
+    for picture in folder.rglob("*.jpg"):
+        picture.unlink()
+    for name in ("cat", "dog"):
+        (folder / name).rmdir()
+
+
+def one_class(folder):
+    for picture in (folder / "dog").iterdir():
+        picture.unlink()
+    (folder / "dog").rmdir()
+
+
+def other_classes(folder):
+    for split, name in (("train", "cat"), ("train", "dog"), ("val", "cat"), ("val", "emu")):
+        (folder / split / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(folder / split / name / "0.jpg")
+
+
+def bad_pictures(folder):
+    for picture in [*sorted((folder / "cat").iterdir())[:2], *sorted((folder / "dog").iterdir())[:2]]:
+        picture.write_bytes(picture.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    "spoil, arguments, exit_code, words",
+    [
+        (lambda folder: None, ["nowhere"], 2, "There is no folder nowhere"),
+        (lambda folder: None, ["photos", "--max-bad", "many"], 2, "neither a count"),
+        (lambda folder: None, ["photos", "--holdout", "1"], 2, "holdout"),
+        (lambda folder: None, ["photos", "--out", "photos"], 2, "not a prepared dataset"),
+        (lambda folder: None, ["photos/cat/0.jpg"], 3, "is a file"),
+        (empty, ["photos"], 3, "is empty"),
+        (one_class, ["photos"], 3, "one class"),
+        (other_classes, ["photos"], 3, "lacks dog and also has emu"),
+        (bad_pictures, ["photos", "--max-bad", "3"], 3, "--max-bad allows 3"),
+        (bad_pictures, ["photos", "--max-bad", "30%"], 3, "--max-bad allows 3"),
+        (bad_pictures, ["folder:photos", "--max-bad", "40%"], 0, ""),
+        (lambda folder: None, ["tfds:no_such_set"], 2, "knows no set"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_an_exit_code(run, photos, spoil, arguments, exit_code, words):
+    spoil(photos)
+    done = run("prepare", *arguments)
+    assert done.exit_code == exit_code, done.output
+    assert words in done.stderr
+    assert "Traceback" not in done.output
+    if exit_code:
+        assert not list(Path.cwd().rglob("manifest.json"))
+
+
+def test_other_options_are_refused_naming_what_differs(run, photos):
+    assert run("prepare", photos).exit_code == 0
+    done = run("prepare", photos, "--seed", 5)
+    assert done.exit_code == 2
+    assert "seed is 0 there and 5 here" in done.stderr
+    assert run("prepare", photos, "--seed", 5, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "error, exit_code, words",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
+        (KeyboardInterrupt(), 130, "run the same command to go on"),
+    ],
+)
+def test_a_full_disk_and_an_interruption_leave_nothing_that_looks_complete(
+    run, photos, monkeypatch, error, exit_code, words
+):
+    rename = Path.replace
+
+    def fail_late(self, target):
+        if Path(target).name == "statistics.npz":
+            raise error
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail_late)
+        done = run("prepare", photos)
+    assert done.exit_code == exit_code, done.output
+    assert words in done.stderr
+    assert not Path("data/photos/manifest.json").exists()
+    done = run("prepare", photos)
+    assert done.exit_code == 0
+    assert "2 of 2 shards are done" in done.stderr
+
+
+def test_help_names_every_default_and_an_example_that_parses():
+    done = CliRunner().invoke(cli, ["prepare", "--help"])
+    assert done.exit_code == 0
+    assert "alexnet prepare photos --out data/photos --holdout 0.1" in " ".join(done.stdout.split())
+    for option in cli.commands["prepare"].params:
+        if isinstance(option, click.Option) and not option.is_flag:
+            shown = option.get_help_record(click.Context(cli.commands["prepare"]))[1]
+            assert "default:" in shown, option.name
