@@ -47,7 +47,8 @@ class AlexNetGroup(click.Group):
             ):
                 raise
             where = f" ({error.filename})" if error.filename else ""
-            raise Sentence(f"{error.strerror}{where}. Nothing unfinished was left in place; run again.", 1) from error
+            sentence = f"{error.strerror}{where}. What was finished is kept: mend that and run the command again"
+            raise Sentence(f"{sentence} (a training run goes on with --resume).", 1) from error
         except KeyboardInterrupt:
             click.echo("\nInterrupted. What was finished is kept; run the same command to go on.", err=True)
             ctx.exit(INTERRUPTED)

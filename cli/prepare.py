@@ -160,7 +160,8 @@ def _summarize(prepared: "PreparedDataset") -> None:
     console.result(f"Prepared {prepared.path} from {prepared.source}: {counts}.")
     console.result(f"{len(prepared.classes)} classes: {', '.join(names)}{f' and {more} more' if more else ''}.")
     if rejected := prepared.rejected:
-XX
+        pictures = f"{len(rejected)} picture{'s' if len(rejected) > 1 else ''}"
+        console.result(f"{pictures} could not be used, listed in {prepared.path / 'manifest.json'}:")
         for picture in rejected[:REJECTS_SHOWN]:
             console.result(f"  {picture['filename']} ({picture['split']}): {picture['reason']}")
     console.result(f"Next: alexnet train --data {prepared.path}")

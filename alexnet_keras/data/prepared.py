@@ -80,9 +80,10 @@ def open_prepared(name_or_path: str | Path, root: Path = DATA_ROOT) -> PreparedD
         UsageError: There is no such dataset.
         DataError: It is unfinished or damaged.
     """
-    path = Path(name_or_path)
-    if not path.exists() and (root / name_or_path).exists():
-        path = root / name_or_path
+    path, named = Path(name_or_path), root / name_or_path
+    # `alexnet prepare photos` leaves the folder photos beside data/photos: the prepared one is meant.
+    if not (path / MANIFEST).exists() and ((named / MANIFEST).exists() or not path.exists()):
+        path = named if named.exists() else path
     if not path.exists():
         found = ", ".join(str(p) for p in _complete(root))
         there = f"Prepared here: {found}." if found else "Make one with `alexnet prepare`."

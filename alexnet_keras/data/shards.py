@@ -1,5 +1,6 @@
 """Write shards, each by rename once it is whole, and a record of what is in it."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -89,17 +90,19 @@ def write_shards(
         return source.splits[plan.split].read(int(plan.pictures[position - edges[number]]))
 
     # One stream for all: starting one costs a fifth of a second, and its end leaves processors idle.
-    batches = cut_at(edges, encoded_squares(read, int(edges[-1])))
-    for plan, first in zip(plans, edges, strict=False):
-        partial = work / f"{plan.filename}.partial"
-        record = ShardRecord(plan.filename, plan.split, class_counts=[0] * len(source.classes))
-        _write(record, partial, plan, source.splits[plan.split], int(first), batches, on_progress, on_rejected)
-        with partial.open("rb") as file:
-            record.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-        record.bytes = partial.stat().st_size
-        partial.replace(directory / plan.filename)
-        yield record
+    # Closed at once on an error, because TensorFlow complains of a reader that outlives Python.
+    with contextlib.closing(cut_at(edges, encoded_squares(read, int(edges[-1])))) as batches:
+        for plan, first in zip(plans, edges, strict=False):
+            partial = work / f"{plan.filename}.partial"
+            pictures = source.splits[plan.split]
+            record = ShardRecord(plan.filename, plan.split, class_counts=[0] * len(source.classes))
+            _write(record, partial, plan, pictures, int(first), batches, on_progress, on_rejected)
+            with partial.open("rb") as file:
+                record.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+            record.bytes = partial.stat().st_size
+            partial.replace(directory / plan.filename)
+            yield record
 
 
 def _write(

@@ -10,7 +10,7 @@ from alexnet_keras.layers import TowerConv2D
 from alexnet_keras.layers.each_tower import tower_letter
 from alexnet_keras.visualization.style import INK, save_figure
 
-COLUMNS = 16  # as in the paper: three rows of 16 a tower
+MOST_COLUMNS = 16  # as in the paper: 48 kernels a tower in three rows of 16
 GAP = 1  # pixels of a kernel, between kernels
 
 
@@ -41,13 +41,15 @@ def first_kernels(model: keras.Model) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(kernel) for kernel in first.kernels]
 
 
-def kernel_grid(kernels: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
+def kernel_grid(kernels: np.ndarray, columns: int | None = None) -> np.ndarray:
     """Kernels side by side as one RGB image in 0..1: mid-grey is zero, each kernel scaled by its own largest weight.
 
     Args:
         kernels: `(height, width, 3, filters)`.
+        columns: kernels in a row; by default the most, up to 16, that fill every row.
     """
     height, width, channels, filters = kernels.shape
+    columns = columns or _full_rows(filters)
     largest = np.abs(kernels).max(axis=(0, 1, 2), keepdims=True)
     shown = 0.5 + 0.5 * kernels / np.maximum(largest, np.finfo(np.float32).tiny)
     rows = -(-filters // columns)
@@ -56,3 +58,9 @@ def kernel_grid(kernels: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
         top, left = index // columns * (height + GAP), index % columns * (width + GAP)
         grid[top : top + height, left : left + width] = shown[..., index]
     return grid
+
+
+def _full_rows(filters: int) -> int:
+    """The largest number of columns that leaves no row unfinished, unless that makes a narrow tower of rows."""
+    best = max(number for number in range(1, MOST_COLUMNS + 1) if filters % number == 0)
+    return best if best >= min(filters, MOST_COLUMNS // 2) else MOST_COLUMNS

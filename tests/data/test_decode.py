@@ -52,7 +52,7 @@ def test_enlarging_is_cubic():
     weights = {-1: np.array([-9, 111, 29, -3]) / 128, 0: np.array([-3, 29, 111, -9]) / 128}
 
     def double(rows: np.ndarray) -> np.ndarray:
-        out = np.empty((2 * len(rows), *rows.shape[1:]))
+        out = np.zeros((2 * len(rows), *rows.shape[1:]))
         for i in range(4, 2 * len(rows) - 4):  # away from the edges, whose treatment is a convention
             phase = -(i % 2)
             start = i // 2 + (-2 if i % 2 == 0 else -1)

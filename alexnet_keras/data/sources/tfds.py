@@ -5,6 +5,8 @@ A set that is already generated is read from disk and no network is asked. Its r
 offset, length, label), then read at random, so memory holds the index and not the pictures.
 """
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +94,8 @@ def _builder(name: str, data_dir: Path | None) -> Any:
         raise UsageError(f"tfds:{name} cannot be opened: {_first_line(error)}") from error
     if not builder.is_prepared():
         try:
-            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+            with contextlib.redirect_stdout(sys.stderr):  # TFDS prints what it is about to do
+                builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
         except OSError as error:
             if error.filename:  # the disk, not the network
                 raise
