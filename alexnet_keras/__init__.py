@@ -19,7 +19,7 @@ __version__ = _version("alexnet-keras")
 _PUBLIC = {
     "AlexNet": "alexnet_keras.model",
     "Recipe": "alexnet_keras.recipes",
-    "load_recipe": "alexnet_keras.recipes",
+    "load_recipe": "alexnet_keras.recipe_files",
     "open_prepared": "alexnet_keras.data.prepared",
     "Run": "alexnet_keras.runs",
 }

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from alexnet_keras import recipes
+from alexnet_keras import recipe_files, recipes
 from alexnet_keras.layers import (
     ColorNoise,
     EachTower,
@@ -63,7 +63,7 @@ def AlexNet(
         UsageError: no such recipe.
     """
     if not isinstance(recipe, recipes.Recipe):
-        recipe = recipes.load_recipe(recipe)
+        recipe = recipe_files.load_recipe(recipe)
     net, augmentation = recipe.network, recipe.augmentation
 
     def seed_of(part: str) -> int | None:

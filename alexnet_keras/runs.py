@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from alexnet_keras import recipes
+from alexnet_keras import recipe_files
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.recipes import Recipe
@@ -50,7 +50,7 @@ class Run:
             )
         run = cls(path)
         with write_by_rename(path / "recipe.toml") as file:
-            file.write_text(recipes.to_toml(recipe), encoding="utf-8")
+            file.write_text(recipe_files.to_toml(recipe), encoding="utf-8")
         run.update({**facts, "environment": environment(), "started": _now()})
         return run
 
@@ -84,7 +84,7 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        return recipes.load_recipe(self.path / "recipe.toml")
+        return recipe_files.load_recipe(self.path / "recipe.toml")
 
     @property
     def facts(self) -> dict[str, Any]:

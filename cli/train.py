@@ -3,12 +3,23 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import chosen_data, data_option, json_option
 from alexnet_keras.errors import UsageError
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", "mixed_bfloat16")
+# What a run keeps from its start: --resume takes none of these.
+FIXED_FLAGS = {
+    "recipe": "--recipe",
+    "overrides": "--set",
+    "epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "name": "--run",
+    "precision": "--precision",
+    "seed": "--seed",
+}
 SMALL_DATASET = 100_000  # images; below it the paper's initial weights may not get going
 
 
@@ -76,18 +87,18 @@ def train(**options) -> None:
 
 def _started(options):
     """A new run and its trainer."""
-    from alexnet_keras import recipes, runs
+    from alexnet_keras import recipe_files, runs
 
     data = chosen_data(options["data"])
     recipe_name = options["recipe"] or ("quickstart" if data.source == "demo" else "source")
     overrides = list(options["overrides"])
     overrides += [f"training.epochs={options['epochs']}"] if options["epochs"] else []
     overrides += [f"training.batch_size={options['batch_size']}"] if options["batch_size"] else []
-    recipe = recipes.with_overrides(recipes.load_recipe(recipe_name), overrides)
+    recipe = recipe_files.with_overrides(recipe_files.load_recipe(recipe_name), overrides)
     batch_size = min(recipe.training.batch_size, data.examples("train"))
     if batch_size < recipe.training.batch_size:
         console.warn(f"the dataset has {batch_size} training images, fewer than a batch: the batch is {batch_size}.")
-        recipe = recipes.with_overrides(recipe, [f"training.batch_size={batch_size}"])
+        recipe = recipe_files.with_overrides(recipe, [f"training.batch_size={batch_size}"])
     if recipe.name == "paper" and data.examples("train") < SMALL_DATASET:
         console.warn(
             "the initial weights of the paper's prose can leave the loss at ln(classes) for hundreds of steps on a "
@@ -118,8 +129,11 @@ def _resumed(options):
     from alexnet_keras.cli.options import chosen_run
     from alexnet_keras.data.prepared import open_prepared
 
-    fixed = ("recipe", "overrides", "epochs", "batch_size", "name")
-    given = [f"--{option.replace('_', '-')}" for option in fixed if options[option]]
+    given = [
+        flag
+        for name, flag in FIXED_FLAGS.items()
+        if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
     if given:
         raise UsageError(f"--resume goes on with a run as it was started; leave {', '.join(given)} out.")
     run = chosen_run(options["resume"] or None)

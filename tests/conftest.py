@@ -55,7 +55,7 @@ def prepared(pictures, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny():
     """The topology of `source`, a few kernels wide, for training in seconds."""
-    from alexnet_keras.recipes import load_recipe, with_overrides
+    from alexnet_keras.recipe_files import load_recipe, with_overrides
 
     widths = {"conv1": 6, "conv2": 8, "conv3": 8, "conv4": 8, "conv5": 6}
     changes = [f"network.{name}.filters={width}" for name, width in widths.items()]

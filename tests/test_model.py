@@ -9,7 +9,7 @@ from alexnet_keras import AlexNet, load_recipe
 from alexnet_keras.layers.placement import tower_devices
 from alexnet_keras.model import features_of, logits_of
 from alexnet_keras.model_summary import PAPER_NEURONS, summarize
-from alexnet_keras.recipes import with_overrides
+from alexnet_keras.recipe_files import with_overrides
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""How well a network does: the views it is tested on, and its errors."""

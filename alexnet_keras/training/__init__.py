@@ -1,0 +1,1 @@
+"""From a recipe and a prepared dataset to a trained run."""

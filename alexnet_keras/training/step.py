@@ -27,8 +27,7 @@ def make_training_step(
             scores = tf.cast(logits(images, training=True), tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
             loss = tf.reduce_sum(losses) / global_batch
-            scaled = optimizer.scale_loss(loss)
-        optimizer.apply(tape.gradient(scaled, [v.value for v in variables]), variables)
+        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
         wrong = tf.reduce_sum(tf.cast(tf.argmax(scores, 1) != labels, tf.float32)) / global_batch
         return loss, wrong
 

@@ -62,6 +62,18 @@ class Trainer:
             raise DataError(f"The dataset {self.data.path} has no val split to measure the error on.")
 
     def fit(self, resume: bool = False) -> list[dict[str, float]]:
+        try:
+            history = self._fit(resume)
+        except KeyboardInterrupt:
+            self.run.update({"status": "interrupted"})
+            raise
+        except DivergedError:
+            self.run.update({"status": "diverged"})
+            raise
+        self.run.update({"status": "finished"})
+        return history
+
+    def _fit(self, resume: bool) -> list[dict[str, float]]:
         training = self.recipe.training
         with self.placement.scope():
             model = self._new_model()
@@ -102,7 +114,6 @@ class Trainer:
             self.observer.on_epoch_end(row)
         with write_by_rename(self.run.last_model_path) as path:
             model.save(path)
-        self.run.update({"status": "finished"})
         return history
 
     def _new_model(self) -> keras.Model:

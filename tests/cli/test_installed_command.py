@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_keras.recipes import to_toml
+from alexnet_keras.recipe_files import to_toml
 
 ALEXNET = Path(sys.executable).with_name("alexnet")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_keras.recipes import load_recipe, with_overrides
+from alexnet_keras.recipe_files import load_recipe, with_overrides
 from alexnet_keras.training.schedule import plan_epoch, plateau_drops
 
 SOURCE = load_recipe("source").training

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_keras.errors import DataError, DivergedError, UsageError
-from alexnet_keras.recipes import with_overrides
+from alexnet_keras.recipe_files import with_overrides
 from alexnet_keras.runs import Run
 from alexnet_keras.training.devices import Placement, choose_placement
 from alexnet_keras.training.trainer import Trainer
@@ -110,6 +110,7 @@ def test_an_interrupted_run_resumes_after_its_last_finished_epoch_under_any_plac
     with pytest.raises(KeyboardInterrupt):
         trainer(run, prepared, observer=StopAfter(1, 2)).fit()
     assert len(run.history) == 1
+    assert run.facts["status"] == "interrupted"
     trainer(run, prepared, placement).fit(resume=True)
     np.testing.assert_allclose(step_losses(run), step_losses(one_device[0]), rtol=1e-5)
     for ours, theirs in zip(
@@ -131,6 +132,7 @@ def test_divergence_ends_the_run_and_keeps_it(prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", recipe)
     with pytest.raises(DivergedError, match="step"):
         trainer(run, prepared).fit()
+    assert run.facts["status"] == "diverged"
 
 
 def test_the_colour_noise_ends_when_the_schedule_says(prepared, tiny, tmp_path):
