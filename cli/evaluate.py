@@ -3,12 +3,12 @@
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_run, data_of_run, data_option, json_option
+from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_data_option
 
 
 @click.command("eval")
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@data_option
+@run_data_option
 @click.option("--split", default="val", metavar="NAME", help="Split to evaluate on.")
 @click.option("--ten-crop", is_flag=True, help="Also average over ten crops: corners, centre and their mirror images.")
 @click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="Which model of the run.")
@@ -16,8 +16,7 @@ from alexnet_keras.cli.options import chosen_run, data_of_run, data_option, json
 def evaluate(runs, data, split, ten_crop, which, as_json) -> None:
     """Top-1 and top-5 error of runs, with 95 % intervals.
 
-    Without RUN, the latest run; without --data, the dataset that the run was trained on. Results are also kept
-    in the run's evaluations/.
+    Without RUN, the latest run. Results are also kept in the run's evaluations/.
 
     \b
     Examples:

@@ -6,12 +6,18 @@ import click
 
 from alexnet_keras.cli import console
 
-data_option = click.option(
-    "--data",
-    metavar="DIR",
-    default=None,
-    help="Prepared dataset, by name under data/ or by path. [default: the latest]",
-)
+
+def _data_option(default: str):
+    return click.option(
+        "--data",
+        metavar="DIR",
+        default=None,
+        help=f"Prepared dataset, by name under data/ or by path. [default: {default}]",
+    )
+
+
+data_option = _data_option("the latest")
+run_data_option = _data_option("what the run was trained on")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 run_argument = click.argument("run", required=False, default=None)
 

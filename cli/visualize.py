@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_run, data_of_run, data_option, run_argument
+from alexnet_keras.cli.options import chosen_run, data_of_run, run_argument, run_data_option
 
 out_option = click.option(
     "--out",
@@ -43,7 +43,7 @@ def kernels(run, out) -> None:
 
 @visualize.command()
 @run_argument
-@data_option
+@run_data_option
 @out_option
 @click.option("--queries", type=click.IntRange(1, 20), default=5, help="Query images, from the validation split.")
 @click.option("--neighbors", "count", type=click.IntRange(1, 20), default=6, help="Training images beside each query.")
