@@ -29,7 +29,7 @@ def plan_epoch(training: Training, epoch: int, errors: list[float]) -> EpochPlan
     schedule = training.schedule
 
     def reached(scheduled: int | None) -> bool:
-        return scheduled is not None and epoch >= round(scheduled * training.epochs / schedule.length)
+        return scheduled is not None and epoch * schedule.length >= scheduled * training.epochs
 
     if schedule.kind == "plateau":
         drops, stalled = plateau_drops(errors, schedule.plateau_patience, schedule.plateau_drops)

@@ -36,6 +36,12 @@ def test_the_steps_are_scaled_to_the_length_of_the_run():
     assert plan_epoch(training, 50, []).rates["weights"] == pytest.approx(1e-3)
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 10])
+def test_even_a_short_run_starts_at_the_full_rate(epochs):
+    training = with_overrides(load_recipe("source"), [f"training.epochs={epochs}"]).training
+    assert plan_epoch(training, 0, []).rates == pytest.approx({"weights": 0.01, "biases": 0.02, "conv1": 0.01})
+
+
 def test_the_paper_divides_all_rates_when_the_error_stalls_three_times_and_then_stops():
     training = load_recipe("paper").training
     falling = [0.9 - 0.01 * epoch for epoch in range(10)]
