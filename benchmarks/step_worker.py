@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-BATCH, WARM_UP, STEPS = 128, 2, 4
+BATCH, WARM_UP, STEPS = 128, 1, 4
 THREADS = int(os.environ.get("BENCHMARK_THREADS", os.cpu_count() or 1))
 
 
