@@ -89,6 +89,7 @@ def prepare(
     counts = ", ".join(f"{len(split):,} {key}" for key, split in pictures.splits.items())
     console.note(f"Preparing {pictures.given} into {out}: {counts}, {len(pictures.classes)} classes, seed {seed}.")
 
+    console.start_tensorflow()
     from alexnet_keras.data.prepare import prepare as run
 
     total = sum(len(split) for split in pictures.splits.values())
@@ -128,6 +129,7 @@ def _open_source(
     if source.startswith("tfds:"):
         from alexnet_keras.data.sources.tfds import tfds_source
 
+        console.start_tensorflow()
         if not sys.stderr.isatty():
             import tensorflow_datasets as tfds
 

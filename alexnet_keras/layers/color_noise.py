@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from alexnet_keras.layers.compiled import compiled
 from alexnet_keras.layers.randomness import for_examples
 
 
@@ -33,6 +34,8 @@ class ColorNoise(keras.layers.Layer):
             raise ValueError(f"magnitudes must be 3 numbers and vectors 3x3. Received: {magnitudes=}, {vectors=}")
         self.stddev, self.rescale, self.seed = stddev, rescale, seed
         self.active = True
+        scale = 1.0 / (1.0 + stddev) if rescale else 1.0
+        self._add = compiled(lambda images, colors: (images + colors[:, None, None, :]) * scale)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs, training=False):
@@ -46,8 +49,7 @@ class ColorNoise(keras.layers.Layer):
 
         alphas = for_examples(draw, ops.shape(inputs)[0])
         colors = ops.matmul(alphas, ops.convert_to_tensor(projection.T))
-        noisy = inputs + colors[:, None, None, :]
-        return noisy / (1.0 + self.stddev) if self.rescale else noisy
+        return self._add(inputs, colors)
 
     def compute_output_shape(self, input_shape):
         return input_shape

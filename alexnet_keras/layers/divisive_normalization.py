@@ -6,72 +6,75 @@ W adds up a symmetric window, so it is its own transpose and the gradient is one
 
     dx = dy * s^-beta - 2 alpha beta x W(dy * x * s^(-beta - 1))
 
-Only x and dy are needed again, so nothing else is kept from the forward pass. Sums and powers are computed in
-float32 whatever the layer's dtype. Under TensorFlow each direction is compiled by XLA into one pass over memory;
-nothing else of the network is (compiling the whole step is slower on a processor).
+In training s^-1/2 is kept from the forward pass, so that the gradient has one window to add up instead of one
+inside another; otherwise nothing is kept. Sums and powers are computed in float32 whatever the layer's dtype.
+Each direction is compiled into one pass over memory.
 """
 
 import functools
 from collections.abc import Callable
 
-import keras
 from keras import ops
+
+from alexnet_keras.layers.compiled import compiled
 
 
 @functools.cache
-def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k: float, beta: float) -> Callable:
-    """A differentiable function of one float tensor; `windows` are (axis, size) pairs, summed one after the other."""
+def divisive_normalization(
+    windows: tuple[tuple[int, int], ...], alpha: float, k: float, beta: float, keep: bool
+) -> Callable:
+    """A differentiable function of one float tensor.
+
+    Args:
+        windows: (axis, size) pairs, summed one after the other.
+        alpha, k, beta: as above; alpha multiplies the sum.
+        keep: keep s^-1/2 for the gradient, as a step of training wants it.
+    """
 
     def window_sum(x):
         for axis, size in windows:
             x = shifted_sum(x, size, axis)
         return x
 
-    def scale_and_power(x):
-        s = k + alpha * window_sum(ops.square(x))
-        if beta == 0.75:  # two square roots are several times cheaper than a power
-            root = ops.rsqrt(s)
-            return s, root * ops.sqrt(root)
-        return s, ops.power(s, -beta)
+    def inverse_root(wide):
+        return ops.rsqrt(k + alpha * window_sum(ops.square(wide)))
+
+    def power(root):  # s^-beta from s^-1/2; two square roots are several times cheaper than a power
+        return root * ops.sqrt(root) if beta == 0.75 else ops.power(root, 2.0 * beta)
 
     def forward(x):
         wide = ops.cast(x, "float32")
-        _, power = scale_and_power(wide)
-        return ops.cast(wide * power, x.dtype)
+        return ops.cast(wide * power(inverse_root(wide)), x.dtype)
 
-    def backward(x, upstream):
+    def forward_and_root(x):
+        wide = ops.cast(x, "float32")
+        root = inverse_root(wide)
+        return ops.cast(wide * power(root), x.dtype), root
+
+    def backward(x, root, upstream):
         wide, upstream = ops.cast(x, "float32"), ops.cast(upstream, "float32")
-        s, power = scale_and_power(wide)
-        shared = window_sum(upstream * wide * power / s)
-        return ops.cast(upstream * power - (2.0 * alpha * beta) * wide * shared, x.dtype)
+        scaled = upstream * power(root)
+        shared = window_sum(scaled * wide * ops.square(root))
+        return ops.cast(scaled - (2.0 * alpha * beta) * wide * shared, x.dtype)
 
-    if keras.backend.backend() == "tensorflow":
-        forward, backward = _compiled(forward), _compiled(backward)
+    def root_and_backward(x, upstream):
+        return backward(x, inverse_root(ops.cast(x, "float32")), upstream)
+
+    forward, forward_and_root = compiled(forward), compiled(forward_and_root)
+    backward, root_and_backward = compiled(backward), compiled(root_and_backward)
 
     @ops.custom_gradient
     def normalize(x):
+        output, root = forward_and_root(x) if keep else (forward(x), None)
+
         def gradient(*args, upstream=None):
             if upstream is None:
                 (upstream,) = args
-            return backward(x, upstream)
+            return backward(x, root, upstream) if keep else root_and_backward(x, upstream)
 
-        return forward(x), gradient
+        return output, gradient
 
     return normalize
-
-
-def _compiled(function: Callable) -> Callable:
-    """The function compiled by XLA, once for each set of shapes and dtypes it meets."""
-    import tensorflow as tf
-
-    @functools.cache
-    def for_signature(*signature):
-        return tf.function(function, jit_compile=True, autograph=False)
-
-    def call(*tensors):
-        return for_signature(*((tuple(tensor.shape), tensor.dtype) for tensor in tensors))(*tensors)
-
-    return call
 
 
 def shifted_sum(x, size: int, axis: int):

@@ -37,11 +37,10 @@ class LocalResponseNormalization(keras.layers.Layer):
             raise ValueError(f"alpha_convention must be 'sum' or 'mean'. Received: {alpha_convention!r}")
         self.n, self.alpha, self.beta, self.k = n, alpha, beta, k
         self.alpha_convention = alpha_convention
-        alpha_of_sum = alpha / n if alpha_convention == "mean" else alpha
-        self._normalize = divisive_normalization(((-1, n),), alpha_of_sum, k, beta)
 
-    def call(self, inputs):
-        return self._normalize(inputs)
+    def call(self, inputs, training=False):
+        alpha_of_sum = self.alpha / self.n if self.alpha_convention == "mean" else self.alpha
+        return divisive_normalization(((-1, self.n),), alpha_of_sum, self.k, self.beta, bool(training))(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape

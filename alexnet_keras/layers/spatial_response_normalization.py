@@ -26,10 +26,10 @@ class SpatialResponseNormalization(keras.layers.Layer):
         if size < 1 or size % 2 == 0:
             raise ValueError(f"size must be a positive odd number of pixels. Received: size={size}")
         self.size, self.scale, self.beta, self.k = size, scale, beta, k
-        self._normalize = divisive_normalization(((1, size), (2, size)), scale / size**2, k, beta)
 
-    def call(self, inputs):
-        return self._normalize(inputs)
+    def call(self, inputs, training=False):
+        windows, scale = ((1, self.size), (2, self.size)), self.scale / self.size**2
+        return divisive_normalization(windows, scale, self.k, self.beta, bool(training))(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -87,12 +87,10 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         rate = ops.cast(ops.convert_to_tensor(self._rates[kind]), variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         decay = self.bias_decay if kind == "biases" else self.decay
-        if decay:
-            gradient = gradient + decay * variable
-        if keras.backend.backend() == "tensorflow":
-            _fused_update(variable, velocity.value, gradient, rate, self.momentum)
+        if keras.backend.backend() == "tensorflow" and self.momentum:
+            _fused_update(variable, velocity.value, gradient, rate, self.momentum, decay)
         else:
-            self.assign(velocity, self.momentum * velocity - rate * gradient)
+            self.assign(velocity, self.momentum * velocity - rate * (gradient + decay * variable))
             self.assign_add(variable, velocity)
 
     def get_config(self):
@@ -111,10 +109,16 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         }
 
 
-def _fused_update(variable, velocity, gradient, rate, momentum: float) -> None:
-    """v = momentum v - rate gradient; w = w + v, in place: 61 million weights are read and written once."""
+def _fused_update(variable, velocity, gradient, rate, momentum: float, decay: float) -> None:
+    """v = momentum v - decay rate w - rate gradient; w = w + v, in place and with nothing in between in memory.
+
+    The decay goes into v first, divided by the momentum that v is about to be multiplied with.
+    """
     import tensorflow as tf
 
+    if decay:
+        step = rate * (decay / momentum)
+        tf.raw_ops.ResourceApplyGradientDescent(var=velocity.handle, alpha=step, delta=variable.read_value())
     tf.raw_ops.ResourceApplyKerasMomentum(
         var=variable.handle,
         accum=velocity.handle,

@@ -115,8 +115,15 @@ def test_spatial_normalization_divides_by_a_maps_own_neighbourhood(beta):
         SpatialResponseNormalization(5, 0.5),
     ],
 )
-def test_normalizations_have_the_right_gradient(layer):
-    check_gradient(layer, random.normal(0, 20, (2, 5, 6, 7)).astype(np.float32))
+@pytest.mark.parametrize("training", [True, False])
+def test_normalizations_have_the_right_gradient(layer, training):
+    check_gradient(lambda x: layer(x, training=training), random.normal(0, 20, (2, 5, 6, 7)).astype(np.float32))
+
+
+def test_normalizations_compute_the_same_in_training():
+    x = random.normal(0, 60, (2, 7, 6, 9)).astype(np.float32)
+    for layer in (LocalResponseNormalization(alpha=1e-2), SpatialResponseNormalization(scale=0.05)):
+        np.testing.assert_allclose(layer(x, training=True), layer(x, training=False), rtol=1e-6)
 
 
 def built(layer, *inputs):
