@@ -44,7 +44,13 @@ def test_a_run_stopped_in_its_second_epoch_resumes(prepared, tiny, tmp_path, sen
     (tmp_path / "tiny.toml").write_text(to_toml(tiny))
     arguments = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", "40", "--run", "stopped"]
     process = subprocess.Popen(
-        [str(ALEXNET), *map(str, arguments)], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [str(ALEXNET), *map(str, arguments)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # a test run in the background is started with SIGINT ignored, and its children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     history = tmp_path / "saved_models/stopped/history.csv"
     deadline = time.monotonic() + 120
