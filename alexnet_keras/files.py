@@ -1,28 +1,38 @@
 """Files that appear whole: written beside their place, then renamed into it."""
 
 import errno
+import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from alexnet_keras.errors import AlexNetError
 
+PARTIAL = ".partial-"  # the start of the name of a file that is being written
+
 
 def partial_path(path: Path) -> Path:
     """Where `path` is written before it is whole."""
-    return path.with_name(f".partial-{path.name}")
+    return path.with_name(f"{PARTIAL}{path.name}")
+
+
+def process_name() -> str:
+    """This process, among all that see the same file system."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 @contextmanager
-def write_by_rename(path: Path) -> Iterator[Path]:
+def write_by_rename(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A path to write to; on success it is flushed to the disk and takes its place as `path`.
 
     On an error nothing is left behind and an older `path` stays as it was. Missing directories are made. The
-    path to write to has the suffix of `path`, which Keras and Matplotlib look at.
+    path to write to has the suffix of `path`, which Keras and Matplotlib look at. Where other processes, perhaps on
+    other machines, may be writing the same path, `shared` gives each a path of its own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_path(path)
+    partial = path.with_name(f"{PARTIAL}{process_name()}-{path.name}") if shared else partial_path(path)
     try:
         yield partial
         with partial.open("rb") as file:
@@ -31,6 +41,12 @@ def write_by_rename(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -51,19 +67,22 @@ def tensorflow_errors_as_os_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def sole_writer(lock: Path, otherwise: str) -> Iterator[None]:
-    """Hold a lock file while working; a second process that asks for it gets the sentence `otherwise`.
+def locked(lock: Path, otherwise: str | None, *, shared: bool = False) -> Iterator[None]:
+    """Hold a lock file while working.
 
-    The lock ends with the process, however it ends. Where the system has no such locks there is none.
+    A process that asks for it in vain gets the sentence `otherwise`, or waits if that is None. Any number of
+    processes hold a shared lock together, and none while another has it alone. The lock ends with the process,
+    however it ends. Where the system has no such locks there is none.
     """
     try:
         import fcntl
     except ImportError:
         yield
         return
-    with lock.open("w") as file:
+    with lock.open("a") as file:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind if otherwise is None else kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise AlexNetError(otherwise) from error
         yield

@@ -1,17 +1,29 @@
 """`alexnet info`."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import json_option
+from alexnet_keras.cli.options import chosen_data, json_option
+
+if TYPE_CHECKING:
+    from alexnet_keras.data.prepared import PreparedDataset
+
+CLASSES_SHOWN = 30
+REJECTS_SHOWN = 20
+SHEET_BESIDE_DATA = "contact-sheet.png"
 
 
 @click.group()
 def info() -> None:
-    """Facts about a model.
+    """Facts about a model, or about a prepared dataset.
 
     \b
-    Example: alexnet info model
+    Examples:
+      alexnet info model
+      alexnet info data photos --sheet
     """
 
 
@@ -72,3 +84,115 @@ def model(recipe, classes, as_json) -> None:
     console.result(
         "The paper's 253,440 neurons of conv1 do not follow from its 55x55x96 = 290,400; its other counts do."
     )
+
+
+@info.command()
+@click.argument("name", metavar="[DATA]", required=False)
+@click.option(
+    "--sheet",
+    is_flag=False,
+    flag_value=SHEET_BESIDE_DATA,
+    metavar="[FILE]",
+    help=f"Draw some of the pictures with their classes.  [default file: {SHEET_BESIDE_DATA} in the dataset]",
+)
+@click.option("--split", default="train", help="The split to draw.")
+@click.option("--all", "show_all", is_flag=True, help="Every class and every rejected picture, not the first few.")
+@json_option
+def data(name, sheet, split, show_all, as_json) -> None:
+    """Pictures of each split and class, those that were rejected and why, and the statistics of a prepared dataset.
+
+    \b
+    Examples:
+      alexnet info data photos
+      alexnet info data photos --sheet sheet.png --split val
+    """
+    found = chosen_data(name)
+    found.examples(split)  # says which splits there are
+    path = sheet and (found.path / sheet if sheet == SHEET_BESIDE_DATA else Path(sheet))
+    if path:
+        console.start_tensorflow()
+        from alexnet_keras.visualization.contact_sheet import draw_contact_sheet
+
+        draw_contact_sheet(found, path, split)
+    if as_json:
+        console.emit_json({**_facts(found), **({"sheet": str(path)} if path else {})})
+        return
+    _show(found, show_all)
+    if path:
+        console.result(f"Wrote {path}")
+
+
+def _facts(found: "PreparedDataset") -> dict:
+    statistics = found.statistics
+    return {
+        "path": str(found.path),
+        "name": found.name,
+        "source": found.source,
+        "fingerprint": found.fingerprint,
+        "options": found.manifest["options"],
+        "bytes": sum(shard["bytes"] for split in found.manifest["splits"].values() for shard in split["shards"]),
+        "classes": list(found.classes),
+        "words": list(found.words),
+        "splits": {
+            split: {
+                "examples": found.examples(split),
+                "shards": len(shards),
+                "class_counts": found.class_counts(split),
+            }
+            for split, shards in found.splits.items()
+        },
+        "rejected": found.rejected,
+        "statistics": {
+            "rgb_mean": statistics.rgb_mean.tolist(),
+            "covariance": statistics.covariance.tolist(),
+            "standard_deviations": statistics.standard_deviations.tolist(),
+            "eigenvectors": statistics.eigenvectors.tolist(),
+        },
+    }
+
+
+def _show(found: "PreparedDataset", show_all: bool) -> None:
+    facts, options = _facts(found), found.manifest["options"]
+    quality = f" of quality {options['jpeg_quality']}" if options["jpeg_quality"] else ""
+    console.result(
+        f"{found.path}, from {found.source}: {len(found.classes):,} classes, {options['encoding']}{quality}, "
+        f"{facts['bytes'] / 1e9:.2f} GB, seed {options['seed']}, fingerprint {found.fingerprint[:12]}"
+    )
+    rows = []
+    for split, numbers in facts["splits"].items():
+        counts, rejected = numbers["class_counts"], sum(bad["split"] == split for bad in found.rejected)
+        rows.append(
+            [
+                split,
+                *(f"{number:,}" for number in (numbers["examples"], numbers["shards"])),
+                *(f"{number:,}" for number in (min(counts), max(counts), rejected)),
+            ]
+        )
+    console.table("Splits", ["split", "images", "shards", "fewest a class", "most a class", "rejected"], rows)
+    labels = range(len(found.classes) if show_all else min(len(found.classes), CLASSES_SHOWN))
+    rows = [
+        [label, found.classes[label], *([found.words[label]] if found.words != found.classes else [])]
+        + [f"{numbers['class_counts'][label]:,}" for numbers in facts["splits"].values()]
+        for label in labels
+    ]
+    names = ["label", "class", *(["in words"] if found.words != found.classes else [])]
+    console.table("Classes", [*names, *found.splits], rows, left=len(names))
+    _more(len(found.classes) - len(labels), "classes")
+    if found.rejected:
+        shown = found.rejected if show_all else found.rejected[:REJECTS_SHOWN]
+        rows = [[bad["split"], bad["filename"], bad["reason"]] for bad in shown]
+        console.table("Rejected", ["split", "picture", "reason"], rows, left=3)
+        _more(len(found.rejected) - len(shown), "rejected pictures")
+    statistics = found.statistics
+    rows = [
+        [f"{deviation:.2f}", *(f"{value:+.4f}" for value in vector)]
+        for deviation, vector in zip(statistics.standard_deviations, statistics.eigenvectors.T, strict=True)
+    ]
+    mean = ", ".join(f"{value:.2f}" for value in statistics.rgb_mean)
+    title = f"Colour of the training images (0..255): mean {mean}; principal components"
+    console.table(title, ["standard deviation", "red", "green", "blue"], rows, left=0)
+
+
+def _more(number: int, what: str) -> None:
+    if number > 0:
+        console.result(f"and {number:,} more {what}: --all\n")

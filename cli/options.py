@@ -1,10 +1,32 @@
 """Options that several commands share, and finding what a command works on when nothing is named."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from alexnet_keras.cli import console
+
+
+class SectionOption(click.Option):
+    """An option that stands in a section of its command's help."""
+
+    def __init__(self, *names: Any, section: str, **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command with so many options that its help shows them in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
+                sections.setdefault(getattr(option, "section", "Other options"), []).append(record)
+        for title, records in sorted(sections.items(), key=lambda section: section[0] == "Other options"):
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def _data_option(default: str):

@@ -1,20 +1,26 @@
 """`alexnet prepare`: pictures in, a prepared dataset out."""
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from alexnet_keras.cli import console
+from alexnet_keras.cli.options import SectionedCommand, SectionOption, json_option
 
 if TYPE_CHECKING:
+    from alexnet_keras.data.prepare import Preparation
     from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.data.sources.open import SourceRequest
     from alexnet_keras.data.sources.source import Source
 
 DATA_ROOT = Path("data")
 REJECTS_SHOWN = 5
 CLASSES_SHOWN = 12
+PROBLEMS_SHOWN = 20
 
 
 class MaxBad(click.ParamType):
@@ -32,112 +38,317 @@ class MaxBad(click.ParamType):
         return number
 
 
-@click.command(epilog="Example: `alexnet prepare photos --out data/photos --holdout 0.1`")
-@click.argument("source", default="demo")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Directory to make.  [default: data/ and the name]",
+class ShardRange(click.ParamType):
+    """Shards by number, "0:256" for the first 256."""
+
+    name = "first:stop"
+
+    def convert(self, value, param, ctx) -> tuple[int, int]:
+        first, colon, stop = value.partition(":")
+        if not (colon and first.isdecimal() and stop.isdecimal() and int(first) < int(stop)):
+            self.fail(f"{value!r} is no range of shards such as 0:256.", param, ctx)
+        return int(first), int(stop)
+
+
+def _option(section: str, *names: str, **settings: Any):
+    return click.option(*names, cls=SectionOption, section=section, **settings)
+
+
+pictures_option = functools.partial(_option, "Which pictures")
+result_option = functools.partial(_option, "The result")
+parts_option = functools.partial(_option, "Many machines")
+
+
+@click.command(
+    cls=SectionedCommand,
+    epilog="""\b
+Examples:
+  alexnet prepare photos --out data/photos --holdout 0.1
+  alexnet prepare ilsvrc:/data/ImageNet --out /data/imagenet256
+  alexnet prepare synsets:/data/fall09 --out /data/fall09-256 --holdout 0.5
+  alexnet prepare --verify data/photos""",
 )
-@click.option("--name", help="Name of the dataset.  [default: the directory's]")
-@click.option(
+@click.argument("source", required=False)
+@result_option(
+    "--out", type=click.Path(path_type=Path), help="Directory to make.  [default: data/ and the source's name]"
+)
+@result_option("--name", help="Name of the dataset.  [default: the directory's]")
+@pictures_option(
     "--seed",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
-    help="Decides the order of the pictures, which are held out, and what the demo set looks like.",
+    help="Decides the order of the pictures, which are held out or taken, and what the demo set looks like.",
 )
-@click.option(
+@pictures_option(
     "--holdout",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.2,
-    show_default=True,
     help="Part of each class to validate on, where the source has no validation split.",
 )
-@click.option(
+@pictures_option(
+    "--classes",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the classes to take, one a line, perhaps with its name in words.  [default: all]",
+)
+@pictures_option(
+    "--limit-per-class",
+    type=click.IntRange(1),
+    help="Pictures of each class in each split at most, chosen by the seed.  [default: all]",
+)
+@pictures_option(
+    "--class-order",
+    type=click.Choice(["wnid", "ilsvrc"]),
+    help="Order of ILSVRC's classes: by WordNet id, as Caffe, Keras and torchvision have them, or by ILSVRC id.  "
+    "[default: wnid]",
+)
+@pictures_option("--partial", is_flag=True, help="Accept fewer classes or pictures than the ILSVRC devkit counts.")
+@pictures_option(
+    "--tfds-dir", type=click.Path(path_type=Path), help="Where TFDS keeps its sets.  [default: TFDS's own]"
+)
+@pictures_option("--exif", is_flag=True, help="Turn pictures as their EXIF orientation says; in 2012 it was ignored.")
+@pictures_option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=100_000_000,
+    help="A picture with more is not decoded, and counts as unusable.",
+)
+@pictures_option(
     "--max-bad",
     type=MaxBad(),
     help="Unusable pictures allowed: a count, or a percentage.  [default: 10, or 1% where that is more]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a preparation with other options in the same directory.")
-@click.option("--tfds-dir", type=click.Path(path_type=Path), help="Where TFDS keeps its sets.  [default: TFDS's own]")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def prepare(
-    source: str,
-    out: Path | None,
-    name: str | None,
-    seed: int,
-    holdout: float,
-    max_bad: int | float | None,
-    overwrite: bool,
-    tfds_dir: Path | None,
-    as_json: bool,
-) -> None:
+@result_option(
+    "--encoding",
+    type=click.Choice(["jpeg", "png", "raw"]),
+    default="jpeg",
+    help="How the 256x256 pictures are stored: JPEG in about 39 kB, or without loss as PNG in about 115 kB or as bytes "
+    "in 197 kB.",
+)
+@result_option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    help="Of JPEG, in full colour resolution. 95 changes a channel by 1.6 of 255 on average, 90 by 2.3 and 97 by "
+    "1.1.  [default: 95]",
+)
+@result_option(
+    "--shard-examples",
+    type=click.IntRange(1, 1_000_000),
+    default=1024,
+    help="Pictures in a shard at most; what is not done again after an interruption.",
+)
+@result_option("--overwrite", is_flag=True, help="Replace a preparation with other options in the same directory.")
+@result_option("--verify", is_flag=True, help="Prepare nothing: read the prepared dataset SOURCE again, all of it.")
+@parts_option("--shard-range", type=ShardRange(), help="Make these shards only.  [default: all]")
+@parts_option("--finish", is_flag=True, help="Make no shards: merge the statistics of all and write the metadata.")
+@parts_option("--beam-runner", metavar="NAME", help="Make the shards on Apache Beam.  [default: in this process]")
+@parts_option("--beam-option", multiple=True, metavar="K=V", help="Option of the Beam runner, any number.")
+@json_option
+@click.pass_context
+def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool, **choices: Any) -> None:
     """Prepare the pictures of SOURCE for training.
 
-    SOURCE is `demo` (drawn by code, the default), a folder of class folders with or without train and val
-    folders around them, or `tfds:NAME`, any image-classification set of TensorFlow Datasets.
+    \b
+    SOURCE is one of
+      demo          drawn by code, the default
+      DIR           a folder of class folders, with or without train and val above
+      ilsvrc:DIR    ILSVRC-2012 or 2010: the official tars and devkit, read in place,
+                    or what they unpack to, or Kaggle's layout
+      synsets:DIR   a tar for each synset, as ImageNet Fall 2009 and 2011 come
+      tfds:NAME     an image-classification set of TensorFlow Datasets
 
-    Every picture's shorter side becomes 256 pixels, and its centred 256x256 patch is kept. The result opens
-    with `tfds.builder_from_directory`. An interrupted preparation goes on when the same command is run again;
-    pictures that cannot be read are left out and listed in the result's manifest.json.
+    Every picture's shorter side becomes 256 pixels, and its centred 256x256 patch is kept. Pictures are shuffled over
+    the whole split, so that training can read them in order. The result opens with `tfds.builder_from_directory`. An
+    interrupted preparation goes on when the same command is run again, and ends with the same bytes. Pictures that
+    cannot be read are left out and listed by `alexnet info data`.
+
+    For an array of jobs, give each the same command with its own --shard-range, and when all are done the same command
+    with --finish.
     """
-    pictures = _open_source(source, out, name, seed, holdout, overwrite, tfds_dir)
-    out = out or DATA_ROOT / (name or pictures.name)
-    for text in pictures.notes:
-        console.note(text)
-    counts = ", ".join(f"{len(split):,} {key}" for key, split in pictures.splits.items())
-    console.note(f"Preparing {pictures.given} into {out}: {counts}, {len(pictures.classes)} classes, seed {seed}.")
+    from alexnet_keras.data.sources.open import default_name
 
-    console.start_tensorflow()
-    from alexnet_keras.data.prepare import prepare as run
-
-    total = sum(len(split) for split in pictures.splits.values())
-    with console.progress("preparing", total) as advance:
-        prepared = run(
-            pictures,
-            out,
-            seed=seed,
-            name=name,
-            max_bad=max_bad,
-            overwrite=overwrite,
-            on_progress=advance,
-            on_note=console.note,
-        )
-    if as_json:
+    if verify:
+        _verify(ctx, source, as_json)
+        return
+    _check_choices(ctx, source or "demo", choices)
+    out = choices["out"] or DATA_ROOT / (choices["name"] or default_name(source or "demo"))
+    request = _request(source or "demo", out, choices)
+    prepared = _run(ctx, request, _open(request), out, choices)
+    if prepared is None:
+        first, stop = choices["shard_range"]
+        if as_json:
+            console.emit_json({"path": str(out), "shards": [first, stop]})
+        else:
+            console.result(f"The shards {first}:{stop} of {out} are there. When all are: the same command, --finish.")
+    elif as_json:
         console.emit_json(_as_json(prepared))
     else:
         _summarize(prepared)
 
 
-def _open_source(
-    source: str,
-    out: Path | None,
-    name: str | None,
-    seed: int,
-    holdout: float,
-    overwrite: bool,
-    tfds_dir: Path | None,
-) -> "Source":
-    if source == "demo":
-        from alexnet_keras.data.sources.demo import demo_pictures, demo_source
+def _check_choices(ctx: click.Context, source: str, choices: dict[str, Any]) -> None:
+    """Options that would do nothing, or exclude each other, are refused."""
+    alone = [f"--{name.replace('_', '-')}" for name in ("shard_range", "finish", "beam_runner") if choices[name]]
+    if len(alone) > 1:
+        raise click.UsageError(f"{' and '.join(alone)} exclude each other.")
+    if choices["beam_option"] and not choices["beam_runner"]:
+        raise click.UsageError("--beam-option needs --beam-runner.")
+    if choices["quality"] and choices["encoding"] != "jpeg":
+        raise click.UsageError(f"--quality is for JPEG; {choices['encoding']} loses nothing.")
+    if choices["tfds_dir"] and not source.startswith("tfds:"):
+        raise click.UsageError(f"--tfds-dir is for tfds: sources, and {source} is none.")
+    if choices["finish"] and choices["overwrite"]:
+        raise click.UsageError("--finish and --overwrite exclude each other.")
 
-        out = out or DATA_ROOT / (name or "demo")
-        with console.progress("drawing", demo_pictures()) as advance:
-            folder = out.with_name(f"{out.resolve().name}-pictures")
-            return demo_source(folder, seed=seed, overwrite=overwrite, on_progress=advance)
-    if source.startswith("tfds:"):
-        from alexnet_keras.data.sources.tfds import tfds_source
 
+def _request(source: str, out: Path, choices: dict[str, Any]) -> "SourceRequest":
+    """What is asked of the source, with a directory for what it wants to remember."""
+    from alexnet_keras.data.resume import check_ours
+    from alexnet_keras.data.shards import WORK
+    from alexnet_keras.data.sources.open import SourceRequest
+
+    check_ours(out)
+    wanted = ("seed", "holdout", "classes", "limit_per_class", "class_order", "partial", "tfds_dir", "overwrite")
+    return SourceRequest(
+        source,
+        **{name: choices[name] for name in wanted},
+        demo_folder=out.with_name(f"{out.resolve().name}-pictures"),
+        cache=out / WORK,
+    )
+
+
+def _open(request: "SourceRequest") -> "Source":
+    """List the pictures, which of a large set takes a while."""
+    from alexnet_keras.data.sources.open import kind_of, open_source
+
+    what, total = "indexing", None
+    if request.given == "demo":
+        from alexnet_keras.data.sources.demo import demo_pictures
+
+        what, total = "drawing", demo_pictures()
+    if kind_of(request.given) == "tfds":
         console.start_tensorflow()
         if not sys.stderr.isatty():
             import tensorflow_datasets as tfds
 
             tfds.disable_progress_bar()
-        return tfds_source(source.removeprefix("tfds:"), data_dir=tfds_dir, holdout=holdout, seed=seed)
-    from alexnet_keras.data.sources.folder import folder_source
+    with console.progress(what, total) as advance:
+        source = open_source(request, advance)
+    for text in source.notes:
+        console.note(text)
+    return source
 
-    return folder_source(Path(source.removeprefix("folder:")), holdout=holdout, seed=seed)
+
+def _run(
+    ctx: click.Context, request: "SourceRequest", source: "Source", out: Path, choices: dict[str, Any]
+) -> "PreparedDataset | None":
+    """Prepare; None where only a part was asked for."""
+    console.start_tensorflow()
+    from alexnet_keras.data.prepare import finish_parts, prepare_all, prepare_part
+
+    make = _maker(out, choices)
+    preparation = make(source)
+    counts = ", ".join(f"{len(split):,} {key}" for key, split in source.splits.items())
+    console.note(
+        f"Preparing {source.given} into {out}: {counts}, {len(source.classes):,} classes, seed {request.seed}, "
+        f"{len(preparation.shards):,} shards."
+    )
+    if "holdout" not in source.options and _is_given(ctx, "holdout"):
+        console.note(f"{source.given} has a validation split, so nothing is held out.")
+    if choices["finish"]:
+        return finish_parts(preparation, on_note=console.note)
+    if choices["beam_runner"]:
+        return _with_beam(request, make, preparation, choices)
+    overwrite = choices["overwrite"]
+    if choices["shard_range"]:
+        first, stop = choices["shard_range"]
+        mine = sum(len(shard.pictures) for shard in preparation.shards[first:stop])
+        with console.progress("preparing", mine) as advance:
+            prepare_part(preparation, first, stop, overwrite=overwrite, on_progress=advance, on_note=console.note)
+        return None
+    with console.progress("preparing", preparation.pictures) as advance:
+        return prepare_all(preparation, overwrite=overwrite, on_progress=advance, on_note=console.note)
+
+
+def _with_beam(
+    request: "SourceRequest",
+    make: "Callable[[Source], Preparation]",
+    preparation: "Preparation",
+    choices: dict[str, Any],
+) -> "PreparedDataset":
+    try:
+        from alexnet_keras.data.beam import prepare_with_beam
+    except ImportError as error:
+        raise click.UsageError("Apache Beam is not installed: pip install 'alexnet-keras[beam]'.") from error
+
+    with console.progress("preparing", preparation.pictures) as advance:
+        return prepare_with_beam(
+            preparation,
+            functools.partial(_make_again, make, request.absolute()),
+            choices["beam_runner"],
+            choices["beam_option"],
+            overwrite=choices["overwrite"],
+            on_progress=advance,
+            on_note=console.note,
+        )
+
+
+def _make_again(make: "Callable[[Source], Preparation]", request: "SourceRequest") -> "Preparation":
+    """The preparation in another process."""
+    from alexnet_keras.data.sources.open import open_source
+
+    return make(open_source(request))
+
+
+def _maker(out: Path, choices: dict[str, Any]) -> "Callable[[Source], Preparation]":
+    """From a source to its preparation with these choices; picklable."""
+    from alexnet_keras.data.decode import Decoding
+    from alexnet_keras.data.encoding import JPEG_QUALITY, Encoding
+    from alexnet_keras.data.prepare import Preparation
+
+    return functools.partial(
+        Preparation,
+        out=out.absolute() if choices["beam_runner"] else out,
+        name=choices["name"] or "",
+        seed=choices["seed"],
+        encoding=Encoding(choices["encoding"], choices["quality"] or JPEG_QUALITY),
+        decoding=Decoding(choices["max_pixels"], choices["exif"]),
+        shard_examples=choices["shard_examples"],
+        max_bad=choices["max_bad"],
+    )
+
+
+def _is_given(ctx: click.Context, option: str) -> bool:
+    return ctx.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
+
+
+def _verify(ctx: click.Context, name: str | None, as_json: bool) -> None:
+    """Read a prepared dataset again and say what is wrong with it."""
+    given = [name for name in ctx.params if name not in ("source", "verify", "as_json") and _is_given(ctx, name)]
+    if given:
+        raise click.UsageError(f"--verify takes a prepared dataset and no --{given[0].replace('_', '-')}.")
+    console.start_tensorflow()
+    from alexnet_keras.cli.options import chosen_data
+    from alexnet_keras.data.verify import verify
+    from alexnet_keras.errors import DataError
+
+    data = chosen_data(name)
+    with console.progress("verifying", sum(data.examples(split) for split in data.splits)) as advance:
+        found = verify(data, advance)
+    if as_json:
+        console.emit_json({"path": str(data.path), **vars(found)})
+    elif found.problems:
+        for problem in found.problems[:PROBLEMS_SHOWN]:
+            console.result(problem)
+        if (more := len(found.problems) - PROBLEMS_SHOWN) > 0:
+            console.result(f"and {more:,} more")
+    else:
+        console.result(
+            f"{data.path} is whole: {found.shards:,} shards have the manifest's checksums and "
+            f"{found.examples:,} images decode."
+        )
+    if found.problems:
+        number = f"{len(found.problems):,} problem{'s' if len(found.problems) > 1 else ''}"
+        raise DataError(f"{data.path} is damaged ({number}). Prepare it again with --overwrite.")
 
 
 def _as_json(prepared: "PreparedDataset") -> dict:
@@ -147,6 +358,7 @@ def _as_json(prepared: "PreparedDataset") -> dict:
         "source": prepared.source,
         "fingerprint": prepared.fingerprint,
         "classes": list(prepared.classes),
+        "words": list(prepared.words),
         "splits": {
             split: {"examples": prepared.examples(split), "class_counts": prepared.class_counts(split)}
             for split in prepared.splits
@@ -157,13 +369,13 @@ def _as_json(prepared: "PreparedDataset") -> dict:
 
 def _summarize(prepared: "PreparedDataset") -> None:
     counts = ", ".join(f"{prepared.examples(split):,} {split}" for split in prepared.splits)
-    names = list(prepared.classes[:CLASSES_SHOWN])
+    names = list(prepared.titles[:CLASSES_SHOWN])
     more = len(prepared.classes) - len(names)
     console.result(f"Prepared {prepared.path} from {prepared.source}: {counts}.")
-    console.result(f"{len(prepared.classes)} classes: {', '.join(names)}{f' and {more} more' if more else ''}.")
+    console.result(f"{len(prepared.classes):,} classes: {', '.join(names)}{f' and {more:,} more' if more else ''}.")
     if rejected := prepared.rejected:
-        pictures = f"{len(rejected)} picture{'s' if len(rejected) > 1 else ''}"
-        console.result(f"{pictures} could not be used, listed in {prepared.path / 'manifest.json'}:")
+        pictures = f"{len(rejected):,} picture{'s' if len(rejected) > 1 else ''}"
+        console.result(f"{pictures} could not be used, listed by alexnet info data {prepared.path}:")
         for picture in rejected[:REJECTS_SHOWN]:
             console.result(f"  {picture['filename']} ({picture['split']}): {picture['reason']}")
     console.result(f"Next: alexnet train --data {prepared.path}")

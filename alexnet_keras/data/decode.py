@@ -4,19 +4,25 @@
 256x256 patch." The centred square is cropped before it is rescaled, which gives the same pixels and touches
 fewer. Shrinking averages over areas, enlarging interpolates with a cubic.
 
-JPEG (in colour, grey-scale or CMYK) and PNG go through TensorFlow's decoders, other formats through Pillow.
-EXIF orientation is ignored, as in 2012, and transparency is dropped.
+JPEG (in colour, grey-scale, CMYK or YCCK) and PNG go through TensorFlow's decoders, other formats through Pillow.
+EXIF orientation is ignored, as in 2012, unless asked for, and transparency is dropped.
 """
 
+import contextlib
 import functools
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 IMAGE_SIZE = 256  # paper, section 2
 MAX_PIXELS = 100_000_000  # a picture this large takes 300 MB decoded; more is refused unread
 JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+ORIENTATION_TAG, UPRIGHT = 0x0112, 1
+EXIF_WITHIN = 1 << 17  # bytes from the start; EXIF data comes before the pixels and has 64 kB at most
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # none that runs another program
 
 
@@ -24,41 +30,73 @@ class UnreadableImage(Exception):
     """The bytes are no picture that can be used; the message is the reason."""
 
 
-def fit_to_square(encoded: bytes, size: int = IMAGE_SIZE) -> np.ndarray:
-    """Decode a picture, bring its shorter side to `size` and crop the centre.
+@dataclass(frozen=True)
+class Decoding:
+    """Choices in decoding.
+
+    Attributes:
+        max_pixels: A picture with more is refused before it is decoded.
+        exif: Turn pictures as their EXIF orientation says.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    exif: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What two preparations have to agree in."""
+        return {"max_pixels": self.max_pixels, "exif": self.exif}
+
+
+def fit_to_square(encoded: bytes, decoding: Decoding = Decoding()) -> np.ndarray:
+    """Decode a picture, bring its shorter side to 256 pixels and crop the centre.
 
     Args:
         encoded: A file's bytes: JPEG, PNG, GIF, BMP, WebP, TIFF or PPM, whatever the file's name says.
-        size: The side of the result, pixels.
+        decoding: The size limit, and whether EXIF orientation counts.
 
     Returns:
-        (size, size, 3) uint8, RGB.
+        (256, 256, 3) uint8, RGB.
 
     Raises:
-        UnreadableImage: Not a picture, cut short, damaged, or larger than `MAX_PIXELS`.
+        UnreadableImage: Not a picture, cut short, damaged, or with more than `decoding.max_pixels`.
     """
     import tensorflow as tf
 
     if encoded.startswith((JPEG_START, PNG_START)):
         try:
-            return square_from_jpeg_or_png(size)(encoded).numpy()
+            return square_from_jpeg_or_png(decoding)(encoded, orientation(encoded, decoding)).numpy()
         except tf.errors.InvalidArgumentError:
             pass  # too large or damaged: Pillow says which, or can read it after all
-    pixels = _decode_with_pillow(encoded)
-    return _square_from_pixels(size)(pixels).numpy()
+    return _square_from_pixels()(_decode_with_pillow(encoded, decoding)).numpy()
+
+
+def orientation(encoded: bytes, decoding: Decoding) -> int:
+    """The EXIF orientation of a JPEG or PNG, 1..8; 1, upright, where it has none or none is asked for."""
+    if not decoding.exif or (b"Exif" not in encoded[:EXIF_WITHIN] and b"eXIf" not in encoded[:EXIF_WITHIN]):
+        return UPRIGHT
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as picture:
+            found = picture.getexif().get(ORIENTATION_TAG, UPRIGHT)
+    except Exception:  # damaged EXIF data raises all sorts of things, and the pixels may be well
+        return UPRIGHT
+    return found if found in range(1, 9) else UPRIGHT
 
 
 @functools.cache
-def square_from_jpeg_or_png(size: int = IMAGE_SIZE) -> Callable:
-    """A TensorFlow function from JPEG or PNG bytes to (size, size, 3) uint8, alone or inside `tf.data`.
+def square_from_jpeg_or_png(decoding: Decoding = Decoding()) -> Callable:
+    """A TensorFlow function from (bytes of a JPEG or PNG, orientation 1..8) to (256, 256, 3) uint8, alone or inside
+    `tf.data`.
 
-    It raises InvalidArgumentError for anything but a whole JPEG or PNG of at most `MAX_PIXELS`.
+    It raises InvalidArgumentError for anything but a whole JPEG or PNG of at most `decoding.max_pixels`.
     """
     import tensorflow as tf
 
     def fits(height, width):
         pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-        return tf.debugging.assert_less_equal(pixels, tf.constant(MAX_PIXELS, tf.int64))
+        return tf.debugging.assert_less_equal(pixels, tf.constant(decoding.max_pixels, tf.int64))
 
     def jpeg(encoded):
         shape = tf.io.extract_jpeg_shape(encoded)
@@ -72,62 +110,85 @@ def square_from_jpeg_or_png(size: int = IMAGE_SIZE) -> Callable:
         with tf.control_dependencies([tf.debugging.assert_positive(shape), fits(shape[1], shape[0])]):
             return tf.io.decode_png(encoded, channels=3)
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-    def decode(encoded):
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)], autograph=False)
+    def decode(encoded, turned):
         is_jpeg = tf.equal(tf.strings.substr(encoded, 0, 2), JPEG_START)
-        return _crop_and_resize(tf.cond(is_jpeg, lambda: jpeg(encoded), lambda: png(encoded)), size)
+        pixels = tf.cond(is_jpeg, lambda: jpeg(encoded), lambda: png(encoded))
+        return _crop_and_resize(_upright(pixels, turned) if decoding.exif else pixels)
 
     return decode
 
 
+def _upright(pixels, turned):
+    """Undo an EXIF orientation of 1..8: 5 to 8 exchange rows and columns, before either is reversed."""
+    import tensorflow as tf
+
+    def is_one_of(*orientations):
+        return tf.reduce_any(tf.equal(turned, orientations))
+
+    pixels = tf.cond(turned >= 5, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels)
+    pixels = tf.cond(is_one_of(2, 3, 6, 7), lambda: tf.reverse(pixels, [1]), lambda: pixels)
+    return tf.cond(is_one_of(3, 4, 7, 8), lambda: tf.reverse(pixels, [0]), lambda: pixels)
+
+
 @functools.cache
-def _square_from_pixels(size: int) -> Callable:
+def _square_from_pixels() -> Callable:
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
     def fit(pixels):
-        return _crop_and_resize(pixels, size)
+        return _crop_and_resize(pixels)
 
     return fit
 
 
-def _crop_and_resize(pixels, size: int):
-    """(height, width, 3) uint8 tensor to (size, size, 3) uint8."""
+def _crop_and_resize(pixels):
+    """(height, width, 3) uint8 tensor to (256, 256, 3) uint8."""
     import tensorflow as tf
 
+    size = IMAGE_SIZE
     shape = tf.shape(pixels)
     side = tf.minimum(shape[0], shape[1])
     square = tf.slice(pixels, [(shape[0] - side) // 2, (shape[1] - side) // 2, 0], [side, side, 3])[None]
-    resized = tf.cond(
-        side > size,
-        # tf.image.resize(method="area") calls this same kernel after a detour
-        lambda: tf.raw_ops.ResizeArea(images=square, size=[size, size]),
-        lambda: tf.image.resize(square, [size, size], method="bicubic"),
-    )[0]
-    resized = tf.ensure_shape(resized, [size, size, 3])
-    return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+    def enlarge():
+        cubic = tf.image.resize(square, [size, size], method="bicubic")
+        return tf.clip_by_value(cubic, 0, 255)  # a cubic overshoots; a mean does not, and clipping is slow
+
+    # tf.image.resize(method="area") calls this same kernel after a detour
+    resized = tf.cond(side > size, lambda: tf.raw_ops.ResizeArea(images=square, size=[size, size]), enlarge)[0]
+    return tf.cast(tf.round(tf.ensure_shape(resized, [size, size, 3])), tf.uint8)
 
 
-def _decode_with_pillow(encoded: bytes) -> np.ndarray:
-    """(height, width, 3) uint8 of any format Pillow reads by itself; the size is checked before decoding."""
-    import warnings
+@contextlib.contextmanager
+def _only_our_limit() -> Iterator[None]:
+    """Pillow without its warnings and without its own limit on pixels, which is not the one that was chosen."""
+    from PIL import Image
 
-    from PIL import Image, UnidentifiedImageError
-
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
-                width, height = picture.size
-                if width * height > MAX_PIXELS:
-                    raise UnreadableImage(f"{width}x{height} pixels is more than {MAX_PIXELS:,}")
-                if picture.mode.startswith("I;16"):  # convert() would clip 16 bits instead of scaling them
-                    grey = (np.asarray(picture) >> 8).astype(np.uint8)
-                    return np.repeat(grey[..., None], 3, axis=2)
-                return np.asarray(picture.convert("RGB"))
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _decode_with_pillow(encoded: bytes, decoding: Decoding) -> np.ndarray:
+    """(height, width, 3) uint8 of any format Pillow reads by itself; the size is checked before decoding."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with _only_our_limit(), Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > decoding.max_pixels:
+                raise UnreadableImage(f"{width}x{height} pixels is more than {decoding.max_pixels:,}")
+            if picture.mode.startswith("I;16"):  # convert() would clip 16 bits instead of scaling them
+                grey = (np.asarray(picture) >> 8).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            upright = ImageOps.exif_transpose(picture) if decoding.exif else picture
+            return np.asarray(upright.convert("RGB"))
     except UnidentifiedImageError as error:
         raise UnreadableImage("empty file" if not encoded else "not a picture in a known format") from error
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"more than {MAX_PIXELS:,} pixels") from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError) as error:
         raise UnreadableImage(f"damaged or cut short ({error})") from error

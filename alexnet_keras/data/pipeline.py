@@ -5,7 +5,7 @@ timing: a repeated run sees the same batches, and a resumed one goes on in the s
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
@@ -15,7 +15,6 @@ from alexnet_keras.errors import DataError
 from alexnet_keras.recipes import Augmentation
 
 SHUFFLE_BYTES = 256 * 2**20  # memory for shuffling; larger sets are shuffled in a window of this size
-DCT = "INTEGER_ACCURATE"  # the default shifts red and blue by a level against the stored statistics
 _FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "label": tf.io.FixedLenFeature([], tf.int64),
@@ -46,6 +45,7 @@ def training_batches(
     order = _derived_seed(seed, "order", epoch)
     draws = _derived_seed(seed, "crops", epoch)
     group = augmentation.crop_group
+    encoding = data.encoding
 
     def crop(position, numbered):
         example, record = numbered
@@ -57,9 +57,7 @@ def training_batches(
         if augmentation.random_crop:
             top = tf.cast(random[0] * (margin + 1), tf.int32)
             left = tf.cast(random[1] * (margin + 1), tf.int32)
-        image = tf.io.decode_and_crop_jpeg(
-            features["image"], [top, left, crop_size, crop_size], channels=3, dct_method=DCT
-        )
+        image = encoding.decode_crop(features["image"], top, left, crop_size)
         if augmentation.flip:
             image = tf.cond(random[2] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
         return tf.ensure_shape(image, (crop_size, crop_size, 3)), features["label"]
@@ -84,19 +82,25 @@ def evaluation_batches(data: PreparedDataset, split: str, batch_size: int) -> It
         DataError: a record is damaged.
     """
 
-    def whole(record):
-        features = tf.io.parse_single_example(record, _FEATURES)
-        image = tf.io.decode_jpeg(features["image"], channels=3, dct_method=DCT)
-        return tf.ensure_shape(image, (IMAGE_SIZE, IMAGE_SIZE, 3)), features["label"], features["filename"]
-
     paths = [str(shard.path) for shard in data.splits[split]]
     batches = (
         tf.data.TFRecordDataset(paths)
-        .map(whole, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .map(whole_record(data), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size)
         .prefetch(2)
     )
     return iterate(data, batches)
+
+
+def whole_record(data: PreparedDataset) -> Callable:
+    """From a serialised record to (image uint8 `(256, 256, 3)`, label, filename), for `tf.data`."""
+    encoding = data.encoding
+
+    def whole(record):
+        features = tf.io.parse_single_example(record, _FEATURES)
+        return encoding.decode(features["image"]), features["label"], features["filename"]
+
+    return whole
 
 
 def iterate(data: PreparedDataset, batches: Iterable) -> Iterator:

@@ -2,189 +2,273 @@
 
 Everything is decided by a plan made before the first picture is read. Each shard appears by rename with a
 record beside it in `.prepare/`; a preparation that was interrupted finds them, does the rest, and ends with
-the same bytes. The manifest is written last.
+the same bytes. So does one that several processes or machines share, each making a part of the shards. The
+manifest is written last.
 """
 
-import hashlib
-import json
-import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from alexnet_keras.data.decode import IMAGE_SIZE
-from alexnet_keras.data.plan import SHARD_EXAMPLES, plan_shards
-from alexnet_keras.data.prepared import FORMAT, MANIFEST, STATISTICS, WORK, PreparedDataset, open_prepared
-from alexnet_keras.data.resume import already_prepared, clear_for, finished_shard
-from alexnet_keras.data.shards import ShardRecord, write_shards
+from alexnet_keras.data.decode import IMAGE_SIZE, Decoding
+from alexnet_keras.data.encoding import Encoding
+from alexnet_keras.data.finish import tfds_name, write_manifest_and_statistics
+from alexnet_keras.data.plan import SHARD_EXAMPLES, ShardPlan, plan_shards
+from alexnet_keras.data.prepared import PreparedDataset, open_prepared
+from alexnet_keras.data.resume import LOCK, PLAN_LOCK, already_prepared, clear_for, finished_shard
+from alexnet_keras.data.shards import WORK, ShardRecord, record_path, write_shards
+from alexnet_keras.data.sources.names import some
 from alexnet_keras.data.sources.source import Source
-from alexnet_keras.data.squares import JPEG_QUALITY
-from alexnet_keras.data.statistics import PixelSums
-from alexnet_keras.data.tfds_metadata import write_tfds_metadata
-from alexnet_keras.errors import DataError
-from alexnet_keras.files import sole_writer, write_by_rename
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.files import PARTIAL, locked
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What is to be prepared, how, and where.
+
+    Attributes:
+        source: The pictures.
+        out: The directory to make. It may exist if it is empty or an earlier preparation of the same.
+        name: The dataset's name; "" for the directory's.
+        seed: Decides the order of the pictures.
+        encoding: How pictures are stored.
+        decoding: How they are read.
+        shard_examples: Pictures in a shard at most.
+        max_bad: How many pictures may be unusable: a count, or as float a part 0..1 of all pictures. By default
+            ten, or one in a hundred where that is more.
+    """
+
+    source: Source
+    out: Path
+    name: str = ""
+    seed: int = 0
+    encoding: Encoding = Encoding()
+    decoding: Decoding = Decoding()
+    shard_examples: int = SHARD_EXAMPLES
+    max_bad: int | float | None = None
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return self.name or self.out.resolve().name
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Every choice that decides the result's bytes."""
+        return {
+            "name": self.dataset,
+            "seed": self.seed,
+            "image_size": IMAGE_SIZE,
+            **self.encoding.options,
+            **self.decoding.options,
+            "shard_examples": self.shard_examples,
+            **self.source.options,
+            "pictures": self.source.digest(),
+        }
+
+    @cached_property
+    def shards(self) -> list[ShardPlan]:
+        """The shards of every split, in order."""
+        return plan_shards(self.source, tfds_name(self.dataset), self.seed, self.shard_examples)
+
+    @cached_property
+    def pictures(self) -> int:
+        """Pictures in all splits."""
+        return sum(len(pictures) for pictures in self.source.splits.values())
+
+    @property
+    def allowed_bad(self) -> int:
+        """How many pictures may be unusable."""
+        if self.max_bad is None:
+            return max(10, self.pictures // 100)
+        return int(self.max_bad * self.pictures) if isinstance(self.max_bad, float) else self.max_bad
 
 
 def prepare(
     source: Source,
     out: Path,
     *,
-    seed: int = 0,
-    name: str | None = None,
-    max_bad: int | float | None = None,
     overwrite: bool = False,
-    shard_examples: int = SHARD_EXAMPLES,
     on_progress: Callable[[int], None] = lambda pictures: None,
     on_note: Callable[[str], None] = lambda text: None,
+    **choices: Any,
 ) -> PreparedDataset:
     """Prepare a source into a directory, go on with an interrupted preparation, or find it done.
 
     Args:
         source: The pictures.
         out: The directory to make. It may exist if it is empty or an earlier preparation of the same.
-        seed: Decides the order of the pictures.
-        name: The dataset's name; the directory's by default.
-        max_bad: How many pictures may be unusable: a count, or as float a part 0..1 of all pictures. By
-            default ten, or one in a hundred where that is more.
         overwrite: Replace a preparation with other options in the same directory.
-        shard_examples: Pictures in a shard at most.
         on_progress: Called with the number of pictures done since the last call.
         on_note: Called with a sentence when earlier work is found and used.
+        choices: As in `Preparation`: name, seed, encoding, decoding, shard_examples, max_bad.
 
     Raises:
         UsageError: The directory holds something else, or a preparation with other options.
-        DataError: Too many unusable pictures, or a class with none that can be used.
+        DataError: Too many unusable pictures, or a split with none that can be used.
         OSError: The disk is full, or cannot be written.
     """
-    name = name or out.resolve().name
-    options = {
-        "name": name,
-        "seed": seed,
-        "image_size": IMAGE_SIZE,
-        "jpeg_quality": JPEG_QUALITY,
-        "shard_examples": shard_examples,
-        **source.options,
-        "pictures": source.digest(),
-    }
-    if already_prepared(out, options, overwrite):
-        prepared = open_prepared(out)
-        shutil.rmtree(out / WORK, ignore_errors=True)
-        on_progress(sum(len(pictures) for pictures in source.splits.values()))
-        on_note(f"{out} is already prepared from the same pictures with the same options; nothing to do.")
-        return prepared
-    work = out / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    with sole_writer(work / "lock", f"Another process is preparing {out}. Wait for it, or choose another --out."):
-        clear_for(out, options, overwrite)
-        records = _write_shards(source, out, seed, name, max_bad, shard_examples, on_progress, on_note)
-        _check_classes(source, records)
-        _finish(source, out, name, options, records)
-    shutil.rmtree(work)
-    return open_prepared(out)
+    return prepare_all(
+        Preparation(source, out, **choices), overwrite=overwrite, on_progress=on_progress, on_note=on_note
+    )
 
 
-def _write_shards(
-    source: Source,
-    out: Path,
-    seed: int,
-    name: str,
-    max_bad: int | float | None,
-    shard_examples: int,
+def prepare_all(
+    preparation: Preparation,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[int], None] = lambda pictures: None,
+    on_note: Callable[[str], None] = lambda text: None,
+) -> PreparedDataset:
+    """`prepare`, of a `Preparation`."""
+    if found := found_done(preparation, overwrite, on_progress, on_note):
+        return found
+    with claimed(preparation, overwrite, alone=True):
+        for leftover in (preparation.out / WORK).glob(f"{PARTIAL}*"):
+            leftover.unlink()
+        write_missing(preparation, preparation.shards, on_progress, on_note)
+        _finish(preparation, on_note)
+    return _opened(preparation)
+
+
+def prepare_part(
+    preparation: Preparation,
+    first: int,
+    stop: int,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[int], None] = lambda pictures: None,
+    on_note: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Make the shards `first` to `stop`, exclusive, of a preparation; other processes may make others meanwhile.
+
+    Raises:
+        UsageError, DataError, OSError: As `prepare`; UsageError also where there are no such shards.
+    """
+    number = len(preparation.shards)
+    if not 0 <= first < stop or first >= number:
+        raise UsageError(f"There is no shard range {first}:{stop}: the shards are 0:{number}.")
+    if found_done(preparation, overwrite, on_progress, on_note):
+        return
+    with claimed(preparation, overwrite, alone=False):
+        write_missing(preparation, preparation.shards[first:stop], on_progress, on_note)
+
+
+def finish_parts(preparation: Preparation, *, on_note: Callable[[str], None] = lambda text: None) -> PreparedDataset:
+    """Merge the statistics of all shards and write the metadata, after every part was prepared.
+
+    Raises:
+        UsageError: As `prepare`.
+        DataError: A shard is missing; as `prepare`.
+    """
+    if found := found_done(preparation, False, lambda pictures: None, on_note):
+        return found
+    with claimed(preparation, False, alone=True):
+        missing = [
+            number
+            for number, shard in enumerate(preparation.shards)
+            if not finished_shard(preparation.out, shard.filename)
+        ]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of the {len(preparation.shards)} shards of {preparation.out} are not there yet: "
+                f"{some(_ranges(missing))}. Prepare them with --shard-range, or run without --finish to make them here."
+            )
+        _finish(preparation, on_note)
+    return _opened(preparation)
+
+
+def write_missing(
+    preparation: Preparation,
+    shards: list[ShardPlan],
     on_progress: Callable[[int], None],
-    on_note: Callable[[str], None],
-) -> list[ShardRecord]:
-    """Write every shard that is not there yet; records of all of them, in order."""
-    total = sum(len(pictures) for pictures in source.splits.values())
-    allowed = _allowed(max_bad, total)
-    rejected: list[tuple[str, str]] = []
+    on_note: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Write those of the shards that are not there yet.
+
+    Raises:
+        DataError: More pictures cannot be used than the preparation allows.
+    """
+    out, rejected = preparation.out, []
 
     def reject(filename: str, reason: str) -> None:
-        rejected.append((filename, reason))
-        if len(rejected) > allowed:
+        rejected.append(filename)
+        if len(rejected) > preparation.allowed_bad:
             raise DataError(
-                f"{len(rejected)} of {total} pictures cannot be used and --max-bad allows {allowed}. "
-                f"The last was {filename}: {reason}. Remove them, or allow more."
+                f"{len(rejected)} of {preparation.pictures} pictures cannot be used and --max-bad allows "
+                f"{preparation.allowed_bad}. The last was {filename}: {reason}. Remove them, or allow more."
             )
 
-    shards = plan_shards(source, _tfds_name(name), seed, shard_examples)
-    finished = {shard.filename: finished_shard(out, shard.filename) for shard in shards}
-    if done := sum(record is not None for record in finished.values()):
-        on_note(f"Going on with an interrupted preparation: {done} of {len(shards)} shards are done.")
-    for record in filter(None, finished.values()):
-        for rejection in record.rejected:
-            reject(*rejection)
-        on_progress(record.examples + len(record.rejected))
-    pending = [shard for shard in shards if not finished[shard.filename]]
-    for record in write_shards(pending, source, out, out / WORK, on_progress, reject):
-        record.save(out / WORK / f"{record.filename}.npz")
-        finished[record.filename] = record
-    return list(finished.values())
+    finished = {}
+    for shard in shards:
+        if record := finished_shard(out, shard.filename):
+            finished[shard.filename] = record
+            on_progress(record.examples + len(record.rejected))
+            for rejection in record.rejected:
+                reject(*rejection)
+    if finished:
+        on_note(f"Going on with an interrupted preparation: {len(finished)} of {len(shards)} shards are done.")
+    pending = [shard for shard in shards if shard.filename not in finished]
+    write_shards(pending, preparation.source, out, preparation.encoding, preparation.decoding, on_progress, reject)
 
 
-def _allowed(max_bad: int | float | None, total: int) -> int:
-    if max_bad is None:
-        return max(10, total // 100)
-    return int(max_bad * total) if isinstance(max_bad, float) else max_bad
+def found_done(
+    preparation: Preparation, overwrite: bool, on_progress: Callable[[int], None], on_note: Callable[[str], None]
+) -> PreparedDataset | None:
+    """The dataset, where it is there already, made from the same pictures with the same options.
+
+    Raises:
+        UsageError: The directory holds something else, or a preparation with other options.
+    """
+    out = preparation.out
+    if not already_prepared(out, preparation.options, overwrite):
+        return None
+    on_progress(preparation.pictures)
+    on_note(f"{out} is already prepared from the same pictures with the same options; nothing to do.")
+    return _opened(preparation)
 
 
-def _check_classes(source: Source, records: list[ShardRecord]) -> None:
-    """Every split needs pictures, and so does every class the training list names."""
-    for split in source.splits:
-        counts = _class_counts(record for record in records if record.split == split)
-        if not sum(counts):
-            raise DataError(f"None of the pictures in the {split} split can be used.")
-        if split == "train":
-            listed = np.bincount(source.splits[split].labels, minlength=len(counts))
-            for name, before, after in zip(source.classes, listed, counts, strict=True):
-                if before and not after:
-                    raise DataError(f"The class {name!r} has no training picture that can be used.")
+def _opened(preparation: Preparation) -> PreparedDataset:
+    """The complete dataset. Only now, with no lock held, do the work files go: some file systems keep open ones."""
+    found = open_prepared(preparation.out)
+    shutil.rmtree(preparation.out / WORK, ignore_errors=True)
+    return found
 
 
-def _finish(source: Source, out: Path, name: str, options: dict[str, Any], records: list[ShardRecord]) -> None:
-    sums = PixelSums()
-    for record in records:
-        if record.split == "train":
-            sums.merge(record.sums)
-    with write_by_rename(out / STATISTICS) as partial:
-        sums.statistics().save(partial)
-    splits = {split: [record for record in records if record.split == split] for split in source.splits}
-    write_tfds_metadata(out, _tfds_name(name), source, splits)
-    checksums = {record.filename: record.sha256 for record in records}
-    manifest = {
-        "format": FORMAT,
-        "name": name,
-        "source": source.given,
-        "fingerprint": hashlib.sha256(json.dumps([options, checksums], sort_keys=True).encode()).hexdigest(),
-        "options": options,
-        "classes": source.classes,
-        "splits": {
-            split: {
-                "examples": sum(part.examples for part in parts),
-                "class_counts": [sum(numbers) for numbers in zip(*(p.class_counts for p in parts), strict=True)],
-                "shards": [
-                    {"name": p.filename, "examples": p.examples, "bytes": p.bytes, "sha256": p.sha256} for p in parts
-                ],
-            }
-            for split, parts in splits.items()
-        },
-        "rejected": [
-            {"split": record.split, "filename": filename, "reason": reason}
-            for record in records
-            for filename, reason in record.rejected
-        ],
-    }
-    with write_by_rename(out / MANIFEST) as partial:
-        partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+@contextmanager
+def claimed(preparation: Preparation, overwrite: bool, alone: bool) -> Iterator[None]:
+    """Hold the directory, alone or together with other parts, and leave nothing in it but parts of this plan."""
+    out, work = preparation.out, preparation.out / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    busy = f"Another process is preparing {out}. Wait for it, or choose another --out."
+    with locked(work / LOCK, busy, shared=not alone):
+        with locked(work / PLAN_LOCK, None):
+            clear_for(out, preparation.options, overwrite)
+        yield
 
 
-def _tfds_name(name: str) -> str:
-    """The name as TFDS accepts it: ASCII letters, digits and underscores, beginning with a letter."""
-    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    return plain if plain[:1].isalpha() else f"pictures_{plain}".rstrip("_")
+def _finish(preparation: Preparation, on_note: Callable[[str], None]) -> None:
+    out = preparation.out
+    records = [ShardRecord.load(record_path(out, shard.filename)) for shard in preparation.shards]
+    unusable = sum(len(record.rejected) for record in records)
+    if unusable > preparation.allowed_bad:
+        raise DataError(
+            f"{unusable} of {preparation.pictures} pictures cannot be used and --max-bad allows "
+            f"{preparation.allowed_bad}. Allow more, or remove them and prepare again."
+        )
+    for note in write_manifest_and_statistics(
+        preparation.source, out, preparation.dataset, preparation.options, preparation.encoding, records
+    ):
+        on_note(note)
 
 
-def _class_counts(records: Iterable[ShardRecord]) -> list[int]:
-    return [sum(counts) for counts in zip(*(record.class_counts for record in records), strict=True)]
+def _ranges(numbers: list[int]) -> list[str]:
+    """Ascending numbers as ranges: 3, 4, 5, 9 to "3:6", "9:10"."""
+    starts = [n for n in numbers if n - 1 not in (known := set(numbers))]
+    stops = [n + 1 for n in numbers if n + 1 not in known]
+    return [f"{start}:{stop}" for start, stop in zip(starts, stops, strict=True)]

@@ -1,19 +1,21 @@
 """A prepared dataset on disk: shards any TFDS opens, their statistics, and the manifest that seals it."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from alexnet_keras.data.encoding import JPEG_QUALITY, Encoding
+from alexnet_keras.data.shards import WORK
 from alexnet_keras.data.statistics import Statistics
 from alexnet_keras.errors import DataError, UsageError
 
 DATA_ROOT = Path("data")
 MANIFEST = "manifest.json"  # written last: without it a directory is no dataset
 STATISTICS = "statistics.npz"
-WORK = ".prepare"  # what an unfinished preparation remembers
-FORMAT = "alexnet-keras prepared dataset, version 1"
+FORMAT = "alexnet-keras prepared dataset, version 2"
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,15 @@ class Shard:
 class PreparedDataset:
     """A complete prepared dataset.
 
-    Records are `tf.train.Example` with `image` (JPEG of 256x256 RGB), `label` (int64) and `filename` (bytes).
+    Records are `tf.train.Example` with `image` (256x256 RGB, stored as `encoding` says), `label` (int64) and
+    `filename` (bytes).
 
     Attributes:
         path: Its directory.
         name: Its name.
         source: Where it came from, as the user named it: "demo", "folder:...", "tfds:...".
-        classes: Class names; the index is the label.
+        classes: Class names, of ImageNet the WordNet ids; the index is the label.
+        words: What each class is called in words, "tench, Tinca tinca"; the class name where nothing else is known.
         splits: The shards of "train", "val" and perhaps "test", in reading order.
         fingerprint: SHA-256 (hex) over the options and every shard's checksum.
         manifest: The manifest as read: options, counts, rejected pictures, checksums.
@@ -44,9 +48,21 @@ class PreparedDataset:
     name: str
     source: str
     classes: tuple[str, ...]
+    words: tuple[str, ...]
     splits: dict[str, tuple[Shard, ...]]
     fingerprint: str
     manifest: dict[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the records store pictures."""
+        options = self.manifest["options"]
+        return Encoding(options["encoding"], options["jpeg_quality"] or JPEG_QUALITY)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The first of each class's names in words, for pictures and tables: "tench"."""
+        return tuple(words.split(",")[0] for words in self.words)
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -114,6 +130,7 @@ def open_prepared(name_or_path: str | Path, root: Path = DATA_ROOT) -> PreparedD
         name=manifest["name"],
         source=manifest["source"],
         classes=tuple(manifest["classes"]),
+        words=tuple(manifest["words"] or manifest["classes"]),
         splits=splits,
         fingerprint=manifest["fingerprint"],
         manifest=manifest,
@@ -142,10 +159,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path / MANIFEST} is damaged; prepare the dataset again in another directory.") from error
-    wanted = {"name", "source", "classes", "options", "splits", "rejected", "fingerprint"}
+    wanted = {"name", "source", "classes", "words", "options", "splits", "rejected", "files", "fingerprint"}
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not wanted <= manifest.keys():
-        raise DataError(f"{path / MANIFEST} is not the manifest of a prepared dataset this version can read.")
+        raise DataError(
+            f"{path / MANIFEST} is not the manifest of a prepared dataset this version can read: prepare it in another "
+            "directory."
+        )
     return manifest
+
+
+def fingerprint(options: dict[str, Any], checksums: dict[str, str]) -> str:
+    """SHA-256 (hex) over the options of a preparation and the checksum of every shard by its name."""
+    return hashlib.sha256(json.dumps([options, checksums], sort_keys=True).encode()).hexdigest()
 
 
 def _complete(root: Path) -> list[Path]:

@@ -6,26 +6,42 @@ import re
 from pathlib import Path
 from typing import Any
 
-from alexnet_keras.data.prepared import MANIFEST, STATISTICS, WORK, open_prepared, read_manifest
-from alexnet_keras.data.shards import ShardRecord
+from alexnet_keras.data.prepared import MANIFEST, STATISTICS, open_prepared, read_manifest
+from alexnet_keras.data.shards import WORK, ShardRecord, record_path
 from alexnet_keras.data.tfds_metadata import METADATA_FILES
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.files import write_by_rename
 
-PLAN = "plan.json"
+PLAN, LOCK, PLAN_LOCK = "plan.json", "lock", "plan.lock"
+INDEX = "index-"  # what sources remember of archives, good for any plan
+
+
+def check_ours(out: Path) -> None:
+    """Refuse a directory that holds anything but a preparation, finished or not.
+
+    Raises:
+        UsageError: It does.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file; choose another --out.")
+    known = (out / MANIFEST).exists() or (out / WORK / PLAN).exists()
+    if not known and any(path.name != WORK for path in out.iterdir()):
+        raise UsageError(f"{out} is not empty and not a prepared dataset; choose another --out.")
 
 
 def already_prepared(out: Path, options: dict[str, Any], overwrite: bool) -> bool:
     """Whether the directory holds this very preparation, complete; refuses a directory that is not ours."""
-    if not out.exists():
+    check_ours(out)
+    if not (out / MANIFEST).exists():
         return False
-    if not out.is_dir():
-        raise UsageError(f"{out} is a file; choose another --out.")
-    if not any(out.iterdir()) or not (out / MANIFEST).exists():
-        if any(path.name != WORK for path in out.iterdir()) and not (out / WORK / PLAN).exists():
-            raise UsageError(f"{out} is not empty and not a prepared dataset; choose another --out.")
-        return False
-    found = read_manifest(out)["options"]
+    try:
+        found = read_manifest(out)["options"]
+    except DataError:
+        if overwrite:
+            return False
+        raise
     if found == options:
         with contextlib.suppress(DataError):
             open_prepared(out)
@@ -60,14 +76,14 @@ def clear_for(out: Path, options: dict[str, Any], overwrite: bool) -> None:
         if path.name in (STATISTICS, *METADATA_FILES) or re.search(r"\.tfrecord-\d{5}-of-\d{5}$", path.name):
             path.unlink()
     for path in (out / WORK).iterdir():
-        if path.name not in ("lock", PLAN):
+        if path.name not in (LOCK, PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):
             path.unlink()
     _write_plan(plan, options)
 
 
 def finished_shard(out: Path, filename: str) -> ShardRecord | None:
     """The record of a shard that is there, whole; else None, and it is made again."""
-    shard, path = out / filename, out / WORK / f"{filename}.npz"
+    shard, path = out / filename, record_path(out, filename)
     if not shard.exists() or not path.exists():
         return None
     record = ShardRecord.load(path)

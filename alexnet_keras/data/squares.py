@@ -5,18 +5,21 @@ Python threads calling the same operations, this is one and a half times as fast
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_keras.data.decode import IMAGE_SIZE, UnreadableImage, fit_to_square, square_from_jpeg_or_png
+from alexnet_keras.data.decode import IMAGE_SIZE, Decoding, UnreadableImage, fit_to_square, orientation
+from alexnet_keras.data.decode import square_from_jpeg_or_png as square_function
+from alexnet_keras.data.encoding import Encoding
 
-# On photographs this changes a pixel's channel by 1.6 of 255 on average (quality 90: 2.3; 97: 1.1) for 39 kB
-# a picture (27; 50). The colour channels keep their resolution; halving it would add 0.6.
-JPEG_QUALITY = 95
-READ_AHEAD = 16  # pictures read at once
+READERS = 4  # threads that read, so that a disk or server that answers slowly is asked several things at once
+READ_AHEAD = 16  # pictures that a reader reads in one go
 BATCH = 32  # pictures handed on at once
+IN_FLIGHT = 4  # pictures in work for each processor: a large one holds up its successors, not their decoding
 
 
 class Batch(NamedTuple):
@@ -25,54 +28,76 @@ class Batch(NamedTuple):
     Attributes:
         stop: The position after the last picture of this batch.
         positions: (n,) int64, ascending: where the usable pictures stand.
-        jpegs: n encoded pictures.
+        encoded: n encoded pictures.
         squares: (n, 256, 256, 3) uint8, the same before they were encoded.
         rejected: (position, reason) of each of the others.
     """
 
     stop: int
     positions: np.ndarray
-    jpegs: list[bytes]
+    encoded: list[bytes]
     squares: np.ndarray
     rejected: list[tuple[int, str]]
 
 
-def encoded_squares(read: Callable[[int], bytes], number: int) -> Iterator[Batch]:
+class _Read(NamedTuple):
+    """Pictures that were read: their positions, bytes and orientations."""
+
+    positions: np.ndarray
+    contents: np.ndarray
+    orientations: np.ndarray
+
+
+def encoded_squares(
+    read: Callable[[int], bytes],
+    number: int,
+    encoding: Encoding = Encoding(),
+    decoding: Decoding = Decoding(),
+) -> Iterator[Batch]:
     """The pictures at positions 0 to `number`, exclusive, in order.
 
     Args:
-        read: The encoded bytes of the picture at a position. Called from another thread, ahead of time;
+        read: The encoded bytes of the picture at a position. Called from other threads, ahead of time;
             OSError makes the picture a rejected one.
         number: How many there are.
+        encoding: How to store them.
+        decoding: How to read them.
     """
     reached = 0
-    for positions, jpegs, squares in _fast(read, number):
+    for positions, encoded, squares in _fast(read, number, encoding, decoding):
         stop = int(positions[-1]) + 1
+        stored = [encoding.stored(*pair) for pair in zip(encoded.tolist(), squares, strict=True)]
         if stop - reached == len(positions):
-            yield Batch(stop, positions, jpegs.tolist(), squares, [])
+            yield Batch(stop, positions, stored, squares, [])
         else:
-            ready = dict(zip(positions.tolist(), zip(jpegs, squares, strict=True), strict=True))
-            yield from _complete(read, reached, stop, ready)
+            ready = dict(zip(positions.tolist(), zip(stored, squares, strict=True), strict=True))
+            yield from _complete(read, reached, stop, ready, encoding, decoding)
         reached = stop
-    yield from _complete(read, reached, number, {})
+    yield from _complete(read, reached, number, {}, encoding, decoding)
 
 
 def cut_at(edges: Iterable[int], batches: Iterable[Batch]) -> Iterator[Batch]:
     """The same batches, cut so that none reaches over an edge."""
+    edges = np.unique(np.fromiter(edges, np.int64))
+    reached = 0
     for batch in batches:
         start = 0
-        for edge in [*(e for e in edges if e < batch.stop), batch.stop]:
+        inside = edges[np.searchsorted(edges, reached, "right") : np.searchsorted(edges, batch.stop)].tolist()
+        reached = batch.stop
+        for edge in [*inside, batch.stop]:
             stop = int(np.searchsorted(batch.positions, edge))
             rejected = [bad for bad in batch.rejected if bad[0] < edge]
             if stop > start or rejected:
                 part = slice(start, stop)
-                yield Batch(edge, batch.positions[part], batch.jpegs[part], batch.squares[part], rejected)
+                yield Batch(edge, batch.positions[part], batch.encoded[part], batch.squares[part], rejected)
             start = stop
             batch = batch._replace(rejected=batch.rejected[len(rejected) :])
 
 
-def _fast(read: Callable[[int], bytes], number: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(positions, JPEG bytes, pixels) of every picture that TensorFlow decodes, in order."""
+def _fast(
+    read: Callable[[int], bytes], number: int, encoding: Encoding, decoding: Decoding
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(positions, encoded pictures, pixels) of every picture that TensorFlow decodes, in order."""
     import tensorflow as tf
 
     failures: list[Exception] = []
@@ -80,68 +105,85 @@ def _fast(read: Callable[[int], bytes], number: int) -> Iterator[tuple[np.ndarra
     def read_ahead():
         # tf.data takes an exception in here for one more picture to leave out, so it is carried past it.
         try:
-            for start in range(0, number, READ_AHEAD):
-                positions, contents = [], []
-                for position in range(start, min(start + READ_AHEAD, number)):
-                    try:
-                        contents.append(read(position))
-                        positions.append(position)
-                    except OSError:
-                        continue  # read again, and reported, by `_encode_one`
-                yield np.array(positions, np.int64), np.array(contents, object)
+            yield from _read_in_threads(read, number, decoding)
         except Exception as error:
             failures.append(error)
 
-    signature = (tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.string))
-    decode = square_from_jpeg_or_png()
+    signature = tuple(tf.TensorSpec([None], kind) for kind in (tf.int64, tf.string, tf.int32))
+    decode = square_function(decoding)
 
-    def fit(position, encoded):
-        square = decode(encoded)
-        return position, _encode(square), square
+    def fit(position, encoded, turned):
+        square = decode(encoded, turned)
+        return position, encoding.encode(square), square
 
     dataset = (
         tf.data.Dataset.from_generator(read_ahead, output_signature=signature)
         .unbatch()
-        .map(fit, num_parallel_calls=os.cpu_count(), deterministic=True)
+        .map(fit, num_parallel_calls=IN_FLIGHT * (os.cpu_count() or 1), deterministic=True)
         .ignore_errors(log_warning=False)
         .batch(BATCH)
-        .prefetch(1)
+        .prefetch(2)
     )
     yield from dataset.as_numpy_iterator()
     if failures:
         raise failures[0]
 
 
+def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decoding) -> Iterator[_Read]:
+    """Pictures in order, a few at once."""
+
+    def read_some(start: int) -> _Read:
+        positions, contents, orientations = [], [], []
+        for position in range(start, min(start + READ_AHEAD, number)):
+            try:
+                contents.append(read(position))
+            except OSError:
+                continue  # read again, and reported, by `_encode_one`
+            positions.append(position)
+            orientations.append(orientation(contents[-1], decoding))
+        return _Read(np.array(positions, np.int64), np.array(contents, object), np.array(orientations, np.int32))
+
+    with ThreadPoolExecutor(READERS) as pool:
+        pending: deque = deque()
+        for start in range(0, number, READ_AHEAD):
+            pending.append(pool.submit(read_some, start))
+            if len(pending) > READERS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
 def _complete(
-    read: Callable[[int], bytes], start: int, stop: int, ready: dict[int, tuple[bytes, np.ndarray]]
+    read: Callable[[int], bytes],
+    start: int,
+    stop: int,
+    ready: dict[int, tuple[bytes, np.ndarray]],
+    encoding: Encoding,
+    decoding: Decoding,
 ) -> Iterator[Batch]:
     """Batches from `start` to `stop`: what is ready, and the rest one by one."""
     for first in range(start, stop, BATCH):
         last = min(first + BATCH, stop)
-        positions, jpegs, squares, rejected = [], [], [], []
+        positions, stored, squares, rejected = [], [], [], []
         for position in range(first, last):
             try:
-                jpeg, square = ready.get(position) or _encode_one(read, position)
+                encoded, square = ready.get(position) or _encode_one(read, position, encoding, decoding)
             except UnreadableImage as error:
                 rejected.append((position, str(error)))
                 continue
             positions.append(position)
-            jpegs.append(jpeg)
+            stored.append(encoded)
             squares.append(square)
         stacked = np.array(squares, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
-        yield Batch(last, np.array(positions, np.int64), jpegs, stacked, rejected)
+        yield Batch(last, np.array(positions, np.int64), stored, stacked, rejected)
 
 
-def _encode_one(read: Callable[[int], bytes], position: int) -> tuple[bytes, np.ndarray]:
+def _encode_one(
+    read: Callable[[int], bytes], position: int, encoding: Encoding, decoding: Decoding
+) -> tuple[bytes, np.ndarray]:
     try:
-        encoded = read(position)
+        contents = read(position)
     except OSError as error:
         raise UnreadableImage(f"cannot be read ({error.strerror})") from error
-    square = fit_to_square(encoded)
-    return _encode(square).numpy(), square
-
-
-def _encode(square):
-    import tensorflow as tf
-
-    return tf.io.encode_jpeg(square, quality=JPEG_QUALITY, chroma_downsampling=False)
+    square = fit_to_square(contents, decoding)
+    return encoding.stored(encoding.encode(square).numpy(), square), square

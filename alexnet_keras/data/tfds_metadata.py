@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from alexnet_keras.data.decode import IMAGE_SIZE
+from alexnet_keras.data.encoding import Encoding
 from alexnet_keras.data.shards import ShardRecord
 from alexnet_keras.data.sources.source import Source
 
@@ -10,13 +11,16 @@ METADATA_FILES = ("dataset_info.json", "features.json", "label.labels.txt")
 TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 
-def write_tfds_metadata(out: Path, dataset: str, source: Source, splits: dict[str, list[ShardRecord]]) -> None:
+def write_tfds_metadata(
+    out: Path, dataset: str, source: Source, encoding: Encoding, splits: dict[str, list[ShardRecord]]
+) -> None:
     """Write `METADATA_FILES` into the directory of the shards.
 
     Args:
         out: The directory.
         dataset: The dataset's name as it stands in file names.
         source: Gives the class names.
+        encoding: How pictures are stored.
         splits: The records of each split's shards, in order.
     """
     import tensorflow_datasets as tfds
@@ -28,7 +32,7 @@ def write_tfds_metadata(out: Path, dataset: str, source: Source, splits: dict[st
         data_dir=out,
         features=tfds.features.FeaturesDict(
             {
-                "image": tfds.features.Image(shape=(IMAGE_SIZE, IMAGE_SIZE, 3), encoding_format="jpeg"),
+                "image": encoding.feature(),
                 "label": tfds.features.ClassLabel(names=source.classes),
                 "filename": tfds.features.Text(),
             }

@@ -43,7 +43,7 @@ class Neighbors:
     queries: Pictures
     nearest: list[Pictures]  # one a query
     distances: list[np.ndarray]  # (count,) float32 a query, Euclidean
-    classes: tuple[str, ...]
+    titles: tuple[str, ...]  # of the classes
 
 
 def find_neighbors(
@@ -81,7 +81,7 @@ def find_neighbors(
             nearest[query], distances[query] = joined.take(best), all_distances[best]
         if on_progress:
             on_progress(len(pictures.labels))
-    return Neighbors(asked, nearest, distances, data.classes)
+    return Neighbors(asked, nearest, distances, data.titles)
 
 
 def draw_neighbors(found: Neighbors, path: Path) -> None:
@@ -91,13 +91,13 @@ def draw_neighbors(found: Neighbors, path: Path) -> None:
     grid = figure.subplots(rows, columns + 2, squeeze=False, width_ratios=[1, 0.12] + [1] * columns)
     for row in range(rows):
         query_label = found.queries.labels[row]
-        _show(grid[row][0], found.queries.images[row], found.classes[query_label], INK, bold=True)
+        _show(grid[row][0], found.queries.images[row], found.titles[query_label], INK, bold=True)
         grid[row][1].axis("off")
         neighbors = found.nearest[row]
         for column in range(columns):
             label = neighbors.labels[column]
             color = RIGHT if label == query_label else WRONG
-            _show(grid[row][column + 2], neighbors.images[column], found.classes[label], color)
+            _show(grid[row][column + 2], neighbors.images[column], found.titles[label], color)
     grid[0][0].set_title("Query", fontsize=9, color=QUIET, loc="left")
     grid[0][2].set_title("Nearest training images, nearest first", fontsize=9, color=QUIET, loc="left")
     save_figure(figure, path)

@@ -10,7 +10,7 @@ from alexnet_keras.recipe_files import to_toml
 
 COMMANDS = [
     [], ["demo"], ["prepare"], ["train"], ["eval"], ["visualize"], ["visualize", "kernels"],
-    ["visualize", "neighbors"], ["info"], ["info", "model"], ["recipes"],
+    ["visualize", "neighbors"], ["info"], ["info", "model"], ["info", "data"], ["recipes"],
 ]  # fmt: skip
 
 

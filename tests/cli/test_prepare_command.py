@@ -112,6 +112,26 @@ def bad_pictures(folder):
         (bad_pictures, ["photos", "--max-bad", "30%"], 3, "--max-bad allows 3"),
         (bad_pictures, ["folder:photos", "--max-bad", "40%"], 0, ""),
         (lambda folder: None, ["tfds:no_such_set"], 2, "knows no set"),
+        (lambda folder: None, ["ilsvrc:nowhere"], 2, "no directory nowhere"),
+        (lambda folder: None, ["ilsvrc:photos"], 3, "no training pictures of ILSVRC"),
+        (lambda folder: None, ["synsets:photos"], 3, "no archives called <wnid>.tar"),
+        (lambda folder: None, ["photos", "--classes", "nowhere.txt"], 2, "no file nowhere.txt"),
+        (lambda folder: None, ["photos", "--partial"], 2, "--partial is for ilsvrc: sources"),
+        (lambda folder: None, ["photos", "--class-order", "ilsvrc"], 2, "--class-order ilsvrc is for ilsvrc: sources"),
+        (lambda folder: None, ["photos", "--quality", "90", "--encoding", "png"], 2, "--quality is for JPEG"),
+        (lambda folder: None, ["photos", "--tfds-dir", "x"], 2, "--tfds-dir is for tfds: sources"),
+        (lambda folder: None, ["photos", "--shard-range", "5"], 2, "no range of shards"),
+        (lambda folder: None, ["photos", "--shard-range", "7:9"], 2, "the shards are 0:2"),
+        (lambda folder: None, ["photos", "--shard-range", "0:1", "--finish"], 2, "exclude each other"),
+        (lambda folder: None, ["photos", "--finish"], 3, "2 of the 2 shards of data/photos are not there yet: 0:2"),
+        (lambda folder: None, ["photos", "--beam-option", "a=b"], 2, "--beam-option needs --beam-runner"),
+        (lambda folder: None, ["--verify", "photos"], 3, "not a prepared dataset"),
+        (
+            lambda folder: None,
+            ["--verify", "photos", "--seed", "3"],
+            2,
+            "takes a prepared dataset and no --seed",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_an_exit_code(run, photos, spoil, arguments, exit_code, words):
@@ -165,6 +185,87 @@ def test_help_names_every_default_and_an_example_that_parses():
     assert done.exit_code == 0
     assert "alexnet prepare photos --out data/photos --holdout 0.1" in " ".join(done.stdout.split())
     for option in cli.commands["prepare"].params:
-        if isinstance(option, click.Option) and not option.is_flag:
-            shown = option.get_help_record(click.Context(cli.commands["prepare"]))[1]
+        if isinstance(option, click.Option) and not option.is_flag and not option.multiple:
+            shown = option.get_help_record(click.Context(cli.commands["prepare"], show_default=True))[1]
             assert "default:" in shown, option.name
+
+
+def test_an_array_of_jobs_and_a_last_one_end_with_the_bytes_of_one_process(run, photos):
+    whole = ["prepare", photos, "--shard-examples", 3]
+    assert run(*whole, "--out", "one/photos").exit_code == 0
+    parts = [*whole, "--out", "many/photos"]
+    for shards in ("2:9", "0:1", "1:2"):
+        done = run(*parts, "--shard-range", shards)
+        assert done.exit_code == 0, done.output
+        if shards == "0:1":
+            early = run(*parts, "--finish")
+            assert (early.exit_code, "1 of the 4 shards" in early.stderr, "1:2" in early.stderr) == (3, True, True)
+    assert not Path("many/photos/manifest.json").exists()
+    done = run(*parts, "--finish", "--json")
+    assert done.exit_code == 0, done.output
+    one, many = ({p.name: p.read_bytes() for p in Path(d).iterdir()} for d in ("one/photos", "many/photos"))
+    assert one == many
+    assert json.loads(done.stdout)["splits"]["train"]["examples"] == 8
+
+
+def test_verify_finds_it_whole_and_then_the_damage(run, photos):
+    run("prepare", photos)
+    done = run("prepare", "--verify")
+    assert done.exit_code == 0, done.output
+    assert "2 shards have the manifest's checksums and 10 images decode" in done.stdout
+    shard = next(Path("data/photos").glob("*train*"))
+    contents = bytearray(shard.read_bytes())
+    contents[len(contents) // 2] ^= 255
+    shard.write_bytes(contents)
+    done = run("prepare", "--verify", "photos")
+    assert done.exit_code == 3
+    assert f"{shard.name}: its checksum is not the manifest's." in done.stdout
+    assert "Prepare it again with --overwrite" in done.stderr
+
+
+def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(run, photos):
+    (photos / "cat/notes.txt").write_text("no picture")
+    (photos.parent / "names.txt").write_text("dog good dog, hound\ncat\n")
+    assert run("prepare", photos, "--classes", "names.txt", "--out", "data/pets").exit_code == 0
+    done = run("info", "data", "pets", "--sheet")
+    assert done.exit_code == 0, done.output
+    for words in ("good dog, hound", "cat/notes.txt", "not a picture in a known format", "standard deviation"):
+        assert words in done.stdout
+    from PIL import Image
+
+    with Image.open("data/pets/contact-sheet.png") as sheet:
+        assert min(sheet.size) > 300
+    facts = json.loads(run("info", "data", "--json", "--sheet", "other.svg").stdout)
+    assert facts["splits"]["train"]["class_counts"] == [4, 4]
+    assert facts["rejected"][0]["filename"] == "cat/notes.txt"
+    assert len(facts["statistics"]["eigenvectors"]) == 3
+    assert Path("other.svg").stat().st_size > 1000
+    assert run("info", "data", "pets", "--split", "test").exit_code == 2
+    assert run("prepare", "--verify", "pets").exit_code == 0, "a sheet beside the shards is no damage"
+
+
+def test_a_foreign_directory_is_not_touched_even_by_an_index(run, tmp_path):
+    import imagenet
+
+    imagenet.as_tars(tmp_path / "in")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter1.tex").write_text("years of work")
+    done = run("prepare", "ilsvrc:in", "--out", "thesis")
+    assert done.exit_code == 2
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
+
+
+def test_imagenet_from_tars_to_info(run, tmp_path):
+    import imagenet
+
+    imagenet.as_tars(tmp_path / "in")
+    done = run("prepare", "ilsvrc:in", "--limit-per-class", 5, "--exif", "--encoding", "png", "--out", "data/small")
+    assert done.exit_code == 0, done.output
+    assert "4 classes: tench, goldfish, English springer, chain saw" in done.stdout
+    facts = json.loads(run("info", "data", "small", "--json").stdout)
+    assert facts["options"]["limit_per_class"] == 5
+    assert max(facts["splits"]["train"]["class_counts"]) == 5
+    other = run("prepare", "ilsvrc:in", "--limit-per-class", 5, "--out", "data/small", "--class-order", "ilsvrc")
+    assert other.exit_code == 2
+    assert "encoding is png there and jpeg here" in other.stderr
+    assert "class_order is wnid there and ilsvrc here" in other.stderr

@@ -5,10 +5,10 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from imagenet import as_ycck
+from PIL import Image, ImageOps
 
-from alexnet_keras.data import decode
-from alexnet_keras.data.decode import UnreadableImage, fit_to_square
+from alexnet_keras.data.decode import Decoding, UnreadableImage, fit_to_square
 
 
 def encode(pixels: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
@@ -140,16 +140,49 @@ def test_a_jpeg_that_claims_to_be_huge_is_refused_before_memory_is_taken():
         fit_to_square(huge)
 
 
-@pytest.fixture
-def low_limit(monkeypatch):
-    """No more than 300x299 pixels; the limit is part of the compiled function."""
-    monkeypatch.setattr(decode, "MAX_PIXELS", 300 * 299)
-    decode.square_from_jpeg_or_png.cache_clear()
-    yield
-    decode.square_from_jpeg_or_png.cache_clear()
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP"])
+def test_the_limit_on_pixels_can_be_chosen_and_holds_for_every_format(form):
+    picture = encode(smooth(300, 300), form)
+    with pytest.raises(UnreadableImage, match="300x300 pixels is more than 89,700"):
+        fit_to_square(picture, Decoding(max_pixels=300 * 299))
+    assert fit_to_square(picture, Decoding(max_pixels=300 * 300)).shape == (256, 256, 3)
 
 
-@pytest.mark.parametrize("form", ["PNG", "BMP"])
-def test_the_limit_on_pixels_holds_for_other_formats(form, low_limit):
-    with pytest.raises(UnreadableImage, match="300x300"):
-        fit_to_square(encode(smooth(300, 300), form))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured_where_asked_for(form, orientation):
+    pixels = smooth(301, 280) if orientation < 5 else smooth(280, 301)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lossless = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(form, {})
+    turned = encode(pixels, form, exif=exif, **lossless)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(turned))).convert("RGB"))
+    found = fit_to_square(turned, Decoding(exif=True))
+    np.testing.assert_array_equal(found, fit_to_square(encode(upright)))
+
+
+def test_damaged_exif_data_does_not_cost_the_picture():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = encode(smooth(300, 280), "JPEG", exif=exif)
+    start = whole.index(b"Exif")
+    damaged = whole[: start + 6] + b"\xff" * 20 + whole[start + 26 :]
+    np.testing.assert_array_equal(fit_to_square(damaged, Decoding(exif=True)), fit_to_square(damaged))
+
+
+def test_a_progressive_jpeg_is_the_same_picture_as_a_baseline_one():
+    pixels = smooth(300, 400)
+    np.testing.assert_array_equal(
+        fit_to_square(encode(pixels, "JPEG", progressive=True)), fit_to_square(encode(pixels, "JPEG"))
+    )
+
+
+def test_ycck_jpeg_keeps_its_colours():
+    pixels = np.full((256, 256, 3), (200, 60, 30), np.uint8)
+    pixels[:, 128:] = (20, 90, 220)
+    encoded = as_ycck(pixels)
+    with Image.open(io.BytesIO(encoded)) as picture:
+        assert picture.mode == "CMYK"
+        assert picture.info["adobe_transform"] == 2
+        np.testing.assert_allclose(np.asarray(picture.convert("RGB")), pixels, atol=8)
+    np.testing.assert_allclose(fit_to_square(encoded), pixels, atol=8)

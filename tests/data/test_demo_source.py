@@ -34,7 +34,7 @@ def test_each_class_differs_from_another_in_one_thing_only():
 
 def test_the_files_are_ordinary_pictures_of_varying_size(tmp_path):
     source = demo_source(tmp_path / "demo-pictures", train=2, val=1)
-    assert source.given == source.name == "demo"
+    assert source.given == "demo"
     assert {split: len(pictures) for split, pictures in source.splits.items()} == {"train": 24, "val": 12}
     assert source.classes == tuple(sorted(kind.folder for kind in KINDS))
     sizes = {Image.open(io.BytesIO(source.splits["train"].read(i))).size for i in range(24)}

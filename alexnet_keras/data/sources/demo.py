@@ -4,7 +4,6 @@ Twelve classes: red or blue, disc or square or triangle, with horizontal or vert
 then listed, and prepared, like any other folder.
 """
 
-import dataclasses
 import json
 import os
 from collections import deque
@@ -64,7 +63,7 @@ def demo_source(
             (folder / split / kind.folder).mkdir(parents=True, exist_ok=True)
     for _ in _in_threads(lambda picture: _write(folder, seed, *picture), wanted):
         on_progress(1)
-    return dataclasses.replace(folder_source(folder, given="demo"), name="demo")
+    return folder_source(folder, given="demo")
 
 
 def _claim(folder: Path, drawing: dict[str, int], overwrite: bool) -> None:

@@ -5,20 +5,28 @@ picture; what turns out not to be one is rejected, with the reason, when it is d
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
-from alexnet_keras.data.sources.source import Pictures, Source
+from alexnet_keras.data.sources.names import Names, printable, some
+from alexnet_keras.data.sources.source import Pictures, Source, pictures_of
 from alexnet_keras.errors import DataError, UsageError
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-NAMED_AT_MOST = 5  # classes listed in an error sentence
 
 
-def folder_source(folder: Path, *, holdout: float = DEFAULT_HOLDOUT, seed: int = 0, given: str | None = None) -> Source:
+def folder_source(
+    folder: Path,
+    *,
+    holdout: float = DEFAULT_HOLDOUT,
+    seed: int = 0,
+    given: str | None = None,
+    on_progress: Callable[[int], None] = lambda pictures: None,
+) -> Source:
     """List a folder of class folders.
 
     Without split folders (or with only "train"), `holdout` of every class becomes "val". With "train" and
@@ -29,20 +37,23 @@ def folder_source(folder: Path, *, holdout: float = DEFAULT_HOLDOUT, seed: int =
         holdout: The part of each class to hold out, 0..1.
         seed: Decides which pictures are held out.
         given: How the user named the source; "folder:" and the path by default.
+        on_progress: Called with the number of pictures found since the last call.
 
     Raises:
         UsageError: The folder does not exist.
         DataError: It is empty, has fewer than two classes, or its splits have different classes.
     """
     if not folder.exists():
-        raise UsageError(f"There is no folder {folder}. Give a folder of class folders, demo, or tfds:NAME.")
+        raise UsageError(
+            f"There is no folder {folder}. Give a folder of class folders, demo, tfds:NAME, ilsvrc:DIR or synsets:DIR."
+        )
     if not folder.is_dir():
         raise DataError(f"{folder} is a file, not a folder of class folders.")
     roots, notes = _split_roots(folder)
     classes = _classes(roots["train"])
     for split, root in roots.items():
         _same_classes(classes, _classes(root), split, root)
-    splits = {split: _pictures(root, folder, classes) for split, root in roots.items()}
+    splits = {split: _pictures(root, classes, on_progress) for split, root in roots.items()}
     if "val" not in splits and "test" in splits:
         splits["val"] = splits.pop("test")
         notes = (*notes, f"{folder} has no validation folder; its test folder is used for validation.")
@@ -54,9 +65,8 @@ def folder_source(folder: Path, *, holdout: float = DEFAULT_HOLDOUT, seed: int =
     if not len(splits["val"]):
         raise DataError(f"Every class in {folder} has a single picture, so none can be held out for validation.")
     return Source(
-        name=folder.resolve().name or "pictures",
         given=given or f"folder:{folder}",
-        classes=tuple(_printable(name) for name in classes),
+        classes=tuple(printable(name) for name in classes),
         splits={split: splits[split] for split in ("train", "val", "test") if split in splits},
         options=options,
         notes=notes,
@@ -85,7 +95,7 @@ def _split_roots(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     if "train" not in roots:
         found = ", ".join(sorted(root.name for root in roots.values()))
         raise DataError(f"{folder} has the split folder {found} but no train folder with class folders in it.")
-    notes = (f"Ignored in {folder}, beside its split folders: {_some(others)}.",) if others else ()
+    notes = (f"Ignored in {folder}, beside its split folders: {some(others)}.",) if others else ()
     return roots, notes
 
 
@@ -94,6 +104,8 @@ def _classes(root: Path) -> list[str]:
     if not names:
         if not any(not p.name.startswith(".") for p in root.iterdir()):
             raise DataError(f"{root} is empty. It should hold a folder of pictures for each class.")
+        if any(root.glob("*.tar")):
+            raise DataError(f"{root} has tar files and no class folders. Give it as ilsvrc:{root} or synsets:{root}.")
         raise DataError(f"{root} has files but no class folders. Put pictures in {root}/<class>/.")
     if len(names) == 1:
         raise DataError(f"{root} has one class, {names[0]!r}. At least two are needed to tell apart.")
@@ -103,30 +115,59 @@ def _classes(root: Path) -> list[str]:
 def _same_classes(expected: list[str], found: list[str], split: str, root: Path) -> None:
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or extra:
-        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"also has {_some(extra)}"] * bool(extra)
+        parts = [f"lacks {some(missing)}"] * bool(missing) + [f"also has {some(extra)}"] * bool(extra)
         raise DataError(f"The classes of {root} differ from those of train: it {' and '.join(parts)}.")
 
 
-def _pictures(root: Path, folder: Path, classes: list[str]) -> Pictures:
-    """Every file of a split; names are relative to the split's folder, in sorted order."""
+@dataclass(frozen=True, eq=False)
+class FolderIndex:
+    """The files below class folders, in columns; files of a class stand together, sorted by name.
+
+    Attributes:
+        root: The folder of the class folders.
+        groups: The class folders.
+        counts: (groups,) int64, files in each.
+        names: (n,) "class/name", as TFDS can store it.
+        paths: (n,) the same as the file system has it.
+        sizes: (n,) int64, bytes.
+    """
+
+    root: Path
+    groups: tuple[str, ...]
+    counts: np.ndarray
+    names: Names
+    paths: Names
+    sizes: np.ndarray
+
+    def read(self, i: int) -> bytes:
+        """The bytes of file i; raises OSError where they cannot be had."""
+        return (self.root / self.paths[i]).read_bytes()
+
+
+def index_folders(root: Path, classes: Sequence[str], on_progress: Callable[[int], None]) -> FolderIndex:
+    """Every file below the class folders of `root`."""
     names: list[str] = []
-    labels: list[int] = []
+    counts: list[int] = []
     sizes: list[int] = []
-    for label, name in enumerate(classes):
+    for name in classes:
         before = len(names)
-        ancestors = frozenset(_identity(path) for path in (folder, root, root / name))
+        ancestors = frozenset(_identity(path) for path in (root.parent, root, root / name))
         for path, size in sorted(_files(root / name, name, ancestors)):
             names.append(path)
-            labels.append(label)
             sizes.append(size)
-        if len(names) == before:
-            raise DataError(f"The class folder {root / name} has no pictures in it. Fill it or remove it.")
-    return Pictures(
-        filenames=[_printable(name) for name in names],
-        labels=np.array(labels, np.int32),
-        sizes=np.array(sizes, np.int64),
-        read=lambda i: (root / names[i]).read_bytes(),
-    )
+        counts.append(len(names) - before)
+        on_progress(counts[-1])
+    paths, plain = Names.pack(names), Names.pack(printable(name) for name in names)
+    return FolderIndex(root, tuple(classes), np.array(counts, np.int64), plain, paths, np.array(sizes, np.int64))
+
+
+def _pictures(root: Path, classes: list[str], on_progress: Callable[[int], None]) -> Pictures:
+    """Every file of a split; names are relative to the split's folder, in sorted order."""
+    index = index_folders(root, classes, on_progress)
+    if not index.counts.all():
+        empty = classes[int(np.argmin(index.counts))]
+        raise DataError(f"The class folder {root / empty} has no pictures in it. Fill it or remove it.")
+    return pictures_of(index, range(len(classes)))
 
 
 def _files(path: Path, name: str, ancestors: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
@@ -135,7 +176,7 @@ def _files(path: Path, name: str, ancestors: frozenset[tuple[int, int]]) -> Iter
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            inner = f"{name}/{entry.name}"
+            inner = f"{name}/{entry.name}" if name else entry.name
             if entry.is_file():
                 yield inner, entry.stat().st_size
             elif entry.is_dir():
@@ -149,13 +190,3 @@ def _files(path: Path, name: str, ancestors: frozenset[tuple[int, int]]) -> Iter
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _printable(name: str) -> str:
-    """The name as TFDS can store it: valid UTF-8, on one line."""
-    return name.encode("utf-8", "backslashreplace").decode().replace("\n", "\\n").replace("\r", "\\r")
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - NAMED_AT_MOST
-    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

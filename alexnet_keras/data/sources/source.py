@@ -6,11 +6,13 @@ pictures fit in memory, and a picture's bytes are only read when asked for.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+
+from alexnet_keras.data.sources.names import Names
 
 
 @dataclass(frozen=True)
@@ -35,30 +37,48 @@ class Pictures:
     def take(self, indices: np.ndarray) -> "Pictures":
         """The pictures at these indices, in this order."""
         return Pictures(
-            filenames=[self.filenames[i] for i in indices],
+            filenames=Names.pack(self.filenames).take(indices),
             labels=self.labels[indices],
             sizes=self.sizes[indices],
             read=lambda i: self.read(int(indices[i])),
         )
 
 
+class Index(Protocol):
+    """What is known of files before they have labels: the files of a group (a synset) stand together."""
+
+    groups: tuple[str, ...]
+    counts: np.ndarray  # (groups,) int64
+    names: Names
+    sizes: np.ndarray  # (n,) int64, bytes
+
+    def read(self, i: int) -> bytes: ...
+
+
+def pictures_of(index: Index, labels: Iterable[int]) -> Pictures:
+    """The pictures of an index, with a label for each group; groups with the label -1 are left out."""
+    repeated = np.repeat(np.fromiter(labels, np.int32, len(index.groups)), index.counts)
+    pictures = Pictures(index.names, repeated, index.sizes, index.read)
+    return pictures if (repeated >= 0).all() else pictures.take(np.flatnonzero(repeated >= 0))
+
+
 @dataclass(frozen=True)
 class Source:
-    """A named set of labelled pictures.
+    """A set of labelled pictures.
 
     Attributes:
-        name: A short name, the default for the prepared dataset.
         given: The source as the user named it: "demo", "folder:photos", "tfds:cifar10".
         classes: Class names; the index is the label.
         splits: "train", "val" and perhaps "test".
+        words: What each class is called in words ("tench, Tinca tinca"), where its name is a WordNet id; else ().
         options: The choices that decided the splits, to be named where two preparations differ.
         notes: What the user should know about how the splits were found.
     """
 
-    name: str
     given: str
     classes: tuple[str, ...]
     splits: dict[str, Pictures]
+    words: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

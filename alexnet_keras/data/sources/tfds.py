@@ -7,12 +7,14 @@ offset, length, label), then read at random, so memory holds the index and not t
 
 import contextlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
+from alexnet_keras.data.sources.names import Names
 from alexnet_keras.data.sources.source import Pictures, Source
 from alexnet_keras.errors import DataError, UsageError
 
@@ -30,7 +32,14 @@ class _Keys(NamedTuple):
     filename: str | None
 
 
-def tfds_source(name: str, *, data_dir: Path | None = None, holdout: float = DEFAULT_HOLDOUT, seed: int = 0) -> Source:
+def tfds_source(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    holdout: float = DEFAULT_HOLDOUT,
+    seed: int = 0,
+    on_progress: Callable[[int], None] = lambda pictures: None,
+) -> Source:
     """Index a TFDS set, after generating it where that has not been done.
 
     "validation" becomes "val". Without it, "test" becomes "val"; without either, `holdout` of every class
@@ -41,6 +50,7 @@ def tfds_source(name: str, *, data_dir: Path | None = None, holdout: float = DEF
         data_dir: Where TFDS keeps its sets; its own default if None.
         holdout: The part of each class to hold out, 0..1.
         seed: Decides which pictures are held out.
+        on_progress: Called with the number of pictures found since the last call.
 
     Raises:
         UsageError: TFDS knows no such set.
@@ -57,7 +67,7 @@ def tfds_source(name: str, *, data_dir: Path | None = None, holdout: float = DEF
         if split is None:
             notes.append(f"The split {found!r} of tfds:{name} is left out.")
             continue
-        pictures = _pictures([Path(path) for path in info.filepaths], keys, classes)
+        pictures = _pictures([Path(path) for path in info.filepaths], keys, classes, on_progress)
         if len(pictures):
             splits[split] = pictures
         else:
@@ -73,7 +83,7 @@ def tfds_source(name: str, *, data_dir: Path | None = None, holdout: float = DEF
         splits |= hold_out(splits["train"], holdout, seed)
         notes.append(f"tfds:{name} has no validation split; {holdout:.0%} of every class is held out.")
     ordered = {split: splits[split] for split in ("train", "val", "test") if split in splits}
-    return Source(builder.name, f"tfds:{name}", classes, ordered, options, tuple(notes))
+    return Source(f"tfds:{name}", classes, ordered, options=options, notes=tuple(notes))
 
 
 def _builder(name: str, data_dir: Path | None) -> Any:
@@ -142,7 +152,7 @@ def _keys(info: Any) -> _Keys:
     return _Keys(found[0], found[1], names[0] if names else None)
 
 
-def _pictures(files: list[Path], keys: _Keys, classes: tuple[str, ...]) -> Pictures:
+def _pictures(files: list[Path], keys: _Keys, classes: tuple[str, ...], on_progress: Callable[[int], None]) -> Pictures:
     """Index the labelled records of a split."""
     file_numbers, offsets, lengths, labels, names = [], [], [], [], []
     for number, file in enumerate(files):
@@ -153,6 +163,7 @@ def _pictures(files: list[Path], keys: _Keys, classes: tuple[str, ...]) -> Pictu
         lengths.append(found[0])
         labels.append(found[1])
         names.extend(found[2])
+        on_progress(len(found[0]))
     joined = [
         np.concatenate(column) if column else np.zeros(0, np.int64) for column in (file_numbers, offsets, lengths)
     ]
@@ -167,7 +178,7 @@ def _pictures(files: list[Path], keys: _Keys, classes: tuple[str, ...]) -> Pictu
     def read(i: int) -> bytes:
         return _read(files[file_number[i]], int(offset[i]), int(length[i]), keys.image)
 
-    return Pictures(filenames, label, length, read)
+    return Pictures(Names.pack(filenames), label, length, read)
 
 
 def _index(file: Path, keys: _Keys) -> tuple[np.ndarray, np.ndarray, list[bytes]]:

@@ -1,0 +1,146 @@
+"""The development kit of an ILSVRC challenge: its synsets and the labels of its pictures, from the archive or
+unpacked.
+
+`data/meta.mat` gives every synset its ILSVRC id (1 to 1000 for the classes, more for the nodes above them), its
+WordNet id and its name; the ground truth files hold an ILSVRC id a line.
+"""
+
+import io
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from alexnet_keras.data.sources.names import some
+from alexnet_keras.errors import DataError
+
+LIMIT = 64 * 2**20  # bytes of one of its files; the real ones have less than one megabyte
+META = "meta.mat"
+GROUND_TRUTH = re.compile(r"ILSVRC20\d\d_(validation|test)_ground_truth\.txt$")
+SPLITS = {"validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Synset:
+    """A class of the challenge.
+
+    Attributes:
+        ilsvrc_id: 1 to 1000.
+        wnid: Its WordNet id, "n01440764".
+        words: Its name, "tench, Tinca tinca".
+        train_pictures: How many training pictures the devkit says it has.
+    """
+
+    ilsvrc_id: int
+    wnid: str
+    words: str
+    train_pictures: int
+
+
+@dataclass(frozen=True, eq=False)
+class Devkit:
+    """What a devkit says.
+
+    Attributes:
+        path: The archive or folder.
+        synsets: The classes, by ILSVRC id.
+        ground_truth: For "val" and "test", as far as it is there: the WordNet id of picture 1, 2, ...
+    """
+
+    path: Path
+    synsets: tuple[Synset, ...]
+    ground_truth: dict[str, tuple[str, ...]]
+
+
+def read_devkit(path: Path) -> Devkit:
+    """Read a devkit, a .tar.gz archive or a folder.
+
+    Raises:
+        DataError: It cannot be read, or lacks what it should have.
+    """
+    files = _files_in_folder(path) if path.is_dir() else _files_in_archive(path)
+    if META not in files:
+        raise DataError(f"The devkit {path} has no data/{META}. Copy or download it again.")
+    synsets = _synsets(files.pop(META), path)
+    ground_truth = {}
+    for name, contents in files.items():
+        split = SPLITS[GROUND_TRUTH.match(name).group(1)]
+        ground_truth[split] = parse_ground_truth(contents, synsets, f"{name} of the devkit {path}")
+    return Devkit(path, synsets, ground_truth)
+
+
+def parse_ground_truth(contents: bytes, synsets: tuple[Synset, ...], title: str) -> tuple[str, ...]:
+    """The WordNet id of picture 1, 2, ... from a file with an ILSVRC id a line.
+
+    Raises:
+        DataError: A line is no id of these synsets.
+    """
+    wnids = {synset.ilsvrc_id: synset.wnid for synset in synsets}
+    found = []
+    for number, line in enumerate(contents.decode("ascii", "replace").split(), start=1):
+        if not line.isdecimal() or int(line) not in wnids:
+            raise DataError(f"Line {number:,} of {title} is {line[:20]!r}, which is no ILSVRC id of its {META}.")
+        found.append(wnids[int(line)])
+    return tuple(found)
+
+
+def _wanted(name: str) -> bool:
+    return name == META or bool(GROUND_TRUTH.match(name))
+
+
+def _files_in_folder(path: Path) -> dict[str, bytes]:
+    inside = path / "data" if (path / "data").is_dir() else path
+    files = {}
+    for file in sorted(inside.iterdir()):
+        if file.is_file() and _wanted(file.name):
+            _check_size(file.name, file.stat().st_size, path)
+            files[file.name] = file.read_bytes()
+    return files
+
+
+def _files_in_archive(path: Path) -> dict[str, bytes]:
+    files = {}
+    try:
+        with tarfile.open(path, "r|*") as archive:  # read once from start to end, and nothing is extracted
+            for member in archive:
+                name = PurePosixPath(member.name).name
+                if member.isreg() and _wanted(name) and not name.startswith("."):
+                    _check_size(name, member.size, path)
+                    files[name] = archive.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise
+        raise DataError(f"The devkit {path} is cut short or damaged ({error}). Copy or download it again.") from error
+    return files
+
+
+def _check_size(name: str, size: int, path: Path) -> None:
+    if size > LIMIT:
+        raise DataError(f"{name} in the devkit {path} claims {size:,} bytes; the real one has less than one megabyte.")
+
+
+def _synsets(contents: bytes, path: Path) -> tuple[Synset, ...]:
+    """The classes, which are the synsets with nothing below them."""
+    from scipy.io import loadmat
+
+    try:
+        rows = np.atleast_1d(loadmat(io.BytesIO(contents), squeeze_me=True, variable_names=["synsets"])["synsets"])
+        ids = next(field for field in rows.dtype.names if field.endswith("_ID"))
+        found = [
+            Synset(int(row[ids]), str(row["WNID"]), str(row["words"]), int(row["num_train_images"]))
+            for row in rows
+            if int(row["num_children"]) == 0
+        ]
+    # SciPy raises whatever the damage leads it to.
+    except Exception as error:
+        raise DataError(f"{META} of the devkit {path} cannot be read ({type(error).__name__}: {error}).") from error
+    for key in ("ilsvrc_id", "wnid"):
+        values = [getattr(synset, key) for synset in found]
+        if len(set(values)) != len(values):
+            twice = sorted(value for value in set(values) if values.count(value) > 1)
+            raise DataError(f"{META} of the devkit {path} has an {key} more than once: {some(map(str, twice))}.")
+    if len(found) < 2:
+        raise DataError(f"{META} of the devkit {path} has {len(found)} classes. At least two are needed.")
+    return tuple(sorted(found, key=lambda synset: synset.ilsvrc_id))

@@ -1,0 +1,292 @@
+"""ImageNet as its challenges gave it out, ILSVRC-2012 and ILSVRC-2010: the archives, or what people unpack them to.
+
+Archives are read in place. Of each split the first of these is taken:
+
+- train: `ILSVRC2012_img_train.tar`, an archive of an archive for each synset (2010: `ILSVRC2010_images_train.tar`);
+  a folder `train` with a folder, or an archive, for each synset; Kaggle's `ILSVRC/Data/CLS-LOC/train`.
+- val and test: `ILSVRC2012_img_val.tar` (2010: `ILSVRC2010_images_val.tar`), a flat archive; a folder `val`, flat or
+  with a folder for each synset; Kaggle's.
+
+Labels of flat pictures come from the devkit (`ILSVRC2012_devkit_t12.tar.gz`, or unpacked) or from Kaggle's
+`LOC_val_solution.csv`; names of classes from the devkit, `LOC_synset_mapping.txt` or `synset_words.txt`.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from alexnet_keras.data.sources.class_list import lines_of, read_class_list, read_words
+from alexnet_keras.data.sources.devkit import Devkit, parse_ground_truth, read_devkit
+from alexnet_keras.data.sources.folder import index_folders
+from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
+from alexnet_keras.data.sources.names import Names, some
+from alexnet_keras.data.sources.source import Index, Pictures, Source, pictures_of
+from alexnet_keras.data.sources.tar import index_flat, index_nested, index_synsets
+from alexnet_keras.errors import DataError, UsageError
+
+KAGGLE = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+PLACES = {
+    "train": ("ILSVRC2012_img_train", "ILSVRC2010_images_train", "train", *(f"{k}/train" for k in KAGGLE)),
+    "val": ("ILSVRC2012_img_val", "ILSVRC2010_images_val", "val", *(f"{k}/val" for k in KAGGLE)),
+    "test": (
+        "ILSVRC2012_img_test",
+        "ILSVRC2012_img_test_v10102019",
+        "ILSVRC2010_images_test",
+        "test",
+        *(f"{k}/test" for k in KAGGLE),
+    ),
+}
+WORD_LISTS = ("LOC_synset_mapping.txt", "synset_words.txt")
+SOLUTION = "LOC_val_solution.csv"
+NUMBER = re.compile(r"_(\d+)\.\w+$")  # ILSVRC2012_val_00000001.JPEG
+CLASS_ORDERS = ("wnid", "ilsvrc")
+
+
+@dataclass
+class _Found:
+    """What a directory holds."""
+
+    folder: Path
+    places: dict[str, Path]
+    devkit: Devkit | None
+    words: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def partly(self) -> str:
+        return f"If {self.folder} is meant to be a part of the set, say so with --partial."
+
+
+def ilsvrc_source(
+    folder: Path,
+    *,
+    class_order: str = "wnid",
+    classes: Path | None = None,
+    partial: bool = False,
+    holdout: float = DEFAULT_HOLDOUT,
+    seed: int = 0,
+    cache: Path | None = None,
+    on_progress: Callable[[int], None] = lambda pictures: None,
+) -> Source:
+    """List the pictures of a directory that holds ILSVRC-2012 or ILSVRC-2010.
+
+    Args:
+        folder: The directory.
+        class_order: "wnid" sorts classes by WordNet id, as Caffe, Keras and torchvision do; "ilsvrc" by the devkit's
+            own id.
+        classes: A file of the classes to take; all by default.
+        partial: Accept fewer classes and pictures than the devkit counts.
+        holdout: The part of each class to hold out where there is no validation split, 0..1.
+        seed: Decides which.
+        cache: A directory to keep the archives' indices in.
+        on_progress: Called with the number of pictures found since the last call.
+
+    Raises:
+        UsageError: The directory does not exist, or there are no ILSVRC ids to order by.
+        DataError: Something is missing, damaged, or does not agree with the rest.
+    """
+    found = _look(folder)
+    known = _known_classes(found)
+    chosen = read_class_list(classes, known) if classes else None
+    train = _train_index(found.places["train"], chosen and frozenset(chosen), cache, on_progress)
+    wnids = _check_train(found, train, known, chosen, partial)
+    ordered = _order(found, wnids, class_order)
+    label_of = {wnid: label for label, wnid in enumerate(ordered)}
+    splits = {"train": pictures_of(train, (label_of.get(group, -1) for group in train.groups))}
+    for split in ("val", "test"):
+        if split in found.places and (pictures := _labelled_split(found, split, label_of, partial, cache, on_progress)):
+            splits[split] = pictures
+    options = {"class_order": class_order}
+    if "val" not in splits:
+        options["holdout"] = holdout
+        splits = {**hold_out(splits["train"], holdout, seed), **{k: v for k, v in splits.items() if k != "train"}}
+        found.notes.append(f"{folder} has no validation split; {holdout:.0%} of every class is held out.")
+    words = {**found.words, **{wnid: text for wnid, text in (chosen or {}).items() if text}}
+    return Source(
+        given=f"ilsvrc:{folder}",
+        classes=tuple(ordered),
+        splits={split: splits[split] for split in ("train", "val", "test") if split in splits},
+        words=tuple(words.get(wnid) or wnid for wnid in ordered) if words else (),
+        options=options,
+        notes=tuple(found.notes),
+    )
+
+
+def _look(folder: Path) -> _Found:
+    if not folder.exists():
+        raise UsageError(f"There is no directory {folder}.")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file; give the directory that holds ImageNet's archives or folders.")
+    names = sorted(path.name for path in folder.iterdir())
+    years = {match.group(1) for name in names if (match := re.match(r"ILSVRC(20\d\d)_", name))}
+    if len(years) > 1:
+        raise DataError(f"{folder} holds more than one challenge: {some(sorted(years))}. Give each its own directory.")
+    places, notes = {}, []
+    for split, candidates in PLACES.items():
+        there = [path for name in candidates for path in (folder / f"{name}.tar", folder / name) if path.exists()]
+        if there:
+            places[split] = there[0]
+        if there[1:]:
+            notes.append(f"Of the {split} split {there[0]} is read, not {some(map(str, there[1:]))}.")
+    if "train" not in places:
+        raise DataError(
+            f"{folder} has no training pictures of ILSVRC: neither ILSVRC2012_img_train.tar nor a folder train. "
+            "Pictures in class folders need no ilsvrc: in front."
+        )
+    devkits = [folder / name for name in names if "devkit" in name.lower()]
+    devkits.sort(key=lambda path: not path.is_file())
+    devkit = read_devkit(devkits[0]) if devkits else None
+    words = {synset.wnid: synset.words for synset in devkit.synsets} if devkit else {}
+    if not words and (lists := [folder / name for name in WORD_LISTS if (folder / name).is_file()]):
+        words = read_words(lists[0])
+    return _Found(folder, places, devkit, words, notes)
+
+
+def _known_classes(found: _Found) -> frozenset[str]:
+    """The WordNet ids there can be; of a folder without any list, its class folders."""
+    if found.words:
+        return frozenset(found.words)
+    train = found.places["train"]
+    if train.is_dir():
+        return frozenset(path.stem for path in train.iterdir() if path.is_dir() or path.suffix == ".tar")
+    raise DataError(
+        f"{found.folder} has no devkit (ILSVRC2012_devkit_t12.tar.gz) and no LOC_synset_mapping.txt, so nothing says "
+        "which classes there are. Put one beside the archives."
+    )
+
+
+def _train_index(
+    place: Path, only: frozenset[str] | None, cache: Path | None, on_progress: Callable[[int], None]
+) -> Index:
+    if place.is_file():
+        return index_nested(place, on_progress, cache, only)
+    children = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    folders = [path.name for path in children if path.is_dir() and (only is None or path.name in only)]
+    archives = [path for path in children if path.suffix == ".tar" and (only is None or path.stem in only)]
+    if folders and archives:
+        raise DataError(f"{place} has both folders and archives of synsets: {some([*folders[:2], archives[0].name])}.")
+    return index_synsets(archives, on_progress, cache) if archives else index_folders(place, folders, on_progress)
+
+
+def _check_train(
+    found: _Found, train: Index, known: frozenset[str], chosen: Mapping[str, str] | None, partial: bool
+) -> set[str]:
+    """The classes that take part, after holding the training pictures against the devkit."""
+    place = found.places["train"]
+    listed = str(found.devkit.path) if found.devkit else "the list of synsets"
+    if strange := sorted(set(train.groups) - known):
+        raise DataError(f"{place} has synsets that are not in {listed}: {some(strange)}.")
+    counts = dict(zip(train.groups, train.counts.tolist(), strict=True))
+    wanted = set(chosen) if chosen is not None else set(known)
+    if missing := sorted(wnid for wnid in wanted if not counts.get(wnid)):
+        if not partial:
+            raise DataError(f"{place} has no pictures of {some(missing)}, which {listed} names. {found.partly}")
+        found.notes.append(f"Left out, having no training pictures: {some(missing)}.")
+    if found.devkit and not partial:
+        for synset in found.devkit.synsets:
+            if synset.wnid in wanted and counts[synset.wnid] != synset.train_pictures:
+                raise DataError(
+                    f"{place} has {counts[synset.wnid]:,} pictures of {synset.wnid} and {listed} counts "
+                    f"{synset.train_pictures:,}. {found.partly}"
+                )
+    taking_part = wanted - set(missing)
+    if len(taking_part) < 2:
+        raise DataError(f"{place} has pictures of {len(taking_part)} classes. At least two are needed to tell apart.")
+    return taking_part
+
+
+def _order(found: _Found, wnids: set[str], class_order: str) -> list[str]:
+    if class_order == "wnid":
+        return sorted(wnids)
+    if found.devkit is None:
+        raise UsageError(f"{found.folder} has no devkit, and only a devkit has ILSVRC ids: use --class-order wnid.")
+    return [synset.wnid for synset in found.devkit.synsets if synset.wnid in wnids]
+
+
+def _labelled_split(
+    found: _Found,
+    split: str,
+    label_of: Mapping[str, int],
+    partial: bool,
+    cache: Path | None,
+    on_progress: Callable[[int], None],
+) -> Pictures | None:
+    """The pictures of val or test, sorted by name; None, with a note, where a test split has no labels."""
+    place = found.places[split]
+    folders: list[str] = []
+    if place.is_dir():
+        folders = sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if split == "test" and not folders and not _numbered(found, split):
+        found.notes.append(f"The test split of {found.folder} has no labels and is left out.")
+        return None
+    if place.is_dir():
+        index: Index = index_folders(place, folders or [""], on_progress)
+    else:
+        index = index_flat(place, on_progress, cache)
+    names = [PurePosixPath(name).name for name in index.names]
+    if folders:
+        wnids = list(np.repeat(np.array(index.groups, object), index.counts))
+        if strange := sorted(set(folders) - _known_classes(found)):
+            raise DataError(f"{place} has folders that are no synsets of the training pictures: {some(strange)}.")
+    else:
+        wnids = _ground_truth(found, split, names, partial)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    for first, second in pairwise(order):
+        if names[first] == names[second]:
+            raise DataError(f"{place} has two pictures called {names[first]!r}.")
+    kept = np.array([i for i in order if wnids[i] in label_of], np.int64)
+    labels = np.array([label_of.get(wnid, -1) for wnid in wnids], np.int32)
+    pictures = Pictures(Names.pack(names), labels, index.sizes, index.read).take(kept)
+    if not len(pictures):
+        raise DataError(f"{place} has no picture of any class of the training pictures.")
+    return pictures
+
+
+def _ground_truth(found: _Found, split: str, names: list[str], partial: bool) -> list[str]:
+    """The WordNet id of each flat picture."""
+    place = found.places[split]
+    if split == "val" and (found.folder / SOLUTION).is_file():
+        truth: Mapping[object, str] = _solution(found.folder / SOLUTION)
+        title, keys = str(found.folder / SOLUTION), [PurePosixPath(name).stem for name in names]
+    elif numbered := _numbered(found, split):
+        truth = dict(enumerate(numbered[0], start=1))
+        title = numbered[1]
+        keys = [int(match.group(1)) if (match := NUMBER.search(name)) else name for name in names]
+    else:
+        raise DataError(
+            f"{place} is flat, and {found.folder} has neither a devkit nor {SOLUTION} to label its pictures."
+        )
+    if unlabelled := [name for name, key in zip(names, keys, strict=True) if key not in truth]:
+        raise DataError(f"{some(unlabelled, 1)} of {place} has no label: {title} labels {len(truth):,} pictures.")
+    if len(set(keys)) != len(keys):
+        twice = next(name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1)
+        raise DataError(f"{place} has two pictures of the number of {twice}.")
+    if len(keys) != len(truth) and not partial:
+        raise DataError(f"{place} has {len(keys):,} pictures and {title} labels {len(truth):,}. {found.partly}")
+    return [truth[key] for key in keys]
+
+
+def _numbered(found: _Found, split: str) -> tuple[tuple[str, ...], str] | None:
+    """The WordNet ids of pictures 1, 2, ... and where they come from."""
+    if found.devkit is None:
+        return None
+    if split in found.devkit.ground_truth:
+        return found.devkit.ground_truth[split], f"the devkit {found.devkit.path}"
+    for file in sorted(found.folder.glob(f"ILSVRC20??_{ {'val': 'validation'}.get(split, split) }_ground_truth.txt")):
+        return parse_ground_truth("\n".join(lines_of(file)).encode(), found.devkit.synsets, str(file)), str(file)
+    return None
+
+
+def _solution(path: Path) -> dict[str, str]:
+    """Kaggle's list: picture, then WordNet id and box, once for each box of the one class."""
+    rows = list(csv.reader(lines_of(path)))
+    if not rows or rows[0][:2] != ["ImageId", "PredictionString"]:
+        raise DataError(f"{path} does not begin with ImageId,PredictionString.")
+    if short := [number for number, row in enumerate(rows, start=1) if len(row) < 2 or not row[1].strip()]:
+        raise DataError(f"Line {short[0]:,} of {path} has no label.")
+    return {row[0]: row[1].split()[0] for row in rows[1:]}

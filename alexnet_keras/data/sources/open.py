@@ -1,0 +1,143 @@
+"""Open a source by the name a user gives it."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT
+from alexnet_keras.data.sources.selection import limit_per_class, select_classes
+from alexnet_keras.data.sources.source import Source
+from alexnet_keras.errors import UsageError
+
+KINDS = ("folder", "tfds", "ilsvrc", "synsets")
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """A source and every choice about its pictures; plain values, so that it travels to other processes.
+
+    Attributes:
+        given: "demo", a folder of class folders, or "tfds:NAME", "ilsvrc:DIR", "synsets:DIR", "folder:DIR".
+        seed: Decides which pictures are held out or taken, and what the demo set looks like.
+        holdout: The part of each class to hold out where there is no validation split, 0..1.
+        class_order: "wnid" or "ilsvrc"; None for the usual order.
+        classes: A file of the classes to take; all by default.
+        limit_per_class: Pictures of each class in each split at most.
+        partial: Accept fewer pictures than an ILSVRC devkit counts.
+        tfds_dir: Where TFDS keeps its sets.
+        demo_folder: Where the demo pictures are drawn.
+        overwrite: Draw the demo pictures anew where others are.
+        cache: A directory to keep indices of archives in.
+    """
+
+    given: str
+    seed: int = 0
+    holdout: float = DEFAULT_HOLDOUT
+    class_order: str | None = None
+    classes: Path | None = None
+    limit_per_class: int | None = None
+    partial: bool = False
+    tfds_dir: Path | None = None
+    demo_folder: Path | None = None
+    overwrite: bool = False
+    cache: Path | None = None
+
+    def absolute(self) -> "SourceRequest":
+        """The same for a process that runs in another directory."""
+        paths = {name: path.absolute() for name, path in vars(self).items() if isinstance(path, Path)}
+        kind = kind_of(self.given)
+        if kind in ("folder", "ilsvrc", "synsets"):
+            paths["given"] = f"{kind}:{Path(self.given.removeprefix(f'{kind}:')).absolute()}"
+        return dataclasses.replace(self, **paths)
+
+
+def kind_of(given: str) -> str:
+    """ "demo" or one of `KINDS`."""
+    kind, colon, _ = given.partition(":")
+    if given == "demo":
+        return "demo"
+    return kind if colon and kind in KINDS else "folder"
+
+
+def default_name(given: str) -> str:
+    """The name that its preparation gets unless another is chosen: that of its directory or TFDS set."""
+    kind = kind_of(given)
+    bare = given.removeprefix(f"{kind}:")
+    if kind == "tfds":
+        return bare.partition(":")[0].partition("/")[0]
+    return "demo" if kind == "demo" else Path(bare).resolve().name.removesuffix(".tar") or "pictures"
+
+
+def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lambda pictures: None) -> Source:
+    """List the pictures of a source.
+
+    Args:
+        request: Which.
+        on_progress: Called with the number of pictures found (of the demo: drawn) since the last call.
+
+    Raises:
+        UsageError: It does not exist, or an option does not apply to it.
+        DataError: It exists and cannot be used.
+    """
+    kind = kind_of(request.given)
+    if kind != "ilsvrc" and (request.partial or request.class_order == "ilsvrc"):
+        option = "--partial" if request.partial else "--class-order ilsvrc"
+        raise UsageError(f"{option} is for ilsvrc: sources, which have a devkit; {request.given} has none.")
+    source = _OPENERS[kind](request, on_progress)
+    if request.classes and kind not in ("ilsvrc", "synsets"):  # those leave the others' archives unread
+        source = select_classes(source, request.classes)
+    return limit_per_class(source, request.limit_per_class, request.seed) if request.limit_per_class else source
+
+
+def _demo(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
+    from alexnet_keras.data.sources.demo import demo_source
+
+    return demo_source(request.demo_folder, seed=request.seed, overwrite=request.overwrite, on_progress=on_progress)
+
+
+def _folder(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
+    from alexnet_keras.data.sources.folder import folder_source
+
+    folder = Path(request.given.removeprefix("folder:"))
+    return folder_source(folder, holdout=request.holdout, seed=request.seed, on_progress=on_progress)
+
+
+def _tfds(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
+    from alexnet_keras.data.sources.tfds import tfds_source
+
+    name = request.given.removeprefix("tfds:")
+    return tfds_source(
+        name, data_dir=request.tfds_dir, holdout=request.holdout, seed=request.seed, on_progress=on_progress
+    )
+
+
+def _ilsvrc(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
+    from alexnet_keras.data.sources.ilsvrc import ilsvrc_source
+
+    return ilsvrc_source(
+        Path(request.given.removeprefix("ilsvrc:")),
+        class_order=request.class_order or "wnid",
+        classes=request.classes,
+        partial=request.partial,
+        holdout=request.holdout,
+        seed=request.seed,
+        cache=request.cache,
+        on_progress=on_progress,
+    )
+
+
+def _synsets(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
+    from alexnet_keras.data.sources.synsets import synsets_source
+
+    return synsets_source(
+        Path(request.given.removeprefix("synsets:")),
+        classes=request.classes,
+        holdout=request.holdout,
+        seed=request.seed,
+        cache=request.cache,
+        on_progress=on_progress,
+    )
+
+
+_OPENERS = {"demo": _demo, "folder": _folder, "tfds": _tfds, "ilsvrc": _ilsvrc, "synsets": _synsets}

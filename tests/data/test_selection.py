@@ -1,0 +1,85 @@
+"""Fewer classes and fewer pictures, from any source."""
+
+import numpy as np
+import pytest
+
+from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.data.sources.names import Names
+from alexnet_keras.data.sources.open import SourceRequest, default_name, open_source
+from alexnet_keras.data.sources.selection import limit_per_class, select_classes
+from alexnet_keras.errors import DataError
+
+
+@pytest.fixture
+def folder(make_folder):
+    return make_folder(
+        {"train/cat": 6, "train/dog": 5, "train/hot dog": 4, "val/cat": 3, "val/dog": 2, "val/hot dog": 1}
+    )
+
+
+def test_classes_of_a_file_are_taken_and_named(folder, tmp_path):
+    (tmp_path / "list.txt").write_text("hot dog\ncat\tFelis catus\n")
+    source = select_classes(folder_source(folder), tmp_path / "list.txt")
+    assert source.classes == ("cat", "hot dog")
+    assert source.words == ("Felis catus", "hot dog")
+    for split in ("train", "val"):
+        pictures = source.splits[split]
+        for i, (name, label) in enumerate(zip(pictures.filenames, pictures.labels, strict=True)):
+            assert name.startswith(source.classes[label] + "/")
+            assert pictures.read(i) == (folder / split / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("cat\nemu\n", "does not have: emu"),
+        ("cat\ncat\n", "'cat' twice"),
+        ("\n", "names no class"),
+        ("cat\n", "one class"),
+    ],
+)
+def test_a_wrong_list_is_refused(folder, tmp_path, text, words):
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(DataError, match=words):
+        select_classes(folder_source(folder), tmp_path / "list.txt")
+
+
+def test_a_limit_holds_for_each_class_and_split_and_is_a_choice_of_the_seed(folder):
+    source = folder_source(folder)
+    taken = [limit_per_class(source, 2, seed) for seed in (0, 0, 1)]
+    for limited in taken:
+        assert np.bincount(limited.splits["train"].labels).tolist() == [2, 2, 2]
+        assert np.bincount(limited.splits["val"].labels).tolist() == [2, 2, 1]
+        pictures = limited.splits["train"]
+        for i, name in enumerate(pictures.filenames):
+            assert pictures.read(i) == (folder / "train" / name).read_bytes()
+    names = [list(limited.splits["train"].filenames) for limited in taken]
+    assert names[0] == names[1] != names[2]
+
+
+def test_a_request_is_all_that_is_needed(folder, tmp_path):
+    (tmp_path / "list.txt").write_text("dog\nhot dog\n")
+    request = SourceRequest(f"folder:{folder}", classes=tmp_path / "list.txt", limit_per_class=1)
+    source = open_source(request)
+    assert source.classes == ("dog", "hot dog")
+    assert [len(pictures) for pictures in source.splits.values()] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "given, name",
+    [
+        ("demo", "demo"), ("/data/photos/", "photos"), ("tfds:cifar10", "cifar10"), ("tfds:a/b:1.0.0", "a"),
+        ("ilsvrc:/data/ImageNet", "ImageNet"), ("synsets:x/fall11_whole.tar", "fall11_whole"), ("folder:v1.2", "v1.2"),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_preparation_comes_from_its_source(given, name):
+    assert default_name(given) == name
+
+
+def test_packed_names_are_a_list_of_strings():
+    made = ["n01440764/a.JPEG", "", "Käse/ß.jpg", "bad\udcff.jpg", "last"]
+    names = Names.pack(made)
+    assert (len(names), list(names), names[2], names[-1]) == (5, made, made[2], "last")
+    assert list(names.take(np.array([4, 0, 0, 3]))) == ["last", made[0], made[0], made[3]]
+    assert list(names[1:3]) == made[1:3]
+    assert list(Names.pack([])) == []
