@@ -18,7 +18,7 @@ from alexnet_keras.data.encoding import Encoding
 
 READERS = 4  # threads that read, so that a disk or server that answers slowly is asked several things at once
 READ_AHEAD = 16  # pictures that a reader reads in one go
-BATCH = 32  # pictures handed on at once
+BATCH = 64  # pictures handed on at once
 IN_FLIGHT = 4  # pictures in work for each processor: a large one holds up its successors, not their decoding
 
 

@@ -15,7 +15,7 @@ from alexnet_keras.data.decode import IMAGE_SIZE
 from alexnet_keras.errors import DataError
 
 SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
-BLOCK = 6144  # values of each picture at once; a multiple of 3 that divides 256 * 256 * 3
+BLOCK = 3072  # values of each picture at once; a multiple of 3 that divides 256 * 256 * 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,13 @@ class Statistics:
 
 @dataclass(eq=False)
 class PixelSums:
-    """Running sums over pictures, in whole numbers: exact, and the same in whatever order they are added."""
+    """Running sums over pictures, in whole numbers: exact, and the same in whatever order they are added.
+
+    Attributes:
+        pictures: How many were added.
+        image: (256, 256, 3) int64, the sum of them.
+        products: (3, 3) int64, the sums of products of channels over all pixels.
+    """
 
     pictures: int = 0
     image: np.ndarray = field(default_factory=lambda: np.zeros(SHAPE, np.int64))
@@ -89,19 +95,21 @@ class PixelSums:
         """
         self.pictures += len(pixels)
         flat = pixels.reshape(len(pixels), -1)
+        total = np.empty(flat.shape[1], np.float32)
         # [0]: each value by itself; [1]: by its right neighbour, red-green, green-blue, blue-(red of the next
-        # pixel); [2]: by the one after, red-blue and two that are not needed. Blocks that stay in the cache.
-        products = np.zeros((3, BLOCK // 3, 3), np.int64)
-        image = self.image.reshape(-1)
-        block = np.zeros((len(flat), BLOCK + 2), np.float32)
+        # pixel); [2]: by the one after, red-blue and two that are not needed.
+        products = np.empty((3, flat.shape[1]), np.float32)
+        block = np.zeros((len(flat), BLOCK + 2), np.float32)  # stays in the processor's cache
         values = block[:, :BLOCK]
         for start in range(0, flat.shape[1], BLOCK):
-            values[:] = flat[:, start : start + BLOCK]
-            image[start : start + BLOCK] += values.sum(axis=0).astype(np.int64)
+            part = slice(start, start + BLOCK)
+            values[:] = flat[:, part]
+            np.add.reduce(values, axis=0, out=total[part])
             for distance in range(3):
-                found = np.einsum("ij,ij->j", values, block[:, distance : distance + BLOCK])
-                products[distance] += found.astype(np.int64).reshape(-1, 3)
-        (rr, gg, bb), (rg, gb, _), (rb, *_) = products.sum(axis=1)
+                np.einsum("ij,ij->j", values, block[:, distance : distance + BLOCK], out=products[distance, part])
+        self.image += total.astype(np.int64).reshape(SHAPE)
+        blocks = products.reshape(3, -1, BLOCK).sum(axis=1, dtype=np.float64)  # exact as well: below 2**53
+        (rr, gg, bb), (rg, gb, _), (rb, *_) = blocks.reshape(3, -1, 3).sum(axis=1).astype(np.int64)
         self.products += np.array([(rr, rg, rb), (rg, gg, gb), (rb, gb, bb)])
 
     def merge(self, other: "PixelSums") -> None:
