@@ -22,7 +22,7 @@ class Pictures:
     Attributes:
         filenames: A name for each picture, unique in the split, such as "cat/0001.jpg".
         labels: (n,) int32, the index of each picture's class.
-        sizes: (n,) int64, the encoded size in bytes.
+        sizes: (n,) integers, the encoded size in bytes.
         read: The encoded bytes of picture i; raises OSError where they cannot be had.
     """
 
@@ -50,7 +50,7 @@ class Index(Protocol):
     groups: tuple[str, ...]
     counts: np.ndarray  # (groups,) int64
     names: Names
-    sizes: np.ndarray  # (n,) int64, bytes
+    sizes: np.ndarray  # (n,) integers, bytes
 
     def read(self, i: int) -> bytes: ...
 
