@@ -121,7 +121,7 @@ Examples:
     "--encoding",
     type=click.Choice(["jpeg", "png", "raw"]),
     default="jpeg",
-    help="How the 256x256 pictures are stored: JPEG in about 39 kB, or without loss as PNG in about 115 kB or as bytes "
+    help="How the 256x256 pictures are stored: JPEG in about 39 kB, or without loss as PNG in about 110 kB or as bytes "
     "in 197 kB.",
 )
 @result_option(

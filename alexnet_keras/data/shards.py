@@ -1,6 +1,7 @@
 """Write shards, each by rename once it is whole, and a record of what is in it."""
 
 import contextlib
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -112,7 +113,11 @@ def write_shards(
     # Closed at once on an error, because TensorFlow complains of a reader that outlives Python.
     stream = encoded_squares(read, int(edges[-1]), encoding, decoding)
     # A finished shard goes to the disk, which takes a while, as the next one is being made.
-    with contextlib.closing(cut_at(edges, stream)) as batches, ThreadPoolExecutor(1) as background:
+    with (
+        _libraries_left_alone(),
+        contextlib.closing(cut_at(edges, stream)) as batches,
+        ThreadPoolExecutor(1) as background,
+    ):
         sealed = None
         for plan, first in zip(plans, edges, strict=False):
             # Another process may be writing the same shard: each writes its own file.
@@ -125,6 +130,16 @@ def write_shards(
             sealed = background.submit(_seal, record, sums, partial, directory)
         if sealed:
             sealed.result()
+
+
+@contextlib.contextmanager
+def _libraries_left_alone() -> Iterator[None]:
+    """The garbage collector goes through a million objects of TensorFlow's again and again; not in here."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _seal(record: ShardRecord, sums: PixelSums, partial: Path, directory: Path) -> None:

@@ -13,6 +13,8 @@ import imagenet
 import numpy as np
 import pytest
 
+from alexnet_keras.data.decode import fit_to_square
+from alexnet_keras.data.encoding import Encoding
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.prepare import prepare
 from alexnet_keras.data.sources.folder import folder_source
@@ -76,3 +78,24 @@ def test_labels_of_true_named_validation_pictures_are_those_of_imagenet(tmp_path
         found |= {n.decode(): data.classes[label] for n, label in zip(filenames.numpy(), labels.numpy(), strict=True)}
     assert found == {name: folder_of[name] for name in val}
     assert found == {name: truth[int(name[-13:-5]) - 1] for name in val}
+
+
+@pytest.mark.parametrize(
+    "encoding, change, size",
+    [
+        (Encoding("jpeg", 90), 2.29, 27.1),
+        (Encoding("jpeg"), 1.56, 39.3),
+        (Encoding("jpeg", 97), 1.14, 50.8),
+        (Encoding("png"), 0, 110.1),
+    ],
+)
+def test_storing_costs_what_the_docs_say(encoding, change, size):
+    changes, sizes = [], []
+    for contents in pictures_of("imagenet-fullres-dev.tar").values():
+        square = fit_to_square(contents)
+        stored = encoding.encode(square).numpy()
+        sizes.append(len(stored) / 1000)
+        changes.append(np.abs(encoding.decode(stored).numpy().astype(int) - square).mean())
+    print(f"{encoding}: {np.mean(changes):.2f} of 255, {np.mean(sizes):.1f} kB")  # noqa: T201
+    assert np.mean(changes) == pytest.approx(change, abs=0.05)
+    assert np.mean(sizes) == pytest.approx(size, rel=0.02)
