@@ -109,8 +109,9 @@ def prepare(
         choices: As in `Preparation`: name, seed, encoding, decoding, shard_examples, max_bad.
 
     Raises:
-        UsageError: The directory holds something else, or a preparation with other options.
-        DataError: Too many unusable pictures, or a split with none that can be used.
+        UsageError: The directory holds something else.
+        DataError: It holds a preparation with other options; too many unusable pictures, or a split with none that can
+            be used.
         OSError: The disk is full, or cannot be written.
     """
     return prepare_all(
@@ -223,7 +224,8 @@ def found_done(
     """The dataset, where it is there already, made from the same pictures with the same options.
 
     Raises:
-        UsageError: The directory holds something else, or a preparation with other options.
+        UsageError: The directory holds something else.
+        DataError: It holds a preparation with other options.
     """
     out = preparation.out
     if not already_prepared(out, preparation.options, overwrite):

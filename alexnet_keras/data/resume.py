@@ -49,7 +49,7 @@ def already_prepared(out: Path, options: dict[str, Any], overwrite: bool) -> boo
         if not overwrite:
             open_prepared(out)  # says what is damaged
     if not overwrite:
-        raise UsageError(
+        raise DataError(
             f"{out} is already prepared with other options: {_difference(found, options)}. "
             "Choose another --out, or --overwrite to replace it."
         )
@@ -66,7 +66,7 @@ def clear_for(out: Path, options: dict[str, Any], overwrite: bool) -> None:
     if found == options and not (out / MANIFEST).exists():
         return
     if found is not None and found != options and not overwrite:
-        raise UsageError(
+        raise DataError(
             f"{out} holds an unfinished preparation with other options: {_difference(found, options)}. "
             "Choose another --out, or --overwrite to start over."
         )

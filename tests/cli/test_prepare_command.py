@@ -147,7 +147,7 @@ def test_bad_input_is_one_sentence_and_an_exit_code(run, photos, spoil, argument
 def test_other_options_are_refused_naming_what_differs(run, photos):
     assert run("prepare", photos).exit_code == 0
     done = run("prepare", photos, "--seed", 5)
-    assert done.exit_code == 2
+    assert done.exit_code == 3
     assert "seed is 0 there and 5 here" in done.stderr
     assert run("prepare", photos, "--seed", 5, "--overwrite").exit_code == 0
 
@@ -266,6 +266,6 @@ def test_imagenet_from_tars_to_info(run, tmp_path):
     assert facts["options"]["limit_per_class"] == 5
     assert max(facts["splits"]["train"]["class_counts"]) == 5
     other = run("prepare", "ilsvrc:in", "--limit-per-class", 5, "--out", "data/small", "--class-order", "ilsvrc")
-    assert other.exit_code == 2
+    assert other.exit_code == 3
     assert "encoding is png there and jpeg here" in other.stderr
     assert "class_order is wnid there and ilsvrc here" in other.stderr

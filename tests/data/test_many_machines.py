@@ -81,7 +81,7 @@ def test_a_part_and_the_whole_do_not_run_at_once(folder, tmp_path):
 def test_a_part_with_other_options_is_refused(folder, tmp_path):
     prepare_part(make(folder, tmp_path / "set"), 0, 2)
     other = Preparation(open_source(SourceRequest(str(folder))), tmp_path / "set", shard_examples=4, seed=3)
-    with pytest.raises(UsageError, match="seed is 0 there and 3 here"):
+    with pytest.raises(DataError, match="seed is 0 there and 3 here"):
         prepare_part(other, 2, 4)
 
 

@@ -253,9 +253,9 @@ def test_other_options_are_refused_with_what_differs_and_overwrite_replaces(fold
     out = tmp_path / "set"
     small(folder, out)
     before = contents(out)
-    with pytest.raises(UsageError, match="seed is 0 there and 9 here"):
+    with pytest.raises(DataError, match="seed is 0 there and 9 here"):
         small(folder, out, seed=9)
-    with pytest.raises(UsageError, match="shard_examples is 6 there and 3 here"):
+    with pytest.raises(DataError, match="shard_examples is 6 there and 3 here"):
         prepare(folder_source(folder), out, shard_examples=3)
     assert contents(out) == before
     again = prepare(folder_source(folder), out, seed=9, shard_examples=3, overwrite=True)
@@ -266,7 +266,7 @@ def test_other_options_are_refused_with_what_differs_and_overwrite_replaces(fold
 def test_other_pictures_are_refused(folder, tmp_path):
     small(folder, tmp_path / "set")
     (folder / "train/cat/000.jpg").unlink()
-    with pytest.raises(UsageError, match="pictures are not the same"):
+    with pytest.raises(DataError, match="pictures are not the same"):
         small(folder, tmp_path / "set")
 
 
