@@ -88,6 +88,14 @@ class Preparation:
             return max(10, self.pictures // 100)
         return int(self.max_bad * self.pictures) if isinstance(self.max_bad, float) else self.max_bad
 
+    def check_bad(self, number: int, last: str) -> None:
+        """Raises a DataError, which quotes the last of them, where more pictures are unusable than may be."""
+        if number > self.allowed_bad:
+            raise DataError(
+                f"{number} of {self.pictures} pictures cannot be used and --max-bad allows {self.allowed_bad}. "
+                f"The last was {last}. Remove them, or allow more."
+            )
+
 
 def prepare(
     source: Source,
@@ -126,7 +134,7 @@ def prepare_all(
     on_progress: Callable[[int], None] = lambda pictures: None,
     on_note: Callable[[str], None] = lambda text: None,
 ) -> PreparedDataset:
-    """`prepare`, of a `Preparation`."""
+    """`prepare`, of a `Preparation`, with the same arguments and errors."""
     if found := found_done(preparation, overwrite, on_progress, on_note):
         return found
     with claimed(preparation, overwrite, alone=True):
@@ -199,11 +207,7 @@ def write_missing(
 
     def reject(filename: str, reason: str) -> None:
         rejected.append(filename)
-        if len(rejected) > preparation.allowed_bad:
-            raise DataError(
-                f"{len(rejected)} of {preparation.pictures} pictures cannot be used and --max-bad allows "
-                f"{preparation.allowed_bad}. The last was {filename}: {reason}. Remove them, or allow more."
-            )
+        preparation.check_bad(len(rejected), f"{filename}: {reason}")
 
     finished = {}
     for shard in shards:
@@ -257,12 +261,8 @@ def claimed(preparation: Preparation, overwrite: bool, alone: bool) -> Iterator[
 def _finish(preparation: Preparation, on_note: Callable[[str], None]) -> None:
     out = preparation.out
     records = [ShardRecord.load(record_path(out, shard.filename)) for shard in preparation.shards]
-    unusable = sum(len(record.rejected) for record in records)
-    if unusable > preparation.allowed_bad:
-        raise DataError(
-            f"{unusable} of {preparation.pictures} pictures cannot be used and --max-bad allows "
-            f"{preparation.allowed_bad}. Allow more, or remove them and prepare again."
-        )
+    rejected = [rejection for record in records for rejection in record.rejected]
+    preparation.check_bad(len(rejected), ": ".join(rejected[-1]) if rejected else "")
     for note in write_manifest_and_statistics(
         preparation.source, out, preparation.dataset, preparation.options, preparation.encoding, records
     ):
@@ -271,6 +271,7 @@ def _finish(preparation: Preparation, on_note: Callable[[str], None]) -> None:
 
 def _ranges(numbers: list[int]) -> list[str]:
     """Ascending numbers as ranges: 3, 4, 5, 9 to "3:6", "9:10"."""
-    starts = [n for n in numbers if n - 1 not in (known := set(numbers))]
+    known = set(numbers)
+    starts = [n for n in numbers if n - 1 not in known]
     stops = [n + 1 for n in numbers if n + 1 not in known]
     return [f"{start}:{stop}" for start, stop in zip(starts, stops, strict=True)]

@@ -32,7 +32,12 @@ def check_ours(out: Path) -> None:
 
 
 def already_prepared(out: Path, options: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the directory holds this very preparation, complete; refuses a directory that is not ours."""
+    """Whether the directory holds this very preparation, complete.
+
+    Raises:
+        UsageError: It holds something that is not ours.
+        DataError: It holds one with other options, or a damaged one, and `overwrite` is not set.
+    """
     check_ours(out)
     if not (out / MANIFEST).exists():
         return False
@@ -57,7 +62,11 @@ def already_prepared(out: Path, options: dict[str, Any], overwrite: bool) -> boo
 
 
 def clear_for(out: Path, options: dict[str, Any], overwrite: bool) -> None:
-    """Leave the directory with nothing but finished parts of this plan."""
+    """Leave the directory with nothing but finished parts of this plan.
+
+    Raises:
+        DataError: It holds parts of another plan, and `overwrite` is not set.
+    """
     plan = out / WORK / PLAN
     found = None
     if plan.exists():

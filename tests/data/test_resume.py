@@ -1,0 +1,186 @@
+"""A preparation that was interrupted, or is there already: the same bytes in the end, and nobody's files lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_sets import COUNTS, contents, small
+
+from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.prepared import open_prepared
+from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.errors import DataError, UsageError
+
+
+@pytest.fixture
+def folder(make_folder):
+    return make_folder(COUNTS)
+
+
+def test_interrupted_before_any_rename_it_goes_on_and_ends_with_the_same_bytes(folder, tmp_path, monkeypatch):
+    whole = contents(small(folder, tmp_path / "whole/set").path)
+    out = tmp_path / "cut/set"
+    rename, renamed = Path.replace, []
+
+    def interrupted(self, target):
+        if len(renamed) >= allowed:
+            raise KeyboardInterrupt
+        renamed.append(Path(target).name)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    allowed = -1
+    while allowed < 30:  # one rename more each time, each starting from what the last one left
+        allowed += 1
+        renamed.clear()
+        try:
+            small(folder, out)
+        except KeyboardInterrupt:
+            with pytest.raises((DataError, UsageError)):
+                open_prepared(out)
+        else:
+            break
+    assert allowed > 3
+    assert contents(out) == whole
+
+
+def test_finished_shards_are_not_made_again(folder, tmp_path, monkeypatch):
+    out = tmp_path / "set"
+    rename = Path.replace
+
+    def stop_at_manifest(self, target):
+        if Path(target).name == "manifest.json":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop_at_manifest)
+        with pytest.raises(KeyboardInterrupt):
+            small(folder, out)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.tfrecord-*")}
+    assert len(before) == 5
+    notes = []
+    small(folder, out, on_note=notes.append)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "5 of 5 shards are done" in notes[0]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.sources.folder import folder_source
+print("ready", flush=True)
+prepare(folder_source(Path(sys.argv[1])), Path(sys.argv[2]), shard_examples=4)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(make_folder, tmp_path):
+    """ALEXNET_KILLS=20 for more of them; the first are early, the last late."""
+    folder = make_folder({"train/a": 60, "train/b": 60, "val/a": 4, "val/b": 4})
+    whole = contents(prepare(folder_source(folder), tmp_path / "whole/set", shard_examples=4).path)
+    rng = np.random.default_rng()
+    kills = int(os.environ.get("ALEXNET_KILLS", 2))
+    killed = 0
+    for number in range(kills):
+        out = tmp_path / f"killed{number}/set"
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(folder), str(out)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        shards = 1 + number * 30 // kills
+        while child.poll() is None and len(list(out.glob("*.tfrecord-*"))) < shards:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.1))
+        child.send_signal(signal.SIGKILL)
+        killed += child.wait() == -signal.SIGKILL
+        child.stdout.close()
+        if not (out / "manifest.json").exists():
+            with pytest.raises(DataError, match="not finished"):
+                open_prepared(out)
+        assert contents(prepare(folder_source(folder), out, shard_examples=4).path) == whole
+    assert killed
+
+
+# What is there already
+
+
+def test_the_same_again_is_found_and_left_alone(folder, tmp_path):
+    small(folder, tmp_path / "set")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "set").iterdir()}
+    notes = []
+    small(folder, tmp_path / "set", on_note=notes.append)
+    assert "already prepared" in notes[0]
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "set").iterdir()} == before
+
+
+def test_other_options_are_refused_with_what_differs_and_overwrite_replaces(folder, tmp_path):
+    out = tmp_path / "set"
+    small(folder, out)
+    before = contents(out)
+    with pytest.raises(DataError, match="seed is 0 there and 9 here"):
+        small(folder, out, seed=9)
+    with pytest.raises(DataError, match="shard_examples is 6 there and 3 here"):
+        prepare(folder_source(folder), out, shard_examples=3)
+    assert contents(out) == before
+    again = prepare(folder_source(folder), out, seed=9, shard_examples=3, overwrite=True)
+    fresh = prepare(folder_source(folder), tmp_path / "fresh/set", seed=9, shard_examples=3)
+    assert contents(again.path) == contents(fresh.path)
+
+
+def test_other_pictures_are_refused(folder, tmp_path):
+    small(folder, tmp_path / "set")
+    (folder / "train/cat/000.jpg").unlink()
+    with pytest.raises(DataError, match="pictures are not the same"):
+        small(folder, tmp_path / "set")
+
+
+def test_an_interrupted_overwrite_can_be_run_again(folder, tmp_path, monkeypatch):
+    out = tmp_path / "set"
+    small(folder, out)
+    unlink = Path.unlink
+
+    def stop(self, missing_ok=False):
+        if ".tfrecord-" in self.name and "partial" not in self.name:
+            raise KeyboardInterrupt
+        return unlink(self, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small(folder, out, seed=9, overwrite=True)
+    with pytest.raises(DataError, match="not finished"):
+        open_prepared(out)
+    small(folder, out, seed=9)
+    assert contents(out) == contents(small(folder, tmp_path / "fresh/set", seed=9).path)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_directory_that_is_not_ours_is_left_alone(folder, tmp_path, overwrite):
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter1.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="not empty and not a prepared dataset"):
+        small(folder, out, overwrite=overwrite)
+    assert contents(out).keys() == {"chapter1.tex"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_stops_it_and_it_goes_on_once_there_is_room(folder, tmp_path, monkeypatch):
+    out = tmp_path / "set"
+    writer = tf.io.TFRecordWriter
+    monkeypatch.setattr(tf.io, "TFRecordWriter", lambda path: writer("/dev/full" if "00002-of" in path else path))
+    with pytest.raises(OSError, match="No space left"):
+        small(folder, out)
+    with pytest.raises(DataError, match="not finished"):
+        open_prepared(out)
+    monkeypatch.undo()
+    assert contents(small(folder, out).path) == contents(small(folder, tmp_path / "fresh/set").path)
