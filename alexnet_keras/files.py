@@ -70,19 +70,39 @@ def tensorflow_errors_as_os_errors(path: Path) -> Iterator[None]:
 def locked(lock: Path, otherwise: str | None, *, shared: bool = False) -> Iterator[None]:
     """Hold a lock file while working.
 
-    A process that asks for it in vain gets the sentence `otherwise`, or waits if that is None. Any number of
-    processes hold a shared lock together, and none while another has it alone. The lock ends with the process,
-    however it ends. Where the system has no such locks there is none.
+    A process that asks for it in vain gets the sentence `otherwise`, in which `{holder}` becomes the process that has
+    it, or waits if that is None. Any number of processes hold a shared lock together, and none while another has it
+    alone. The lock ends with the process, however it ends. Where the system has no such locks there is none.
     """
     try:
         import fcntl
     except ImportError:
         yield
         return
-    with lock.open("a") as file:
+    with lock.open("a+") as file:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
             fcntl.flock(file, kind if otherwise is None else kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise AlexNetError(otherwise) from error
+            file.seek(0)
+            holder = file.read(200).strip()
+            raise AlexNetError(otherwise.replace("{holder}", f" ({holder})" if holder else "")) from error
+        if not shared:
+            file.truncate(0)
+            file.write(process_name())
+            file.flush()
         yield
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether a live process holds a lock file alone."""
+    try:
+        import fcntl
+
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False

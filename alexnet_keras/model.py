@@ -129,7 +129,7 @@ def AlexNet(
             **weights_of(dense.name, dense.initial_std, dense.initial_bias),
         )
         index = dense.name.removeprefix("fc")
-        x = EachTower(step(dense.activation, index))(towers(x))
+        x = EachTower(step(dense.activation, f"_{dense.name}"))(towers(x))
         if dense.dropout:
             drop = PlainDropout(dense.dropout, seed=seed_of(f"drop{index}"), name=f"drop{index}", dtype=dtype)
             x = EachTower(drop)(x)

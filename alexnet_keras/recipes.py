@@ -37,6 +37,10 @@ IMAGENET_COLOR_VECTORS = (  # in columns
 )
 
 
+RATE_FACTOR = "ours: times the rates of this layer, for fine-tuning; 0 freezes it; 1 in both sources"
+LAYER_DECAY = "decay of this layer's weights; training.weight_decay if not given, as in both sources"
+
+
 def _cited(default: Any, source: str) -> Any:
     """A field with a default, saying what it is and where it comes from."""
     return field(default=default, metadata={"source": source})
@@ -61,6 +65,8 @@ class Convolution:
     )
     initial_bias: float = _cited(0.0, "paper, section 5 and net 145 initB: 1 in conv2, conv4 and conv5")
     then: tuple[Step, ...] = _cited(("relu",), "what follows, in order")
+    rate_factor: Annotated[float, NotNegative] = _cited(1.0, RATE_FACTOR)
+    weight_decay: Annotated[float, NotNegative] | None = _cited(None, LAYER_DECAY)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class Dense:
         0.5, "paper, section 4.2; net 145: a plain mask, outputs times 0.5 at test time"
     )
     activation: Literal["relu", "tanh"] = _cited("relu", "paper, section 3.1")
+    rate_factor: Annotated[float, NotNegative] = _cited(1.0, RATE_FACTOR)
+    weight_decay: Annotated[float, NotNegative] | None = _cited(None, LAYER_DECAY)
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,8 @@ class Network:
     spatial_norm: SpatialResponse = SpatialResponse()
     classifier_std: Annotated[float, NotNegative] = _cited(0.01, "paper, section 5; net 145: fc8 initW")
     classifier_bias: float = _cited(0.0, "paper, section 5; net 145: fc8 initB")
+    classifier_rate_factor: Annotated[float, NotNegative] = _cited(1.0, RATE_FACTOR)
+    classifier_weight_decay: Annotated[float, NotNegative] | None = _cited(None, LAYER_DECAY)
 
 
 @dataclass(frozen=True)
@@ -160,9 +170,10 @@ class Schedule:
 
     __pydantic_config__ = STRICT
 
-    kind: Literal["steps", "plateau"] = _cited(
+    kind: Literal["steps", "plateau", "dexp"] = _cited(
         "steps",
-        "net 145: divided by hand at fixed epochs; paper, section 5: when the validation error stalls",
+        "net 145: divided by hand at fixed epochs; plateau: when the validation error stalls (paper, section 5); "
+        "dexp: equal stretches at falling rates (net 170)",
     )
     length: Annotated[int, Positive] = _cited(91, "net 145: stopped at epoch 91; the epochs below are of this many")
     factor: Annotated[float, Field(gt=1)] = _cited(10.0, "paper, section 5; net 145")
@@ -177,6 +188,12 @@ class Schedule:
     plateau_drops: Annotated[int, NotNegative] = _cited(3, "paper, section 5: reduced three times before termination")
     plateau_patience: Annotated[int, Positive] = _cited(
         5, "ours: epochs without a new best validation error that count as a stall; the authors judged by eye"
+    )
+    dexp_weights: tuple[Annotated[float, Field(ge=1)], Annotated[int, Field(ge=2)]] = _cited(
+        (250.0, 4), "net 170: dexp[factor, stretches]; stretch i has the rate times factor^(-i / (stretches - 1))"
+    )
+    dexp_biases: tuple[Annotated[float, Field(ge=1)], Annotated[int, Field(ge=2)]] = _cited(
+        (10.0, 2), "net 170: the same for the biases"
     )
 
 

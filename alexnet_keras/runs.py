@@ -4,8 +4,9 @@ recipe.toml      the recipe, with every override applied
 run.json         options, seed, classes, dataset fingerprint, environment, status, best epoch
 model.keras      the model with the lowest validation error so far
 last.keras       the model as training left it
-state.npz        what --resume continues from, written after every epoch
-history.csv      a line an epoch;  steps.csv: a line a step
+state/           what --resume continues from: the last few states
+history.csv      a line an epoch;  steps.csv: a line a step;  layers.csv: a line an epoch and variable
+lock             held by the process that trains the run
 events/          the same for TensorBoard
 evaluations/     one JSON file an evaluation
 figures/         pictures
@@ -16,6 +17,8 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,10 +28,11 @@ from typing import Any
 
 from alexnet_keras import recipe_files
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.files import write_by_rename
+from alexnet_keras.files import is_locked, locked, write_by_rename
 from alexnet_keras.recipes import Recipe
 
 RUNS = Path("saved_models")
+LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Run:
         Raises:
             UsageError: the directory exists and is not empty.
         """
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and any(found.name not in ("recipe.toml", LOCK) for found in path.iterdir()):
             raise UsageError(
                 f"The run {path} exists: choose another name with --run, or go on with `--resume {path.name}`."
             )
@@ -67,8 +71,12 @@ class Run:
         return self.path / "last.keras"
 
     @property
-    def state_path(self) -> Path:
-        return self.path / "state.npz"
+    def states_path(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def layers_path(self) -> Path:
+        return self.path / "layers.csv"
 
     @property
     def history_path(self) -> Path:
@@ -99,6 +107,25 @@ class Run:
         known = self.facts if (self.path / "run.json").exists() else {}
         with write_by_rename(self.path / "run.json") as file:
             file.write_text(json.dumps({**known, **facts, "updated": _now()}, indent=2) + "\n", encoding="utf-8")
+
+    def training_lock(self) -> AbstractContextManager[None]:
+        """Held while the run is trained, and by nobody once that process has ended, however it ended.
+
+        Raises:
+            AlexNetError: a live process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        return locked(
+            self.path / LOCK,
+            f"The run {self.path} is being trained by another process{{holder}}: wait for it, stop it, or choose "
+            "another name with --run.",
+        )
+
+    @property
+    def status(self) -> str:
+        """Where the run stands: running, finished, interrupted, diverged, failed, or killed, which no process tells."""
+        status = self.facts.get("status", "unknown")
+        return "killed" if status == "running" and not is_locked(self.path / LOCK) else status
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -192,6 +219,23 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
     }
+
+
+def check_classes(run: Run, trained: Sequence[str], classes: Sequence[str], data: Path) -> None:
+    """Refuses data whose classes are not those that a run was trained to tell apart.
+
+    Raises:
+        DataError: the sentence says how they differ.
+    """
+    if list(trained) == list(classes):
+        return
+    strange, missing = (sorted(set(a) - set(b)) for a, b in ((classes, trained), (trained, classes)))
+    how = [f"{', '.join(strange[:3])}{' and others' if len(strange) > 3 else ''} only in the data"] if strange else []
+    how += [f"{', '.join(missing[:3])}{' and others' if len(missing) > 3 else ''} only in the run"] if missing else []
+    raise DataError(
+        f"The run {run.path} tells {len(trained)} classes apart and the dataset {data} has {len(classes)}: "
+        f"{'; '.join(how) or 'the same ones in another order'}. Use data with the classes it was trained on."
+    )
 
 
 def _those_in(root: Path) -> str:

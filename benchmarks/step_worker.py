@@ -30,7 +30,7 @@ def keras_step(mode: str, precision: str) -> Callable[[], float]:
 
     from alexnet_keras import AlexNet
     from alexnet_keras.training.optimizer import AlexNetSGD
-    from alexnet_keras.training.step import make_training_step
+    from alexnet_keras.training.step import TrainingStep
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     model = AlexNet(seed=0, dtype="mixed_bfloat16" if precision == "bfloat16" else "float32")
@@ -40,9 +40,8 @@ def keras_step(mode: str, precision: str) -> Callable[[], float]:
         return lambda: float(predict(images)[0, 0])
     optimizer = AlexNetSGD(0.01, 0.02, layers=("conv1",))
     optimizer.build(model.trainable_variables)
-    step = make_training_step(model, optimizer, tf.distribute.get_strategy(), seed=0)
-    number = tf.constant(0, tf.int64)
-    return lambda: float(step(images, labels, number)[0])
+    step = TrainingStep(model, optimizer, tf.distribute.get_strategy(), seed=0, batch_size=BATCH)
+    return lambda: step(images, labels, 0).loss
 
 
 def torch_step(mode: str, precision: str, channels_last: bool) -> Callable[[], float]:

@@ -45,6 +45,7 @@ def start_tensorflow() -> None:
         try:
             import tensorflow as tf
 
+            tf.get_logger().setLevel("ERROR")
             tf.config.list_physical_devices()
         except BaseException:
             printed.seek(0)
@@ -78,21 +79,21 @@ def table(title: str, columns: list[str], rows: list[list[Any]], left: int = 1) 
 
 
 @contextmanager
-def progress(what: str, total: int | None, unit: str = "images") -> Iterator[Callable[..., None]]:
+def progress(what: str, total: int | None, unit: str = "images", done: int = 0) -> Iterator[Callable[..., None]]:
     """Progress of a long piece of work: `with progress("preparing", 3000) as advance: advance(1)`.
 
-    `advance(n, text="...")` moves on by n and shows a text beside the bar.
+    `advance(n, text="...")` moves on by n and shows a text beside the bar; `done` were done before.
     """
     from rich.console import Console
 
     console = Console(stderr=True)
     show = _bar if console.is_terminal else _plain
-    with show(console, what, total, unit) as advance:
+    with show(console, what, total, unit, done) as advance:
         yield advance
 
 
 @contextmanager
-def _bar(console: Any, what: str, total: int | None, unit: str) -> Iterator[Callable[..., None]]:
+def _bar(console: Any, what: str, total: int | None, unit: str, done: int) -> Iterator[Callable[..., None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -104,7 +105,7 @@ def _bar(console: Any, what: str, total: int | None, unit: str) -> Iterator[Call
         TextColumn("{task.fields[text]}"),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total, rate="", text="")
+        task = bar.add_task(what, total=total, completed=done, rate="", text="")
 
         def advance(n: int = 1, text: str = "") -> None:
             speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
@@ -114,9 +115,9 @@ def _bar(console: Any, what: str, total: int | None, unit: str) -> Iterator[Call
 
 
 @contextmanager
-def _plain(console: Any, what: str, total: int | None, unit: str) -> Iterator[Callable[..., None]]:
+def _plain(console: Any, what: str, total: int | None, unit: str, done: int) -> Iterator[Callable[..., None]]:
     start = last = time.monotonic()
-    done = 0
+    before = done
 
     def advance(n: int = 1, text: str = "") -> None:
         nonlocal done, last
@@ -125,6 +126,6 @@ def _plain(console: Any, what: str, total: int | None, unit: str) -> Iterator[Ca
         if now - last >= PLAIN_INTERVAL:
             last = now
             of = f" of {total}" if total else ""
-            click.echo(f"{what}: {done}{of} {unit}, {done / (now - start):.0f}/s {text}".rstrip(), err=True)
+            click.echo(f"{what}: {done}{of} {unit}, {(done - before) / (now - start):.0f}/s {text}".rstrip(), err=True)
 
     yield advance

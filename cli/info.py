@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
+from alexnet_keras.cli.info_devices import devices
 from alexnet_keras.cli.options import chosen_data, json_option
 
 if TYPE_CHECKING:
@@ -18,13 +19,17 @@ SHEET_BESIDE_DATA = "contact-sheet.png"
 
 @click.group()
 def info() -> None:
-    """Facts about a model, or about a prepared dataset.
+    """Facts about a model, a prepared dataset, or the devices of this machine.
 
     \b
     Examples:
       alexnet info model
       alexnet info data photos --sheet
+      alexnet info devices --gpus 2
     """
+
+
+info.add_command(devices)
 
 
 @info.command()

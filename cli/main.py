@@ -10,6 +10,7 @@ from alexnet_keras.cli.evaluate import evaluate
 from alexnet_keras.cli.info import info
 from alexnet_keras.cli.prepare import prepare
 from alexnet_keras.cli.recipes import recipes
+from alexnet_keras.cli.runs import runs
 from alexnet_keras.cli.train import train
 from alexnet_keras.cli.visualize import visualize
 from alexnet_keras.errors import AlexNetError
@@ -49,8 +50,9 @@ class AlexNetGroup(click.Group):
             where = f" ({error.filename})" if error.filename else ""
             sentence = f"{error.strerror}{where}. What was finished is kept: mend that and run the command again"
             raise Sentence(f"{sentence} (a training run goes on with --resume).", 1) from error
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted. What was finished is kept; run the same command to go on.", err=True)
+        except KeyboardInterrupt as interruption:
+            said = str(interruption) or "Interrupted. What was finished is kept; run the same command to go on."
+            click.echo(f"\n{said}", err=True)
             ctx.exit(INTERRUPTED)
 
 
@@ -65,7 +67,7 @@ def cli() -> None:
     """AlexNet (Krizhevsky, Sutskever and Hinton, 2012): prepare pictures, train, evaluate, look."""
 
 
-for command in (demo, prepare, train, evaluate, visualize, info, recipes):
+for command in (demo, prepare, train, evaluate, visualize, runs, info, recipes):
     cli.add_command(command)
 
 

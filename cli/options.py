@@ -67,7 +67,10 @@ def chosen_run(run: str | None):
 
 
 def data_of_run(run, data: str | None):
-    """The dataset named by --data, or the one the run was trained on."""
+    """The dataset named by --data, or the one the run was trained on; its classes have to be the run's."""
     from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.runs import check_classes
 
-    return open_prepared(data if data is not None else Path(run.facts["data"]["path"]))
+    found = open_prepared(data if data is not None else Path(run.facts["data"]["path"]))
+    check_classes(run, run.facts["classes"], found.classes, found.path)
+    return found

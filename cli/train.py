@@ -1,133 +1,219 @@
 """`alexnet train`."""
 
+import os
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_data, data_option, json_option
-from alexnet_keras.errors import UsageError
+from alexnet_keras.cli.options import SectionedCommand, SectionOption, chosen_data, data_option, json_option
+from alexnet_keras.cli.training_progress import ProgressLines
+from alexnet_keras.errors import DataError, UsageError
 
-PRECISIONS = ("float32", "mixed_bfloat16")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # What a run keeps from its start: --resume takes none of these.
 FIXED_FLAGS = {
     "recipe": "--recipe",
     "overrides": "--set",
     "epochs": "--epochs",
     "batch_size": "--batch-size",
+    "scale_lr": "--scale-lr",
     "name": "--run",
     "precision": "--precision",
     "seed": "--seed",
+    "deterministic": "--deterministic",
+    "init_from": "--init-from",
 }
 SMALL_DATASET = 100_000  # images; below it the paper's initial weights may not get going
 
+what = partial(click.option, cls=SectionOption, section="What to train")
+where = partial(click.option, cls=SectionOption, section="Where it runs")
+exact = partial(click.option, cls=SectionOption, section="Stopping, going on, repeating")
 
-@click.command()
+
+@click.command(cls=SectionedCommand)
 @data_option
-@click.option("--run", "name", metavar="NAME", help="Name of the new run. [default: RECIPE-DATASET]")
-@click.option(
+@what("--run", "name", metavar="NAME", help="Name of the new run. [default: RECIPE-DATASET]")
+@what(
     "--recipe",
     metavar="NAME|FILE",
     help="source, paper, quickstart or a TOML file. [default: source; quickstart on the demo data]",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change a field of the recipe; repeatable.",
-)
-@click.option(
+@what("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
+@what(
     "--epochs",
     type=click.IntRange(min=1),
     help="Epochs, to which the schedule is scaled. [default: the recipe's]",
 )
-@click.option(
+@what(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Images a step, over all devices. [default: the recipe's]",
+    help="Images a step, over all devices and machines. [default: the recipe's]",
 )
-@click.option("--gpus", type=click.IntRange(min=0), help="GPUs to use. [default: 1 if there is one]")
-@click.option(
+@what("--scale-lr", is_flag=True, help="Scale the learning rates in proportion to --batch-size.")
+@what(
+    "--init-from",
+    metavar="RUN",
+    help="Start from the best weights of another run, layer by layer where name and shape agree.",
+)
+@where("--gpus", type=click.IntRange(min=0), help="GPUs to use. [default: 1 if there is one]")
+@where(
     "--strategy",
-    type=click.Choice(["one", "towers", "mirrored"]),
-    help="How devices share the work. [default: one; towers for 2 GPUs; mirrored for more]",
+    type=click.Choice(["one", "towers", "mirrored", "multi-worker"]),
+    help="How devices share the work. [default: one; towers for 2 GPUs; mirrored for more; multi-worker where "
+    "TF_CONFIG names a cluster]",
 )
-@click.option("--strict-devices", is_flag=True, help="Fail where GPUs are missing instead of using the processor.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", help="Precision of the arithmetic.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of weights, order, crops, noise and dropout.")
-@click.option(
+@where("--strict-devices", is_flag=True, help="Fail where GPUs are missing instead of using the processor.")
+@where(
+    "--worker-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    metavar="SECONDS",
+    help="How long multi-worker waits for workers that are not there yet.",
+)
+@where("--precision", type=click.Choice(PRECISIONS), default="float32", help="Precision of the arithmetic.")
+@exact("--seed", type=click.IntRange(min=0), default=0, help="Seed of weights, order, crops, noise and dropout.")
+@exact("--deterministic", is_flag=True, help="Same machine and devices, same bits, also after --resume; may be slower.")
+@exact(
+    "--save-every",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Save the state so often, too, not only after every epoch.",
+)
+@exact(
     "--resume",
     is_flag=False,
     flag_value="",
     default=None,
     metavar="[RUN]",
-    help="Go on with a run after its last finished epoch. [default RUN: the latest]",
+    help="Go on with a run after its last saved step. [default RUN: the latest]",
 )
+@exact("--accept-new-data", is_flag=True, help="Resume although the dataset has changed since the run began.")
 @json_option
 def train(**options) -> None:
     """Train AlexNet on a prepared dataset.
 
-    Every epoch ends with the validation error; the best and the last model are kept in saved_models/RUN. A run
-    that was stopped goes on with --resume.
+    Every epoch ends with the validation error; the best and the last model are kept in saved_models/RUN. Ctrl-C and
+    SIGTERM save the state first, and a run that was stopped or killed goes on with --resume, on the same devices or
+    on others. For several machines run the same command on each, with TF_CONFIG set.
 
     \b
     Examples:
       alexnet train
       alexnet train --data data/flowers --recipe source --epochs 40 --gpus 2
       alexnet train --set training.weight_rate=0.005 --set network.conv3.initial_std=0.02
+      alexnet train --data data/flowers --init-from imagenet --set network.classifier_rate_factor=10
+      alexnet train --batch-size 512 --scale-lr --gpus 4
       alexnet train --resume
     """
     console.start_tensorflow()
-    run, trainer = _resumed(options) if options["resume"] is not None else _started(options)
-    trainer.fit(resume=options["resume"] is not None)
-    _report(run, options["as_json"])
+    cluster = _cluster(options)
+    if options["accept_new_data"] and options["resume"] is None:
+        raise UsageError("--accept-new-data goes with --resume.")
+    prepare = _resumed if options["resume"] is not None else _started
+    trainer, resume = prepare(options, cluster)
+    with closing(trainer.observer):
+        trainer.fit(resume=resume)
+    if trainer.run:
+        _report(trainer.run, options["as_json"])
 
 
-def _started(options):
-    """A new run and its trainer."""
+def _cluster(options):
+    """The other workers, all of them there; None where this process trains alone. Before TensorFlow does anything."""
+    from alexnet_keras.training.cluster import names_a_cluster, read_cluster
+
+    if options["strategy"] is None and names_a_cluster(os.environ):
+        options["strategy"] = "multi-worker"
+        console.note("TF_CONFIG names a cluster: --strategy multi-worker.")
+    if options["strategy"] != "multi-worker":
+        return None
+    cluster = read_cluster(os.environ)
+    console.note(
+        f"Worker {cluster.index + 1} of {len(cluster.workers)}" + (", the chief." if cluster.is_chief else ".")
+    )
+    cluster.wait_for_all(options["worker_timeout"], lambda names: console.note(f"Waiting for {names}."))
+    cluster.connect()
+    return cluster
+
+
+def _started(options, cluster):
+    """The trainer of a new run."""
     from alexnet_keras import recipe_files, runs
+    from alexnet_keras.training.cluster import ALONE
 
     data = chosen_data(options["data"])
+
+    def start() -> dict:
+        recipe, overrides = _recipe(options, data)
+        name = options["name"]
+        path = runs.RUNS / name if name else runs.new_run_path(recipe.name, data.path.name)
+        facts = {
+            "recipe": recipe.name,
+            "overrides": overrides,
+            "data": {"path": str(data.path), "name": data.name, "fingerprint": data.fingerprint},
+            "classes": list(data.classes),
+            "seed": options["seed"],
+            "precision": options["precision"],
+            "deterministic": options["deterministic"],
+            "init_from": options["init_from"] and str(_run_to_start_from(options["init_from"]).path.resolve()),
+            "gpus": options["gpus"],
+            "strategy": options["strategy"],
+            "status": "running",
+        }
+        return {"recipe": recipe_files.to_dict(recipe), "path": str(path), "facts": facts}
+
+    told = (cluster or ALONE).from_chief(start)
+    recipe, facts = recipe_files.from_dict(told["recipe"]), told["facts"]
+    placement = _placement(recipe, options, cluster)
+    facts |= {"strategy": placement.kind, "devices": list(placement.devices)}
+    run = runs.Run(Path(told["path"]))
+    trainer = _trainer(run, recipe, data, placement, facts, options)
+    if trainer.run:
+        runs.Run.create(run.path, recipe, facts)
+    return trainer, False
+
+
+def _recipe(options, data):
+    """The recipe with every change that the options ask for, and those changes."""
+    from alexnet_keras import recipe_files
+
     recipe_name = options["recipe"] or ("quickstart" if data.source == "demo" else "source")
     overrides = list(options["overrides"])
-    overrides += [f"training.epochs={options['epochs']}"] if options["epochs"] else []
-    overrides += [f"training.batch_size={options['batch_size']}"] if options["batch_size"] else []
     recipe = recipe_files.with_overrides(recipe_files.load_recipe(recipe_name), overrides)
-    batch_size = min(recipe.training.batch_size, data.examples("train"))
-    if batch_size < recipe.training.batch_size:
-        console.warn(f"the dataset has {batch_size} training images, fewer than a batch: the batch is {batch_size}.")
-        recipe = recipe_files.with_overrides(recipe, [f"training.batch_size={batch_size}"])
-    if recipe.name == "paper" and data.examples("train") < SMALL_DATASET:
+    changes = [f"training.epochs={options['epochs']}"] if options["epochs"] else []
+    if batch_size := options["batch_size"]:
+        changes.append(f"training.batch_size={batch_size}")
+        if options["scale_lr"]:
+            factor = batch_size / recipe.training.batch_size
+            changes.append(f"training.weight_rate={recipe.training.weight_rate * factor!r}")
+            changes.append(f"training.bias_rate={recipe.training.bias_rate * factor!r}")
+            changes.append(
+                f"training.schedule.conv1_lowered_rate={recipe.training.schedule.conv1_lowered_rate * factor!r}"
+            )
+    elif options["scale_lr"]:
+        raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
+    recipe = recipe_files.with_overrides(recipe, changes)
+    images = data.examples("train")
+    if images < recipe.training.batch_size:
+        console.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
+        recipe = recipe_files.with_overrides(recipe, [f"training.batch_size={images}"])
+    if recipe.name == "paper" and images < SMALL_DATASET:
         console.warn(
             "the initial weights of the paper's prose can leave the loss at ln(classes) for hundreds of steps on a "
-            f"dataset this small ({data.examples('train')} images); the recipe `source` starts sooner."
+            f"dataset this small ({images} images); the recipe `source` starts sooner."
         )
-    placement = _placement(recipe, options["strategy"], options["gpus"], options["strict_devices"])
-    name = options["name"]
-    path = runs.RUNS / name if name else runs.new_run_path(recipe.name, data.path.name)
-    facts = {
-        "recipe": recipe.name,
-        "overrides": overrides,
-        "data": {"path": str(data.path), "name": data.name, "fingerprint": data.fingerprint},
-        "classes": list(data.classes),
-        "seed": options["seed"],
-        "precision": options["precision"],
-        "strategy": placement.kind,
-        "gpus": options["gpus"],
-        "devices": list(placement.devices),
-        "status": "running",
-    }
-    run = runs.Run.create(path, recipe, facts)
-    return run, _trainer(run, data, placement, facts)
+    return recipe, overrides + changes
 
 
-def _resumed(options):
-    """The run named by --resume, or the latest, and its trainer; placement may be chosen anew."""
-    from alexnet_keras import runs
+def _resumed(options, cluster):
+    """The trainer of the run named by --resume, or of the latest; devices may be chosen anew."""
+    from alexnet_keras import recipe_files, runs
     from alexnet_keras.cli.options import chosen_run
     from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.training.cluster import ALONE
 
     given = [
         flag
@@ -136,63 +222,89 @@ def _resumed(options):
     ]
     if given:
         raise UsageError(f"--resume goes on with a run as it was started; leave {', '.join(given)} out.")
-    run = chosen_run(options["resume"] or None)
-    facts = run.facts
+
+    def find() -> dict:
+        run = chosen_run(options["resume"] or None)
+        return {"path": str(run.path), "facts": run.facts, "recipe": recipe_files.to_dict(run.recipe)}
+
+    told = (cluster or ALONE).from_chief(find)
+    run, facts, recipe = runs.Run(Path(told["path"])), told["facts"], recipe_files.from_dict(told["recipe"])
     data = open_prepared(options["data"] or Path(facts["data"]["path"]))
-    if data.fingerprint != facts["data"]["fingerprint"]:
-        raise UsageError(f"The dataset {data.path} is not the one the run {run.path} was trained on; it has changed.")
-    if not run.state_path.exists():
-        raise UsageError(f"The run {run.path} stopped before its first epoch ended: start it again under a new name.")
-    strategy = options["strategy"] or (None if options["gpus"] else facts["strategy"])
-    gpus = options["gpus"] if options["gpus"] is not None else facts["gpus"]
-    placement = _placement(run.recipe, strategy, gpus, options["strict_devices"])
-    runs.Run(run.path).update({"status": "running"})
-    return run, _trainer(run, data, placement, facts)
+    _check_data(run, facts, data, options["accept_new_data"])
+    if options["strategy"] is None and options["gpus"] is None:
+        kept = facts["strategy"] if facts["strategy"] != "multi-worker" else None  # its cluster is not here
+        options = {**options, "strategy": kept, "gpus": facts["gpus"]}
+    placement = _placement(recipe, options, cluster)
+    return _trainer(run, recipe, data, placement, facts, options), True
 
 
-def _placement(recipe, strategy, gpus, strict):
+def _check_data(run, facts, data, accept_new: bool) -> None:
+    from alexnet_keras.runs import check_classes
+
+    check_classes(run, facts["classes"], data.classes, data.path)
+    if data.fingerprint == facts["data"]["fingerprint"]:
+        return
+    if not accept_new:
+        raise DataError(
+            f"The dataset {data.path} has changed since the run {run.path} began (its fingerprint was "
+            f"{facts['data']['fingerprint'][:12]} and is {data.fingerprint[:12]}): bring the old one back, or go on "
+            "with --accept-new-data."
+        )
+    console.warn(f"the dataset {data.path} is not the one that the run began with; going on with it.")
+    facts["data"] |= {"fingerprint": data.fingerprint, "path": str(data.path), "name": data.name}
+
+
+def _placement(recipe, options, cluster):
     from alexnet_keras.training.devices import choose_placement
 
-    placement = choose_placement(strategy, gpus, towers=recipe.network.towers, strict=strict)
+    placement = choose_placement(
+        options["strategy"],
+        options["gpus"],
+        towers=recipe.network.towers,
+        strict=options["strict_devices"],
+        cluster=cluster,
+    )
     if placement.warning:
         console.warn(placement.warning)
     return placement
 
 
-def _trainer(run, data, placement, facts):
-    from alexnet_keras.training.trainer import Trainer
+def _run_to_start_from(name):
+    from alexnet_keras.runs import open_run
 
-    training = run.recipe.training
+    run = open_run(name)
+    if not run.model_path.exists():
+        raise UsageError(f"The run {run.path} has no {run.model_path.name} to start from yet.")
+    return run
+
+
+def _trainer(run, recipe, data, placement, facts, options):
+    import tensorflow as tf
+
+    from alexnet_keras.runs import Run
+    from alexnet_keras.training.trainer import Trainer, TrainingOptions
+
+    if facts["deterministic"]:
+        tf.config.experimental.enable_op_determinism()
+    if facts["precision"] == "mixed_float16" and not tf.config.list_physical_devices("GPU"):
+        console.warn("a processor computes float16 dozens of times slower than float32; mixed_bfloat16 is fast there.")
+    initial = Run(Path(facts["init_from"])).load_model if facts["init_from"] else None
+    training = recipe.training
     console.note(
-        f"Training {run.path}: recipe {run.recipe.name}, {data.examples('train')} images of {len(data.classes)} "
+        f"Training {run.path}: recipe {recipe.name}, {data.examples('train')} images of {len(data.classes)} "
         f"classes from {data.path}, {training.epochs} epochs of batches of {training.batch_size}, "
-        f"{facts['precision']}, {placement.kind} on {', '.join(placement.devices)}, seed {facts['seed']}."
+        f"{facts['precision']}, {placement.kind} on {', '.join(placement.devices)}"
+        + (f" of each of {len(placement.cluster.workers)} workers" if placement.kind == "multi-worker" else "")
+        + f", seed {facts['seed']}."
     )
-    return Trainer(run, data, placement, facts["seed"], facts["precision"], ProgressLines(training))
-
-
-class ProgressLines:
-    """The trainer's observer: a bar within an epoch, and a line for every finished one."""
-
-    def __init__(self, training) -> None:
-        self.training = training
-        self._progress = None
-
-    def on_epoch_begin(self, epoch: int, steps: int) -> None:
-        what = f"epoch {epoch + 1}/{self.training.epochs}"
-        self._progress = console.progress(what, steps * self.training.batch_size)
-        self._advance = self._progress.__enter__()
-
-    def on_step(self, epoch: int, step: int, loss: float, images: int) -> None:
-        self._advance(images, text=f"loss {loss:.4f}")
-
-    def on_epoch_end(self, row: dict[str, float]) -> None:
-        self._progress.__exit__(None, None, None)
-        console.note(
-            f"epoch {int(row['epoch']) + 1:>3}/{self.training.epochs}  loss {row['loss']:.4f}  "
-            f"val loss {row['val_loss']:.4f}  val top-1 error {row['val_top1_error']:.2%}  "
-            f"top-5 {row['val_top5_error']:.2%}  {row['images_per_second']:.0f} images/s  rate {row['rate_weights']:g}"
-        )
+    return Trainer(
+        run if placement.cluster.is_chief else None,
+        recipe,
+        data,
+        placement,
+        TrainingOptions(facts["seed"], facts["precision"], options["save_every"], initial),
+        ProgressLines(training, data.examples("val"), quiet=not placement.cluster.is_chief),
+    )
 
 
 def _report(run, as_json: bool) -> None:

@@ -42,6 +42,25 @@ def kernels(run, out) -> None:
 
 
 @visualize.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@out_option
+def curves(runs, out) -> None:
+    """Loss, validation error and learning rate over the epochs, of one run or of several together.
+
+    \b
+    Examples:
+      alexnet visualize curves
+      alexnet visualize curves first second --out curves.png
+    """
+    from alexnet_keras.visualization.curves import draw_curves
+
+    found = [chosen_run(run) for run in runs or (None,)]
+    path = out or found[0].figure_path("curves.png")
+    draw_curves(found, path)
+    console.result(f"Wrote {path}")
+
+
+@visualize.command()
 @run_argument
 @run_data_option
 @out_option

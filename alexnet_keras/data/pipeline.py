@@ -6,6 +6,7 @@ timing: a repeated run sees the same batches, and a resumed one goes on in the s
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -22,6 +23,14 @@ _FEATURES = {
 }
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that one worker of a cluster computes: the `index`-th of `count` equal parts."""
+
+    index: int = 0
+    count: int = 1
+
+
 def steps_per_epoch(examples: int, batch_size: int) -> int:
     """Batches in which every example is seen at least once: the last one is filled up from the epoch's start."""
     return -(-examples // batch_size)
@@ -35,13 +44,24 @@ def training_batches(
     crop_size: int,
     seed: int,
     epoch: int,
+    first_step: int = 0,
+    share: Share = Share(),
+    replicas: int = 1,
 ) -> tf.data.Dataset:
-    """The batches of one epoch: `(images, labels)`, images uint8 `(batch, crop_size, crop_size, 3)`, labels int64.
+    """The batches of one epoch: `(images, labels)`, images uint8 `(rows, crop_size, crop_size, 3)`, labels int64.
 
     Every batch is full. Without random crops the crop is the centre. One crop position and flip serve
     `augmentation.crop_group` consecutive images (32 in the released code).
+
+    Args:
+        batch_size: images in a global batch.
+        first_step: the batch of the epoch to begin with; those before it are passed over undecoded.
+        share: this worker's part of every batch.
+        replicas: into how many consecutive pieces the share is cut: an element is one piece, of
+            batch_size / share.count / replicas rows.
     """
     steps = steps_per_epoch(data.examples("train"), batch_size)
+    rows = batch_size // share.count
     order = _derived_seed(seed, "order", epoch)
     draws = _derived_seed(seed, "crops", epoch)
     group = augmentation.crop_group
@@ -62,21 +82,23 @@ def training_batches(
             image = tf.cond(random[2] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
         return tf.ensure_shape(image, (crop_size, crop_size, 3)), features["label"]
 
+    stream = _shuffled_records(data, order).repeat().take(steps * batch_size).enumerate()
+    stream = stream.skip(first_step * batch_size)
+    if share.count > 1:
+        stream = stream.filter(lambda position, _: position % batch_size // rows == share.index)
     return (
-        _shuffled_records(data, order)
-        .repeat()
-        .take(steps * batch_size)
-        .enumerate()
-        .map(crop, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(4)
+        stream.map(crop, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(rows // replicas, drop_remainder=True)
+        .prefetch(4 * replicas)
     )
 
 
-def evaluation_batches(data: PreparedDataset, split: str, batch_size: int) -> Iterator[tuple[tf.Tensor, ...]]:
+def evaluation_batches(
+    data: PreparedDataset, split: str, batch_size: int, share: Share = Share()
+) -> Iterator[tuple[tf.Tensor, ...]]:
     """A split in its stored order: `(images, labels, filenames)`, images uint8 `(batch, 256, 256, 3)`.
 
-    The last batch may be smaller.
+    The last batch may be smaller. Of several workers each gets every so many-th record.
 
     Raises:
         DataError: a record is damaged.
@@ -85,6 +107,7 @@ def evaluation_batches(data: PreparedDataset, split: str, batch_size: int) -> It
     paths = [str(shard.path) for shard in data.splits[split]]
     batches = (
         tf.data.TFRecordDataset(paths)
+        .shard(share.count, share.index)
         .map(whole_record(data), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size)
         .prefetch(2)

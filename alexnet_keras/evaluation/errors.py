@@ -1,7 +1,7 @@
 """Top-1 and top-5 error of a model on a split, with intervals."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from math import sqrt
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras.data.pipeline import IMAGE_SIZE, evaluation_batches
+from alexnet_keras.data.pipeline import IMAGE_SIZE, Share, evaluation_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.views import VIEWS
@@ -68,27 +68,52 @@ class Predictor:
         """Images uint8 `(batch, 256, 256, 3)` to probabilities float32 `(batch, classes)`."""
         return self._averaged(images).numpy()
 
-    def split(
-        self, data: PreparedDataset, split: str, on_progress: Callable[[int], None] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities `(images, classes)` and labels int64 `(images,)` of a split, in its order."""
-        probabilities = [np.zeros((0, self.classes), np.float32)]
-        labels = [np.zeros(0, np.int64)]
-        for images, batch_labels, _ in evaluation_batches(data, split, max(1, BATCH_SIZE // self.number_of_views)):
-            probabilities.append(self(images))
-            labels.append(batch_labels.numpy())
-            if on_progress:
-                on_progress(len(batch_labels))
-        return np.concatenate(probabilities), np.concatenate(labels)
+
+@dataclass(frozen=True)
+class Tally:
+    """What error rates are computed from; the tallies of parts of a split add up to that of the whole.
+
+    Attributes:
+        images: How many were seen.
+        loss: The sum of their cross-entropies, nats.
+        misses1, misses5: How many had 1, or 5, or more classes likelier than the right one.
+    """
+
+    images: int = 0
+    loss: float = 0.0
+    misses1: int = 0
+    misses5: int = 0
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> "Tally":
+        """The tally of probabilities `(images, classes)` and labels `(images,)`."""
+        at_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+        return cls(
+            images=len(labels),
+            loss=float(-np.log(np.maximum(at_label, 1e-12)).sum()),
+            misses1=top_k_misses(probabilities, labels, 1),
+            misses5=top_k_misses(probabilities, labels, 5),
+        )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def evaluate(
-    predictor: Predictor, data: PreparedDataset, split: str, on_progress: Callable[[int], None] | None = None
+    predictor: Predictor,
+    data: PreparedDataset,
+    split: str,
+    on_progress: Callable[[int], None] = lambda images: None,
+    *,
+    share: Share = Share(),
+    add_up: Callable[[Tally], Tally] = lambda tally: tally,
 ) -> Evaluation:
     """Top-1 and top-5 error on a split.
 
     Args:
         on_progress: called with the number of images done since the last call.
+        share: the part of the split that this worker of a cluster sees.
+        add_up: from this worker's tally to that of all workers.
 
     Raises:
         UsageError: the dataset has no such split.
@@ -101,16 +126,19 @@ def evaluate(
             f"The model tells {predictor.classes} classes apart and the dataset {data.path} has "
             f"{len(data.classes)}: evaluate it on the data it was trained for."
         )
-    probabilities, labels = predictor.split(data, split, on_progress)
-    at_label = probabilities[np.arange(len(labels)), labels]
+    tally = Tally()
+    for images, labels, _ in evaluation_batches(data, split, max(1, BATCH_SIZE // predictor.number_of_views), share):
+        tally += Tally.of(predictor(images), labels.numpy())
+        on_progress(len(labels))
+    tally = add_up(tally)
     return Evaluation(
         split=split,
         views=predictor.views,
-        images=len(labels),
+        images=tally.images,
         classes=len(data.classes),
-        loss=float(-np.mean(np.log(np.maximum(at_label, 1e-12)))),
-        top1=error_rate(top_k_misses(probabilities, labels, 1), len(labels)),
-        top5=error_rate(top_k_misses(probabilities, labels, 5), len(labels)),
+        loss=tally.loss / tally.images,
+        top1=error_rate(tally.misses1, tally.images),
+        top5=error_rate(tally.misses5, tally.images),
     )
 
 

@@ -51,11 +51,9 @@ def run(devices: tuple[str, ...] | None, tower: int, function: Callable, tensors
 
     @tf.custom_gradient
     def placed(*inputs):
-        with tf.device(devices[tower]):
-            inputs = [tf.identity(x) for x in inputs]  # the crossing itself, if there is one, happens here
-            with tf.GradientTape() as tape:
-                tape.watch(inputs)
-                output = function(*inputs)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            output = function(*inputs)
 
         def gradient(*upstream):
             with tf.device(devices[tower]):
@@ -63,4 +61,25 @@ def run(devices: tuple[str, ...] | None, tower: int, function: Callable, tensors
 
         return output, gradient
 
-    return placed(*tensors)
+    with tf.device(devices[tower]):  # of the identities, too, that custom_gradient puts around the function
+        return placed(*tensors)
+
+
+def share(devices: tuple[str, ...], tower: int, tensor: Any, readers: int) -> list:
+    """A tower's tensor once for each tower that reads it, with their gradients added up on the tensor's own device.
+
+    TensorFlow would add them up on the first device: a tensor of another tower would send its gradient there and
+    fetch the sum back.
+    """
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def shared(x):
+        def gradient(*upstream):
+            with tf.device(devices[tower]):
+                return tf.add_n(upstream)
+
+        return [tf.identity(x) for _ in range(readers)], gradient
+
+    with tf.device(devices[tower]):
+        return list(shared(tensor))

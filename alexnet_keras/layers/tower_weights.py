@@ -65,6 +65,10 @@ class TowerLayer(keras.layers.Layer):
         """[function(x, kernel, bias) for each tower], x being what the tower reads."""
         outputs = []
         shared = None
+        copies = []  # of tower i's tensor, one for each tower that reads it
+        if self._devices is not None and isinstance(inputs, list | tuple) and self.reads == "all":
+            readers = len(self.kernels)
+            copies = [placement.share(self._devices, source, x, readers) for source, x in enumerate(inputs)]
         for tower, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             if not isinstance(inputs, list | tuple):
                 tensors = [inputs]
@@ -74,7 +78,7 @@ class TowerLayer(keras.layers.Layer):
                 shared = shared if shared is not None else _join(inputs)
                 tensors = [shared]
             else:
-                tensors = list(inputs)  # joined on the reading tower's device, so that each map crosses once
+                tensors = [each[tower] for each in copies]  # joined where they are read, so that each crosses once
 
             def apply(kernel, bias, *tensors):
                 return function(_join(tensors), kernel, bias)

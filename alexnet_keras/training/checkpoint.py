@@ -1,49 +1,183 @@
-"""What a run continues from: every weight and velocity, and where the run stands, in one file."""
+"""What a run continues from: every weight and velocity, and where the run stands, each time in a file of its own.
+
+The newest file that can be read counts, so a file that was damaged on the disk costs the steps since the one before.
+"""
 
 import json
+import struct
 import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from alexnet_keras import recipe_files
 from alexnet_keras.errors import DataError
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.training.optimizer import AlexNetSGD
 
+KEEP = 3  # states; each holds the weights twice
+MOST_JSON = 2**26  # bytes of a position; a longer one is damage
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile)
 
-def save_state(path: Path, model: keras.Model, optimizer: AlexNetSGD, position: dict[str, Any]) -> None:
-    """Writes `path` whole: weights and velocities by variable path, and `position` as JSON."""
-    arrays = {name: keras.ops.convert_to_numpy(value) for name, value in _variables(model, optimizer).items()}
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        epoch, step: The epoch under way, from 0, and how many of its steps are done.
+        total_steps: Steps of the whole run that are done.
+        loss_sum, error_sum: Over the steps of this epoch.
+        seconds: Spent on the steps of this epoch.
+        loss_scale: The factor and its good steps, under float16.
+        stall_told: Whether the warning of a stalled start has been given.
+        history: A row for every finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 0
+    loss_sum: float = 0.0
+    error_sum: float = 0.0
+    seconds: float = 0.0
+    loss_scale: tuple[float, int] | None = None
+    stall_told: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class State:
+    """A saved state: `arrays` by variable path, where the run stood, and what kind of run it was."""
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    position: Position
+    about: dict[str, Any]
+
+
+def save_state(
+    folder: Path, model: keras.Model, optimizer: AlexNetSGD, position: Position, about: dict[str, Any]
+) -> Path:
+    """Writes a state whole into a folder and removes all but the last few; returns its path.
+
+    Args:
+        about: What a state must share with the run that continues from it, as JSON has it.
+    """
+    arrays = {
+        name: np.asarray(keras.ops.convert_to_numpy(value), order="C")
+        for name, value in state_variables(model, optimizer).items()
+    }
+    path = folder / f"step-{position.total_steps:09d}-{len(position.history):05d}.npz"
     with write_by_rename(path) as unfinished:
-        np.savez(unfinished, position=np.frombuffer(json.dumps(position).encode(), np.uint8), **arrays)
+        np.savez(unfinished, position=_bytes_of(asdict(position)), about=_bytes_of(about), **arrays)
+    for old in saved_states(folder)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return path
 
 
-def load_state(path: Path, model: keras.Model, optimizer: AlexNetSGD) -> dict[str, Any]:
-    """Restores what `save_state` wrote, under any placement, and returns the position.
+def saved_states(folder: Path) -> list[Path]:
+    """The state files of a run, the newest first."""
+    return sorted(folder.glob("step-*.npz"), reverse=True)
+
+
+def newest_state(
+    folder: Path, shapes: dict[str, tuple[int, ...]], on_damaged: Callable[[str], None] = lambda sentence: None
+) -> State | None:
+    """The newest state that can be read; None where none was ever saved.
+
+    Args:
+        shapes: The variables to read, float32, as `shapes_of` gives them.
+        on_damaged: Called with a sentence for every newer file that cannot be read.
 
     Raises:
-        DataError: the file is missing, damaged or of another network; nothing has been changed then.
+        DataError: There are states, and none can be read.
     """
-    variables = _variables(model, optimizer)
+    paths = saved_states(folder)
+    for index, path in enumerate(paths):
+        try:
+            return read_state(path, shapes)
+        except DataError as error:
+            if index + 1 == len(paths):
+                raise
+            on_damaged(f"{error} Going on from the one before, {paths[index + 1].name}.")
+    return None
+
+
+def read_state(path: Path, shapes: dict[str, tuple[int, ...]]) -> State:
+    """Reads one state file.
+
+    Raises:
+        DataError: It is damaged, or of a network with other variables.
+    """
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            arrays = {name: saved[name] for name in variables}
-            position = json.loads(saved["position"].tobytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist, so there is nothing to resume from.") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"{path} is damaged or belongs to another network: {error}.") from error
-    for name, variable in variables.items():
-        if arrays[name].shape != tuple(variable.shape):
-            raise DataError(f"{path}: {name} has shape {arrays[name].shape}, the network {tuple(variable.shape)}.")
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
-    return position
+        with zipfile.ZipFile(path) as archive:
+            position = Position(**json.loads(_member(archive, "position", None)))
+            about = json.loads(_member(archive, "about", None))
+            arrays = {name: _member(archive, name, shape) for name, shape in shapes.items()}
+    except UNREADABLE as error:
+        reason = str(error).strip("'\"") or type(error).__name__
+        raise DataError(f"The state {path} is damaged or of another network: {reason}.") from error
+    return State(path, arrays, position, about)
 
 
-def _variables(model: keras.Model, optimizer: AlexNetSGD) -> dict[str, keras.Variable]:
+def check_same(state: State, about: dict[str, Any]) -> None:
+    """Refuses a state of another kind of run.
+
+    Raises:
+        DataError: the sentence says what differs.
+    """
+    differences = []
+    for key, here in about.items():
+        there = state.about.get(key)
+        if there == here:
+            continue
+        if key == "recipe":
+            flat, other = (recipe_files.flatten(recipe_files.from_dict(values)) for values in (here, there))
+            for name in {**flat, **other}:
+                ours, theirs = (side[name].value if name in side else "missing" for side in (flat, other))
+                if ours != theirs:
+                    differences.append(f"{name} is {theirs} there and {ours} here")
+        elif key == "classes":
+            differences.append(f"it tells {len(there or [])} classes apart, and they are not those of the data")
+        else:
+            differences.append(f"{key} is {there} there and {here} here")
+    if differences:
+        raise DataError(f"The state {state.path} is another run's: {'; '.join(differences)}.")
+
+
+def state_variables(model: keras.Model, optimizer: AlexNetSGD) -> dict[str, keras.Variable]:
+    """Every weight by its path, and every velocity by its weight's path and `/velocity`."""
     weights = {variable.path: variable for variable in model.weights}
     velocities = zip(model.trainable_variables, optimizer.velocities, strict=True)
     return weights | {f"{variable.path}/velocity": velocity for variable, velocity in velocities}
+
+
+def shapes_of(variables: dict[str, keras.Variable]) -> dict[str, tuple[int, ...]]:
+    """The shape of each variable."""
+    return {name: tuple(variable.shape) for name, variable in variables.items()}
+
+
+def _bytes_of(value: Any) -> np.ndarray:
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...] | None) -> Any:
+    """An array of this shape, or some bytes. What the file says of itself is checked before memory is taken."""
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{name} is in the version {version} of the format")
+        found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if shape is None:
+            shape, wanted = (found if found < (MOST_JSON,) else ()), np.uint8
+        else:
+            wanted = np.float32
+        if found != shape or fortran or dtype != wanted:
+            raise ValueError(f"{name} has shape {found} and type {dtype}, the network {shape} and float32")
+        content = file.read(int(np.prod(shape)) * dtype.itemsize + 1)  # to the end, where its checksum is looked at
+        array = np.frombuffer(content, dtype).reshape(shape)
+    return array.tobytes() if wanted is np.uint8 else array

@@ -1,58 +1,109 @@
-"""Where a run computes: one device, two explicitly placed towers, or mirrored replicas."""
+"""Where a run computes: one device, explicitly placed towers, mirrored replicas, or the workers of a cluster."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import tensorflow as tf
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.layers.placement import tower_devices
+from alexnet_keras.training.cluster import ALONE, Cluster
 
-STRATEGIES = ("one", "towers", "mirrored")
+STRATEGIES = ("one", "towers", "mirrored", "multi-worker")
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The devices of a run and how they share the work."""
+    """The devices of a run and how they share the work.
 
-    kind: str  # one of STRATEGIES
-    devices: tuple[str, ...]  # such as "/GPU:0" or "/CPU:1"
-    warning: str = ""  # set where GPUs were asked for that the machine lacks
+    Attributes:
+        kind: One of STRATEGIES.
+        devices: This process's, such as "/GPU:0" or "/CPU:1".
+        warning: Set where GPUs were asked for that the machine lacks.
+        cluster: The processes of the run; this one alone unless kind is "multi-worker".
+    """
 
-    @property
+    kind: str
+    devices: tuple[str, ...]
+    warning: str = ""
+    cluster: Cluster = ALONE
+
+    @cached_property
     def strategy(self) -> tf.distribute.Strategy:
         """The distribution strategy to run steps under; for one device and towers it is TensorFlow's default."""
-        return self._mirrored if self.kind == "mirrored" else tf.distribute.get_strategy()
+        match self.kind:
+            case "mirrored":
+                # TensorFlow's collectives on logical CPU devices get in each other's way in a second model.
+                on_cpu = any("CPU" in device for device in self.devices)
+                reduction = tf.distribute.ReductionToOneDevice() if on_cpu else None
+                return tf.distribute.MirroredStrategy(list(self.devices), reduction)
+            case "multi-worker":
+                return self.cluster.strategy
+            case _:
+                return tf.distribute.get_strategy()
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the network that share a batch, over all processes."""
+        return self.strategy.num_replicas_in_sync
 
     def scope(self) -> AbstractContextManager:
         """The scope in which the model and the optimizer are made."""
-        match self.kind:
-            case "towers":
-                return tower_devices(*self.devices)
-            case "mirrored":
-                return self._mirrored.scope()
-            case _:
-                return nullcontext()
-
-    def __post_init__(self) -> None:
-        mirrored = tf.distribute.MirroredStrategy(list(self.devices)) if self.kind == "mirrored" else None
-        object.__setattr__(self, "_mirrored", mirrored)
+        if self.kind == "towers":
+            return tower_devices(*self.devices)
+        return self.strategy.scope() if self.replicas > 1 else nullcontext()
 
 
-def choose_placement(kind: str | None, gpus: int | None, *, towers: int, strict: bool) -> Placement:
-    """The placement for `--strategy kind --gpus gpus`. Call it before TensorFlow has touched a device.
+def choose_placement(
+    kind: str | None, gpus: int | None, *, towers: int, strict: bool, cluster: Cluster | None = None
+) -> Placement:
+    """The placement for `--strategy kind --gpus gpus`, and the devices made for it.
 
-    Without a kind: one device for one GPU or none, the paper's towers for two GPUs, mirrored for more. A machine
-    with fewer GPUs than asked for gets the same arithmetic on as many logical CPU devices, and a warning.
+    Call it before TensorFlow has touched a device. A machine with fewer GPUs than asked for gets the same arithmetic
+    on as many logical CPU devices, and a warning.
 
     Args:
         towers: how many towers the recipe's network has.
         strict: raise instead of warning.
+        cluster: the workers of `--strategy multi-worker`; each uses all GPUs of its machine.
 
     Raises:
         UsageError: the options contradict each other or the network, or GPUs are missing and `strict` is set.
     """
-    present = len(tf.config.list_physical_devices("GPU"))
+    placement = plan_placement(kind, gpus, towers=towers, present=gpus_present(), cluster=cluster)
+    if placement.warning and strict:
+        warning = placement.warning.partition(";")[0]
+        raise UsageError(f"{warning[0].upper()}{warning[1:]}, and --strict-devices was given.")
+    if not any("GPU" in device for device in placement.devices):
+        tf.config.set_visible_devices([], "GPU")  # or TensorFlow would use one for what is placed nowhere
+        if len(placement.devices) > 1:
+            _make_logical_cpus(len(placement.devices))
+    return placement
+
+
+def gpus_present() -> int:
+    """GPUs that TensorFlow sees on this machine."""
+    return len(tf.config.list_physical_devices("GPU"))
+
+
+def plan_placement(
+    kind: str | None, gpus: int | None, *, towers: int, present: int, cluster: Cluster | None = None
+) -> Placement:
+    """The placement that `choose_placement` makes on a machine with so many GPUs present; nothing is made here.
+
+    Without a kind: one device for one GPU or none, the paper's towers for two GPUs, mirrored for more.
+
+    Raises:
+        UsageError: the options contradict each other or the network.
+    """
+    if cluster is not None:
+        if gpus is not None and gpus != present:
+            raise UsageError(
+                f"--strategy multi-worker uses every GPU of each machine, and this one has {_count(present, 'GPU')}: "
+                "leave --gpus out (CUDA_VISIBLE_DEVICES hides some)."
+            )
+        return Placement("multi-worker", _devices("GPU", present) or ("/CPU:0",), cluster=cluster)
     if gpus is None:
         gpus = {"towers": towers, "mirrored": max(2, present)}.get(kind, min(1, present))
     kind = kind or {0: "one", 1: "one", 2: "towers" if towers == 2 else "mirrored"}.get(gpus, "mirrored")
@@ -65,21 +116,17 @@ def choose_placement(kind: str | None, gpus: int | None, *, towers: int, strict:
         )
     if kind == "mirrored" and gpus < 2:
         raise UsageError("--strategy mirrored needs --gpus 2 or more.")
-    if gpus == 0 or (gpus == 1 and present):
-        return Placement("one", ("/GPU:0" if gpus else "/CPU:0",))
     if gpus <= present:
-        return Placement(kind, tuple(f"/GPU:{index}" for index in range(gpus)))
-    warning = f"this machine has {_count(present, 'GPU')}, not {gpus}"
-    if strict:
-        raise UsageError(f"{warning[0].upper()}{warning[1:]}, and --strict-devices was given.")
+        return Placement(kind, _devices("GPU", gpus) or ("/CPU:0",))
+    warning = f"this machine has {_count(present, 'GPU')}, not {gpus}; "
     if gpus == 1:
-        return Placement("one", ("/CPU:0",), f"{warning}; training on the processor.")
-    _make_logical_cpus(gpus)
-    return Placement(
-        kind,
-        tuple(f"/CPU:{index}" for index in range(gpus)),
-        f"{warning}; the same arithmetic runs on {gpus} logical CPU devices.",
-    )
+        return Placement("one", ("/CPU:0",), f"{warning}training on the processor.")
+    same = f"the same arithmetic runs on {gpus} logical CPU devices."
+    return Placement(kind, _devices("CPU", gpus), warning + same)
+
+
+def _devices(kind: str, count: int) -> tuple[str, ...]:
+    return tuple(f"/{kind}:{index}" for index in range(count))
 
 
 def _count(number: int, thing: str) -> str:

@@ -1,7 +1,12 @@
 """The paper's update rule as a Keras optimizer."""
 
+import functools
+from contextlib import contextmanager
+
 import keras
 from keras import ops
+
+from alexnet_keras.training.schedule import BIASES
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
@@ -20,7 +25,9 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         momentum: paper and net 145: 0.9.
         decay: decay of the weights. Paper and net 145: 0.0005.
         bias_decay: decay of the biases. Paper: as the weights; net 145: 0.
-        layers: names of layers whose weights have a rate of their own, such as `("conv1",)`.
+        layers: what else has a rate of its own: a layer's weights by its name (`"conv1"`), a layer's biases by its
+            name and `_biases` (`"fc8_biases"`).
+        layer_decays: decay of a layer's weights by its name, where it is not `decay`.
 
     Rates are variables: `set_rates({"weights": 0.001, "conv1": 0.0})` changes them between steps without tracing
     anything anew.
@@ -36,23 +43,28 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         decay=0.0005,
         bias_decay=0.0,
         layers=(),
+        layer_decays=None,
         name="alexnet_sgd",
         **kwargs,
     ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.bias_learning_rate = learning_rate if bias_learning_rate is None else bias_learning_rate
         self.momentum, self.decay, self.bias_decay = momentum, decay, bias_decay
-        self.layers = tuple(layers)
-        starts = {"biases": self.bias_learning_rate, **dict.fromkeys(self.layers, learning_rate)}
+        self.layers, self.layer_decays = tuple(layers), dict(layer_decays or {})
+        starts = {"biases": self.bias_learning_rate}
+        for kind in self.layers:
+            starts[kind] = self.bias_learning_rate if kind.endswith(BIASES) else learning_rate
         self._rates = {"weights": self._learning_rate}
         for kind, start in starts.items():
             rate = self.add_variable((), keras.initializers.Constant(start), name=f"{kind}_learning_rate")
             self._rates[kind] = rate
+        self._proceed = None
         self.kinds: list[str] = []
+        self.decays: list[float] = []
 
     @property
     def rates(self) -> dict[str, float]:
-        """The current rate of every kind: weights, biases and the named layers' weights."""
+        """The current rate of every kind: weights, biases, and what `layers` names."""
         return {kind: float(ops.convert_to_numpy(rate)) for kind, rate in self._rates.items()}
 
     def set_rates(self, rates: dict[str, float]) -> None:
@@ -65,13 +77,20 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             return
         super().build(variables)
         self.kinds = [self._kind_of(variable) for variable in variables]
+        self.decays = [self._decay_of(variable) for variable in variables]
         self.velocities = [self._velocity_of(variable) for variable in variables]
 
     def _kind_of(self, variable) -> str:
         *layer, name = variable.path.split("/")
         if name.startswith("bias"):
-            return "biases"
+            return next((kind for part in layer if (kind := part + BIASES) in self.layers), "biases")
         return next((part for part in layer if part in self.layers), "weights")
+
+    def _decay_of(self, variable) -> float:
+        *layer, name = variable.path.split("/")
+        if name.startswith("bias"):
+            return self.bias_decay
+        return next((self.layer_decays[part] for part in layer if part in self.layer_decays), self.decay)
 
     def _velocity_of(self, variable):
         """A slot on the variable's own device: left to itself Keras puts every slot on the first."""
@@ -81,17 +100,34 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         with keras.device(device):
             return self.add_variable_from_reference(variable, name="velocity")
 
+    @contextmanager
+    def only_if(self, proceed):
+        """Updates made in this scope, while a graph is traced, change nothing where the scalar `proceed` is False."""
+        self._proceed = proceed
+        try:
+            yield
+        finally:
+            self._proceed = None
+
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        kind, velocity = self.kinds[index], self.velocities[index]
-        rate = ops.cast(ops.convert_to_tensor(self._rates[kind]), variable.dtype)
-        gradient = ops.cast(gradient, variable.dtype)
-        decay = self.bias_decay if kind == "biases" else self.decay
-        if keras.backend.backend() == "tensorflow" and self.momentum:
-            _fused_update(variable, velocity.value, gradient, rate, self.momentum, decay)
+        kind, decay, velocity = self.kinds[index], self.decays[index], self.velocities[index]
+        rate = ops.convert_to_tensor(self._rates[kind])
+        if gradient.dtype != variable.dtype:  # a cast that changes nothing would still take it to the first device
+            gradient = ops.cast(gradient, variable.dtype)
+        if keras.backend.backend() == "tensorflow":
+            _update_in_place(variable, velocity.value, gradient, rate, self.momentum, decay, self._proceed)
         else:
             self.assign(velocity, self.momentum * velocity - rate * (gradient + decay * variable))
             self.assign_add(variable, velocity)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Keras's, but where there is nothing to add up: it would take every tower's gradients to the first device."""
+        import tensorflow as tf
+
+        if tf.distribute.get_replica_context().num_replicas_in_sync == 1:
+            return list(grads_and_vars)
+        return super()._all_reduce_sum_gradients(grads_and_vars)
 
     def get_config(self):
         config = super().get_config()
@@ -106,23 +142,47 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             "decay": self.decay,
             "bias_decay": self.bias_decay,
             "layers": list(self.layers),
+            "layer_decays": self.layer_decays,
         }
 
 
-def _fused_update(variable, velocity, gradient, rate, momentum: float, decay: float) -> None:
-    """v = momentum v - decay rate w - rate gradient; w = w + v, in place and with nothing in between in memory.
+def _update_in_place(variable, velocity, gradient, rate, momentum: float, decay: float, proceed) -> None:
+    """v = momentum v - decay rate w - rate gradient; w = w + v, with nothing in between in memory, if `proceed`.
 
-    The decay goes into v first, divided by the momentum that v is about to be multiplied with.
+    The condition is one operation on the variable's own device: `tf.cond` would take a tower's gradient through the
+    first device.
     """
     import tensorflow as tf
 
-    if decay:
-        step = rate * (decay / momentum)
-        tf.raw_ops.ResourceApplyGradientDescent(var=velocity.handle, alpha=step, delta=variable.read_value())
-    tf.raw_ops.ResourceApplyKerasMomentum(
-        var=variable.handle,
-        accum=velocity.handle,
-        lr=rate,
-        grad=gradient,
-        momentum=tf.constant(momentum, variable.dtype),
-    )
+    update, nothing = _updates(momentum, decay, variable.dtype)
+    if proceed is None:
+        update(variable.handle, velocity.handle, gradient, rate)
+        return
+    with tf.device(variable.device):
+        tf.raw_ops.If(
+            cond=proceed,
+            input=[variable.handle, velocity.handle, gradient, rate],
+            Tout=[],
+            then_branch=update,
+            else_branch=nothing,
+        )
+
+
+@functools.cache
+def _updates(momentum: float, decay: float, dtype):
+    """Two functions of (variable's handle, velocity's handle, gradient, rate): one updates, one does nothing."""
+    import tensorflow as tf
+
+    def update(variable, velocity, gradient, rate):
+        if decay and momentum:  # it goes into v first, divided by the momentum that v is about to be multiplied with
+            weights = tf.raw_ops.ReadVariableOp(resource=variable, dtype=dtype)
+            tf.raw_ops.ResourceApplyGradientDescent(var=velocity, alpha=rate * (decay / momentum), delta=weights)
+        elif decay:
+            gradient = gradient + decay * tf.raw_ops.ReadVariableOp(resource=variable, dtype=dtype)
+        constant = tf.constant(momentum, dtype)
+        tf.raw_ops.ResourceApplyKerasMomentum(var=variable, accum=velocity, lr=rate, grad=gradient, momentum=constant)
+
+    resource = tf.TensorSpec([], tf.resource)
+    signature = [resource, resource, tf.TensorSpec(None, dtype), tf.TensorSpec([], dtype)]
+    functions = (update, lambda *inputs: None)
+    return [tf.function(each, signature, autograph=False).get_concrete_function() for each in functions]

@@ -1,52 +1,84 @@
-"""Learning rates over the epochs: what net 145's authors did by hand, and the paper's heuristic.
+"""Learning rates over the epochs: what net 145's authors did by hand, net 170's schedule, the paper's heuristic.
 
 A schedule is a function of the epoch and of the validation errors so far, and keeps nothing of its own: a
 resumed run that knows its history has the same rates.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alexnet_keras.recipes import Training
+from alexnet_keras.recipes import Network, Training
+
+CONV1 = "conv1"  # the layer that net 145 lowered and froze
+BIASES = "_biases"  # after a layer's name: the kind of its biases, where they have a rate of their own
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What holds during one epoch."""
+    """What holds during one epoch.
 
-    rates: dict[str, float]  # by kind: weights, biases, conv1 (conv1's weights)
+    Attributes:
+        rates: By kind: weights, biases, conv1 (conv1's weights), and of each layer with a rate factor its weights
+            (fc8) and its biases (fc8_biases).
+        color_noise: Whether it is on.
+        stop: The schedule has ended: do not train this epoch.
+    """
+
+    rates: dict[str, float]
     color_noise: bool
-    stop: bool = False  # the schedule has ended: do not train this epoch
+    stop: bool = False
 
 
-def plan_epoch(training: Training, epoch: int, errors: list[float]) -> EpochPlan:
+def plan_epoch(
+    training: Training, epoch: int, errors: list[float], factors: Mapping[str, float] | None = None
+) -> EpochPlan:
     """The plan for an epoch, counted from 0.
 
     Args:
         training: the recipe's training; its schedule's epochs are scaled by training.epochs / schedule.length.
         epoch: the epoch about to begin.
         errors: validation top-1 error after each epoch before it.
+        factors: `rate_factors` of the network.
     """
     schedule = training.schedule
 
     def reached(scheduled: int | None) -> bool:
         return scheduled is not None and epoch * schedule.length >= scheduled * training.epochs
 
-    if schedule.kind == "plateau":
-        drops, stalled = plateau_drops(errors, schedule.plateau_patience, schedule.plateau_drops)
+    stalled = False
+    if schedule.kind == "dexp":
+        by_weights = _dexp(epoch, training.epochs, *schedule.dexp_weights)
+        by_biases = _dexp(epoch, training.epochs, *schedule.dexp_biases)
     else:
-        drops, stalled = sum(reached(when) for when in schedule.drop_epochs), False
-    weights = training.weight_rate / schedule.factor**drops
-    biases = training.bias_rate / schedule.factor ** (drops if schedule.biases_drop else 0)
-    conv1 = weights
+        if schedule.kind == "plateau":
+            drops, stalled = plateau_drops(errors, schedule.plateau_patience, schedule.plateau_drops)
+        else:
+            drops = sum(reached(when) for when in schedule.drop_epochs)
+        by_weights = schedule.factor**drops
+        by_biases = by_weights if schedule.biases_drop else 1.0
+    weights, biases = training.weight_rate / by_weights, training.bias_rate / by_biases
+    rates = {"weights": weights, "biases": biases, CONV1: weights}
+    for layer, factor in (factors or {}).items():
+        rates |= {layer: weights * factor, layer + BIASES: biases * factor}
     if reached(schedule.conv1_lowered_epoch):
-        conv1 = min(weights, schedule.conv1_lowered_rate)
+        rates[CONV1] = min(rates[CONV1], schedule.conv1_lowered_rate)
     if reached(schedule.conv1_frozen_epoch):
-        conv1 = 0.0
-    return EpochPlan(
-        rates={"weights": weights, "biases": biases, "conv1": conv1},
-        color_noise=not reached(schedule.color_noise_off_epoch),
-        stop=stalled,
-    )
+        rates[CONV1] = 0.0
+    return EpochPlan(rates, color_noise=not reached(schedule.color_noise_off_epoch), stop=stalled)
+
+
+def rate_factors(network: Network) -> dict[str, float]:
+    """The layers whose rates are a multiple of the others'."""
+    factors = {layer.name: layer.rate_factor for layer in (*network.convolutions, *network.dense)}
+    factors["fc8"] = network.classifier_rate_factor
+    return {layer: factor for layer, factor in factors.items() if factor != 1}
+
+
+def layer_decays(network: Network) -> dict[str, float]:
+    """The layers whose weights have a decay of their own."""
+    decays = {layer.name: layer.weight_decay for layer in (*network.convolutions, *network.dense)}
+    decays["fc8"] = network.classifier_weight_decay
+    return {layer: decay for layer, decay in decays.items() if decay is not None}
 
 
 def plateau_drops(errors: list[float], patience: int, most: int) -> tuple[int, bool]:
@@ -66,3 +98,8 @@ def plateau_drops(errors: list[float], patience: int, most: int) -> tuple[int, b
                 return drops, True
             drops, waited = drops + 1, 0
     return drops, False
+
+
+def _dexp(epoch: int, epochs: int, factor: float, stretches: int) -> float:
+    """What a rate is divided by: 1 in the first of equal stretches of the run, `factor` in the last."""
+    return factor ** (min(epoch * stretches // epochs, stretches - 1) / (stretches - 1))

@@ -1,7 +1,7 @@
-"""One training step, the same on one device, on two towers and on mirrored replicas."""
+"""One training step, the same on one device, on two towers, on mirrored replicas and on the workers of a cluster."""
 
 import hashlib
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,49 +10,126 @@ from alexnet_keras.model import logits_of
 from alexnet_keras.training.optimizer import AlexNetSGD
 
 
-def make_training_step(
-    model: keras.Model, optimizer: AlexNetSGD, strategy: tf.distribute.Strategy, seed: int
-) -> Callable:
-    """A compiled `step(images, labels, number) -> (mean loss, top-1 error)` that updates the model once.
+class StepResult(NamedTuple):
+    """What one step found, over the global batch.
 
-    The loss is the mean over the global batch of the cross-entropy in nats, computed in float32 from logits.
-    Dropout and colour noise depend on (seed, step number, layer, position in the batch) and on nothing else.
+    Attributes:
+        loss: Mean cross-entropy, nats, from logits in float32.
+        top1_error: Share of images whose likeliest class is wrong, 0..1.
+        updated: Whether the weights were changed: not where the loss, or under a loss scale a gradient, was not finite.
+        stop: Whether any worker asked to stop after this step.
     """
-    logits = logits_of(model)
-    variables = model.trainable_variables
-    generators = random_generators(model)
 
-    def replica_step(images, labels, global_batch):
-        with tf.GradientTape() as tape:
-            scores = tf.cast(logits(images, training=True), tf.float32)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
-            loss = tf.reduce_sum(losses) / global_batch
-        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-        wrong = tf.reduce_sum(tf.cast(tf.argmax(scores, 1) != labels, tf.float32)) / global_batch
-        return loss, wrong
+    loss: float
+    top1_error: float
+    updated: bool
+    stop: bool
 
-    @tf.function(autograph=False)
-    def step(images, labels, number):
+
+class TrainingStep:
+    """`step(images, labels, number)` updates the model once and says what it found.
+
+    Dropout and colour noise depend on (seed, step number, layer, position in the global batch) and on nothing else.
+
+    Args:
+        model: From crops to probabilities.
+        optimizer: Built on the model's trainable variables.
+        strategy: TensorFlow's default, or the one that the model was made under.
+        seed: The run's.
+        batch_size: Images in the global batch; every step has exactly so many.
+        scaled: Whether the loss is scaled, as float16 needs.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: AlexNetSGD,
+        strategy: tf.distribute.Strategy,
+        *,
+        seed: int,
+        batch_size: int,
+        scaled: bool = False,
+    ) -> None:
+        self.model, self.optimizer, self.strategy, self.scaled = model, optimizer, strategy, scaled
+        self.seed, self.batch_size = seed, batch_size
+        self._logits = logits_of(model)
+        self._variables = model.trainable_variables
+        self._generators = random_generators(model)
+        self.compiled = tf.function(self._step, autograph=False)
+
+    def __call__(self, images: Any, labels: Any, number: int, *, scale: float = 1.0, stop: bool = False) -> StepResult:
+        """One step.
+
+        Args:
+            images: uint8 `(batch, height, width, 3)`, this process's share of the batch, or a value a replica.
+            labels: int64 `(batch,)`.
+            number: Counts the run's steps from 0.
+            scale: The loss scale.
+            stop: This worker asks all to stop after this step.
+        """
+        loss, wrong, updated, stops = self.compiled(images, labels, *self.scalars(number, scale, stop))
+        return StepResult(float(loss), float(wrong), bool(updated), float(stops) > 0)
+
+    def scalars(self, number: int, scale: float = 1.0, stop: bool = False) -> tuple[tf.Tensor, ...]:
+        """What a compiled step takes beside its batch."""
+        return tf.constant(number, tf.int64), tf.constant(scale, tf.float32), tf.constant(stop, tf.float32)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) of the crops."""
+        return self._logits.input_shape[1:]
+
+    def try_batch(self, rows: int) -> None:
+        """Computes the gradients of a batch of black images, and changes nothing.
+
+        Raises:
+            tf.errors.ResourceExhaustedError: such a batch does not fit into memory.
+        """
+        share = max(1, rows // self.strategy.num_replicas_in_sync)
+        images = tf.zeros((share, *self.input_shape), tf.uint8)
+        labels = tf.zeros((share,), tf.int64)
+
+        @tf.function(autograph=False)
+        def loss():
+            _, found = self.strategy.run(self._gradients, (images, labels, tf.constant(1.0), tf.constant(0.0)))
+            return self.strategy.reduce("SUM", found, axis=None)
+
+        loss()
+
+    def _step(self, images, labels, number, scale, stop):
         # Keras's generators advance in their own order; here each is told where it stands, so that a resumed or
         # differently placed run draws the same numbers.
-        for name, generator in generators.items():
-            state = tf.stack([tf.cast(_name_seed(seed, name), tf.int64), tf.cast(number, tf.int64)])
+        for name, generator in self._generators.items():
+            state = tf.stack([tf.cast(_name_seed(self.seed, name), tf.int64), number])
             generator.state.assign(tf.cast(state, generator.state.dtype))
-        batch = strategy.reduce("SUM", strategy.run(_rows, (labels,)), axis=None)
-        loss, wrong = strategy.run(replica_step, (images, labels, batch))
-        return strategy.reduce("SUM", loss, axis=None), strategy.reduce("SUM", wrong, axis=None)
+        gradients, found = self.strategy.run(self._gradients, (images, labels, scale, stop))
+        loss, wrong, stops, overflows = tf.unstack(self.strategy.reduce("SUM", found, axis=None))
+        good = tf.math.is_finite(loss) & (overflows == 0)
+        # A step that went wrong leaves the weights as they were: they tell which layer it went wrong in.
+        with self.optimizer.only_if(good):
+            self.strategy.run(lambda mine: self.optimizer.apply(mine, self._variables), (gradients,))
+        return loss, wrong, good, stops
 
-    return step
+    def _gradients(self, images, labels, scale, stop):
+        with tf.GradientTape() as tape:
+            scores = tf.cast(self._logits(images, training=True), tf.float32)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+            loss = tf.reduce_sum(losses) / self.batch_size
+            target = loss * scale if self.scaled else loss
+        gradients = tape.gradient(target, [variable.value for variable in self._variables])
+        overflows = tf.constant(0.0)
+        if self.scaled:
+            gradients = [gradient / scale for gradient in gradients]
+            finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+            overflows = tf.cast(~tf.reduce_all(tf.stack(finite)), tf.float32)
+        wrong = tf.reduce_sum(tf.cast(tf.argmax(scores, 1) != labels, tf.float32)) / self.batch_size
+        return gradients, tf.stack([loss, wrong, stop, overflows])
 
 
 def random_generators(model: keras.Model) -> dict[str, keras.random.SeedGenerator]:
     """The model's random number generators by the name of their layer (a tower's copy: drop6_a)."""
     layers = model._flatten_layers(include_self=False, recursive=True)
     return {layer.name: layer.seed_generator for layer in layers if hasattr(layer, "seed_generator")}
-
-
-def _rows(labels):
-    return tf.cast(tf.shape(labels)[0], tf.float32)
 
 
 def _name_seed(seed: int, name: str) -> int:

@@ -1,120 +1,188 @@
-"""A training run from its first epoch, or its last saved one, to its end."""
+"""A training run from its first step, or the last one that was saved, to its end."""
 
-import csv
+import contextlib
 import time
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras.data.pipeline import iterate, steps_per_epoch, training_batches
+from alexnet_keras import recipe_files
+from alexnet_keras.data.pipeline import Share, iterate, steps_per_epoch, training_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import AlexNetError, DataError, DivergedError, UsageError
-from alexnet_keras.evaluation.errors import Predictor, evaluate
+from alexnet_keras.evaluation.errors import Predictor, Tally, evaluate
 from alexnet_keras.files import write_by_rename
+from alexnet_keras.kernel_grid import first_kernels, kernel_grid
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.model import AlexNet
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import Run
-from alexnet_keras.training.checkpoint import load_state, save_state
+from alexnet_keras.training import guards
+from alexnet_keras.training.checkpoint import (
+    Position,
+    State,
+    check_same,
+    newest_state,
+    save_state,
+    shapes_of,
+    state_variables,
+)
 from alexnet_keras.training.devices import Placement
+from alexnet_keras.training.initialize import LayerOrigin, copy_layers
+from alexnet_keras.training.interruptions import StopSignals
+from alexnet_keras.training.loss_scale import LossScale
 from alexnet_keras.training.optimizer import AlexNetSGD
-from alexnet_keras.training.schedule import plan_epoch
-from alexnet_keras.training.step import make_training_step
+from alexnet_keras.training.records import LayerRow, Records, layer_sizes
+from alexnet_keras.training.schedule import EpochPlan, layer_decays, plan_epoch, rate_factors
+from alexnet_keras.training.step import StepResult, TrainingStep
+
+LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
 
 
 class Observer(Protocol):
     """Whoever watches a run: the command line's progress display, or a test."""
 
-    def on_epoch_begin(self, epoch: int, steps: int) -> None: ...
-    def on_step(self, epoch: int, step: int, loss: float, images: int) -> None: ...
-    def on_epoch_end(self, row: dict[str, float]) -> None: ...
+    def on_start(self, position: Position) -> None: ...
+    def on_layers(self, origins: list[LayerOrigin]) -> None: ...
+    def on_epoch_begin(self, epoch: int, first_step: int, steps: int, rates: dict[str, float]) -> None: ...
+    def on_step(self, epoch: int, step: int, result: StepResult) -> None: ...
+    def on_validation(self, images: int) -> None: ...
+    def on_epoch_end(self, row: dict[str, float], layers: list[LayerRow]) -> None: ...
+    def on_warning(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a run is trained with beside its recipe, its data and its devices.
+
+    Attributes:
+        seed: Of weights, order, crops, noise and dropout.
+        precision: A Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
+        save_every: Steps between two saved states; None for one an epoch.
+        initial: Makes the model whose weights the run starts from; None for new ones.
+    """
+
+    seed: int = 0
+    precision: str = "float32"
+    save_every: int | None = None
+    initial: Callable[[], keras.Model] | None = None
 
 
 @dataclass
 class Trainer:
     """Trains one run. `fit` returns the history: one row an epoch, as in history.csv.
 
+    Args:
+        run: Where everything is written; None in a worker that is not its cluster's chief.
+
     Raises, from `fit`:
-        DivergedError: the loss left the finite numbers; the run keeps its last good epoch.
-        DataError: the state to resume from is damaged, or the dataset is too small.
+        DivergedError: the loss left the finite numbers; the run keeps its last good state.
+        DataError: no state to resume from can be read, or the state is another recipe's.
+        AlexNetError: a batch does not fit into memory; a worker died; another process trains the run.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state was saved.
     """
 
-    run: Run
+    run: Run | None
+    recipe: Recipe
     data: PreparedDataset
     placement: Placement
-    seed: int
-    precision: str
+    options: TrainingOptions
     observer: Observer
-    recipe: Recipe = field(init=False)
+    position: Position = field(init=False, default_factory=Position)
 
     def __post_init__(self) -> None:
-        self.recipe = self.run.recipe
-        self.steps = steps_per_epoch(self.data.examples("train"), self.recipe.training.batch_size)
-        replicas = self.placement.strategy.num_replicas_in_sync
-        if self.recipe.training.batch_size % replicas:
-            raise UsageError(
-                f"A batch of {self.recipe.training.batch_size} cannot be shared equally by {replicas} replicas."
-            )
+        batch_size, replicas = self.recipe.training.batch_size, self.placement.replicas
+        self.steps = steps_per_epoch(self.data.examples("train"), batch_size)
+        if batch_size % replicas:
+            raise UsageError(f"A batch of {batch_size} cannot be shared equally by {replicas} replicas.")
         if "val" not in self.data.splits:
             raise DataError(f"The dataset {self.data.path} has no val split to measure the error on.")
+        self.cluster = self.placement.cluster
+        self.share = Share(self.cluster.index, len(self.cluster.workers))
+        self._saved: int | None = None  # the step of the last saved state
 
     def fit(self, resume: bool = False) -> list[dict[str, float]]:
-        try:
-            history = self._fit(resume)
-        except KeyboardInterrupt:
-            self.run.update({"status": "interrupted"})
-            raise
-        except DivergedError:
-            self.run.update({"status": "diverged"})
-            raise
-        self.run.update({"status": "finished"})
+        """Trains to the end of the schedule, from the last saved state where `resume` is set and there is one."""
+        if self.run is None:
+            return self._told_of_lost_workers(resume)
+        with self.run.training_lock():
+            self.run.update({"status": "running", "ended": ""})
+            try:
+                history = self._told_of_lost_workers(resume)
+            except BaseException as error:
+                with contextlib.suppress(OSError):  # a full disk is told by the error itself
+                    self.run.update({"status": status_after(error), "ended": str(error)})
+                raise
+            self.run.update({"status": "finished"})
         return history
 
+    def _told_of_lost_workers(self, resume: bool) -> list[dict[str, float]]:
+        try:
+            return self._fit(resume)
+        except LOST_WORKER as error:
+            if self.cluster.is_alone:
+                raise
+            raise self.cluster.lost_worker(error) from error
+
     def _fit(self, resume: bool) -> list[dict[str, float]]:
-        training = self.recipe.training
+        training, options = self.recipe.training, self.options
         with self.placement.scope():
-            model = self._new_model()
-            optimizer = AlexNetSGD(
+            self.model = self._new_model()
+            self.optimizer = AlexNetSGD(
                 training.weight_rate,
                 training.bias_rate,
                 training.momentum,
                 training.weight_decay,
                 training.bias_decay,
-                layers=("conv1",),
+                layers=[kind for kind in self._plan([]).rates if kind not in ("weights", "biases")],
+                layer_decays=layer_decays(self.recipe.network),
             )
-            optimizer.build(model.trainable_variables)
-        history = self._restore(model, optimizer) if resume else []
-        events = tf.summary.create_file_writer(str(self.run.events_path))
-        step = make_training_step(model, optimizer, self.placement.strategy, self.seed)
-        predictor = Predictor(model)
-        noise_on = True
-        for epoch in range(len(history), training.epochs):
-            plan = plan_epoch(training, epoch, [row["val_top1_error"] for row in history])
+            self.optimizer.build(self.model.trainable_variables)
+        if not (resume and self._restore()) and options.initial:
+            self._initialize()
+        self.scale = LossScale(*self.position.loss_scale) if self.position.loss_scale else LossScale()
+        self.records = Records(self.run, self.position) if self.run else None
+        self.predictor = Predictor(self.model)
+        self.recent: list[float] = []
+        self.training_step: TrainingStep | None = None
+        self.observer.on_start(self.position)
+        try:
+            with StopSignals() as self.signals:
+                self._epochs()
+        finally:
+            if self.records:
+                self.records.close()
+        if self.run:
+            with write_by_rename(self.run.last_model_path) as path:
+                self.model.save(path)
+        return self.position.history
+
+    def _epochs(self) -> None:
+        position = self.position
+        while position.epoch < self.recipe.training.epochs:
+            plan = self._plan(position.history)
             if plan.stop:
-                break
-            optimizer.set_rates(plan.rates)
-            if plan.color_noise != noise_on:
-                noise_on = plan.color_noise
-                _switch_color_noise(model, noise_on)
-                step = make_training_step(model, optimizer, self.placement.strategy, self.seed)
-            row = self._train_epoch(step, epoch, events)
-            validation = evaluate(predictor, self.data, "val")
-            row |= {
-                "val_loss": validation.loss,
-                "val_top1_error": validation.top1.error,
-                "val_top5_error": validation.top5.error,
-                **{f"rate_{kind}": rate for kind, rate in plan.rates.items()},
-            }
-            best = not history or row["val_top1_error"] < min(r["val_top1_error"] for r in history)
-            history.append(row)
-            self._save(model, optimizer, history, best, events)
-            self.observer.on_epoch_end(row)
-        with write_by_rename(self.run.last_model_path) as path:
-            model.save(path)
-        return history
+                return
+            self._follow(plan)
+            if position.step < self.steps:
+                self._train_epoch(plan)
+            row = self._validated(plan)
+            best = not position.history or row["val_top1_error"] < min(r["val_top1_error"] for r in position.history)
+            layers = layer_sizes(self.model, self.optimizer, position.epoch)
+            position.history.append(row)
+            position.epoch, position.step = position.epoch + 1, 0
+            position.loss_sum = position.error_sum = position.seconds = 0.0
+            self._end_epoch(best, layers)
+            self.observer.on_epoch_end(row, layers)
+
+    def _plan(self, history: list[dict[str, float]]) -> EpochPlan:
+        errors = [row["val_top1_error"] for row in history]
+        return plan_epoch(self.recipe.training, len(history), errors, rate_factors(self.recipe.network))
 
     def _new_model(self) -> keras.Model:
         statistics = self.data.statistics
@@ -124,92 +192,247 @@ class Trainer:
             mean_image=statistics.mean_image,
             color_stds=statistics.standard_deviations,
             color_vectors=statistics.eigenvectors,
-            seed=self.seed,
-            dtype=self.precision,
+            seed=self.options.seed,
+            dtype=self.options.precision,
         )
 
-    def _restore(self, model: keras.Model, optimizer: AlexNetSGD) -> list[dict[str, float]]:
-        """Weights, velocities and history as of the last saved epoch."""
-        position = load_state(self.run.state_path, model, optimizer)
-        history = position["history"]
-        self.run.write_history(history)
-        _keep_lines(self.run.steps_path, 1 + len(history) * self.steps)
-        return history
+    def _initialize(self) -> None:
+        """First weights from another run, read by the chief."""
 
-    def _train_epoch(self, step: Any, epoch: int, events: Any) -> dict[str, float]:
-        training = self.recipe.training
-        batches = training_batches(
-            self.data,
-            self.recipe.augmentation,
-            batch_size=training.batch_size,
-            crop_size=self.recipe.network.input_size,
-            seed=self.seed,
-            epoch=epoch,
-        )
-        if self.placement.strategy.num_replicas_in_sync > 1:
-            batches = self.placement.strategy.experimental_distribute_dataset(batches)
-        self.observer.on_epoch_begin(epoch, self.steps)
-        losses, wrongs = [], []
-        start = time.monotonic()
-        new = not self.run.steps_path.exists()
-        with self.run.steps_path.open("a", encoding="utf-8", newline="") as file, events.as_default():
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", "epoch", "loss", "top1_error"])
-            for index, (images, labels) in enumerate(iterate(self.data, batches)):
-                number = epoch * self.steps + index
-                try:
-                    loss, wrong = (float(x) for x in step(images, labels, tf.constant(number, tf.int64)))
-                except tf.errors.ResourceExhaustedError as error:
-                    raise AlexNetError(
-                        f"A batch of {training.batch_size} images does not fit into memory: train with a smaller "
-                        "--batch-size, on more devices, or with --precision mixed_bfloat16."
-                    ) from error
-                if not np.isfinite(loss):
-                    raise DivergedError(
-                        f"The loss became {loss} in step {number} (epoch {epoch + 1}): the learning rate of "
-                        f"{training.weight_rate} is too high for this data. The run {self.run.path} keeps what "
-                        "earlier epochs reached; try --set training.weight_rate with a smaller value."
-                    )
-                losses.append(loss)
-                wrongs.append(wrong)
-                writer.writerow([number, epoch, repr(loss), repr(wrong)])
-                tf.summary.scalar("step/loss", loss, number)
-                self.observer.on_step(epoch, index, loss, training.batch_size)
-        seconds = time.monotonic() - start
+        def copy() -> list[tuple[str, str, str]]:
+            return [astuple(origin) for origin in copy_layers(self.model, self.options.initial())]
+
+        origins = [LayerOrigin(*origin) for origin in self.cluster.from_chief(copy)]
+        if not self.cluster.is_alone:
+            for variable in self.model.weights:
+                own = keras.ops.convert_to_numpy(variable)
+                variable.assign(self.cluster.broadcast(lambda own=own: own, own.shape))
+        self.observer.on_layers(origins)
+
+    def _restore(self) -> bool:
+        """Weights, velocities and position of the newest state that the chief can read; False if there is none."""
+        variables = state_variables(self.model, self.optimizer)
+        found: list[State | None] = [None]
+
+        def read() -> dict[str, Any] | None:
+            found[0] = newest_state(self.run.states_path, shapes_of(variables), self.observer.on_warning)
+            if found[0] is None:
+                return None
+            check_same(found[0], self._about())
+            return asdict(found[0].position)
+
+        position = self.cluster.from_chief(read)
+        if position is None:
+            return False
+        for name, variable in variables.items():
+            variable.assign(self.cluster.broadcast(lambda name=name: found[0].arrays[name], tuple(variable.shape)))
+        self.position = Position(**position)
+        self._saved = self.position.total_steps
+        return True
+
+    def _about(self) -> dict[str, Any]:
+        """What a state must share with the run that continues from it."""
         return {
-            "epoch": epoch,
-            "seconds": round(seconds, 3),
-            "images_per_second": round(self.steps * training.batch_size / seconds, 2),
-            "loss": float(np.mean(losses)),
-            "top1_error": float(np.mean(wrongs)),
+            "recipe": recipe_files.to_dict(self.recipe),
+            "seed": self.options.seed,
+            "precision": self.options.precision,
+            "classes": list(self.data.classes),
         }
 
-    def _save(self, model, optimizer, history, best: bool, events) -> None:
-        """After an epoch: the best model if it is, then the state, then the history that people read."""
-        row = history[-1]
-        if best:
-            with write_by_rename(self.run.model_path) as path:
-                model.save(path)
-        save_state(self.run.state_path, model, optimizer, {"history": history})
-        self.run.write_history(history)
-        if best:
-            self.run.update({"best": {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}})
-        with events.as_default():
-            for name, value in row.items():
-                tf.summary.scalar(f"epoch/{name}", value, row["epoch"])
-        events.flush()
+    def _follow(self, plan: EpochPlan) -> None:
+        """Sets the rates, and makes the step anew where the colour noise has been switched."""
+        self.optimizer.set_rates(plan.rates)
+        noises = [layer for layer in self.model.layers if isinstance(layer, ColorNoise)]
+        if self.training_step is None or any(noise.active != plan.color_noise for noise in noises):
+            for noise in noises:
+                noise.active = plan.color_noise
+            self.training_step = TrainingStep(
+                self.model,
+                self.optimizer,
+                self.placement.strategy,
+                seed=self.options.seed,
+                batch_size=self.recipe.training.batch_size,
+                scaled=self.options.precision == "mixed_float16",
+            )
+
+    def _batches(self) -> Any:
+        """The batches that are left of the epoch."""
+
+        def dataset(replicas: int) -> tf.data.Dataset:
+            return training_batches(
+                self.data,
+                self.recipe.augmentation,
+                batch_size=self.recipe.training.batch_size,
+                crop_size=self.recipe.network.input_size,
+                seed=self.options.seed,
+                epoch=self.position.epoch,
+                first_step=self.position.step,
+                share=self.share,
+                replicas=replicas,
+            )
+
+        if self.placement.replicas == 1:
+            return dataset(1)
+        local = self.placement.replicas // self.share.count
+        return self.placement.strategy.distribute_datasets_from_function(lambda context: dataset(local))
+
+    def _train_epoch(self, plan: EpochPlan) -> None:
+        position, save_every = self.position, self.options.save_every
+        self.observer.on_epoch_begin(position.epoch, position.step, self.steps, plan.rates)
+        start = time.monotonic()
+        for images, labels in iterate(self.data, self._batches()):
+            result = self._take_step(images, labels)
+            if self.records:
+                self.records.step(position.total_steps, position.epoch, result.loss, result.top1_error)
+            position.step += 1
+            position.total_steps += 1
+            position.loss_sum += result.loss
+            position.error_sum += result.top1_error
+            position.seconds, start = position.seconds + time.monotonic() - start, time.monotonic()
+            self.observer.on_step(position.epoch, position.step - 1, result)
+            self._watch_start(result.loss)
+            if result.stop or self._stops_alone:
+                self._stop()
+            if save_every and position.total_steps % save_every == 0:
+                self._save()
+
+    def _take_step(self, images: Any, labels: Any) -> StepResult:
+        scaled = self.training_step.scaled
+        try:
+            result = self.training_step(
+                images,
+                labels,
+                self.position.total_steps,
+                scale=self.scale.factor if scaled else 1.0,
+                stop=self.signals.requested,
+            )
+        except tf.errors.ResourceExhaustedError as error:
+            raise self._too_large() from error
+        if scaled:
+            self.scale = self.scale.after(result.updated)
+            self.position.loss_scale = astuple(self.scale)
+        if not np.isfinite(result.loss) or (scaled and self.scale.exhausted):
+            own = self.placement.strategy.experimental_local_results(images)[0]
+            where = guards.where_not_finite(self.model, own)
+            what = "The gradients overflow at any loss scale"
+            if not np.isfinite(result.loss):
+                what = f"The loss became {result.loss}, first in {where},"
+            raise self._diverged(f"{what} in")
+        return result
+
+    def _diverged(self, what: str) -> DivergedError:
+        last = f"keeps its state of step {self._saved}" if self._saved is not None else "had saved no state yet"
+        return DivergedError(
+            f"{what} step {self.position.total_steps} (epoch {self.position.epoch + 1}): the learning rate of "
+            f"{self.optimizer.rates['weights']:g} is too high for this data. The run {last}; start another with a "
+            "smaller one, --set training.weight_rate=..."
+        )
+
+    def _too_large(self) -> AlexNetError:
+        batch_size = self.recipe.training.batch_size
+        fitting = None
+        if self.cluster.is_alone:
+            fitting = guards.batch_that_fits(batch_size, self.training_step.try_batch)
+        advice = "try a smaller --batch-size"
+        if fitting:
+            advice = f"a batch of {fitting} does (tried): --batch-size {fitting}"
+        return AlexNetError(
+            f"A batch of {batch_size} images does not fit into memory; {advice}, more devices, or --precision "
+            "mixed_bfloat16."
+        )
+
+    def _watch_start(self, loss: float) -> None:
+        position = self.position
+        if position.stall_told or position.total_steps > guards.STALL_STEPS:
+            return
+        self.recent.append(loss)
+        if position.total_steps == guards.STALL_STEPS:
+            classes = len(self.data.classes)
+            if guards.stalled(self.recent, classes):
+                position.stall_told = True
+                self.observer.on_warning(guards.stall_advice(classes))
+
+    def _validated(self, plan: EpochPlan) -> dict[str, float]:
+        """The row of the epoch whose steps are done."""
+        position, training = self.position, self.recipe.training
+
+        def progress(images: int) -> None:
+            self.observer.on_validation(images)
+            if self._stops_alone:
+                self._stop()
+
+        def add_up(tally: Tally) -> Tally:
+            images, loss, *misses = self.cluster.sum(np.array(astuple(tally), np.float64)).tolist()
+            return Tally(int(images), loss, *map(int, misses))
+
+        validation = evaluate(self.predictor, self.data, "val", progress, share=self.share, add_up=add_up)
+        return {
+            "epoch": position.epoch,
+            "seconds": round(position.seconds, 3),
+            "images_per_second": round(self.steps * training.batch_size / max(position.seconds, 1e-9), 2),
+            "loss": position.loss_sum / self.steps,
+            "top1_error": position.error_sum / self.steps,
+            "val_loss": validation.loss,
+            "val_top1_error": validation.top1.error,
+            "val_top5_error": validation.top5.error,
+            **{f"rate_{kind}": rate for kind, rate in plan.rates.items()},
+        }
+
+    def _end_epoch(self, best: bool, layers: list[LayerRow]) -> None:
+        """The best model if it is, the records that people read, then the state, which counts on them."""
+        self._check_workers_equal()
+        if self.run:
+            row = self.position.history[-1]
+            if best:
+                with write_by_rename(self.run.model_path) as path:
+                    self.model.save(path)
+            picture = np.concatenate([kernel_grid(kernels) for kernels in first_kernels(self.model)])
+            self.records.epoch(self.position.history, layers, self.position.total_steps, picture)
+            if best:
+                self.run.update({"best": {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}})
+        self._save()
+
+    def _save(self) -> None:
+        if path := guards.weights_not_finite(self.model):  # ReLUs can hide it from the loss
+            raise self._diverged(f"The weights {path} are no longer finite after")
+        if self.run:
+            self.records.flush()
+            save_state(self.run.states_path, self.model, self.optimizer, self.position, self._about())
+        self._saved = self.position.total_steps
+
+    @property
+    def _stops_alone(self) -> bool:
+        """Whether to stop at once; a worker of a cluster asks the others with its next step."""
+        return self.signals.requested and self.cluster.is_alone
+
+    def _stop(self) -> None:
+        """Saves, and ends the run as Ctrl-C would."""
+        self._save()
+        self.cluster.sum(np.float32(0))  # nobody leaves while the chief is still saving
+        where = f"after step {self.position.step} of {self.steps} of epoch {self.position.epoch + 1}"
+        name = self.run.name if self.run else "RUN"
+        raise KeyboardInterrupt(f"Stopped {where}, and saved. Go on with: alexnet train --resume {name}")
+
+    def _check_workers_equal(self) -> None:
+        """Every worker has the same weights: a cluster whose workers drift apart trains nothing."""
+        if self.cluster.is_alone:
+            return
+        digest = 0
+        for variable in self.model.weights:
+            digest = zlib.crc32(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)), digest)
+        digests = np.zeros(len(self.cluster.workers), np.int64)
+        digests[self.cluster.index] = digest
+        digests = self.cluster.sum(digests)
+        if (digests != digest).any():
+            raise AlexNetError(f"The workers' weights are no longer the same (checksums {digests.tolist()}).")
 
 
-def _switch_color_noise(model: keras.Model, on: bool) -> None:
-    for layer in model.layers:
-        if isinstance(layer, ColorNoise):
-            layer.active = on
-
-
-def _keep_lines(path, count: int) -> None:
-    """Cuts what an interrupted epoch wrote off the end of a file of lines."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        with write_by_rename(path) as unfinished:
-            unfinished.write_text("".join(lines[:count]), encoding="utf-8")
+def status_after(error: BaseException) -> str:
+    """The status of a run that an error ended."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted"
+        case DivergedError():
+            return "diverged"
+        case _:
+            return "failed"

@@ -3,15 +3,11 @@
 from pathlib import Path
 
 import keras
-import numpy as np
 from matplotlib.figure import Figure
 
-from alexnet_keras.layers import TowerConv2D
+from alexnet_keras.kernel_grid import first_kernels, kernel_grid
 from alexnet_keras.layers.each_tower import tower_letter
 from alexnet_keras.visualization.style import INK, save_figure
-
-MOST_COLUMNS = 16  # as in the paper: 48 kernels a tower in three rows of 16
-GAP = 1  # pixels of a kernel, between kernels
 
 
 def draw_kernels(model: keras.Model, path: Path) -> None:
@@ -33,34 +29,3 @@ def draw_kernels(model: keras.Model, path: Path) -> None:
         )
         axis.axis("off")
     save_figure(figure, path)
-
-
-def first_kernels(model: keras.Model) -> list[np.ndarray]:
-    """The kernels of the model's first convolution, one float32 array `(height, width, 3, filters)` a tower."""
-    first = next(layer for layer in model.layers if isinstance(layer, TowerConv2D))
-    return [keras.ops.convert_to_numpy(kernel) for kernel in first.kernels]
-
-
-def kernel_grid(kernels: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Kernels side by side as one RGB image in 0..1: mid-grey is zero, each kernel scaled by its own largest weight.
-
-    Args:
-        kernels: `(height, width, 3, filters)`.
-        columns: kernels in a row; by default the most, up to 16, that fill every row.
-    """
-    height, width, channels, filters = kernels.shape
-    columns = columns or _full_rows(filters)
-    largest = np.abs(kernels).max(axis=(0, 1, 2), keepdims=True)
-    shown = 0.5 + 0.5 * kernels / np.maximum(largest, np.finfo(np.float32).tiny)
-    rows = -(-filters // columns)
-    grid = np.ones((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), np.float32)
-    for index in range(filters):
-        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
-        grid[top : top + height, left : left + width] = shown[..., index]
-    return grid
-
-
-def _full_rows(filters: int) -> int:
-    """The largest number of columns that leaves no row unfinished, unless that makes a narrow tower of rows."""
-    best = max(number for number in range(1, MOST_COLUMNS + 1) if filters % number == 0)
-    return best if best >= min(filters, MOST_COLUMNS // 2) else MOST_COLUMNS

@@ -10,6 +10,7 @@ from alexnet_keras.files import write_by_rename
 FORMATS = (".png", ".svg", ".pdf")
 INK, QUIET = "#222222", "#777777"
 RIGHT, WRONG = "#1a7f37", "#b42318"
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # told apart by all eyes
 DPI = 200
 
 

@@ -1,6 +1,7 @@
 """Commands through Click's runner: what they print, where, and how they end."""
 
 import json
+import signal
 
 import pytest
 from click.testing import CliRunner
@@ -178,9 +179,9 @@ def test_ctrl_c_ends_with_130_and_the_run_resumes(trained, prepared, monkeypatch
 
     monkeypatch.chdir(trained[0])
 
-    def interrupt(self, epoch, step, loss, images):
+    def interrupt(self, epoch, step, result):
         if (epoch, step) == (1, 1):
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "stopped"]
     with monkeypatch.context() as patch:
@@ -188,5 +189,6 @@ def test_ctrl_c_ends_with_130_and_the_run_resumes(trained, prepared, monkeypatch
         result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 130
     assert "Traceback" not in result.stderr
+    assert "alexnet train --resume stopped" in result.stderr
     result = CliRunner().invoke(cli, ["train", "--resume", "stopped", "--json"])
     assert json.loads(result.stdout)["epochs"] == 2

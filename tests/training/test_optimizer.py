@@ -2,9 +2,11 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from alexnet_keras.layers import TowerDense
+from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.optimizer import AlexNetSGD
 
 
@@ -15,33 +17,79 @@ def model_with_two_layers():
     return keras.Model(entry, output)
 
 
-def test_a_hundred_steps_are_the_formula_for_weights_biases_and_a_frozen_layer():
-    model = model_with_two_layers()
-    optimizer = AlexNetSGD(0.01, 0.02, momentum=0.9, decay=0.0005, bias_decay=0.0, layers=("conv1",))
-    optimizer.build(model.trainable_variables)
+RATES = {  # from a step on: a drop of the weights' rate, then conv1 frozen, whose velocity runs out
+    0: {"weights": 0.01, "biases": 0.02, "conv1": 0.01, "fc8_biases": 0.03},
+    40: {"weights": 0.001, "biases": 0.02, "conv1": 1e-5, "fc8_biases": 0.003},
+    70: {"weights": 0.001, "biases": 0.02, "conv1": 0.0, "fc8_biases": 0.003},
+}
+
+
+def kind_of(path):
+    if "bias" in path:
+        return "fc8_biases" if path.startswith("fc8") else "biases"
+    return "conv1" if path.startswith("conv1") else "weights"
+
+
+@pytest.mark.parametrize("kind", ["one", "towers", "mirrored"])
+def test_a_hundred_steps_are_the_formula_for_weights_biases_and_a_frozen_layer(kind):
+    """Every placement, through a schedule change and a freeze; each replica has half of the gradient."""
+    placement = Placement(kind, ("/CPU:0",) if kind == "one" else ("/CPU:0", "/CPU:1"))
+    with placement.scope():
+        model = model_with_two_layers()
+        optimizer = AlexNetSGD(
+            0.01, 0.02, momentum=0.9, decay=0.0005, layers=("conv1", "fc8_biases"), layer_decays={"fc8": 0.001}
+        )
+        optimizer.build(model.trainable_variables)
+    variables = model.trainable_variables
+
+    @tf.function
+    def apply(gradients):
+        def replica(gradients):
+            own = [gradient / placement.replicas for gradient in gradients]
+            optimizer.apply(own, variables)
+
+        placement.strategy.run(replica, (gradients,))
+
     random = np.random.default_rng(0)
-    weights = {v.path: v.numpy().astype(np.float64) for v in model.trainable_variables}
+    weights = {v.path: v.numpy().astype(np.float32) for v in variables}
     velocities = {path: np.zeros_like(w) for path, w in weights.items()}
-    rates = {"weights": 0.01, "biases": 0.02, "conv1": 0.01}
     for step in range(100):
-        if step == 40:  # a drop of the weights' rate
-            rates |= {"weights": 0.001, "conv1": 1e-5}
-        if step == 70:  # conv1 frozen: its velocity runs out
-            rates |= {"conv1": 0.0}
+        rates = RATES[max(start for start in RATES if start <= step)]
         optimizer.set_rates(rates)
-        gradients = [random.normal(size=v.shape).astype(np.float32) for v in model.trainable_variables]
-        optimizer.apply([tf.constant(g) for g in gradients], model.trainable_variables)
-        for v, g in zip(model.trainable_variables, gradients, strict=True):
-            bias, conv1 = "bias" in v.path, v.path.startswith("conv1")
-            rate = rates["biases"] if bias else rates["conv1"] if conv1 else rates["weights"]
-            decay = 0.0 if bias else 0.0005
-            w = weights[v.path]
-            velocities[v.path] = 0.9 * velocities[v.path] - decay * rate * w - rate * g
-            weights[v.path] = w + velocities[v.path]
+        gradients = {v.path: random.normal(size=v.shape).astype(np.float32) for v in variables}
+        apply([tf.constant(gradients[v.path]) for v in variables])
+        for path, g in gradients.items():
+            rate = np.float32(rates[kind_of(path)])
+            decay = np.float32(0.0 if "bias" in path else 0.001 if path.startswith("fc8") else 0.0005)
+            w = weights[path]
+            velocities[path] = np.float32(0.9) * velocities[path] - decay * rate * w - rate * g
+            weights[path] = w + velocities[path]
     assert len(weights) == 6
-    for v, slot in zip(model.trainable_variables, optimizer.velocities, strict=True):
-        np.testing.assert_allclose(v.numpy(), weights[v.path], rtol=1e-5, atol=2e-6, err_msg=v.path)
-        np.testing.assert_allclose(slot.numpy(), velocities[v.path], rtol=1e-4, atol=1e-6, err_msg=v.path)
+    for v, slot in zip(variables, optimizer.velocities, strict=True):
+        # float32 in both: an update is of the order of 0.1, and one rounding of it is 4e-9
+        np.testing.assert_allclose(v.numpy(), weights[v.path], rtol=2e-6, atol=2e-6, err_msg=v.path)
+        np.testing.assert_allclose(slot.numpy(), velocities[v.path], rtol=2e-6, atol=1e-7, err_msg=v.path)
+        assert v.value.device == slot.value.device
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("proceed", [True, False])
+def test_an_update_can_be_made_to_depend_on_a_condition(momentum, proceed):
+    model = model_with_two_layers()
+    before = model.get_weights()
+    optimizer = AlexNetSGD(0.1, momentum=momentum, decay=0.01)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def apply(proceed):
+        with optimizer.only_if(proceed):
+            optimizer.apply([tf.ones(v.shape) for v in model.trainable_variables], model.trainable_variables)
+
+    apply(tf.constant(proceed))
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        decay = 0.0 if "bias" in variable.path else 0.01
+        expected = old - 0.1 * (1 + decay * old) if proceed else old
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_biases_decay_when_the_recipe_says_so():

@@ -1,58 +1,13 @@
-"""Whole training runs at toy size: placements agree, resuming continues, divergence is told."""
-
-import csv
+"""Whole training runs at toy size: placements agree, and a run leaves what it should."""
 
 import keras
 import numpy as np
 import pytest
+from toy_runs import ONE, TOWERS, new_run, step_losses, trainer
 
-from alexnet_keras.errors import DataError, DivergedError, UsageError
+from alexnet_keras.errors import UsageError
 from alexnet_keras.recipe_files import with_overrides
-from alexnet_keras.runs import Run
 from alexnet_keras.training.devices import Placement, choose_placement
-from alexnet_keras.training.trainer import Trainer
-
-ONE = Placement("one", ("/CPU:0",))
-TOWERS = Placement("towers", ("/CPU:0", "/CPU:1"))
-
-
-class Silent:
-    def on_epoch_begin(self, epoch, steps): ...
-
-    def on_step(self, epoch, step, loss, images): ...
-
-    def on_epoch_end(self, row): ...
-
-
-class StopAfter(Silent):
-    """Interrupts a run in the middle of an epoch."""
-
-    def __init__(self, epoch, step):
-        self.when = (epoch, step)
-
-    def on_step(self, epoch, step, loss, images):
-        if (epoch, step) == self.when:
-            raise KeyboardInterrupt
-
-
-def trainer(run, data, placement=ONE, seed=3, precision="float32", observer=None):
-    return Trainer(run, data, placement, seed, precision, observer or Silent())
-
-
-def new_run(path, recipe):
-    return Run.create(path, recipe, {"status": "running"})
-
-
-def step_losses(run):
-    with run.steps_path.open(newline="") as file:
-        return np.array([float(row["loss"]) for row in csv.DictReader(file)])
-
-
-@pytest.fixture(scope="module")
-def one_device(prepared, tiny, tmp_path_factory):
-    run = new_run(tmp_path_factory.mktemp("runs") / "one", tiny)
-    history = trainer(run, prepared).fit()
-    return run, history
 
 
 def test_a_run_leaves_what_the_run_contract_names(one_device, prepared):
@@ -100,39 +55,6 @@ def test_the_same_seed_repeats_and_another_differs(one_device, prepared, tiny, t
     trainer(other, prepared, seed=4).fit()
     np.testing.assert_allclose(step_losses(one_device[0]), step_losses(again), rtol=1e-6)
     assert not np.allclose(step_losses(one_device[0]), step_losses(other), rtol=1e-3)
-
-
-@pytest.mark.parametrize("placement", [ONE, TOWERS], ids=["one", "towers"])
-def test_an_interrupted_run_resumes_after_its_last_finished_epoch_under_any_placement(
-    one_device, prepared, tiny, tmp_path, placement
-):
-    run = new_run(tmp_path / "run", tiny)
-    with pytest.raises(KeyboardInterrupt):
-        trainer(run, prepared, observer=StopAfter(1, 2)).fit()
-    assert len(run.history) == 1
-    assert run.facts["status"] == "interrupted"
-    trainer(run, prepared, placement).fit(resume=True)
-    np.testing.assert_allclose(step_losses(run), step_losses(one_device[0]), rtol=1e-5)
-    for ours, theirs in zip(
-        run.load_model("last").get_weights(), one_device[0].load_model("last").get_weights(), strict=True
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
-
-
-def test_a_damaged_state_is_told(one_device, prepared, tiny, tmp_path):
-    run = new_run(tmp_path / "run", tiny)
-    whole = one_device[0].state_path.read_bytes()
-    run.state_path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="damaged"):
-        trainer(run, prepared).fit(resume=True)
-
-
-def test_divergence_ends_the_run_and_keeps_it(prepared, tiny, tmp_path):
-    recipe = with_overrides(tiny, ["training.weight_rate=1e30", "training.epochs=3"])
-    run = new_run(tmp_path / "run", recipe)
-    with pytest.raises(DivergedError, match="step"):
-        trainer(run, prepared).fit()
-    assert run.facts["status"] == "diverged"
 
 
 def test_the_colour_noise_ends_when_the_schedule_says(prepared, tiny, tmp_path):

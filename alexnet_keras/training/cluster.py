@@ -1,0 +1,219 @@
+"""The processes that train one run together: who they are, and how they agree.
+
+TensorFlow's TF_CONFIG names them. The first is the chief: it alone reads and writes the run's directory and tells the
+others what they need, so that workers share nothing but the network. A `Cluster` of one process is every ordinary run.
+"""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from alexnet_keras import errors
+from alexnet_keras.errors import AlexNetError, UsageError
+
+EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+WORKER_JOBS = ("chief", "worker")
+POLL = 0.2  # seconds between two looks at a worker that is not there yet
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Attributes: workers, host:port each and the chief first; index, this process's place among them."""
+
+    workers: tuple[str, ...] = ("",)
+    index: int = 0
+
+    @property
+    def is_chief(self) -> bool:
+        return self.index == 0
+
+    @property
+    def is_alone(self) -> bool:
+        return len(self.workers) == 1
+
+    @cached_property
+    def strategy(self) -> tf.distribute.MultiWorkerMirroredStrategy:
+        """The strategy of all the workers' devices."""
+        return tf.distribute.MultiWorkerMirroredStrategy()
+
+    def connect(self) -> None:
+        """Connects to the other workers; before TensorFlow has made its devices."""
+        _ = self.strategy
+
+    def sum(self, values: Any) -> np.ndarray:
+        """The sum over all workers of an array that has the same shape and dtype in each."""
+        if self.is_alone:
+            return np.asarray(values)
+        mine = tf.constant(values)
+        total = self._sums.setdefault((tuple(mine.shape), mine.dtype), tf.function(self._total, autograph=False))
+        return self.strategy.experimental_local_results(total(mine))[0].numpy()
+
+    @cached_property
+    def _sums(self) -> dict[tuple, Callable]:
+        """The compiled sums by shape and dtype."""
+        return {}
+
+    def _total(self, mine: tf.Tensor) -> Any:
+        local = self.strategy.num_replicas_in_sync // len(self.workers)
+
+        def replica(mine):
+            context = tf.distribute.get_replica_context()
+            first = context.replica_id_in_sync_group % local == 0  # a worker counts once, however many its GPUs
+            return context.all_reduce("SUM", tf.where(first, mine, tf.zeros_like(mine)))
+
+        return self.strategy.run(replica, (mine,))
+
+    def broadcast(self, value: Callable[[], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+        """The chief's float32 array of this shape on every worker; `value` is called on the chief alone."""
+        return self.sum(value() if self.is_chief else np.zeros(shape, np.float32))
+
+    def from_chief(self, compute: Callable[[], Any]) -> Any:
+        """What `compute` returns on the chief, which alone calls it, on every worker; JSON has to be able to hold it.
+
+        An AlexNetError that the chief raises is raised on all.
+        """
+        if self.is_alone:
+            return compute()
+        message: dict[str, Any] = {}
+        if self.is_chief:
+            try:
+                message = {"value": compute()}
+            except AlexNetError as error:
+                message = {"error": type(error).__name__, "sentence": str(error)}
+        written = np.frombuffer(json.dumps(message).encode(), np.uint8).astype(np.int32)
+        length = int(self.sum(np.int32(len(written) if self.is_chief else 0)))
+        padded = written if self.is_chief else np.zeros(length, np.int32)
+        message = json.loads(self.sum(padded).astype(np.uint8).tobytes())
+        if "error" in message:
+            raise getattr(errors, message["error"])(message["sentence"])
+        return message["value"]
+
+    def wait_for_all(self, timeout: float, on_waiting: Callable[[str], None] = lambda names: None) -> None:
+        """Returns once every worker has been seen at its address.
+
+        TensorFlow's own start would wait for an hour, and not say for whom. This process listens at its own address
+        meanwhile, and frees it for TensorFlow in the end.
+
+        Args:
+            timeout: seconds.
+            on_waiting: called once with the workers that are not there yet, if there are any.
+
+        Raises:
+            UsageError: the address of this worker is taken, or not one of this machine's.
+            AlexNetError: workers did not appear in time; the sentence names them.
+        """
+        with ExitStack() as stack:
+            try:
+                own = stack.enter_context(socket.create_server(("", _port(self.workers[self.index]))))
+            except OSError as error:
+                raise UsageError(
+                    f"This worker cannot listen at {self.workers[self.index]}: {error.strerror}. Another process has "
+                    "that port, or TF_CONFIG's task is not this machine's."
+                ) from error
+            own.listen(len(self.workers))
+            missing = [worker for index, worker in enumerate(self.workers) if index != self.index]
+            deadline = time.monotonic() + timeout
+            told = False
+            while missing := [worker for worker in missing if not _answers(worker)]:
+                if not told:
+                    on_waiting(", ".join(missing))
+                    told = True
+                if time.monotonic() > deadline:
+                    raise AlexNetError(
+                        f"{_many(missing)} did not appear within {timeout:g} seconds: {', '.join(missing)}. Start the "
+                        "same command there with its own task index in TF_CONFIG, or give --worker-timeout more."
+                    )
+                time.sleep(POLL)
+
+    def lost_worker(self, error: tf.errors.OpError) -> AlexNetError:
+        """What to say when a worker died: which, where TensorFlow tells."""
+        text = str(error)
+        named = [worker for index, worker in enumerate(self.workers) if f"task:{index}\n" in f"{text}\n"]
+        who = f"The worker {named[0]}" if len(named) == 1 else "Another worker of the cluster"
+        return AlexNetError(
+            f"{who} has died or cannot be reached, so this one stops, too. Start the same command on every worker "
+            "again, with --resume: the run goes on from the last state that the chief saved."
+        )
+
+
+ALONE = Cluster()
+
+
+def read_cluster(environment: Mapping[str, str]) -> Cluster:
+    """The cluster that TF_CONFIG describes, as TensorFlow orders it.
+
+    Raises:
+        UsageError: TF_CONFIG is missing or malformed; the sentence says how.
+    """
+    text = environment.get("TF_CONFIG", "").strip()
+    if not text:
+        raise UsageError(f"--strategy multi-worker needs the environment variable TF_CONFIG, such as {EXAMPLE}")
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"TF_CONFIG is not JSON ({error}). It should look like {EXAMPLE}") from error
+    jobs = config.get("cluster") if isinstance(config, dict) else None
+    task = config.get("task") if isinstance(config, dict) else None
+    if not isinstance(jobs, dict) or not isinstance(task, dict):
+        raise UsageError(f"TF_CONFIG needs a table `cluster` and a table `task`. It should look like {EXAMPLE}")
+    if strange := sorted(set(jobs) - {*WORKER_JOBS, "evaluator"}):
+        raise UsageError(f"TF_CONFIG: the cluster has {', '.join(strange)}; its jobs can be chief and worker.")
+    workers, places = [], {}
+    for job in WORKER_JOBS:
+        addresses = jobs.get(job, [])
+        if not isinstance(addresses, list) or not all(isinstance(item, str) for item in addresses):
+            raise UsageError(f"TF_CONFIG: cluster.{job} is not a list of addresses. It should look like {EXAMPLE}")
+        for index, address in enumerate(addresses):
+            if not _is_address(address):
+                raise UsageError(f"TF_CONFIG: {address!r} is not an address such as host1:2222.")
+            places[job, index] = len(workers)
+            workers.append(address)
+    if len(jobs.get("chief", [])) > 1:
+        raise UsageError("TF_CONFIG: a cluster has one chief.")
+    if len(set(workers)) < len(workers):
+        raise UsageError("TF_CONFIG: two workers have the same address.")
+    try:
+        place = places[task.get("type"), int(task.get("index"))]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"TF_CONFIG: the task {json.dumps(task)} is none of the cluster's "
+            f"({', '.join(f'{job} {index}' for job, index in places) or 'which has no workers'})."
+        ) from error
+    if len(workers) < 2:
+        raise UsageError("TF_CONFIG names one worker; --strategy multi-worker needs two or more.")
+    return Cluster(tuple(workers), place)
+
+
+def names_a_cluster(environment: Mapping[str, str]) -> bool:
+    """Whether TF_CONFIG names a cluster at all, well or badly."""
+    return '"cluster"' in environment.get("TF_CONFIG", "")
+
+
+def _is_address(address: str) -> bool:
+    host, colon, port = address.rpartition(":")
+    return bool(host and colon) and port.isdecimal() and 0 < int(port) < 65536
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _many(workers: list[str]) -> str:
+    return "One worker" if len(workers) == 1 else f"{len(workers)} workers"

@@ -1,0 +1,125 @@
+"""What passes between the devices of two towers in one training step, read from the graph that TensorFlow runs.
+
+Figure 2 of the paper lets the towers communicate in certain layers only. Here the graph of a step is taken after
+TensorFlow has placed and partitioned it, and every tensor that one tower's device sends to another's is listed.
+"""
+
+import re
+from dataclasses import dataclass
+from math import prod
+
+import tensorflow as tf
+from tensorflow.python.eager import context  # the partitioned graphs are to be had nowhere else
+
+from alexnet_keras.layers.each_tower import tower_letter
+from alexnet_keras.training.checkpoint import state_variables
+from alexnet_keras.training.devices import Placement
+from alexnet_keras.training.step import TrainingStep
+
+FIGURE_2 = {
+    "conv1": "both GPUs get the image",
+    "conv3": "reads the kernel maps of both towers",
+    "fc6": "reads both towers",
+    "fc7": "reads both towers",
+    "fc8": "reads both towers",
+}
+SCALARS = "scalars"  # learning rates, seeds, whether to update
+_EDGE = re.compile(r"^edge_\d+_")
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A tensor that passes from one tower's device to another's.
+
+    Attributes:
+        layer: The layer that reads it or, backward, whose gradient it is; "scalars" for single numbers.
+        backward: Whether it is a gradient.
+        source, target: Towers: a, b, ...
+        shape: With the batch first; () for the scalars together.
+        bytes: A step.
+    """
+
+    layer: str
+    backward: bool
+    source: str
+    target: str
+    shape: tuple[int, ...]
+    bytes: int
+
+    @property
+    def promised(self) -> str:
+        """What figure 2 says of it; "" where it has no such connection."""
+        return FIGURE_2.get(self.layer, "")
+
+
+def crossings(step: TrainingStep, placement: Placement) -> list[Crossing]:
+    """Every tensor that passes between towers in one step. The step must not have been used; it is, once.
+
+    The weights are updated by a step on black images: use a model made for this.
+    """
+    towers = {_device(name): tower_letter(index) for index, name in enumerate(placement.devices)}
+    images = tf.zeros((step.batch_size, *step.input_shape), tf.uint8)
+    labels = tf.zeros((step.batch_size,), tf.int64)
+    context.enable_run_metadata()
+    try:
+        step(images, labels, 0)
+        metadata = context.export_run_metadata()
+    finally:
+        context.disable_run_metadata()
+    partitions = [graph for functions in metadata.function_graphs for graph in functions.partition_graphs]
+    graph = step.compiled.get_concrete_function(images, labels, *step.scalars(0)).graph
+    sources = {
+        node.attr["tensor_name"].s.decode(): node.input[0]
+        for partition in partitions
+        for node in partition.node
+        if node.op in ("_Send", "_HostSend")
+    }
+    found, scalars = [], {}
+    for partition in partitions:
+        for node in partition.node:
+            if node.op not in ("_Recv", "_HostRecv"):
+                continue
+            way = tuple(towers.get(_device(node.attr[key].s.decode())) for key in ("send_device", "recv_device"))
+            name = node.attr["tensor_name"].s.decode()
+            if None in way or way[0] == way[1] or "ControlEdges" in name:
+                continue
+            origin, _, slot = sources[name].partition(":")
+            tensor = graph.get_operation_by_name(origin).outputs[int(slot or 0)]
+            size = prod(tensor.shape.as_list()) * tensor.dtype.size
+            if tensor.shape.num_elements() <= 4:
+                scalars[way] = scalars.get(way, 0) + size
+                continue
+            backward = origin.startswith("gradient_tape/")
+            readers = [other.name for other in partition.node if _reads(other, node.name)]
+            layer = next(filter(None, (_layer_of(each) for each in ([origin] if backward else readers))), "?")
+            found.append(Crossing(layer, backward, *way, tuple(tensor.shape.as_list()), size))
+    order = {layer: index for index, layer in enumerate(FIGURE_2)}
+    found.sort(key=lambda each: (each.backward, order.get(each.layer, -1), each.source))
+    return found + [Crossing(SCALARS, False, *way, (), size) for way, size in sorted(scalars.items())]
+
+
+def misplaced(step: TrainingStep, placement: Placement) -> list[str]:
+    """A sentence for every weight or velocity that is not on its tower's device (the first, where it has no tower)."""
+    sentences = []
+    for name, variable in state_variables(step.model, step.optimizer).items():
+        letter = re.search(r"_([a-z])(/velocity)?$", name)
+        tower = ord(letter[1]) - ord("a") if letter else 0
+        wanted, actual = placement.devices[tower], variable.value.device
+        if _device(wanted) != _device(actual):
+            sentences.append(f"{name} is on {actual}, not on {wanted}")
+    return sentences
+
+
+def _reads(node, name: str) -> bool:
+    return any(each.partition(":")[0] == name for each in node.input)
+
+
+def _layer_of(node: str) -> str:
+    """The layer of the network in whose scope a node is: "alexnet_logits_1/conv3_1/concat" is conv3's."""
+    scope = re.search(r"_logits(?:_\d+)?/([a-z_]+\d)", node)
+    return scope[1] if scope else ""
+
+
+def _device(name: str) -> str:
+    """GPU:0 for "/GPU:0" and for "/job:localhost/replica:0/task:0/device:GPU:0"."""
+    return ":".join(name.split("/")[-1].split(":")[-2:]).upper()

@@ -1,0 +1,71 @@
+"""What can go wrong in a night, told in words: divergence, a stalled start, too little memory."""
+
+from collections.abc import Callable
+from math import log
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_keras.layers.each_tower import tower_letter
+
+STALL_STEPS = 500  # steps after which the loss should have left ln(classes)
+STALL_LAST = 100  # steps before that whose mean loss is looked at
+STALL_WITHIN = 0.01
+
+
+def where_not_finite(model: keras.Model, images: Any) -> str:
+    """The first place of the network, in the order of the forward pass, where numbers are not finite.
+
+    Args:
+        model: With the weights of before the step.
+        images: The step's, or one replica's share of them.
+    """
+    if path := weights_not_finite(model):
+        return f"the weights {path}"
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    every_output = keras.Model(model.input, [layer.output for layer in layers])
+    outputs = tf.function(lambda images: every_output(images, training=True), autograph=False)(images)
+    for layer, output in zip(layers, outputs, strict=True):
+        towers = output if isinstance(output, list | tuple) else [output]
+        for tower, tensor in enumerate(towers):
+            if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))).all():
+                return f"the output of {layer.name}" + (f", tower {tower_letter(tower)}" if len(towers) > 1 else "")
+    return "the loss itself"
+
+
+def weights_not_finite(model: keras.Model) -> str:
+    """The path of the first variable, in the order of the network, with numbers that are not finite; "" if none has."""
+    for layer in model.layers:
+        for variable in layer.weights:
+            if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+                return variable.path
+    return ""
+
+
+def stalled(losses: list[float], classes: int) -> bool:
+    """Whether the mean of the last losses is within one per cent of ln(classes), which is that of a blind guess."""
+    chance = log(classes)
+    return chance > 0 and abs(float(np.mean(losses[-STALL_LAST:])) - chance) < STALL_WITHIN * chance
+
+
+def stall_advice(classes: int) -> str:
+    """What a stalled start usually comes from."""
+    return (
+        f"after {STALL_STEPS} steps the loss is still ln({classes}) = {log(classes):.3f}, that of guessing. Likely "
+        "causes: initial weights too small for this data (the recipe `paper` on a small set: use `source`), a learning "
+        "rate too low or so high that the ReLUs died (--set training.weight_rate), or labels that do not go with "
+        "the pictures (alexnet info data --sheet)."
+    )
+
+
+def batch_that_fits(rows: int, fits: Callable[[int], None]) -> int | None:
+    """The largest of rows / 2, rows / 4, ... for which `fits` does not run out of memory; None if none does."""
+    while rows := rows // 2:
+        try:
+            fits(rows)
+        except tf.errors.ResourceExhaustedError:
+            continue
+        return rows
+    return None

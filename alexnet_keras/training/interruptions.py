@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM as requests to stop after the step under way, so that the state can be saved first."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class StopSignals:
+    """Inside `with StopSignals() as signals`, SIGINT and SIGTERM set `signals.requested`; a second interrupts at once.
+
+    Outside the main thread, where Python delivers no signals, it never asks.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

@@ -1,0 +1,139 @@
+"""What a run writes as it goes, for people: steps.csv, layers.csv, history.csv and TensorBoard's events."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from alexnet_keras.files import write_by_rename
+from alexnet_keras.runs import Run
+from alexnet_keras.training.checkpoint import Position
+from alexnet_keras.training.optimizer import AlexNetSGD
+
+STEP_COLUMNS = ("step", "epoch", "loss", "top1_error")
+LAYER_COLUMNS = ("epoch", "layer", "tower", "kind", "mean_weight", "mean_update", "ratio")
+LayerRow = dict[str, str | int | float]
+
+
+class Records:
+    """The records of one run from a position on: what an earlier process wrote after it is cut off."""
+
+    def __init__(self, run: Run, position: Position) -> None:
+        self.run = run
+        keep_rows(run.steps_path, "step", position.total_steps)
+        keep_rows(run.layers_path, "epoch", len(position.history))
+        if position.history:
+            run.write_history(position.history)
+        log = EventFileWriter(str(run.events_path))  # TensorBoard forgets what it has seen beyond a second start
+        log.add_event(Event(step=position.total_steps, session_log=SessionLog(status=SessionLog.START)))
+        log.close()
+        self._events = tf.summary.create_file_writer(str(run.events_path))
+        self._steps = CsvLog(run.steps_path, STEP_COLUMNS)
+
+    def step(self, number: int, epoch: int, loss: float, top1_error: float) -> None:
+        """A line of steps.csv and a point in TensorBoard."""
+        self._steps.write([number, epoch, repr(loss), repr(top1_error)])
+        with self._events.as_default(number):
+            tf.summary.scalar("step/loss", loss)
+            tf.summary.scalar("step/top1_error", top1_error)
+
+    def epoch(self, history: list[dict[str, float]], layers: list[LayerRow], total_steps: int, picture) -> None:
+        """The row of the epoch that ended last, in history.csv, layers.csv and TensorBoard.
+
+        Args:
+            picture: The first layer's kernels, RGB in 0..1, `(height, width, 3)`.
+        """
+        self.flush()
+        self.run.write_history(history)
+        log = CsvLog(self.run.layers_path, LAYER_COLUMNS)
+        for row in layers:
+            log.write(row.values())
+        log.close()
+        with self._events.as_default(total_steps):
+            for name, value in history[-1].items():
+                tf.summary.scalar(f"epoch/{name}", value)
+            for row in layers:
+                place = f"{row['layer']}_{row['tower']}/{row['kind']}"
+                for number in ("mean_weight", "mean_update", "ratio"):
+                    tf.summary.scalar(f"layers/{place}/{number}", row[number])
+            tf.summary.image("conv1", picture[None])
+        self._events.flush()
+
+    def flush(self) -> None:
+        """Hands every line to the operating system, before a state is saved that counts on them."""
+        self._steps.flush()
+
+    def close(self) -> None:
+        self._steps.close()
+        self._events.close()
+
+
+def layer_sizes(model: keras.Model, optimizer: AlexNetSGD, epoch: int) -> list[LayerRow]:
+    """How large weights and their updates are, as the original printed after every epoch: a row a variable.
+
+    `mean_weight` is mean |w|, `mean_update` mean |v| of the last step (w = w + v), `ratio` the second over the first.
+    """
+    rows: list[LayerRow] = []
+    for variable, velocity in zip(model.trainable_variables, optimizer.velocities, strict=True):
+        layer, _, name = variable.path.rpartition("/")
+        kind, _, tower = name.rpartition("_")
+        weight, update = (float(keras.ops.mean(keras.ops.abs(value))) for value in (variable, velocity))
+        ratio = update / weight if weight else 0.0
+        values = (epoch, layer.rpartition("/")[2], tower, kind, weight, update, ratio)
+        rows.append(dict(zip(LAYER_COLUMNS, values, strict=True)))
+    return rows
+
+
+def ratios_of_layers(rows: list[LayerRow]) -> dict[str, float]:
+    """mean |update| / mean |weight| of each layer's kernels, towers together."""
+    sums: dict[str, np.ndarray] = {}
+    for row in rows:
+        if row["kind"] == "kernel":
+            pair = np.array([row["mean_update"], row["mean_weight"]])
+            sums[str(row["layer"])] = sums.get(str(row["layer"]), 0.0) + pair
+    return {layer: float(update / weight) if weight else 0.0 for layer, (update, weight) in sums.items()}
+
+
+def keep_rows(path: Path, column: str, limit: int) -> None:
+    """Cuts a CSV file after the last whole row, in ascending order of `column`, that is below `limit`."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *lines = file.read().splitlines(keepends=True) or [""]
+    index = header.strip().split(",").index(column) if column in header else 0
+    kept = [line for line in lines if line.endswith("\n") and _number(line, index) < limit]
+    with write_by_rename(path) as unfinished:
+        unfinished.write_text("".join([header, *kept]) if kept else "", encoding="utf-8", newline="")
+
+
+def _number(line: str, index: int) -> int:
+    return int(line.split(",")[index])
+
+
+class CsvLog:
+    """A CSV file that rows are added to; a new or empty one gets its header first."""
+
+    def __init__(self, path: Path, columns: Iterable[str]) -> None:
+        new = not path.exists() or not path.stat().st_size
+        self._file = path.open("a", encoding="utf-8", newline="")
+        self._writer = csv.writer(self._file)
+        if new:
+            self.write(columns)
+
+    def write(self, row: Iterable[Any]) -> None:
+        """Adds a row."""
+        self._writer.writerow(row)
+
+    def flush(self) -> None:
+        """Hands what was added to the operating system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Flushes, and ends the adding."""
+        self._file.close()

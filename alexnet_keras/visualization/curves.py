@@ -1,0 +1,61 @@
+"""How runs went: loss, validation error and learning rate over the epochs, of several runs together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
+
+from alexnet_keras.errors import UsageError
+from alexnet_keras.runs import Run
+from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure, shorten
+
+MOST_RUNS = len(SERIES)
+
+
+def draw_curves(runs: Sequence[Run], path: Path) -> None:
+    """Writes three panels: cross-entropy, top-1 error on the validation split, and the rate of the weights.
+
+    Training is dotted (measured while the network learns, on changed crops and with dropout), validation solid.
+
+    Raises:
+        UsageError: a run has no finished epoch, there are too many runs, or the suffix of the path is unknown.
+    """
+    if len(runs) > MOST_RUNS:
+        raise UsageError(f"{len(runs)} runs are too many to tell apart in one picture: name {MOST_RUNS} or fewer.")
+    histories = [run.history for run in runs]
+    for run, history in zip(runs, histories, strict=True):
+        if not history:
+            raise UsageError(f"The run {run.path} has not finished an epoch yet: there is nothing to draw.")
+    figure = Figure(figsize=(9.0, 7.0), layout="constrained")
+    loss, error, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.4])
+    for run, history, color in zip(runs, histories, SERIES, strict=False):
+        epochs = [row["epoch"] + 1 for row in history]
+        marker = "o" if len(history) == 1 else None  # one point has no line
+        options = {"color": color, "marker": marker, "markersize": 3}
+        loss.plot(epochs, [row["loss"] for row in history], ":", **options)
+        loss.plot(epochs, [row["val_loss"] for row in history], "-", label=shorten(run.name, 40), **options)
+        error.plot(epochs, [row["top1_error"] for row in history], ":", **options)
+        error.plot(epochs, [row["val_top1_error"] for row in history], "-", **options)
+        rate.step(epochs, [row["rate_weights"] for row in history], where="post", **options)
+    loss.set_ylabel("cross-entropy, nats")
+    loss.set_ylim(bottom=0)
+    error.set_ylabel("top-1 error")
+    error.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    error.set_ylim(bottom=0)
+    rate.set_ylabel("rate of the weights")
+    rate.set_yscale("log")
+    rates = sorted({row["rate_weights"] for history in histories for row in history if row["rate_weights"] > 0})
+    rate.set_yticks(rates[:: -(-len(rates) // 6)] if rates else [], minor=False)
+    rate.yaxis.set_major_formatter("{x:g}")
+    rate.yaxis.set_minor_formatter(NullFormatter())
+    rate.set_xlabel("epoch")
+    rate.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in (loss, error, rate):
+        axis.grid(color="#e5e5e5", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(colors=INK, labelsize=8)
+    loss.set_title("validation solid, training dotted", loc="left", fontsize=9, color=QUIET)
+    loss.legend(fontsize=8, frameon=False, loc="upper right")
+    save_figure(figure, path)

@@ -1,0 +1,137 @@
+"""`alexnet info devices`."""
+
+import os
+import platform
+
+import click
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import json_option
+from alexnet_keras.errors import UsageError
+
+SHOWN = (0, 1, 2, 4, 8)  # --gpus N that the overview tells the placement of
+
+
+@click.command()
+@click.option("--gpus", type=click.IntRange(min=0), help="Show what `alexnet train --gpus N` does here.")
+@click.option("--strategy", type=click.Choice(["one", "towers", "mirrored"]), help="As for `alexnet train`.")
+@click.option("--recipe", default="source", metavar="NAME|FILE", help="source, paper, quickstart or a TOML file.")
+@click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images a step. [default: the recipe's]")
+@json_option
+def devices(gpus, strategy, recipe, classes, batch_size, as_json) -> None:
+    """What this machine computes on, where `--gpus N` would put the network, and what passes between two towers.
+
+    For two towers a step is run, and every tensor that passes from one device to the other in the graph that
+    TensorFlow really executes is listed, beside what the paper's figure 2 allows.
+
+    \b
+    Examples:
+      alexnet info devices
+      alexnet info devices --gpus 2
+    """
+    console.start_tensorflow()
+    from alexnet_keras.recipe_files import load_recipe
+    from alexnet_keras.training.devices import choose_placement, gpus_present, plan_placement
+
+    loaded = load_recipe(recipe)
+    towers, present = loaded.network.towers, gpus_present()
+    facts = _machine()
+    if gpus is None and strategy is None:
+        if batch_size is not None:
+            raise UsageError("--batch-size goes with --gpus: it decides how many bytes pass between the towers.")
+        plans = {number: plan_placement(None, number, towers=towers, present=present) for number in SHOWN}
+        facts["placements"] = {
+            number: {"strategy": plan.kind, "devices": list(plan.devices), "note": plan.warning}
+            for number, plan in plans.items()
+        }
+        return _show_machine(facts, as_json)
+    placement = choose_placement(strategy, gpus, towers=towers, strict=False)
+    if placement.warning:
+        console.warn(placement.warning)
+    batch_size = batch_size or loaded.training.batch_size
+    facts |= {"strategy": placement.kind, "devices": list(placement.devices), "batch_size": batch_size}
+    if placement.kind == "towers":
+        facts |= _towers(placement, loaded, classes, batch_size)
+    if as_json:
+        console.emit_json(facts)
+        return None
+    return _show_placement(facts)
+
+
+def _machine() -> dict:
+    import tensorflow as tf
+
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpus": gpus,
+        "tensorflow": tf.__version__,
+    }
+
+
+def _towers(placement, recipe, classes: int, batch_size: int) -> dict:
+    """What passes between the towers, and what lies on the wrong device."""
+    from dataclasses import asdict
+
+    from alexnet_keras.model import AlexNet
+    from alexnet_keras.training.crossings import crossings, misplaced
+    from alexnet_keras.training.optimizer import AlexNetSGD
+    from alexnet_keras.training.step import TrainingStep
+
+    console.note(f"Running one step of {batch_size} images on {' and '.join(placement.devices)}.")
+    with placement.scope():
+        model = AlexNet(recipe, classes=classes, seed=0)
+        optimizer = AlexNetSGD(0.0, layers=("conv1",))
+        optimizer.build(model.trainable_variables)
+    step = TrainingStep(model, optimizer, placement.strategy, seed=0, batch_size=batch_size)
+    found = crossings(step, placement)
+    return {
+        "crossings": [{**asdict(each), "figure_2": each.promised} for each in found],
+        "misplaced": misplaced(step, placement),
+        "variables": 2 * len(model.trainable_variables),
+    }
+
+
+def _show_machine(facts: dict, as_json: bool) -> None:
+    if as_json:
+        return console.emit_json(facts)
+    gpus = ", ".join(facts["gpus"]) or "none that TensorFlow sees"
+    console.result(f"{facts['cpus']} cores of {facts['processor']}; GPUs: {gpus}; TensorFlow {facts['tensorflow']}\n")
+    rows = [
+        [f"--gpus {number}", plan["strategy"], ", ".join(plan["devices"]), plan["note"]]
+        for number, plan in facts["placements"].items()
+    ]
+    console.table("Where alexnet train would run", ["option", "strategy", "devices", "note"], rows, left=4)
+    return console.result("What passes between two towers: alexnet info devices --gpus 2")
+
+
+def _show_placement(facts: dict) -> None:
+    console.result(f"strategy {facts['strategy']} on {', '.join(facts['devices'])}")
+    if "crossings" not in facts:
+        return
+    rows = [
+        [
+            each["layer"],
+            "backward" if each["backward"] else "forward",
+            f"{each['source']} -> {each['target']}",
+            "×".join(map(str, each["shape"])),
+            each["figure_2"] or ("-" if each["layer"] == "scalars" else "NOT IN FIGURE 2"),
+            f"{each['bytes'] / 1e6:,.2f}" if each["shape"] else f"{each['bytes']} bytes",
+        ]
+        for each in facts["crossings"]
+    ]
+    columns = ["into", "pass", "towers", "tensor", "figure 2", "MB a step"]
+    console.table(f"What passes between the towers in a step of {facts['batch_size']} images", columns, rows, left=5)
+    total = sum(each["bytes"] for each in facts["crossings"])
+    console.result(f"{total / 1e6:,.1f} MB a step in all. Backward is the gradient of what passed forward.")
+    wrong = facts["misplaced"]
+    console.result(
+        f"All {facts['variables']} weights and velocities are on their tower's device."
+        if not wrong
+        else "On the wrong device: " + "; ".join(wrong)
+    )

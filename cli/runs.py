@@ -1,0 +1,64 @@
+"""`alexnet runs`."""
+
+from pathlib import Path
+
+import click
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import json_option
+from alexnet_keras.errors import AlexNetError
+
+
+@click.command()
+@json_option
+def runs(as_json) -> None:
+    """List the runs, the latest first: how far each is, how it ended, and its best error.
+
+    States: running; finished; interrupted, failed or killed, after which the run goes on with
+    `alexnet train --resume RUN`; diverged; unreadable.
+
+    \b
+    Example: alexnet runs
+    """
+    from alexnet_keras.runs import RUNS, all_runs
+
+    rows = sorted((_facts(run) for run in all_runs()), key=lambda row: row["updated"], reverse=True)
+    if as_json:
+        console.emit_json(rows)
+        return
+    if not rows:
+        console.result(f"There are no runs under {RUNS} yet: alexnet train makes one.")
+        return
+    cells = [
+        [
+            row["run"],
+            row["state"],
+            f"{row['epochs']} of {row['of'] or '?'}",
+            "-" if row["best_val_top1_error"] is None else f"{row['best_val_top1_error']:.2%}",
+            row["recipe"],
+            row["data"],
+            row["strategy"],
+            row["updated"].replace("T", " ")[:16],
+        ]
+        for row in rows
+    ]
+    columns = ["run", "state", "epochs", "best top-1 error", "recipe", "data", "strategy", "last written (UTC)"]
+    console.table(f"Runs in {RUNS}", columns, cells, left=2)
+
+
+def _facts(run) -> dict:
+    try:
+        facts, history, epochs, state = run.facts, run.history, run.recipe.training.epochs, run.status
+    except (AlexNetError, ValueError):
+        facts, history, epochs, state = {}, [], None, "unreadable"
+    return {
+        "run": run.name,
+        "state": state,
+        "epochs": len(history),
+        "of": epochs,
+        "best_val_top1_error": facts.get("best", {}).get("val_top1_error"),
+        "recipe": facts.get("recipe", ""),
+        "data": Path(facts.get("data", {}).get("path", "")).name,
+        "strategy": facts.get("strategy", ""),
+        "updated": facts.get("updated", ""),
+    }

@@ -1,0 +1,187 @@
+"""Several processes train one run: they agree, they notice a death, and together they go on."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from toy_runs import last_weights, step_losses
+
+from alexnet_keras.errors import AlexNetError, UsageError
+from alexnet_keras.recipe_files import to_toml, with_overrides
+from alexnet_keras.runs import open_run
+from alexnet_keras.training.cluster import Cluster, read_cluster
+
+TWO = {"worker": ["a:1", "b:2"]}
+
+
+def config(cluster=TWO, task=None):
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task or {"type": "worker", "index": 1}})}
+
+
+def free_addresses(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return addresses
+
+
+def test_tf_config_is_read_as_tensorflow_reads_it():
+    assert read_cluster(config()) == Cluster(("a:1", "b:2"), 1)
+    with_chief = {"worker": ["a:1"], "chief": ["c:3"], "evaluator": ["e:4"]}
+    assert read_cluster(config(with_chief, {"type": "worker", "index": 0})) == Cluster(("c:3", "a:1"), 1)
+    assert read_cluster(config(with_chief, {"type": "chief", "index": 0})).is_chief
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "needs the environment variable TF_CONFIG"),
+        ({"TF_CONFIG": "{'cluster'"}, "not JSON"),
+        ({"TF_CONFIG": "[]"}, "needs a table `cluster`"),
+        ({"TF_CONFIG": '{"cluster": {"worker": ["a:1", "b:2"]}}'}, "a table `task`"),
+        (config({"worker": "a:1"}), "not a list of addresses"),
+        (config({"worker": ["a:1", "b"]}), "'b' is not an address"),
+        (config({"worker": ["a:1", "b:99999"]}), "'b:99999' is not an address"),
+        (config({"worker": ["a:1", "a:1"]}), "the same address"),
+        (config({"worker": ["a:1"]}, {"type": "worker", "index": 0}), "names one worker"),
+        (config({**TWO, "ps": ["p:1"]}), "has ps"),
+        (config({**TWO, "chief": ["c:1", "d:1"]}), "one chief"),
+        (config(task={"type": "worker", "index": 2}), "none of the cluster's"),
+        (config(task={"type": "worker"}), "none of the cluster's"),
+        (config(task={"type": "cook", "index": 0}), "worker 0, worker 1"),
+    ],
+)
+def test_a_malformed_tf_config_is_told(environment, said):
+    with pytest.raises(UsageError, match=said):
+        read_cluster(environment)
+
+
+def test_a_worker_that_never_appears_is_named():
+    own, present, *absent = free_addresses(4)
+    host, port = present.split(":")
+    told = []
+    with socket.create_server((host, int(port))), pytest.raises(AlexNetError) as error:
+        Cluster((own, present, *absent)).wait_for_all(0.5, told.append)
+    assert told == [", ".join(absent)]
+    assert f"2 workers did not appear within 0.5 seconds: {', '.join(absent)}" in str(error.value)
+    assert error.value.exit_code == 1
+
+
+def test_workers_that_start_at_different_times_find_each_other():
+    addresses = free_addresses(3)
+    found = []
+
+    def start(index):
+        time.sleep(0.4 * index)
+        Cluster(tuple(addresses), index).wait_for_all(20)
+        host, port = addresses[index].split(":")
+        with socket.create_server((host, int(port))):  # as TensorFlow's own server does from here on
+            found.append(index)
+            time.sleep(1.5)
+
+    threads = [threading.Thread(target=start, args=(index,)) for index in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [0, 1, 2]
+
+
+def test_an_address_that_is_taken_is_told():
+    own, other = free_addresses(2)
+    host, port = own.split(":")
+    with socket.create_server((host, int(port))), pytest.raises(UsageError, match="cannot listen"):
+        Cluster((own, other)).wait_for_all(5)
+
+
+class Workers:
+    """Two processes of `alexnet train` on the loopback interface."""
+
+    def __init__(self, folder, *arguments):
+        addresses = free_addresses(2)
+        command = [sys.executable, "-m", "alexnet_keras.cli.main", "train", "--strategy", "multi-worker", *arguments]
+        self.processes = []
+        for index in (0, 1):
+            own = config({"worker": addresses}, {"type": "worker", "index": index})
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**os.environ, **own},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+            self.processes.append(process)
+
+    def end(self):
+        """(exit code, stderr) of each."""
+        ends = []
+        for process in self.processes:
+            _, stderr = process.communicate(timeout=120)
+            ends.append((process.returncode, stderr))
+        return ends
+
+
+def steps_of(run):
+    return len(step_losses(run)) if run.steps_path.exists() else 0
+
+
+def wait_for_steps(path, count, workers):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and all(process.poll() is None for process in workers.processes):
+        if path.exists() and path.read_text().count("\n") > count:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no step {count}: {workers.end()}")
+
+
+@pytest.mark.slow
+def test_two_workers_and_one_device_agree_and_write_one_run(one_device, prepared, tiny, tmp_path):
+    (tmp_path / "tiny.toml").write_text(to_toml(tiny))
+    arguments = ["--data", str(prepared.path), "--recipe", "tiny.toml", "--seed", "3", "--run", "two"]
+    ends = Workers(tmp_path, *arguments).end()
+    assert [code for code, _ in ends] == [0, 0], ends  # equal weights on both are checked by the run itself
+    run = open_run("two", tmp_path / "saved_models")
+    # Each worker adds up the gradients of its half of a batch: rounding, then its growth over the steps.
+    np.testing.assert_allclose(step_losses(run), step_losses(one_device[0]), rtol=1e-4)
+    assert run.history[-1]["val_top1_error"] == one_device[1][-1]["val_top1_error"]
+    assert [path.name for path in (tmp_path / "saved_models").iterdir()] == ["two"]
+    assert "multi-worker on /CPU:0 of each of 2 workers" in ends[0][1]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_lost_a_worker_stops_and_goes_on_bit_for_bit(prepared, tiny, tmp_path):
+    (tmp_path / "tiny.toml").write_text(to_toml(with_overrides(tiny, ["training.epochs=14"])))
+    arguments = ["--data", str(prepared.path), "--recipe", "tiny.toml", "--save-every", "4", "--deterministic"]
+    whole = Workers(tmp_path, *arguments, "--run", "whole").end()
+    assert [code for code, _ in whole] == [0, 0], whole
+    steps = tmp_path / "saved_models/cut/steps.csv"
+
+    workers = Workers(tmp_path, *arguments, "--run", "cut")
+    wait_for_steps(steps, 10, workers)
+    workers.processes[1].send_signal(signal.SIGTERM)  # preempted: the worker asks, all stop and the chief saves
+    ends = workers.end()
+    assert [code for code, _ in ends] == [130, 130], ends
+    assert "alexnet train --resume cut" in ends[0][1]
+
+    workers = Workers(tmp_path, "--resume", "cut", "--save-every", "4")
+    wait_for_steps(steps, steps_of(open_run("cut", tmp_path / "saved_models")) + 10, workers)
+    workers.processes[1].kill()
+    (code, said), _ = workers.end()
+    assert code == 1 and "has died or cannot be reached" in said and "Traceback" not in said, said
+
+    ends = Workers(tmp_path, "--resume", "cut").end()
+    assert [code for code, _ in ends] == [0, 0], ends
+    runs = [open_run(name, tmp_path / "saved_models") for name in ("whole", "cut")]
+    for ours, theirs in zip(*map(last_weights, runs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(*map(step_losses, runs))

@@ -1,0 +1,147 @@
+"""What goes wrong in a night is told in words, and costs nothing that was saved."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from toy_runs import TOWERS, Watching, new_run, trainer
+
+from alexnet_keras import AlexNet
+from alexnet_keras.errors import AlexNetError, DivergedError
+from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.training import guards
+from alexnet_keras.training.checkpoint import saved_states
+from alexnet_keras.training.loss_scale import GROW_AFTER, LossScale
+from alexnet_keras.training.step import TrainingStep
+
+
+@pytest.mark.parametrize("placement", [None, TOWERS], ids=["one", "towers"])
+def test_divergence_names_step_and_layer_and_keeps_the_last_good_state(prepared, tiny, tmp_path, placement):
+    recipe = with_overrides(tiny, ["training.epochs=3"])
+    run = new_run(tmp_path / "run", recipe)
+    made = trainer(run, prepared, *([placement] if placement else []), save_every=2)
+
+    def poison():
+        kernel = made.model.get_layer("fc7").kernels[1]
+        kernel.assign(np.full(kernel.shape, 1e38, np.float32))
+
+    made.observer = Watching((1, 0), poison)
+    with pytest.raises(DivergedError, match=r"first in the output of fc7, tower b, in step 6 .epoch 2") as told:
+        made.fit()
+    assert told.value.exit_code == 4
+    assert "keeps its state of step 6" in str(told.value)
+    assert run.status == "diverged"
+    assert saved_states(run.states_path)
+
+
+def test_a_rate_that_is_too_high_ends_the_run(prepared, tiny, tmp_path):
+    recipe = with_overrides(tiny, ["training.weight_rate=1e30", "training.epochs=3"])
+    run = new_run(tmp_path / "run", recipe)
+    with pytest.raises(DivergedError, match=r"first in .*had saved no state"):
+        trainer(run, prepared).fit()
+
+
+def test_a_step_whose_loss_is_not_finite_changes_nothing(prepared, tiny, tmp_path):
+    made = trainer(new_run(tmp_path / "run", with_overrides(tiny, ["training.epochs=1"])), prepared)
+    made.fit()
+    kernel = made.model.get_layer("fc7").kernels[0]
+    kernel.assign(np.full(kernel.shape, 1e38, np.float32))
+    before = made.model.get_weights()
+    images = tf.zeros((8, 224, 224, 3), tf.uint8)
+    result = made.training_step(images, tf.zeros((8,), tf.int64), 99)
+    assert not result.updated and not np.isfinite(result.loss)
+    for old, new in zip(before, made.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert guards.where_not_finite(made.model, images) == "the output of fc7, tower a"
+
+
+def test_weights_that_are_not_finite_are_never_saved_even_where_the_relus_hide_them(prepared, tiny, tmp_path):
+    """A processor's ReLU turns NaN into 0, so that the loss stays finite."""
+    run = new_run(tmp_path / "run", tiny)
+    made = trainer(run, prepared, save_every=1)
+
+    def poison():
+        kernel = made.model.get_layer("conv2").kernels[1]
+        kernel.assign(np.full(kernel.shape, np.nan, np.float32))
+
+    made.observer = Watching((1, 0), poison)
+    with pytest.raises(DivergedError, match=r"conv2/kernel_b"):
+        made.fit()
+    newest = saved_states(run.states_path)[0]
+    with np.load(newest) as state:
+        assert np.isfinite(state["conv2/kernel_b"]).all()
+    assert f"its state of step {int(newest.name[5:14])}" in run.facts["ended"]
+
+
+def test_a_stalled_start_is_told_once(prepared, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(guards, "STALL_STEPS", 7)
+    changes = [f"network.{layer}.initial_std=1e-6" for layer in ("conv1", "conv2", "conv3", "fc6", "fc7")]
+    recipe = with_overrides(tiny, [*changes, "network.classifier_std=1e-6", "training.epochs=3"])
+    observer = Watching()
+    trainer(new_run(tmp_path / "run", recipe), prepared, observer=observer).fit()
+    (told,) = observer.warnings
+    assert "ln(3) = 1.099" in told
+
+
+def test_a_start_that_gets_going_is_not_called_stalled(prepared, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(guards, "STALL_STEPS", 7)
+    recipe = with_overrides(tiny, ["training.epochs=3", "training.schedule.drop_epochs=[]"])
+    observer = Watching()
+    trainer(new_run(tmp_path / "run", recipe), prepared, observer=observer).fit()
+    assert not observer.warnings
+    assert guards.stalled([2.30] * 100, 10) and not guards.stalled([2.2] * 100, 10)
+
+
+def test_too_little_memory_names_the_batch_and_one_that_fits(prepared, tiny, tmp_path, monkeypatch):
+    tried = []
+
+    def full(self, *arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    def limited(self, rows):
+        tried.append(rows)
+        if rows > 2:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(TrainingStep, "__call__", full)
+    monkeypatch.setattr(TrainingStep, "try_batch", limited)
+    with pytest.raises(AlexNetError, match=r"batch of 8 images does not fit .* --batch-size 2"):
+        trainer(new_run(tmp_path / "run", tiny), prepared).fit()
+    assert tried == [4, 2]
+
+
+def test_a_batch_can_be_tried_without_changing_anything(tiny):
+    from alexnet_keras.training.optimizer import AlexNetSGD
+
+    model = AlexNet(tiny, classes=3, seed=0)
+    optimizer = AlexNetSGD()
+    optimizer.build(model.trainable_variables)
+    before = model.get_weights()
+    TrainingStep(model, optimizer, tf.distribute.get_strategy(), seed=0, batch_size=8).try_batch(4)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+# float16
+
+
+def test_the_loss_scale_halves_on_overflow_and_grows_after_many_good_steps():
+    scale = LossScale(1024.0)
+    assert scale.after(False).factor == 512
+    for _ in range(GROW_AFTER - 1):
+        scale = scale.after(True)
+    assert scale.factor == 1024
+    assert scale.after(True) == LossScale(2048.0, 0)
+    assert LossScale(1.0).after(False).exhausted and not LossScale(1.0).exhausted
+
+
+@pytest.mark.slow
+def test_float16_skips_steps_that_overflow_until_the_scale_fits(prepared, tiny, tmp_path):
+    recipe = with_overrides(tiny, ["training.epochs=1"])
+    made = trainer(new_run(tmp_path / "run", recipe), prepared, precision="mixed_float16")
+    made.position.loss_scale = (2.0**30, 0)
+    skipped = []
+    made.observer.on_step = lambda epoch, step, result: skipped.append(not result.updated)
+    (row,) = made.fit()
+    assert skipped[0] and np.isfinite(row["loss"])
+    assert made.scale.factor == 2.0 ** (30 - sum(skipped))
+    assert made.model.get_layer("norm1").copies[0].compute_dtype == "float16"

@@ -1,0 +1,54 @@
+"""Starting from another run: what is copied, skipped and new."""
+
+import numpy as np
+from toy_runs import Watching, last_weights, new_run, trainer
+
+from alexnet_keras import AlexNet
+from alexnet_keras.recipe_files import from_dict, to_dict, with_overrides
+from alexnet_keras.training.initialize import copy_layers
+
+
+def test_layers_of_the_same_name_and_shape_are_copied_and_the_others_told(tiny):
+    values = to_dict(tiny)
+    six = {**values["network"]["convolutions"][4], "name": "conv6", "then": ["relu"]}
+    five = {**values["network"]["convolutions"][4], "then": ["relu", "pool"]}
+    values["network"]["convolutions"][4:] = [five, six]
+    values["network"]["convolutions"][1]["filters"] = 10
+    source = AlexNet(tiny, classes=3, seed=1)
+    model = AlexNet(from_dict(values), classes=7, seed=2)
+    before = {variable.path: variable.numpy() for variable in model.weights}
+    origins = {origin.layer: origin for origin in copy_layers(model, source)}
+    assert {name: origin.outcome for name, origin in origins.items()} == {
+        "conv1": "copied",
+        "conv2": "skipped",
+        "conv3": "skipped",
+        "conv4": "copied",
+        "conv5": "copied",
+        "conv6": "new",
+        "fc6": "copied",
+        "fc7": "copied",
+        "fc8": "skipped",
+    }
+    assert "kernel_a is 24×3 there, kernel_a is 24×7 here" in origins["fc8"].why
+    theirs = {variable.path: variable.numpy() for variable in source.weights}
+    for variable in model.weights:
+        layer = variable.path.split("/")[0]
+        expected = theirs if origins[layer].outcome == "copied" else before
+        np.testing.assert_array_equal(variable.numpy(), expected[variable.path])
+    unused = [origin.layer for origin in copy_layers(source, model) if origin.outcome == "not used"]
+    assert unused == ["conv6"]
+
+
+def test_a_run_can_start_from_anothers_weights_with_layers_at_other_rates(one_device, prepared, tiny, tmp_path):
+    frozen = [f"network.{name}.rate_factor=0" for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")]
+    recipe = with_overrides(tiny, [*frozen, "network.classifier_rate_factor=10"])
+    run = new_run(tmp_path / "run", recipe)
+    observer = Watching()
+    history = trainer(run, prepared, observer=observer, initial=one_device[0].load_model).fit()
+    assert {origin.outcome for origin in observer.origins} == {"copied"}
+    assert history[0]["rate_fc8"] == 10 * history[0]["rate_weights"]
+    start = one_device[0].load_model().get_weights()
+    *kept, kernel, bias = zip(start, last_weights(run), strict=True)
+    for before, after in kept:
+        np.testing.assert_array_equal(before, after)
+    assert not np.allclose(*kernel) and not np.allclose(*bias)

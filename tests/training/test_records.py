@@ -1,0 +1,64 @@
+"""What a run writes for people: right numbers, and none twice after a restart."""
+
+import csv
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from toy_runs import Watching, crash, new_run, trainer
+
+from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.training.records import keep_rows, ratios_of_layers
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_layers_have_mean_weight_mean_update_and_their_ratio_each_epoch(one_device):
+    run = one_device[0]
+    rows = rows_of(run.layers_path)
+    assert len(rows) == 2 * 30, "two epochs, a kernel and a bias of 7 layers in two towers and of fc8"
+    weights = {w.path: w.numpy() for w in run.load_model("last").weights}
+    for row in rows[30:]:
+        value = weights[f"{row['layer']}/{row['kind']}_{row['tower']}"]
+        assert np.isclose(float(row["mean_weight"]), np.abs(value).mean(), rtol=1e-5)
+        if float(row["mean_weight"]):
+            assert np.isclose(float(row["ratio"]), float(row["mean_update"]) / float(row["mean_weight"]))
+    assert float(rows[30]["mean_update"]) > 0
+
+
+def test_ratios_of_a_layer_put_its_towers_together():
+    rows = [
+        {"layer": "conv1", "kind": "kernel", "mean_weight": 1.0, "mean_update": 0.1},
+        {"layer": "conv1", "kind": "kernel", "mean_weight": 3.0, "mean_update": 0.1},
+        {"layer": "conv1", "kind": "bias", "mean_weight": 9.0, "mean_update": 9.0},
+    ]
+    assert np.isclose(ratios_of_layers(rows)["conv1"], 0.2 / 4)
+
+
+def test_tensorboard_shows_every_step_once_and_the_kernels_also_after_a_restart(prepared, tiny, tmp_path):
+    recipe = with_overrides(tiny, ["training.epochs=2"])
+    run = new_run(tmp_path / "run", recipe)
+    with pytest.raises(MemoryError):
+        trainer(run, prepared, observer=Watching((1, 3), crash), save_every=3).fit()
+    trainer(run, prepared).fit(resume=True)
+    events = EventAccumulator(str(run.events_path), size_guidance={"tensors": 0}).Reload()
+    steps = [event.step for event in events.Tensors("step/loss")]
+    assert steps == list(range(10))
+    assert [event.step for event in events.Tensors("epoch/val_top1_error")] == [5, 10]
+    assert "conv1" in events.Tags()["tensors"]
+    assert [int(row["step"]) for row in rows_of(run.steps_path)] == list(range(10))
+    assert [int(row["epoch"]) for row in rows_of(run.layers_path)] == [0] * 30 + [1] * 30
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path):
+    path = tmp_path / "steps.csv"
+    path.write_text("step,loss\n0,1.5\n1,1.25\n2,1.1")
+    keep_rows(path, "step", 3)
+    assert path.read_text() == "step,loss\n0,1.5\n1,1.25\n"
+    keep_rows(path, "step", 1)
+    assert path.read_text() == "step,loss\n0,1.5\n"
+    keep_rows(path, "step", 0)
+    assert path.read_text() == ""

@@ -1,0 +1,220 @@
+"""A run that was stopped, killed or damaged ends as if nothing had happened."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from toy_runs import ONE, TOWERS, Watching, crash, last_weights, new_run, step_losses, trainer
+
+from alexnet_keras.errors import AlexNetError, DataError
+from alexnet_keras.recipe_files import to_toml, with_overrides
+from alexnet_keras.runs import Run
+from alexnet_keras.training.checkpoint import KEEP, newest_state, saved_states
+from alexnet_keras.training.devices import Placement
+
+MIRRORED = Placement("mirrored", ("/CPU:0", "/CPU:1"))
+
+
+def same_weights(run, other, **tolerance):
+    for ours, theirs in zip(last_weights(run), last_weights(other), strict=True):
+        np.testing.assert_allclose(ours, theirs, **(tolerance or {"rtol": 0}))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", [(0, 0), (1, 2), (1, 4)])
+def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(one_device, prepared, tiny, tmp_path, sent, when):
+    run = new_run(tmp_path / "run", tiny)
+    stopping = Watching(when, lambda: signal.raise_signal(sent))
+    with pytest.raises(KeyboardInterrupt, match="alexnet train --resume run"):
+        trainer(run, prepared, observer=stopping).fit()
+    assert stopping.steps[-1] == when
+    assert run.status == "interrupted"
+    resumed = Watching()
+    trainer(run, prepared, observer=resumed).fit(resume=True)
+    assert len(stopping.steps) + len(resumed.steps) == 10, "a step was made twice or left out"
+    np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
+    same_weights(run, one_device[0])
+    assert run.status == "finished"
+    timeless = [{k: v for k, v in row.items() if "second" not in k} for row in run.history]
+    assert timeless == [{k: v for k, v in row.items() if "second" not in k} for row in one_device[0].history]
+
+
+def test_a_crash_costs_the_steps_since_the_last_state(one_device, prepared, tiny, tmp_path):
+    run = new_run(tmp_path / "run", tiny)
+    with pytest.raises(MemoryError):
+        trainer(run, prepared, save_every=3, observer=Watching((1, 3), crash)).fit()
+    assert run.status == "failed"
+    assert len(step_losses(run)) >= 6
+    resumed = Watching()
+    trainer(run, prepared, observer=resumed).fit(resume=True)
+    assert resumed.steps[0] == (1, 1), "step 6 was saved: epoch 1 goes on after its first step"
+    np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
+    same_weights(run, one_device[0])
+
+
+def test_a_run_without_a_state_starts_over(one_device, prepared, tiny, tmp_path):
+    run = new_run(tmp_path / "run", tiny)
+    with pytest.raises(MemoryError):
+        trainer(run, prepared, observer=Watching((0, 3), crash)).fit()
+    trainer(run, prepared).fit(resume=True)
+    np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(TOWERS, ONE), (ONE, TOWERS), (TOWERS, MIRRORED), (MIRRORED, TOWERS)],
+    ids=lambda placement: placement.kind,
+)
+def test_a_run_goes_on_under_any_placement(one_device, prepared, tiny, tmp_path, first, then):
+    run = new_run(tmp_path / "run", tiny)
+    with pytest.raises(KeyboardInterrupt):
+        stopping = Watching((1, 2), lambda: signal.raise_signal(signal.SIGINT))
+        trainer(run, prepared, first, observer=stopping).fit()
+    trainer(run, prepared, then).fit(resume=True)
+    # The halves of a batch are added up in another order under mirrored: rounding, then its growth over the steps.
+    np.testing.assert_allclose(step_losses(run), step_losses(one_device[0]), rtol=1e-4)
+    same_weights(run, one_device[0], rtol=1e-2, atol=1e-4)
+
+
+def test_the_last_few_states_are_kept(one_device):
+    assert len(saved_states(one_device[0].states_path)) == min(KEEP, 2)
+
+
+def test_only_the_last_few_states_are_kept(prepared, tiny, tmp_path):
+    run = new_run(tmp_path / "run", tiny)
+    trainer(run, prepared, save_every=1).fit()
+    states = saved_states(run.states_path)
+    assert len(states) == KEEP
+    assert states[0].name.startswith("step-000000010")
+
+
+@pytest.fixture
+def stopped(prepared, tiny, tmp_path):
+    """A run with states of steps 7, 6 and 5, stopped in its second epoch."""
+    run = new_run(tmp_path / "stopped", tiny)
+    with pytest.raises(MemoryError):
+        trainer(run, prepared, save_every=1, observer=Watching((1, 2), crash)).fit()
+    return run
+
+
+@pytest.mark.parametrize("damage", ["cut", "one byte", "empty"])
+def test_a_damaged_state_is_told_and_the_one_before_is_used(one_device, stopped, prepared, damage):
+    newest, before, *_ = saved_states(stopped.states_path)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 255
+    newest.write_bytes({"cut": bytes(content[: len(content) // 2]), "one byte": bytes(content), "empty": b""}[damage])
+    observer = Watching()
+    trainer(stopped, prepared, observer=observer).fit(resume=True)
+    (told,) = observer.warnings
+    assert newest.name in told and "damaged" in told and before.name in told
+    np.testing.assert_array_equal(step_losses(stopped), step_losses(one_device[0]))
+
+
+def test_when_every_state_is_damaged_it_says_so(stopped, prepared):
+    for path in saved_states(stopped.states_path):
+        path.write_bytes(b"PK")
+    with pytest.raises(DataError, match="damaged"):
+        trainer(stopped, prepared).fit(resume=True)
+
+
+def test_a_state_that_claims_a_huge_array_takes_no_memory(stopped, prepared):
+    newest = saved_states(stopped.states_path)[0]
+    with zipfile.ZipFile(newest) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in members if "kernel" in name)
+    start = members[name].index(b"(")
+    header = members[name].replace(members[name][start : members[name].index(b")")], b"(9999999999999,")
+    with zipfile.ZipFile(newest, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, header if member == name else content)
+    observer = Watching()
+    trainer(stopped, prepared, observer=observer).fit(resume=True)
+    assert "9999999999999" in observer.warnings[0] or "damaged" in observer.warnings[0]
+
+
+def test_a_state_of_another_recipe_is_refused_with_what_differs(stopped, prepared, tiny):
+    other = with_overrides(tiny, ["training.momentum=0.5", "augmentation.flip=false"])
+    (stopped.path / "recipe.toml").write_text(to_toml(other))
+    with pytest.raises(DataError, match=r"augmentation.flip is True there and False here; training.momentum is 0.9"):
+        trainer(Run(stopped.path), prepared).fit(resume=True)
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(stopped, prepared):
+    with stopped.training_lock():
+        assert stopped.status == "running" or stopped.status == "failed"
+        with pytest.raises(AlexNetError, match=f"another process .*-{os.getpid()}"):
+            trainer(stopped, prepared).fit(resume=True)
+    trainer(stopped, prepared).fit(resume=True)
+
+
+def test_no_space_left_while_saving_leaves_a_run_that_goes_on(one_device, prepared, tiny, tmp_path, monkeypatch):
+    run = new_run(tmp_path / "run", tiny)
+    save, room = np.savez, [6]
+
+    def full(path, **arrays):
+        room[0] -= 1
+        if room[0] < 0:
+            path.write_bytes(b"half a state")
+            raise OSError(28, "No space left on device", str(path))
+        save(path, **arrays)
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        trainer(run, prepared, save_every=1).fit()
+    assert run.status == "failed"
+    assert not list(run.states_path.glob(".partial*"))
+    monkeypatch.undo()
+    trainer(run, prepared).fit(resume=True)
+    np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_weights_of_the_uninterrupted_run(prepared, tiny, tmp_path):
+    """ALEXNET_KILLS=20 for more of them: every one in the middle of an epoch, or of a save."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(to_toml(with_overrides(tiny, ["training.epochs=16"])))  # 80 steps
+    command = [sys.executable, "-m", "alexnet_keras.cli.main", "train", "--json", "--save-every", "1"]
+    start = ["--data", str(prepared.path), "--recipe", str(recipe), "--deterministic"]
+    subprocess.run([*command, *start, "--run", "whole"], cwd=tmp_path, check=True, capture_output=True)
+    whole, killed = (Run(tmp_path / "saved_models" / name) for name in ("whole", "killed"))
+    random = np.random.default_rng()
+    kills, moments, arguments = int(os.environ.get("ALEXNET_KILLS", 2)), [0], [*start, "--run", "killed"]
+    for kill in range(kills):
+        process = subprocess.Popen([*command, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        # each process gets to the middle of its share of the 80 steps, or a little further
+        while process.poll() is None and steps_done(killed) < max(moments[-1] + 1, (kill + 0.5) * 70 / kills):
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        _, stderr = process.communicate()
+        assert process.returncode == -signal.SIGKILL, f"ended before kill {kill}: {stderr.decode()}"
+        if newest := saved_states(killed.states_path):
+            state = newest_state(killed.states_path, npz_shapes(newest[0]), on_damaged=pytest.fail)
+            moments.append(state.position.total_steps)
+            arguments = ["--resume", "killed"]
+        assert killed.status == "killed"
+    assert all(before < after for before, after in itertools.pairwise(moments)), moments
+    result = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["epochs"] == 16
+    same_weights(killed, whole)
+    np.testing.assert_array_equal(step_losses(killed), step_losses(whole))
+
+
+def steps_done(run):
+    """Steps of the newest saved state."""
+    states = saved_states(run.states_path) if run.states_path.exists() else []
+    return int(states[0].name[5:14]) if states else 0
+
+
+def npz_shapes(path):
+    """The shapes of the arrays in a state file, read by NumPy itself."""
+    with np.load(path) as arrays:
+        return {name: arrays[name].shape for name in arrays.files if name not in ("position", "about")}
