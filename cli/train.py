@@ -167,6 +167,8 @@ def _started(options, cluster):
 
     told = (cluster or ALONE).from_chief(start)
     recipe, facts = recipe_files.from_dict(told["recipe"]), told["facts"]
+    if data.fingerprint != facts["data"]["fingerprint"]:
+        raise DataError(f"The dataset {data.path} of this worker is not the one that the chief has.")
     placement = _placement(recipe, options, cluster)
     facts |= {"strategy": placement.kind, "devices": list(placement.devices)}
     run = runs.Run(Path(told["path"]))

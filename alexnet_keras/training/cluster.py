@@ -7,8 +7,9 @@ others what they need, so that workers share nothing but the network. A `Cluster
 import json
 import socket
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from alexnet_keras.errors import AlexNetError, UsageError
 
 EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 WORKER_JOBS = ("chief", "worker")
+LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
 POLL = 0.2  # seconds between two looks at a worker that is not there yet
 
 
@@ -46,7 +48,8 @@ class Cluster:
 
     def connect(self) -> None:
         """Connects to the other workers; before TensorFlow has made its devices."""
-        _ = self.strategy
+        with self.telling_of_lost_workers():
+            _ = self.strategy
 
     def sum(self, values: Any) -> np.ndarray:
         """The sum over all workers of an array that has the same shape and dtype in each."""
@@ -54,7 +57,8 @@ class Cluster:
             return np.asarray(values)
         mine = tf.constant(values)
         total = self._sums.setdefault((tuple(mine.shape), mine.dtype), tf.function(self._total, autograph=False))
-        return self.strategy.experimental_local_results(total(mine))[0].numpy()
+        with self.telling_of_lost_workers():
+            return self.strategy.experimental_local_results(total(mine))[0].numpy()
 
     @cached_property
     def _sums(self) -> dict[tuple, Callable]:
@@ -74,6 +78,23 @@ class Cluster:
     def broadcast(self, value: Callable[[], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
         """The chief's float32 array of this shape on every worker; `value` is called on the chief alone."""
         return self.sum(value() if self.is_chief else np.zeros(shape, np.float32))
+
+    def check_same(self, arrays: Iterable[np.ndarray]) -> None:
+        """Checks that every worker has the same arrays: workers that drift apart train nothing.
+
+        Raises:
+            AlexNetError: They are not.
+        """
+        if self.is_alone:
+            return
+        digest = 0
+        for array in arrays:
+            digest = zlib.crc32(np.ascontiguousarray(array), digest)
+        digests = np.zeros(len(self.workers), np.int64)
+        digests[self.index] = digest
+        digests = self.sum(digests)
+        if (digests != digest).any():
+            raise AlexNetError(f"The workers' weights are no longer the same (checksums {digests.tolist()}).")
 
     def from_chief(self, compute: Callable[[], Any]) -> Any:
         """What `compute` returns on the chief, which alone calls it, on every worker; JSON has to be able to hold it.
@@ -133,7 +154,21 @@ class Cluster:
                     )
                 time.sleep(POLL)
 
-    def lost_worker(self, error: tf.errors.OpError) -> AlexNetError:
+    @contextmanager
+    def telling_of_lost_workers(self) -> Iterator[None]:
+        """What TensorFlow raises here when a worker died becomes a sentence.
+
+        Raises:
+            AlexNetError: A worker died.
+        """
+        try:
+            yield
+        except LOST_WORKER as error:
+            if self.is_alone:
+                raise
+            raise self._lost_worker(error) from error
+
+    def _lost_worker(self, error: tf.errors.OpError) -> AlexNetError:
         """What to say when a worker died: which, where TensorFlow tells."""
         text = str(error)
         named = [worker for index, worker in enumerate(self.workers) if f"task:{index}\n" in f"{text}\n"]

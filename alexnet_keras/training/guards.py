@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_keras.errors import AlexNetError, DivergedError
 from alexnet_keras.layers.each_tower import tower_letter
 
 STALL_STEPS = 500  # steps after which the loss should have left ln(classes)
@@ -42,6 +43,31 @@ def weights_not_finite(model: keras.Model) -> str:
             if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
                 return variable.path
     return ""
+
+
+def divergence(what: str, step: int, epoch: int, rate: float, saved: int | None) -> DivergedError:
+    """The error of a run that left the finite numbers.
+
+    Args:
+        what: What was seen, up to "step".
+        step, epoch: Where, counted from 0.
+        rate: Of the weights.
+        saved: The step of the last saved state, None if there is none.
+    """
+    kept = "had saved no state yet" if saved is None else f"keeps its state of step {saved}"
+    return DivergedError(
+        f"{what} step {step} (epoch {epoch + 1}): the learning rate of {rate:g} is too high for this data. The run "
+        f"{kept}; start another with a smaller one, --set training.weight_rate=..."
+    )
+
+
+def too_large(batch_size: int, fitting: int | None) -> AlexNetError:
+    """The error of a batch that does not fit into memory, where one of `fitting` images was found to."""
+    advice = f"a batch of {fitting} does (tried): --batch-size {fitting}" if fitting else "try a smaller --batch-size"
+    return AlexNetError(
+        f"A batch of {batch_size} images does not fit into memory; {advice}, more devices, or --precision "
+        "mixed_bfloat16."
+    )
 
 
 def stalled(losses: list[float], classes: int) -> bool:

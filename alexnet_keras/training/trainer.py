@@ -2,10 +2,9 @@
 
 import contextlib
 import time
-import zlib
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass, field
-from typing import Any, Protocol
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,41 +18,18 @@ from alexnet_keras.evaluation.errors import Predictor, Tally, evaluate
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.kernel_grid import first_kernels, kernel_grid
 from alexnet_keras.layers import ColorNoise
-from alexnet_keras.model import AlexNet
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import Run
 from alexnet_keras.training import guards
-from alexnet_keras.training.checkpoint import (
-    Position,
-    State,
-    check_same,
-    newest_state,
-    save_state,
-    shapes_of,
-    state_variables,
-)
+from alexnet_keras.training.checkpoint import Position, save_state
 from alexnet_keras.training.devices import Placement
-from alexnet_keras.training.initialize import LayerOrigin, copy_layers
 from alexnet_keras.training.interruptions import StopSignals
 from alexnet_keras.training.loss_scale import LossScale
-from alexnet_keras.training.optimizer import AlexNetSGD
+from alexnet_keras.training.observer import Observer
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
-from alexnet_keras.training.schedule import EpochPlan, layer_decays, plan_epoch, rate_factors
+from alexnet_keras.training.schedule import EpochPlan, plan_epoch, rate_factors
+from alexnet_keras.training.start import initialize, new_network, restore
 from alexnet_keras.training.step import StepResult, TrainingStep
-
-LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
-
-
-class Observer(Protocol):
-    """Whoever watches a run: the command line's progress display, or a test."""
-
-    def on_start(self, position: Position) -> None: ...
-    def on_layers(self, origins: list[LayerOrigin]) -> None: ...
-    def on_epoch_begin(self, epoch: int, first_step: int, steps: int, rates: dict[str, float]) -> None: ...
-    def on_step(self, epoch: int, step: int, result: StepResult) -> None: ...
-    def on_validation(self, images: int) -> None: ...
-    def on_epoch_end(self, row: dict[str, float], layers: list[LayerRow]) -> None: ...
-    def on_warning(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -104,16 +80,21 @@ class Trainer:
             raise DataError(f"The dataset {self.data.path} has no val split to measure the error on.")
         self.cluster = self.placement.cluster
         self.share = Share(self.cluster.index, len(self.cluster.workers))
+        self.scale = LossScale()
+        self.training_step: TrainingStep | None = None
+        self.recent: list[float] = []  # losses, until the start is judged
         self._saved: int | None = None  # the step of the last saved state
 
     def fit(self, resume: bool = False) -> list[dict[str, float]]:
         """Trains to the end of the schedule, from the last saved state where `resume` is set and there is one."""
         if self.run is None:
-            return self._told_of_lost_workers(resume)
+            with self.cluster.telling_of_lost_workers():
+                return self._fit(resume)
         with self.run.training_lock():
             self.run.update({"status": "running", "ended": ""})
             try:
-                history = self._told_of_lost_workers(resume)
+                with self.cluster.telling_of_lost_workers():
+                    history = self._fit(resume)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # a full disk is told by the error itself
                     self.run.update({"status": status_after(error), "ended": str(error)})
@@ -121,42 +102,31 @@ class Trainer:
             self.run.update({"status": "finished"})
         return history
 
-    def _told_of_lost_workers(self, resume: bool) -> list[dict[str, float]]:
-        try:
-            return self._fit(resume)
-        except LOST_WORKER as error:
-            if self.cluster.is_alone:
-                raise
-            raise self.cluster.lost_worker(error) from error
-
     def _fit(self, resume: bool) -> list[dict[str, float]]:
-        training, options = self.recipe.training, self.options
-        with self.placement.scope():
-            self.model = self._new_model()
-            self.optimizer = AlexNetSGD(
-                training.weight_rate,
-                training.bias_rate,
-                training.momentum,
-                training.weight_decay,
-                training.bias_decay,
-                layers=[kind for kind in self._plan([]).rates if kind not in ("weights", "biases")],
-                layer_decays=layer_decays(self.recipe.network),
-            )
-            self.optimizer.build(self.model.trainable_variables)
-        if not (resume and self._restore()) and options.initial:
-            self._initialize()
-        self.scale = LossScale(*self.position.loss_scale) if self.position.loss_scale else LossScale()
-        self.records = Records(self.run, self.position) if self.run else None
-        self.predictor = Predictor(self.model)
-        self.recent: list[float] = []
-        self.training_step: TrainingStep | None = None
-        self.observer.on_start(self.position)
-        try:
-            with StopSignals() as self.signals:
+        options, cluster = self.options, self.cluster
+        with StopSignals() as self.signals:
+            with self.placement.scope():
+                self.model, self.optimizer = new_network(self.recipe, self.data, options.seed, options.precision)
+            found = None
+            if resume:
+                folder = self.run.states_path if self.run else None
+                warn = self.observer.on_warning
+                found = restore(folder, self.model, self.optimizer, self._about(), cluster, warn)
+            if found:
+                self.position = found
+                self._saved = found.total_steps
+            elif options.initial:
+                self.observer.on_layers(initialize(self.model, options.initial, cluster))
+            if self.position.loss_scale:
+                self.scale = LossScale(*self.position.loss_scale)
+            self.records = Records(self.run, self.position) if self.run else None
+            self.predictor = Predictor(self.model)
+            self.observer.on_start(self.position)
+            try:
                 self._epochs()
-        finally:
-            if self.records:
-                self.records.close()
+            finally:
+                if self.records:
+                    self.records.close()
         if self.run:
             with write_by_rename(self.run.last_model_path) as path:
                 self.model.save(path)
@@ -183,52 +153,6 @@ class Trainer:
     def _plan(self, history: list[dict[str, float]]) -> EpochPlan:
         errors = [row["val_top1_error"] for row in history]
         return plan_epoch(self.recipe.training, len(history), errors, rate_factors(self.recipe.network))
-
-    def _new_model(self) -> keras.Model:
-        statistics = self.data.statistics
-        return AlexNet(
-            self.recipe,
-            classes=len(self.data.classes),
-            mean_image=statistics.mean_image,
-            color_stds=statistics.standard_deviations,
-            color_vectors=statistics.eigenvectors,
-            seed=self.options.seed,
-            dtype=self.options.precision,
-        )
-
-    def _initialize(self) -> None:
-        """First weights from another run, read by the chief."""
-
-        def copy() -> list[tuple[str, str, str]]:
-            return [astuple(origin) for origin in copy_layers(self.model, self.options.initial())]
-
-        origins = [LayerOrigin(*origin) for origin in self.cluster.from_chief(copy)]
-        if not self.cluster.is_alone:
-            for variable in self.model.weights:
-                own = keras.ops.convert_to_numpy(variable)
-                variable.assign(self.cluster.broadcast(lambda own=own: own, own.shape))
-        self.observer.on_layers(origins)
-
-    def _restore(self) -> bool:
-        """Weights, velocities and position of the newest state that the chief can read; False if there is none."""
-        variables = state_variables(self.model, self.optimizer)
-        found: list[State | None] = [None]
-
-        def read() -> dict[str, Any] | None:
-            found[0] = newest_state(self.run.states_path, shapes_of(variables), self.observer.on_warning)
-            if found[0] is None:
-                return None
-            check_same(found[0], self._about())
-            return asdict(found[0].position)
-
-        position = self.cluster.from_chief(read)
-        if position is None:
-            return False
-        for name, variable in variables.items():
-            variable.assign(self.cluster.broadcast(lambda name=name: found[0].arrays[name], tuple(variable.shape)))
-        self.position = Position(**position)
-        self._saved = self.position.total_steps
-        return True
 
     def _about(self) -> dict[str, Any]:
         """What a state must share with the run that continues from it."""
@@ -321,25 +245,14 @@ class Trainer:
         return result
 
     def _diverged(self, what: str) -> DivergedError:
-        last = f"keeps its state of step {self._saved}" if self._saved is not None else "had saved no state yet"
-        return DivergedError(
-            f"{what} step {self.position.total_steps} (epoch {self.position.epoch + 1}): the learning rate of "
-            f"{self.optimizer.rates['weights']:g} is too high for this data. The run {last}; start another with a "
-            "smaller one, --set training.weight_rate=..."
-        )
+        position, rate = self.position, self.optimizer.rates["weights"]
+        return guards.divergence(what, position.total_steps, position.epoch, rate, self._saved)
 
     def _too_large(self) -> AlexNetError:
-        batch_size = self.recipe.training.batch_size
-        fitting = None
-        if self.cluster.is_alone:
+        batch_size, fitting = self.recipe.training.batch_size, None
+        if self.cluster.is_alone:  # another worker may have room
             fitting = guards.batch_that_fits(batch_size, self.training_step.try_batch)
-        advice = "try a smaller --batch-size"
-        if fitting:
-            advice = f"a batch of {fitting} does (tried): --batch-size {fitting}"
-        return AlexNetError(
-            f"A batch of {batch_size} images does not fit into memory; {advice}, more devices, or --precision "
-            "mixed_bfloat16."
-        )
+        return guards.too_large(batch_size, fitting)
 
     def _watch_start(self, loss: float) -> None:
         position = self.position
@@ -380,7 +293,7 @@ class Trainer:
 
     def _end_epoch(self, best: bool, layers: list[LayerRow]) -> None:
         """The best model if it is, the records that people read, then the state, which counts on them."""
-        self._check_workers_equal()
+        self.cluster.check_same(keras.ops.convert_to_numpy(variable) for variable in self.model.weights)
         if self.run:
             row = self.position.history[-1]
             if best:
@@ -412,19 +325,6 @@ class Trainer:
         where = f"after step {self.position.step} of {self.steps} of epoch {self.position.epoch + 1}"
         name = self.run.name if self.run else "RUN"
         raise KeyboardInterrupt(f"Stopped {where}, and saved. Go on with: alexnet train --resume {name}")
-
-    def _check_workers_equal(self) -> None:
-        """Every worker has the same weights: a cluster whose workers drift apart trains nothing."""
-        if self.cluster.is_alone:
-            return
-        digest = 0
-        for variable in self.model.weights:
-            digest = zlib.crc32(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)), digest)
-        digests = np.zeros(len(self.cluster.workers), np.int64)
-        digests[self.cluster.index] = digest
-        digests = self.cluster.sum(digests)
-        if (digests != digest).any():
-            raise AlexNetError(f"The workers' weights are no longer the same (checksums {digests.tolist()}).")
 
 
 def status_after(error: BaseException) -> str:

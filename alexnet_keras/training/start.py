@@ -1,0 +1,89 @@
+"""What a run begins with: a new network, another run's weights, or its own last state; the chief's on every worker."""
+
+from collections.abc import Callable
+from dataclasses import asdict, astuple
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.model import AlexNet
+from alexnet_keras.recipes import Recipe
+from alexnet_keras.training.checkpoint import Position, State, check_same, newest_state, shapes_of, state_variables
+from alexnet_keras.training.cluster import Cluster
+from alexnet_keras.training.initialize import LayerOrigin, copy_layers
+from alexnet_keras.training.optimizer import AlexNetSGD
+from alexnet_keras.training.schedule import layer_decays, plan_epoch, rate_factors
+
+
+def new_network(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) -> tuple[keras.Model, AlexNetSGD]:
+    """A model for the classes and colours of a dataset, and the optimizer of its recipe; under the current scope."""
+    training, statistics = recipe.training, data.statistics
+    model = AlexNet(
+        recipe,
+        classes=len(data.classes),
+        mean_image=statistics.mean_image,
+        color_stds=statistics.standard_deviations,
+        color_vectors=statistics.eigenvectors,
+        seed=seed,
+        dtype=precision,
+    )
+    rates = plan_epoch(training, 0, [], rate_factors(recipe.network)).rates
+    optimizer = AlexNetSGD(
+        training.weight_rate,
+        training.bias_rate,
+        training.momentum,
+        training.weight_decay,
+        training.bias_decay,
+        layers=[kind for kind in rates if kind not in ("weights", "biases")],
+        layer_decays=layer_decays(recipe.network),
+    )
+    optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def restore(
+    folder: Path | None,
+    model: keras.Model,
+    optimizer: AlexNetSGD,
+    about: dict[str, Any],
+    cluster: Cluster,
+    on_warning: Callable[[str], None],
+) -> Position | None:
+    """Weights, velocities and position of the newest state that the chief can read; None if none was saved.
+
+    Args:
+        folder: The run's states; None in a worker that is not the chief.
+        about: What the state has to share with the run.
+
+    Raises:
+        DataError: No state can be read, or it is another run's; on every worker.
+    """
+    variables = state_variables(model, optimizer)
+    states: list[State] = []
+
+    def read() -> dict[str, Any] | None:
+        state = newest_state(folder, shapes_of(variables), on_warning)
+        if state is None:
+            return None
+        check_same(state, about)
+        states.append(state)
+        return asdict(state.position)
+
+    position = cluster.from_chief(read)
+    if position is None:
+        return None
+    for name, variable in variables.items():
+        variable.assign(cluster.broadcast(lambda name=name: states[0].arrays[name], tuple(variable.shape)))
+    return Position(**position)
+
+
+def initialize(model: keras.Model, load: Callable[[], keras.Model], cluster: Cluster) -> list[LayerOrigin]:
+    """First weights from another run's model, which the chief loads."""
+    told = cluster.from_chief(lambda: [astuple(origin) for origin in copy_layers(model, load())])
+    if not cluster.is_alone:
+        for variable in model.weights:
+            own = keras.ops.convert_to_numpy(variable)
+            variable.assign(cluster.broadcast(lambda own=own: own, own.shape))
+    return [LayerOrigin(*origin) for origin in told]
