@@ -48,10 +48,7 @@ class Run:
         Raises:
             UsageError: the directory exists and is not empty.
         """
-        if path.exists() and any(found.name not in ("recipe.toml", LOCK) for found in path.iterdir()):
-            raise UsageError(
-                f"The run {path} exists: choose another name with --run, or go on with `--resume {path.name}`."
-            )
+        check_new(path)
         run = cls(path)
         with write_by_rename(path / "recipe.toml") as file:
             file.write_text(recipe_files.to_toml(recipe), encoding="utf-8")
@@ -219,6 +216,18 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
     }
+
+
+def check_new(path: Path) -> None:
+    """Refuses the directory of a run that exists.
+
+    Raises:
+        UsageError: it does, and has more in it than the start of one that never began.
+    """
+    if path.exists() and any(found.name not in ("recipe.toml", LOCK) for found in path.iterdir()):
+        raise UsageError(
+            f"The run {path} exists: choose another name with --run, or go on with `--resume {path.name}`."
+        )
 
 
 def check_classes(run: Run, trained: Sequence[str], classes: Sequence[str], data: Path) -> None:

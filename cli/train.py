@@ -150,6 +150,7 @@ def _started(options, cluster):
         recipe, overrides = _recipe(options, data)
         name = options["name"]
         path = runs.RUNS / name if name else runs.new_run_path(recipe.name, data.path.name)
+        runs.check_new(path)
         facts = {
             "recipe": recipe.name,
             "overrides": overrides,
@@ -237,7 +238,10 @@ def _resumed(options, cluster):
         kept = facts["strategy"] if facts["strategy"] != "multi-worker" else None  # its cluster is not here
         options = {**options, "strategy": kept, "gpus": facts["gpus"]}
     placement = _placement(recipe, options, cluster)
-    return _trainer(run, recipe, data, placement, facts, options), True
+    trainer = _trainer(run, recipe, data, placement, facts, options)
+    if trainer.run and run.facts["data"] != facts["data"]:
+        run.update({"data": facts["data"]})
+    return trainer, True
 
 
 def _check_data(run, facts, data, accept_new: bool) -> None:

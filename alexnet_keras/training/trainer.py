@@ -141,6 +141,7 @@ class Trainer:
             self._follow(plan)
             if position.step < self.steps:
                 self._train_epoch(plan)
+            self._check_finite()
             row = self._validated(plan)
             best = not position.history or row["val_top1_error"] < min(r["val_top1_error"] for r in position.history)
             layers = layer_sizes(self.model, self.optimizer, position.epoch)
@@ -282,9 +283,9 @@ class Trainer:
         return {
             "epoch": position.epoch,
             "seconds": round(position.seconds, 3),
-            "images_per_second": round(self.steps * training.batch_size / max(position.seconds, 1e-9), 2),
-            "loss": position.loss_sum / self.steps,
-            "top1_error": position.error_sum / self.steps,
+            "images_per_second": round(position.step * training.batch_size / max(position.seconds, 1e-9), 2),
+            "loss": position.loss_sum / position.step,
+            "top1_error": position.error_sum / position.step,
             "val_loss": validation.loss,
             "val_top1_error": validation.top1.error,
             "val_top5_error": validation.top5.error,
@@ -305,9 +306,13 @@ class Trainer:
                 self.run.update({"best": {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}})
         self._save()
 
-    def _save(self) -> None:
-        if path := guards.weights_not_finite(self.model):  # ReLUs can hide it from the loss
+    def _check_finite(self) -> None:
+        """Nothing is saved of a network with weights that are not finite; ReLUs can hide them from the loss."""
+        if path := guards.weights_not_finite(self.model):
             raise self._diverged(f"The weights {path} are no longer finite after")
+
+    def _save(self) -> None:
+        self._check_finite()
         if self.run:
             self.records.flush()
             save_state(self.run.states_path, self.model, self.optimizer, self.position, self._about())

@@ -7,32 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet_keras.cli.main import cli
-from alexnet_keras.recipe_files import to_toml
 
 COMMANDS = [
     [], ["demo"], ["prepare"], ["train"], ["eval"], ["visualize"], ["visualize", "kernels"],
-    ["visualize", "neighbors"], ["info"], ["info", "model"], ["info", "data"], ["recipes"],
+    ["visualize", "neighbors"], ["visualize", "curves"], ["info"], ["info", "model"], ["info", "data"],
+    ["info", "devices"], ["runs"], ["recipes"],
 ]  # fmt: skip
-
-
-@pytest.fixture
-def alexnet(tmp_path, monkeypatch):
-    """Runs a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def trained(prepared, tiny, tmp_path_factory):
-    """A folder with a finished run `tiny` in it."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "tiny.toml").write_text(to_toml(tiny))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "tiny", "--json"]
-        result = CliRunner().invoke(cli, [*arguments, "--gpus", "2"])
-        assert result.exit_code == 0, result.stderr
-        yield folder, result
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "alexnet")
@@ -73,7 +53,7 @@ def test_eval_prints_a_table(trained, monkeypatch):
     assert "top-1 error" in result.stdout and "12" in result.stdout
 
 
-@pytest.mark.parametrize("what", ["kernels", "neighbors"])
+@pytest.mark.parametrize("what", ["kernels", "neighbors", "curves"])
 def test_visualize_writes_into_the_run_or_where_it_is_told(trained, monkeypatch, what, tmp_path):
     monkeypatch.chdir(trained[0])
     extra = ["--queries", "2"] if what == "neighbors" else []

@@ -54,22 +54,26 @@ def test_a_step_whose_loss_is_not_finite_changes_nothing(prepared, tiny, tmp_pat
     assert guards.where_not_finite(made.model, images) == "the output of fc7, tower a"
 
 
-def test_weights_that_are_not_finite_are_never_saved_even_where_the_relus_hide_them(prepared, tiny, tmp_path):
+@pytest.mark.parametrize("save_every", [1, None])
+def test_weights_that_are_not_finite_are_never_saved_even_where_the_relus_hide_them(
+    prepared, tiny, tmp_path, save_every
+):
     """A processor's ReLU turns NaN into 0, so that the loss stays finite."""
     run = new_run(tmp_path / "run", tiny)
-    made = trainer(run, prepared, save_every=1)
+    made = trainer(run, prepared, save_every=save_every)
 
     def poison():
         kernel = made.model.get_layer("conv2").kernels[1]
         kernel.assign(np.full(kernel.shape, np.nan, np.float32))
 
     made.observer = Watching((1, 0), poison)
-    with pytest.raises(DivergedError, match=r"conv2/kernel_b"):
+    with pytest.raises(DivergedError, match=r"weights conv[12]/kernel_b .*epoch 2"):
         made.fit()
     newest = saved_states(run.states_path)[0]
     with np.load(newest) as state:
         assert np.isfinite(state["conv2/kernel_b"]).all()
     assert f"its state of step {int(newest.name[5:14])}" in run.facts["ended"]
+    assert len(run.history) == 1 and np.isfinite(run.load_model().get_layer("conv2").kernels[1].numpy()).all()
 
 
 def test_a_stalled_start_is_told_once(prepared, tiny, tmp_path, monkeypatch):

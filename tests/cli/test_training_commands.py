@@ -1,0 +1,135 @@
+"""Starting, resuming, listing and drawing runs through the command line."""
+
+import json
+import shutil
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from alexnet_keras.cli.main import cli
+from alexnet_keras.recipe_files import flatten, load_recipe
+
+
+@pytest.fixture
+def folder(trained, monkeypatch):
+    """The folder of the finished run `tiny`, to work in."""
+    monkeypatch.chdir(trained[0])
+    return trained[0]
+
+
+def invoke(*arguments, **environment):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], env=environment)
+
+
+def test_runs_lists_what_there_is_with_its_state(folder):
+    listed = {row["run"]: row for row in json.loads(invoke("runs", "--json").stdout)}
+    assert listed["tiny"]["state"] == "finished"
+    assert listed["tiny"]["epochs"] == listed["tiny"]["of"] == 2
+    assert 0 <= listed["tiny"]["best_val_top1_error"] <= 1
+    (folder / "saved_models/broken").mkdir()
+    (folder / "saved_models/broken/run.json").write_text("{")
+    table = invoke("runs")
+    assert table.exit_code == 0 and "unreadable" in table.stdout and "tiny" in table.stdout
+    shutil.rmtree(folder / "saved_models/broken")
+
+
+def test_a_run_whose_process_died_is_listed_as_killed(folder):
+    dead = folder / "saved_models/dead"
+    shutil.copytree(folder / "saved_models/tiny", dead)
+    facts = json.loads((dead / "run.json").read_text())
+    (dead / "run.json").write_text(json.dumps({**facts, "status": "running"}))
+    assert {row["run"]: row["state"] for row in json.loads(invoke("runs", "--json").stdout)}["dead"] == "killed"
+    shutil.rmtree(dead)
+
+
+def test_no_runs_are_no_error(alexnet):
+    assert "no runs" in alexnet("runs").stdout
+    assert json.loads(alexnet("runs", "--json").stdout) == []
+
+
+def test_curves_of_several_runs_are_drawn_together(folder, tmp_path):
+    result = invoke("visualize", "curves", "tiny", "tiny", "--out", tmp_path / "two.pdf")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "two.pdf").stat().st_size > 1000
+    many = invoke("visualize", "curves", *["tiny"] * 8)
+    assert many.exit_code == 2 and "too many" in many.stderr
+    history = folder / "saved_models/tiny/history.csv"
+    kept = history.read_bytes()
+    history.unlink()
+    result = invoke("visualize", "curves", "tiny")
+    history.write_bytes(kept)
+    assert result.exit_code == 2 and "has not finished an epoch" in result.stderr
+
+
+def test_info_devices_tells_the_placement_and_what_passes_between_towers(folder):
+    overview = json.loads(invoke("info", "devices", "--json").stdout)
+    assert [plan["strategy"] for plan in overview["placements"].values()] == ["one", "one", "towers", *["mirrored"] * 2]
+    arguments = ["info", "devices", "--gpus", 2, "--recipe", "tiny.toml", "--classes", 3, "--batch-size", 4]
+    found = json.loads(invoke(*arguments, "--json").stdout)
+    assert found["misplaced"] == []
+    assert {each["layer"] for each in found["crossings"]} == {"conv1", "conv3", "fc6", "fc7", "fc8", "scalars"}
+    shown = invoke(*arguments)
+    assert "NOT IN FIGURE 2" not in shown.stdout and "All 60 weights" in shown.stdout
+    assert invoke("info", "devices", "--gpus", 3, "--strategy", "towers").exit_code == 2
+    assert invoke("info", "devices", "--batch-size", 3).exit_code == 2
+
+
+def test_the_batch_size_leaves_the_rates_alone_unless_they_are_to_be_scaled(folder, prepared):
+    common = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", 1]
+    assert invoke(*common, "--scale-lr").exit_code == 2
+    assert invoke(*common, "--batch-size", 16, "--run", "plain").exit_code == 0
+    assert invoke(*common, "--batch-size", 16, "--scale-lr", "--run", "scaled").exit_code == 0
+    plain, scaled = (flatten(load_recipe(folder / f"saved_models/{name}/recipe.toml")) for name in ("plain", "scaled"))
+    differences = {name for name in plain if plain[name].value != scaled[name].value}
+    rates = {"training.weight_rate", "training.bias_rate", "training.schedule.conv1_lowered_rate"}
+    assert differences == rates
+    assert all(scaled[name].value == pytest.approx(2 * plain[name].value) for name in rates)
+
+
+def test_a_run_starts_from_another_and_says_what_it_took(folder, prepared):
+    arguments = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", 1, "--init-from", "tiny"]
+    result = invoke(*arguments, "--run", "tuned", "--set", "network.conv5.filters=5")
+    assert result.exit_code == 0, result.stderr
+    lines = [line.split()[:2] for line in result.stderr.splitlines() if line.startswith("  ")]
+    told = {layer.rstrip(":"): outcome.rstrip(":") for layer, outcome in lines if layer[-1].isdigit()}
+    assert told["conv1"] == "copied" and told["conv5"] == "skipped" and told["fc6"] == "skipped"
+    assert invoke(*arguments[:-1], "nobody").exit_code == 2
+
+
+def test_a_changed_dataset_is_refused_unless_accepted_and_other_classes_always(
+    folder, prepared, write_pictures, tmp_path
+):
+    data = tmp_path / "data"
+    shutil.copytree(prepared.path, data)
+    arguments = ["train", "--data", data, "--recipe", "tiny.toml", "--run", "changing"]
+    assert invoke(*arguments, "--epochs", 1).exit_code == 0
+    write_pictures(tmp_path / "more/train", dict.fromkeys(("blue", "green", "red"), 9), seed=7)
+    write_pictures(tmp_path / "more/val", dict.fromkeys(("blue", "green", "red"), 3), seed=8)
+    shutil.rmtree(data)
+    assert invoke("prepare", tmp_path / "more", "--out", data).exit_code == 0
+    refused = invoke("train", "--resume", "changing")
+    assert refused.exit_code == 3 and "has changed since the run" in refused.stderr
+    accepted = invoke("train", "--resume", "changing", "--accept-new-data")
+    assert accepted.exit_code == 0, accepted.stderr
+    assert invoke("train", "--resume", "changing").exit_code == 0, "accepted once, it is the run's data"
+    assert invoke("train", "--accept-new-data").exit_code == 2
+    write_pictures(tmp_path / "other", {"x": 5, "y": 5, "z": 5})
+    assert invoke("prepare", tmp_path / "other", "--out", tmp_path / "xyz").exit_code == 0
+    other = invoke("train", "--resume", "changing", "--data", tmp_path / "xyz", "--accept-new-data")
+    assert other.exit_code == 3 and "x, y, z only in the data; blue, green, red only in the run" in other.stderr
+
+
+def test_a_cluster_is_waited_for_no_longer_than_told(folder):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    own, other = (f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
+    for each in sockets:
+        each.close()
+    task = {"type": "worker", "index": 0}
+    tf_config = json.dumps({"cluster": {"worker": [own, other]}, "task": task})
+    result = invoke("train", "--worker-timeout", 0.5, TF_CONFIG=tf_config)
+    assert result.exit_code == 1
+    assert f"Waiting for {other}." in result.stderr and f"did not appear within 0.5 seconds: {other}" in result.stderr
+    assert "TF_CONFIG names a cluster" in result.stderr
+    result = invoke("train", "--strategy", "multi-worker", TF_CONFIG="{")
+    assert result.exit_code == 2 and "not JSON" in result.stderr
