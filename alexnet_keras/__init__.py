@@ -18,12 +18,13 @@ __version__ = _version("alexnet-keras")
 
 _PUBLIC = {
     "AlexNet": "alexnet_keras.model",
+    "Classifier": "alexnet_keras.evaluation.classifier",
     "Recipe": "alexnet_keras.recipes",
     "load_recipe": "alexnet_keras.recipe_files",
     "open_prepared": "alexnet_keras.data.prepared",
     "Run": "alexnet_keras.runs",
 }
-__all__ = ["AlexNet", "Recipe", "Run", "__version__", "load_recipe", "open_prepared"]
+__all__ = ["AlexNet", "Classifier", "Recipe", "Run", "__version__", "load_recipe", "open_prepared"]
 
 
 @wrapt.when_imported("keras")

@@ -6,10 +6,13 @@ model.keras      the model with the lowest validation error so far
 last.keras       the model as training left it
 state/           what --resume continues from: the last few states
 history.csv      a line an epoch;  steps.csv: a line a step;  layers.csv: a line an epoch and variable
+kernels/         the first layer's kernels before training and after every epoch
 lock             held by the process that trains the run
 events/          the same for TensorBoard
-evaluations/     one JSON file an evaluation
+evaluations/     a JSON file an evaluation, and a directory with its predictions
 figures/         pictures
+features/        a directory a layer and split, with the layer's output on every picture
+search/          a directory a layer and split, to search in
 """
 
 import csv
@@ -84,8 +87,20 @@ class Run:
         return self.path / "steps.csv"
 
     @property
+    def kernels_path(self) -> Path:
+        return self.path / "kernels"
+
+    @property
     def events_path(self) -> Path:
         return self.path / "events"
+
+    @property
+    def features_path(self) -> Path:
+        return self.path / "features"
+
+    @property
+    def search_path(self) -> Path:
+        return self.path / "search"
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -139,6 +154,17 @@ class Run:
             writer.writeheader()
             writer.writerows(rows)
 
+    def path_of_model(self, which: str = "best") -> Path:
+        """The file of the trained model: `"best"` or `"last"`.
+
+        Raises:
+            UsageError: the run has no such model yet.
+        """
+        path = {"best": self.model_path, "last": self.last_model_path}[which]
+        if not path.exists():
+            raise UsageError(f"The run {self.path} has no {path.name} yet: train it for at least one epoch.")
+        return path
+
     def load_model(self, which: str = "best"):
         """The trained `keras.Model`: `"best"` or `"last"`.
 
@@ -148,9 +174,7 @@ class Run:
         """
         import keras
 
-        path = {"best": self.model_path, "last": self.last_model_path}[which]
-        if not path.exists():
-            raise UsageError(f"The run {self.path} has no {path.name} yet: train it for at least one epoch.")
+        path = self.path_of_model(which)
         try:
             return keras.saving.load_model(path, compile=False)
         except (ValueError, TypeError, KeyError, OSError) as error:
@@ -163,6 +187,10 @@ class Run:
         with write_by_rename(path) as file:
             file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         return path
+
+    def predictions_path(self, name: str) -> Path:
+        """Where the predictions of an evaluation go."""
+        return self.path / "evaluations" / name
 
     def figure_path(self, name: str) -> Path:
         """Where a picture of this run goes."""

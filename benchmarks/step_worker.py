@@ -1,9 +1,11 @@
-"""Times training steps or inference of one framework in a process of its own; prints seconds a step as JSON.
+"""Times training, inference or ten-crop evaluation of one framework in a process of its own; prints seconds a step as
+JSON.
 
-    python benchmarks/step_worker.py {alexnet_keras|torch|torch-channels-last} {train|infer} {float32|bfloat16}
+    python benchmarks/step_worker.py {alexnet_keras|torch|torch-channels-last} {train|infer|ten-crop} {float32|bfloat16}
 
-Every worker does the same: batch 128 of uint8 images already in memory, mean subtraction, net 145 with 1000
-classes, cross-entropy, gradients, and momentum with coupled weight decay, on two threads.
+Every worker does the same. In training and inference: batch 128 of uint8 crops already in memory, mean subtraction,
+net 145 with 1000 classes, and in training cross-entropy, gradients, and momentum with coupled weight decay. In
+ten-crop evaluation: 64 uint8 pictures of 256x256 in memory, to the mean of the softmax outputs of their ten crops.
 """
 
 import json
@@ -15,6 +17,9 @@ from collections.abc import Callable
 import numpy as np
 
 BATCH, WARM_UP, STEPS = 128, 1, 4
+PICTURES = 64  # of a ten-crop step
+CORNERS = ((0, 0), (0, 32), (16, 16), (32, 0), (32, 32))
+CROPS_AT_A_TIME = 120  # twelve pictures, about a batch, as `alexnet eval` does
 THREADS = int(os.environ.get("BENCHMARK_THREADS", os.cpu_count() or 1))
 
 
@@ -22,6 +27,11 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
     """Random images uint8 (128, 224, 224, 3) and labels int64."""
     random = np.random.default_rng(0)
     return random.integers(0, 256, (BATCH, 224, 224, 3), np.uint8), random.integers(0, 1000, BATCH)
+
+
+def pictures() -> np.ndarray:
+    """Random pictures uint8 (64, 256, 256, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (PICTURES, 256, 256, 3), np.uint8)
 
 
 def keras_step(mode: str, precision: str) -> Callable[[], float]:
@@ -34,6 +44,13 @@ def keras_step(mode: str, precision: str) -> Callable[[], float]:
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     model = AlexNet(seed=0, dtype="mixed_bfloat16" if precision == "bfloat16" else "float32")
+    if mode == "ten-crop":
+        from alexnet_keras.evaluation.predictor import Predictor
+
+        predictor, squares = Predictor(model, "ten-crop"), pictures()
+        size = predictor.pictures_at_a_time
+        parts = [squares[start : start + size] for start in range(0, PICTURES, size)]
+        return lambda: float(np.concatenate([predictor(part) for part in parts])[0, 0])
     images, labels = (tf.constant(array) for array in batch())
     if mode == "infer":
         predict = tf.function(lambda x: model(x, training=False), autograph=False)
@@ -58,6 +75,18 @@ def torch_step(mode: str, precision: str, channels_last: bool) -> Callable[[], f
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
     optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=0.0005)
 
+    squares = torch.from_numpy(pictures()).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+
+    def ten_crop() -> float:
+        answers = []
+        with torch.inference_mode(), autocast:
+            for part in squares.split(CROPS_AT_A_TIME // 10):
+                corners = [part[:, :, y : y + 224, x : x + 224] for y, x in CORNERS]
+                crops = torch.cat(corners + [crop.flip(3) for crop in corners])
+                crops = crops.contiguous(memory_format=layout).float() - mean
+                answers.append(net(crops).float().softmax(1).view(10, -1, 1000).mean(0))
+        return float(torch.cat(answers)[0, 0])
+
     def infer() -> float:
         with torch.inference_mode(), autocast:
             return float(net(images.float() - mean)[0, 0])
@@ -72,7 +101,7 @@ def torch_step(mode: str, precision: str, channels_last: bool) -> Callable[[], f
 
     nn_loss = torch.nn.functional.cross_entropy
     net.train(mode == "train")
-    return train if mode == "train" else infer
+    return {"train": train, "infer": infer, "ten-crop": ten_crop}[mode]
 
 
 def main() -> None:

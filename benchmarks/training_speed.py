@@ -1,8 +1,9 @@
-"""Training and inference of the full network next to PyTorch, in one interleaved run.
+"""Training, inference and ten-crop evaluation of the full network next to PyTorch, in one interleaved run.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/training_speed.py                      # training, float32
     python benchmarks/training_speed.py --mode infer --precision bfloat16 --rounds 5
+    python benchmarks/training_speed.py --mode ten-crop
 
 Every round runs each framework once, in a process of its own and in turn, so that a machine whose speed drifts
 drifts for all. A round's figure is the median of its steps; the table shows the median round and the ratios round
@@ -19,21 +20,21 @@ import sys
 from pathlib import Path
 
 WORKERS = ("alexnet_keras", "torch", "torch-channels-last")
-BATCH = 128
+IMAGES = {"train": 128, "infer": 128, "ten-crop": 64}  # in a step
 
 
 def measure(worker: str, mode: str, precision: str) -> float:
-    """Images per second of one worker process."""
+    """Images per second of one worker process; of a ten-crop evaluation, whole pictures."""
     command = [sys.executable, str(Path(__file__).with_name("step_worker.py")), worker, mode, precision]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"{worker} failed:\n{result.stderr[-2000:]}")
-    return BATCH / statistics.median(json.loads(result.stdout.splitlines()[-1]))
+    return IMAGES[mode] / statistics.median(json.loads(result.stdout.splitlines()[-1]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mode", choices=["train", "infer"], default="train")
+    parser.add_argument("--mode", choices=list(IMAGES), default="train")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -44,8 +45,8 @@ def main() -> None:
             print(f"round {number + 1}: {worker} {speeds[worker][-1]:.1f} images/s", file=sys.stderr)  # noqa: T201
     ratios = [ours / max(rest) for ours, *rest in zip(*speeds.values(), strict=True)]
     lines = [
-        f"{options.mode}, {options.precision}, batch {BATCH}, {os.cpu_count()} threads, {platform.machine()}, "
-        f"{options.rounds} interleaved rounds",
+        f"{options.mode}, {options.precision}, {IMAGES[options.mode]} images a step, {os.cpu_count()} threads, "
+        f"{platform.machine()}, {options.rounds} interleaved rounds",
         "",
         "| framework | images/s, median | slowest to fastest round |",
         "|---|---|---|",

@@ -4,6 +4,7 @@ Progress is a Rich bar with rate and time left where stderr is a terminal, and a
 is not. Rich honours NO_COLOR.
 """
 
+import csv
 import json
 import os
 import sys
@@ -61,8 +62,21 @@ def emit_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2))
 
 
-def table(title: str, columns: list[str], rows: list[list[Any]], left: int = 1) -> None:
-    """A table on stdout; the first `left` columns are left-aligned, the others right-aligned."""
+def table(title: str, columns: list[str], rows: list[list[Any]], left: int = 1, form: str | None = None) -> None:
+    """A table on stdout; the first `left` columns are left-aligned, the others right-aligned.
+
+    `form` is None for people's eyes, `"csv"` or `"markdown"`; both leave the title out.
+    """
+    if form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([columns, *rows])
+        return
+    if form == "markdown":
+        marks = ["---" if index < left else "---:" for index in range(len(columns))]
+        for row in (columns, marks, *rows):
+            cells = (str(value).replace("|", "\\|") for value in row)
+            click.echo(f"| {' | '.join(cells)} |")
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table

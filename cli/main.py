@@ -8,6 +8,7 @@ import click
 from alexnet_keras.cli.demo import demo
 from alexnet_keras.cli.evaluate import evaluate
 from alexnet_keras.cli.info import info
+from alexnet_keras.cli.predict import predict
 from alexnet_keras.cli.prepare import prepare
 from alexnet_keras.cli.recipes import recipes
 from alexnet_keras.cli.runs import runs
@@ -67,7 +68,7 @@ def cli() -> None:
     """AlexNet (Krizhevsky, Sutskever and Hinton, 2012): prepare pictures, train, evaluate, look."""
 
 
-for command in (demo, prepare, train, evaluate, visualize, runs, info, recipes):
+for command in (demo, prepare, train, evaluate, predict, visualize, runs, info, recipes):
     cli.add_command(command)
 
 

@@ -154,7 +154,7 @@ def _started(options, cluster):
         facts = {
             "recipe": recipe.name,
             "overrides": overrides,
-            "data": {"path": str(data.path), "name": data.name, "fingerprint": data.fingerprint},
+            "data": data.facts,
             "classes": list(data.classes),
             "seed": options["seed"],
             "precision": options["precision"],
@@ -257,7 +257,7 @@ def _check_data(run, facts, data, accept_new: bool) -> None:
             "with --accept-new-data."
         )
     console.warn(f"the dataset {data.path} is not the one that the run began with; going on with it.")
-    facts["data"] |= {"fingerprint": data.fingerprint, "path": str(data.path), "name": data.name}
+    facts["data"] = data.facts
 
 
 def _placement(recipe, options, cluster):

@@ -5,13 +5,39 @@ from pathlib import Path
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_run, data_of_run, run_argument, run_data_option
+from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
+from alexnet_keras.cli.predictions import predictions_with_progress
+from alexnet_keras.errors import DataError, UsageError
+
+SALIENCY_ROWS = 3
 
 out_option = click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File to write (.png, .svg, .pdf). [default: in the run's figures/]",
 )
+scaling_option = click.option(
+    "--scaling",
+    type=click.Choice(["kernel", "global"]),
+    default="kernel",
+    help="Show each kernel by its own largest weight, or all by the largest of them.",
+)
+picture_seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), help="Chooses validation pictures where no --image is given. [default: 0]"
+)
+
+
+def image_option(**settings):
+    """--image; with `multiple=True` it may be given several times."""
+    what = "A picture file, prepared as training's pictures were"
+    several = "; may be repeated" if settings.get("multiple") else ""
+    return click.option(
+        "--image",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"{what}{several}. [default: from the validation split]",
+        **settings,
+    )
 
 
 @click.group()
@@ -26,18 +52,122 @@ def visualize() -> None:
 @visualize.command()
 @run_argument
 @out_option
-def kernels(run, out) -> None:
+@scaling_option
+@click.option(
+    "--over-time", is_flag=True, help="About six moments of training side by side, the first and the last too."
+)
+def kernels(run, out, scaling, over_time) -> None:
     """The kernels of the first layer, tower a above tower b (the paper's figure 3).
 
     \b
-    Example: alexnet visualize kernels my-run --out kernels.png
+    Examples:
+      alexnet visualize kernels my-run --out kernels.png
+      alexnet visualize kernels --over-time --scaling global
     """
     console.start_tensorflow()
-    from alexnet_keras.visualization.kernels import draw_kernels
+    from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time
 
     run = chosen_run(run)
-    path = out or run.figure_path("kernels.png")
-    draw_kernels(run.load_model(), path)
+    path = out or run.figure_path("kernels-over-time.png" if over_time else "kernels.png")
+    if over_time:
+        draw_kernels_over_time(run, path, scaling)
+    else:
+        draw_kernels(run.load_model(), path, scaling)
+    console.result(f"Wrote {path}")
+
+
+@visualize.command()
+@run_argument
+@out_option
+@json_option
+def towers(run, out, as_json) -> None:
+    """How colour-specific the first kernels of each tower are (the paper's section 6.1), in numbers and as a picture.
+
+    The colour share of a kernel is the share of its energy off the grey axis: 0 for a grey kernel, 2/3 expected of
+    random weights, 1 for a purely chromatic one.
+
+    \b
+    Examples:
+      alexnet visualize towers
+      alexnet visualize towers my-run --out towers.pdf --json
+    """
+    console.start_tensorflow()
+    from alexnet_keras.kernel_color import compare_towers
+    from alexnet_keras.kernel_grid import first_kernels
+    from alexnet_keras.visualization.towers import draw_towers
+
+    run = chosen_run(run)
+    found = first_kernels(run.load_model())
+    report = compare_towers(found)
+    path = out or run.figure_path("towers.png")
+    draw_towers(found, report, path)
+    if as_json:
+        console.emit_json({"run": str(run.path), "picture": str(path), **report.to_dict()})
+        return
+    _print_towers(report)
+    console.result(f"Wrote {path}")
+
+
+@visualize.command()
+@run_argument
+@run_data_option
+@out_option
+@click.option("--layer", metavar="NAME", default="conv1", help="The layer whose maps are shown.")
+@click.option(
+    "--scaling",
+    type=click.Choice(["map", "global"]),
+    default="map",
+    help="Show each map by its own largest activity, or all by that of the layer.",
+)
+@image_option()
+@picture_seed_option
+def activations(run, data, out, layer, scaling, image, seed) -> None:
+    """The feature maps of a layer for one picture, towers apart.
+
+    \b
+    Examples:
+      alexnet visualize activations
+      alexnet visualize activations my-run --layer relu5 --image cat.jpg --out relu5.png
+    """
+    console.start_tensorflow()
+    from alexnet_keras.visualization.activations import draw_activations, feature_maps
+
+    _check_alone(image, data=data, seed=seed)
+    run = chosen_run(run)
+    images, labels, names, titles = _pictures(run, data, [image] if image else [], 1, seed)
+    found = feature_maps(run.load_model(), layer, images[0])
+    path = out or run.figure_path(f"activations-{layer}.png")
+    draw_activations(found, path, names[0] if labels is None else titles[labels[0]], scaling)
+    console.result(f"Wrote {path}")
+
+
+@visualize.command()
+@run_argument
+@run_data_option
+@out_option
+@image_option(multiple=True)
+@click.option(
+    "--class", "class_name", metavar="NAME", help="Class whose score is explained. [default: the likeliest one]"
+)
+@click.option("--count", type=click.IntRange(1, 20), help=f"Validation pictures to show. [default: {SALIENCY_ROWS}]")
+@picture_seed_option
+def saliency(run, data, out, image, class_name, count, seed) -> None:
+    """Pictures beside the gradient of a class's score with respect to their pixels (Simonyan et al. 2013).
+
+    \b
+    Examples:
+      alexnet visualize saliency --count 5
+      alexnet visualize saliency my-run --image cat.jpg --image dog.jpg --class tabby
+    """
+    console.start_tensorflow()
+    from alexnet_keras.visualization.saliency import class_named, draw_saliency, find_saliency
+
+    _check_alone(image, data=data, count=count, seed=seed)
+    run = chosen_run(run)
+    images, labels, _, titles = _pictures(run, data, image, count or SALIENCY_ROWS, seed)
+    label = None if class_name is None else class_named(class_name, run.facts["classes"], titles)
+    path = out or run.figure_path("saliency.png")
+    draw_saliency(find_saliency(run.load_model(), images, label), titles, path, labels)
     console.result(f"Wrote {path}")
 
 
@@ -64,23 +194,159 @@ def curves(runs, out) -> None:
 @run_argument
 @run_data_option
 @out_option
-@click.option("--queries", type=click.IntRange(1, 20), default=5, help="Query images, from the validation split.")
+@click.option("--queries", type=click.IntRange(1, 20), help="Validation pictures to ask about. [default: 5]")
 @click.option("--neighbors", "count", type=click.IntRange(1, 20), default=6, help="Training images beside each query.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Chooses the query images.")
-def neighbors(run, data, out, queries, count, seed) -> None:
+@click.option("--seed", type=click.IntRange(min=0), help="Chooses the validation pictures. [default: 0]")
+@click.option(
+    "--query",
+    "files",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="A picture of your own to ask about, prepared as training's pictures were; may be repeated.",
+)
+def neighbors(run, data, out, queries, count, seed, files) -> None:
     """Query images and the training images nearest to them in the last hidden layer (the paper's figure 4).
 
     \b
-    Example: alexnet visualize neighbors my-run --queries 8 --out neighbors.png
+    Examples:
+      alexnet visualize neighbors my-run --queries 8 --out neighbors.png
+      alexnet visualize neighbors --query cat.jpg --query dog.jpg
     """
+    if files and (queries, seed) != (None, None):
+        raise UsageError("--query says which pictures are asked about: leave out --queries and --seed.")
+    run = chosen_run(run)
+    dataset = data_of_run(run, data)
+    if dataset.examples("train") < count:
+        raise DataError(f"{dataset.path} has {dataset.examples('train')} training images, too few for {count}.")
     console.start_tensorflow()
-    from alexnet_keras.visualization.neighbors import draw_neighbors, find_neighbors
+    from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches
+    from alexnet_keras.evaluation.nearest import find_nearest
+    from alexnet_keras.visualization.neighbors import Query, draw_neighbors
+
+    extract = FeatureExtractor(run.load_model())
+    images, labels, names, titles = _pictures(run, data, files, queries or 5, seed)
+    asked = [
+        Query(image, name) if labels is None else Query(image, titles[label], label)
+        for image, label, name in zip(images, [None] * len(images) if labels is None else labels, names, strict=True)
+    ]
+    with console.progress("searching", dataset.examples("train")) as advance:
+        found = find_nearest(extract(images), feature_batches(extract, dataset, "train"), count, advance)
+    path = out or run.figure_path("neighbors.png")
+    draw_neighbors(asked, found, dataset.titles, path)
+    console.result(f"Wrote {path}")
+
+
+@visualize.command()
+@run_argument
+@run_data_option
+@out_option
+@click.option("--count", type=click.IntRange(1, 40), default=8, help="Pictures to show.")
+@click.option("--only-errors", is_flag=True, help="Only pictures that the network gets wrong.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Chooses the validation pictures.")
+def predictions(run, data, out, count, only_errors, seed) -> None:
+    """Validation pictures with the five classes the network finds likeliest (the paper's figure 4, left).
+
+    \b
+    Examples:
+      alexnet visualize predictions
+      alexnet visualize predictions my-run --only-errors --count 16 --out errors.png
+    """
+    import numpy as np
 
     run = chosen_run(run)
     dataset = data_of_run(run, data)
-    model = run.load_model()
-    with console.progress("searching", dataset.examples("train")) as advance:
-        found = find_neighbors(model, dataset, queries=queries, count=count, seed=seed, on_progress=advance)
-    path = out or run.figure_path("neighbors.png")
-    draw_neighbors(found, path)
+    found = predictions_with_progress(run, dataset, "val")
+    order = np.random.default_rng(seed).permutation(len(found.labels))
+    if only_errors:
+        guesses = np.concatenate([part.argmax(axis=1) for part, _ in found.chunks()])
+        order = order[guesses[order] != found.labels[order]]
+        if not len(order):
+            raise DataError(f"The run {run.path} makes no error on the val split of {dataset.path}.")
+    console.start_tensorflow()
+    from alexnet_keras.evaluation.classifier import likeliest
+    from alexnet_keras.evaluation.pictures import pictures_at, spread_over_classes
+    from alexnet_keras.visualization.predictions import PredictedPicture, draw_predictions
+
+    chosen = order[spread_over_classes(found.labels[order], count)]
+    images, labels, _ = pictures_at(dataset, "val", chosen)
+    shown = [
+        PredictedPicture(
+            image, dataset.titles[label], likeliest(found.probabilities[i], 5, dataset.classes, dataset.titles), label
+        )
+        for image, label, i in zip(images, labels.tolist(), chosen, strict=True)
+    ]
+    path = out or run.figure_path("errors.png" if only_errors else "predictions.png")
+    draw_predictions(shown, path)
     console.result(f"Wrote {path}")
+
+
+@visualize.command()
+@run_argument
+@run_data_option
+@out_option
+@click.option("--split", default="val", metavar="NAME", help="Split whose pictures are counted.")
+@click.option("--ten-crop", is_flag=True, help="Of the average over ten crops.")
+def confusion(run, data, out, split, ten_crop) -> None:
+    """Which classes are taken for which: the confusion matrix, of many classes the worst part of it.
+
+    \b
+    Example: alexnet visualize confusion my-run --ten-crop --out confusion.pdf
+    """
+    from alexnet_keras.evaluation.analysis import Outcomes
+    from alexnet_keras.visualization.confusion import draw_confusion
+
+    run = chosen_run(run)
+    dataset = data_of_run(run, data)
+    views = "ten-crop" if ten_crop else "centre"
+    found = predictions_with_progress(run, dataset, split, views)
+    path = out or run.figure_path("confusion.png")
+    draw_confusion(Outcomes.of(found).matrix, dataset.titles, path)
+    console.result(f"Wrote {path}")
+
+
+def _check_alone(image, **others) -> None:
+    """Refuses options that choose pictures of a dataset beside --image, which brings its own."""
+    given = [f"--{name}" for name, value in others.items() if value is not None]
+    if image and given:
+        raise UsageError(f"--image says which pictures are shown: leave out {' and '.join(given)}.")
+
+
+def _pictures(run, data, files, count, seed):
+    """The pictures that files hold, or some of the validation split.
+
+    Returns:
+        Images uint8 `(n, 256, 256, 3)`, labels `(n,)` or None where the user brought the pictures, their names, and
+        what the run's classes are called.
+    """
+    import numpy as np
+
+    from alexnet_keras.evaluation.pictures import preparation_of, read_picture, some_pictures
+
+    if files:
+        preparation = preparation_of(run)
+        images = np.stack([read_picture(file, preparation) for file in files])
+        titles = run.facts["data"].get("titles", run.facts["classes"])
+        return images, None, [file.name for file in files], titles
+    dataset = data_of_run(run, data)
+    return *some_pictures(dataset, "val", count, seed or 0), dataset.titles
+
+
+def _print_towers(report) -> None:
+    from alexnet_keras.kernel_color import CAVEAT
+
+    console.table(
+        "Colour share of the first kernels (0 grey, 0.67 random, 1 purely chromatic)",
+        ["tower", "kernels", "dead", "median", "weighted by energy"],
+        [
+            [tower.tower, len(tower.shares), tower.dead, f"{tower.median:.3f}", f"{tower.weighted_mean:.3f}"]
+            for tower in report.towers
+        ],
+    )
+    for found in report.differences:
+        console.result(
+            f"A kernel of tower {found.more} is more colourful than one of tower {found.less} with probability "
+            f"{found.probability:.3f} (Mann-Whitney, two-sided p = {found.p_value:.2g})."
+        )
+    if report.differences:
+        console.result(CAVEAT)

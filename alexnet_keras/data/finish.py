@@ -57,6 +57,7 @@ def write_manifest_and_statistics(
         "options": options,
         "classes": source.classes,
         "words": source.words,
+        "ids": source.ids,
         "splits": {
             split: {
                 "examples": sum(record.examples for record in part),

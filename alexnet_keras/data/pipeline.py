@@ -115,6 +115,30 @@ def evaluation_batches(
     return iterate(data, batches)
 
 
+def images_at(data: PreparedDataset, split: str, positions: Iterable[int]) -> Iterator[tuple[int, tf.Tensor, ...]]:
+    """The records of a split at some positions: `(position, image, label, filename)`, in the stored order.
+
+    Shards with none of them are passed over, and of the others only these records are decoded.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+    wanted, start = sorted(set(positions)), 0
+    for shard in data.splits[split]:
+        inside = [position - start for position in wanted if start <= position < start + shard.examples]
+        if inside:
+            table = tf.constant(inside, tf.int64)
+            records = (
+                tf.data.TFRecordDataset(str(shard.path))
+                .enumerate()
+                .filter(lambda number, _, table=table: tf.reduce_any(number == table))
+            )
+            whole = whole_record(data)
+            for number, record in iterate(data, records):
+                yield start + int(number), *whole(record)
+        start += shard.examples
+
+
 def whole_record(data: PreparedDataset) -> Callable:
     """From a serialised record to (image uint8 `(256, 256, 3)`, label, filename), for `tf.data`."""
     encoding = data.encoding

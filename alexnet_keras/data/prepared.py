@@ -39,6 +39,7 @@ class PreparedDataset:
         source: Where it came from, as the user named it: "demo", "folder:...", "tfds:...".
         classes: Class names, of ImageNet the WordNet ids; the index is the label.
         words: What each class is called in words, "tench, Tinca tinca"; the class name where nothing else is known.
+        ids: The ILSVRC id of each class, where the source knew them; else ().
         splits: The shards of "train", "val" and perhaps "test", in reading order.
         fingerprint: SHA-256 (hex) over the options and every shard's checksum.
         manifest: The manifest as read: options, counts, rejected pictures, checksums.
@@ -49,6 +50,7 @@ class PreparedDataset:
     source: str
     classes: tuple[str, ...]
     words: tuple[str, ...]
+    ids: tuple[int, ...]
     splits: dict[str, tuple[Shard, ...]]
     fingerprint: str
     manifest: dict[str, Any] = field(repr=False, compare=False)
@@ -58,6 +60,19 @@ class PreparedDataset:
         """How the records store pictures."""
         options = self.manifest["options"]
         return Encoding(options["encoding"], options["jpeg_quality"] or JPEG_QUALITY)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run keeps of the data it was trained on, so that it can be used where the data is not."""
+        return {
+            "path": str(self.path),
+            "name": self.name,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "examples": {split: self.examples(split) for split in self.splits},
+            "options": self.manifest["options"],
+            "titles": list(self.titles),
+        }
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -131,6 +146,7 @@ def open_prepared(name_or_path: str | Path, root: Path = DATA_ROOT) -> PreparedD
         source=manifest["source"],
         classes=tuple(manifest["classes"]),
         words=tuple(manifest["words"] or manifest["classes"]),
+        ids=tuple(manifest.get("ids", ())),
         splits=splits,
         fingerprint=manifest["fingerprint"],
         manifest=manifest,

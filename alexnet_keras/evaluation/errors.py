@@ -1,20 +1,11 @@
-"""Top-1 and top-5 error of a model on a split, with intervals."""
+"""Top-1 and top-5 error, with intervals, from probabilities and labels."""
 
-from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from math import sqrt
-from typing import Any, Literal
+from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from alexnet_keras.data.pipeline import IMAGE_SIZE, Share, evaluation_batches
-from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.errors import DataError
-from alexnet_keras.evaluation.views import VIEWS
-
-BATCH_SIZE = 128  # images through the network at a time; a ten-crop batch holds a tenth as many pictures
 Z_95 = 1.959964
 
 
@@ -39,34 +30,21 @@ class Evaluation:
     top1: ErrorRate
     top5: ErrorRate
 
+    @classmethod
+    def of(cls, tally: "Tally", split: str, views: str, classes: int) -> "Evaluation":
+        """The errors that a tally of a whole split amounts to."""
+        return cls(
+            split=split,
+            views=views,
+            images=tally.images,
+            classes=classes,
+            loss=tally.loss / tally.images,
+            top1=error_rate(tally.misses1, tally.images),
+            top5=error_rate(tally.misses5, tally.images),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-class Predictor:
-    """A model and the views it is tested on, compiled once: averaged probabilities of 256x256 images.
-
-    Args:
-        model: from crops to probabilities, `(batch, classes)`.
-        views: `"centre"` or `"ten-crop"`; the probabilities of an image's views are averaged (paper, section 4.1).
-    """
-
-    def __init__(self, model: keras.Model, views: Literal["centre", "ten-crop"] = "centre") -> None:
-        self.views, self.classes = views, model.output_shape[-1]
-        crop = model.input_shape[1]
-        self.number_of_views = len(VIEWS[views](tf.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8), crop))
-
-        def averaged(images):
-            stacked = tf.concat(VIEWS[views](images, crop), axis=0)
-            outputs = tf.cast(model(stacked, training=False), tf.float32)
-            return tf.reduce_mean(tf.reshape(outputs, (self.number_of_views, -1, self.classes)), axis=0)
-
-        images = tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8)
-        self._averaged = tf.function(averaged, input_signature=[images], autograph=False)
-
-    def __call__(self, images) -> np.ndarray:
-        """Images uint8 `(batch, 256, 256, 3)` to probabilities float32 `(batch, classes)`."""
-        return self._averaged(images).numpy()
 
 
 @dataclass(frozen=True)
@@ -97,49 +75,6 @@ class Tally:
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-
-def evaluate(
-    predictor: Predictor,
-    data: PreparedDataset,
-    split: str,
-    on_progress: Callable[[int], None] = lambda images: None,
-    *,
-    share: Share = Share(),
-    add_up: Callable[[Tally], Tally] = lambda tally: tally,
-) -> Evaluation:
-    """Top-1 and top-5 error on a split.
-
-    Args:
-        on_progress: called with the number of images done since the last call.
-        share: the part of the split that this worker of a cluster sees.
-        add_up: from this worker's tally to that of all workers.
-
-    Raises:
-        UsageError: the dataset has no such split.
-        DataError: the split is empty, or the model's number of classes is not the dataset's.
-    """
-    if not data.examples(split):
-        raise DataError(f"The split {split!r} of {data.path} has no images.")
-    if predictor.classes != len(data.classes):
-        raise DataError(
-            f"The model tells {predictor.classes} classes apart and the dataset {data.path} has "
-            f"{len(data.classes)}: evaluate it on the data it was trained for."
-        )
-    tally = Tally()
-    for images, labels, _ in evaluation_batches(data, split, max(1, BATCH_SIZE // predictor.number_of_views), share):
-        tally += Tally.of(predictor(images), labels.numpy())
-        on_progress(len(labels))
-    tally = add_up(tally)
-    return Evaluation(
-        split=split,
-        views=predictor.views,
-        images=tally.images,
-        classes=len(data.classes),
-        loss=tally.loss / tally.images,
-        top1=error_rate(tally.misses1, tally.images),
-        top5=error_rate(tally.misses5, tally.images),
-    )
 
 
 def top_k_misses(probabilities: np.ndarray, labels: np.ndarray, k: int) -> int:

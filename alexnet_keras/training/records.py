@@ -1,4 +1,4 @@
-"""What a run writes as it goes, for people: steps.csv, layers.csv, history.csv and TensorBoard's events."""
+"""What a run writes as it goes, for people: steps.csv, layers.csv, history.csv, kernels and TensorBoard's events."""
 
 import csv
 from collections.abc import Iterable
@@ -12,8 +12,10 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from alexnet_keras.files import write_by_rename
+from alexnet_keras.kernel_grid import first_kernels, kernel_grid
 from alexnet_keras.runs import Run
 from alexnet_keras.training.checkpoint import Position
+from alexnet_keras.training.kernel_history import forget_kernels_after, keep_kernels
 from alexnet_keras.training.optimizer import AlexNetSGD
 
 STEP_COLUMNS = ("step", "epoch", "loss", "top1_error")
@@ -22,12 +24,19 @@ LayerRow = dict[str, str | int | float]
 
 
 class Records:
-    """The records of one run from a position on: what an earlier process wrote after it is cut off."""
+    """The records of one run from a position on: what an earlier process wrote after it is cut off.
 
-    def __init__(self, run: Run, position: Position) -> None:
-        self.run = run
+    Args:
+        model: As it stands at that position.
+    """
+
+    def __init__(self, run: Run, position: Position, model: keras.Model) -> None:
+        self.run, self.model = run, model
         keep_rows(run.steps_path, "step", position.total_steps)
         keep_rows(run.layers_path, "epoch", len(position.history))
+        forget_kernels_after(run.kernels_path, len(position.history))
+        if not position.total_steps:
+            keep_kernels(run.kernels_path, first_kernels(model), 0, 0)
         if position.history:
             run.write_history(position.history)
         log = EventFileWriter(str(run.events_path))  # TensorBoard forgets what it has seen beyond a second start
@@ -43,13 +52,11 @@ class Records:
             tf.summary.scalar("step/loss", loss)
             tf.summary.scalar("step/top1_error", top1_error)
 
-    def epoch(self, history: list[dict[str, float]], layers: list[LayerRow], total_steps: int, picture) -> None:
-        """The row of the epoch that ended last, in history.csv, layers.csv and TensorBoard.
-
-        Args:
-            picture: The first layer's kernels, RGB in 0..1, `(height, width, 3)`.
-        """
+    def epoch(self, history: list[dict[str, float]], layers: list[LayerRow], total_steps: int) -> None:
+        """The row of the epoch that ended last, in history.csv, layers.csv and TensorBoard, and its kernels."""
         self.flush()
+        towers = first_kernels(self.model)
+        keep_kernels(self.run.kernels_path, towers, len(history), total_steps)
         self.run.write_history(history)
         log = CsvLog(self.run.layers_path, LAYER_COLUMNS)
         for row in layers:
@@ -62,7 +69,7 @@ class Records:
                 place = f"{row['layer']}_{row['tower']}/{row['kind']}"
                 for number in ("mean_weight", "mean_update", "ratio"):
                     tf.summary.scalar(f"layers/{place}/{number}", row[number])
-            tf.summary.image("conv1", picture[None])
+            tf.summary.image("conv1", np.concatenate([kernel_grid(kernels) for kernels in towers])[None])
         self._events.flush()
 
     def flush(self) -> None:

@@ -14,9 +14,9 @@ from alexnet_keras import recipe_files
 from alexnet_keras.data.pipeline import Share, iterate, steps_per_epoch, training_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import AlexNetError, DataError, DivergedError, UsageError
-from alexnet_keras.evaluation.errors import Predictor, Tally, evaluate
+from alexnet_keras.evaluation.errors import Tally
+from alexnet_keras.evaluation.predictor import Predictor, evaluate
 from alexnet_keras.files import write_by_rename
-from alexnet_keras.kernel_grid import first_kernels, kernel_grid
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import Run
@@ -119,7 +119,7 @@ class Trainer:
                 self.observer.on_layers(initialize(self.model, options.initial, cluster))
             if self.position.loss_scale:
                 self.scale = LossScale(*self.position.loss_scale)
-            self.records = Records(self.run, self.position) if self.run else None
+            self.records = Records(self.run, self.position, self.model) if self.run else None
             self.predictor = Predictor(self.model)
             self.observer.on_start(self.position)
             try:
@@ -300,8 +300,7 @@ class Trainer:
             if best:
                 with write_by_rename(self.run.model_path) as path:
                     self.model.save(path)
-            picture = np.concatenate([kernel_grid(kernels) for kernels in first_kernels(self.model)])
-            self.records.epoch(self.position.history, layers, self.position.total_steps, picture)
+            self.records.epoch(self.position.history, layers, self.position.total_steps)
             if best:
                 self.run.update({"best": {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}})
         self._save()

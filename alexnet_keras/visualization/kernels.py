@@ -1,31 +1,107 @@
-"""Figure 3: the kernels of the first layer."""
+"""Figure 3: the kernels of the first layer, as they are and as they came to be."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alexnet_keras.kernel_grid import first_kernels, kernel_grid
+from alexnet_keras.errors import UsageError
+from alexnet_keras.kernel_grid import Scaling, first_kernels, kernel_grid, largest_weight
 from alexnet_keras.layers.each_tower import tower_letter
-from alexnet_keras.visualization.style import INK, save_figure
+from alexnet_keras.runs import Run
+from alexnet_keras.training.kernel_history import Moment, kept_kernels
+from alexnet_keras.visualization.style import INK, QUIET, save_figure
+
+WIDTH = 9.0  # inches
+MOMENTS = 6  # side by side over time
+NARROW = 6  # kernels in a row of one moment
 
 
-def draw_kernels(model: keras.Model, path: Path) -> None:
-    """Writes the first convolution's kernels, tower a above tower b (paper, figure 3)."""
+def draw_kernels(model: keras.Model, path: Path, scaling: Scaling = "kernel") -> None:
+    """Writes the first convolution's kernels, tower a above tower b (paper, figure 3).
+
+    Args:
+        path: .png, .svg or .pdf.
+        scaling: `"kernel"` shows each kernel at its own scale, `"global"` all at one.
+
+    Raises:
+        UsageError: the file has another suffix.
+    """
     towers = first_kernels(model)
-    grids = [kernel_grid(kernels) for kernels in towers]
-    width = 9.0
-    heights = [width * grid.shape[0] / grid.shape[1] for grid in grids]
-    figure = Figure(figsize=(width, sum(heights) + 0.35 * len(grids)), layout="constrained")
+    largest = largest_weight(towers, scaling)
+    grids = [kernel_grid(kernels, largest=largest) for kernels in towers]
+    heights = [WIDTH * grid.shape[0] / grid.shape[1] for grid in grids]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.35 * len(grids) + 0.25), layout="constrained")
     axes = figure.subplots(len(grids), 1, squeeze=False, height_ratios=heights)[:, 0]
     for tower, (axis, grid) in enumerate(zip(axes, grids, strict=True)):
         side = towers[tower].shape[0]
-        axis.imshow(grid, interpolation="nearest")
-        axis.set_title(
-            f"Tower {tower_letter(tower)}: {towers[tower].shape[-1]} kernels of {side}×{side}×3",
-            loc="left",
-            fontsize=10,
-            color=INK,
-        )
-        axis.axis("off")
+        show_grid(axis, grid)
+        title = f"Tower {tower_letter(tower)}: {towers[tower].shape[-1]} kernels of {side}×{side}×3"
+        axis.set_title(title, loc="left", fontsize=10, color=INK)
+    figure.supxlabel(_about(largest), fontsize=8, color=QUIET, x=0.005, ha="left")
     save_figure(figure, path)
+
+
+def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") -> None:
+    """Writes the kernels at about six moments of training side by side, the same kernel in the same place.
+
+    Args:
+        path: .png, .svg or .pdf.
+        scaling: `"kernel"` shows each kernel of each moment at its own scale, `"global"` all of them at one.
+
+    Raises:
+        UsageError: the run kept no kernels, or the file has another suffix.
+        DataError: a file of kernels is damaged.
+    """
+    moments = kept_kernels(run.kernels_path)
+    if not moments:
+        raise UsageError(
+            f"The run {run.path} kept no kernels while it was trained: leave out --over-time, or train a new run."
+        )
+    chosen = evenly_chosen(moments)
+    kernels = [moment.kernels() for moment in chosen]
+    largest = max(largest_weight(towers, scaling) for towers in kernels) if scaling == "global" else None
+    rows = max(len(towers) for towers in kernels)
+    sample = kernel_grid(kernels[0][0], NARROW)
+    panel = 1.8  # inches wide
+    height = panel * sample.shape[0] / sample.shape[1]
+    figure = Figure(figsize=(panel * len(chosen) + 0.3, (height + 0.15) * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, len(chosen), squeeze=False)
+    for column, (moment, towers) in enumerate(zip(chosen, kernels, strict=True)):
+        for tower, grid in enumerate(kernel_grid(own, NARROW, largest) for own in towers):
+            show_grid(axes[tower][column], grid)
+        axes[0][column].set_title(_when(moment), fontsize=8.5, color=INK)
+    for tower, row in enumerate(axes):
+        row[0].set_ylabel(f"Tower {tower_letter(tower)}", fontsize=9, color=INK)
+    figure.supxlabel(_about(largest), fontsize=8, color=QUIET, x=0.005, ha="left")
+    save_figure(figure, path)
+
+
+def evenly_chosen(moments: Sequence[Moment], count: int = MOMENTS) -> list[Moment]:
+    """At most `count` moments, evenly spaced, the first and the last among them."""
+    if len(moments) <= count:
+        return list(moments)
+    return [moments[round(index)] for index in np.linspace(0, len(moments) - 1, count)]
+
+
+def show_grid(axis: Axes, grid: np.ndarray) -> None:
+    """Shows a grid of kernels, `(height, width, 3)` in 0..1, pixel by pixel and without axes."""
+    axis.imshow(grid, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+
+
+def _when(moment: Moment) -> str:
+    if not moment.epochs:
+        return "before training"
+    return f"{moment.epochs} epoch{'s' if moment.epochs > 1 else ''}\n{moment.steps:,} steps"
+
+
+def _about(largest: float | None) -> str:
+    if largest is None:
+        return "Mid-grey is zero; each kernel is scaled by its own largest weight."
+    return f"Mid-grey is zero; all kernels are scaled by the largest weight, {largest:.2g}."

@@ -36,6 +36,7 @@ def from_tars(tmp_path_factory):
 def test_from_the_official_tars_every_picture_has_its_label_and_its_name(from_tars):
     assert from_tars.classes == tuple(WNIDS)
     assert from_tars.words == tuple(WORDS[wnid] for wnid in WNIDS)
+    assert from_tars.ids == tuple(ILSVRC_IDS[wnid] for wnid in WNIDS)
     assert from_tars.titles[2] == "English springer"
     made = imagenet.train_pictures()
     wanted = {f"{wnid}/{name}": label for label, wnid in enumerate(WNIDS) for name in made[wnid] if name != HUGE}

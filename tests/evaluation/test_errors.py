@@ -6,7 +6,8 @@ import pytest
 from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.errors import Predictor, error_rate, evaluate, top_k_misses
+from alexnet_keras.evaluation.errors import error_rate, top_k_misses
+from alexnet_keras.evaluation.predictor import Predictor, evaluate
 
 
 def test_top_k_misses_by_hand():

@@ -112,9 +112,15 @@ def ilsvrc_source(
         classes=tuple(ordered),
         splits={split: splits[split] for split in ("train", "val", "test") if split in splits},
         words=tuple(words.get(wnid) or wnid for wnid in ordered) if words else (),
+        ids=_ids(found, ordered),
         options=options,
         notes=tuple(found.notes),
     )
+
+
+def _ids(found: _Found, wnids: list[str]) -> tuple[int, ...]:
+    id_of = {synset.wnid: synset.ilsvrc_id for synset in found.devkit.synsets} if found.devkit else {}
+    return tuple(id_of[wnid] for wnid in wnids) if set(wnids) <= id_of.keys() else ()
 
 
 def _look(folder: Path) -> _Found:

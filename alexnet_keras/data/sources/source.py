@@ -71,6 +71,7 @@ class Source:
         classes: Class names; the index is the label.
         splits: "train", "val" and perhaps "test".
         words: What each class is called in words ("tench, Tinca tinca"), where its name is a WordNet id; else ().
+        ids: The ILSVRC id, 1 to 1000, of each class, where the source has the devkit that says so; else ().
         options: The choices that decided the splits, to be named where two preparations differ.
         notes: What the user should know about how the splits were found.
     """
@@ -79,6 +80,7 @@ class Source:
     classes: tuple[str, ...]
     splits: dict[str, Pictures]
     words: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

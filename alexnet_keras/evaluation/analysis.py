@@ -1,0 +1,125 @@
+"""Where the errors are: by class, by pair of classes, and by confidence."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from alexnet_keras.evaluation.errors import ErrorRate, error_rate
+from alexnet_keras.evaluation.predictions import Predictions
+
+BINS = 15  # of confidence, of equal width: Guo et al. 2017, On Calibration of Modern Neural Networks
+
+
+@dataclass(frozen=True)
+class ClassErrors:
+    """The errors on the pictures of one class."""
+
+    label: int
+    images: int
+    top1: ErrorRate
+    top5: ErrorRate
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many pictures of class `label` were taken for class `guess`, and which share of that class they are."""
+
+    label: int
+    guess: int
+    images: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far confidence, the probability of the likeliest class, is from the share of right answers.
+
+    Attributes:
+        expected_error: The mean over pictures of |accuracy - confidence| of their bin (ECE), 0..1.
+        confidence, accuracy: Means of each bin that has pictures, 0..1.
+        images: The number of pictures in each of those bins.
+    """
+
+    expected_error: float
+    confidence: list[float]
+    accuracy: list[float]
+    images: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """What became of each picture; every array is `(images,)`.
+
+    Attributes:
+        labels: The right class.
+        guesses: The likeliest class.
+        confidences: Its probability.
+        ranks: How many other classes are at least as likely as the right one; 0 where the guess is right.
+        classes: The number of classes.
+    """
+
+    labels: np.ndarray
+    guesses: np.ndarray
+    confidences: np.ndarray
+    ranks: np.ndarray
+    classes: int
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> "Outcomes":
+        """The outcomes of predictions, read a few thousand rows at a time."""
+        guesses, confidences, ranks = [], [], []
+        for probabilities, labels in predictions.chunks():
+            at_label = probabilities[np.arange(len(labels)), labels][:, None]
+            guesses.append(probabilities.argmax(axis=1))
+            confidences.append(probabilities.max(axis=1))
+            ranks.append((probabilities >= at_label).sum(axis=1) - 1)
+        return cls(
+            predictions.labels,
+            *(np.concatenate(parts) for parts in (guesses, confidences, ranks)),
+            predictions.probabilities.shape[1],
+        )
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """The confusion matrix: pictures of each true class (rows) taken for each class (columns), int64."""
+        counts = np.zeros((self.classes, self.classes), np.int64)
+        np.add.at(counts, (self.labels, self.guesses), 1)
+        return counts
+
+    def by_class(self) -> list[ClassErrors]:
+        """The errors of every class that has pictures, by label."""
+        images = np.bincount(self.labels, minlength=self.classes)
+        misses1, misses5 = (np.bincount(self.labels[self.ranks >= k], minlength=self.classes).tolist() for k in (1, 5))
+        return [
+            ClassErrors(label, count, error_rate(misses1[label], count), error_rate(misses5[label], count))
+            for label, count in enumerate(images.tolist())
+            if count
+        ]
+
+    def confusions(self, count: int) -> list[Confusion]:
+        """The pairs of classes with the most mistakes, the worst first."""
+        wrong = self.labels != self.guesses
+        pairs, images = np.unique(
+            np.stack([self.labels[wrong], self.guesses[wrong]], axis=1).reshape(-1, 2), axis=0, return_counts=True
+        )
+        of_class = np.bincount(self.labels, minlength=self.classes)
+        worst = np.argsort(-images, kind="stable")[:count]
+        return [
+            Confusion(int(label), int(guess), int(number), float(number / of_class[label]))
+            for (label, guess), number in zip(pairs[worst], images[worst], strict=True)
+        ]
+
+    def calibration(self, bins: int = BINS) -> Calibration:
+        """The expected calibration error and the points of a reliability diagram."""
+        bin_of = np.minimum((self.confidences * bins).astype(np.int64), bins - 1)
+        images = np.bincount(bin_of, minlength=bins)
+        used = images > 0
+        confidence = np.bincount(bin_of, self.confidences, bins)[used] / images[used]
+        accuracy = np.bincount(bin_of, self.labels == self.guesses, bins)[used] / images[used]
+        return Calibration(
+            float((np.abs(accuracy - confidence) * images[used]).sum() / len(self.labels)),
+            confidence.tolist(),
+            accuracy.tolist(),
+            images[used].tolist(),
+        )

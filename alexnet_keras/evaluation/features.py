@@ -1,0 +1,90 @@
+"""What any layer makes of pictures, batch by batch."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from alexnet_keras.data.pipeline import evaluation_batches
+from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.views import centre
+
+BATCH_SIZE = 128
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Features of consecutive pictures of a split; the first axis of every array counts pictures."""
+
+    features: np.ndarray  # (n, size) float32, of the centre crop
+    labels: np.ndarray  # (n,) int64
+    filenames: np.ndarray  # (n,) str
+    images: np.ndarray  # (n, 256, 256, 3) uint8
+
+
+class FeatureExtractor:
+    """From 256x256 pictures to a layer's output on their centre crops, towers joined, one row a picture.
+
+    Args:
+        model: any model of this package's layers.
+        layer: a layer's name; None for the last hidden layer, what the classifier reads (paper, section 6.1).
+
+    Raises:
+        UsageError: there is no such layer; the sentence lists those there are.
+    """
+
+    def __init__(self, model: keras.Model, layer: str | None = None) -> None:
+        self.layer = layer or last_hidden_layer(model)
+        outputs = outputs_of(model, self.layer)
+        self.size = sum(int(np.prod(output.shape[1:])) for output in outputs)
+        read, crop = keras.Model(model.input, outputs), model.input_shape[1]
+
+        def extract(images):
+            read_out = tf.nest.flatten(read(images))  # Keras gives a list of one output as that output alone
+            towers = [tf.reshape(tf.cast(output, tf.float32), (tf.shape(images)[0], -1)) for output in read_out]
+            return tf.concat(towers, axis=1)
+
+        squares = tf.TensorSpec((None, 256, 256, 3), tf.uint8)
+        self._extract = tf.function(
+            lambda images: extract(centre(images, crop)[0]), input_signature=[squares], autograph=False
+        )
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Pictures `(n, 256, 256, 3)` uint8 to features `(n, size)` float32."""
+        return self._extract(images).numpy()
+
+
+def feature_batches(
+    extract: Callable[[np.ndarray], np.ndarray], data: PreparedDataset, split: str, batch_size: int = BATCH_SIZE
+) -> Iterator[FeatureBatch]:
+    """The features of a split, in its stored order.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+    for images, labels, filenames in evaluation_batches(data, split, batch_size):
+        names = np.array([name.decode("utf-8", "replace") for name in filenames.numpy()])
+        yield FeatureBatch(extract(images), labels.numpy(), names, images.numpy())
+
+
+def outputs_of(model: keras.Model, layer: str) -> list:
+    """A layer's symbolic outputs, one a tower.
+
+    Raises:
+        UsageError: there is no such layer; the sentence lists those there are.
+    """
+    names = [found.name for found in model.layers]
+    if layer not in names:
+        raise UsageError(f"There is no layer {layer!r}; the layers are {', '.join(names)}.")
+    outputs = model.get_layer(layer).output
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+
+def last_hidden_layer(model: keras.Model) -> str:
+    """The name of the layer whose output the classifier reads."""
+    read = model.get_layer("fc8").input
+    first = read[0] if isinstance(read, list | tuple) else read
+    return first._keras_history.operation.name

@@ -1,0 +1,94 @@
+"""Confusion: which classes are taken for which."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from alexnet_keras.visualization.style import INK, QUIET, save_figure, shorten
+
+MOST_WHOLE = 30  # classes of a matrix that is shown whole
+WORST = 25  # classes shown of a larger one
+LABEL = 28  # characters
+
+
+def draw_confusion(matrix: np.ndarray, titles: Sequence[str], path: Path) -> None:
+    """Writes a confusion matrix: a row a true class, a column a predicted one, in percent of the row.
+
+    Of more than 30 classes it shows those among which the worst confusions are; a last column then holds what was
+    taken for a class that is not shown. A class without pictures has an empty row.
+
+    Args:
+        matrix: `(classes, classes)`, numbers of pictures [true, predicted].
+        titles: what the classes are called.
+        path: .png, .svg or .pdf.
+
+    Raises:
+        UsageError: the file has another suffix.
+    """
+    matrix = np.asarray(matrix, np.float64)
+    images, right = matrix.sum(), np.trace(matrix)
+    chosen = np.arange(len(matrix)) if len(matrix) <= MOST_WHOLE else worst_confused(matrix, WORST)
+    whole = len(chosen) == len(matrix)
+    shares = row_shares(matrix)[chosen]
+    shown = shares[:, chosen]
+    columns = [shorten(titles[label], LABEL) for label in chosen]
+    if not whole:
+        shown = np.column_stack([shown, 1 - shown.sum(axis=1)])
+        columns.append("any other class")
+    cell = min(0.9, max(0.27, 3.0 / len(chosen)))  # inches
+    figure = Figure(figsize=(cell * shown.shape[1] + 2.4, cell * len(chosen) + 2.6), layout="constrained")
+    axis = figure.subplots()
+    axis.set_facecolor("#e5e5e5")  # rows of classes without pictures, which are NaN
+    axis.imshow(shown, cmap="Blues", vmin=0.0, vmax=1.0, interpolation="nearest")
+    size = min(9.0, 24 * cell)
+    for (row, column), share in np.ndenumerate(shown):
+        percent = 100 * share
+        if percent >= 0.5:  # NaN and what rounds to zero stay empty
+            color = "white" if share > 0.6 else INK
+            axis.text(column, row, f"{percent:.0f}", ha="center", va="center", fontsize=size, color=color)
+    axis.set_xticks(range(len(columns)), columns, rotation=90)
+    axis.set_yticks(range(len(chosen)), [shorten(titles[label], LABEL) for label in chosen])
+    axis.tick_params(length=0, labelsize=8 if cell > 0.3 else 7, labelcolor=INK)
+    axis.set_xlabel("predicted", fontsize=9, color=QUIET)
+    axis.set_ylabel("true", fontsize=9, color=QUIET)
+    axis.set_xticks(np.arange(-0.5, shown.shape[1]), minor=True)
+    axis.set_yticks(np.arange(-0.5, len(chosen)), minor=True)
+    axis.grid(which="minor", color="white", linewidth=0.6)
+    axis.tick_params(which="minor", length=0)
+    axis.spines[:].set_visible(False)
+    if not whole:
+        axis.axvline(len(chosen) - 0.5, color=QUIET, linewidth=1)
+    figure.suptitle(_about(len(matrix), len(chosen), images, right), fontsize=9.5, color=INK, x=0.01, ha="left")
+    save_figure(figure, path)
+
+
+def row_shares(matrix: np.ndarray) -> np.ndarray:
+    """Counts to shares of their rows; NaN in the row of a class without pictures."""
+    totals = matrix.sum(axis=1, keepdims=True)
+    return np.divide(matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
+
+
+def worst_confused(matrix: np.ndarray, count: int) -> np.ndarray:
+    """The labels, ascending, of `count` classes among which are the confusions that take the most of a class.
+
+    Pairs of a true and a wrongly predicted class are gone through, the one with the largest share of its true class
+    first (of equal shares the one with more pictures), and both classes are taken while there is room.
+    """
+    shares = np.nan_to_num(row_shares(matrix))
+    np.fill_diagonal(shares, -1.0)
+    true, predicted = np.unravel_index(np.lexsort((-matrix.ravel(), -shares.ravel())), matrix.shape)
+    chosen: dict[int, None] = {}
+    for pair in zip(true.tolist(), predicted.tolist(), strict=True):
+        if len(chosen.keys() | set(pair)) <= count:
+            chosen.update(dict.fromkeys(pair))
+        if len(chosen) == count:
+            break
+    return np.array(sorted(chosen))
+
+
+def _about(classes: int, shown: int, images: float, right: float) -> str:
+    error = f"{images:,.0f} images, top-1 error {1 - right / images:.1%}" if images else "no images"
+    first = f"{classes:,} classes" if shown == classes else f"The {shown} most confused of {classes:,} classes"
+    return f"{first}; {error}\nPercent of each true class; less than half a percent is left empty"

@@ -1,0 +1,73 @@
+"""Figure 4, left: pictures with the five classes that the network finds likeliest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from alexnet_keras.evaluation.classifier import Guess
+from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten
+
+COLUMNS = 4
+BAR_LABEL = 26  # characters
+BAR = "#9db8d2"
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedPicture:
+    """A picture and what the network says of it.
+
+    Attributes:
+        image: (256, 256, 3) uint8.
+        caption: What it is: the right class in words, or the name of its file.
+        guesses: The likeliest classes, the likeliest first.
+        right: The right class's label, where it is known.
+    """
+
+    image: np.ndarray
+    caption: str
+    guesses: Sequence[Guess]
+    right: int | None = None
+
+
+def draw_predictions(pictures: Sequence[PredictedPicture], path: Path) -> None:
+    """Writes each picture above its caption and its bars, the right class's bar in green (paper, figure 4).
+
+    Where the right class is known, the caption is green if it is the likeliest, and red if not.
+
+    Raises:
+        UsageError: the suffix of the path is unknown.
+    """
+    columns = min(COLUMNS, len(pictures))
+    rows = -(-len(pictures) // columns)
+    bars = max(len(picture.guesses) for picture in pictures)
+    bars_high = 0.2 * bars + 0.1
+    figure = Figure(figsize=(2.35 * columns, (2.5 + bars_high) * rows), layout="constrained")
+    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.3, bars_high] * rows)
+    for axis in grid.ravel():
+        axis.axis("off")
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        _draw(grid[2 * row][column], grid[2 * row + 1][column], picture, bars)
+    if any(picture.right is not None for picture in pictures):
+        figure.supxlabel("green: the right class", fontsize=7, color=QUIET, x=0.01, ha="left")
+    save_figure(figure, path)
+
+
+def _draw(image_axis, bar_axis, picture: PredictedPicture, bars: int) -> None:
+    color = INK
+    if picture.right is not None:
+        color = RIGHT if picture.guesses[0].label == picture.right else WRONG
+    image_axis.imshow(picture.image)
+    bar_axis.set_title(shorten(picture.caption, 30), fontsize=8, color=color, fontweight="bold", pad=3)
+    positions = np.arange(len(picture.guesses))
+    widths = [guess.probability for guess in picture.guesses]
+    colors = [RIGHT if guess.label == picture.right else BAR for guess in picture.guesses]
+    bar_axis.barh(positions, widths, height=0.84, color=colors, alpha=0.55)
+    bar_axis.set_xlim(0, 1)
+    bar_axis.set_ylim(bars - 0.4, -0.6)
+    for position, guess in zip(positions, picture.guesses, strict=True):
+        bar_axis.text(0.015, position, shorten(guess.title, BAR_LABEL), fontsize=7, color=INK, va="center")
+        bar_axis.text(0.99, position, f"{guess.probability:.1%}", fontsize=6, color=QUIET, va="center", ha="right")

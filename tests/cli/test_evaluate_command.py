@@ -1,0 +1,189 @@
+"""`alexnet eval`, `predict`, and the pictures that show predictions, through Click's runner."""
+
+import csv
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from alexnet_keras import AlexNet
+from alexnet_keras.cli.main import cli
+from alexnet_keras.data.prepared import MANIFEST
+from alexnet_keras.runs import Run
+
+
+@pytest.fixture(scope="module")
+def project(trained, tiny):
+    """The folder of the finished run `tiny`, with another run of other weights."""
+    folder, _ = trained
+    shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/other")
+    AlexNet(tiny, classes=3, seed=9).save(folder / "saved_models/other/model.keras")
+    return folder
+
+
+@pytest.fixture
+def alexnet(project, monkeypatch):
+    """Runs a command in that folder."""
+    monkeypatch.chdir(project)
+
+    def run(*arguments, **settings):
+        return CliRunner().invoke(cli, [str(argument) for argument in arguments], **settings)
+
+    return run
+
+
+def test_predictions_and_results_are_kept_and_used_again(alexnet, project, monkeypatch):
+    first = alexnet("eval", "tiny", "--json")
+    assert first.exit_code == 0, first.stderr
+    kept = project / "saved_models/tiny/evaluations"
+    (result,) = json.loads(first.stdout)
+    assert json.loads((kept / "best-colors-val-centre.json").read_text()) == result
+    assert np.load(kept / "best-colors-val-centre/probabilities.npy").shape == (12, 3)
+    assert sum(found["images"] for found in result["by_class"]) == result["images"] == 12
+    assert 0 <= result["calibration"]["expected_error"] <= 1
+    monkeypatch.setattr(Run, "load_model", lambda *_: pytest.fail("nothing has to be computed"))
+    again = alexnet("eval", "tiny", "--json")
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+
+
+def test_a_single_run_is_told_in_detail_and_top_5_of_three_classes_is_explained(alexnet):
+    result = alexnet("eval", "tiny", "--ten-crop")
+    assert result.exit_code == 0, result.stderr
+    for part in ("ten-crop", "Worst classes", "Calibration", "with 3 classes the right one is always among five"):
+        assert part in result.stdout
+
+
+def test_several_runs_stand_in_one_table_in_the_form_asked_for(alexnet):
+    table = alexnet("eval", "tiny", "other", "--markdown").stdout.splitlines()
+    assert table[0].startswith("| run | views |")
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| saved_models/tiny", "| saved_models/other"]
+    rows = list(csv.DictReader(io.StringIO(alexnet("eval", "tiny", "other", "--csv").stdout)))
+    assert [row["run"] for row in rows] == ["saved_models/tiny", "saved_models/other"]
+    assert float(rows[0]["top1_low"]) <= float(rows[0]["top1_error"]) <= float(rows[0]["top1_high"])
+
+
+def test_an_ensemble_stands_below_its_members(alexnet):
+    result = alexnet("eval", "tiny", "other", "--ensemble", "mean", "--json")
+    assert result.exit_code == 0, result.stderr
+    *_, one, two, both = json.loads(result.stdout)
+    assert (one["run"], two["run"], both["run"]) == ("tiny", "other", "2 CNNs, mean")
+    assert both["weights"] == {"tiny": 0.5, "other": 0.5}
+    lines = alexnet("eval", "tiny", "other", "--ensemble", "search", "--markdown").stdout.splitlines()
+    assert lines[0] == "| model | top-1 (val, searched half) | top-1 (val, other half) |"
+    assert lines[-1].startswith("| 2 CNNs, search |")
+
+
+def test_weights_are_searched_on_one_split_and_reported_on_another(alexnet):
+    searched = alexnet("eval", "tiny", "other", "--ensemble", "search", "--search-on", "train", "--json")
+    assert searched.exit_code == 0, searched.stderr
+    found = [r for r in json.loads(searched.stdout) if r.get("ensemble") == "search"]
+    assert [(r["split"], r["images"]) for r in found] == [("train", 36), ("val", 12)]
+    of = {(r["run"], r["split"]): r["top1"]["error"] for r in json.loads(searched.stdout)}
+    best = min(of[name, "train"] for name in ("tiny", "other", "2 CNNs, mean"))
+    assert of["2 CNNs, search", "train"] <= best
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["eval", "nowhere"], 2, "There is no run 'nowhere'"),
+        (["eval", "tiny", "--split", "test"], 2, "has no split 'test'"),
+        (["eval", "tiny", "--ensemble", "mean"], 2, "two different runs"),
+        (["eval", "tiny", "tiny", "--ensemble", "mean"], 2, "two different runs"),
+        (["eval", "tiny", "other", "--submission", "x.txt"], 2, "--ensemble of several"),
+        (["eval", "tiny", "--submission", "x.txt"], 2, "devkit"),
+        (["predict", "nowhere.jpg"], 2, "no file or directory nowhere.jpg"),
+        (["predict", "tiny.toml"], 3, "tiny.toml is no picture"),
+        (["predict", "-", "tiny.toml"], 2, "one picture on stdin"),
+        (["predict", "saved_models/tiny/state"], 3, "has no pictures in it"),
+        (["predict", "tiny.toml", "--run", "nowhere"], 2, "There is no run 'nowhere'"),
+        (["visualize", "neighbors", "tiny", "--neighbors", "20", "--query", "tiny.toml"], 3, "no picture"),
+        (["visualize", "neighbors", "--query", "tiny.toml", "--queries", "3"], 2, "leave out"),
+        (["visualize", "neighbors", "tiny", "--queries", "13"], 3, "fewer than the 13 wanted"),
+        (["visualize", "confusion", "tiny", "--split", "none"], 2, "no split 'none'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_one_sentence(alexnet, arguments, code, said):
+    result = alexnet(*arguments)
+    assert result.exit_code == code, result.stderr
+    assert said in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr
+
+
+def test_an_empty_split_and_a_run_without_a_best_model(alexnet, project, prepared, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(prepared.path, data)
+    manifest = json.loads((data / MANIFEST).read_text())
+    manifest["splits"]["val"] |= {"shards": [], "examples": 0}
+    (data / MANIFEST).write_text(json.dumps(manifest))
+    result = alexnet("eval", "tiny", "--data", data)
+    assert (result.exit_code, "has no images" in result.stderr) == (3, True), result.stderr
+    shutil.copytree(project / "saved_models/tiny", tmp_path / "young", ignore=shutil.ignore_patterns("*.keras"))
+    for command in (["eval"], ["visualize", "predictions"], ["predict", "tiny.toml", "--run"]):
+        result = alexnet(*command, tmp_path / "young")
+        assert (result.exit_code, "train it for at least one epoch" in result.stderr) == (2, True), result.stderr
+
+
+def test_predict_answers_for_files_folders_and_stdin(alexnet, pictures, tmp_path):
+    folder = tmp_path / "album"
+    shutil.copytree(pictures / "val", folder)
+    (folder / "notes.txt").write_text("no picture, and not asked for")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 cut short")
+    result = alexnet("predict", folder, "--run", "tiny", "--json", "--png", tmp_path / "answers.png")
+    assert result.exit_code == 3
+    assert "broken.jpg" in result.stderr and "1 of 13 pictures could not be used" in result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == 13 and sum("error" in line for line in lines) == 1
+    answered = next(line for line in lines if "error" not in line)
+    probabilities = [guess["probability"] for guess in answered["predictions"]]
+    assert sum(probabilities) == pytest.approx(1, abs=1e-5) and probabilities == sorted(probabilities, reverse=True)
+    assert Image.open(tmp_path / "answers.png").width > 1000
+    with open(answered["file"], "rb") as file:  # noqa: PTH123
+        piped = alexnet("predict", "-", "--run", "tiny", "--json", input=file.read())
+    assert piped.exit_code == 0, piped.stderr
+    assert [guess["class"] for guess in json.loads(piped.stdout)["predictions"]] == [
+        guess["class"] for guess in answered["predictions"]
+    ]
+    text = alexnet("predict", answered["file"], "--run", "tiny", "--top", "2").stdout.splitlines()
+    assert text[0] == answered["file"] and len(text) == 3
+    assert text[1].endswith(f"  {answered['predictions'][0]['class']}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        (["predictions"], "predictions.png"),
+        (["predictions", "--only-errors", "--count", "3"], "errors.png"),
+        (["confusion"], "confusion.png"),
+        (["neighbors", "--queries", "2", "--neighbors", "3"], "neighbors.png"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_pictures_of_predictions_are_written(alexnet, project, arguments, file):
+    result = alexnet("visualize", arguments[0], "other", *arguments[1:])
+    assert result.exit_code == 0, result.stderr
+    assert Image.open(project / "saved_models/other/figures" / file).width > 500
+
+
+def test_neighbors_of_a_picture_of_ones_own(alexnet, pictures, tmp_path):
+    photo = next((pictures / "train/red").iterdir())
+    result = alexnet("visualize", "neighbors", "tiny", "--query", photo, "--out", tmp_path / "found.png")
+    assert result.exit_code == 0, result.stderr
+    assert Image.open(tmp_path / "found.png").width > 1000
+
+
+def test_a_submission_names_the_devkits_ids(alexnet, prepared, tmp_path, monkeypatch):
+    from alexnet_keras.data import prepared as module
+
+    monkeypatch.setattr("alexnet_keras.evaluation.submission.GUESSES", 3)
+    real = module.read_manifest
+    monkeypatch.setattr(module, "read_manifest", lambda path: {**real(path), "ids": [30, 10, 20]})
+    result = alexnet("eval", "tiny", "--submission", tmp_path / "out.txt")
+    assert result.exit_code == 0, result.stderr
+    lines = (tmp_path / "out.txt").read_text().splitlines()
+    assert len(lines) == 12 and all(sorted(line.split()) == ["10", "20", "30"] for line in lines)

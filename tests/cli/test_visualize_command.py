@@ -1,0 +1,127 @@
+"""`alexnet visualize` through Click's runner: what is written, what is printed, and how it ends."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from alexnet_keras.cli.main import cli
+
+
+@pytest.fixture
+def visualize(trained, monkeypatch):
+    """Runs a command in the folder of the finished run `tiny`."""
+    monkeypatch.chdir(trained[0])
+    return lambda *arguments: CliRunner().invoke(cli, ["visualize", *map(str, arguments)])
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A picture of the user's own."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.mark.parametrize("what", ["towers", "activations", "saliency"])
+def test_every_help_text_has_an_example(alexnet, what):
+    result = alexnet("visualize", what, "--help")
+    assert result.exit_code == 0
+    assert f"alexnet visualize {what}" in result.stdout.partition("\n")[2]
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        (["kernels", "--scaling", "global"], "kernels.png"),
+        (["kernels", "--over-time"], "kernels-over-time.png"),
+        (["kernels", "--over-time", "--scaling", "global"], "kernels-over-time.png"),
+        (["towers"], "towers.png"),
+        (["activations"], "activations-conv1.png"),
+        (["activations", "--layer", "relu5", "--seed", "3", "--scaling", "global"], "activations-relu5.png"),
+        (["saliency"], "saliency.png"),
+        (["saliency", "--count", "5", "--seed", "3", "--class", "green"], "saliency.png"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_picture_is_written_into_the_run_or_where_it_is_told(visualize, trained, tmp_path, arguments, file):
+    place = trained[0] / "saved_models/tiny/figures" / file
+    place.unlink(missing_ok=True)
+    result = visualize(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert place.is_file() and f"Wrote saved_models/tiny/figures/{file}" in result.stdout
+    assert visualize(*arguments, "tiny", "--out", tmp_path / "picture.pdf").exit_code == 0
+    assert (tmp_path / "picture.pdf").stat().st_size > 1000
+
+
+def test_towers_prints_the_numbers_and_what_they_do_not_say(visualize, tmp_path):
+    result = visualize("towers", "--out", tmp_path / "towers.png")
+    assert "Mann-Whitney" in result.stdout and "no independent replicates" in result.stdout
+    printed = json.loads(visualize("towers", "--out", tmp_path / "towers.png", "--json").stdout)
+    assert printed["picture"] == str(tmp_path / "towers.png")
+    assert [len(tower["shares"]) for tower in printed["towers"]] == [6, 6]
+    assert {difference["more"] for difference in printed["differences"]} <= {"a", "b"}
+    for tower in printed["towers"]:
+        assert f"{tower['median']:.3f}" in result.stdout and f"{tower['weighted_mean']:.3f}" in result.stdout
+
+
+@pytest.mark.parametrize("what", ["activations", "saliency"])
+def test_a_picture_of_the_users_own(visualize, tmp_path, photo, what):
+    result = visualize(what, "--image", photo, "--out", tmp_path / "picture.png")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "picture.png").is_file()
+
+
+def test_several_pictures_of_the_users_own(visualize, tmp_path, photo):
+    arguments = ["--image", photo, "--image", photo, "--out", tmp_path / "picture.png"]
+    assert visualize("saliency", *arguments).exit_code == 0
+    two = Image.open(tmp_path / "picture.png").height
+    visualize("saliency", "--image", photo, "--out", tmp_path / "picture.png")
+    assert two > 1.8 * Image.open(tmp_path / "picture.png").height
+
+
+def test_the_seed_chooses_the_picture(visualize, tmp_path):
+    written = []
+    for seed in (1, 1, 2):
+        visualize("saliency", "--count", "1", "--seed", seed, "--out", tmp_path / "picture.png")
+        written.append(np.asarray(Image.open(tmp_path / "picture.png").convert("RGB").resize((300, 300))))
+    assert (written[0] == written[1]).all() and not (written[0] == written[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["activations", "--layer", "conv9"], 2, "no layer 'conv9'"),
+        (["activations", "--layer", "fc7"], 2, "conv1, "),
+        (["activations", "--layer", "../conv1"], 2, "no layer"),
+        (["activations", "--image", "nowhere.jpg"], 2, "nowhere.jpg"),
+        (["activations", "--image", "tiny.toml"], 3, "tiny.toml"),
+        (["activations", "--image", "saved_models"], 3, "saved_models"),
+        (["activations", "--image", "nowhere.jpg", "--seed", "2"], 2, "leave out"),
+        (["activations", "--out", "picture.txt"], 2, ".png"),
+        (["saliency", "--image", "nowhere.jpg", "--count", "2"], 2, "leave out --count"),
+        (["saliency", "--class", "violet"], 2, "the classes are blue, green, red"),
+        (["saliency", "--count", "20"], 3, "12 images"),
+        (["saliency", "--data", "nowhere"], 2, "nowhere"),
+        (["towers", "nobody"], 2, "nobody"),
+        (["kernels", "--scaling", "loud"], 2, "loud"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_drawn_is_one_sentence(visualize, arguments, code, said):
+    result = visualize(*arguments)
+    assert result.exit_code == code, result.stderr
+    assert said in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
+
+
+def test_a_run_that_kept_no_kernels_is_told(visualize, trained):
+    kernels = trained[0] / "saved_models/tiny/kernels"
+    kernels.rename(kernels.with_name("elsewhere"))
+    try:
+        result = visualize("kernels", "tiny", "--over-time")
+        assert result.exit_code == 2 and "kept no kernels" in result.stderr
+    finally:
+        kernels.with_name("elsewhere").rename(kernels)

@@ -1,0 +1,23 @@
+"""The text that ILSVRC's servers read."""
+
+import numpy as np
+import pytest
+
+from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.submission import check_can_submit, write_submission
+
+
+def test_five_ids_a_line_in_the_order_of_file_names(tmp_path):
+    ids = [701, 3, 12, 999, 40, 8]
+    probabilities = np.array([[0.3, 0.25, 0.2, 0.15, 0.1, 0.0], [0.0, 0.05, 0.1, 0.2, 0.25, 0.4], [0.5] + [0.1] * 5])
+    names = ["n01/ILSVRC2012_val_00000003.JPEG", "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"]
+    chunks = [(probabilities[:2], np.zeros(2)), (probabilities[2:], np.zeros(1))]
+    write_submission(tmp_path / "out.txt", chunks, names, ids)
+    assert (tmp_path / "out.txt").read_text() == "8 40 999 12 3\n701 3 12 999 40\n701 3 12 999 40\n"
+
+
+def test_classes_without_ids_and_too_few_classes_are_told():
+    with pytest.raises(UsageError, match="devkit"):
+        check_can_submit(())
+    with pytest.raises(UsageError, match="only 3 classes"):
+        check_can_submit((1, 2, 3))

@@ -1,0 +1,98 @@
+"""Feature maps: the layer's own numbers, on the crop that the network sees."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_keras import AlexNet
+from alexnet_keras.errors import UsageError
+from alexnet_keras.visualization import activations
+from alexnet_keras.visualization.activations import (
+    FeatureMaps,
+    draw_activations,
+    feature_maps,
+    layers_with_maps,
+    map_grid,
+)
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    return AlexNet(tiny, classes=3, seed=0)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+
+
+def test_the_maps_are_the_layers_output_on_the_centre_crop(model, image):
+    found = feature_maps(model, "relu1", image)
+    np.testing.assert_array_equal(found.crop, image[16:240, 16:240])
+    expected = keras.Model(model.input, model.get_layer("relu1").output).predict(found.crop[None], verbose=0)
+    for ours, theirs in zip(found.towers, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs[0], rtol=1e-5, atol=1e-6)
+
+
+def test_every_layer_from_the_first_convolution_to_the_last_pooling_has_maps(model, image):
+    layers = layers_with_maps(model)
+    assert layers[0] == "conv1" and layers[-1] == "pool5"
+    for layer in layers:
+        assert len(feature_maps(model, layer, image).towers) == 2
+
+
+@pytest.mark.parametrize(("layer", "said"), [("fc6", "'fc6' has no feature maps"), ("conv9", "no layer 'conv9'")])
+def test_a_layer_without_maps_is_refused_with_those_that_have_some(model, image, layer, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        feature_maps(model, layer, image)
+    assert "conv1" in str(caught.value) and "pool5" in str(caught.value)
+    assert "relu_fc7" not in str(caught.value)
+
+
+def test_maps_of_a_bfloat16_model_and_of_one_tower(tiny, image):
+    from alexnet_keras.recipe_files import with_overrides
+
+    mixed = AlexNet(tiny, classes=3, seed=0, dtype="mixed_bfloat16")
+    assert feature_maps(mixed, "conv1", image).towers[0].dtype == np.float32
+    single = AlexNet(with_overrides(tiny, ["network.towers=1"]), classes=3, seed=0)
+    assert len(feature_maps(single, "conv2", image).towers) == 1
+
+
+def test_maps_stand_in_rows_with_a_line_between_them():
+    maps = np.stack([np.full((56, 60), value, np.float32) for value in (1, 2, 3)], axis=2)
+    grid = map_grid(maps, columns=2)
+    assert grid.shape == (113, 121)
+    assert (grid[:56, :60] == 1).all() and (grid[:56, 61:] == 2).all() and (grid[57:, :60] == 3).all()
+    assert np.isnan(grid[56]).all() and np.isnan(grid[57:, 60:]).all()
+    assert map_grid(maps[:13, :13], columns=3).shape == (52, 3 * 53 - 1), "small maps are enlarged"
+
+
+@pytest.mark.parametrize("scaling", ["map", "global"])
+@pytest.mark.parametrize("values", ["signed", "positive", "dead", "one spike"])
+def test_the_picture_is_written_whatever_the_activities_are(image, tmp_path, values, scaling):
+    maps = np.random.default_rng(1).normal(size=(2, 13, 13, 192)).astype(np.float32)
+    match values:
+        case "positive":
+            maps = np.maximum(maps, 0)
+            maps[..., ::3] = 0
+        case "dead":
+            maps[:] = 0
+        case "one spike":
+            maps[:] = 0
+            maps[0, 5, 5, 7] = 3.0
+    found = FeatureMaps("relu3", image[:224, :224], list(maps))
+    with np.errstate(all="raise"):
+        draw_activations(found, tmp_path / "maps.png", "a picture", scaling)
+    assert Image.open(tmp_path / "maps.png").width > 1500
+
+
+def test_it_is_said_what_is_left_out_and_what_is_silent(image, tmp_path, monkeypatch):
+    maps = np.ones((2, 13, 13, 128), np.float32)
+    maps[1, ..., :10] = 0
+    figures = []
+    monkeypatch.setattr(activations, "save_figure", lambda figure, path: figures.append(figure))
+    draw_activations(FeatureMaps("relu2", image, list(maps)), tmp_path / "maps.svg")
+    first, second = figures[0].axes[1:3]
+    assert first.get_title(loc="left") == "relu2, tower a: the first 64 of 128 maps of 13×13"
+    assert (first.get_xlabel(), second.get_xlabel()) == ("", "10 of the 64 maps are all zero")

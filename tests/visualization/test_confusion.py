@@ -1,0 +1,86 @@
+"""The confusion matrix: which classes are shown, and what stands in the cells."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from alexnet_keras.visualization import confusion
+from alexnet_keras.visualization.confusion import draw_confusion, row_shares, worst_confused
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """Draws a matrix and returns the figure."""
+
+    def draw(matrix, titles) -> Figure:
+        figures = []
+        save = confusion.save_figure
+        monkeypatch.setattr(confusion, "save_figure", lambda figure, path: (figures.append(figure), save(figure, path)))
+        draw_confusion(matrix, titles, tmp_path / "confusion.png")
+        monkeypatch.undo()
+        assert max(Image.open(tmp_path / "confusion.png").size) < 4000
+        return figures[0]
+
+    return draw
+
+
+def cells(figure):
+    """The numbers in the cells by (row, column)."""
+    return {
+        (int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in figure.axes[0].texts
+    }
+
+
+def labels(axis):
+    return [text.get_text() for text in axis.get_ticklabels()]
+
+
+def test_rows_are_true_classes_in_percent(drawn):
+    figure = drawn(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 198]]), ["cat", "dog", "eel"])
+    assert cells(figure) == {(0, 0): "75", (0, 1): "25", (2, 0): "1", (2, 2): "99"}
+    axis = figure.axes[0]
+    assert labels(axis.yaxis) == labels(axis.xaxis) == ["cat", "dog", "eel"]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "true")
+    assert "204 images, top-1 error 1.5%" in figure.get_suptitle()
+
+
+def test_up_to_thirty_classes_are_shown_whole_and_more_are_not(drawn):
+    assert len(labels(drawn(np.eye(30), [f"class {i}" for i in range(30)]).axes[0].yaxis)) == 30
+    figure = drawn(np.eye(31), [f"class {i}" for i in range(31)])
+    assert len(labels(figure.axes[0].yaxis)) == 25
+    assert "25 most confused of 31 classes" in figure.get_suptitle()
+
+
+def test_of_a_thousand_classes_the_worst_confusions_are_among_those_shown(drawn):
+    matrix = 45 * np.eye(1000, dtype=int)
+    for true, predicted in ((10, 900), (900, 10), (333, 4), (77, 78)):
+        matrix[true, predicted] += 30
+    random = np.random.default_rng(0)
+    for true in range(1000):
+        matrix[true, random.integers(1000)] += 2
+    figure = drawn(matrix, [f"class {i}" for i in range(1000)])
+    axis = figure.axes[0]
+    assert {f"class {i}" for i in (4, 10, 77, 78, 333, 900)} <= set(labels(axis.yaxis))
+    assert labels(axis.xaxis) == [*labels(axis.yaxis), "any other class"]
+    shown = np.array(axis.images[0].get_array())
+    np.testing.assert_allclose(shown.sum(axis=1), 1.0)
+    row, column = labels(axis.yaxis).index("class 10"), labels(axis.xaxis).index("class 900")
+    assert shown[row, column] == pytest.approx(30 / matrix[10].sum())
+
+
+def test_the_worst_are_found_by_share_and_of_equal_shares_by_pictures():
+    matrix = np.diag([10, 100, 10, 10, 10]).astype(float)
+    matrix[0, 1], matrix[1, 2], matrix[3, 4] = 5, 20, 5  # a third, a sixth, a third
+    assert worst_confused(matrix, 4).tolist() == [0, 1, 3, 4]
+    matrix[1, 2] = 50  # a third, of more pictures
+    assert worst_confused(matrix, 2).tolist() == [1, 2]
+    assert worst_confused(matrix, 3).tolist() == [0, 1, 2]
+
+
+def test_classes_without_pictures_do_not_divide_by_zero(drawn):
+    with np.errstate(all="raise"):
+        shares = row_shares(np.array([[0.0, 0.0], [1.0, 3.0]]))
+        drawn(np.zeros((40, 40)), [str(i) for i in range(40)])
+    np.testing.assert_array_equal(shares, [[np.nan, np.nan], [0.25, 0.75]])
+    assert "no images" in drawn(np.zeros((2, 2)), ["a", "b"]).get_suptitle()

@@ -1,0 +1,117 @@
+"""The kernels of the first layer: scaling, and training steps side by side."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_keras import AlexNet
+from alexnet_keras.errors import UsageError
+from alexnet_keras.kernel_grid import first_kernels, kernel_grid, largest_weight
+from alexnet_keras.runs import Run
+from alexnet_keras.training.kernel_history import Moment, keep_kernels
+from alexnet_keras.visualization import kernels as drawing
+from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time, evenly_chosen
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    return AlexNet(tiny, classes=3, seed=0)
+
+
+def test_kernels_are_shown_in_order_on_grey_each_at_its_own_scale():
+    kernels = np.zeros((2, 2, 3, 5), np.float32)
+    kernels[0, 0, 0, 1] = 4.0  # red up
+    kernels[1, 1, 2, 4] = -0.5  # blue down
+    grid = kernel_grid(kernels, columns=3)
+    assert grid.shape == (5, 8, 3)  # two rows of three, a pixel apart
+    np.testing.assert_array_equal(grid[0, 0], [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(grid[0, 3], [1.0, 0.5, 0.5])
+    np.testing.assert_array_equal(grid[4, 4], [0.5, 0.5, 0.0])
+    np.testing.assert_array_equal(grid[2], np.ones((8, 3)))  # the gap
+
+
+def test_the_towers_kernels_are_the_first_convolutions(model):
+    towers = first_kernels(model)
+    assert [kernels.shape for kernels in towers] == [(11, 11, 3, 6)] * 2
+    np.testing.assert_array_equal(towers[1], model.get_layer("conv1").kernels[1].numpy())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_the_kernel_picture_is_written(model, tmp_path, suffix):
+    path = tmp_path / f"kernels{suffix}"
+    draw_kernels(model, path)
+    assert path.stat().st_size > 1000
+    if suffix == ".png":
+        assert Image.open(path).width > 1000
+
+
+def test_a_picture_format_that_does_not_exist_is_refused(model, tmp_path):
+    with pytest.raises(UsageError, match=r"\.png"):
+        draw_kernels(model, tmp_path / "kernels.txt")
+
+
+def two_kernels():
+    """One ten times as strong as the other, both red at the top left."""
+    kernels = np.zeros((2, 2, 3, 2), np.float32)
+    kernels[0, 0, 0] = (0.5, 0.05)
+    return kernels
+
+
+def test_under_global_scaling_kernels_keep_their_proportions():
+    towers = [two_kernels(), 2 * two_kernels()]
+    assert largest_weight(towers, "global") == 1.0
+    weak, strong = (kernel_grid(kernels, largest=largest_weight(towers, "global")) for kernels in towers)
+    np.testing.assert_allclose([weak[0, 0, 0], weak[0, 3, 0]], [0.75, 0.525])
+    np.testing.assert_allclose([strong[0, 0, 0], strong[0, 3, 0]], [1.0, 0.55])
+
+
+def test_under_kernel_scaling_each_kernel_reaches_full_colour():
+    assert largest_weight([two_kernels()], "kernel") is None
+    grid = kernel_grid(two_kernels())
+    assert grid[0, 0, 0] == grid[0, 3, 0] == 1.0
+
+
+@pytest.mark.parametrize("largest", [None, 0.0])
+def test_dead_kernels_are_grey(largest):
+    np.testing.assert_array_equal(
+        kernel_grid(np.zeros((2, 2, 3, 1), np.float32), largest=largest), np.full((2, 2, 3), 0.5)
+    )
+
+
+def test_about_six_moments_are_chosen_evenly_with_the_first_and_the_last(tmp_path):
+    moments = [Moment(epochs, 5 * epochs, tmp_path) for epochs in range(91)]
+    assert [moment.epochs for moment in evenly_chosen(moments)] == [0, 18, 36, 54, 72, 90]
+    assert [moment.epochs for moment in evenly_chosen(moments[:4])] == [0, 1, 2, 3]
+    assert [moment.epochs for moment in evenly_chosen(moments[:8])] == [0, 1, 3, 4, 6, 7]
+
+
+@pytest.mark.parametrize("scaling", ["kernel", "global"])
+def test_moments_of_training_are_shown_side_by_side(tmp_path, monkeypatch, scaling):
+    random, run, shown = np.random.default_rng(0), Run(tmp_path), []
+    for epochs in range(8):
+        kernels = random.normal(0, 0.01 * (epochs + 1), (2, 11, 11, 3, 48)).astype(np.float32)
+        keep_kernels(run.kernels_path, kernels, epochs, 100 * epochs)
+    monkeypatch.setattr(drawing, "show_grid", lambda axis, grid: shown.append(grid))
+    draw_kernels_over_time(run, tmp_path / "kernels.png", scaling)
+    monkeypatch.undo()
+    assert len(shown) == 6 * 2
+    spread = [np.abs(grid[grid < 1] - 0.5).mean() for grid in shown[::2]]
+    if scaling == "global":
+        assert spread == sorted(spread) and spread[-1] > 5 * spread[0], "kernels grow from left to right"
+    else:
+        assert max(spread) < 1.2 * min(spread)
+    draw_kernels_over_time(run, tmp_path / "kernels.png", scaling)
+    assert Image.open(tmp_path / "kernels.png").width > 1500
+
+
+def test_a_run_without_kept_kernels_is_told(tmp_path):
+    with pytest.raises(UsageError, match="kept no kernels"):
+        draw_kernels_over_time(Run(tmp_path), tmp_path / "kernels.png")
+
+
+@pytest.mark.parametrize("scaling", ["kernel", "global"])
+def test_kernels_of_a_bfloat16_model_are_drawn(tiny, tmp_path, scaling):
+    model = AlexNet(tiny, classes=3, seed=0, dtype="bfloat16")
+    assert first_kernels(model)[0].dtype == np.float32
+    draw_kernels(model, tmp_path / "kernels.svg", scaling)
+    assert (tmp_path / "kernels.svg").stat().st_size > 1000
