@@ -11,6 +11,7 @@ lock             held by the process that trains the run
 events/          the same for TensorBoard
 evaluations/     a JSON file an evaluation, and a directory with its predictions
 figures/         pictures
+report.html      all of it on one page
 features/        a directory a layer and split, with the layer's output on every picture
 search/          a directory a layer and split, to search in
 """
@@ -81,6 +82,10 @@ class Run:
     @property
     def history_path(self) -> Path:
         return self.path / "history.csv"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def steps_path(self) -> Path:

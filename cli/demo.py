@@ -19,8 +19,9 @@ def demo(ctx, epochs, seed) -> None:
     """
     from alexnet_keras.cli.evaluate import evaluate
     from alexnet_keras.cli.prepare import prepare
+    from alexnet_keras.cli.report import report
     from alexnet_keras.cli.train import train
-    from alexnet_keras.cli.visualize import kernels, neighbors
+    from alexnet_keras.cli.visualize import kernels, neighbors, predictions
     from alexnet_keras.runs import RUNS, new_run_path
 
     data = Path("data/demo" if seed == 0 else f"data/demo-{seed}")
@@ -33,14 +34,16 @@ def demo(ctx, epochs, seed) -> None:
             command.invoke(context)
 
     def _words(command: click.Command) -> int:
-        return 2 if command in (kernels, neighbors) else 1
+        return 2 if command in (kernels, neighbors, predictions) else 1
 
     training = ["train", "--data", str(data), "--run", run, "--seed", str(seed)]
     do(prepare, "prepare", "demo", "--out", str(data), "--seed", str(seed))
     do(train, *training, *(["--epochs", str(epochs)] if epochs else []))
     do(evaluate, "eval", run, "--ten-crop")
     do(kernels, "visualize", "kernels", run)
+    do(predictions, "visualize", "predictions", run)
     do(neighbors, "visualize", "neighbors", run)
+    do(report, "report", run)
 
     pictures = data.with_name(f"{data.name}-pictures")
     made = sorted((_files(data.parent) | _files(RUNS)) - before)

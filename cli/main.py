@@ -7,11 +7,14 @@ import click
 
 from alexnet_keras.cli.demo import demo
 from alexnet_keras.cli.evaluate import evaluate
+from alexnet_keras.cli.features import features
 from alexnet_keras.cli.info import info
 from alexnet_keras.cli.predict import predict
 from alexnet_keras.cli.prepare import prepare
 from alexnet_keras.cli.recipes import recipes
+from alexnet_keras.cli.report import report
 from alexnet_keras.cli.runs import runs
+from alexnet_keras.cli.search import search
 from alexnet_keras.cli.train import train
 from alexnet_keras.cli.visualize import visualize
 from alexnet_keras.errors import AlexNetError
@@ -68,7 +71,7 @@ def cli() -> None:
     """AlexNet (Krizhevsky, Sutskever and Hinton, 2012): prepare pictures, train, evaluate, look."""
 
 
-for command in (demo, prepare, train, evaluate, predict, visualize, runs, info, recipes):
+for command in (demo, prepare, train, evaluate, predict, visualize, report, features, search, runs, info, recipes):
     cli.add_command(command)
 
 

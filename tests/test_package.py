@@ -20,6 +20,16 @@ def test_every_package_folder_is_installed():
     assert set(listed) == found | {"alexnet_keras.cli"}
 
 
+def test_every_template_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    patterns = [
+        (ROOT / package.replace(".", "/"), pattern) for package, patterns in listed.items() for pattern in patterns
+    ]
+    installed = {file for folder, pattern in patterns for file in folder.glob(pattern)}
+    templates = {file for file in (ROOT / "alexnet_keras").rglob("*") if file.suffix in (".jinja", ".html", ".css")}
+    assert templates and templates <= installed
+
+
 def test_no_top_level_module_called_cli_is_installed():
     result = run_python("import alexnet_keras.cli.main, importlib.util; print(importlib.util.find_spec('cli'))")
     assert result.stdout.strip() == "None", result.stderr
@@ -28,7 +38,7 @@ def test_no_top_level_module_called_cli_is_installed():
 @pytest.mark.parametrize("module", ["alexnet_keras", "alexnet_keras.recipes", "alexnet_keras.cli.main"])
 def test_tensorflow_is_not_imported_until_it_is_needed(module):
     result = run_python(
-        f"import {module}, sys; print([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules])"
+        f"import {module}, sys; print([m for m in ('tensorflow', 'keras', 'matplotlib', 'jinja2') if m in sys.modules])"
     )
     assert result.stdout.strip() == "[]", result.stderr
 
@@ -41,7 +51,7 @@ def test_layers_are_registered_whichever_is_imported_first(order):
 
 
 def test_imports_point_downwards():
-    """cli -> visualization -> training -> evaluation -> runs, data, model -> layers -> recipes; no circles."""
+    """cli -> visualization -> search -> training -> evaluation -> runs, data, model -> layers -> recipes."""
     levels = ["errors", "files", "recipes", "recipe_files", "layers", "model", "model_summary", "kernel_grid"]
     levels += ["kernel_color", "data", "runs", "evaluation", "training", "search", "visualization", "cli"]
     for file in sorted((ROOT / "alexnet_keras").rglob("*.py")) + sorted((ROOT / "cli").rglob("*.py")):

@@ -95,6 +95,24 @@ def predictions_of(
     return _predict(path, facts, run.load_model(which), data, on_progress)
 
 
+def kept_predictions(run: Run, fingerprint: str, split: str, views: str) -> Predictions | None:
+    """What the run's best model said of a split when it was evaluated; None if it was not, or the data was another.
+
+    Args:
+        fingerprint: of the data, which need not be there any more.
+    """
+    folders = sorted(file.parent for file in (run.path / "evaluations").glob(f"*/{FACTS}"))
+    if not folders:
+        return None
+    facts = {
+        "model_sha256": sha256_of(run.path_of_model()),
+        "data_fingerprint": fingerprint,
+        "split": split,
+        "views": views,
+    }
+    return next((found for folder in folders if (found := _saved(folder, facts))), None)
+
+
 def _saved(path: Path, facts: dict[str, Any]) -> Predictions | None:
     """What is in a directory, if it is whole and of the same model, pictures and views."""
     try:
@@ -106,7 +124,7 @@ def _saved(path: Path, facts: dict[str, Any]) -> Predictions | None:
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     whole = probabilities.ndim == 2 and len(probabilities) == len(labels) and (path / FILENAMES).exists()
-    return Predictions(path, facts, probabilities, labels) if same and whole else None
+    return Predictions(path, {**found, **facts}, probabilities, labels) if same and whole else None
 
 
 def _predict(path: Path, facts: dict[str, Any], model: Any, data: PreparedDataset, on_progress) -> Predictions:

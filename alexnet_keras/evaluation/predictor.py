@@ -11,7 +11,8 @@ from alexnet_keras.data.pipeline import IMAGE_SIZE, Share, evaluation_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.errors import Evaluation, Tally
-from alexnet_keras.evaluation.views import VIEWS
+from alexnet_keras.evaluation.shared_corners import SharedCorners
+from alexnet_keras.evaluation.views import VIEWS, corners
 
 CROPS_AT_A_TIME = 128  # through the network; a ten-crop batch holds a tenth as many pictures
 
@@ -29,7 +30,14 @@ class Predictor:
         crop = model.input_shape[1]
         self.number_of_views = len(VIEWS[views](tf.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8), crop))
 
+        places = corners(IMAGE_SIZE, crop)
+        shared = None
+        if views == "ten-crop" and SharedCorners.applies(model, places):
+            shared = SharedCorners(model, places, IMAGE_SIZE)
+
         def averaged(images):
+            if shared:
+                return tf.reduce_mean(shared(images), axis=1)
             stacked = tf.concat(VIEWS[views](images, crop), axis=0)
             outputs = tf.cast(model(stacked, training=False), tf.float32)
             return tf.reduce_mean(tf.reshape(outputs, (self.number_of_views, -1, self.classes)), axis=0)

@@ -14,10 +14,14 @@ def ten_crop(images: tf.Tensor, size: int) -> list[tf.Tensor]:
 
     As (y, x) for 224 of 256: (0, 0), (0, 32), (16, 16), (32, 0), (32, 32). Paper, section 4.1.
     """
-    down, right = images.shape[1] - size, images.shape[2] - size
-    corners = [(0, 0), (0, right), (down // 2, right // 2), (down, 0), (down, right)]
-    crops = [images[:, y : y + size, x : x + size] for y, x in corners]
+    crops = [images[:, y : y + size, x : x + size] for y, x in corners(images.shape[1], size)]
     return crops + [tf.reverse(crop, [2]) for crop in crops]
+
+
+def corners(picture: int, size: int) -> list[tuple[int, int]]:
+    """(y, x) of the four corners and the centre, of crops and a picture with these sides."""
+    last = picture - size
+    return [(0, 0), (0, last), (last // 2, last // 2), (last, 0), (last, last)]
 
 
 VIEWS = {"centre": centre, "ten-crop": ten_crop}

@@ -28,6 +28,11 @@ class TowerLayer(keras.layers.Layer):
         self._devices = placement.current_devices()
         self.kernels, self.biases = [], []
 
+    @property
+    def on_devices(self) -> bool:
+        """Whether each tower has a device of its own."""
+        return self._devices is not None
+
     def input_channels(self, input_shape) -> int:
         """Channels that one tower reads."""
         if is_one_shape(input_shape):

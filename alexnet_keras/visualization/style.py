@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.files import write_by_rename
 
+matplotlib.rcParams["text.parse_math"] = False  # class names are names: a dollar sign in one begins no formula
 FORMATS = (".png", ".svg", ".pdf")
 INK, QUIET = "#222222", "#777777"
 RIGHT, WRONG = "#1a7f37", "#b42318"

@@ -11,7 +11,8 @@ from alexnet_keras.cli.main import cli
 COMMANDS = [
     [], ["demo"], ["prepare"], ["train"], ["eval"], ["visualize"], ["visualize", "kernels"],
     ["visualize", "neighbors"], ["visualize", "curves"], ["info"], ["info", "model"], ["info", "data"],
-    ["info", "devices"], ["runs"], ["recipes"],
+    ["info", "devices"], ["runs"], ["recipes"], ["predict"], ["report"], ["features"], ["search"], ["search", "build"],
+    ["search", "query"], ["visualize", "predictions"], ["visualize", "confusion"],
 ]  # fmt: skip
 
 

@@ -1,0 +1,93 @@
+"""`alexnet report`."""
+
+from pathlib import Path
+
+import click
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
+from alexnet_keras.cli.predictions import predictions_with_progress
+from alexnet_keras.errors import DataError, UsageError
+
+PARTS = ("curves", "kernels", "towers", "predictions", "neighbors", "classes", "calibration")
+
+
+@click.command()
+@run_argument
+@run_data_option
+@click.option("--split", metavar="NAME", default="val", help="Split that the run is evaluated on.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="File to write.  [default: report.html in the run]",
+)
+@click.option(
+    "--ten-crop/--no-ten-crop",
+    default=True,
+    help="Compute the errors over ten crops, too; if not, they are shown where they were evaluated before.",
+)
+@click.option(
+    "--without",
+    type=click.Choice(PARTS),
+    multiple=True,
+    help="Leave a part out; repeatable. neighbors reads the whole training split, which of a large set takes long.",
+)
+@json_option
+def report(run, data, split, out, ten_crop, without, as_json) -> None:
+    """All that there is to see and to know of a run, as one HTML page that needs no network.
+
+    What was trained on what, curves, errors beside the paper's, kernels, towers, predictions, neighbours, the worst
+    classes, calibration, recipe, environment, and the commands that reproduce it. Errors that were evaluated before
+    are not computed again. Where the dataset is not there any more, the page says what it lacks.
+
+    \b
+    Examples:
+      alexnet report
+      alexnet report my-run --without neighbors --out my-run.html
+    """
+    run = chosen_run(run)
+    run.path_of_model()  # which a run without an epoch lacks, so that it is said before anything takes time
+    dataset, problem = _dataset(run, data)
+    fingerprint = dataset.fingerprint if dataset else run.facts["data"]["fingerprint"]
+    views = {"centre": dataset is not None, "ten-crop": dataset is not None and ten_crop}
+    found = {name: predictions_with_progress(run, dataset, split, name) for name in views if views[name]}
+    console.start_tensorflow()
+    from alexnet_keras.evaluation.predictions import kept_predictions
+    from alexnet_keras.visualization.report import Evaluated, write_report
+    from alexnet_keras.visualization.report_parts import find_neighborhoods
+
+    for name in views:
+        found[name] = found.get(name) or kept_predictions(run, fingerprint, split, name)
+    model, neighborhoods = run.load_model(), []
+    if dataset and "neighbors" not in without:
+        with console.progress("searching", dataset.examples("train")) as advance:
+            neighborhoods = find_neighborhoods(model, dataset, split, advance)
+    path = out or run.report_path
+    with console.progress("drawing", len(PARTS) - len(set(without)), "parts") as advance:
+        missing = write_report(
+            run,
+            Evaluated(split, dataset, found["centre"], found["ten-crop"], problem),
+            model,
+            path,
+            neighborhoods=neighborhoods,
+            without=without,
+            on_part=advance,
+        )
+    if as_json:
+        parts = [name for name in PARTS if name not in {*missing, *without}]
+        console.emit_json({"run": str(run.path), "report": str(path), "parts": parts, "missing": missing})
+        return
+    left_out = f", without {', '.join(missing)}" if missing else ""
+    console.result(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB){left_out}")
+
+
+def _dataset(run, data: str | None):
+    """The dataset, or None and why there is none. One that is named has to be there."""
+    try:
+        return data_of_run(run, data), ""
+    except (UsageError, DataError) as error:
+        if data is not None:
+            raise
+        console.warn(f"{error} What needs the dataset is left out.")
+        return None, str(error)

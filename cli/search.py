@@ -1,0 +1,195 @@
+"""`alexnet search`: pictures like a picture."""
+
+from pathlib import Path
+
+import click
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.features import layer_option, split_option, written_features
+from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
+from alexnet_keras.errors import UsageError
+
+
+@click.group()
+def search() -> None:
+    """Find pictures that a layer sees as alike: exactly, or by short binary codes (the paper's section 6.1).
+
+    Needs FAISS: pip install 'alexnet-keras[search]'.
+
+    \b
+    Example: alexnet search build && alexnet search query photo.jpg
+    """
+
+
+@search.command()
+@run_argument
+@run_data_option
+@split_option
+@layer_option
+@click.option("--bits", type=click.IntRange(8, 4096), default=128, help="Bits of a code, a multiple of 8.")
+@click.option("--epochs", type=click.IntRange(1), default=20, help="Epochs of the autoencoder that learns the codes.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the autoencoder, and of the choice of queries.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Directory to write. [default: in the run's search/]",
+)
+@json_option
+def build(run, data, split, layer, bits, epochs, seed, out, as_json) -> None:
+    """Index a split's pictures, and learn their codes with a small autoencoder.
+
+    Without RUN, the latest run. Features that are missing are computed first, as by `alexnet features`. Then up to 1000
+    pictures of another split are searched for: recall@k is the share of the k nearest by exact search that the codes
+    find among their first k.
+
+    \b
+    Examples:
+      alexnet search build
+      alexnet search build my-run --bits 256 --epochs 40
+    """
+    from alexnet_keras.search.faiss_extra import faiss_library
+
+    if bits % 8:
+        raise UsageError(f"--bits {bits}: a code fills whole bytes, so it has a multiple of 8 bits.")
+    faiss_library()
+    run = chosen_run(run)
+    run.path_of_model()
+    console.start_tensorflow()
+    from alexnet_keras.search import building
+    from alexnet_keras.search.codes import CodeOptions
+    from alexnet_keras.search.extraction import RunFeatures
+
+    dataset = data_of_run(run, data)
+    taken, options = RunFeatures(run, layer), CodeOptions(bits, epochs, seed)
+    origin = taken.origin(dataset, split)
+    path = out or run.search_path / taken.path(dataset, split).name
+    if index := building.finished_index(path, origin, options):
+        console.note(f"Using the index that is there: {path}")
+        return _show_index(index, as_json)
+    store, held_out = written_features(taken, dataset, split), None
+    if chosen := building.queries_of(dataset, split, seed):
+        held_out = (chosen[0], *taken.of_positions(dataset, *chosen))
+    with console.progress("codes", epochs, "epochs") as advance:
+        index = building.build(
+            path, store, options, held_out, on_epoch=lambda loss: advance(1, f"{loss:.1%} of the variance lost")
+        )
+    return _show_index(index, as_json)
+
+
+@search.command()
+@click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
+@click.option("--run", metavar="RUN", help="Run whose index to search in. [default: the latest]")
+@click.option(
+    "--index",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Index to search in. [default: the run's latest]",
+)
+@click.option("--count", type=click.IntRange(1, 1000), default=10, help="Pictures to find for each.")
+@click.option("--codes", is_flag=True, help="Search by binary code; the distance is the number of bits that differ.")
+@click.option(
+    "--rerank", type=click.IntRange(1, 100_000), metavar="N", help="With --codes: re-rank the first N exactly."
+)
+@json_option
+def query(pictures, run, directory, count, codes, rerank, as_json) -> None:
+    """The indexed pictures nearest to picture files: rank, distance, class and file name.
+
+    A file is prepared as the run's training pictures were, and its centre crop is compared.
+
+    \b
+    Examples:
+      alexnet search query photo.jpg
+      alexnet search query cat.jpg dog.jpg --run my-run --count 20 --codes --rerank 200
+    """
+    from alexnet_keras.search.faiss_extra import faiss_library
+
+    if rerank is not None and not codes:
+        raise UsageError("--rerank goes with --codes: exact search compares every picture exactly already.")
+    if rerank is not None and rerank < count:
+        raise UsageError(f"--rerank {rerank} is less than the --count {count} of pictures to find.")
+    faiss_library()
+    run = chosen_run(run)
+    run.path_of_model()
+    console.start_tensorflow()
+    import numpy as np
+
+    from alexnet_keras.evaluation.pictures import preparation_of, read_picture
+    from alexnet_keras.search.extraction import RunFeatures
+    from alexnet_keras.search.index import check_same_model, latest_index, open_index
+
+    path = directory or latest_index(run)
+    if directory is None:
+        console.note(f"Using the latest index: {path}")
+    index = open_index(path)
+    check_same_model(index, run)
+    preparation = preparation_of(run)
+    images = np.stack([read_picture(Path(picture), preparation) for picture in pictures])
+    asked = RunFeatures(run, index.origin.layer).extract(images)
+    if rerank is not None:
+        found = index.reranked(asked, count, rerank)
+    else:
+        found = (index.by_code if codes else index.exact)(asked, count)
+    by_bits = codes and rerank is None
+    answers = [
+        {"picture": picture, "neighbors": _neighbors(index, rows, distances, by_bits)}
+        for picture, rows, distances in zip(pictures, found.rows, found.distances, strict=True)
+    ]
+    if as_json:
+        console.emit_json({"index": str(index.path), "distance": "bits" if by_bits else "Euclidean", "found": answers})
+        return
+    for answer in answers:
+        console.table(
+            f"Nearest to {answer['picture']}",
+            ["rank", "bits that differ" if by_bits else "distance", "class", "file"],
+            [
+                [one["rank"], one["distance"] if by_bits else f"{one['distance']:.3f}", one["title"], one["filename"]]
+                for one in answer["neighbors"]
+            ],
+        )
+
+
+def _neighbors(index, rows, distances, by_bits: bool) -> list[dict]:
+    return [
+        {
+            "rank": rank,
+            "distance": int(distance) if by_bits else float(distance),
+            "class": index.facts["classes"][index.labels[row]],
+            "title": index.facts["titles"][index.labels[row]],
+            "filename": str(index.filenames[row]),
+        }
+        for rank, (row, distance) in enumerate(zip(rows, distances, strict=True), 1)
+    ]
+
+
+def _show_index(index, as_json: bool) -> None:
+    facts = index.facts
+    if as_json:
+        shown = {key: value for key, value in facts.items() if key not in ("files", "classes", "titles", "shards")}
+        console.emit_json({"index": str(index.path), **shown})
+        return
+    console.result(
+        f"{facts['rows']} pictures, {facts['size']} numbers each from {index.origin.layer}, codes of "
+        f"{index.options.bits} bits that lose {facts['loss']:.1%} of the variance: {index.path}"
+    )
+    if "methods" not in facts:
+        console.note(f"{facts['data']} has no other split to search with, so recall was not measured.")
+        return
+    depths = list(facts["methods"][0]["recall"])
+    rows = [
+        [
+            method["method"],
+            method["bytes_per_picture"],
+            f"{method['ms_per_query']:.2f}",
+            *(f"{method['recall'][k]:.1%}" for k in depths),
+            *(f"{method['same_class'][k]:.1%}" for k in depths),
+        ]
+        for method in facts["methods"]
+    ]
+    queries = facts["queries"]
+    console.table(
+        f"{queries['count']} queries of the split {queries['split']}, against exact search",
+        ["search", "bytes a picture", "ms a query", *(f"recall@{k}" for k in depths), *(f"class@{k}" for k in depths)],
+        rows,
+    )

@@ -1,0 +1,123 @@
+"""`alexnet report` through Click's runner: what is written, what is printed, and how it ends."""
+
+import json
+import shlex
+import shutil
+from html import unescape
+
+import pytest
+from click.testing import CliRunner
+
+from alexnet_keras.cli.main import cli
+from alexnet_keras.cli.report import PARTS
+
+
+@pytest.fixture
+def report(trained, monkeypatch):
+    """Runs the command in the folder of the finished run `tiny`."""
+    monkeypatch.chdir(trained[0])
+    return lambda *arguments: CliRunner().invoke(cli, ["report", *map(str, arguments)])
+
+
+@pytest.fixture
+def copied(trained, tmp_path, monkeypatch):
+    """A copy of the run in a folder without data, its facts as a test wants them; runs the command there."""
+    shutil.copytree(trained[0] / "saved_models/tiny", tmp_path / "saved_models/tiny")
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments, data=None, **facts):
+        file = tmp_path / "saved_models/tiny/run.json"
+        known = json.loads(file.read_text())
+        file.write_text(json.dumps({**known, **facts, "data": {**known["data"], **(data or {})}}))
+        return CliRunner().invoke(cli, ["report", *map(str, arguments)])
+
+    return invoke
+
+
+def test_the_help_text_has_an_example(report):
+    result = report("--help")
+    assert result.exit_code == 0 and "alexnet report my-run" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+def test_the_parts_that_can_be_left_out_are_those_there_are():
+    from alexnet_keras.visualization import report_parts
+
+    assert tuple(report_parts.PARTS) == PARTS
+
+
+def test_the_latest_run_is_reported_into_its_directory_and_nothing_is_computed_twice(report, trained, monkeypatch):
+    result = report()
+    assert result.exit_code == 0, result.stderr
+    assert "Using the latest run: saved_models/tiny" in result.stderr
+    assert result.stdout.startswith("Wrote saved_models/tiny/report.html (")
+    page = (trained[0] / "saved_models/tiny/report.html").read_text()
+    assert "ten crops" in page and "Nearest training images" in page
+    monkeypatch.setattr("alexnet_keras.evaluation.predictions._predict", lambda *_: pytest.fail("computed again"))
+    assert report("tiny", "--without", "neighbors").exit_code == 0
+
+
+def test_parts_are_left_out_and_the_result_is_json(report, tmp_path):
+    without = [word for name in PARTS if name != "curves" for word in ("--without", name)]
+    result = report("tiny", *without, "--out", tmp_path / "page.html", "--no-ten-crop", "--json")
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert printed["parts"] == ["curves"] and printed["missing"] == {}
+    assert printed["report"] == str(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "Learning curves" in page and "Calibration" not in page
+
+
+def test_the_training_command_on_the_page_says_what_trained_the_run(report, trained, tmp_path):
+    report("tiny", *[word for name in PARTS for word in ("--without", name)], "--out", tmp_path / "page.html")
+    page = unescape((tmp_path / "page.html").read_text())
+    line = page[page.rindex("alexnet train") :].partition("\nalexnet eval")[0].replace(" \\\n", " ")
+    facts = json.loads((trained[0] / "saved_models/tiny/run.json").read_text())
+    asked = cli.commands["train"].make_context("train", shlex.split(line)[2:]).params
+    assert asked["name"] == "tiny-again" and asked["recipe"].endswith("recipe.toml")
+    for option, fact in (("seed", "seed"), ("precision", "precision"), ("strategy", "strategy"), ("gpus", "gpus")):
+        assert asked[option] == facts[fact]
+    assert asked["data"] == facts["data"]["path"]
+
+
+def test_without_its_data_a_run_is_reported_as_far_as_it_goes(copied, tmp_path):
+    assert copied("tiny", *[word for name in PARTS for word in ("--without", name)]).exit_code == 0  # evaluates
+    result = copied("tiny", "--without", "kernels", "--without", "towers", data={"path": "data/gone"})
+    assert result.exit_code == 0, result.stderr
+    assert "Warning: There is no prepared dataset data/gone." in result.stderr
+    assert result.stdout.endswith("without predictions, neighbors\n")
+    page = (tmp_path / "saved_models/tiny/report.html").read_text()
+    assert "What was computed before is shown" in page and "ten crops" in page and "Confusion matrix" in page
+
+
+def test_a_run_that_was_interrupted_is_reported_so(copied, tmp_path):
+    without = [word for name in PARTS for word in ("--without", name)]
+    result = copied("tiny", *without, "--no-ten-crop", status="interrupted")
+    assert result.exit_code == 0, result.stderr
+    assert "This run was interrupted." in (tmp_path / "saved_models/tiny/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "There is no run 'nowhere'"),
+        (["tiny", "--data", "data/gone"], "There is no prepared dataset data/gone"),
+        (["tiny", "--split", "exam"], "has no split 'exam'"),
+        (["tiny", "--without", "colours"], "'colours' is not one of"),
+    ],
+)
+def test_what_does_not_exist_ends_with_2(report, arguments, said):
+    result = report(*arguments)
+    assert result.exit_code == 2 and said in result.stderr
+
+
+def test_a_run_without_a_model_ends_with_2(copied, tmp_path):
+    (tmp_path / "saved_models/tiny/model.keras").unlink()
+    result = copied("tiny")
+    assert result.exit_code == 2 and "train it for at least one epoch" in result.stderr
+
+
+def test_a_damaged_model_ends_with_3(copied, tmp_path):
+    (tmp_path / "saved_models/tiny/model.keras").write_bytes(b"nothing")
+    result = copied("tiny", data={"path": "data/gone"})
+    assert result.exit_code == 3 and "damaged" in result.stderr

@@ -1,0 +1,209 @@
+"""`alexnet features` and `alexnet search`: what they print and write, what they reuse, and how bad input ends."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from alexnet_keras.cli.main import cli
+from alexnet_keras.runs import Run
+
+
+@pytest.fixture(scope="module")
+def project(tiny, prepared, tmp_path_factory):
+    """A folder with a run `tiny` in it, whose model was not trained, which no command here minds."""
+    from alexnet_keras import AlexNet
+
+    folder = tmp_path_factory.mktemp("project")
+    facts = {"classes": list(prepared.classes), "data": prepared.facts, "status": "finished"}
+    run = Run.create(folder / "saved_models/tiny", tiny, facts)
+    AlexNet(tiny, classes=3, seed=3).save(run.model_path)
+    (folder / "note.txt").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture
+def run_in(project, monkeypatch):
+    """Runs a command in that folder."""
+    monkeypatch.chdir(project)
+    return lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def indexed(project):
+    """The same folder after `alexnet search build`, and what that printed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        result = CliRunner().invoke(cli, ["search", "build", "tiny", "--bits", "16", "--epochs", "2", "--json"])
+    assert result.exit_code == 0, result.stderr
+    return project / "saved_models/tiny", result
+
+
+@pytest.mark.parametrize("command", [["features"], ["search"], ["search", "build"], ["search", "query"]])
+def test_every_help_text_has_an_example_and_needs_no_faiss(command, alexnet, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    result = alexnet(*command, "--help")
+    assert result.exit_code == 0
+    assert "alexnet" in result.stdout.partition("\n")[2]
+    assert all(len(line) <= 100 for line in result.stdout.splitlines())
+
+
+def test_features_are_written_where_it_says_and_reused(run_in, project):
+    first = run_in("features", "--layer", "fc6", "--split", "val", "--json")
+    assert first.exit_code == 0, first.stderr
+    assert "Using the latest run: saved_models/tiny" in first.stderr
+    told = json.loads(first.stdout)
+    path = project / told["path"]
+    assert path == project / "saved_models/tiny/features/fc6-colors-val"
+    features = np.load(path / "00000.features.npy")
+    assert features.shape == (12, told["size"]) and told["rows"] == 12 and told["bytes"] >= features.nbytes
+    before = {file.name: file.stat().st_mtime_ns for file in path.iterdir()}
+    again = run_in("features", "tiny", "--layer", "fc6", "--split", "val")
+    assert again.exit_code == 0 and "Using the features that are there" in again.stderr
+    assert "12 pictures" in again.stdout and "fc6-colors-val" in again.stdout
+    assert {file.name: file.stat().st_mtime_ns for file in path.iterdir()} == before
+
+
+def test_features_of_a_model_that_was_trained_further_are_computed_anew(run_in, project, tmp_path):
+    assert run_in("features", "--split", "val", "--out", tmp_path / "own").exit_code == 0
+    index = json.loads((tmp_path / "own/index.json").read_text())
+    (tmp_path / "own/index.json").write_text(json.dumps({**index, "model_sha256": "0" * 64}))
+    path = shutil.copytree(tmp_path / "own", project / "saved_models/tiny/features/drop7-colors-val")
+    result = run_in("features", "--split", "val")
+    assert result.exit_code == 0 and "computed anew" in result.stderr
+    assert json.loads((path / "index.json").read_text()) == index
+    result = run_in("features", "--split", "val", "--out", tmp_path / "own")
+    assert result.exit_code == 3 and "--out" in result.stderr, "what somebody named is not overwritten"
+
+
+def test_build_measures_recall_and_a_repeated_build_is_there_already(indexed, run_in):
+    path, result = indexed
+    told = json.loads(result.stdout)
+    assert (path / "features/drop7-colors-train/index.json").exists()
+    assert told["index"] == "saved_models/tiny/search/drop7-colors-train" and told["rows"] == 36
+    assert told["queries"] == {"split": "val", "count": 12}
+    assert [method["method"] for method in told["methods"]] == ["exact", "codes", "codes, 36 re-ranked"]
+    assert told["methods"][0]["recall"] == told["methods"][2]["recall"] == {"1": 1.0, "10": 1.0}
+    assert 10 / 36 / 2 < told["methods"][1]["recall"]["10"] < 1
+    again = run_in("search", "build", "tiny", "--bits", "16", "--epochs", "2", "--json")
+    assert "Using the index that is there" in again.stderr and json.loads(again.stdout) == told
+    table = run_in("search", "build", "tiny", "--bits", "16", "--epochs", "2").stdout
+    assert "recall@10" in table and "12 queries of the split val" in table and "codes, 36 re-ranked" in table
+
+
+def test_a_training_picture_from_its_file_finds_itself(indexed, run_in, pictures):
+    """Which it does only if the file is prepared exactly as `alexnet prepare` did."""
+    files = [pictures / "train/red/003.jpg", pictures / "train/blue/011.jpg"]
+    result = run_in("search", "query", *files, "--run", "tiny", "--count", 3, "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["distance"] == "Euclidean"
+    for file, answer in zip(files, told["found"], strict=True):
+        assert answer["picture"] == str(file)
+        assert [one["rank"] for one in answer["neighbors"]] == [1, 2, 3]
+        first, second, _ = answer["neighbors"]
+        assert first["filename"].endswith(f"{file.parent.name}/{file.name}") and first["class"] == file.parent.name
+        assert first["distance"] < 1e-2 * second["distance"]
+    told = json.loads(run_in("search", "query", files[0], "--codes", "--json").stdout)
+    assert told["distance"] == "bits" and len(told["found"][0]["neighbors"]) == 10
+    assert told["found"][0]["neighbors"][0]["distance"] == 0
+    table = run_in("search", "query", files[0], "--codes", "--rerank", 36, "--count", 2).stdout
+    assert "red/003.jpg" in table and "rank" in table and "Nearest to" in table
+
+
+def test_an_index_elsewhere_and_of_another_layer(indexed, run_in, pictures, tmp_path):
+    options = ["--layer", "pool5", "--split", "val", "--bits", 8, "--epochs", 1, "--out", tmp_path / "index"]
+    result = run_in("search", "build", "tiny", *options)
+    assert result.exit_code == 0, result.stderr
+    assert "queries of the split train" in result.stdout
+    result = run_in("search", "query", pictures / "val/green/002.jpg", "--index", tmp_path / "index", "--json")
+    assert json.loads(result.stdout)["found"][0]["neighbors"][0]["filename"].endswith("green/002.jpg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["features", "nobody"], 2, "There is no run 'nobody'"),
+        (["features", "--layer", "fc9"], 2, "There is no layer 'fc9'; the layers are image, mean"),
+        (["features", "--split", "test"], 2, "no split 'test'"),
+        (["features", "--data", "nowhere"], 2, "no prepared dataset nowhere"),
+        (["search", "build", "nobody"], 2, "There is no run 'nobody'"),
+        (["search", "build", "--layer", "fc9"], 2, "There is no layer 'fc9'"),
+        (["search", "build", "--bits", "100"], 2, "multiple of 8"),
+        (["search", "build", "--bits", "4"], 2, "--bits"),
+        (["search", "query", "no.jpg"], 2, "There is no file no.jpg"),
+        (["search", "query", "note.txt"], 3, "note.txt is no picture that can be used"),
+        (["search", "query"], 2, "PICTURE"),
+        (["search", "query", "no.jpg", "--index", "nowhere"], 2, "alexnet search build"),
+        (["search", "query", "no.jpg", "--rerank", "20"], 2, "--codes"),
+        (["search", "query", "no.jpg", "--codes", "--rerank", "5"], 2, "less than the --count 10"),
+    ],
+)
+def test_bad_input_is_one_sentence(indexed, run_in, arguments, code, said):
+    result = run_in(*arguments)
+    assert result.exit_code == code, result.stderr
+    assert said in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
+
+
+@pytest.mark.parametrize("command", [["features"], ["search", "build"], ["search", "query", "x.jpg"]])
+def test_without_a_run_or_a_model(alexnet, command, tiny):
+    result = alexnet(*command)
+    assert result.exit_code == 2 and "alexnet train" in result.stderr
+    Run.create(Path("saved_models/new"), tiny, {"status": "running"})
+    result = alexnet(*command)
+    assert result.exit_code == 2 and "no model.keras yet" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["build"], ["query", "x.jpg"]])
+def test_without_faiss(indexed, run_in, command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    result = run_in("search", *command)
+    assert result.exit_code == 2 and "pip install 'alexnet-keras[search]'" in result.stderr
+
+
+def test_without_an_index_and_with_another_runs(indexed, run_in, pictures, tiny):
+    from alexnet_keras import AlexNet
+
+    shutil.copytree(indexed[0], indexed[0].parent / "other")
+    shutil.rmtree(indexed[0].parent / "other/search")
+    try:
+        result = run_in("search", "query", pictures / "train/red/003.jpg", "--run", "other")
+        assert result.exit_code == 2 and "`alexnet search build other`" in result.stderr
+        AlexNet(tiny, classes=3, seed=4).save(indexed[0].parent / "other/model.keras")
+        index = ["--index", indexed[0] / "search/drop7-colors-train"]
+        result = run_in("search", "query", pictures / "train/red/003.jpg", "--run", "other", *index)
+        assert result.exit_code == 3 and "built from the run tiny" in result.stderr and "other" in result.stderr
+    finally:
+        shutil.rmtree(indexed[0].parent / "other")
+
+
+def test_damaged_features_and_a_damaged_index(indexed, run_in, pictures, tmp_path):
+    assert run_in("features", "--split", "val", "--out", tmp_path / "own").exit_code == 0
+    shard = tmp_path / "own/00000.features.npy"
+    shard.write_bytes(shard.read_bytes()[:-40])
+    result = run_in("features", "--split", "val", "--out", tmp_path / "own")
+    assert result.exit_code == 3 and "00000.features.npy is damaged" in result.stderr
+    index = shutil.copytree(indexed[0] / "search/drop7-colors-train", tmp_path / "index")
+    (index / "exact-00000.faiss").write_bytes(b"\0" * (index / "exact-00000.faiss").stat().st_size)
+    result = run_in("search", "query", pictures / "train/red/003.jpg", "--index", index)
+    assert result.exit_code == 3 and "exact-00000.faiss is damaged" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_data_with_other_classes_and_an_empty_split(indexed, run_in, write_pictures, prepared, tmp_path):
+    write_pictures(tmp_path / "two", {"x": 5, "y": 5})
+    assert run_in("prepare", tmp_path / "two", "--out", tmp_path / "out").exit_code == 0
+    for command in (["features", "tiny"], ["search", "build", "tiny"]):
+        result = run_in(*command, "--data", tmp_path / "out")
+        assert result.exit_code == 3 and "classes" in result.stderr
+    empty = shutil.copytree(prepared.path, tmp_path / "empty")
+    manifest = json.loads((empty / "manifest.json").read_text())
+    manifest["splits"]["val"] |= {"shards": []}
+    (empty / "manifest.json").write_text(json.dumps(manifest))
+    for command in (["features", "tiny"], ["search", "build", "tiny"]):
+        result = run_in(*command, "--data", empty, "--split", "val")
+        assert result.exit_code == 3 and "has no images" in result.stderr

@@ -1,0 +1,59 @@
+"""A run with a model that knows nothing, and features and an index that need none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet_keras.runs import Run
+from alexnet_keras.search.store import FeatureStore, Origin, begin_features
+
+CLASSES = ("cat", "dog", "fish")
+
+
+@pytest.fixture(scope="session")
+def run(tiny, prepared, tmp_path_factory):
+    from alexnet_keras import AlexNet
+
+    facts = {"classes": list(prepared.classes), "data": prepared.facts, "status": "finished"}
+    run = Run.create(tmp_path_factory.mktemp("runs") / "untrained", tiny, facts)
+    AlexNet(tiny, classes=3, seed=3).save(run.model_path)
+    return run
+
+
+@pytest.fixture(scope="session")
+def curved():
+    """Features near a curved surface of 8 dimensions, and noise, in 96: float32 `(n, 96)`."""
+
+    def draw(count: int, seed: int) -> np.ndarray:
+        shape, random = np.random.default_rng(0), np.random.default_rng(seed)
+        first, second = shape.normal(size=(8, 48)) * 0.3, shape.normal(size=(48, 96))
+        clean = np.tanh(random.normal(size=(count, 8)) @ first) @ second
+        return np.maximum(clean + random.normal(0, 2, clean.shape), 0).astype(np.float32)
+
+    return draw
+
+
+@pytest.fixture
+def store_of(tmp_path):
+    """Writes features to a store, in shards of `rows`; labels count up, and files are named for their row."""
+    return lambda features, rows=100, name="features": write_store(tmp_path / name, features, rows)
+
+
+@pytest.fixture(scope="session")
+def built(curved, tmp_path_factory):
+    """An index of 250 pictures in three shards."""
+    from alexnet_keras.search.building import build
+    from alexnet_keras.search.codes import CodeOptions
+
+    root = tmp_path_factory.mktemp("search")
+    return build(root / "index", write_store(root / "features", curved(250, seed=1), 100), CodeOptions(32, 2, 0), None)
+
+
+def write_store(path: Path, features: np.ndarray, rows: int) -> FeatureStore:
+    origin = Origin("a-run", "ab" * 32, "fc7", "data/animals", "cd" * 32, "train")
+    store = begin_features(FeatureStore(path, origin, features.shape[1], CLASSES, CLASSES))
+    for start in range(0, len(features), rows):
+        part = np.arange(start, min(start + rows, len(features)))
+        store = store.write(features[part], part % len(CLASSES), np.array([f"{row}.jpg" for row in part]))
+    return store.seal()

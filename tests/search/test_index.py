@@ -1,0 +1,229 @@
+"""The index: exact search is brute force, codes are compared by bits, and nothing damaged or foreign is searched."""
+
+import json
+import shutil
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.runs import Run
+from alexnet_keras.search import building, codes
+from alexnet_keras.search.building import build, finished_index, queries_of
+from alexnet_keras.search.codes import CodeOptions
+from alexnet_keras.search.index import check_same_model, latest_index, open_index
+from alexnet_keras.search.recall import measure, recall
+from alexnet_keras.search.sealed import writing_lock
+
+OPTIONS = CodeOptions(bits=32, epochs=2, seed=0)
+
+
+@pytest.fixture
+def index(built, tmp_path):
+    """An index of 250 pictures to look at or to damage."""
+    return open_index(shutil.copytree(built.path, tmp_path / "index"))
+
+
+@pytest.mark.parametrize("queries", [1, 40])  # FAISS computes few queries and many in different ways
+@pytest.mark.parametrize("count", [1, 10, 400])
+def test_exact_search_is_brute_force_over_all_shards(index, curved, queries, count):
+    indexed, asked = curved(250, seed=1), curved(queries, seed=2)
+    assert index.facts["shards"] == [100, 100, 50]
+    found = open_index(index.path).exact(asked, count)
+    distances = np.linalg.norm(asked[:, None].astype(np.float64) - indexed[None], axis=-1)
+    expected = np.argsort(distances, axis=1, kind="stable")[:, :count]
+    np.testing.assert_array_equal(found.rows, expected)
+    np.testing.assert_allclose(found.distances, np.take_along_axis(distances, expected, 1), rtol=1e-3)
+    assert found.rows.shape == (queries, min(count, 250))
+
+
+def test_search_by_code_counts_the_bits_that_differ(index, curved):
+    indexed, asked = curved(250, seed=1), curved(30, seed=2)
+    bits, asked_bits = (np.unpackbits(index.encoder(vectors), axis=1) for vectors in (indexed, asked))
+    differing = (asked_bits[:, None] != bits[None]).sum(-1)
+    found = index.by_code(asked, 12)
+    np.testing.assert_array_equal(found.distances, np.take_along_axis(differing, found.rows, 1))
+    np.testing.assert_array_equal(found.distances, np.sort(differing, axis=1)[:, :12])
+
+
+def test_reranking_everything_is_exact_search_and_reranking_a_few_is_exact_among_them(index, curved):
+    indexed, asked = curved(250, seed=1), curved(30, seed=2)
+    exact, whole = index.exact(asked, 20), index.reranked(asked, 20, shortlist=250)
+    np.testing.assert_array_equal(whole.rows, exact.rows)
+    np.testing.assert_allclose(whole.distances, exact.distances, rtol=1e-3)
+    few, candidates = index.reranked(asked, 5, shortlist=15), index.by_code(asked, 15).rows
+    for query, rows, among in zip(asked, few.rows, candidates, strict=True):
+        distances = np.linalg.norm(indexed[among] - query, axis=1)
+        np.testing.assert_array_equal(rows, among[np.argsort(distances, kind="stable")[:5]])
+
+
+def test_an_indexed_picture_is_nearest_to_itself_and_has_its_name(index, curved):
+    found = index.exact(curved(250, seed=1)[[7, 130, 249]], 1)
+    assert index.filenames[found.rows[:, 0]].tolist() == ["7.jpg", "130.jpg", "249.jpg"]
+    assert index.labels[found.rows[:, 0]].tolist() == [1, 1, 0]
+
+
+def test_recall_is_the_share_of_true_neighbours_that_were_found():
+    truth = np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
+    found = np.array([[2, 1, 9, 3], [5, 0, 10, 11]])
+    assert recall(found, truth, 1) == 0.5
+    assert recall(found, truth, 2) == pytest.approx((2 + 1) / 4)
+    assert recall(found, truth, 4) == pytest.approx((3 + 1) / 8)
+
+
+def test_what_is_measured_is_what_the_index_does(index, curved):
+    asked, labels = curved(50, seed=2), np.arange(50) % 3
+    exact, by_code, reranked = measure(index, asked, labels)
+    truth, found = index.exact(asked, 100), index.by_code(asked, 100)
+    assert exact["recall"] == {"1": 1, "10": 1, "100": 1}
+    assert by_code["recall"]["10"] == pytest.approx(recall(found.rows, truth.rows, 10))
+    assert by_code["recall"]["10"] < reranked["recall"]["10"] > 0.9  # 200 of 250 are looked at again
+    assert by_code["same_class"]["1"] == pytest.approx(np.mean(found.rows[:, 0] % 3 == labels))
+    assert (exact["bytes_per_picture"], by_code["bytes_per_picture"]) == (96 * 4, 32 / 8)
+    assert all(method["ms_per_query"] > 0 for method in (exact, by_code, reranked))
+
+
+def test_depths_end_with_the_set(curved, store_of, tmp_path):
+    small = build(tmp_path / "index", store_of(curved(30, seed=1)), OPTIONS, ("val", curved(4, seed=2), np.zeros(4)))
+    assert [list(method["recall"]) for method in small.facts["methods"]] == [["1", "10"]] * 3
+    assert small.facts["queries"] == {"split": "val", "count": 4}
+    assert open_index(small.path).facts == json.loads(json.dumps(small.facts))
+
+
+def test_queries_come_from_a_split_that_is_not_indexed(prepared, monkeypatch):
+    monkeypatch.setattr(building, "QUERIES", 5)
+    split, positions = queries_of(prepared, "train", seed=1)
+    assert split == "val" and len(set(positions)) == 5 and positions.max() < 12
+    assert queries_of(prepared, "val", seed=1)[0] == "train"
+    only = type(prepared)(**{**vars(prepared), "splits": {"train": prepared.splits["train"]}})
+    assert queries_of(only, "train", seed=1) is None
+
+
+def test_building_holds_a_sample_and_a_shard_not_everything(store_of, tmp_path, monkeypatch):
+    features = np.random.default_rng(0).normal(size=(24 * 1024, 256)).astype(np.float32)  # 24 MiB
+    store = store_of(features, rows=1024)
+    del features
+    monkeypatch.setattr(codes, "SAMPLE_BYTES", 2**20)
+    monkeypatch.setattr(building, "SAMPLE_BYTES", 2**20)
+    tracemalloc.start()
+    index = build(tmp_path / "index", store, CodeOptions(8, 1), None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 12 * 2**20, "half of it"
+    assert index.facts["sampled"] == 1024 and len(index.facts["shards"]) == 24
+
+
+def test_an_index_is_used_again_only_if_it_is_whole_and_of_the_same_features_and_options(index, store_of, curved):
+    origin = index.origin
+    assert finished_index(index.path, origin, OPTIONS).facts == index.facts
+    assert finished_index(index.path, origin, CodeOptions(32, 3, 0)) is None
+    assert finished_index(index.path, type(origin)(**{**vars(origin), "model_sha256": "ff" * 32}), OPTIONS) is None
+    cut(index.path / "codes.faiss")
+    assert finished_index(index.path, origin, OPTIONS) is None
+    again = build(index.path, store_of(curved(80, seed=4), name="other"), OPTIONS, None)
+    assert open_index(again.path).rows == 80
+    assert not (again.path / "exact-00001.faiss").exists(), "nothing of the larger index is left"
+
+
+def test_an_index_that_was_not_finished_is_none(curved, store_of, tmp_path, monkeypatch):
+    store = store_of(curved(60, seed=1))
+    build(tmp_path / "index", store, OPTIONS, None)
+    monkeypatch.setattr(building, "seal_of", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        build(tmp_path / "index", store, OPTIONS, None)
+    with pytest.raises(UsageError, match="alexnet search build"):
+        open_index(tmp_path / "index")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+def overwrite(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("exact-00001.faiss", cut, "exact-00001.faiss is damaged: it has"),
+        ("exact-00001.faiss", overwrite, "cannot be read"),
+        ("exact-00001.faiss", lambda path: path.unlink(), "is missing"),
+        ("codes.faiss", cut, "codes.faiss is damaged"),
+        ("codes.faiss", flip, "checksum"),
+        ("encoder.keras", flip, "checksum"),
+        ("labels.npy", overwrite, "checksum"),
+        ("filenames.npy", cut, "filenames.npy is damaged"),
+        ("search.json", cut, "search.json is damaged"),
+        ("search.json", lambda path: path.write_text("{}"), "not 'alexnet-keras search index"),
+    ],
+)
+def test_damage_is_one_sentence(index, curved, name, damage, said):
+    damage(index.path / name)
+    with pytest.raises(DataError, match=said) as error:
+        opened = open_index(index.path)
+        opened.exact(curved(1, seed=2), 3)
+        opened.by_code(curved(1, seed=2), 3)
+        assert opened.labels is not None and opened.filenames is not None
+    assert str(index.path) in str(error.value) and "alexnet search build" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda facts: facts.pop("model_sha256"), "lacks what"),
+        (lambda facts: facts["files"].pop("codes.faiss"), "lacks what"),
+        (lambda facts: facts.update(options={"bits": 32, "magic": 1}), "lacks what"),
+        (lambda facts: facts.update(rows="many"), "lacks what|do not add up"),
+        (lambda facts: facts.update(rows=251), "do not add up"),
+        (lambda facts: facts.update(classes=[]), "do not add up"),
+    ],
+)
+def test_facts_that_do_not_fit(index, change, said):
+    facts = json.loads((index.path / "search.json").read_text())
+    change(facts)
+    (index.path / "search.json").write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=said):
+        open_index(index.path)
+
+
+def test_a_faiss_file_of_other_vectors_is_not_searched(index, curved):
+    facts = json.loads((index.path / "search.json").read_text())
+    facts["shards"] = [50, 100, 100]
+    facts["files"]["exact-00000.faiss"], facts["files"]["exact-00002.faiss"] = (
+        facts["files"]["exact-00002.faiss"],
+        facts["files"]["exact-00000.faiss"],
+    )
+    (index.path / "search.json").write_text(json.dumps(facts))
+    (index.path / "exact-00000.faiss").rename(index.path / "swap.faiss")
+    (index.path / "exact-00002.faiss").rename(index.path / "exact-00000.faiss")
+    (index.path / "swap.faiss").rename(index.path / "exact-00002.faiss")
+    open_index(index.path).exact(curved(1, seed=2), 3)  # consistent, if renamed
+    (index.path / "exact-00000.faiss").write_bytes((index.path / "exact-00001.faiss").read_bytes())
+    with pytest.raises(DataError, match=r"exact-00000\.faiss is damaged"):
+        open_index(index.path).exact(curved(1, seed=2), 3)
+
+
+def test_an_index_of_another_model_is_refused(index, run):
+    with pytest.raises(DataError, match=r"built from the run a-run .*two models cannot be compared"):
+        check_same_model(index, run)
+
+
+def test_where_there_is_none_or_something_else(curved, store_of, tmp_path, run):
+    with pytest.raises(UsageError, match="has no index"):
+        latest_index(Run(tmp_path))
+    store = store_of(curved(20, seed=1))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "diary.txt").write_text("dear diary")
+    with pytest.raises(UsageError, match="other things"):
+        build(tmp_path / "home", store, OPTIONS, None)
+    assert (tmp_path / "home" / "diary.txt").exists()
+    with writing_lock(tmp_path / "busy"), pytest.raises(AlexNetError, match="Another process"):
+        build(tmp_path / "busy", store, OPTIONS, None)

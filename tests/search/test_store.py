@@ -1,0 +1,210 @@
+"""Features on disk: what a layer gives, in bounded shards, computed once, and never read when damaged."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from alexnet_keras.data.pipeline import evaluation_batches
+from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.files import sha256_of
+from alexnet_keras.search import extraction, store
+from alexnet_keras.search.extraction import RunFeatures
+from alexnet_keras.search.sealed import writing_lock
+from alexnet_keras.search.store import open_features, sample
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """A shard takes two batches of five pictures, of a layer of 24 numbers."""
+    monkeypatch.setattr(extraction, "BATCH_SIZE", 5)
+    monkeypatch.setattr(store, "SHARD_BYTES", 10 * 24 * 4)
+
+
+@pytest.fixture(scope="module")
+def taken(run):
+    return RunFeatures(run)
+
+
+def files_of(path):
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.name != "lock"}
+
+
+@pytest.mark.parametrize("layer", [None, "conv5", "predictions"])
+def test_the_shards_are_what_the_layer_gives(run, prepared, tmp_path, small_shards, layer):
+    taken, path = RunFeatures(run, layer), tmp_path / "out"
+    written = taken.write(path, prepared, "train")
+    index = json.loads((path / "index.json").read_text())
+    # With numpy and the index alone, as somebody without this package would.
+    names = [f"{number:05}" for number in range(len(index["shards"]))]
+    features, labels, filenames = (
+        np.concatenate([np.load(path / f"{name}.{column}.npy") for name in names])
+        for column in ("features", "labels", "filenames")
+    )
+    batches = [(taken.extract(x), y.numpy(), z.numpy()) for x, y, z in evaluation_batches(prepared, "train", 36)]
+    assert features.dtype == np.float32 and features.shape == (36, index["size"]) == (36, taken.extract.size)
+    np.testing.assert_allclose(features, batches[0][0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(labels, batches[0][1])
+    assert filenames.tolist() == [name.decode() for name in batches[0][2]]
+    assert index["run"] == "untrained" and index["layer"] == (layer or "drop7") and index["split"] == "train"
+    assert index["model_sha256"] == sha256_of(run.model_path) and index["fingerprint"] == prepared.fingerprint
+    assert index["rows"] == 36 and index["classes"] == ["blue", "green", "red"]
+    for name, shard in zip(names, index["shards"], strict=True):
+        assert shard["features"]["sha256"] == sha256_of(path / f"{name}.features.npy")
+    if layer is None:
+        assert [shard["rows"] for shard in index["shards"]] == [10, 10, 10, 6]
+        assert all((path / f"{name}.features.npy").stat().st_size <= 10 * 24 * 4 + 128 for name in names)
+    assert written == open_features(path)
+
+
+def test_an_interrupted_command_goes_on_and_ends_with_the_same_bytes(run, prepared, tmp_path, small_shards):
+    taken = RunFeatures(run)
+    taken.write(tmp_path / "whole", prepared, "train")
+    network, seen = taken.extract, []
+
+    class Counting:
+        layer, size = network.layer, network.size
+
+        def __call__(self, images):
+            seen.append(len(images))
+            if sum(seen) > 23:
+                raise KeyboardInterrupt
+            return network(images)
+
+    taken.extract = Counting()
+    with pytest.raises(KeyboardInterrupt):
+        taken.write(tmp_path / "cut", prepared, "train")
+    with pytest.raises(DataError, match="not finished"):
+        open_features(tmp_path / "cut")
+    seen[:] = [-1000]
+    taken.write(tmp_path / "cut", prepared, "train")
+    assert sum(seen) + 1000 == 16, "the two shards that were there are not computed again"
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+
+
+def test_what_is_left_of_another_model_is_not_gone_on_with(taken, prepared, tmp_path, small_shards):
+    path = tmp_path / "out"
+    taken.write(path, prepared, "val")
+    before = files_of(path)
+    index = json.loads((path / "index.json").read_text())
+    (path / "index.json").unlink()
+    changed = {**index, "model_sha256": "00" * 32, "shards": index["shards"][:1], "rows": index["shards"][0]["rows"]}
+    (path / "unfinished.json").write_text(json.dumps(changed))
+    np.save(path / "00000.features.npy", np.load(path / "00000.features.npy") + 1)
+    taken.write(path, prepared, "val")
+    assert files_of(path) == before
+
+
+def test_finished_features_are_those_of_the_same_model_layer_data_and_split(run, taken, prepared, tmp_path):
+    path = tmp_path / "out"
+    assert taken.finished(path, prepared, "val") is None
+    taken.write(path, prepared, "val")
+    assert taken.finished(path, prepared, "val").rows == 12
+    assert taken.finished(path, prepared, "train") is None
+    assert RunFeatures(run, "fc6").finished(path, prepared, "val") is None
+
+
+def test_features_of_some_positions_are_those_of_all(taken, prepared, tmp_path):
+    everything = np.concatenate([shard.features for shard in taken.write(tmp_path / "out", prepared, "train").read()])
+    features, labels = taken.of_positions(prepared, "train", np.array([2, 11, 30]))
+    np.testing.assert_allclose(features, everything[[2, 11, 30]], rtol=1e-4, atol=1e-6)
+    assert labels.shape == (3,)
+
+
+def test_a_sample_takes_no_more_memory_than_it_may(store_of):
+    random = np.random.default_rng(0)
+    features = random.normal(size=(32 * 512, 128)).astype(np.float32)  # 8 MiB
+    written = store_of(features, rows=512)
+    tracemalloc.start()
+    picked = sample(written, 2**20, seed=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert picked.shape == (2048, 128) and peak < 3 * 2**20
+    rows = {row.tobytes() for row in features}
+    assert all(row.tobytes() in rows for row in picked) and len({row.tobytes() for row in picked}) == 2048
+    np.testing.assert_array_equal(picked, sample(written, 2**20, seed=1))
+    assert not np.array_equal(picked, sample(written, 2**20, seed=2))
+    np.testing.assert_array_equal(sample(written, 2**30, seed=1), features)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+def edited(change):
+    def edit(path):
+        index = json.loads(path.read_text())
+        change(index)
+        path.write_text(json.dumps(index))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("00001.features.npy", cut, "00001.features.npy is damaged: it has"),
+        ("00001.features.npy", flip, "checksum"),
+        ("00001.features.npy", lambda path: path.unlink(), "is missing"),
+        ("00000.labels.npy", cut, "00000.labels.npy is damaged"),
+        ("00000.filenames.npy", flip, "checksum"),
+        ("index.json", cut, "index.json is damaged"),
+        ("index.json", lambda path: path.write_bytes(b"\x93NUMPY\xff"), "index.json is damaged"),
+        ("index.json", lambda path: path.write_text("[]"), "not 'alexnet-keras features"),
+        ("index.json", edited(lambda index: index.update(format="features, version 9")), "version 1"),
+        ("index.json", edited(lambda index: index.pop("layer")), "lacks what"),
+        ("index.json", edited(lambda index: index["shards"][0].pop("labels")), "lacks what"),
+        ("index.json", edited(lambda index: index["shards"].pop()), "do not add up"),
+        ("index.json", edited(lambda index: index.update(size="many")), "lacks what"),
+    ],
+)
+def test_damage_is_one_sentence(store_of, name, damage, said):
+    path = store_of(np.ones((30, 4), np.float32), rows=20).path
+    damage(path / name)
+    with pytest.raises(DataError, match=said) as error:
+        list(open_features(path).read())
+    assert str(path) in str(error.value) and "alexnet features" in str(error.value)
+
+
+def test_a_shard_that_is_not_what_its_index_says(store_of):
+    path = store_of(np.ones((30, 4), np.float32), rows=20).path
+    np.save(path / "00000.features.npy", np.ones((20, 2), np.float64))  # as many bytes, other numbers
+    with pytest.raises(DataError, match="float64"):
+        open_features(path).rows_at(np.array([3]))
+
+
+def test_what_does_not_exist_or_must_not_be_overwritten(taken, run, prepared, tmp_path):
+    with pytest.raises(UsageError, match="no features"):
+        open_features(tmp_path)
+    with pytest.raises(UsageError, match=r"no layer 'fc9'; the layers are .*fc7"):
+        RunFeatures(run, "fc9")
+    with pytest.raises(UsageError, match="no split 'holdout'"):
+        taken.write(tmp_path / "out", prepared, "holdout")
+    (tmp_path / "diary.txt").write_text("dear diary")
+    with pytest.raises(UsageError, match="other things"):
+        taken.write(tmp_path, prepared, "val")
+    assert (tmp_path / "diary.txt").read_text() == "dear diary"
+    with writing_lock(tmp_path / "busy"), pytest.raises(AlexNetError, match="Another process"):
+        taken.write(tmp_path / "busy", prepared, "val")
+
+
+def test_a_diverged_model_is_told(run, prepared, tmp_path):
+    taken = RunFeatures(run)
+    network = taken.extract
+
+    class Diverged:
+        layer, size = network.layer, network.size
+
+        def __call__(self, images):
+            return network(images) * np.nan
+
+    taken.extract = Diverged()
+    with pytest.raises(DataError, match="not finite"):
+        taken.write(tmp_path / "out", prepared, "val")
