@@ -61,13 +61,14 @@ def crossings(step: TrainingStep, placement: Placement) -> list[Crossing]:
     images = tf.zeros((step.batch_size, *step.input_shape), tf.uint8)
     labels = tf.zeros((step.batch_size,), tf.int64)
     context.enable_run_metadata()
+    context.export_run_metadata()  # what this process ran before: TensorFlow may have kept that, too
     try:
         step(images, labels, 0)
         metadata = context.export_run_metadata()
     finally:
         context.disable_run_metadata()
-    partitions = [graph for functions in metadata.function_graphs for graph in functions.partition_graphs]
     graph = step.compiled.get_concrete_function(images, labels, *step.scalars(0)).graph
+    partitions = _partitions(graph, metadata)
     sources = {
         node.attr["tensor_name"].s.decode(): node.input[0]
         for partition in partitions
@@ -108,6 +109,16 @@ def misplaced(step: TrainingStep, placement: Placement) -> list[str]:
         if _device(wanted) != _device(actual):
             sentences.append(f"{name} is on {actual}, not on {wanted}")
     return sentences
+
+
+def _partitions(graph: tf.Graph, metadata) -> list:
+    """The graphs, one for each device, that a function ran as; other threads may have run other functions meanwhile."""
+    names = {operation.name for operation in graph.get_operations()}
+
+    def in_common(functions) -> int:
+        return sum(node.name in names for partition in functions.partition_graphs for node in partition.node)
+
+    return list(max(metadata.function_graphs, key=in_common).partition_graphs)
 
 
 def _reads(node, name: str) -> bool:

@@ -1,6 +1,7 @@
 """What passes between two towers is what figure 2 of the paper draws, read from the graph that runs."""
 
 import pytest
+import tensorflow as tf
 from toy_runs import TOWERS
 
 from alexnet_keras import AlexNet
@@ -18,7 +19,16 @@ def step(tiny):
     return TrainingStep(model, optimizer, TOWERS.strategy, seed=0, batch_size=4)
 
 
-def test_the_towers_meet_in_conv3_fc6_fc7_and_fc8_only(step):
+@pytest.fixture
+def traces():
+    """TensorFlow keeps the graphs of all that runs, as it does after a TensorBoard callback with graphs."""
+    tf.summary.trace_on(graph=True)
+    yield
+    tf.summary.trace_off()
+
+
+def test_the_towers_meet_in_conv3_fc6_fc7_and_fc8_only(step, traces):
+    tf.function(step.model, autograph=False)(tf.zeros((1, 224, 224, 3)))  # not of the step
     found = crossings(step, TOWERS)
     ways = [(each.layer, each.backward, each.source, each.target) for each in found if each.layer != SCALARS]
     both = [("a", "b"), ("b", "a")]
