@@ -1,7 +1,9 @@
 """Times training, inference or ten-crop evaluation of one framework in a process of its own; prints seconds a step as
 JSON.
 
-    python benchmarks/step_worker.py {alexnet_keras|torch|torch-channels-last} {train|infer|ten-crop} {float32|bfloat16}
+    python benchmarks/step_worker.py WORKER {train|infer|ten-crop} {float32|bfloat16}
+
+WORKER: alexnet_keras (this project), stock-keras (Keras's and TensorFlow's own layers), torch, torch-channels-last.
 
 Every worker does the same. In training and inference: batch 128 of uint8 crops already in memory, mean subtraction,
 net 145 with 1000 classes, and in training cross-entropy, gradients, and momentum with coupled weight decay. In
@@ -20,6 +22,7 @@ BATCH, WARM_UP, STEPS = 128, 1, 4
 PICTURES = 64  # of a ten-crop step
 CORNERS = ((0, 0), (0, 32), (16, 16), (32, 0), (32, 32))
 CROPS_AT_A_TIME = 120  # twelve pictures, about a batch, as `alexnet eval` does
+MEAN = (127.3049, 119.7154, 104.9126)
 THREADS = int(os.environ.get("BENCHMARK_THREADS", os.cpu_count() or 1))
 
 
@@ -61,6 +64,24 @@ def keras_step(mode: str, precision: str) -> Callable[[], float]:
     return lambda: step(images, labels, 0).loss
 
 
+def stock_keras_step(mode: str, precision: str) -> Callable[[], float]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+    import tensorflow as tf
+    from stock_keras import alexnet
+
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    if precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    model = alexnet(MEAN)
+    images, labels = (tf.constant(array) for array in batch())
+    if mode == "train":
+        return lambda: float(model.train_on_batch(images, labels))
+    if mode == "infer":
+        return lambda: float(model.predict_on_batch(images)[0, 0])
+    raise SystemExit("stock-keras has no ten-crop evaluation")
+
+
 def torch_step(mode: str, precision: str, channels_last: bool) -> Callable[[], float]:
     import torch
     from torch_alexnet import alexnet
@@ -71,7 +92,7 @@ def torch_step(mode: str, precision: str, channels_last: bool) -> Callable[[], f
     net = alexnet().to(memory_format=layout)
     images, labels = (torch.from_numpy(array) for array in batch())
     images = images.permute(0, 3, 1, 2).contiguous(memory_format=layout)
-    mean = torch.tensor([127.3049, 119.7154, 104.9126]).reshape(1, 3, 1, 1)
+    mean = torch.tensor(MEAN).reshape(1, 3, 1, 1)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
     optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=0.0005)
 
@@ -108,6 +129,8 @@ def main() -> None:
     who, mode, precision = sys.argv[1:]
     if who == "alexnet_keras":
         step = keras_step(mode, precision)
+    elif who == "stock-keras":
+        step = stock_keras_step(mode, precision)
     else:
         step = torch_step(mode, precision, channels_last=who == "torch-channels-last")
     seconds = []

@@ -6,91 +6,95 @@ W adds up a symmetric window, so it is its own transpose and the gradient is one
 
     dx = dy * s^-beta - 2 alpha beta x W(dy * x * s^(-beta - 1))
 
-In training s^-1/2 is kept from the forward pass, so that the gradient has one window to add up instead of one
-inside another; otherwise nothing is kept. Sums and powers are computed in float32 whatever the layer's dtype.
-Each direction is compiled into one pass over memory.
+Nothing but x is kept for the gradient: adding up the squares again is cheaper than writing s to memory and reading it
+back. Sums and powers are computed in float32 whatever the layer's dtype.
 """
 
 import functools
 from collections.abc import Callable
 
-from keras import ops
+from keras import backend, ops
 
+from alexnet_keras.layers.bfloat16_bits import bits_of, from_bits
 from alexnet_keras.layers.compiled import compiled
+from alexnet_keras.layers.window_sweep import sweep
 
 
 @functools.cache
-def divisive_normalization(
-    windows: tuple[tuple[int, int], ...], alpha: float, k: float, beta: float, keep: bool
-) -> Callable:
+def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k: float, beta: float) -> Callable:
     """A differentiable function of one float tensor.
 
     Args:
         windows: (axis, size) pairs, summed one after the other.
         alpha, k, beta: as above; alpha multiplies the sum.
-        keep: keep s^-1/2 for the gradient, as a step of training wants it.
     """
+    *first, last = windows
 
-    def window_sum(x):
-        for axis, size in windows:
-            x = shifted_sum(x, size, axis)
-        return x
+    def pass_over(function: Callable, window: tuple[int, int]) -> Callable:
+        """A sweep, compiled by itself: two in one piece would share terms, and memory, with each other."""
 
-    def inverse_root(wide):
-        return ops.rsqrt(k + alpha * window_sum(ops.square(wide)))
+        @functools.cache
+        def of_shape(*shape):
+            return compiled(lambda *flat: sweep(function, shape, *window, *flat))
 
-    def power(root):  # s^-beta from s^-1/2; two square roots are several times cheaper than a power
-        return root * ops.sqrt(root) if beta == 0.75 else ops.power(root, 2.0 * beta)
+        def swept(*tensors):
+            values = of_shape(*tensors[0].shape)(*(ops.reshape(tensor, (-1,)) for tensor in tensors))
+            return ops.reshape(values, ops.shape(tensors[0]))
+
+        return swept
+
+    def summing(function: Callable) -> tuple[Callable, Callable]:
+        """Of a tensor x, W(function(x)) but for its last window, and the function to add up over that one."""
+        passes = []
+        for window in first:
+            passes.append(pass_over(lambda x, function=function: x.sum(function), window))
+            function = _itself
+        return lambda x: functools.reduce(lambda sums, each: each(sums), passes, x), function
+
+    sums_of_squares, square = summing(ops.square)
+    sums_of, _ = summing(_itself)
+
+    def s_of(sums):
+        return k + alpha * sums.sum(square)
+
+    def power(s):  # s^-beta; two square roots are several times cheaper than a power
+        return ops.rsqrt(s * ops.sqrt(s)) if beta == 0.75 else ops.power(s, -beta)
+
+    def output_of(x, sums):
+        return x.as_input(x.centre * power(s_of(sums)))
+
+    def shared_of(x, sums, upstream):
+        s = s_of(sums)
+        return upstream.centre * power(s) * x.centre / s
+
+    def gradient_of(x, sums, upstream, shared):
+        direct = upstream.centre * power(s_of(sums))
+        return x.as_input(direct - (2.0 * alpha * beta) * x.centre * shared.sum(_itself))
+
+    output_of, shared_of, gradient_of = (pass_over(each, last) for each in (output_of, shared_of, gradient_of))
 
     def forward(x):
-        wide = ops.cast(x, "float32")
-        return ops.cast(wide * power(inverse_root(wide)), x.dtype)
+        return output_of(x, sums_of_squares(x))
 
-    def forward_and_root(x):
-        wide = ops.cast(x, "float32")
-        root = inverse_root(wide)
-        return ops.cast(wide * power(root), x.dtype), root
-
-    def backward(x, root, upstream):
-        wide, upstream = ops.cast(x, "float32"), ops.cast(upstream, "float32")
-        scaled = upstream * power(root)
-        shared = window_sum(scaled * wide * ops.square(root))
-        return ops.cast(scaled - (2.0 * alpha * beta) * wide * shared, x.dtype)
-
-    def root_and_backward(x, upstream):
-        return backward(x, inverse_root(ops.cast(x, "float32")), upstream)
-
-    forward, forward_and_root = compiled(forward), compiled(forward_and_root)
-    backward, root_and_backward = compiled(backward), compiled(root_and_backward)
+    def backward(x, upstream):
+        sums = sums_of_squares(x)
+        return gradient_of(x, sums, upstream, sums_of(shared_of(x, sums, upstream)))
 
     @ops.custom_gradient
     def normalize(x):
-        output, root = forward_and_root(x) if keep else (forward(x), None)
+        # TensorFlow would otherwise look for a gradient of what is compiled
+        dtype, bits = backend.standardize_dtype(x.dtype), bits_of(ops.stop_gradient(x))
 
         def gradient(*args, upstream=None):
             if upstream is None:
                 (upstream,) = args
-            return backward(x, root, upstream) if keep else root_and_backward(x, upstream)
+            upstream = bits_of(ops.stop_gradient(ops.cast(upstream, dtype)))
+            return from_bits(backward(bits, upstream), dtype)
 
-        return output, gradient
+        return from_bits(forward(bits), dtype), gradient
 
     return normalize
 
 
-def shifted_sum(x, size: int, axis: int):
-    """The sum over a window of odd `size` centred on each position of an axis, zeros outside."""
-    reach = size // 2
-    length = x.shape[axis]
-    paddings = [(0, 0)] * len(x.shape)
-    paddings[axis] = (reach, reach)
-    padded = ops.pad(x, paddings)
-
-    def shifted(offset: int):
-        index = [slice(None)] * len(x.shape)
-        index[axis] = slice(offset, offset + length)
-        return padded[tuple(index)]
-
-    total = shifted(0)
-    for offset in range(1, size):
-        total = total + shifted(offset)
-    return total
+def _itself(x):
+    return x

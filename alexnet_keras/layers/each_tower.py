@@ -18,8 +18,9 @@ class EachTower(keras.layers.Layer):
     Input shape: a list with one tensor a tower. Output shape: the same, each as the layer makes it.
     """
 
-    def __init__(self, layer, name=None, **kwargs):
-        super().__init__(name=name or layer.name, **kwargs)
+    def __init__(self, layer, name=None, dtype=None, **kwargs):
+        # with another dtype than the layer's, every tensor would be cast on the way in and back again
+        super().__init__(name=name or layer.name, dtype=dtype or layer.dtype_policy, **kwargs)
         self.layer = layer
         self._devices = placement.current_devices()
         self.copies = []

@@ -38,9 +38,9 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.n, self.alpha, self.beta, self.k = n, alpha, beta, k
         self.alpha_convention = alpha_convention
 
-    def call(self, inputs, training=False):
+    def call(self, inputs):
         alpha_of_sum = self.alpha / self.n if self.alpha_convention == "mean" else self.alpha
-        return divisive_normalization(((-1, self.n),), alpha_of_sum, self.k, self.beta, bool(training))(inputs)
+        return divisive_normalization(((-1, self.n),), alpha_of_sum, self.k, self.beta)(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape

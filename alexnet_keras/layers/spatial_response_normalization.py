@@ -27,9 +27,9 @@ class SpatialResponseNormalization(keras.layers.Layer):
             raise ValueError(f"size must be a positive odd number of pixels. Received: size={size}")
         self.size, self.scale, self.beta, self.k = size, scale, beta, k
 
-    def call(self, inputs, training=False):
+    def call(self, inputs):
         windows, scale = ((1, self.size), (2, self.size)), self.scale / self.size**2
-        return divisive_normalization(windows, scale, self.k, self.beta, bool(training))(inputs)
+        return divisive_normalization(windows, scale, self.k, self.beta)(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape
