@@ -16,7 +16,6 @@ from collections.abc import Callable
 from keras import backend, ops
 
 from alexnet_keras.layers.bfloat16_bits import bits_of, from_bits
-from alexnet_keras.layers.compiled import compiled
 from alexnet_keras.layers.window_sweep import sweep
 
 
@@ -30,24 +29,12 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
     """
     *first, last = windows
 
-    def pass_over(function: Callable, window: tuple[int, int]) -> Callable:
-        """A sweep, compiled by itself: two in one piece would share terms, and memory, with each other."""
-
-        @functools.cache
-        def of_shape(*shape):
-            return compiled(lambda *flat: sweep(function, shape, *window, *flat))
-
-        def swept(*tensors):
-            values = of_shape(*tensors[0].shape)(*(ops.reshape(tensor, (-1,)) for tensor in tensors))
-            return ops.reshape(values, ops.shape(tensors[0]))
-
-        return swept
-
+    # Every sweep is compiled by itself: two in one piece would share terms, and memory, with each other.
     def summing(function: Callable) -> tuple[Callable, Callable]:
         """Of a tensor x, W(function(x)) but for its last window, and the function to add up over that one."""
         passes = []
         for window in first:
-            passes.append(pass_over(lambda x, function=function: x.sum(function), window))
+            passes.append(sweep(lambda x, function=function: x.sum(function), *window))
             function = _itself
         return lambda x: functools.reduce(lambda sums, each: each(sums), passes, x), function
 
@@ -71,7 +58,7 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
         direct = upstream.centre * power(s_of(sums))
         return x.as_input(direct - (2.0 * alpha * beta) * x.centre * shared.sum(_itself))
 
-    output_of, shared_of, gradient_of = (pass_over(each, last) for each in (output_of, shared_of, gradient_of))
+    output_of, shared_of, gradient_of = (sweep(each, *last) for each in (output_of, shared_of, gradient_of))
 
     def forward(x):
         return output_of(x, sums_of_squares(x))

@@ -6,6 +6,7 @@ further, and what lies across the end of the axis is masked. Only before the fir
 last is there nothing to read: those two are computed from padded copies of their own.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from alexnet_keras.layers.bfloat16_bits import narrow, widen
+from alexnet_keras.layers.compiled import compiled
 
 
 class Window:
@@ -41,36 +43,46 @@ class Window:
         return total
 
 
-def sweep(function: Callable, shape: tuple[int | None, ...], axis: int, size: int, *tensors):
-    """`function(*windows)` for every element of tensors of one shape.
+def sweep(function: Callable, axis: int, size: int) -> Callable:
+    """A compiled function of tensors of one shape, of which the batch may be unknown: one pass over memory.
 
     Args:
         function: from one Window a tensor to the values at its centre; elementwise but for `Window.sum`. For a
             neighbour of 0 the function that it sums must be 0.
-        shape: of the tensors; the batch may be unknown.
         axis: the window's; counted from the end if negative.
         size: of the window, odd.
-        tensors: the tensors laid flat, as `bits_of` gives them.
 
     Returns:
-        As many values in the dtype that function returns, shaped (before the axis, the axis, after it).
-
-    What is compiled has to begin with flat tensors, of which the compiler reads the neighbours without dividing
-    indices, and to end here: only then does it set the first and the last block in place.
+        From tensors as `bits_of` gives them to one of their shape, in the dtype that `function` returns.
     """
-    axis %= len(shape)
+
+    @functools.cache
+    def of_shape(*shape):
+        return compiled(lambda *flat: _sweep(function, shape, axis % len(shape), size, *flat))
+
+    def swept(*tensors):
+        # the compiler reads neighbours in flat tensors without dividing indices
+        values = of_shape(*tensors[0].shape)(*(ops.reshape(tensor, (-1,)) for tensor in tensors))
+        return ops.reshape(values, ops.shape(tensors[0]))
+
+    return swept
+
+
+def _sweep(function: Callable, shape: tuple[int | None, ...], axis: int, size: int, *flat):
+    """The values, shaped (before the axis, the axis, after it)."""
     length, stride = shape[axis], math.prod(shape[axis + 1 :])
     outer = -1 if None in shape[:axis] else math.prod(shape[:axis])
     reach = min(size // 2, length - 1)
-    blocks = [ops.reshape(tensor, (outer, length, stride)) for tensor in tensors]
+    blocks = [ops.reshape(tensor, (outer, length, stride)) for tensor in flat]
 
     def padded(piece: slice):
         return function(*(_padded_window(block[piece], reach) for block in blocks))
 
     if outer < 3:
         return padded(slice(None))
-    result = ops.pad(function(*(_strided_window(block, reach) for block in blocks)), ((1, 1), (0, 0), (0, 0)))
-    for index in (0, outer - 1):
+    inside = function(*(_strided_window(block, reach) for block in blocks))
+    result = ops.pad(inside, ((1, 1), (0, 0), (0, 0)))
+    for index in (0, outer - 1):  # last: only then does the compiler set them in place
         result = ops.slice_update(result, (index, 0, 0), padded(slice(index, index + 1)))
     return result
 
