@@ -46,7 +46,7 @@ def summarize(model: keras.Model) -> list[TowerSummary]:
         outputs = layer.output if isinstance(layer.output, list) else [layer.output]
         several_inputs = isinstance(layer.input, list) and len(layer.input) > 1
         reads = "both" if several_inputs and layer.reads == "all" else "own"
-        if not isinstance(layer.input, list):
+        if not rows:
             reads = "image"
         for tower, output in enumerate(outputs):
             kernel, shape = layer.kernels[tower], tuple(output.shape[1:])

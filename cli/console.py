@@ -123,7 +123,7 @@ def _bar(console: Any, what: str, total: int | None, unit: str, done: int) -> It
 
         def advance(n: int = 1, text: str = "") -> None:
             speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(task, advance=n, text=text, rate=f"{speed:.0f} {unit}/s" if speed else "")
+            bar.update(task, advance=n, text=text, rate=f"{speed:.0f} {unit}/s" if speed and speed >= 1 else "")
 
         yield advance
 
@@ -140,6 +140,8 @@ def _plain(console: Any, what: str, total: int | None, unit: str, done: int) -> 
         if now - last >= PLAIN_INTERVAL:
             last = now
             of = f" of {total}" if total else ""
-            click.echo(f"{what}: {done}{of} {unit}, {(done - before) / (now - start):.0f}/s {text}".rstrip(), err=True)
+            speed = (done - before) / (now - start)
+            rate = f", {speed:.0f}/s" if speed >= 1 else ""
+            click.echo(f"{what}: {done}{of} {unit}{rate} {text}".rstrip(), err=True)
 
     yield advance

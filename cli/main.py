@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from alexnet_keras.cli.benchmark import benchmark
 from alexnet_keras.cli.demo import demo
 from alexnet_keras.cli.evaluate import evaluate
 from alexnet_keras.cli.features import features
@@ -71,7 +72,11 @@ def cli() -> None:
     """AlexNet (Krizhevsky, Sutskever and Hinton, 2012): prepare pictures, train, evaluate, look."""
 
 
-for command in (demo, prepare, train, evaluate, predict, visualize, report, features, search, runs, info, recipes):
+COMMANDS = (
+    *(demo, prepare, train, evaluate, predict, visualize, report, features, search, runs, info, recipes),
+    benchmark,
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

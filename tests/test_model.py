@@ -150,3 +150,8 @@ def test_towers_live_and_compute_on_their_own_devices_forward_and_backward(tiny)
         assert first + second == len(found), f"{kind} with no device: {found}"
         extra = {"MatMul": 3}.get(kind, 0)  # fc8, forward and its two gradients, stands on the first device alone
         assert first - second == extra, (kind, found)
+
+
+def test_only_the_first_layer_of_a_network_in_one_tower_reads_the_image(tiny):
+    rows = summarize(AlexNet(with_overrides(tiny, ["network.towers=1"]), classes=3))
+    assert [row.reads for row in rows] == ["image"] + ["own"] * 7

@@ -19,7 +19,7 @@ from alexnet_keras.training.schedule import layer_decays, plan_epoch, rate_facto
 
 def new_network(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) -> tuple[keras.Model, AlexNetSGD]:
     """A model for the classes and colours of a dataset, and the optimizer of its recipe; under the current scope."""
-    training, statistics = recipe.training, data.statistics
+    statistics = data.statistics
     model = AlexNet(
         recipe,
         classes=len(data.classes),
@@ -29,6 +29,12 @@ def new_network(recipe: Recipe, data: PreparedDataset, seed: int, precision: str
         seed=seed,
         dtype=precision,
     )
+    return model, new_optimizer(recipe, model)
+
+
+def new_optimizer(recipe: Recipe, model: keras.Model) -> AlexNetSGD:
+    """The optimizer of a recipe, built for a model, with the rates of the first epoch; under the current scope."""
+    training = recipe.training
     rates = plan_epoch(training, 0, [], rate_factors(recipe.network)).rates
     optimizer = AlexNetSGD(
         training.weight_rate,
@@ -40,7 +46,7 @@ def new_network(recipe: Recipe, data: PreparedDataset, seed: int, precision: str
         layer_decays=layer_decays(recipe.network),
     )
     optimizer.build(model.trainable_variables)
-    return model, optimizer
+    return optimizer
 
 
 def restore(

@@ -9,6 +9,8 @@ import tensorflow as tf
 from alexnet_keras.model import logits_of
 from alexnet_keras.training.optimizer import AlexNetSGD
 
+LOSS_SCOPE = "loss"  # of the names of the loss's operations, for who reads the graph or a trace of it
+
 
 class StepResult(NamedTuple):
     """What one step found, over the global batch.
@@ -112,10 +114,12 @@ class TrainingStep:
 
     def _gradients(self, images, labels, scale, stop):
         with tf.GradientTape() as tape:
-            scores = tf.cast(self._logits(images, training=True), tf.float32)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
-            loss = tf.reduce_sum(losses) / self.batch_size
-            target = loss * scale if self.scaled else loss
+            logits = self._logits(images, training=True)
+            with tf.name_scope(LOSS_SCOPE):
+                scores = tf.cast(logits, tf.float32)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+                loss = tf.reduce_sum(losses) / self.batch_size
+                target = loss * scale if self.scaled else loss
         gradients = tape.gradient(target, [variable.value for variable in self._variables])
         overflows = tf.constant(0.0)
         if self.scaled:

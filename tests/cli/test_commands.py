@@ -12,7 +12,7 @@ COMMANDS = [
     [], ["demo"], ["prepare"], ["train"], ["eval"], ["visualize"], ["visualize", "kernels"],
     ["visualize", "neighbors"], ["visualize", "curves"], ["info"], ["info", "model"], ["info", "data"],
     ["info", "devices"], ["runs"], ["recipes"], ["predict"], ["report"], ["features"], ["search"], ["search", "build"],
-    ["search", "query"], ["visualize", "predictions"], ["visualize", "confusion"],
+    ["search", "query"], ["visualize", "predictions"], ["visualize", "confusion"], ["benchmark"],
 ]  # fmt: skip
 
 

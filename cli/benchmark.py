@@ -1,0 +1,165 @@
+"""`alexnet benchmark`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import json_option
+from alexnet_keras.cli.train import PRECISIONS
+from alexnet_keras.errors import UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.benchmarking.result import Result
+
+MEASUREMENTS = {
+    "train": "steps of training on random images in memory",
+    "infer": "forward passes on random images in memory",
+    "input": "reading and cropping a prepared dataset, without training",
+    "prepare": "preparing pictures into a temporary directory",
+}
+# What each option is for; given for none of what is measured, it would do nothing.
+USED_BY = {
+    "recipe": ("train", "infer", "input"),
+    "classes": ("train", "infer"),
+    "batch_size": ("train", "infer", "input"),
+    "precision": ("train", "infer"),
+    "data": ("input",),
+    "source": ("prepare",),
+}
+
+
+@click.command()
+@click.argument("what", type=click.Choice([*MEASUREMENTS, "all"]), default="all")
+@click.option("--recipe", default="source", metavar="NAME|FILE", help="source, paper, quickstart or a TOML file.")
+@click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=128, help="Images a step.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="float32",
+    help="Precision of the network and of the matrix products beside it.",
+)
+@click.option("--repeats", type=click.IntRange(min=1), default=5, help="Timed repeats, after a warm-up.")
+@click.option(
+    "--data",
+    metavar="DIR",
+    help="Prepared dataset for input, by name under data/ or by path. [default: the latest; without one, generated "
+    "pictures]",
+)
+@click.option(
+    "--source",
+    metavar="SOURCE",
+    help="Pictures for prepare, as `alexnet prepare` takes them; of a large source some. [default: generated JPEG "
+    "pictures]",
+)
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An earlier result, from --json or --out, to show this one beside.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the JSON.")
+@json_option
+@click.pass_context
+def benchmark(ctx, what, recipe, classes, batch_size, precision, repeats, data, source, compare, out, as_json) -> None:
+    """How fast this project is on this machine, next to what the machine can do, as Markdown to paste into a report.
+
+    \b
+    WHAT is one of
+      train     steps of training on random images in memory
+      infer     forward passes on random images in memory
+      input     reading and cropping a prepared dataset, without training
+      prepare   preparing pictures into a temporary directory
+      all       these four, the default: two minutes or so
+
+    Every measurement runs in a process of its own: images a second, peak memory, and for train and infer the arithmetic
+    done beside this machine's own matrix products, and each kind of layer's share of the step. Nothing is trained,
+    and nothing is kept but what --out writes.
+
+    \b
+    Examples:
+      alexnet benchmark
+      alexnet benchmark train --precision mixed_bfloat16 --out before.json
+      alexnet benchmark train --precision mixed_bfloat16 --compare before.json
+    """
+    from alexnet_keras.benchmarking.machine import this_machine
+    from alexnet_keras.benchmarking.processes import measure
+    from alexnet_keras.benchmarking.result import FORMAT, Request, Result, read_result
+    from alexnet_keras.recipe_files import load_recipe, to_dict
+
+    chosen = list(MEASUREMENTS) if what == "all" else [what]
+    _check_used(ctx, chosen)
+    then = compare and read_result(compare)
+    if "input" in chosen:
+        data = _data(data)
+    if source:
+        _check_source(source)
+    request = Request(to_dict(load_recipe(recipe)), classes, batch_size, precision, repeats, data, source)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    measurements = {}
+    try:
+        for name in chosen:
+            console.note(f"Measuring {name}: {MEASUREMENTS[name]}.")
+            with console.progress(name, repeats, "repeats") as advance:
+                measurements[name] = measure(name, request, advance)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted. Nothing was kept of what was measured.") from None
+    result = Result(FORMAT, started, this_machine(), request, measurements)
+    if out:
+        result.write(out)
+    _show(result, then, as_json)
+    if out:
+        console.note(f"Wrote {out}")
+
+
+def _check_used(ctx: click.Context, chosen: list[str]) -> None:
+    """Refuses options that have to do with nothing that is measured."""
+    for name, users in USED_BY.items():
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and not set(users) & set(chosen):
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} is for {' and '.join(users)}; {chosen[0]} has no use for it.")
+
+
+def _data(name: str | None) -> str | None:
+    """The path of the dataset to read; None where none is named and there is none."""
+    from alexnet_keras.cli.options import chosen_data
+    from alexnet_keras.data.prepared import latest_prepared
+
+    if name is None:
+        try:
+            latest_prepared()
+        except UsageError:
+            console.note("There is no prepared dataset: input is measured on generated pictures.")
+            return None
+    return str(chosen_data(name).path)
+
+
+def _check_source(given: str) -> None:
+    """Looks into a folder before anything is measured, so that a slip is told at once and not after minutes."""
+    from alexnet_keras.data.sources.open import SourceRequest, kind_of, open_source
+
+    if kind_of(given) == "folder":
+        open_source(SourceRequest(given))
+
+
+def _show(result: "Result", then: "Result | None", as_json: bool) -> None:
+    from alexnet_keras.benchmarking.comparison import changes, differences
+    from alexnet_keras.cli.benchmark_tables import print_comparison, print_result
+
+    for sentence in differences(then, result) if then else []:
+        console.warn(sentence)
+    if as_json:
+        compared = [
+            {"measurement": name, "figure": figure, "then": change.then and change.then.median}
+            | {"now": change.now.median, "ratio": change.ratio}
+            for (name, figure), change in (changes(then, result) if then else {}).items()
+        ]
+        console.emit_json(result.to_dict() | ({"compared": compared} if then else {}))
+    elif then:
+        print_comparison(then, result)
+    else:
+        print_result(result)

@@ -1,0 +1,106 @@
+"""Results as files, and two of them side by side."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from alexnet_keras.benchmarking.comparison import changes, differences
+from alexnet_keras.benchmarking.machine import this_machine
+from alexnet_keras.benchmarking.result import FORMAT, Measurement, Repeat, Request, Result, read_result
+from alexnet_keras.errors import DataError, UsageError
+
+
+@pytest.fixture
+def result():
+    repeats = (Repeat(8, 2.0, 4e9), Repeat(8, 4.0, 2e9), Repeat(8, 1.0, 2e9))
+    train = Measurement("steps", "CPU", repeats, 500_000_000, 300 * 2**20, 100 * 2**20, {"convolution": 0.75})
+    prepare = Measurement("pictures", "CPU", (Repeat(100, 2.0),))
+    request = Request({"name": "source"})
+    return Result(FORMAT, "2026-01-01T00:00:00+00:00", this_machine(), request, {"train": train, "prepare": prepare})
+
+
+def with_train(result, **changed):
+    train = dataclasses.replace(result.measurements["train"], **changed)
+    return dataclasses.replace(result, measurements={**result.measurements, "train": train})
+
+
+def test_figures_follow_from_the_repeats(result):
+    figures = result.measurements["train"].figures
+    assert figures["images/s"] == (4.0, 2.0, 8.0)
+    assert figures["GFLOP/s"] == (2.0, 1.0, 4.0)
+    assert figures["% of matrix product"] == (50.0, 50.0, 200.0), "each repeat by the products beside it"
+    assert figures["peak memory, MiB"].median == 300
+    assert figures["of it since the libraries were loaded, MiB"].median == 200
+    assert result.measurements["train"].step_ms == {"convolution": 1500.0}
+    assert set(result.measurements["prepare"].figures) == {"images/s"}
+
+
+def test_a_result_reads_back_equal(result, tmp_path):
+    path = tmp_path / "new" / "result.json"
+    result.write(path)
+    assert read_result(path) == result
+    written = json.loads(path.read_text())
+    assert written["measurements"]["train"]["figures"]["images/s"] == {"median": 4.0, "least": 2.0, "most": 8.0}
+    assert [file.name for file in path.parent.iterdir()] == ["result.json"]
+
+
+def test_what_is_no_result_is_bad_data_and_what_is_not_there_wrong_usage(result, tmp_path):
+    with pytest.raises(UsageError, match="There is no file"):
+        read_result(tmp_path / "nothing.json")
+    old = json.dumps({**result.to_dict(), "format": "another"})
+    for number, text in enumerate(["", "{}", "[1]", "\xff", old, json.dumps(result.to_dict())[:-9]]):
+        path = tmp_path / f"{number}.json"
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(DataError, match="not a result"):
+            read_result(path)
+    with pytest.raises(DataError, match="not a result"):
+        read_result(tmp_path)
+
+
+def test_a_comparison_gives_the_ratio_of_medians(result):
+    repeats = tuple(
+        dataclasses.replace(each, seconds=each.seconds / 2) for each in result.measurements["train"].repeats
+    )
+    found = changes(result, with_train(result, repeats=repeats))
+    assert found["train", "images/s"].ratio == pytest.approx(2.0)
+    assert found["train", "ms a step"].ratio == pytest.approx(0.5)
+    assert found["prepare", "images/s"].ratio == 1.0
+
+
+def test_what_was_not_measured_then_is_shown_without_a_ratio(result):
+    alone = dataclasses.replace(result, measurements={"train": result.measurements["train"]})
+    found = changes(alone, result)
+    assert found["prepare", "images/s"] == (None, result.measurements["prepare"].figures["images/s"])
+    assert found["prepare", "images/s"].ratio is None and found["train", "images/s"].ratio == 1.0
+    assert {name for name, _ in changes(result, alone)} == {"train"}
+
+
+def test_differences_that_explain_figures_are_told(result):
+    assert differences(result, result) == []
+    machine = dataclasses.replace(result.machine, processor="Z80", versions={**result.machine.versions, "keras": "0"})
+    request = dataclasses.replace(result.request, batch_size=64, precision="mixed_bfloat16")
+    other = dataclasses.replace(with_train(result, device="A GPU"), machine=machine, request=request)
+    told = " ".join(differences(result, other))
+    for part in ("processor", "Z80", "version of keras", "batch size was 128 then and is 64", "precision", "A GPU"):
+        assert part in told
+    assert len(differences(result, other)) == 5
+    recipe = dataclasses.replace(result, request=dataclasses.replace(result.request, recipe={"name": "paper"}))
+    assert "recipe" in differences(result, recipe)[0]
+
+
+def test_options_that_do_not_matter_for_what_was_measured_are_not_told(result):
+    only = {"prepare": result.measurements["prepare"]}
+    other = dataclasses.replace(result, measurements=only, request=dataclasses.replace(result.request, batch_size=1))
+    assert differences(result, other) == []
+
+
+def test_the_peak_of_memory_grows_with_what_is_taken():
+    code = "from alexnet_keras.benchmarking.memory import peak_bytes; print(peak_bytes()); "
+    code += "block = b'x' * 2**28; print(peak_bytes()); del block; print(peak_bytes())"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    before, during, after = (int(line) for line in printed.split())
+    assert during - before == pytest.approx(2**28, rel=0.05)
+    assert after - before == pytest.approx(2**28, rel=0.05), "a peak stays"

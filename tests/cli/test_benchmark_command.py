@@ -1,0 +1,152 @@
+"""`alexnet benchmark`: what it prints, writes, compares and refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from alexnet_keras.benchmarking.result import read_result
+from alexnet_keras.cli.benchmark_tables import print_comparison
+from alexnet_keras.cli.main import cli
+from alexnet_keras.recipe_files import to_toml
+
+SMALL = ["--recipe", "tiny.toml", "--classes", "3", "--batch-size", "4", "--repeats", "1"]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli, ["benchmark", *(str(argument) for argument in arguments)])
+
+
+@pytest.fixture(scope="module")
+def measured(tiny, tmp_path_factory):
+    """A folder in which everything was measured once, and what the command printed."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    (folder / "tiny.toml").write_text(to_toml(tiny))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder, invoke(*SMALL, "--out", "all.json")
+
+
+def test_everything_is_measured_in_processes_of_its_own_and_printed_as_markdown(measured):
+    folder, result = measured
+    assert result.exit_code == 0, result.stderr
+    assert "There is no prepared dataset" in result.stderr and "Wrote all.json" in result.stderr
+    lines = result.stdout.splitlines()
+    for line in ("| machine |  |", "| measurement | figure | median | least to most |", "| --- | --- | ---: | ---: |"):
+        assert line in lines
+    for name in ("train", "infer", "input", "prepare"):
+        assert any(line.startswith(f"| {name} | images/s |") for line in lines)
+        assert any(line.startswith(f"| {name} | peak memory, MiB |") for line in lines)
+    assert any(line.startswith("| train | local response normalisation |") for line in lines)
+    assert all(line == "" or line[0] in "|-S" for line in lines), "nothing but tables, a list and a note"
+    assert sorted(path.name for path in folder.iterdir()) == ["all.json", "tiny.toml"]
+
+
+def test_the_file_has_what_the_tables_are_made_of(measured):
+    result = read_result(measured[0] / "all.json")
+    train, infer = result.measurements["train"], result.measurements["infer"]
+    assert 2 * infer.operations < train.operations < 3 * infer.operations
+    for measurement in (train, infer):
+        assert sum(measurement.shares.values()) == pytest.approx(1.0)
+        assert measurement.peak_bytes > measurement.base_bytes > 0
+        assert len(measurement.repeats) == 1 and measurement.repeats[0].product_rate > 0
+    assert "optimizer (update)" in train.shares and "optimizer (update)" not in infer.shares
+    assert not result.measurements["input"].shares and not result.measurements["prepare"].shares
+    assert "generated" in result.measurements["input"].what and "512" in result.measurements["prepare"].what
+
+
+def test_a_dataset_is_read_and_shown_beside_the_earlier_result(measured, prepared, monkeypatch):
+    monkeypatch.chdir(measured[0])
+    options = ["input", "--data", prepared.path, "--recipe", "tiny.toml", "--batch-size", 4, "--repeats", 1]
+    result = invoke(*options, "--compare", "all.json")
+    assert result.exit_code == 0, result.stderr
+    assert "| measurement | figure | then | now | ratio |" in result.stdout
+    assert "Warning: the data of input was" in result.stderr, "generated pictures then"
+    rows = [line for line in result.stdout.splitlines() if line.startswith("| input | images/s")]
+    then, now, ratio = (float(cell.split()[0].replace(",", "")) for cell in rows[0].split("|")[3:6])
+    assert ratio == pytest.approx(now / then, abs=0.006)
+
+
+def test_what_the_earlier_result_lacks_is_shown_all_the_same(measured, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(measured[0])
+    whole = json.loads(Path("all.json").read_text())
+    earlier = {**whole, "measurements": {"input": whole["measurements"]["input"]}}
+    (tmp_path / "earlier.json").write_text(json.dumps(earlier))
+    print_comparison(read_result(tmp_path / "earlier.json"), read_result(Path("all.json")))
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| train |")]
+    assert any(row[1] == "images/s" and row[2] == row[4] == "-" and float(row[3].split()[0]) > 0 for row in rows)
+    assert any(row[1] == "pooling" and row[2] == row[4] == row[6] == "-" for row in rows)
+    assert any(line.startswith("| input | images/s |") and line.endswith("| 1.00 |") for line in lines)
+
+
+def test_pictures_of_ones_own_are_prepared_and_printed_as_json(measured, pictures, monkeypatch):
+    monkeypatch.chdir(measured[0])
+    result = invoke("prepare", "--source", pictures, "--repeats", 1, "--json", "--compare", "all.json")
+    assert result.exit_code == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert list(printed["measurements"]) == ["prepare"]
+    assert printed["measurements"]["prepare"]["what"].startswith("48 pictures")
+    found = {each["figure"]: each for each in printed["compared"]}["images/s"]
+    assert found["ratio"] == pytest.approx(found["now"] / found["then"])
+    Path("printed.json").write_text(result.stdout)
+    assert set(read_result(Path("printed.json")).measurements) == {"prepare"}
+    Path("printed.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["train", "--compare", "nowhere.json"], 2, "no file nowhere.json"),
+        (["train", "--compare", "tiny.toml"], 3, "not a result"),
+        (["train", "--recipe", "vgg"], 2, "vgg"),
+        (["train", "--source", "."], 2, "--source is for prepare"),
+        (["prepare", "--batch-size", 4], 2, "--batch-size is for train and infer and input"),
+        (["input", "--data", "nowhere"], 2, "nowhere"),
+        (["prepare", "--source", "nowhere"], 2, "no folder nowhere"),
+        (["fly"], 2, "fly"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_sentence(measured, monkeypatch, arguments, code, said):
+    monkeypatch.chdir(measured[0])
+    result = invoke(*arguments)
+    assert result.exit_code == code, result.stderr
+    assert said in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
+
+
+def children_of(process: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        if parent == process:
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_ctrl_c_ends_with_130_and_leaves_no_process_and_no_file(tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "alexnet_keras.cli.main", "benchmark", "prepare", "--repeats", "1000"]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(temporary.glob("*/prepared/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = children_of(process.pid)
+    assert len(workers) == 1
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Interrupted" in printed and "Traceback" not in printed
+    assert not Path(f"/proc/{workers[0]}").exists()
+    assert list(temporary.iterdir()) == []
