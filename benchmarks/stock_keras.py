@@ -28,7 +28,7 @@ class SpatialNormalization(layers.Layer):
 
 
 def alexnet(mean: tuple[float, float, float], classes: int = 1000) -> keras.Model:
-    """From uint8 crops `(batch, 224, 224, 3)` to logits `(batch, classes)`, compiled with Keras's momentum and decay."""
+    """From uint8 crops `(batch, 224, 224, 3)` to logits `(batch, classes)`, compiled with momentum and decay."""
 
     def weights(std, bias):
         return {

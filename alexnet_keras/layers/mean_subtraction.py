@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from alexnet_keras.layers.compiled import compiled
+
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
 class MeanSubtraction(keras.layers.Layer):
@@ -24,10 +26,11 @@ class MeanSubtraction(keras.layers.Layer):
     def __init__(self, shape, mean=None, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.shape = tuple(shape)
+        self._subtract = compiled(lambda images, mean: ops.cast(images, "float32") - mean)
         self.mean = np.broadcast_to(np.asarray(0.0 if mean is None else mean, np.float32), self.shape).copy()
 
     def call(self, inputs):
-        return ops.cast(inputs, "float32") - ops.convert_to_tensor(self.mean)
+        return self._subtract(inputs, ops.convert_to_tensor(self.mean))
 
     def compute_output_shape(self, input_shape):
         return input_shape

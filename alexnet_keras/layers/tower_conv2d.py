@@ -3,7 +3,34 @@
 import keras
 from keras import ops
 
-from alexnet_keras.layers.tower_weights import TowerLayer, is_one_shape
+from alexnet_keras.layers.tower_weights import TowerLayer, add_bias, is_one_shape
+
+FEW_CHANNELS = 16  # in bfloat16 processors multiply 32 at a time
+
+
+def in_blocks(images, kernel, size: int):
+    """Images and kernels for a convolution of stride 1 that computes what one of stride `size` does with the originals.
+
+    Every block of size x size pixels becomes one pixel with size^2 as many channels. Kernels are filled up with
+    zeros to whole blocks, images to as many as the last kernel reaches; what they had left over is cut off.
+
+    Args:
+        images: `(batch, height, width, channels)`.
+        kernel: `(side, side, channels, filters)`.
+        size: the stride.
+    """
+    side, _, channels, filters = kernel.shape
+    across = -(-side // size)
+    kernel = ops.pad(kernel, [(0, across * size - side)] * 2 + [(0, 0)] * 2)
+    kernel = ops.reshape(kernel, (across, size, across, size, channels, filters))
+    kernel = ops.reshape(ops.transpose(kernel, (0, 2, 1, 3, 4, 5)), (across, across, size * size * channels, filters))
+    blocks = [(length - side) // size + across for length in images.shape[1:3]]
+    images = images[:, : blocks[0] * size, : blocks[1] * size]
+    missing = [count * size - length for count, length in zip(blocks, images.shape[1:3], strict=True)]
+    images = ops.pad(images, [(0, 0), *((0, count) for count in missing), (0, 0)])
+    images = ops.reshape(images, (-1, blocks[0], size, blocks[1], size, channels))
+    images = ops.transpose(images, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(images, (-1, *blocks, size * size * channels)), kernel
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
@@ -42,10 +69,13 @@ class TowerConv2D(TowerLayer):
     def _convolve(self, x, kernel, bias):
         before, after = self.padding
         if before == after == (self.kernel_size - 1) / 2 and self.strides == 1:
-            return ops.conv(x, kernel, strides=1, padding="same") + bias
+            return add_bias(ops.conv(x, kernel, strides=1, padding="same"), bias)
         if before or after:
             x = ops.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
-        return ops.conv(x, kernel, strides=self.strides, padding="valid") + bias
+        if self.strides > 1 and keras.backend.standardize_dtype(x.dtype) == "bfloat16" and x.shape[-1] < FEW_CHANNELS:
+            x, kernel = in_blocks(x, kernel, self.strides)
+            return add_bias(ops.conv(x, kernel, strides=1, padding="valid"), bias)
+        return add_bias(ops.conv(x, kernel, strides=self.strides, padding="valid"), bias)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape if is_one_shape(input_shape) else input_shape[0]

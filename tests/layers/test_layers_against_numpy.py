@@ -14,6 +14,7 @@ from alexnet_keras.layers import (
     TowerConv2D,
     TowerDense,
 )
+from alexnet_keras.layers.tower_conv2d import in_blocks
 
 random = np.random.default_rng(7)
 
@@ -120,10 +121,39 @@ def test_normalizations_have_the_right_gradient(layer, training):
     check_gradient(lambda x: layer(x, training=training), random.normal(0, 20, (2, 5, 6, 7)).astype(np.float32))
 
 
-def test_normalizations_compute_the_same_in_training():
-    x = random.normal(0, 60, (2, 7, 6, 9)).astype(np.float32)
-    for layer in (LocalResponseNormalization(alpha=1e-2), SpatialResponseNormalization(scale=0.05)):
-        np.testing.assert_allclose(layer(x, training=True), layer(x, training=False), rtol=1e-6)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 1, 2, 1), (1, 2, 2, 8), (3, 1, 1, 2), (4, 3, 2, 5), (5, 6, 7, 16)])
+def test_normalizations_of_any_shape_leave_nothing_out(shape):
+    x = random.normal(0, 60, shape)
+    found = LocalResponseNormalization(5, 1e-2)(x.astype(np.float32))
+    np.testing.assert_allclose(found, local_response(x, 5, 1e-2 / 5, 0.75, 2.0), rtol=2e-5)
+    found = SpatialResponseNormalization(3, 0.5)(x.astype(np.float32))
+    np.testing.assert_allclose(found, spatial_response(x, 3, 0.5, 0.75, 1.0), rtol=2e-5)
+
+
+@pytest.mark.parametrize("layer", [LocalResponseNormalization, SpatialResponseNormalization])
+def test_what_is_not_finite_stays_in_its_window(layer):
+    x = random.normal(0, 60, (4, 6, 5, 12)).astype(np.float32)
+    x[1, 3, 2, 11] = np.nan  # at the end of a pixel: in memory the next number is another pixel's
+    spoilt = ~np.isfinite(layer()(x).numpy())
+    assert spoilt.sum() == (3 if layer is LocalResponseNormalization else 25)
+
+
+@pytest.mark.parametrize("layer", [LocalResponseNormalization, SpatialResponseNormalization])
+def test_normalizations_in_bfloat16_round_what_float32_computes(layer):
+    x = tf.cast(random.normal(0, 60, (4, 6, 5, 12)), tf.bfloat16)
+    upstream = tf.cast(random.normal(0, 1, x.shape), tf.bfloat16)
+
+    def both(dtype):
+        inputs = tf.cast(x, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            output = layer(dtype=dtype)(inputs)
+        gradient = tape.gradient(output, inputs, tf.cast(upstream, dtype))
+        assert output.dtype == gradient.dtype == dtype
+        return [tf.cast(tf.cast(each, tf.bfloat16), tf.float32) for each in (output, gradient)]
+
+    for narrow, wide in zip(both("bfloat16"), both("float32"), strict=True):
+        np.testing.assert_array_equal(narrow, wide)
 
 
 def built(layer, *inputs):
@@ -143,6 +173,15 @@ def test_a_tower_convolution_that_reads_its_own_tower(stride, padding, side):
         expected = convolution(x.astype(np.float64), kernel, bias, stride, *padding)
         np.testing.assert_allclose(layer([a, b])[tower], expected, rtol=1e-4, atol=1e-5)
         assert layer.compute_output_shape([a.shape, b.shape])[tower] == expected.shape
+
+
+@pytest.mark.parametrize(("side", "kernel", "stride"), [(227, 11, 4), (12, 3, 2), (13, 4, 2), (15, 2, 4), (9, 5, 3)])
+def test_strided_convolutions_are_the_same_in_blocks(side, kernel, stride):
+    x = random.normal(size=(2, side, side, 3)).astype(np.float32)
+    kernels = random.normal(size=(kernel, kernel, 3, 5)).astype(np.float32)
+    images, filled = in_blocks(x, kernels, stride)
+    found = tf.nn.conv2d(images, filled, 1, "VALID")
+    np.testing.assert_allclose(found, tf.nn.conv2d(x, kernels, stride, "VALID"), rtol=1e-4, atol=1e-3)
 
 
 def test_a_tower_convolution_that_reads_all_towers_joins_them_in_order():
