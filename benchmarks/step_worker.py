@@ -1,5 +1,5 @@
-"""Times training, inference or ten-crop evaluation of one framework in a process of its own; prints seconds a step as
-JSON.
+"""Times training, inference or ten-crop evaluation of one framework in a process of its own; prints seconds a step
+and peak memory as JSON.
 
     python benchmarks/step_worker.py WORKER {train|infer|ten-crop} {float32|bfloat16}
 
@@ -12,6 +12,7 @@ ten-crop evaluation: 64 uint8 pictures of 256x256 in memory, to the mean of the 
 
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -139,7 +140,8 @@ def main() -> None:
         step()
         if index >= WARM_UP:
             seconds.append(time.perf_counter() - start)
-    sys.stdout.write(json.dumps(seconds) + "\n")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    sys.stdout.write(json.dumps({"seconds": seconds, "peak_mib": peak}) + "\n")
 
 
 if __name__ == "__main__":
