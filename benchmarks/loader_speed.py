@@ -148,7 +148,8 @@ def main() -> None:
         "|---|---|---|",
         *(f"| {name} | {statistics.median(r):.0f} | {min(r):.0f} to {max(r):.0f} |" for name, r in rates.items()),
         "",
-        f"ratio to the DataLoader: median {statistics.median(ratios):.2f} (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})",
+        f"ratio to the DataLoader: median {statistics.median(ratios):.2f} "
+        f"(rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})",
     ]
     print("\n".join(lines))  # noqa: T201
 
