@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from alexnet_keras.layers.tower_weights import TowerLayer, add_bias, is_one_shape
+from alexnet_keras.layers.tower_weights import TowerLayer, is_one_shape
 
 FEW_CHANNELS = 16  # in bfloat16 processors multiply 32 at a time
 
@@ -69,13 +69,13 @@ class TowerConv2D(TowerLayer):
     def _convolve(self, x, kernel, bias):
         before, after = self.padding
         if before == after == (self.kernel_size - 1) / 2 and self.strides == 1:
-            return add_bias(ops.conv(x, kernel, strides=1, padding="same"), bias)
+            return ops.conv(x, kernel, strides=1, padding="same") + bias
         if before or after:
             x = ops.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
         if self.strides > 1 and keras.backend.standardize_dtype(x.dtype) == "bfloat16" and x.shape[-1] < FEW_CHANNELS:
             x, kernel = in_blocks(x, kernel, self.strides)
-            return add_bias(ops.conv(x, kernel, strides=1, padding="valid"), bias)
-        return add_bias(ops.conv(x, kernel, strides=self.strides, padding="valid"), bias)
+            return ops.conv(x, kernel, strides=1, padding="valid") + bias
+        return ops.conv(x, kernel, strides=self.strides, padding="valid") + bias
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape if is_one_shape(input_shape) else input_shape[0]

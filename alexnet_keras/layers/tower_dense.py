@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from alexnet_keras.layers.tower_weights import TowerLayer, add_bias, is_one_shape
+from alexnet_keras.layers.tower_weights import TowerLayer, is_one_shape
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
@@ -28,7 +28,7 @@ class TowerDense(TowerLayer):
         self.add_tower_weights((self.input_channels(input_shape), self.units))
 
     def call(self, inputs):
-        return self.call_towers(inputs, lambda x, kernel, bias: add_bias(ops.matmul(x, kernel), bias))
+        return self.call_towers(inputs, lambda x, kernel, bias: ops.matmul(x, kernel) + bias)
 
     def compute_output_shape(self, input_shape):
         batch = (input_shape if is_one_shape(input_shape) else input_shape[0])[0]

@@ -88,19 +88,23 @@ def _sweep(function: Callable, shape: tuple[int | None, ...], axis: int, size: i
 
 
 def _padded_window(block, reach: int) -> Window:
-    length, size = block.shape[1], 2 * reach + 1
+    length = block.shape[1]
     padded = ops.pad(block, ((0, 0), (reach, reach), (0, 0)))
-    return Window([padded[:, start : start + length] for start in range(size)], [None] * size)
+    neighbours = [padded[:, start : start + length] for start in range(2 * reach + 1)]
+    return Window(neighbours, _masks(length, reach))  # masked all the same, to round as the others do
 
 
 def _strided_window(block, reach: int) -> Window:
     """Of all blocks but the first and the last."""
     outer, length, stride = block.shape
     flat, count = ops.reshape(block, (-1,)), (outer - 2) * length * stride
+    starts = [(length + offset) * stride for offset in range(-reach, reach + 1)]
+    neighbours = [ops.reshape(flat[start : start + count], (outer - 2, length, stride)) for start in starts]
+    return Window(neighbours, _masks(length, reach))
+
+
+def _masks(length: int, reach: int) -> list:
+    """For each neighbour, where along the axis there is one; None for the element itself."""
     places = np.arange(length)[:, None]
-    neighbours, masks = [], []
-    for offset in range(-reach, reach + 1):
-        start = (length + offset) * stride
-        neighbours.append(ops.reshape(flat[start : start + count], (outer - 2, length, stride)))
-        masks.append((places + offset >= 0) & (places + offset < length) if offset else None)
-    return Window(neighbours, masks)
+    offsets = range(-reach, reach + 1)
+    return [(places + offset >= 0) & (places + offset < length) if offset else None for offset in offsets]
