@@ -1,5 +1,6 @@
 """The index: exact search is brute force, codes are compared by bits, and nothing damaged or foreign is searched."""
 
+import dataclasses
 import json
 import shutil
 import tracemalloc
@@ -96,7 +97,7 @@ def test_queries_come_from_a_split_that_is_not_indexed(prepared, monkeypatch):
     split, positions = queries_of(prepared, "train", seed=1)
     assert split == "val" and len(set(positions)) == 5 and positions.max() < 12
     assert queries_of(prepared, "val", seed=1)[0] == "train"
-    only = type(prepared)(**{**vars(prepared), "splits": {"train": prepared.splits["train"]}})
+    only = dataclasses.replace(prepared, splits={"train": prepared.splits["train"]})
     assert queries_of(only, "train", seed=1) is None
 
 
