@@ -72,10 +72,12 @@ class TowerConv2D(TowerLayer):
             return ops.conv(x, kernel, strides=1, padding="same") + bias
         if before or after:
             x = ops.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
-        if self.strides > 1 and keras.backend.standardize_dtype(x.dtype) == "bfloat16" and x.shape[-1] < FEW_CHANNELS:
-            x, kernel = in_blocks(x, kernel, self.strides)
-            return ops.conv(x, kernel, strides=1, padding="valid") + bias
-        return ops.conv(x, kernel, strides=self.strides, padding="valid") + bias
+        strides = self.strides
+        few = x.shape[-1] < FEW_CHANNELS and keras.backend.standardize_dtype(x.dtype) == "bfloat16"
+        if few and strides > 1 and None not in x.shape[1:3]:
+            x, kernel = in_blocks(x, kernel, strides)
+            strides = 1
+        return ops.conv(x, kernel, strides=strides, padding="valid") + bias
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape if is_one_shape(input_shape) else input_shape[0]

@@ -47,8 +47,7 @@ def sweep(function: Callable, axis: int, size: int) -> Callable:
     """A compiled function of tensors of one shape, of which the batch may be unknown: one pass over memory.
 
     Args:
-        function: from one Window a tensor to the values at its centre; elementwise but for `Window.sum`. For a
-            neighbour of 0 the function that it sums must be 0.
+        function: from one Window a tensor to the values at its centre; elementwise but for `Window.sum`.
         axis: the window's; counted from the end if negative.
         size: of the window, odd.
 

@@ -116,9 +116,8 @@ def test_spatial_normalization_divides_by_a_maps_own_neighbourhood(beta):
         SpatialResponseNormalization(5, 0.5),
     ],
 )
-@pytest.mark.parametrize("training", [True, False])
-def test_normalizations_have_the_right_gradient(layer, training):
-    check_gradient(lambda x: layer(x, training=training), random.normal(0, 20, (2, 5, 6, 7)).astype(np.float32))
+def test_normalizations_have_the_right_gradient(layer):
+    check_gradient(layer, random.normal(0, 20, (2, 5, 6, 7)).astype(np.float32))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 1, 2, 1), (1, 2, 2, 8), (3, 1, 1, 2), (4, 3, 2, 5), (5, 6, 7, 16)])

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from damage import cut, flip
 
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.runs import Run
@@ -135,16 +136,6 @@ def test_an_index_that_was_not_finished_is_none(curved, store_of, tmp_path, monk
         build(tmp_path / "index", store, OPTIONS, None)
     with pytest.raises(UsageError, match="alexnet search build"):
         open_index(tmp_path / "index")
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-9])
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[-9] ^= 1
-    path.write_bytes(content)
 
 
 def overwrite(path):
