@@ -11,29 +11,21 @@ import argparse
 import itertools
 import os
 import platform
-import statistics
 import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
+from batches import BATCH, epochs
+from tables import rate_table, ratio_line
 
-from alexnet_keras import AlexNet, load_recipe
-from alexnet_keras.data.pipeline import training_batches
-from alexnet_keras.data.prepared import PreparedDataset, open_prepared
+from alexnet_keras import AlexNet, open_prepared
 from alexnet_keras.training.optimizer import AlexNetSGD
 from alexnet_keras.training.step import TrainingStep
 
-BATCH, WARM_UP = 128, 3
+WARM_UP = 3
 AHEAD, AHEAD_SECONDS = 8, 3  # more batches than the pipeline prefetches, and time to prefetch them in
-
-
-def epochs(data: PreparedDataset):
-    """Batches without end, as training sees them."""
-    augmentation = load_recipe("source").augmentation
-    for epoch in itertools.count():
-        yield from training_batches(data, augmentation, batch_size=BATCH, crop_size=224, seed=0, epoch=epoch)
 
 
 def rate(step: TrainingStep, batches, steps: int, numbers) -> float:
@@ -72,16 +64,12 @@ def main() -> None:
                 time.sleep(AHEAD_SECONDS)
             rates[name].append(rate(step, read if name == "read" else memory, options.steps, numbers))
         print(f"round {number + 1}: {rates['read'][-1]:.1f} of {rates['in memory'][-1]:.1f}", file=sys.stderr)  # noqa: T201
-    ratios = [ours / theirs for ours, theirs in zip(rates["read"], rates["in memory"], strict=True)]
     lines = [
         f"{options.precision}, batch {BATCH}, {os.cpu_count()} threads, {platform.machine()}, {options.rounds} rounds "
         f"of {options.steps} steps, {data.encoding.kind} of {data.path.name}",
         "",
-        "| batches | images/s, median | slowest to fastest |",
-        "|---|---|---|",
-        *(f"| {name} | {statistics.median(r):.1f} | {min(r):.1f} to {max(r):.1f} |" for name, r in rates.items()),
-        "",
-        f"ratio: median {statistics.median(ratios):.3f} (rounds: {', '.join(f'{ratio:.3f}' for ratio in ratios)})",
+        *rate_table(rates, "batches"),
+        ratio_line("batches in memory", rates["read"], rates["in memory"]),
     ]
     print("\n".join(lines))  # noqa: T201
 

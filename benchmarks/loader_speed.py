@@ -14,19 +14,23 @@ import argparse
 import itertools
 import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# forked workers must not find TensorFlow's threads: PyTorch starts anew in each
+
+import numpy as np
 import torch
+from batches import BATCH, SIZE, epochs
 from PIL import Image
+from tables import rate_table, ratio_line
 from torch.utils.data import DataLoader, Dataset
 
-BATCH, WARM_UP, SIZE, MARGIN = 128, 4, 224, 33
+from alexnet_keras import open_prepared
+
+WARM_UP, MARGIN = 4, 33
 
 
 class Pictures(Dataset):
@@ -39,12 +43,9 @@ class Pictures(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int):
-        import numpy as np
-
-        top, left, flip = (int(value) for value in torch.randint(0, MARGIN * 2, (3,)))
-        top, left = top % MARGIN, left % MARGIN
+        top, left = torch.randint(MARGIN, (2,)).tolist()
         picture = Image.open(self.paths[index]).convert("RGB").crop((left, top, left + SIZE, top + SIZE))
-        if flip % 2:
+        if torch.rand(()) < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return torch.from_numpy(np.array(picture)), self.labels[index]
 
@@ -64,16 +65,6 @@ def write_files(data, folder: str) -> tuple[list[str], list[int]]:
     return paths, labels
 
 
-def ours(data):
-    """Batches without end, as training sees them."""
-    from alexnet_keras import load_recipe
-    from alexnet_keras.data.pipeline import training_batches
-
-    augmentation = load_recipe("source").augmentation
-    for epoch in itertools.count():
-        yield from training_batches(data, augmentation, batch_size=BATCH, crop_size=SIZE, seed=0, epoch=epoch)
-
-
 def theirs(dataset: Dataset):
     """The same of PyTorch's."""
     loader = DataLoader(
@@ -83,7 +74,7 @@ def theirs(dataset: Dataset):
         drop_last=True,
         num_workers=os.cpu_count() or 1,
         persistent_workers=True,
-        multiprocessing_context="spawn",
+        multiprocessing_context="spawn",  # a fork would hold TensorFlow's threads
     )
     while True:
         yield from loader
@@ -124,13 +115,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
     parser.add_argument("--batches", type=int, default=60, help="timed in a round [default: 60]")
     options = parser.parse_args()
-    from alexnet_keras import open_prepared
-
     data = open_prepared(options.data)
     with tempfile.TemporaryDirectory() as folder:
         dataset = Pictures(*write_files(data, folder))
         pipelines = {
-            "alexnet_keras": lambda: ours(data),
+            "alexnet_keras": lambda: epochs(data),
             "DataLoader": lambda: theirs(dataset),
             "decoding alone": lambda: decoding(dataset.paths),
         }
@@ -139,17 +128,12 @@ def main() -> None:
             for name, start in pipelines.items():
                 rates[name].append(rate(start, options.batches))
             print(f"round {number + 1}: {', '.join(f'{n} {r[-1]:.0f}' for n, r in rates.items())}", file=sys.stderr)  # noqa: T201
-    ratios = [mine / yours for mine, yours in zip(rates["alexnet_keras"], rates["DataLoader"], strict=True)]
     lines = [
         f"batch {BATCH}, {os.cpu_count()} processors, {platform.machine()}, {options.rounds} rounds of "
         f"{options.batches} batches, {data.encoding.kind} of {data.path.name}",
         "",
-        "| pipeline | images/s, median | slowest to fastest |",
-        "|---|---|---|",
-        *(f"| {name} | {statistics.median(r):.0f} | {min(r):.0f} to {max(r):.0f} |" for name, r in rates.items()),
-        "",
-        f"ratio to the DataLoader: median {statistics.median(ratios):.2f} "
-        f"(rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})",
+        *rate_table(rates, "pipeline"),
+        ratio_line("the DataLoader", rates["alexnet_keras"], rates["DataLoader"]),
     ]
     print("\n".join(lines))  # noqa: T201
 

@@ -28,6 +28,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tables import ratio_line
+
 WORKERS = ("alexnet", "tensorflow", "opencv")
 SIZE, QUALITY = 256, 95
 CLASSES = 10
@@ -170,9 +172,7 @@ def main() -> None:
         cost = statistics.median(costs[worker])
         print(f"| {worker} | {statistics.median(found):.0f} | {min(found):.0f} to {max(found):.0f} | {cost:.2f} |")  # noqa: T201
     for other in WORKERS[1:]:
-        ratios = [ours / theirs for ours, theirs in zip(rates["alexnet"], rates[other], strict=True)]
-        shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"\nratio to {other}: median {statistics.median(ratios):.2f} (rounds: {shown})")  # noqa: T201
+        print(f"\n{ratio_line(other, rates['alexnet'], rates[other])}")  # noqa: T201
 
 
 if __name__ == "__main__":

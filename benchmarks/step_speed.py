@@ -19,6 +19,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tables import ratio_line
+
 OURS, STOCK, TORCH = "alexnet_keras", "stock-keras", ("torch", "torch-channels-last")
 IMAGES = {"train": 128, "infer": 128, "ten-crop": 64}  # in a step
 
@@ -57,9 +59,7 @@ def table(mode: str, precision: str, speeds: dict[str, list[float]], peaks: dict
     for name, group in others.items():
         if group[0] in speeds:
             best = [max(pair) for pair in zip(*(speeds[worker] for worker in group), strict=True)]
-            ratios = [ours / theirs for ours, theirs in zip(speeds[OURS], best, strict=True)]
-            listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-            lines.append(f"- ratio to {name}: median {statistics.median(ratios):.2f} (rounds: {listed})")
+            lines.append(f"- {ratio_line(name, speeds[OURS], best)}")
     return "\n".join(lines) + "\n"
 
 
