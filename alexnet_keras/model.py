@@ -66,12 +66,9 @@ def AlexNet(
         recipe = recipe_files.load_recipe(recipe)
     net, augmentation = recipe.network, recipe.augmentation
 
-    def seed_of(part: str) -> int | None:
-        return None if seed is None else (seed * 1_000_003 + zlib.crc32(part.encode())) % 2**31
-
     def weights_of(part: str, std: float, bias: float) -> dict:
         return {
-            "kernel_initializer": keras.initializers.RandomNormal(0.0, std, seed=seed_of(part)),
+            "kernel_initializer": keras.initializers.RandomNormal(0.0, std, seed=seed_of_part(seed, part)),
             "bias_initializer": keras.initializers.Constant(bias),
             "dtype": dtype,
             "name": part,
@@ -102,7 +99,7 @@ def AlexNet(
             color_vectors,
             augmentation.color_noise,
             augmentation.color_noise_rescale,
-            seed=seed_of("color_noise"),
+            seed=seed_of_part(seed, "color_noise"),
             name="color_noise",
         )(x)
 
@@ -117,8 +114,9 @@ def AlexNet(
             **weights_of(conv.name, conv.initial_std, conv.initial_bias),
         )
         x = towers(x)
-        for kind in conv.then:
-            x = EachTower(step(kind, conv.name.removeprefix("conv")))(x)
+        for place, kind in enumerate(conv.then):
+            again = conv.then[:place].count(kind)  # a network without one of the layers pools twice after another
+            x = EachTower(step(kind, conv.name.removeprefix("conv") + f"_{again + 1}" * (again > 0)))(x)
 
     x = EachTower(layers.Flatten(name="flatten", dtype=dtype))(x)
     for dense in net.dense:
@@ -131,7 +129,9 @@ def AlexNet(
         index = dense.name.removeprefix("fc")
         x = EachTower(step(dense.activation, f"_{dense.name}"))(towers(x))
         if dense.dropout:
-            drop = PlainDropout(dense.dropout, seed=seed_of(f"drop{index}"), name=f"drop{index}", dtype=dtype)
+            drop = PlainDropout(
+                dense.dropout, seed=seed_of_part(seed, f"drop{index}"), name=f"drop{index}", dtype=dtype
+            )
             x = EachTower(drop)(x)
 
     if include_top:
@@ -146,6 +146,11 @@ def AlexNet(
     if weights is not None:
         load_weights(model, weights)
     return model
+
+
+def seed_of_part(seed: int | None, part: str) -> int | None:
+    """A seed for one part of a network, such as conv1, unrelated to those of its other parts; None without a seed."""
+    return None if seed is None else (seed * 1_000_003 + zlib.crc32(part.encode())) % 2**31
 
 
 def load_weights(model: keras.Model, file: str | Path) -> None:

@@ -14,6 +14,7 @@ from alexnet_keras.cli.predict import predict
 from alexnet_keras.cli.prepare import prepare
 from alexnet_keras.cli.recipes import recipes
 from alexnet_keras.cli.report import report
+from alexnet_keras.cli.reproduce import reproduce
 from alexnet_keras.cli.runs import runs
 from alexnet_keras.cli.search import search
 from alexnet_keras.cli.train import train
@@ -74,7 +75,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(demo, prepare, train, evaluate, predict, visualize, report, features, search, runs, info, recipes),
-    benchmark,
+    *(benchmark, reproduce),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -3,6 +3,7 @@
 from alexnet_keras.layers.color_noise import ColorNoise
 from alexnet_keras.layers.each_tower import EachTower
 from alexnet_keras.layers.local_response_normalization import LocalResponseNormalization
+from alexnet_keras.layers.locally_connected_2d import LocallyConnected2D
 from alexnet_keras.layers.mean_subtraction import MeanSubtraction
 from alexnet_keras.layers.plain_dropout import PlainDropout
 from alexnet_keras.layers.spatial_response_normalization import SpatialResponseNormalization
@@ -13,6 +14,7 @@ __all__ = [
     "ColorNoise",
     "EachTower",
     "LocalResponseNormalization",
+    "LocallyConnected2D",
     "MeanSubtraction",
     "PlainDropout",
     "SpatialResponseNormalization",

@@ -17,7 +17,7 @@ from alexnet_keras.search.store import open_features, sample
 
 
 def assert_same(found, expected):
-    """To the rounding of sums that other batches add up in another order: a number near zero is the rest of large ones."""
+    """To the rounding of sums in another order: of large numbers they leave small ones."""
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
 
 

@@ -1,0 +1,141 @@
+"""`alexnet reproduce`."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import json_option
+from alexnet_keras.errors import UsageError
+
+LIST, REPORT = "list", "report"
+SECTIONS = ("method", "data", "cost_full", "cost_mini")
+
+
+@click.command()
+@click.argument("what", metavar="[list|report|EXPERIMENT]", default=LIST)
+@click.option("--data", metavar="DIR|SOURCE", help="What it works on; `list` says what that is. [default: see there]")
+@click.option(
+    "--pretrain",
+    multiple=True,
+    metavar="DIR",
+    help="table-2, fall-2009: a prepared dataset of other classes to pre-train on; repeatable, in order.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(["mini", "full"]),
+    default="mini",
+    help="full: the paper's networks and epochs. mini: narrow networks, few epochs.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="Repetitions, for the intervals. [default: the experiment's]")
+@click.option("--only", metavar="NAMES", help="Some parts of an experiment that has several, by name, with commas.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every network. [default: the scale's]")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    default="float32",
+    help="Precision of the arithmetic.",
+)
+@click.option("--gpus", type=click.IntRange(min=0), help="GPUs to use. [default: 1 if there is one]")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Directory of all results and networks. "
+              "[default: saved_models/reproductions]")  # fmt: skip
+@json_option
+def reproduce(what, out, as_json, only, **options) -> None:
+    """Run a figure, a table or a claim of the paper.
+
+    `alexnet reproduce list` shows every experiment: the paper's claim, what the lab's logs recorded, what is run and
+    what it costs. A result is a directory with result.json, picture.png and page.md; `alexnet reproduce report` makes
+    one page of all. What was interrupted goes on when the same command is run again, and networks that several
+    experiments need are trained once.
+
+    \b
+    Examples:
+      alexnet reproduce list
+      alexnet reproduce figure-1 --data cifar10
+      alexnet reproduce ablations --data imagenette --only no-lrn,no-dropout --seeds 2
+      alexnet reproduce report
+    """
+    from alexnet_keras.experiments.catalog import EXPERIMENTS
+
+    if what == LIST:
+        _list(EXPERIMENTS.values(), as_json)
+        return
+    if what not in EXPERIMENTS:
+        raise UsageError(f"There is no experiment {what!r}: choose {', '.join(EXPERIMENTS)}, or list or report.")
+    _run(EXPERIMENTS[what], out, as_json, tuple(name.strip() for name in only.split(",")) if only else (), options)
+
+
+def _list(experiments, as_json: bool) -> None:
+    if as_json:
+        fields = ("name", "title", "section", "claim", "log", *SECTIONS, "seeds")
+        console.emit_json([{name: getattr(experiment, name) for name in fields} for experiment in experiments])
+        return
+    for experiment in experiments:
+        console.result(f"{experiment.name}: {experiment.title} (paper, {experiment.section})")
+        lines = {
+            "claim": experiment.claim,
+            "logs": experiment.log,
+            "run": experiment.method,
+            "data": experiment.data,
+            "cost": f"full: {experiment.cost_full}; mini: {experiment.cost_mini}; {experiment.seeds} seeds by default",
+        }
+        for name, text in lines.items():
+            if text:
+                wrapped = click.wrap_text(text, 100, f"    {name:<6} ", " " * 11)
+                console.result(wrapped)
+        console.result("")
+    console.result("Run one: alexnet reproduce NAME --data ...")
+
+
+def _run(experiment, out: Path | None, as_json: bool, only: tuple[str, ...], options: dict[str, Any]) -> None:
+    if only and not experiment.parts:
+        raise UsageError(f"{experiment.name} has no parts to choose from with --only.")
+    if options["pretrain"] and not experiment.pretrain:
+        raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
+    console.start_tensorflow()
+    signal.signal(signal.SIGTERM, _interrupt)
+    from alexnet_keras.experiments.lab import REPRODUCTIONS, Lab, Request
+    from alexnet_keras.experiments.results import COLUMNS, PICTURE, reproduce, rows, to_dict
+
+    options["seeds"] = options["seeds"] or experiment.seeds
+    request = Request(only=only, **options)
+    root = out or REPRODUCTIONS
+    lab = Lab(request, root / f"{experiment.name}-{request.scale}", Shown(), root / "nets")
+    command = shlex.join(["alexnet", *sys.argv[1:]])
+    try:
+        result = reproduce(experiment, lab, command)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted. What was finished is kept; run the same command to go on.") from None
+    if as_json:
+        console.emit_json(to_dict(result))
+        return
+    console.result(result.outcome.summary)
+    console.table(f"{experiment.name}: {experiment.title}", list(COLUMNS), rows(result), left=len(COLUMNS))
+    console.note(f"Wrote {lab.folder}: result.json, {PICTURE}, page.md")
+
+
+def _interrupt(number, frame) -> None:
+    raise KeyboardInterrupt
+
+
+class Shown:
+    """What goes on in an experiment, on stderr."""
+
+    def note(self, text: str) -> None:
+        console.note(text)
+
+    def progress(self, what: str, total: int, unit: str = "images") -> AbstractContextManager[Callable[..., None]]:
+        return console.progress(what, total, unit)
+
+    @contextmanager
+    def training(self, recipe, validation_images: int) -> Iterator[Any]:
+        from alexnet_keras.cli.training_progress import ProgressLines
+
+        with closing(ProgressLines(recipe.training, validation_images)) as lines:
+            yield lines
