@@ -66,6 +66,9 @@ def reproduce(what, out, as_json, only, **options) -> None:
     if what == LIST:
         _list(EXPERIMENTS.values(), as_json)
         return
+    if what == REPORT:
+        _report(out)
+        return
     if what not in EXPERIMENTS:
         raise UsageError(f"There is no experiment {what!r}: choose {', '.join(EXPERIMENTS)}, or list or report.")
     _run(EXPERIMENTS[what], out, as_json, tuple(name.strip() for name in only.split(",")) if only else (), options)
@@ -91,6 +94,16 @@ def _list(experiments, as_json: bool) -> None:
                 console.result(wrapped)
         console.result("")
     console.result("Run one: alexnet reproduce NAME --data ...")
+
+
+def _report(out: Path | None) -> None:
+    from alexnet_keras.experiments.lab import REPRODUCTIONS
+    from alexnet_keras.experiments.report import write_report
+
+    root = out or REPRODUCTIONS
+    path = root / "report.html"
+    results = write_report(root, path)
+    console.result(f"Wrote {path}: {', '.join(result.path.name for result in results)}.")
 
 
 def _run(experiment, out: Path | None, as_json: bool, only: tuple[str, ...], options: dict[str, Any]) -> None:

@@ -109,13 +109,10 @@ def rows(result: Result) -> list[list[str]]:
     return [[f.what, f.claim, f.log, f.measured, f.verdict] for f in result.outcome.findings]
 
 
-def circumstances(result: Result) -> str:
-    """Command, machine and date in one sentence."""
+def machine_of(result: Result) -> str:
+    """What it ran on."""
     machine = result.machine
-    return (
-        f"`{result.command}`, {result.date[:10]}, {machine['cpus']} processors, TensorFlow {machine['tensorflow']}, "
-        f"Keras {machine['keras']}"
-    )
+    return f"{machine['cpus']} processors, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}"
 
 
 def page(result: Result) -> str:
@@ -138,7 +135,7 @@ def page(result: Result) -> str:
         "Intervals are 95 % intervals of the mean over seeds (Student's t).",
         "",
         *(f"- {line}" for line in result.outcome.configuration),
-        f"- {circumstances(result)}",
+        f"- `{result.command}`, {result.date[:10]}, {machine_of(result)}",
         "",
     ]
     return "\n".join(lines)

@@ -57,7 +57,17 @@ def drawing(draw: Callable[[Path], None], alt: str) -> Picture:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drawing.png"
         draw(path)
-        picture = Image.open(path).convert("RGB")
+        return picture_file(path, alt)
+
+
+def picture_file(path: Path, alt: str) -> Picture:
+    """A drawing that is there as a file, as PNG.
+
+    Raises:
+        OSError: it is missing, or no picture.
+    """
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return Picture(_data_uri("png", file.getvalue()), *(side // SHARPNESS for side in picture.size), alt)

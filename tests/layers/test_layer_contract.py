@@ -7,6 +7,7 @@ import pytest
 from alexnet_keras.layers import (
     ColorNoise,
     EachTower,
+    LocallyConnected2D,
     LocalResponseNormalization,
     MeanSubtraction,
     PlainDropout,
@@ -24,6 +25,7 @@ CASES = {
     "noise": (lambda dtype: ColorNoise((1, 2, 3), np.eye(3), 0.2, False, 3, dtype=dtype), [(2, 9, 9, 3)]),
     "conv image": (lambda dtype: TowerConv2D(4, 3, 2, (0, 1), dtype=dtype), [(2, 9, 9, 3)]),
     "conv own": (lambda dtype: TowerConv2D(4, 3, 1, (1, 1), reads="own", dtype=dtype), [MAPS, MAPS]),
+    "local": (lambda dtype: LocallyConnected2D(4, 3, dtype=dtype), [MAPS]),
     "conv all": (lambda dtype: TowerConv2D(4, 3, 1, (1, 1), reads="all", dtype=dtype), [MAPS, MAPS]),
     "dense": (lambda dtype: TowerDense(4, towers=1, reads="all", dtype=dtype), [(2, 5), (2, 5)]),
     "each": (lambda dtype: EachTower(keras.layers.MaxPooling2D(3, 2, dtype=dtype), dtype=dtype), [MAPS, MAPS]),

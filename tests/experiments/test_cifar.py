@@ -1,0 +1,147 @@
+"""The CIFAR-10 networks: what they compute, and that a training that was stopped goes on as if it had not been."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_keras.errors import DataError
+from alexnet_keras.experiments import figure_1
+from alexnet_keras.experiments.cifar_images import CifarImages, Labelled, load_cifar, random_crops, ten_crops
+from alexnet_keras.experiments.cifar_networks import CifarNetwork, build, optimizer_of
+from alexnet_keras.experiments.cifar_training import CifarRun, CifarTrainer, error_on
+from alexnet_keras.layers import LocallyConnected2D
+
+MEAN = np.full((32, 32, 3), 120, np.float32)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Pictures that are dark in one half and bright in the other; which one is the class."""
+    random = np.random.default_rng(0)
+
+    def draw(count):
+        labels = random.integers(0, 2, count)
+        pixels = random.integers(0, 100, (count, 32, 32, 3))
+        pixels[np.arange(count)[:, None], :, (16 * labels[:, None] + np.arange(16)).astype(int)] += 120
+        return Labelled(pixels.astype(np.uint8), labels.astype(np.int64))
+
+    return CifarImages(draw(512), draw(64), ("left", "right"), "drawn", "digest")
+
+
+def folder_of(path, size=(32, 32)):
+    for split, count in (("train", 3), ("test", 2)):
+        for index, name in enumerate(("cat", "dog")):
+            (path / split / name).mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", size, (10 * index, 20, 30 + number)).save(path / split / name / f"{number}.png")
+    return path
+
+
+def test_a_folder_is_read_with_its_labels(tmp_path):
+    found = load_cifar(str(folder_of(tmp_path)))
+    assert found.train.images.shape == (6, 32, 32, 3) and len(found.test) == 4
+    np.testing.assert_array_equal(found.train.images[:, 0, 0, 0], 10 * found.train.labels)
+    assert found.classes == ("cat", "dog")
+
+
+def test_pictures_of_another_size_are_refused(tmp_path):
+    with pytest.raises(DataError, match="is 33x32; CIFAR-10's are 32x32"):
+        load_cifar(str(folder_of(tmp_path, (33, 32))))
+
+
+def test_random_crops_are_crops_and_half_of_them_mirrored():
+    images = np.arange(400 * 32 * 32 * 3, dtype=np.int64).reshape(400, 32, 32, 3)
+    crops = random_crops(images, 24, np.random.default_rng(0))
+    mirrored = 0
+    for image, crop in zip(images, crops, strict=True):
+        flipped = crop[0, 0, 0] > crop[0, 1, 0]
+        whole = crop[:, ::-1] if flipped else crop
+        top, left = np.argwhere(image[..., 0] == whole[0, 0, 0])[0]
+        np.testing.assert_array_equal(whole, image[top : top + 24, left : left + 24])
+        mirrored += flipped
+    assert 150 < mirrored < 250
+
+
+def test_ten_crops_are_corners_centre_and_reflections():
+    images = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3))
+    views = ten_crops(images, 24)
+    np.testing.assert_array_equal(views[2], images[:, 4:28, 4:28])
+    np.testing.assert_array_equal(views[3], images[:, 8:, :24])
+    np.testing.assert_array_equal(views[9], images[:, 8:, 8:][:, :, ::-1])
+
+
+def test_a_locally_connected_layer_has_kernels_of_its_own_at_every_position():
+    layer = LocallyConnected2D(4, 3, bias_initializer="random_normal")
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype(np.float32)
+    found = keras.ops.convert_to_numpy(layer(x))
+    kernel, bias = (keras.ops.convert_to_numpy(weight) for weight in (layer.kernel, layer.bias))
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    for row in range(5):
+        for column in range(6):
+            patch = padded[:, row : row + 3, column : column + 3].reshape(2, -1)
+            expected = patch @ kernel[row * 6 + column] + bias[row, column]
+            np.testing.assert_allclose(found[:, row, column], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_released_networks_have_their_shapes():
+    model = build(CifarNetwork("convolutional"), MEAN, seed=0)
+    assert [tuple(w.shape) for w in model.weights if "kernel" in w.path] == [
+        *((5, 5, 3, 32), (5, 5, 32, 32), (5, 5, 32, 64), (1024, 10)),
+    ]
+    model = build(CifarNetwork("local", normalize=True, side=24), MEAN, seed=0)
+    assert [tuple(w.shape) for w in model.weights if "kernel" in w.path] == [
+        *((5, 5, 3, 64), (5, 5, 64, 64), (36, 576, 32), (36, 288, 32), (1152, 10)),
+    ]
+
+
+def test_normalization_and_nonlinearity_are_all_that_differs():
+    def kinds(**changes):
+        layers = build(CifarNetwork("local", side=24, **changes), MEAN, seed=0).layers
+        return [layer.activation.__name__ if hasattr(layer, "activation") else type(layer).__name__ for layer in layers]
+
+    plain, normalized = kinds(), kinds(normalize=True)
+    assert [kind for kind in normalized if kind != "LocalResponseNormalization"] == plain
+    assert normalized.count("LocalResponseNormalization") == 2
+    assert [kind.replace("tanh", "relu") for kind in kinds(activation="tanh")] == plain != kinds(activation="tanh")
+
+
+def test_convolutions_do_not_decay():
+    network = CifarNetwork("local", side=24, decay=0.004)
+    optimizer = optimizer_of(network, model := build(network, MEAN, seed=0))
+    decays = {v.path: d for v, d in zip(model.trainable_variables, optimizer.decays, strict=True)}
+    assert {path for path, decay in decays.items() if decay} == {"local3/kernel", "local4/kernel", "fc10/kernel"}
+
+
+def test_a_training_that_was_stopped_ends_with_the_same_weights(images, tmp_path):
+    network = CifarNetwork("local", normalize=True, side=24, decay=0.004)
+    whole, parts = (CifarRun(tmp_path / name, network, images, seed=3, drops=(2,)) for name in ("whole", "parts"))
+    straight = CifarTrainer(whole)
+    straight.train(3)
+    CifarTrainer(parts).train(1)
+    resumed = CifarTrainer(parts)
+    assert resumed.position.epoch == 1
+    resumed.train(3)
+    assert resumed.position.history == straight.position.history
+    for one, other in zip(straight.model.weights, resumed.model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_runs_state_is_refused(images, tmp_path):
+    CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional"), images, seed=1)).train(1)
+    with pytest.raises(DataError, match="seed is 1 there and 2 here"):
+        CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional"), images, seed=2))
+
+
+def test_the_network_learns_what_can_be_learnt(images, tmp_path):
+    trainer = CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional", weight_rate=0.003), images, seed=1))
+    before = error_on(trainer.model, images.test, 32)
+    trainer.train(8)
+    assert before > 0.3 and error_on(trainer.model, images.test, 32) < 0.1
+    assert [row["epoch"] for row in trainer.position.history[:5]] == [0.25, 0.5, 0.75, 1.0, 1.25]
+
+
+def test_the_crossing_is_found_between_two_stretches():
+    rows = [{"epoch": 0.25 * (i + 1), "error": error} for i, error in enumerate((0.5, 0.4, 0.3, 0.2, 0.1))]
+    assert figure_1.epochs_to_target(rows) == pytest.approx(0.75)  # halfway from 0.625 to 0.875
+    assert figure_1.epochs_to_target(rows[:3]) is None and figure_1.epochs_to_target([]) is None
