@@ -72,7 +72,8 @@ class Finding:
             return self.note or "-"
         text = shown(self.ours.mean, self.unit)
         if interval := self.ours.interval:
-            text += f" ({shown(interval[0], self.unit)} to {shown(interval[1], self.unit)})"
+            low, high = (shown(end, self.unit).partition(" ")[0] for end in interval)
+            text += f" ({low} to {high})"
         count = len(self.ours.values)
         text += f", {count} seeds" if count > 1 else ", 1 seed"
         return f"{text}; {self.note}" if self.note else text

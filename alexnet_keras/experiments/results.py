@@ -14,7 +14,7 @@ from alexnet_keras.files import locked, write_by_rename
 from alexnet_keras.runs import environment
 
 RESULT, PAGE, PICTURE = "result.json", "page.md", "picture.png"
-COLUMNS = ("what", "the paper", "the lab's log", "ours", "")
+COLUMNS = ("measured", "the paper", "the lab's log", "ours", "verdict")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def test_findings_read_back_as_they_were():
 
 def test_what_is_measured_is_told_with_its_interval_and_seeds():
     finding = Finding("difference", "", "", Estimate((0.01, 0.01, 0.01)), "points")
-    assert finding.measured == "+1.0 points (+1.0 points to +1.0 points), 3 seeds"
+    assert finding.measured == "+1.0 points (+1.0 to +1.0), 3 seeds"
     assert Finding("difference", "", "", None, "points", note="diverged").measured == "diverged"
 
 
