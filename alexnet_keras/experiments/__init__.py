@@ -1,0 +1,1 @@
+"""Experiments: what they compare, as recipes."""
