@@ -89,13 +89,14 @@ def AlexNet(
                 return layers.Activation(kind, **options)
 
     image = keras.Input((net.input_size, net.input_size, 3), name="image")
-    x = MeanSubtraction(*_mean(mean_image, augmentation.mean, net.input_size), name="mean")(image)
+    mean = _mean(mean_image, augmentation.mean, net.input_size)
+    x = MeanSubtraction(*mean, scale=augmentation.input_scale, name="mean")(image)
     if augmentation.color_noise:
         stds = np.asarray(color_stds, np.float64)
         # The paper's eigenvalues are variances of pixels scaled to 0..1: std^2 / 255^2, times 255 to be in pixels.
         magnitudes = stds if augmentation.color_noise_scale == "standard_deviation" else stds**2 / 255.0
         x = ColorNoise(
-            magnitudes,
+            magnitudes * augmentation.input_scale,
             color_vectors,
             augmentation.color_noise,
             augmentation.color_noise_rescale,

@@ -149,6 +149,11 @@ class Augmentation:
     mean: Literal["image", "channel"] = _cited(
         "image", "net 145: a 256x256x3 mean image, its centre crop subtracted whatever the crop position"
     )
+    input_scale: Annotated[float, Positive] = _cited(
+        1.0,
+        "times pixels less their mean: 1 in paper and net 145, which divide by nothing; 1 / the pixels' standard "
+        "deviation in many reproductions",
+    )
     random_crop: bool = _cited(True, "paper, section 4.1; the source: offsets 0..32 in each axis")
     flip: bool = _cited(True, "paper, section 4.1: horizontal reflections")
     crop_group: Annotated[int, Positive] = _cited(

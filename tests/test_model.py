@@ -98,6 +98,15 @@ def test_uint8_and_float_images_give_the_same(tiny):
     np.testing.assert_array_equal(model(image), model(image.astype(np.float32)))
 
 
+def test_a_scaled_input_is_one_whose_first_kernels_are_scaled(tiny):
+    """Before training: colour noise, drawn after the mean is subtracted, is scaled with the pixels."""
+    image = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    scaled = AlexNet(with_overrides(tiny, ["augmentation.input_scale=0.02"]), classes=5, seed=0)
+    kernels = AlexNet(with_overrides(tiny, ["network.conv1.initial_std=0.0002"]), classes=5, seed=0)
+    for training in (False, True):
+        np.testing.assert_allclose(scaled(image, training=training), kernels(image, training=training), rtol=1e-4)
+
+
 def test_the_options_of_keras_applications(tiny, tmp_path):
     image = np.zeros((1, 224, 224, 3), np.uint8)
     model = AlexNet(tiny, classes=5, seed=0)

@@ -28,7 +28,8 @@ class SharedCorners:
     def __init__(self, model: keras.Model, corners: list[tuple[int, int]], picture: int) -> None:
         self.conv = _first_convolution(model)
         self.corners, self.size = corners, model.input_shape[1]
-        self.mean = next(layer for layer in model.layers if isinstance(layer, MeanSubtraction)).mean
+        before = next(layer for layer in model.layers if isinstance(layer, MeanSubtraction))
+        self.mean, self.scale = before.mean, before.scale
         self.rest = keras.Model(self.conv.output, model.output)
         stride, kernel = self.conv.strides, self.conv.kernel_size
         self.outputs = (self.size + self.conv.padding[1] - kernel) // stride + 1
@@ -54,7 +55,8 @@ class SharedCorners:
         both = tf.concat([upright, tf.reverse(upright, [2])], axis=0)
         difference = tf.cast(np.broadcast_to(self.mean - color, (1, self.size, self.size, 3)), dtype)
         maps = [
-            self._of_crops(both, difference, tf.cast(kernel, dtype), tf.cast(bias, dtype))
+            # the scale goes into the kernels: whole numbers stay whole numbers
+            self._of_crops(both, difference, tf.cast(kernel * self.scale, dtype), tf.cast(bias, dtype))
             for kernel, bias in zip(self.conv.kernels, self.conv.biases, strict=True)
         ]
         answers = tf.cast(self.rest(maps if len(maps) > 1 else maps[0], training=False), tf.float32)

@@ -9,13 +9,15 @@ from alexnet_keras.layers.compiled import compiled
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
 class MeanSubtraction(keras.layers.Layer):
-    """Subtracts a fixed mean image from the input. The scale stays 0..255: nothing is divided.
+    """Subtracts a fixed mean image from the input. The scale stays 0..255 unless `scale` says otherwise.
 
     The mean is saved with the model's weights but is not one of them: it is not counted, trained or decayed.
 
     Args:
         shape: `(height, width, 3)` for a mean image or `(1, 1, 3)` for a mean colour.
         mean: the mean, RGB, 0..255, broadcastable to `shape`; zeros until a model file brings it.
+        scale: what the difference is multiplied with: 1 in both sources; the inverse of the pixels' standard
+            deviation for an input of variance 1.
 
     Input shape: `(batch, height, width, 3)`, RGB, 0..255, uint8 or float. Output shape: the same, float32
     whatever the precision of the layers after it.
@@ -23,14 +25,20 @@ class MeanSubtraction(keras.layers.Layer):
     Reference: paper, section 2; net 145 subtracts the centre 224x224 of a 256x256 mean image whatever the crop.
     """
 
-    def __init__(self, shape, mean=None, **kwargs):
+    def __init__(self, shape, mean=None, scale=1.0, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.shape = tuple(shape)
-        self._subtract = compiled(lambda images, mean: ops.cast(images, "float32") - mean)
+        if not scale > 0:
+            raise ValueError(f"scale must be positive. Received: scale={scale}")
+        self.shape, self.scale = tuple(shape), float(scale)
+        self._subtract = compiled(self._scaled_difference)
         self.mean = np.broadcast_to(np.asarray(0.0 if mean is None else mean, np.float32), self.shape).copy()
 
     def call(self, inputs):
         return self._subtract(inputs, ops.convert_to_tensor(self.mean))
+
+    def _scaled_difference(self, images, mean):
+        difference = ops.cast(images, "float32") - mean
+        return difference if self.scale == 1 else difference * self.scale
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -42,4 +50,4 @@ class MeanSubtraction(keras.layers.Layer):
         self.mean = np.asarray(store["mean"], np.float32).reshape(self.shape)
 
     def get_config(self):
-        return {**super().get_config(), "shape": self.shape}
+        return {**super().get_config(), "shape": self.shape, "scale": self.scale}

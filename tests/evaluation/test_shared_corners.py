@@ -25,7 +25,13 @@ def one_by_one(model):
 
 
 @pytest.mark.parametrize(
-    "change", ["network.conv1.padding=[0,3]", "network.conv1.padding=[0,0]", "augmentation.mean=channel"]
+    "change",
+    [
+        "network.conv1.padding=[0,3]",
+        "network.conv1.padding=[0,0]",
+        "augmentation.mean=channel",
+        "augmentation.input_scale=0.0134",
+    ],
 )
 def test_they_agree_to_rounding(tiny, change):
     model = AlexNet(with_overrides(tiny, [change]), classes=7, seed=0, mean_image=MEAN)

@@ -244,6 +244,13 @@ def test_mean_subtraction_keeps_the_scale_and_takes_uint8():
     np.testing.assert_allclose(MeanSubtraction((4, 4, 3), mean)(image), image.astype(np.float32) - mean, rtol=1e-6)
 
 
+def test_a_scaled_difference_is_the_difference_times_the_scale():
+    mean = random.uniform(0, 255, (1, 1, 3)).astype(np.float32)
+    image = random.integers(0, 256, (2, 4, 4, 3), np.uint8)
+    scaled = MeanSubtraction((1, 1, 3), mean, scale=1 / 74)(image)
+    np.testing.assert_allclose(scaled, (image.astype(np.float64) - mean) / 74, rtol=1e-5, atol=1e-6)
+
+
 def test_color_noise_is_one_color_an_image_made_of_the_components():
     stds, vectors = (2.0, 5.0, 30.0), np.linalg.qr(random.normal(size=(3, 3)))[0]
     x = np.zeros((2000, 2, 2, 3), np.float32)

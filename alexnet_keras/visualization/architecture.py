@@ -1,0 +1,204 @@
+"""Figure 2 of the paper, drawn from a model: what each tower holds, what it reads, and what passes between towers."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import keras
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from alexnet_keras.layers.each_tower import tower_letter
+from alexnet_keras.visualization.architecture_facts import LayerFacts, Passage, describe_architecture
+from alexnet_keras.visualization.slabs import Slab, draw_kernel, draw_line, draw_mark, draw_slab, write
+from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
+
+# Inches; a unit of the axes is one inch.
+LEFT = 1.1  # for the image, and for the heads of the table
+POOLED, PLAIN, DENSE = 1.32, 0.78, 0.72  # columns: a convolution with pooling, one without, a fully-connected layer
+MEETING = 0.24  # more where towers meet
+TALLEST, WIDEST, BAR = 0.86, 0.34, 0.1  # blocks
+ROW, BETWEEN, LINE = 1.5, 0.62, 0.14  # a tower, the space between two, a line of the table
+FOOT = 0.3  # the line that says what the marks are
+PALE = 0.4  # strength of the colour of a pooled block
+MARKS = {"LRN": "N", "spatial norm": "S"}
+NORMAL, LARGE = 8.0, 11.0  # points
+
+
+def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: Sequence[str] = ()) -> None:
+    """Writes the towers as rows of blocks, and below them each layer's numbers (paper, figure 2).
+
+    A block's height and depth stand for the sides of its maps and its width for their number; of a fully-connected
+    layer the height stands for the neurons. Pale blocks are pooled. A square on a block is a kernel of the next layer.
+
+    Args:
+        path: .png, .svg or .pdf.
+        title: default: the model's name.
+        devices: what the devices of the towers are called, from tower a on.
+
+    Raises:
+        UsageError: the file has another suffix.
+    """
+    facts = describe_architecture(model)
+    towers = max(layer.towers for layer in facts)
+    lefts = list(accumulate(map(_width, facts), initial=LEFT))
+    table = _table(facts)
+    heights = [LINE * max(text.count("\n") + 1 for text in row) + 0.06 for row in table]
+    width, height = lefts[-1], sum(heights) + towers * (ROW + BETWEEN) - BETWEEN + 0.75 + FOOT
+    figure = Figure(figsize=(width, height))
+    axis = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    axis.set_axis_off()
+    write(axis, 0.0, height - 0.12, title or model.name, size=LARGE, weight="bold", ha="left")
+    sums = f"{sum(f.parameters for f in facts):,} parameters, {sum(f.neurons for f in facts):,} neurons"
+    write(axis, width, height - 0.12, sums, color=QUIET, size=NORMAL, ha="right")
+    middles = [height - 0.6 - ROW / 2 - tower * (ROW + BETWEEN) for tower in range(towers)]
+    for tower, middle in enumerate(middles):
+        device = devices[tower] if tower < len(devices) else f"device {tower + 1}"
+        _draw_tower(axis, tower, f"Tower {tower_letter(tower)}" if towers > 1 else "One tower", device, width, middle)
+    for layer, left in zip(facts, lefts, strict=False):
+        write(axis, left + _width(layer) / 2, height - 0.46, layer.name, size=NORMAL, weight="bold")
+    _draw_layers(axis, facts, model.input_shape[1:], lefts, middles)
+    _draw_table(axis, facts, table, heights, lefts)
+    write(axis, 0.0, 0.08, _legend(facts), QUIET, ha="left")
+    save_figure(figure, path)
+
+
+def _legend(facts: Sequence[LayerFacts]) -> str:
+    """What the marks of this picture mean."""
+    then = {step.text for layer in facts for step in layer.then}
+    parts = ["Height and depth: sides of the maps of one tower; width: their number"]
+    if any(layer.passed_on != layer.output for layer in facts):
+        parts.append("pale: pooled")
+    parts += [f"{mark}: {text}" for text, mark in MARKS.items() if text in then]
+    if any(layer.passages for layer in facts):
+        parts.append("coloured arrows: values that pass between the towers, an image, forward")
+    return "; ".join(parts) + "."
+
+
+def _width(layer: LayerFacts) -> float:
+    kind = DENSE if layer.kind == "dense" else PLAIN if layer.passed_on == layer.output else POOLED
+    return kind + MEETING * bool(layer.passages)
+
+
+def _color(tower: int) -> str:
+    return SERIES[tower % len(SERIES)]
+
+
+def _draw_tower(axis: Axes, tower: int, name: str, device: str, width: float, middle: float) -> None:
+    """What lies behind a tower, with its name and that of its device."""
+    left, top = LEFT - 0.08, middle + ROW / 2
+    shape = "round,pad=0,rounding_size=0.08"
+    band = FancyBboxPatch((left, top - ROW), width - left, ROW, boxstyle=shape, color=_color(tower), alpha=0.08, lw=0)
+    axis.add_patch(band)
+    write(axis, left + 0.09, top - 0.13, name, _color(tower), weight="bold", ha="left")
+    write(axis, left + 0.72, top - 0.13, device, QUIET, ha="left")
+
+
+def _draw_layers(
+    axis: Axes, facts: Sequence[LayerFacts], image: tuple[int, ...], lefts: list[float], middles: list[float]
+) -> None:
+    """The image, each layer's blocks in every tower, and what leads from one to the next."""
+    picture = Slab(0.15, sum(middles) / len(middles) + 0.15, 0.03, 1.1 * TALLEST)
+    draw_slab(axis, picture, QUIET)
+    write(axis, 0.4, picture.bottom - 0.14, "image", weight="bold")
+    write(axis, 0.4, picture.bottom - 0.14 - LINE, _by(image))
+    before, shape = [picture] * len(middles), image
+    for layer, left in zip(facts, lefts, strict=False):
+        made = [_slab(facts, layer.output, left + 0.14 + MEETING * bool(layer.passages), y) for y in middles]
+        passed = made
+        if layer.passed_on != layer.output:
+            passed = [_slab(facts, layer.passed_on, slab.x + 0.68, slab.middle) for slab in made]
+        for tower in range(layer.towers):
+            draw_slab(axis, made[tower], _color(tower))
+            _write_shape(axis, made[tower], layer.output, INK)
+            if passed is not made:
+                draw_slab(axis, passed[tower], _color(tower), PALE)
+                _write_shape(axis, passed[tower], layer.passed_on, QUIET)
+                draw_line(axis, made[tower].on_side(0.5, 0.5), passed[tower].entry)
+            for place, mark in enumerate(marks := [MARKS[s.text] for s in layer.then if s.text in MARKS]):
+                y = made[tower].middle + 0.17 * ((len(marks) - 1) / 2 - place)
+                draw_mark(axis, made[tower].end + 0.1, y, mark)
+        _draw_reading(axis, layer, before, made, shape)
+        before, shape = passed, layer.passed_on
+
+
+def _draw_reading(axis: Axes, layer: LayerFacts, before: list[Slab], made: list[Slab], shape: tuple[int, ...]) -> None:
+    """What leads from the blocks before a layer to its own: kernels within a tower, arrows between towers."""
+    for tower in range(layer.towers):
+        if layer.kind == "convolution":
+            draw_kernel(axis, before[tower], layer.kernel[0] / shape[0], made[tower].entry, INK)
+        else:
+            draw_line(axis, before[tower].on_side(0.5, 0.5), made[tower].entry, arrowstyle="-|>")
+    for passage in layer.passages:
+        source, target = (ord(letter) - ord("a") for letter in (passage.source, passage.target))
+        x, y = made[target].entry
+        aside = 0.07 if target > source else -0.07
+        draw_line(axis, before[source].on_side(1.0, 0.5), (x, y + aside), _color(source), arrowstyle="-|>")
+    if layer.passages:
+        x = (before[0].end + made[0].x) / 2
+        label = write(axis, x, (made[0].middle + made[1].middle) / 2, _told(layer.passages), linespacing=1.25)
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
+
+
+def _told(passages: Sequence[Passage]) -> str:
+    """How much passes, in two short lines."""
+    number = f"{passages[0].values:,}"
+    targets = {passage.target for passage in passages}
+    if len(targets) > 1:
+        return f"{number}\neach way"
+    return f"{number}\n{passages[0].source if len(passages) == 1 else 'each'} to {passages[0].target}"
+
+
+def _table(facts: Sequence[LayerFacts]) -> list[list[str]]:
+    """Rows of texts: a head, then a text a layer."""
+    towers = max(layer.towers for layer in facts)
+    reads = {"image": "image", "own": "own tower", "all": "both towers" if towers == 2 else "all towers"}
+    columns = [
+        (
+            f"{layer.towers} × {layer.output[-1]:,}" if towers > 1 else f"{layer.output[-1]:,}",
+            _by(layer.kernel),
+            reads[layer.reads],
+            f"{layer.stride}" if layer.stride else "–",
+            "\n".join(step.text for step in layer.then) or "–",
+            f"{layer.neurons:,}",
+            f"{layer.parameters:,}",
+        )
+        for layer in facts
+    ]
+    heads = ("kernels or units", "each reads", "of", "stride", "followed by", "neurons", "parameters")
+    rows = [list(row) for row in zip(heads, *columns, strict=True)]
+    return rows if towers > 1 else [row for row in rows if row[0] != "of"]
+
+
+def _draw_table(
+    axis: Axes, facts: Sequence[LayerFacts], table: list[list[str]], heights: list[float], lefts: list[float]
+) -> None:
+    top = sum(heights) + FOOT
+    for row, height in zip(table, heights, strict=True):
+        axis.plot((0, lefts[-1]), (top, top), color="#e5e5e5", linewidth=0.6)
+        places = [left + _width(layer) / 2 for layer, left in zip(facts, lefts, strict=False)]
+        first = top - 0.9 * LINE - 0.02
+        write(axis, 0.0, first, row[0], QUIET, ha="left", va="baseline")
+        for x, text in zip(places, row[1:], strict=True):
+            for number, line in enumerate(text.split("\n")):
+                write(axis, x, first - number * LINE, line, va="baseline")
+        top -= height
+
+
+def _slab(facts: Sequence[LayerFacts], shape: tuple[int, ...], x: float, middle: float) -> Slab:
+    """The block of an output of one tower, in proportion (by square roots) to the largest of the network."""
+    if len(shape) == 1:
+        most = max(layer.output[0] for layer in facts if layer.kind == "dense")
+        return Slab(x, middle, BAR, 1.15 * TALLEST * (shape[0] / most) ** 0.5, depth=0.3)
+    side = max(layer.output[0] for layer in facts if layer.kind == "convolution")
+    maps = max(layer.output[-1] for layer in facts if layer.kind == "convolution")
+    return Slab(x, middle, WIDEST * (shape[-1] / maps) ** 0.5, TALLEST * (shape[0] / side) ** 0.5)
+
+
+def _write_shape(axis: Axes, slab: Slab, shape: tuple[int, ...], color: str) -> None:
+    write(axis, (slab.x + slab.end) / 2, slab.middle - ROW / 2 + 0.12, _by(shape), color)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "×".join(f"{side:,}" for side in shape)
