@@ -49,6 +49,8 @@ class Experiment:
 PREPARED = "a prepared dataset, by name under data/ or by path; the latest by default"
 CIFAR = "CIFAR-10: a folder with train and test above class folders, or tfds:cifar10, the default"
 
+NOTHING = "nothing"
+
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
@@ -65,6 +67,72 @@ EXPERIMENTS = {
             "as in miniature",
             "about an hour",
             seeds=1,
+        ),
+        Experiment(
+            "figure-2",
+            "the two towers",
+            "section 3.5, figure 2",
+            "Two towers of 253,440 - 186,624 - 64,896 - 64,896 - 43,264 - 4096 - 4096 - 1000 neurons with 60 million "
+            "parameters, which communicate in the third convolution and the dense layers alone.",
+            "Drawn and counted from the model of the recipe source: shapes, neurons, parameters, what passes between "
+            "the towers. Nothing is trained.",
+            NOTHING,
+            "seconds",
+            "seconds",
+            seeds=1,
+        ),
+        Experiment(
+            "figure-3",
+            "the first layer's kernels, and specialised towers",
+            "section 6.1, figure 3",
+            "96 kernels of frequency, orientation and colour; one tower's are largely colour-agnostic, the other's "
+            "largely colour-specific, in every run, whatever the initial weights.",
+            "The recipe source, trained once a seed (in miniature: quickstart, 20 epochs). The colour share of every "
+            "kernel, and a Mann-Whitney test between the towers of each run.",
+            PREPARED,
+            "about 250 GPU-hours of 2012 a seed",
+            "3 minutes a seed on 3,000 pictures",
+        ),
+        Experiment(
+            "figure-4",
+            "five likeliest classes, and nearest training pictures",
+            "section 6.1, figure 4",
+            "Pictures whose last hidden layers are near to each other show the same kind of object, though their "
+            "pixels are generally not near.",
+            "The same networks as figure-3's. Eight validation pictures with five labels each; five others with their "
+            "six nearest training pictures; over 200 queries the neighbours' classes, and their places by pixels.",
+            PREPARED,
+            "as figure-3",
+            "as figure-3",
+        ),
+        Experiment(
+            "table-2",
+            "ensembles and pre-training",
+            "section 6, table 2",
+            "Top-1 / top-5 error: 1 CNN 40.7 / 18.2, 5 CNNs 38.1 / 16.4, 1 CNN* 39.0 / 16.6, 7 CNNs* 36.7 / 15.4 %.",
+            "As many CNNs (source; in miniature quickstart, 20 epochs) as seeds. CNN*: conv1 to conv5 of the first go "
+            "into a network with a sixth convolution, trained on --pretrain (rates of the copied layers a tenth), then "
+            "on the next --pretrain with all convolutions copied, then on --data with all but fc8 copied (rate 0.001, "
+            "conv1 0.0001, fc8 0.01); 30 epochs each, in miniature 10. Ensembles average ten-crop probabilities.",
+            PREPARED + "; --pretrain: others",
+            "about 250 GPU-hours of 2012 a network, more for --pretrain",
+            "an hour on 3,000 pictures and 10,000 to pre-train on",
+            log="145: 40.7 / 18.2; 146-2012-2011: 39.0 / 16.6; 146-2012-2009: 39.1 / 16.9",
+            seeds=5,
+            pretrain=True,
+        ),
+        Experiment(
+            "fall-2009",
+            "ImageNet of Fall 2009",
+            "section 6",
+            "With 10,184 classes, 8.9 million pictures and half of them held out, the six-convolution network has "
+            "67.4 % top-1 and 40.9 % top-5 error; the best before had 78.1 and 60.9.",
+            "The six-convolution network, begun anew or, with --pretrain, with the convolutions of a five-convolution "
+            "network trained on that set. Ten crops of the half held out.",
+            "a prepared dataset with half of each class held out: alexnet prepare synsets:DIR --holdout 0.5",
+            "two weeks on two GPUs of 2012",
+            "5 minutes a seed on 3,000 pictures",
+            pretrain=True,
         ),
         Experiment(
             "ablations",
@@ -93,6 +161,22 @@ EXPERIMENTS = {
             CIFAR,
             "a day on two processor cores a network and seed",
             "10 minutes a network and seed",
+        ),
+        Experiment(
+            "initialisation",
+            "why so many reproductions stay at a loss of 6.9",
+            "section 5",
+            "Weights from N(0, 0.01), biases of 1 in conv2, conv4, conv5, fc6 and fc7 accelerate the early stages of "
+            "learning.",
+            "The full network started as source, as the prose has it (paper), as Caffe (caffe), and as the prose on "
+            "pixels of variance 1 (unit-variance): signal and gradient of every layer on a first batch, then 120 steps "
+            "of 128 pictures each (full: 2,000).",
+            PREPARED,
+            "2 GPU-hours",
+            "5 minutes a start and seed in float32, 2 in mixed_bfloat16",
+            log="net 145 starts conv3, conv4 and conv5 with 0.03",
+            seeds=1,
+            parts=True,
         ),
     )
 }

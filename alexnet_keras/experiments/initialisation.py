@@ -1,80 +1,155 @@
-"""How a network starts: one recipe with the initial weights, biases and rates of biases of four descriptions of it.
+"""Why so many reproductions sit at a loss of 6.9: signal and gradient of four starts, and the first steps of each.
 
-Only these fields differ, so that runs of the four tell what the start is worth. Rates of biases are in proportion to
-the recipe's rate of weights, as the descriptions give them.
+`starts` derives them from one recipe: the released code's, the prose's, Caffe's, and the prose on pixels of variance 1.
 """
 
-from dataclasses import replace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
 
-from alexnet_keras.recipes import IMAGENET_COLOR_STDS, Recipe
+from alexnet_keras.data.pipeline import training_batches
+from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.experiments.datasets import chosen_data
+from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome
+from alexnet_keras.experiments.starts import variants
+from alexnet_keras.recipe_files import load_recipe
+from alexnet_keras.recipes import Recipe
+from alexnet_keras.training.layer_signal import measure_signal
+from alexnet_keras.training.start import new_network
+from alexnet_keras.training.step import TrainingStep
+from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
-STD = 0.01  # paper, section 5: every layer; bvlc_alexnet: weight_filler of conv1 to conv5 and fc8
-CAFFE_HIDDEN_STD = 0.005  # bvlc_alexnet: weight_filler of fc6 and fc7
-POSITIVE_BIASES = ("conv2", "conv4", "conv5")  # paper, section 5, "and the fully-connected hidden layers"; the rest 0
-PAPER_BIAS = 1.0  # paper, section 5
-CAFFE_BIAS = 0.1  # bvlc_alexnet: bias_filler of the same layers; its readme: "initialization to 1 gave flat loss"
-PAPER_BIAS_RATE = 1.0  # paper, section 5: "an equal learning rate for all layers"; times the rate of weights
-CAFFE_BIAS_RATE = 2.0  # bvlc_alexnet: lr_mult 1 of weights, 2 of biases
+STEPS = {"mini": 120, "full": 2000}
+LEFT = 0.05  # nats below ln(classes) that count as having left it
+SMOOTH = 10  # steps that a loss is averaged over
 
 
-def pixel_std_of(color_stds) -> float:
-    """The standard deviation of pixels, all three channels together, from the three along their components, 0..255."""
-    return float(np.sqrt(np.mean(np.square(color_stds))))  # a covariance's trace is the sum of its eigenvalues
-
-
-def variants(base: Recipe, color_stds=IMAGENET_COLOR_STDS) -> dict[str, Recipe]:
-    """The recipe in four starts, by their names: source, paper, caffe and unit-variance.
-
-    Args:
-        base: the recipe that they share all else of; for `source` the built-in `source`, which is returned as it is.
-        color_stds: standard deviations of the training set's RGB values along their components, 0..255, for
-            unit-variance. Default: ImageNet's.
-    """
-    return {
-        "source": base,
-        "paper": paper(base),
-        "caffe": caffe(base),
-        "unit-variance": unit_variance(base, pixel_std_of(color_stds)),
+def run(lab: Lab) -> Outcome:
+    """All starts at the full width of the network, a seed each; widths decide how a signal fares."""
+    data = chosen_data(lab.request)
+    steps = STEPS[lab.request.scale]
+    starts = variants(load_recipe("source"), data.statistics.standard_deviations)
+    names = lab.request.chosen(list(starts))
+    found = {
+        name: {
+            seed: lab.part(
+                f"{name}-seed-{seed}",
+                {"data": data.fingerprint, "steps": steps, "precision": lab.request.precision, "seed": seed},
+                lambda name=name, seed=seed: measure(lab, starts[name], name, data, seed, steps),
+            )
+            for seed in lab.seeds
+        }
+        for name in names
     }
-
-
-def paper(base: Recipe) -> Recipe:
-    """The prose of the paper's section 5: weights N(0, 0.01), some biases 1, one rate for all."""
-    started = _started(base, STD, PAPER_BIAS, PAPER_BIAS_RATE)
-    return _named(started, base, "paper", "its start as the paper's section 5 has it")
-
-
-def caffe(base: Recipe) -> Recipe:
-    """Caffe's models/bvlc_alexnet/train_val.prototxt: biases of 0.1 instead of 1, smaller weights in fc6 and fc7."""
-    started = _started(base, CAFFE_HIDDEN_STD, CAFFE_BIAS, CAFFE_BIAS_RATE)
-    return _named(started, base, "caffe", "its start as Caffe's bvlc_alexnet has it")
-
-
-def unit_variance(base: Recipe, pixel_std: float) -> Recipe:
-    """The paper's prose on pixels of variance 1, as many reproductions have it; neither paper nor source divides them.
-
-    Args:
-        pixel_std: standard deviation of the training set's pixels, 0..255.
-    """
-    prose = paper(base)
-    scaled = replace(prose, augmentation=replace(prose.augmentation, input_scale=1 / pixel_std))
-    about = f"its start as the paper's section 5 has it, but pixels divided by {pixel_std:.4g}"
-    return _named(scaled, base, "unit-variance", about)
-
-
-def _started(base: Recipe, hidden_std: float, positive: float, bias_rate: float) -> Recipe:
-    """The recipe with 0.01 as initial weights but in hidden dense layers, and the rate of biases as a multiple."""
-    convolutions = tuple(
-        replace(conv, initial_std=STD, initial_bias=positive if conv.name in POSITIVE_BIASES else 0.0)
-        for conv in base.network.convolutions
+    chance = float(np.log(len(data.classes)))
+    findings = []
+    for name, seeds in found.items():
+        spread = Estimate(tuple(each["signal"][-1]["spread"] for each in seeds.values()))
+        loss = Estimate(tuple(smoothed(each["losses"])[-1] for each in seeds.values()))
+        left = [steps_to_leave(each["losses"], chance) for each in seeds.values()]
+        gone = [step for step in left if step is not None]
+        findings += [
+            Finding(f"{name}: spread of the logits over images at the start", "", "", spread, "number"),
+            Finding(
+                f"{name}: steps until the loss is {LEFT} below ln(classes)",
+                "",
+                "",
+                Estimate(tuple(map(float, gone))) if len(gone) == len(left) else None,
+                "number",
+                note="" if len(gone) == len(left) else f"{len(left) - len(gone)} of {len(left)} not in {steps} steps",
+            ),
+            Finding(f"{name}: loss after {steps} steps (ln(classes) is {chance:.2f})", "", "", loss, "number"),
+        ]
+    return Outcome(
+        summary=(
+            f"The network of the recipe source was started in {len(names)} ways ({', '.join(names)}) and trained for "
+            f"{steps} steps each on {data.path.name}, {len(data.classes)} classes, {lab.request.seeds} seeds. Where "
+            "logits hardly differ from image to image, the classifier can learn nothing but the classes' frequencies, "
+            f"and the loss stays at ln(classes), {chance:.2f} here and 6.91 with 1,000 classes."
+        ),
+        findings=tuple(findings),
+        configuration=(
+            *(f"{name}: {starts[name].summary}" for name in names),
+            f"batches of {starts['source'].training.batch_size}, {lab.request.precision}",
+        ),
+        facts={"starts": {n: {str(s): each for s, each in seeds.items()} for n, seeds in found.items()}, "ln": chance},
     )
-    dense = tuple(replace(layer, initial_std=hidden_std, initial_bias=positive) for layer in base.network.dense)
-    network = replace(base.network, convolutions=convolutions, dense=dense, classifier_std=STD, classifier_bias=0.0)
-    training = replace(base.training, bias_rate=bias_rate * base.training.weight_rate)
-    return replace(base, network=network, training=training)
 
 
-def _named(recipe: Recipe, base: Recipe, start: str, about: str) -> Recipe:
-    return replace(recipe, name=f"{base.name}-{start}", summary=f"{base.name}, {about}.")
+def measure(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: int, steps: int) -> dict[str, Any]:
+    """Signal and gradient of every layer on the first batch, and the loss of every step."""
+    model, optimizer = new_network(recipe, data, seed, lab.request.precision)
+    training = recipe.training
+    step = TrainingStep(
+        model, optimizer, tf.distribute.get_strategy(), seed=seed, batch_size=training.batch_size,
+        scaled=lab.request.precision == "mixed_float16",
+    )  # fmt: skip
+    batches = batches_of(data, recipe, seed)
+    images, labels = next(batches)
+    signal = [
+        asdict(layer) | {"update_ratio": layer.update_ratio} for layer in measure_signal(model, recipe, images, labels)
+    ]
+    losses = []
+    with lab.watcher.progress(f"{name}, seed {seed}", steps, "steps") as advance:
+        for number in range(steps):
+            losses.append(step(images, labels, number).loss)
+            images, labels = next(batches)
+            advance(1, text=f"loss {losses[-1]:.3f}")
+    return {"signal": signal, "losses": losses}
+
+
+def batches_of(data: PreparedDataset, recipe: Recipe, seed: int):
+    """Training batches without end."""
+    epoch = 0
+    while True:
+        yield from training_batches(
+            data,
+            recipe.augmentation,
+            batch_size=recipe.training.batch_size,
+            crop_size=recipe.network.input_size,
+            seed=seed,
+            epoch=epoch,
+        )
+        epoch += 1
+
+
+def smoothed(losses: list[float]) -> list[float]:
+    """Each loss averaged with those of the steps before it."""
+    return [float(np.mean(losses[max(0, end - SMOOTH) : end])) for end in range(1, len(losses) + 1)]
+
+
+def steps_to_leave(losses: list[float], chance: float) -> int | None:
+    """The first step whose averaged loss is below ln(classes) by more than LEFT; None if there is none."""
+    averaged = smoothed(losses)
+    return next((n for n, loss in enumerate(averaged) if n >= SMOOTH and loss < chance - LEFT), None)
+
+
+def draw(outcome: Outcome, path: Path) -> None:
+    """Left the spread over images, layer by layer; middle the first update's size; right the loss."""
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    spread, update, loss = figure.subplots(1, 3)
+    for (name, seeds), color in zip(outcome.facts["starts"].items(), SERIES, strict=False):
+        for number, each in enumerate(seeds.values()):
+            options = {"color": color, "alpha": 1.0 if number == 0 else 0.4, "lw": 1.4}
+            layers = [layer["name"] for layer in each["signal"]]
+            label = None if number else name
+            spread.plot(layers, [max(x["spread"], 1e-9) for x in each["signal"]], "o-", ms=3, label=label, **options)
+            update.plot(layers, [max(x["update_ratio"], 1e-12) for x in each["signal"]], "o-", ms=3, **options)
+            loss.plot(smoothed(each["losses"]), **options)
+    loss.axhline(outcome.facts["ln"], color=QUIET, lw=0.8, ls=":")
+    loss.text(1, outcome.facts["ln"], " ln(classes)", color=QUIET, fontsize=8, va="bottom")
+    for axis, title in ((spread, "spread over images"), (update, "first update / weights"), (loss, "loss, nats")):
+        axis.set_title(title, loc="left", fontsize=10, color=INK)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    for axis in (spread, update):
+        axis.set_yscale("log")
+        axis.tick_params(axis="x", rotation=45)
+    loss.set_xlabel("step", fontsize=9)
+    spread.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)

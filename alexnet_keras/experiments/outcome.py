@@ -7,7 +7,7 @@ from typing import Any, Literal
 from scipy import stats
 
 Verdict = Literal["agrees", "disagrees", "undecided", "not compared"]
-Unit = Literal["percent", "points", "times", "number"]  # points: a difference of two percentages
+Unit = Literal["percent", "points", "times", "number", "count"]  # points: a difference of two percentages
 CONFIDENCE = 0.95
 
 
@@ -74,6 +74,8 @@ class Finding:
         if interval := self.ours.interval:
             low, high = (shown(end, self.unit).partition(" ")[0] for end in interval)
             text += f" ({low} to {high})"
+        if self.unit == "count":
+            return f"{text}; {self.note}" if self.note else text
         count = len(self.ours.values)
         text += f", {count} seeds" if count > 1 else ", 1 seed"
         return f"{text}; {self.note}" if self.note else text
@@ -126,5 +128,7 @@ def shown(number: float, unit: Unit) -> str:
             return f"{100 * number:+.1f} points"
         case "times":
             return f"{number:.1f} times"
+        case "count":
+            return f"{number:,.0f}"
         case _:
             return f"{number:.3g}"
