@@ -4,7 +4,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +152,18 @@ class Shown:
 
         with closing(ProgressLines(recipe.training, validation_images)) as lines:
             yield lines
+
+    @contextmanager
+    def stages(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
+        with ExitStack() as stack:
+            under_way: dict[str, Any] = {}
+
+            def told(stage: str, done: int, total: int) -> None:
+                if stage not in under_way:
+                    stack.close()
+                    bar = stack.enter_context(console.progress(f"{what}: {stage}", total, ""))
+                    under_way.update({stage: bar, "done": 0})
+                under_way[stage](done - under_way["done"])
+                under_way["done"] = done
+
+            yield told

@@ -40,6 +40,9 @@ class Watcher(Protocol):
     def training(self, recipe: Recipe, validation_images: int) -> AbstractContextManager[Observer]:
         """Gives an observer for a training run."""
 
+    def stages(self, what: str) -> AbstractContextManager[Callable[[str, int, int], None]]:
+        """Gives a function that is told a stage's name, how much of it is done, and how much there is."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -178,6 +181,10 @@ class Silent:
     @contextmanager
     def training(self, recipe: Recipe, validation_images: int) -> Iterator[Observer]:
         yield _SilentObserver()
+
+    @contextmanager
+    def stages(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
+        yield lambda stage, done, total: None
 
 
 class _SilentObserver:
