@@ -112,7 +112,6 @@ def _run(experiment, out: Path | None, as_json: bool, only: tuple[str, ...], opt
     if options["pretrain"] and not experiment.pretrain:
         raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
     console.start_tensorflow()
-    signal.signal(signal.SIGTERM, _interrupt)
     from alexnet_keras.experiments.lab import REPRODUCTIONS, Lab, Request
     from alexnet_keras.experiments.results import COLUMNS, PICTURE, reproduce, rows, to_dict
 
@@ -121,10 +120,8 @@ def _run(experiment, out: Path | None, as_json: bool, only: tuple[str, ...], opt
     root = out or REPRODUCTIONS
     lab = Lab(request, root / f"{experiment.name}-{request.scale}", Shown(), root / "nets")
     command = shlex.join(["alexnet", *sys.argv[1:]])
-    try:
+    with _sigterm_as_interrupt():
         result = reproduce(experiment, lab, command)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("Interrupted. What was finished is kept; run the same command to go on.") from None
     if as_json:
         console.emit_json(to_dict(result))
         return
@@ -133,8 +130,20 @@ def _run(experiment, out: Path | None, as_json: bool, only: tuple[str, ...], opt
     console.note(f"Wrote {lab.folder}: result.json, {PICTURE}, page.md")
 
 
-def _interrupt(number, frame) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends an experiment as Ctrl-C does: what was finished is kept."""
+
+    def interrupt(number, frame) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Interrupted. What was finished is kept; run the same command to go on.") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Shown:

@@ -67,9 +67,9 @@ def run(lab: Lab) -> Outcome:
         summary=(
             f"All systems were trained on the {data.examples('train'):,} training pictures of {data.path.name}, "
             f"{len(data.classes)} classes, and tested on its {data.examples(split):,} pictures of the split {split}. "
-            f"The CNN is the recipe {base.name} after {base.training.epochs} epochs. The classical systems are ours, built "
-            "on OpenCV, scikit-image and scikit-learn; the paper quotes others' results. Few pictures favour systems "
-            "that learn less."
+            f"The CNN is the recipe {base.name} after {base.training.epochs} epochs. The classical systems are ours, "
+            "built on OpenCV, scikit-image and scikit-learn; the paper quotes others' results. Few pictures favour "
+            "systems that learn less."
         ),
         findings=tuple(findings),
         configuration=(

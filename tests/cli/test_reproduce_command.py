@@ -1,0 +1,149 @@
+"""`alexnet reproduce` on toy sets: what it writes, that it goes on where it stopped, and what it refuses."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from alexnet_keras.experiments.catalog import EXPERIMENTS
+
+SHORT = ("--seeds", "1", "--epochs", "1")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Where all tests of this file put their results, so that they share networks."""
+    return tmp_path_factory.mktemp("reproductions")
+
+
+@pytest.fixture(scope="module")
+def others(write_pictures, tmp_path_factory):
+    """A prepared set of two other classes, half of each held out."""
+    from alexnet_keras.data.prepare import prepare
+    from alexnet_keras.data.sources.folder import folder_source
+
+    folder = write_pictures(tmp_path_factory.mktemp("pictures") / "others", {"dark": 12, "light": 12}, seed=5)
+    return prepare(folder_source(folder, holdout=0.5), tmp_path_factory.mktemp("data") / "others", seed=0)
+
+
+@pytest.fixture
+def reproduce(alexnet, results, prepared):
+    def call(*arguments, data=prepared.path):
+        given = ("--data", str(data)) if data else ()
+        return alexnet("reproduce", *arguments, *given, "--out", str(results))
+
+    return call
+
+
+def result_of(results, name):
+    return json.loads((results / name / "result.json").read_text())
+
+
+def test_the_list_tells_claims_configurations_and_costs(alexnet):
+    listed = alexnet("reproduce", "list")
+    for experiment in EXPERIMENTS.values():
+        assert f"{experiment.name}: {experiment.title}" in listed.stdout
+    assert "250 GPU-hours" in listed.stdout and "47.1 / 28.2" in listed.stdout
+    assert [each["name"] for each in json.loads(alexnet("reproduce", "--json").stdout)] == list(EXPERIMENTS)
+
+
+def test_every_experiment_is_where_the_catalogue_says():
+    for experiment in EXPERIMENTS.values():
+        assert callable(experiment.module.run) and callable(experiment.module.draw), experiment.name
+
+
+@pytest.mark.slow
+def test_ablations_are_written_and_not_done_twice(reproduce, results):
+    done = reproduce("ablations", "--only", "no-lrn,no-conv3", *SHORT)
+    assert done.exit_code == 0, done.stderr
+    found = result_of(results, "ablations-mini")
+    assert [finding["what"] for finding in found["findings"]] == [
+        "top-1 error of the network as it is",
+        "top-1 error, no normalisation",
+        "top-1 error, without conv3",
+    ]  # with three classes there is no top-5 error
+    base, lacking = (found["facts"]["runs"][name]["1"] for name in ("source", "no-lrn"))
+    difference = found["findings"][1]["ours"]["mean"]
+    assert difference == pytest.approx(lacking["top1"] - base["top1"])
+    assert Image.open(results / "ablations-mini" / "picture.png").width > 500
+    assert "| top-1 error, no normalisation | +1.4 |" in (results / "ablations-mini" / "page.md").read_text()
+    again = reproduce("ablations", "--only", "no-lrn,no-conv3", *SHORT)
+    assert again.stderr.count("is there.") == 3 and "Training" not in again.stderr
+    assert result_of(results, "ablations-mini")["findings"] == found["findings"]
+
+
+@pytest.mark.slow
+def test_figures_3_and_4_share_their_networks(reproduce, results):
+    assert reproduce("figure-3", *SHORT).exit_code == 0
+    done = reproduce("figure-4", *SHORT)
+    assert done.exit_code == 0 and "is there." in done.stderr and "Training" not in done.stderr
+    shares = result_of(results, "figure-4-mini")["facts"]["measured"]["1"]
+    assert all(0 <= share <= 1 for share in shares.values())
+    for name in ("picture.png", "predictions.png", "neighbors.png"):
+        assert Image.open(results / "figure-4-mini" / name).width > 500
+
+
+@pytest.mark.slow
+def test_table_2_pre_trains_fine_tunes_and_averages(reproduce, results, others):
+    done = reproduce("table-2", "--seeds", "2", "--epochs", "1", "--pretrain", str(others.path))
+    assert done.exit_code == 0, done.stderr
+    found = result_of(results, "table-2-mini")
+    whats = [finding["what"] for finding in found["findings"]]
+    assert "top-1 error, 2 CNNs" in whats and "top-1 error, 4 CNNs*" in whats
+    assert len(found["facts"]["nets"]) == 4
+    copied = [run for run in (results / "nets").iterdir() if run.name.startswith("fine-tuned")]
+    origin = json.loads((copied[0] / "run.json").read_text())["init_from"]
+    assert "six-conv-others" in origin
+
+
+@pytest.mark.slow
+def test_fall_2009_wants_half_of_the_pictures_held_out(reproduce, results, others, prepared):
+    refused = reproduce("fall-2009", *SHORT)
+    assert refused.exit_code == 3 and "--holdout 0.5" in refused.stderr
+    done = reproduce("fall-2009", *SHORT, "--pretrain", str(prepared.path), data=others.path)
+    assert done.exit_code == 0, done.stderr
+    assert result_of(results, "fall-2009-mini")["findings"][0]["verdict"] == "not compared"
+
+
+def test_figure_2_counts_the_model(alexnet, results):
+    done = alexnet("reproduce", "figure-2", "--out", str(results))
+    assert done.exit_code == 0 and "60,965,224" in done.stdout
+    verdicts = {f["what"]: f["verdict"] for f in result_of(results, "figure-2-mini")["findings"]}
+    assert verdicts.pop("neurons of conv1") == "disagrees" and set(verdicts.values()) == {"agrees"}
+
+
+def test_the_report_holds_every_result_and_names_the_rest(alexnet, results):
+    alexnet("reproduce", "figure-2", "--out", str(results))
+    done = alexnet("reproduce", "report", "--out", str(results))
+    page = (results / "report.html").read_text()
+    assert done.exit_code == 0 and "figure-2-mini" in done.stdout
+    assert 'id="figure-2-mini"' in page and "data:image/png;base64," in page and "<script" not in page
+    assert "cifar-lrn: normalisation on CIFAR-10" in page  # not run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("figure-9",), 2, "There is no experiment 'figure-9': choose figure-1"),
+        (("ablations", "--only", "no-hope"), 2, "There is no part 'no-hope' in this experiment: choose no-lrn"),
+        (("figure-3", "--only", "no-lrn"), 2, "figure-3 has no parts to choose from with --only"),
+        (("figure-3", "--pretrain", "data/x"), 2, "figure-3 pre-trains nothing"),
+        (("table-2",), 2, "--pretrain DIR"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_sentence(reproduce, arguments, code, sentence):
+    refused = reproduce(*arguments)
+    assert refused.exit_code == code and sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_report_of_nothing_says_so(alexnet, tmp_path):
+    refused = alexnet("reproduce", "report", "--out", str(tmp_path))
+    assert refused.exit_code == 2 and "There is no result under" in refused.stderr
+
+
+def test_a_damaged_result_is_told(alexnet, tmp_path):
+    alexnet("reproduce", "figure-2", "--out", str(tmp_path))
+    (tmp_path / "figure-2-mini" / "result.json").write_text("{")
+    refused = alexnet("reproduce", "report", "--out", str(tmp_path))
+    assert refused.exit_code == 3 and "is damaged" in refused.stderr
