@@ -1,0 +1,1 @@
+"""The paper's experiments, and the systems that it compares with."""
