@@ -23,7 +23,7 @@ def this_machine() -> Machine:
         processor=processor,
         instructions=tuple(name for name in INSTRUCTIONS if name in flags),
         cores=cores,
-        threads=int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0) or _usable_processors(),
+        threads=int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0) or usable_processors(),
         memory_gib=_memory_gib(),
         system=system,
         versions=found,
@@ -51,7 +51,7 @@ def _memory_gib() -> float | None:
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
 
 
-def _usable_processors() -> int:
+def usable_processors() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,0 +1,137 @@
+"""What the two systems of table 1 are built with, in two sizes.
+
+`MINI` is for some thousands of pictures and a few minutes. `FULL` is for ILSVRC-2010 or ILSVRC-2012: 1.2 million
+pictures of 1000 classes.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where descriptors are computed.
+
+    Attributes:
+        sides: The sides, pixels, that the picture is scaled to, one after the other.
+        patch: The side of a patch in pixels of the scaled picture; a descriptor is 4x4 bins of a quarter of it.
+        step: Pixels of the scaled picture from patch to patch.
+    """
+
+    sides: tuple[int, ...]
+    patch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a dictionary or a mixture is learnt from: a seeded choice of training pictures, and of patches in each."""
+
+    images: int
+    patches: int
+
+
+@dataclass(frozen=True)
+class Svm:
+    """How the linear classifiers are trained, one against the rest.
+
+    Attributes:
+        alphas: Strengths of the weight decay, of which the best on held-out training pictures is taken.
+        epochs: Passes over the training pictures.
+        positive_weight: What a picture of the class counts, where one of the rest counts 1.
+        tuning_images: The alphas are compared on a seeded choice of so many training pictures, of which a tenth is held
+            out; on all if there are fewer.
+    """
+
+    alphas: tuple[float, ...]
+    epochs: int
+    positive_weight: float
+    tuning_images: int
+
+
+@dataclass(frozen=True)
+class SparseCoding:
+    """SIFT, sparse codes, their maxima over a spatial pyramid, and linear SVMs: Yang et al., CVPR 2009.
+
+    Attributes:
+        grid: Where descriptors are computed.
+        sample: What the dictionary is learnt from.
+        atoms: Words of the dictionary.
+        penalty: The weight of the l1 norm while the dictionary is learnt.
+        nonzeros: Atoms in a code.
+        levels: Of the pyramid: 4 divides the picture into 4x4 cells.
+        svm: How it is classified.
+    """
+
+    grid: Grid
+    sample: Sample
+    atoms: int
+    penalty: float
+    nonzeros: int
+    levels: tuple[int, ...]
+    svm: Svm
+
+
+@dataclass(frozen=True)
+class FisherVectors:
+    """SIFT, a mixture of Gaussians, Fisher vectors and linear SVMs: Sánchez and Perronnin, CVPR 2011.
+
+    Attributes:
+        grid: Where descriptors are computed.
+        sample: What the principal components and the mixture are learnt from.
+        components: Principal components of a descriptor that are kept.
+        gaussians: In the mixture.
+        stripes: Horizontal stripes of the picture with a Fisher vector each, beside that of the whole; 0 for none.
+        svm: How it is classified.
+    """
+
+    grid: Grid
+    sample: Sample
+    components: int
+    gaussians: int
+    stripes: int
+    svm: Svm
+
+
+SystemSettings = SparseCoding | FisherVectors
+
+_ALPHAS = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
+
+MINI: dict[str, SystemSettings] = {
+    "sparse-coding": SparseCoding(
+        grid=Grid(sides=(256, 128), patch=16, step=8),
+        sample=Sample(images=1000, patches=100),
+        atoms=512,
+        penalty=0.15,
+        nonzeros=5,
+        levels=(1, 2, 4),
+        svm=Svm(_ALPHAS, epochs=10, positive_weight=1.0, tuning_images=10_000),
+    ),
+    "fisher-vectors": FisherVectors(
+        grid=Grid(sides=(256, 181, 128, 90), patch=24, step=6),
+        sample=Sample(images=1000, patches=200),
+        components=64,
+        gaussians=64,
+        stripes=3,
+        svm=Svm(_ALPHAS, epochs=10, positive_weight=1.0, tuning_images=10_000),
+    ),
+}
+
+FULL: dict[str, SystemSettings] = {
+    "sparse-coding": SparseCoding(
+        grid=Grid(sides=(256, 181, 128), patch=16, step=6),
+        sample=Sample(images=10_000, patches=50),
+        atoms=1024,
+        penalty=0.15,
+        nonzeros=5,
+        levels=(1, 2, 4),
+        svm=Svm(_ALPHAS, epochs=10, positive_weight=8.0, tuning_images=100_000),
+    ),
+    "fisher-vectors": FisherVectors(
+        grid=Grid(sides=(256, 181, 128, 90, 64), patch=32, step=4),
+        sample=Sample(images=10_000, patches=100),
+        components=64,
+        gaussians=256,
+        stripes=0,
+        svm=Svm(_ALPHAS, epochs=10, positive_weight=8.0, tuning_images=100_000),
+    ),
+}
