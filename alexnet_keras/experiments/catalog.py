@@ -157,8 +157,8 @@ EXPERIMENTS = {
             "Without normalisation +1.4 / +1.2 points of top-1 / top-5 error; pooling without overlap +0.4 / +0.3; one "
             "tower of half the kernels +1.7 / +1.2; no colour noise over +1; without any middle layer about +2.",
             "The recipe source, and recipes derived from it by naming what changes: no-lrn, no-overlap, one-tower, "
-            "separate-towers, no-color-noise, no-crops, no-dropout, tanh, no-conv1 to no-conv5, paper-init. Ten crops. "
-            "In miniature: the recipe quickstart, 20 epochs.",
+            "separate-towers, no-color-noise, no-crops, no-dropout, no-decay, tanh, no-conv1 to no-conv5, paper-init. "
+            "Ten crops. In miniature: the recipe quickstart, 20 epochs.",
             PREPARED,
             "about 250 GPU-hours of 2012 a network and seed",
             "3 minutes a network and seed on 3,000 pictures",

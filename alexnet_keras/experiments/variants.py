@@ -56,6 +56,11 @@ def no_dropout(recipe: Recipe) -> Recipe:
     return _network(recipe, dense=tuple(replace(layer, dropout=0.0) for layer in recipe.network.dense))
 
 
+def no_weight_decay(recipe: Recipe) -> Recipe:
+    """Weights that nothing pulls towards zero (paper, section 5)."""
+    return replace(recipe, training=replace(recipe.training, weight_decay=0.0, bias_decay=0.0))
+
+
 def tanh(recipe: Recipe) -> Recipe:
     """Saturating neurons instead of ReLUs (paper, section 3.1)."""
     changed = _each_convolution(

@@ -20,6 +20,7 @@ FIELDS = {
     "no-color-noise": {"augmentation.color_noise"},
     "no-crops": {"augmentation.random_crop", "augmentation.flip"},
     "no-dropout": {"network.fc6.dropout", "network.fc7.dropout"},
+    "no-decay": {"training.weight_decay"},
     "tanh": {
         *(f"network.{name}.then" for name in CONVOLUTIONS),
         "network.fc6.activation",
