@@ -1,0 +1,100 @@
+"""What experiments share: parts that are done once, and networks that go on where they stopped."""
+
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+import pytest
+
+from alexnet_keras.errors import UsageError
+from alexnet_keras.experiments.lab import Lab, Request, Silent, Start
+from alexnet_keras.experiments.pretraining import LAST_COPIED, LAST_HIDDEN
+from alexnet_keras.experiments.variants import six_convolutions
+
+
+@pytest.fixture
+def lab(tmp_path):
+    return Lab(Request(seeds=1), tmp_path / "experiment", Silent(), tmp_path / "nets")
+
+
+def test_a_part_is_computed_once(lab):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return {"error": 0.25}
+
+    assert lab.part("a", {"seed": 1}, compute) == lab.part("a", {"seed": 1}, compute) == {"error": 0.25}
+    assert len(calls) == 1
+    lab.part("a", {"seed": 2}, compute)  # of something else
+    assert len(calls) == 2
+
+
+def test_a_damaged_part_is_computed_again(lab):
+    lab.part("a", {}, lambda: {"error": 0.25})
+    (lab.folder / "parts" / "a.json").write_text('{"about": {}, "fou')
+    assert lab.part("a", {}, lambda: {"error": 0.5}) == {"error": 0.5}
+
+
+def test_only_names_parts_that_there_are():
+    assert Request(only=("c", "a")).chosen(["a", "b", "c"]) == ["a", "c"]
+    assert Request().chosen(["a", "b"]) == ["a", "b"]
+    with pytest.raises(UsageError, match="'d' in this experiment: choose a, b"):
+        Request(only=("d",)).chosen(["a", "b"])
+
+
+class StopsAfterTheFirstEpoch(Silent):
+    """A user who presses Ctrl-C."""
+
+    @contextmanager
+    def training(self, recipe, validation_images):
+        with super().training(recipe, validation_images) as silent:
+
+            class Observer:
+                def __getattr__(self, name):
+                    return getattr(silent, name)
+
+                def on_epoch_end(self, row, layers):
+                    raise KeyboardInterrupt
+
+            yield Observer()
+
+
+def test_an_interrupted_network_goes_on_and_a_finished_one_is_taken(lab, tiny, prepared):
+    stopping = Lab(lab.request, lab.folder, StopsAfterTheFirstEpoch(), lab.nets)
+    with pytest.raises(KeyboardInterrupt):
+        stopping.trained("tiny", tiny, prepared, seed=1)
+    (net,) = lab.nets.iterdir()
+    run = lab.trained("tiny", tiny, prepared, seed=1)
+    assert run.path == net and run.status == "finished" and [row["epoch"] for row in run.history] == [0, 1]
+    written = run.last_model_path.stat().st_mtime_ns
+    assert lab.trained("tiny", tiny, prepared, seed=1).last_model_path.stat().st_mtime_ns == written
+    assert lab.trained("tiny", tiny, prepared, seed=2).path != net
+
+
+def weights_of(model):
+    return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
+
+
+def test_a_network_begins_with_the_layers_it_is_told_to_take(lab, tiny, prepared, monkeypatch):
+    first = lab.trained("tiny", tiny, prepared, seed=1)
+    copied = []
+    monkeypatch.setattr(
+        "alexnet_keras.training.trainer.Trainer._epochs",
+        lambda trainer: copied.append(weights_of(trainer.model)),
+    )
+    six = six_convolutions(tiny)
+    lab.trained("six", six, prepared, seed=2, start=Start(first, LAST_COPIED))
+    lab.trained("whole", tiny, prepared, seed=3, start=Start(first, LAST_HIDDEN))
+    origin = weights_of(first.load_model("last"))
+
+    def taken(weights):
+        return {
+            path.split("/")[0] for path in weights if path in origin and np.array_equal(weights[path], origin[path])
+        }
+
+    convolutions = {f"conv{number}" for number in range(1, 6)}
+    assert {name for name in taken(copied[0]) if name.startswith("conv")} == convolutions
+    assert not np.array_equal(copied[0]["fc6/kernel_a"], origin["fc6/kernel_a"])
+    assert {"fc6", "fc7"} | convolutions <= taken(copied[1])
+    assert not np.array_equal(copied[1]["fc8/kernel_a"], origin["fc8/kernel_a"])
