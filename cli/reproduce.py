@@ -97,7 +97,7 @@ def _list(experiments, as_json: bool) -> None:
 
 
 def _report(out: Path | None) -> None:
-    from alexnet_keras.experiments.lab import REPRODUCTIONS
+    from alexnet_keras.experiments.catalog import REPRODUCTIONS
     from alexnet_keras.experiments.report import write_report
 
     root = out or REPRODUCTIONS
@@ -112,7 +112,8 @@ def _run(experiment, out: Path | None, as_json: bool, only: tuple[str, ...], opt
     if options["pretrain"] and not experiment.pretrain:
         raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
     console.start_tensorflow()
-    from alexnet_keras.experiments.lab import REPRODUCTIONS, Lab, Request
+    from alexnet_keras.experiments.catalog import REPRODUCTIONS
+    from alexnet_keras.experiments.lab import Lab, Request
     from alexnet_keras.experiments.results import COLUMNS, PICTURE, reproduce, rows, to_dict
 
     options["seeds"] = options["seeds"] or experiment.seeds

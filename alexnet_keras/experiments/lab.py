@@ -17,14 +17,14 @@ from alexnet_keras import recipe_files
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
+from alexnet_keras.experiments.catalog import REPRODUCTIONS
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.recipes import Recipe
-from alexnet_keras.runs import RUNS, Run
+from alexnet_keras.runs import Run
 from alexnet_keras.training.devices import choose_placement
 from alexnet_keras.training.observer import Observer
 from alexnet_keras.training.trainer import Trainer, TrainingOptions
 
-REPRODUCTIONS = RUNS / "reproductions"
 Scale = Literal["full", "mini"]
 
 

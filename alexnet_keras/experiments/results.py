@@ -4,14 +4,16 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
-from alexnet_keras.experiments.lab import REPRODUCTIONS, Lab
+from alexnet_keras.experiments.catalog import EXPERIMENTS, REPRODUCTIONS, Experiment
 from alexnet_keras.experiments.outcome import Finding, Outcome
 from alexnet_keras.files import locked, write_by_rename
 from alexnet_keras.runs import environment
+
+if TYPE_CHECKING:
+    from alexnet_keras.experiments.lab import Lab
 
 RESULT, PAGE, PICTURE = "result.json", "page.md", "picture.png"
 COLUMNS = ("measured", "the paper", "the lab's log", "ours", "verdict")
@@ -30,7 +32,7 @@ class Result:
     outcome: Outcome
 
 
-def reproduce(experiment: Experiment, lab: Lab, command: str) -> Result:
+def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
     """Runs an experiment, or what is left of it, and writes its result.
 
     Args:
