@@ -79,6 +79,35 @@ def kernels(run, out, scaling, over_time) -> None:
 @visualize.command()
 @run_argument
 @out_option
+@click.option("--recipe", metavar="NAME|FILE", help="Draw a recipe's network, with 1000 classes, instead of a run's.")
+def architecture(run, out, recipe) -> None:
+    """The network: its towers, shapes and neurons, and what passes between the towers (the paper's figure 2).
+
+    \b
+    Examples:
+      alexnet visualize architecture
+      alexnet visualize architecture --recipe source --out figure-2.pdf
+    """
+    if recipe and (run or not out):
+        raise UsageError("--recipe draws a recipe's network and no run's: leave RUN out, and name a file with --out.")
+    console.start_tensorflow()
+    from alexnet_keras.model import AlexNet
+    from alexnet_keras.recipe_files import load_recipe
+    from alexnet_keras.visualization.architecture import draw_architecture
+
+    if recipe:
+        found = load_recipe(recipe)
+        model, title, path = AlexNet(found), f"AlexNet, recipe {found.name}", out
+    else:
+        run = chosen_run(run)
+        model, title, path = run.load_model(), run.name, out or run.figure_path("architecture.png")
+    draw_architecture(model, path, title)
+    console.result(f"Wrote {path}")
+
+
+@visualize.command()
+@run_argument
+@out_option
 @json_option
 def towers(run, out, as_json) -> None:
     """How colour-specific the first kernels of each tower are (the paper's section 6.1), in numbers and as a picture.

@@ -25,7 +25,7 @@ def photo(tmp_path):
     return tmp_path / "photo.png"
 
 
-@pytest.mark.parametrize("what", ["towers", "activations", "saliency"])
+@pytest.mark.parametrize("what", ["architecture", "towers", "activations", "saliency"])
 def test_every_help_text_has_an_example(alexnet, what):
     result = alexnet("visualize", what, "--help")
     assert result.exit_code == 0
@@ -39,6 +39,7 @@ def test_every_help_text_has_an_example(alexnet, what):
         (["kernels", "--scaling", "global"], "kernels.png"),
         (["kernels", "--over-time"], "kernels-over-time.png"),
         (["kernels", "--over-time", "--scaling", "global"], "kernels-over-time.png"),
+        (["architecture"], "architecture.png"),
         (["towers"], "towers.png"),
         (["activations"], "activations-conv1.png"),
         (["activations", "--layer", "relu5", "--seed", "3", "--scaling", "global"], "activations-relu5.png"),
@@ -55,6 +56,11 @@ def test_a_picture_is_written_into_the_run_or_where_it_is_told(visualize, traine
     assert place.is_file() and f"Wrote saved_models/tiny/figures/{file}" in result.stdout
     assert visualize(*arguments, "tiny", "--out", tmp_path / "picture.pdf").exit_code == 0
     assert (tmp_path / "picture.pdf").stat().st_size > 1000
+
+
+def test_the_network_of_a_recipe_needs_no_run(alexnet, tmp_path):
+    result = alexnet("visualize", "architecture", "--recipe", "quickstart", "--out", tmp_path / "figure-2.png")
+    assert result.exit_code == 0 and (tmp_path / "figure-2.png").stat().st_size > 10_000
 
 
 def test_towers_prints_the_numbers_and_what_they_do_not_say(visualize, tmp_path):
@@ -107,6 +113,8 @@ def test_the_seed_chooses_the_picture(visualize, tmp_path):
         (["saliency", "--count", "20"], 3, "12 images"),
         (["saliency", "--data", "nowhere"], 2, "nowhere"),
         (["towers", "nobody"], 2, "nobody"),
+        (["architecture", "tiny", "--recipe", "source"], 2, "leave RUN out"),
+        (["architecture", "--recipe", "nothing", "--out", "x.png"], 2, "There is no recipe 'nothing'"),
         (["kernels", "--scaling", "loud"], 2, "loud"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
