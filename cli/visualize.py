@@ -293,20 +293,12 @@ def predictions(run, data, out, count, only_errors, seed) -> None:
         if not len(order):
             raise DataError(f"The run {run.path} makes no error on the val split of {dataset.path}.")
     console.start_tensorflow()
-    from alexnet_keras.evaluation.classifier import likeliest
-    from alexnet_keras.evaluation.pictures import pictures_at, spread_over_classes
-    from alexnet_keras.visualization.predictions import PredictedPicture, draw_predictions
+    from alexnet_keras.evaluation.pictures import spread_over_classes
+    from alexnet_keras.visualization.predictions import draw_predictions, predicted_pictures
 
     chosen = order[spread_over_classes(found.labels[order], count)]
-    images, labels, _ = pictures_at(dataset, "val", chosen)
-    shown = [
-        PredictedPicture(
-            image, dataset.titles[label], likeliest(found.probabilities[i], 5, dataset.classes, dataset.titles), label
-        )
-        for image, label, i in zip(images, labels.tolist(), chosen, strict=True)
-    ]
     path = out or run.figure_path("errors.png" if only_errors else "predictions.png")
-    draw_predictions(shown, path)
+    draw_predictions(predicted_pictures(found, dataset, chosen), path)
     console.result(f"Wrote {path}")
 
 

@@ -8,17 +8,16 @@ from matplotlib import image as files
 from matplotlib.figure import Figure
 
 from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.evaluation.classifier import likeliest
 from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches
 from alexnet_keras.evaluation.nearest import find_nearest
-from alexnet_keras.evaluation.pictures import pictures_at, some_pictures, spread_over_classes
+from alexnet_keras.evaluation.pictures import some_pictures, spread_over_classes
 from alexnet_keras.experiments.datasets import chosen_data
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
 from alexnet_keras.experiments.scales import base_recipe
 from alexnet_keras.runs import Run
 from alexnet_keras.visualization.neighbors import Query, draw_neighbors
-from alexnet_keras.visualization.predictions import PredictedPicture, draw_predictions
+from alexnet_keras.visualization.predictions import draw_predictions, predicted_pictures
 from alexnet_keras.visualization.style import save_figure
 
 LABELLED, QUERIES, NEIGHBORS = 8, 5, 6  # pictures of the figure (paper, figure 4)
@@ -129,14 +128,7 @@ def draw_pictures(lab: Lab, net: Run, data: PreparedDataset) -> None:
     predictions = lab.predictions(net, data, "val", "centre")
     order = np.random.default_rng(0).permutation(len(predictions.labels))
     chosen = order[spread_over_classes(predictions.labels[order], LABELLED)]
-    images, labels, _ = pictures_at(data, "val", chosen)
-    shown = [
-        PredictedPicture(
-            image, data.titles[label], likeliest(predictions.probabilities[i], 5, data.classes, data.titles), label
-        )
-        for image, label, i in zip(images, labels.tolist(), chosen, strict=True)
-    ]
-    draw_predictions(shown, lab.folder / "predictions.png")
+    draw_predictions(predicted_pictures(predictions, data, chosen), lab.folder / "predictions.png")
     extract = FeatureExtractor(net.load_model("last"))
     images, labels, _ = some_pictures(data, "val", QUERIES, seed=0)
     found = find_nearest(extract(images), feature_batches(extract, data, "train"), NEIGHBORS)

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from alexnet_keras.evaluation.classifier import Guess
+from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.evaluation.classifier import Guess, likeliest
+from alexnet_keras.evaluation.pictures import pictures_at
+from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten
 
 COLUMNS = 4
+GUESSES = 5  # paper, figure 4
 BAR_LABEL = 26  # characters
 BAR = "#9db8d2"
 
@@ -30,6 +34,26 @@ class PredictedPicture:
     caption: str
     guesses: Sequence[Guess]
     right: int | None = None
+
+
+def predicted_pictures(found: Predictions, data: PreparedDataset, positions: Sequence[int]) -> list[PredictedPicture]:
+    """The pictures at some positions of a split, with what was predicted of them.
+
+    Args:
+        found: predictions of that split.
+        data: the dataset that they are of.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+    images, labels, _ = pictures_at(data, found.facts["split"], positions)
+    titles = data.titles
+    return [
+        PredictedPicture(
+            image, titles[label], likeliest(found.probabilities[position], GUESSES, data.classes, titles), label
+        )
+        for image, label, position in zip(images, labels.tolist(), positions, strict=True)
+    ]
 
 
 def draw_predictions(pictures: Sequence[PredictedPicture], path: Path) -> None:
