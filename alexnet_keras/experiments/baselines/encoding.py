@@ -123,17 +123,18 @@ def _write_part(
 ) -> list[int]:
     """Writes the features of a shard by rename and returns its labels."""
     labels: list[int] = []
-    with write_by_rename(path) as partial:
-        features = np.lib.format.open_memmap(partial, "w+", np.float16, (shard.examples, encode.size))
+    header = {"descr": "<f2", "fortran_order": False, "shape": (shard.examples, encode.size)}
+    with write_by_rename(path) as partial, partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
         for images, batch_labels, _ in batches:
             for feature in pool.map(encode, images.numpy()):
                 if not np.isfinite(feature).all():
-                    raise DataError(f"Picture {len(labels)} of {shard.path} has a feature that is not finite.")
-                features[len(labels)] = feature
-                labels.append(0)
-            labels[-len(batch_labels) :] = batch_labels.numpy().tolist()
+                    raise DataError(f"A picture of {shard.path} has a feature that is not finite.")
+                file.write(feature.astype("<f2").tobytes())
+            labels += batch_labels.numpy().tolist()
             on_rows(len(labels))
-        features.flush()
+        if len(labels) != shard.examples:
+            raise DataError(f"{shard.path} has {len(labels):,} pictures instead of {shard.examples:,}.")
     return labels
 
 

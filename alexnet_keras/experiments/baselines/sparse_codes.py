@@ -47,7 +47,8 @@ def learn_dictionary(
         random_state=seed,
     )
     order = random.permutation(len(descriptors))
-    with warnings.catch_warnings():
+    # One thread: its matrices are so small that more would only wait for each other.
+    with library("threadpoolctl").threadpool_limits(1), warnings.catch_warnings():
         # Codes are good enough for the dictionary long before they reach scikit-learn's tolerance.
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         for start in range(0, len(order), _BATCH):

@@ -26,7 +26,7 @@ SYSTEMS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """What a system says of a split.
+    """What a system says of a split, in its stored order.
 
     Attributes:
         scores: float32 `(images, classes)`, what each class's machine says: the higher the likelier. They are no
