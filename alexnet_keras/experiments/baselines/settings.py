@@ -1,7 +1,6 @@
 """What the two systems of table 1 are built with, in two sizes.
 
-`MINI` is for some thousands of pictures and some minutes on two processors. On 3,000 and 1,000 pictures of ten ImageNet
-classes (Imagenette), sparse coding has a top-1 error of 23 %, Fisher vectors of 18 %.
+`MINI` is for some thousands of pictures and some minutes on two processors.
 
 `FULL` is for ILSVRC-2010 or ILSVRC-2012: 1.3 million pictures of 1000 classes. What it takes is reckoned from the rates
 of `MINI`, not measured:
