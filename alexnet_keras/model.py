@@ -9,6 +9,7 @@ from keras import layers
 
 from alexnet_keras import recipe_files, recipes
 from alexnet_keras.layers import (
+    AcrossTowers,
     ColorNoise,
     EachTower,
     LocalResponseNormalization,
@@ -117,7 +118,8 @@ def AlexNet(
         x = towers(x)
         for place, kind in enumerate(conv.then):
             again = conv.then[:place].count(kind)  # a network without one of the layers pools twice after another
-            x = EachTower(step(kind, conv.name.removeprefix("conv") + f"_{again + 1}" * (again > 0)))(x)
+            wrapped = AcrossTowers if kind == "lrn" and net.lrn.windows == "layer" else EachTower
+            x = wrapped(step(kind, conv.name.removeprefix("conv") + f"_{again + 1}" * (again > 0)))(x)
 
     x = EachTower(layers.Flatten(name="flatten", dtype=dtype))(x)
     for dense in net.dense:

@@ -8,8 +8,9 @@ Two primary sources describe the network and they disagree:
   History Museum in 2025, the network behind the paper's tables.
 
 A recipe is a frozen dataclass: the network, the augmentation and the training. `source` is net 145, `paper` is
-the prose, `quickstart` is the same topology made narrow for a processor without a GPU. `recipe_files` reads,
-overrides and writes them.
+the prose, `quickstart` is the same topology made narrow for a processor without a GPU. `caffe`, `caffenet` and
+`torchvision` are the networks whose published weights `alexnet import` reads. `recipe_files` reads, overrides and
+writes them.
 
 This module imports neither Keras nor TensorFlow.
 """
@@ -93,7 +94,7 @@ class LocalResponse:
     """Local response normalisation (paper, section 3.3): b = a / (k + alpha * S)^beta over n adjacent kernel maps.
 
     The windows stay inside a tower, as in net 145. The paper speaks of "the total number of kernels in the
-    layer", but its figure 2 leaves the towers no way to communicate there.
+    layer", but its figure 2 leaves the towers no way to communicate there. Caffe has no towers there.
     """
 
     __pydantic_config__ = STRICT
@@ -105,6 +106,9 @@ class LocalResponse:
     alpha_convention: Literal["sum", "mean"] = _cited(
         "mean",
         "paper: S is the sum of squares; net 145: the sum divided by n, an alpha of 2e-5 in the paper's terms",
+    )
+    windows: Literal["tower", "layer"] = _cited(
+        "tower", "net 145: over the maps of one tower; Caffe: over those of the layer, both towers' side by side"
     )
 
 
@@ -319,4 +323,102 @@ def _quickstart() -> Recipe:
     )
 
 
-BUILT_IN = {recipe.name: recipe for recipe in (_source(), _paper(), _quickstart())}
+def _caffe() -> Recipe:
+    """models/bvlc_alexnet of github.com/BVLC/caffe: train_val.prototxt, solver.prototxt and readme.md."""
+    return Recipe(
+        name="caffe",
+        summary="AlexNet as Caffe has it, bvlc_alexnet (ImageNet 2012 validation, centre crop: 57.1 % top-1, 80.2 % "
+        "top-5 accuracy). Its normalisation has k = 1 and looks across the towers, its crops are 227 pixels wide.",
+        network=Network(
+            input_size=227,  # (227 - 11) / 4 + 1 = 55: Caffe reads real pixels where net 145 reads zeros
+            convolutions=(
+                Convolution("conv1", 48, 11, 4, (0, 0), "all", 0.01, 0.0, ("relu", "lrn", "pool")),
+                Convolution("conv2", 128, 5, 1, (2, 2), "own", 0.01, 0.1, ("relu", "lrn", "pool")),
+                Convolution("conv3", 192, 3, 1, (1, 1), "all", 0.01, 0.0, ("relu",)),
+                Convolution("conv4", 192, 3, 1, (1, 1), "own", 0.01, 0.1, ("relu",)),
+                Convolution("conv5", 128, 3, 1, (1, 1), "own", 0.01, 0.1, ("relu", "pool")),
+            ),
+            # Caffe's dropout is the inverted form: what follows one reads numbers twice as large in training there.
+            dense=(
+                Dense("fc6", 2048, initial_std=0.005, initial_bias=0.1),
+                Dense("fc7", 2048, initial_std=0.005, initial_bias=0.1),
+            ),
+            lrn=LocalResponse(k=1.0, windows="layer"),
+        ),
+        augmentation=Augmentation(crop_group=1, color_noise=0.0, color_noise_rescale=False),  # readme: no relighting
+        training=Training(
+            epochs=90,  # max_iter 450,000 of 256 images
+            batch_size=256,
+            schedule=Schedule(length=90, drop_epochs=(20, 40, 60, 80), biases_drop=True),  # stepsize 100,000
+        ),
+    )
+
+
+def _caffenet() -> Recipe:
+    """models/bvlc_reference_caffenet of the same repository."""
+    caffe = _caffe()
+    order = {"conv1": ("relu", "pool", "lrn"), "conv2": ("relu", "pool", "lrn")}
+    net = caffe.network
+    return replace(
+        caffe,
+        name="caffenet",
+        summary="CaffeNet, bvlc_reference_caffenet: `caffe` with pooling before normalisation and biases of 1 "
+        "(ImageNet 2012 validation, centre crop: 57.4 % top-1, 80.4 % top-5 accuracy).",
+        network=replace(
+            net,
+            convolutions=tuple(
+                replace(conv, initial_bias=1.0 if conv.initial_bias else 0.0, then=order.get(conv.name, conv.then))
+                for conv in net.convolutions
+            ),
+            dense=tuple(replace(dense, initial_bias=1.0) for dense in net.dense),
+        ),
+    )
+
+
+def _torchvision() -> Recipe:
+    """torchvision/models/alexnet.py and references/classification of github.com/pytorch/vision."""
+
+    def std(inputs: int) -> float:  # of PyTorch's initial weights, uniform in +-1 / sqrt(inputs)
+        return (3 * inputs) ** -0.5
+
+    return Recipe(
+        name="torchvision",
+        summary="torchvision's alexnet, of Krizhevsky's \"One weird trick\" (2014): one tower, no normalisation "
+        "(ImageNet 2012 validation, centre crop: 56.522 % top-1, 79.066 % top-5 accuracy). The dropout that it has "
+        "before fc6, too, and its crops of random size are left out in training.",
+        network=Network(
+            towers=1,
+            convolutions=(
+                Convolution("conv1", 64, 11, 4, (2, 2), "all", std(363), 0.0, ("relu", "pool")),
+                Convolution("conv2", 192, 5, 1, (2, 2), "all", std(1600), 0.0, ("relu", "pool")),
+                Convolution("conv3", 384, 3, 1, (1, 1), "all", std(1728), 0.0, ("relu",)),
+                Convolution("conv4", 256, 3, 1, (1, 1), "all", std(3456), 0.0, ("relu",)),
+                Convolution("conv5", 256, 3, 1, (1, 1), "all", std(2304), 0.0, ("relu", "pool")),
+            ),
+            dense=(
+                Dense("fc6", 4096, initial_std=std(9216), initial_bias=0.0),
+                Dense("fc7", 4096, initial_std=std(4096), initial_bias=0.0, dropout=0.0),
+            ),
+            classifier_std=std(4096),
+        ),
+        augmentation=Augmentation(
+            mean="channel",
+            input_scale=1 / (255 * 0.226),  # pixels / 255, divided by the mean of torchvision's .229, .224 and .225
+            crop_group=1,
+            color_noise=0.0,
+            color_noise_rescale=False,
+        ),
+        training=Training(
+            epochs=90,
+            batch_size=256,  # 32 on each of 8 GPUs
+            weight_decay=1e-4,
+            bias_decay=1e-4,
+            bias_rate=0.01,
+            schedule=Schedule(length=90, drop_epochs=(30, 60), biases_drop=True),
+        ),
+    )
+
+
+BUILT_IN = {
+    recipe.name: recipe for recipe in (_source(), _paper(), _quickstart(), _caffe(), _caffenet(), _torchvision())
+}

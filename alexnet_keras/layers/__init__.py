@@ -1,5 +1,6 @@
 """AlexNet's own Keras layers, one a file. Importing this package registers them with Keras."""
 
+from alexnet_keras.layers.across_towers import AcrossTowers
 from alexnet_keras.layers.color_noise import ColorNoise
 from alexnet_keras.layers.each_tower import EachTower
 from alexnet_keras.layers.local_response_normalization import LocalResponseNormalization
@@ -11,6 +12,7 @@ from alexnet_keras.layers.tower_conv2d import TowerConv2D
 from alexnet_keras.layers.tower_dense import TowerDense
 
 __all__ = [
+    "AcrossTowers",
     "ColorNoise",
     "EachTower",
     "LocalResponseNormalization",

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from alexnet_keras.layers import (
+    AcrossTowers,
     ColorNoise,
     EachTower,
     LocallyConnected2D,
@@ -25,6 +26,7 @@ CASES = {
     "scaled mean": (lambda dtype: MeanSubtraction((1, 1, 3), np.full(3, 7.0), 0.02, dtype=dtype), [(2, 9, 9, 3)]),
     "noise": (lambda dtype: ColorNoise((1, 2, 3), np.eye(3), 0.2, False, 3, dtype=dtype), [(2, 9, 9, 3)]),
     "conv image": (lambda dtype: TowerConv2D(4, 3, 2, (0, 1), dtype=dtype), [(2, 9, 9, 3)]),
+    "across": (lambda dtype: AcrossTowers(LocalResponseNormalization(3, 0.1, dtype=dtype), dtype=dtype), [MAPS, MAPS]),
     "conv own": (lambda dtype: TowerConv2D(4, 3, 1, (1, 1), reads="own", dtype=dtype), [MAPS, MAPS]),
     "local": (lambda dtype: LocallyConnected2D(4, 3, dtype=dtype), [MAPS]),
     "conv all": (lambda dtype: TowerConv2D(4, 3, 1, (1, 1), reads="all", dtype=dtype), [MAPS, MAPS]),
