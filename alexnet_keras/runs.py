@@ -1,5 +1,7 @@
 """A run: one directory under saved_models/, opened and written in one place.
 
+An imported run has the first four files alone, and what `alexnet eval` and the like add.
+
 recipe.toml      the recipe, with every override applied
 run.json         options, seed, classes, dataset fingerprint, environment, status, best epoch
 model.keras      the model with the lowest validation error so far
@@ -37,6 +39,7 @@ from alexnet_keras.recipes import Recipe
 
 RUNS = Path("saved_models")
 LOCK = "lock"
+IMPORTED = "imported"  # the status of a run whose weights another framework trained
 
 
 @dataclass(frozen=True)
@@ -139,8 +142,22 @@ class Run:
         )
 
     @property
+    def data_path(self) -> Path:
+        """Where the data is that the run was trained on.
+
+        Raises:
+            UsageError: the run was imported and has no data of its own.
+        """
+        path = self.facts["data"]["path"]
+        if path is None:
+            raise UsageError(f"The run {self.path} was imported and has no data of its own: name the data with --data.")
+        return Path(path)
+
+    @property
     def status(self) -> str:
-        """Where the run stands: running, finished, interrupted, diverged, failed, or killed, which no process tells."""
+        """Where the run stands: running, finished, interrupted, diverged, failed, imported, or killed, which no
+        process tells.
+        """
         status = self.facts.get("status", "unknown")
         return "killed" if status == "running" and not is_locked(self.path / LOCK) else status
 

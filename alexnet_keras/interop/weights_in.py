@@ -1,0 +1,149 @@
+"""From a file of another framework to a run that every command uses like one of its own."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from alexnet_keras.data.decode import Decoding
+from alexnet_keras.data.encoding import Encoding
+from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.errors import DataError
+from alexnet_keras.files import write_by_rename
+from alexnet_keras.interop.caffe_file import read_caffe_mean
+from alexnet_keras.interop.folding import Weights, fold
+from alexnet_keras.interop.formats import FORMATS
+from alexnet_keras.interop.known_files import KnownFile, checksums, known_file
+from alexnet_keras.model import AlexNet
+from alexnet_keras.recipe_files import load_recipe
+from alexnet_keras.recipes import Recipe
+from alexnet_keras.runs import IMPORTED, Run, check_new
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedNetwork:
+    """A network that a file brought.
+
+    Attributes:
+        model: From crops to probabilities, with the preprocessing of its framework.
+        recipe: Of the network.
+        classes: How many it tells apart.
+    """
+
+    model: keras.Model
+    recipe: Recipe
+    classes: int
+
+
+def import_network(path: Path, kind: str, *, recipe: Recipe | None = None, mean: Path | None = None) -> ImportedNetwork:
+    """A file's network as one of ours, which gives the same answers.
+
+    Args:
+        path: the file with the weights.
+        kind: "caffe", "toronto", "torchvision" or "safetensors": a name in `formats.FORMATS`.
+        recipe: of the network; by default the built-in one of the published file.
+        mean: Caffe's mean image, a .binaryproto; without it the mean colour that goes with the format is subtracted.
+
+    Raises:
+        DataError: a file is damaged, would run code, or has not exactly the arrays of the recipe's network.
+    """
+    form = FORMATS[kind]
+    recipe = recipe or load_recipe(form.recipe_of(path))
+    weights = fold(recipe, form.layout, form.weights(path, recipe))
+    for name, towers in weights.items():
+        if not all(np.isfinite(array).all() for pair in towers for array in pair):
+            raise DataError(f"{path}: the weights of {name} are not all finite numbers.")
+    mean_image = form.mean if mean is None else read_caffe_mean(mean, recipe.network.input_size)
+    classes = weights["fc8"][0][1].shape[0]
+    model = AlexNet(recipe, classes=classes, mean_image=mean_image)
+    _assign(model, weights)
+    return ImportedNetwork(model, recipe, classes)
+
+
+def import_run(
+    folder: Path,
+    path: Path,
+    kind: str,
+    *,
+    recipe: Recipe | None = None,
+    mean: Path | None = None,
+    labels: Sequence[str] | None = None,
+    data: PreparedDataset | None = None,
+) -> tuple[Run, KnownFile | None]:
+    """Makes a run of a file's network: recipe.toml, run.json, model.keras and last.keras.
+
+    Args:
+        folder: of the new run.
+        labels: the names of the classes, in the file's order; by default 0000, 0001, ..., or those of `data`.
+        data: a prepared dataset with the same classes in the same order, which the run then is evaluated on.
+        path, kind, recipe, mean: see `import_network`.
+
+    Returns:
+        The run, and what is published about the file if it is a known one.
+
+    Raises:
+        UsageError: the run exists.
+        DataError: what `import_network` raises; or there are more or fewer names than classes.
+    """
+    check_new(folder)
+    network = import_network(path, kind, recipe=recipe, mean=mean)
+    names = _class_names(network.classes, labels, data)
+    shas = checksums(path)
+    known = known_file(**shas)
+    facts = {
+        "recipe": network.recipe.name,
+        "overrides": [],
+        "data": data.facts if data else _no_data(names),
+        "classes": names,
+        "imported": {
+            "from": kind,
+            "file": path.name,
+            "bytes": path.stat().st_size,
+            **shas,
+            "mean": mean and mean.name,
+            "published": known and asdict(known),
+        },
+        "status": IMPORTED,
+    }
+    run = Run.create(folder, network.recipe, facts)
+    with write_by_rename(run.last_model_path) as partial:
+        network.model.save(partial)
+    with write_by_rename(run.model_path) as partial:
+        shutil.copyfile(run.last_model_path, partial)
+    return run, known
+
+
+def _assign(model: keras.Model, weights: dict[str, list[Weights]]) -> None:
+    for name, towers in weights.items():
+        layer = model.get_layer(name)
+        for tower, (kernel, bias) in enumerate(towers):
+            layer.kernels[tower].assign(kernel)
+            layer.biases[tower].assign(bias)
+
+
+def _class_names(classes: int, labels: Sequence[str] | None, data: PreparedDataset | None) -> list[str]:
+    if labels is not None and data is not None and list(labels) != list(data.classes):
+        raise DataError(f"The names of the classes are not those of the dataset {data.path}, in its order.")
+    names = labels if labels is not None else data.classes if data else [f"{number:04}" for number in range(classes)]
+    if len(names) != classes:
+        whose = f"the dataset {data.path} has" if data else "there are"
+        kind = "classes" if data else "names"
+        raise DataError(f"The network tells {classes} classes apart and {whose} {len(names)} {kind}.")
+    return list(names)
+
+
+def _no_data(names: list[str]) -> dict[str, Any]:
+    """What run.json keeps of the data of a run that has none: how pictures are read for it, and the classes' titles."""
+    return {
+        "path": None,
+        "name": "",
+        "source": None,
+        "fingerprint": None,
+        "examples": {},
+        "options": {**Decoding().options, **Encoding("raw").options},
+        "titles": [name.split(",")[0] for name in names],
+    }
