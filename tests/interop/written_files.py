@@ -1,6 +1,7 @@
 """Files as Caffe, TensorFlow's converters and PyTorch write them, written here from their formats alone."""
 
 import json
+import pickle
 import struct
 import zipfile
 
@@ -118,16 +119,23 @@ def write_safetensors(path, states):
     return path
 
 
-def write_toronto(path, arrays, side=6):
+def write_toronto(path, arrays, protocol=2, side=6):
     """bvlc_alexnet.npy: (height, width, in, out) and (in, out), fc6 reading (height, width, maps)."""
     layers = {}
     for layer, (kernel, bias) in arrays.items():
         if kernel.ndim == 4:
-            layers[layer] = [kernel.transpose(2, 3, 1, 0), bias]
+            layers[layer] = [kernel.transpose(2, 3, 1, 0).copy(), bias]
         elif layer == "fc6":
             maps = kernel.reshape(len(kernel), -1, side, side).transpose(2, 3, 1, 0)
             layers[layer] = [maps.reshape(-1, len(kernel)), bias]
         else:
-            layers[layer] = [kernel.T, bias]
-    np.save(path, layers, allow_pickle=True)
+            layers[layer] = [kernel.T, bias]  # in Fortran's order
+    return write_npy(path, pickle.dumps(np.array(layers, dtype=object), protocol))
+
+
+def write_npy(path, described):
+    """A .npy file of one object, given its pickle."""
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (), }"
+    header = header.ljust(-(len(header) + 11) % 16 + len(header)) + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + described)
     return path
