@@ -91,7 +91,7 @@ def evaluate(runs, data, split, ten_crop, which, ensemble, search_on, submission
     if submission and len(chosen) > 1 and not ensemble:
         raise UsageError("--submission is written for one run, or for an --ensemble of several.")
     # of an ensemble all members see the same pictures, the first one's
-    datasets = [data_of_run(run, data or (chosen[0].facts["data"]["path"] if ensemble else None)) for run in chosen]
+    datasets = [data_of_run(run, data or (chosen[0].data_path if ensemble else None)) for run in chosen]
     if split is None:
         split = "test" if ensemble == "search" and "test" in datasets[0].splits else "val"
     if submission:

@@ -9,6 +9,7 @@ from alexnet_keras.cli.benchmark import benchmark
 from alexnet_keras.cli.demo import demo
 from alexnet_keras.cli.evaluate import evaluate
 from alexnet_keras.cli.features import features
+from alexnet_keras.cli.import_weights import import_weights
 from alexnet_keras.cli.info import info
 from alexnet_keras.cli.predict import predict
 from alexnet_keras.cli.prepare import prepare
@@ -74,8 +75,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(demo, prepare, train, evaluate, predict, visualize, report, features, search, runs, info, recipes),
-    *(benchmark, reproduce),
+    *(demo, prepare, train, import_weights, evaluate, predict, visualize, report, features, search, runs, info),
+    *(recipes, benchmark, reproduce),
 )
 for command in COMMANDS:
     cli.add_command(command)

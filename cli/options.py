@@ -1,6 +1,5 @@
 """Options that several commands share, and finding what a command works on when nothing is named."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -67,10 +66,14 @@ def chosen_run(run: str | None):
 
 
 def data_of_run(run, data: str | None):
-    """The dataset named by --data, or the one the run was trained on; its classes have to be the run's."""
+    """The dataset named by --data, or the one the run was trained on; its classes have to be the run's.
+
+    Raises:
+        UsageError: none is named, and the run was imported and has none.
+    """
     from alexnet_keras.data.prepared import open_prepared
     from alexnet_keras.runs import check_classes
 
-    found = open_prepared(data if data is not None else Path(run.facts["data"]["path"]))
+    found = open_prepared(data if data is not None else run.data_path)
     check_classes(run, run.facts["classes"], found.classes, found.path)
     return found

@@ -15,12 +15,12 @@ def runs(as_json) -> None:
     """List the runs, the latest first: how far each is, how it ended, and its best error.
 
     States: running; finished; interrupted, failed or killed, after which the run goes on with
-    `alexnet train --resume RUN`; diverged; unreadable.
+    `alexnet train --resume RUN`; diverged; imported by `alexnet import`; unreadable.
 
     \b
     Example: alexnet runs
     """
-    from alexnet_keras.runs import RUNS, all_runs
+    from alexnet_keras.runs import IMPORTED, RUNS, all_runs
 
     rows = sorted((_facts(run) for run in all_runs()), key=lambda row: row["updated"], reverse=True)
     if as_json:
@@ -33,7 +33,7 @@ def runs(as_json) -> None:
         [
             row["run"],
             row["state"],
-            f"{row['epochs']} of {row['of'] or '?'}",
+            "-" if row["state"] == IMPORTED else f"{row['epochs']} of {row['of'] or '?'}",
             "-" if row["best_val_top1_error"] is None else f"{row['best_val_top1_error']:.2%}",
             row["recipe"],
             row["data"],
@@ -58,7 +58,7 @@ def _facts(run) -> dict:
         "of": epochs,
         "best_val_top1_error": facts.get("best", {}).get("val_top1_error"),
         "recipe": facts.get("recipe", ""),
-        "data": Path(facts.get("data", {}).get("path", "")).name,
+        "data": Path(facts.get("data", {}).get("path") or "").name,
         "strategy": facts.get("strategy", ""),
         "updated": facts.get("updated", ""),
     }

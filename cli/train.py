@@ -40,7 +40,7 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
 @what(
     "--recipe",
     metavar="NAME|FILE",
-    help="source, paper, quickstart or a TOML file. [default: source; quickstart on the demo data]",
+    help="One of `alexnet recipes`, or a TOML file. [default: source; quickstart on the demo data]",
 )
 @what("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
 @what(
@@ -216,6 +216,7 @@ def _resumed(options, cluster):
     from alexnet_keras import recipe_files, runs
     from alexnet_keras.cli.options import chosen_run
     from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.runs import IMPORTED
     from alexnet_keras.training.cluster import ALONE
 
     given = [
@@ -228,11 +229,16 @@ def _resumed(options, cluster):
 
     def find() -> dict:
         run = chosen_run(options["resume"] or None)
+        if run.status == IMPORTED:
+            raise UsageError(
+                f"The run {run.path} was imported and has no training to resume: start a new run from its weights "
+                f"with `alexnet train --init-from {run.name}`."
+            )
         return {"path": str(run.path), "facts": run.facts, "recipe": recipe_files.to_dict(run.recipe)}
 
     told = (cluster or ALONE).from_chief(find)
     run, facts, recipe = runs.Run(Path(told["path"])), told["facts"], recipe_files.from_dict(told["recipe"])
-    data = open_prepared(options["data"] or Path(facts["data"]["path"]))
+    data = open_prepared(options["data"] or run.data_path)
     _check_data(run, facts, data, options["accept_new_data"])
     if options["strategy"] is None and options["gpus"] is None:
         kept = facts["strategy"] if facts["strategy"] != "multi-worker" else None  # its cluster is not here

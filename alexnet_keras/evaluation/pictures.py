@@ -37,7 +37,7 @@ class Preparation:
 def preparation_of(run: Run) -> Preparation:
     """The preparation of the data that a run was trained on, as the run itself remembers it."""
     data = run.facts["data"]
-    options = data["options"] if "options" in data else open_prepared(Path(data["path"])).manifest["options"]
+    options = data["options"] if "options" in data else open_prepared(run.data_path).manifest["options"]
     return Preparation(
         Decoding(options["max_pixels"], options["exif"]),
         Encoding(options["encoding"], options["jpeg_quality"] or JPEG_QUALITY),

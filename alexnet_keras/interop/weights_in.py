@@ -1,7 +1,6 @@
 """From a file of another framework to a run that every command uses like one of its own."""
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.interop.caffe_file import read_caffe_mean
+from alexnet_keras.interop.class_names import ClassNames, class_names
 from alexnet_keras.interop.folding import Weights, fold
 from alexnet_keras.interop.formats import FORMATS
-from alexnet_keras.interop.known_files import KnownFile, checksums, known_file
+from alexnet_keras.interop.known_files import checksums, known_file
 from alexnet_keras.model import AlexNet
 from alexnet_keras.recipe_files import load_recipe
 from alexnet_keras.recipes import Recipe
@@ -71,40 +71,39 @@ def import_run(
     *,
     recipe: Recipe | None = None,
     mean: Path | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Path | None = None,
     data: PreparedDataset | None = None,
-) -> tuple[Run, KnownFile | None]:
+) -> Run:
     """Makes a run of a file's network: recipe.toml, run.json, model.keras and last.keras.
 
     Args:
         folder: of the new run.
-        labels: the names of the classes, in the file's order; by default 0000, 0001, ..., or those of `data`.
+        labels: a file with the names of the classes, one a line, in the network's order; by default they are those of
+            `data`, or 0000, 0001, ...
         data: a prepared dataset with the same classes in the same order, which the run then is evaluated on.
         path, kind, recipe, mean: see `import_network`.
 
-    Returns:
-        The run, and what is published about the file if it is a known one.
-
     Raises:
-        UsageError: the run exists.
-        DataError: what `import_network` raises; or there are more or fewer names than classes.
+        UsageError: the run exists; there is no file `labels`.
+        DataError: what `import_network` raises; or the names are not those of the network's classes.
     """
     check_new(folder)
     network = import_network(path, kind, recipe=recipe, mean=mean)
-    names = _class_names(network.classes, labels, data)
+    classes = class_names(network.classes, labels, data)
     shas = checksums(path)
     known = known_file(**shas)
     facts = {
         "recipe": network.recipe.name,
         "overrides": [],
-        "data": data.facts if data else _no_data(names),
-        "classes": names,
+        "data": data.facts if data else _no_data(classes),
+        "classes": list(classes.names),
         "imported": {
             "from": kind,
             "file": path.name,
             "bytes": path.stat().st_size,
             **shas,
             "mean": mean and mean.name,
+            "labels": labels and labels.name,
             "published": known and asdict(known),
         },
         "status": IMPORTED,
@@ -114,7 +113,7 @@ def import_run(
         network.model.save(partial)
     with write_by_rename(run.model_path) as partial:
         shutil.copyfile(run.last_model_path, partial)
-    return run, known
+    return run
 
 
 def _assign(model: keras.Model, weights: dict[str, list[Weights]]) -> None:
@@ -125,18 +124,7 @@ def _assign(model: keras.Model, weights: dict[str, list[Weights]]) -> None:
             layer.biases[tower].assign(bias)
 
 
-def _class_names(classes: int, labels: Sequence[str] | None, data: PreparedDataset | None) -> list[str]:
-    if labels is not None and data is not None and list(labels) != list(data.classes):
-        raise DataError(f"The names of the classes are not those of the dataset {data.path}, in its order.")
-    names = labels if labels is not None else data.classes if data else [f"{number:04}" for number in range(classes)]
-    if len(names) != classes:
-        whose = f"the dataset {data.path} has" if data else "there are"
-        kind = "classes" if data else "names"
-        raise DataError(f"The network tells {classes} classes apart and {whose} {len(names)} {kind}.")
-    return list(names)
-
-
-def _no_data(names: list[str]) -> dict[str, Any]:
+def _no_data(classes: ClassNames) -> dict[str, Any]:
     """What run.json keeps of the data of a run that has none: how pictures are read for it, and the classes' titles."""
     return {
         "path": None,
@@ -145,5 +133,5 @@ def _no_data(names: list[str]) -> dict[str, Any]:
         "fingerprint": None,
         "examples": {},
         "options": {**Decoding().options, **Encoding("raw").options},
-        "titles": [name.split(",")[0] for name in names],
+        "titles": list(classes.titles),
     }

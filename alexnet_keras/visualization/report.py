@@ -17,7 +17,7 @@ from alexnet_keras.recipes import BUILT_IN, Recipe
 from alexnet_keras.runs import Run
 from alexnet_keras.visualization.page import render
 from alexnet_keras.visualization.report_parts import PARTS, LeftOut, Material, Neighborhood
-from alexnet_keras.visualization.reproduce import another_name, look_commands, prepare_command, train_command
+from alexnet_keras.visualization.reproduce import another_name, look_commands, make_command, prepare_command
 
 TEMPLATE = "report.html.jinja"
 CLASSES_NAMED = 1000
@@ -132,6 +132,8 @@ def _trained_on(run: Run, evaluated: Evaluated) -> dict[str, Any]:
 
 def _about(run: Run, evaluated: Evaluated) -> dict[str, Any]:
     """The sentences at the top of the page, and what its reader has to know before anything else."""
+    if imported := run.facts.get("imported"):
+        return _about_imported(run, evaluated, imported)
     data, epochs, wanted = _trained_on(run, evaluated), len(run.history), run.recipe.training.epochs
     images = data.get("examples", {}).get("train")
     pictures = f"{images:,} images of {len(run.facts['classes']):,} classes" if images else "pictures"
@@ -144,8 +146,7 @@ def _about(run: Run, evaluated: Evaluated) -> dict[str, Any]:
         ended = f"This run {UNFINISHED.get(status, f'has the state {status}')}"
         notes.append(f"{ended}. {epochs} of {wanted} epochs are done, and the best model so far is shown.")
     if evaluated.data is None:
-        kept = " What was computed before is shown, the pictures are not." if evaluated.centre else ""
-        notes.append(f"The dataset cannot be read, so parts of this page are left out.{kept} {evaluated.problem}")
+        notes.append(_left_out(evaluated))
     elif evaluated.data.fingerprint != run.facts["data"]["fingerprint"]:
         notes.append(
             f"Errors, predictions and neighbours are of the dataset {evaluated.data.path}, which is not the one that "
@@ -153,6 +154,31 @@ def _about(run: Run, evaluated: Evaluated) -> dict[str, Any]:
         )
     found = evaluated.ten_crop or evaluated.centre
     return {"lede": lede, "best": found and found.evaluation(), "notes": notes}
+
+
+def _about_imported(run: Run, evaluated: Evaluated, imported: dict[str, Any]) -> dict[str, Any]:
+    """The same of a run that another framework trained."""
+    lede = (
+        f"AlexNet, the convolutional network of Krizhevsky, Sutskever and Hinton (2012), with the weights of the file "
+        f"{imported['file']} and the recipe {run.recipe.name}: {run.recipe.summary}".replace("`", "")
+    )
+    notes = [_left_out(evaluated)] if evaluated.data is None else []
+    if published := imported["published"]:
+        notes.append(f"{_published(published)}.")
+    found = evaluated.ten_crop or evaluated.centre
+    return {"lede": lede, "best": found and found.evaluation(), "notes": notes}
+
+
+def _left_out(evaluated: Evaluated) -> str:
+    kept = " What was computed before is shown, the pictures are not." if evaluated.centre else ""
+    return f"The dataset cannot be read, so parts of this page are left out.{kept} {evaluated.problem}"
+
+
+def _published(known: dict[str, Any]) -> str:
+    return (
+        f"{known['name']} is published with {known['top1']:.1%} top-1 and {known['top5']:.1%} top-5 accuracy on the "
+        f"centre crops of ImageNet 2012's validation pictures ({known['source']})"
+    )
 
 
 def _facts(run: Run, evaluated: Evaluated) -> list[tuple[str, str]]:
@@ -166,16 +192,18 @@ def _facts(run: Run, evaluated: Evaluated) -> list[tuple[str, str]]:
     status = run.status
     ended = f": {facts['ended']}" if facts.get("ended") and status != "finished" else ""
     devices = ", ".join(facts.get("devices", []))
+    imported = facts.get("imported") or {}
     found = [
         ("State", f"{status}{ended}"),
+        ("Weights of", imported and f"{imported['file']}, SHA-256 {imported['sha256']}"),
         ("Recipe", f"{recipe.name}: {recipe.summary}".replace("`", "")),
-        ("Data", f"{data.get('name', '')} ({data['path']})"),
+        ("Data", data["path"] and f"{data.get('name', '')} ({data['path']})"),
         ("Source of the data", data.get("source")),
         ("Classes", f"{len(facts['classes']):,}"),
         ("Images", ", ".join(f"{count:,} {split}" for split, count in data.get("examples", {}).items())),
         ("Fingerprint of the data", data["fingerprint"]),
-        ("Epochs", epochs),
-        ("Batch", f"{recipe.training.batch_size} images"),
+        ("Epochs", None if imported else epochs),
+        ("Batch", None if imported else f"{recipe.training.batch_size} images"),
         ("Seed", facts.get("seed")),
         ("Precision", facts.get("precision")),
         ("Strategy and devices", f"{facts.get('strategy')}: {devices}" if devices else facts.get("strategy")),
@@ -185,7 +213,7 @@ def _facts(run: Run, evaluated: Evaluated) -> list[tuple[str, str]]:
         ("Began", _moment(facts.get("started"))),
         ("Last written", _moment(facts.get("updated"))),
     ]
-    return [(term, str(value)) for term, value in found if value not in (None, "")]
+    return [(term, str(value)) for term, value in found if value not in (None, "", {})]
 
 
 def _recipe(recipe: Recipe) -> dict[str, Any]:
@@ -218,11 +246,12 @@ def _plain(fields: dict[str, CitedValue], name: str) -> str:
 def _commands(run: Run, evaluated: Evaluated) -> dict[str, Any]:
     data, name = _trained_on(run, evaluated), another_name(run)
     prepare = prepare_command(data)
+    look = look_commands(name, evaluated.split) if data["path"] else [f"alexnet visualize kernels {name}"]
     return {
         "prepare": prepare,
-        "lines": [*([prepare] if prepare else []), train_command(run, name), *look_commands(name, evaluated.split)],
+        "lines": [*([prepare] if prepare else []), make_command(run, name), *look],
         "workers": run.facts.get("strategy") == "multi-worker",
-        "deterministic": bool(run.facts.get("deterministic")),
+        "deterministic": bool(run.facts.get("deterministic") or run.facts.get("imported")),
         "fingerprint": data["fingerprint"],
     }
 

@@ -37,7 +37,7 @@ def prepare_command(data: dict[str, Any]) -> str | None:
     Args:
         data: what run.json keeps of the data: `PreparedDataset.facts`.
     """
-    if "options" not in data or "source" not in data:
+    if "options" not in data or not data.get("source"):
         return None
     source, options, path = data["source"], data["options"], Path(data["path"])
     words = ["alexnet", "prepare", source]
@@ -50,6 +50,21 @@ def prepare_command(data: dict[str, Any]) -> str | None:
         if value is not None and value != default:
             words += [option] if value is True else [option, str(value)]
     return _shell(words)
+
+
+def make_command(run: Run, name: str) -> str:
+    """The command that makes the run, for a new one of this name: `alexnet train`, or `alexnet import`."""
+    return import_command(run, name) if "imported" in run.facts else train_command(run, name)
+
+
+def import_command(run: Run, name: str) -> str:
+    """`alexnet import` of the file that the run's weights come from, wherever it is now."""
+    facts, imported = run.facts, run.facts["imported"]
+    words = ["alexnet", "import", imported["file"], "--from", imported["from"], "--run", name]
+    words += ["--recipe", facts["recipe"] if _is_named(run, facts["recipe"], []) else str(run.path / "recipe.toml")]
+    for option, value in (("--mean", imported["mean"]), ("--labels", imported["labels"])):
+        words += [option, value] if value else []
+    return _shell(words + (["--data", facts["data"]["path"]] if facts["data"]["path"] else []))
 
 
 def train_command(run: Run, name: str) -> str:

@@ -1,0 +1,100 @@
+"""`alexnet import`."""
+
+from pathlib import Path
+
+import click
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import json_option
+from alexnet_keras.errors import UsageError
+
+SUFFIXES = {
+    ".caffemodel": "caffe",
+    ".npy": "toronto",
+    ".pth": "torchvision",
+    ".pt": "torchvision",
+    ".safetensors": "safetensors",
+}
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(["caffe", "toronto", "torchvision", "safetensors"]),
+    help="What wrote the file. [default: what its suffix says]",
+)
+@click.option("--run", "name", metavar="NAME", help="Name of the new run. [default: the file's name]")
+@click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    help="The network in the file. [default: caffe, caffenet or torchvision, as the file has it]",
+)
+@click.option(
+    "--mean",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Caffe's mean image, imagenet_mean.binaryproto. [default: its mean colour]",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The classes in the network's order, one a line: names, or WordNet ids and words. [default: 0000, 0001, ...]",
+)
+@click.option(
+    "--data",
+    metavar="DIR",
+    help="Prepared dataset with the network's classes: gives their names, and is what the run is evaluated on.",
+)
+@json_option
+def import_weights(file, kind, name, recipe, mean, labels, data, as_json) -> None:
+    """A run from weights that Caffe or PyTorch trained: eval, predict and the others use it like any other.
+
+    Read are bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel; bvlc_alexnet.npy of the University of
+    Toronto; torchvision's alexnet as .pth or .safetensors; and networks of other sizes with a --recipe. Nothing in a
+    file is run, and neither Caffe nor PyTorch is needed. Classes of published weights are in the order of their
+    WordNet ids.
+
+    \b
+    Examples:
+      alexnet import bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --labels synset_words.txt
+      alexnet import alexnet-owt-7be5be79.pth --run torchvision --data data/imagenet
+      alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
+    """
+    kind = kind or _kind_of(file)
+    if mean and kind not in ("caffe", "toronto"):
+        raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
+    for path in (file, mean):
+        if path and not path.is_file():
+            raise UsageError(f"There is no file {path}.")
+    from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.recipe_files import load_recipe
+    from alexnet_keras.runs import RUNS, check_new
+
+    folder = RUNS / (name or file.stem)
+    check_new(folder)
+    chosen = load_recipe(recipe) if recipe else None
+    dataset = open_prepared(data) if data else None
+    console.start_tensorflow()
+    from alexnet_keras.interop.weights_in import import_run
+
+    run = import_run(folder, file, kind, recipe=chosen, mean=mean, labels=labels, data=dataset)
+    facts = run.facts
+    if as_json:
+        console.emit_json({"run": str(run.path), "recipe": facts["recipe"], **facts["imported"]})
+        return
+    console.result(f"Imported {run.path}: recipe {facts['recipe']}, {len(facts['classes'])} classes.")
+    if known := facts["imported"]["published"]:
+        console.result(
+            f"This is {known['name']}, published with {known['top1']:.1%} top-1 and {known['top5']:.1%} top-5 accuracy "
+            f"(ImageNet 2012 validation, centre crop; {known['source']})."
+        )
+    console.result(f"Next: alexnet predict PICTURE --run {run.name}")
+
+
+def _kind_of(file: Path) -> str:
+    if file.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"What wrote {file} cannot be told from its name: say it with --from.")
+    return SUFFIXES[file.suffix.lower()]

@@ -1,0 +1,162 @@
+"""`alexnet import`, and the other commands on a run that it made."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from plain_networks import random_arrays
+from small_networks import CLASSES, DENSE, FILTERS, small
+from written_files import binaryproto, caffemodel, state_names, write_pth
+
+from alexnet_keras.recipe_files import to_toml
+
+COLORS = (*DENSE[:2], 3)  # as many classes as the prepared dataset of the tests has
+
+
+@pytest.fixture
+def imported(alexnet, tmp_path):
+    """A run "net" of Caffe's weights in the command's folder, with three classes; and the command."""
+    write_net(tmp_path, COLORS)
+    result = alexnet("import", "net.caffemodel", "--recipe", "small.toml", "--mean", "mean.binaryproto")
+    assert result.exit_code == 0, result.stderr
+    return alexnet
+
+
+def write_net(folder, dense):
+    (folder / "net.caffemodel").write_bytes(caffemodel(random_arrays(FILTERS["caffe"], dense)))
+    (folder / "mean.binaryproto").write_bytes(binaryproto(np.full((3, 256, 256), 110, np.float32)))
+    (folder / "small.toml").write_text(to_toml(small("caffe")))
+
+
+def test_a_run_is_made_and_what_it_is_of_is_kept(imported, tmp_path):
+    run = tmp_path / "saved_models" / "net"
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["classes"] == ["0000", "0001", "0002"] and facts["status"] == "imported"
+    assert facts["imported"]["file"] == "net.caffemodel" and facts["imported"]["published"] is None
+    assert (run / "model.keras").read_bytes() == (run / "last.keras").read_bytes()
+    assert (run / "recipe.toml").exists()
+
+
+def test_without_data_commands_say_that_it_has_none(imported):
+    commands = (
+        ["eval", "net"], ["visualize", "predictions", "net"], ["features", "net"], ["visualize", "confusion", "net"],
+        ["eval"],
+    )  # fmt: skip
+    for arguments in commands:
+        result = imported(*arguments)
+        assert result.exit_code == 2, (arguments, result.output)
+        assert "was imported and has no data of its own: name the data with --data" in result.stderr
+
+
+def test_with_data_of_other_names_the_classes_are_said_to_differ(imported, prepared):
+    result = imported("eval", "net", "--data", prepared.path)
+    assert result.exit_code == 3 and "0000" in result.stderr
+
+
+@pytest.mark.parametrize("named", ["labels", "data"])
+def test_with_its_classes_named_it_is_evaluated_like_any_run(named, alexnet, prepared, tmp_path):
+    write_net(tmp_path, COLORS)
+    (tmp_path / "labels.txt").write_text("\n".join(prepared.classes))
+    given = ["--labels", "labels.txt"] if named == "labels" else ["--data", prepared.path]
+    assert alexnet("import", "net.caffemodel", "--recipe", "small.toml", *given).exit_code == 0
+    data = ["--data", prepared.path] if named == "labels" else []
+    result = alexnet("eval", "net", "--ten-crop", "--json", *data)
+    assert result.exit_code == 0, result.stderr
+    assert [found["views"] for found in json.loads(result.stdout)] == ["centre", "ten-crop"]
+
+
+def test_what_needs_no_data_works(imported, pictures, tmp_path):
+    picture = next((pictures / "val").rglob("*.jpg"))
+    result = imported("predict", picture, "--run", "net", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert {guess["class"] for guess in json.loads(result.stdout)["predictions"]} == {"0000", "0001", "0002"}
+    for what in (["kernels"], ["towers"], ["architecture"], ["activations", "--image", picture]):
+        result = imported("visualize", what[0], "net", *what[1:])
+        assert result.exit_code == 0, result.stderr
+    listed = json.loads(imported("runs", "--json").stdout)
+    assert [(row["run"], row["state"], row["data"]) for row in listed] == [("net", "imported", "")]
+    assert "imported" in imported("runs").stdout
+    result = imported("report", "net")
+    assert result.exit_code == 0, result.stderr
+    page = (tmp_path / "saved_models" / "net" / "report.html").read_text()
+    assert "net.caffemodel" in page and "None" not in page
+    assert "alexnet import net.caffemodel" in page
+
+
+def test_curves_of_a_run_without_training_are_refused(imported):
+    result = imported("visualize", "curves", "net")
+    assert result.exit_code in (2, 3) and result.exception.__class__ is SystemExit
+
+
+def test_it_has_no_training_to_resume_and_new_runs_start_from_it(imported, prepared, tmp_path):
+    result = imported("train", "--resume", "net")
+    assert result.exit_code == 2 and "--init-from net" in result.stderr
+    arguments = ["--data", prepared.path, "--recipe", "small.toml", "--init-from", "net", "--run", "tuned"]
+    result = imported("train", *arguments, "--epochs", 1, "--set", "training.batch_size=12")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "saved_models" / "tuned" / "model.keras").exists()
+
+
+def test_lists_of_classes_are_read_as_imagenet_has_them(alexnet, tmp_path):
+    write_net(tmp_path, DENSE)
+    (tmp_path / "synsets.txt").write_text("".join(f"n0000000{i} thing {i}, item\n" for i in range(CLASSES)))
+    result = alexnet("import", "net.caffemodel", "--recipe", "small.toml", "--labels", "synsets.txt", "--run", "named")
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads((tmp_path / "saved_models" / "named" / "run.json").read_text())
+    assert facts["classes"][2] == "n00000002" and facts["data"]["titles"][2] == "thing 2"
+
+
+def test_a_known_file_is_recognised_and_its_published_accuracy_shown(alexnet, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from alexnet_keras.files import sha256_of
+    from alexnet_keras.interop import known_files
+
+    arrays = random_arrays(FILTERS["torchvision"], DENSE, groups=1)
+    path = write_pth(tmp_path / "net.pth", state_names(arrays))
+    (tmp_path / "small.toml").write_text(to_toml(small("torchvision")))
+    known = tuple(replace(file, sha=sha256_of(path)[:8]) for file in known_files.KNOWN_BY_SHA256)
+    monkeypatch.setattr(known_files, "KNOWN_BY_SHA256", known)
+    result = alexnet("import", path, "--recipe", "small.toml")
+    assert result.exit_code == 0, result.stderr
+    assert "56.5% top-1 and 79.1% top-5" in result.stdout
+    facts = json.loads((tmp_path / "saved_models" / "net" / "run.json").read_text())
+    assert facts["imported"]["published"]["top1"] == 0.56522
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nothing.pth"], 2, "no file nothing.pth"),
+        (["weights.bin"], 2, "--from"),
+        (["net.caffemodel", "--mean", "nothing"], 2, "no file nothing"),
+        (["net.caffemodel", "--recipe", "nothing"], 2, "no recipe 'nothing'"),
+        (["net.caffemodel", "--recipe", "small.toml", "--labels", "nothing"], 2, "no file nothing"),
+        (["net.caffemodel", "--recipe", "small.toml", "--labels", "two.txt"], 3, "two.txt names 2"),
+        (["net.caffemodel", "--recipe", "small.toml", "--labels", "twice.txt"], 3, "'cat' twice"),
+        (["net.caffemodel"], 3, "conv1[0]"),
+        (["harm.pth"], 3, "posix.system"),
+        (["harm.pth", "--mean", "mean.binaryproto"], 2, "--mean"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence_and_no_run_is_left(arguments, code, said, alexnet, tmp_path):
+    class Harm:
+        def __reduce__(self):
+            import os
+
+            return os.system, ("touch was-run",)
+
+    write_net(tmp_path, DENSE)
+    (tmp_path / "weights.bin").write_bytes(b"")
+    (tmp_path / "two.txt").write_text("cat\ndog\n")
+    (tmp_path / "twice.txt").write_text("cat\ndog\ncat\n")
+    write_pth(tmp_path / "harm.pth", {}, pickle.dumps(Harm(), 2))
+    result = alexnet("import", *arguments)
+    assert result.exit_code == code and said in result.stderr, result.output
+    assert not (tmp_path / "saved_models").exists() and not (tmp_path / "was-run").exists()
+
+
+def test_a_run_that_exists_is_left_alone(imported):
+    result = imported("import", "net.caffemodel", "--recipe", "small.toml")
+    assert result.exit_code == 2 and "exists" in result.stderr
