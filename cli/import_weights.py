@@ -78,9 +78,19 @@ def import_weights(file, kind, name, recipe, mean, labels, data, as_json) -> Non
     chosen = load_recipe(recipe) if recipe else None
     dataset = open_prepared(data) if data else None
     console.start_tensorflow()
-    from alexnet_keras.interop.weights_in import import_run
+    from alexnet_keras.interop.weights_in import STAGES, import_run
 
-    run = import_run(folder, file, kind, recipe=chosen, mean=mean, labels=labels, data=dataset)
+    with console.progress("importing", len(STAGES), "stages") as advance:
+        run = import_run(
+            folder,
+            file,
+            kind,
+            recipe=chosen,
+            mean=mean,
+            labels=labels,
+            data=dataset,
+            on_stage=lambda done: advance(1, text=done),
+        )
     facts = run.facts
     if as_json:
         console.emit_json({"run": str(run.path), "recipe": facts["recipe"], **facts["imported"]})

@@ -1,6 +1,7 @@
 """From a file of another framework to a run that every command uses like one of its own."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from alexnet_keras.model import AlexNet
 from alexnet_keras.recipe_files import load_recipe
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import IMPORTED, Run, check_new
+
+STAGES = ("read", "recognised", "written")  # of an import, in their order
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,7 @@ def import_run(
     mean: Path | None = None,
     labels: Path | None = None,
     data: PreparedDataset | None = None,
+    on_stage: Callable[[str], None] = lambda done: None,
 ) -> Run:
     """Makes a run of a file's network: recipe.toml, run.json, model.keras and last.keras.
 
@@ -81,6 +85,7 @@ def import_run(
         labels: a file with the names of the classes, one a line, in the network's order; by default they are those of
             `data`, or 0000, 0001, ...
         data: a prepared dataset with the same classes in the same order, which the run then is evaluated on.
+        on_stage: called after each of STAGES with its name.
         path, kind, recipe, mean: see `import_network`.
 
     Raises:
@@ -90,8 +95,10 @@ def import_run(
     check_new(folder)
     network = import_network(path, kind, recipe=recipe, mean=mean)
     classes = class_names(network.classes, labels, data)
+    on_stage("read")
     shas = checksums(path)
     known = known_file(**shas)
+    on_stage("recognised")
     facts = {
         "recipe": network.recipe.name,
         "overrides": [],
@@ -113,6 +120,7 @@ def import_run(
         network.model.save(partial)
     with write_by_rename(run.model_path) as partial:
         shutil.copyfile(run.last_model_path, partial)
+    on_stage("written")
     return run
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plain_networks import caffe_logits, random_arrays
 from small_networks import CLASSES, DENSE, FILTERS, assert_same, crops, our_logits, small
-from written_files import binaryproto, caffemodel, write_toronto
+from written_files import binaryproto, caffemodel, python_2_pickle, torontos_layers, write_npy, write_toronto
 
 from alexnet_keras.interop.caffe_file import recipe_of_caffe
 from alexnet_keras.interop.formats import CAFFE_MEAN
@@ -54,6 +54,14 @@ def test_without_a_mean_image_the_mean_colour_is_subtracted(arrays, tmp_path):
 def test_torontos_file_answers_as_caffe_does(protocol, arrays, tmp_path):
     path = tmp_path / "bvlc_alexnet.npy"
     write_toronto(path, arrays, protocol)
+    network = import_network(path, "toronto", recipe=small("caffe"))
+    pictures = crops(SIDE)
+    blue_first = np.array(CAFFE_MEAN)[::-1, None, None]
+    assert_same(our_logits(network.model, pictures), [caffe_logits(arrays, crop, blue_first) for crop in pictures])
+
+
+def test_torontos_file_as_python_2_wrote_it_answers_as_caffe_does(arrays, tmp_path):
+    path = write_npy(tmp_path / "bvlc_alexnet.npy", python_2_pickle(torontos_layers(arrays)))
     network = import_network(path, "toronto", recipe=small("caffe"))
     pictures = crops(SIDE)
     blue_first = np.array(CAFFE_MEAN)[::-1, None, None]

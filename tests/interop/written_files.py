@@ -119,8 +119,8 @@ def write_safetensors(path, states):
     return path
 
 
-def write_toronto(path, arrays, protocol=2, side=6):
-    """bvlc_alexnet.npy: (height, width, in, out) and (in, out), fc6 reading (height, width, maps)."""
+def torontos_layers(arrays, side=6):
+    """The dictionary in bvlc_alexnet.npy: (height, width, in, out) and (in, out), fc6 reading (height, width, maps)."""
     layers = {}
     for layer, (kernel, bias) in arrays.items():
         if kernel.ndim == 4:
@@ -130,7 +130,35 @@ def write_toronto(path, arrays, protocol=2, side=6):
             layers[layer] = [maps.reshape(-1, len(kernel)), bias]
         else:
             layers[layer] = [kernel.T, bias]  # in Fortran's order
-    return write_npy(path, pickle.dumps(np.array(layers, dtype=object), protocol))
+    return layers
+
+
+def write_toronto(path, arrays, protocol=2):
+    """bvlc_alexnet.npy as Python 3 writes it."""
+    return write_npy(path, pickle.dumps(np.array(torontos_layers(arrays), dtype=object), protocol))
+
+
+def python_2_pickle(layers):
+    """The pickle of the same as NumPy under Python 2 wrote it: bytes are its strings."""
+
+    def string(value):
+        return b"T" + struct.pack("<i", len(value)) + value
+
+    def array(shape, code, order, fortran, content):
+        made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + whole(0) + b"\x85" + string(b"b") + b"\x87R"
+        kind = b"cnumpy\ndtype\n" + string(code) + whole(0) + whole(1) + b"\x87R("
+        kind += whole(3) + string(order) + b"NNN" + whole(-1) + whole(-1) + whole(0) + b"tb"
+        sizes = b"(" + b"".join(map(whole, shape)) + b"t"
+        return made + b"(" + whole(1) + sizes + kind + (b"\x88" if fortran else b"\x89") + content + b"tb"
+
+    pairs = b""
+    for name, pair in layers.items():
+        pairs += string(name.encode()) + b"]("
+        for each in pair:
+            content = string(np.ascontiguousarray(each, "<f4").tobytes())
+            pairs += array(each.shape, b"f4", b"<", False, content)
+        pairs += b"e"
+    return b"\x80\x02" + array((), b"O8", b"|", False, b"]}(" + pairs + b"ua") + b"."
 
 
 def write_npy(path, described):
