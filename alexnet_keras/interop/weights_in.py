@@ -116,10 +116,14 @@ def import_run(
         "status": IMPORTED,
     }
     run = Run.create(folder, network.recipe, facts)
-    with write_by_rename(run.last_model_path) as partial:
-        network.model.save(partial)
-    with write_by_rename(run.model_path) as partial:
-        shutil.copyfile(run.last_model_path, partial)
+    try:
+        with write_by_rename(run.last_model_path) as partial:
+            network.model.save(partial)
+        with write_by_rename(run.model_path) as partial:
+            shutil.copyfile(run.last_model_path, partial)
+    except BaseException:  # so that the same command can be given again
+        shutil.rmtree(folder)
+        raise
     on_stage("written")
     return run
 

@@ -1,0 +1,62 @@
+"""Runs of imported weights: what their classes are called, and what is left of one that could not be written."""
+
+from types import SimpleNamespace
+
+import keras
+import pytest
+from plain_networks import random_arrays
+from small_networks import CLASSES, DENSE, FILTERS, small
+from written_files import state_names, write_pth
+
+from alexnet_keras.errors import DataError
+from alexnet_keras.interop.class_names import class_names, read_class_names
+from alexnet_keras.interop.known_files import known_file
+from alexnet_keras.interop.weights_in import import_run
+
+
+def dataset(*classes):
+    return SimpleNamespace(path="data/x", classes=classes, titles=tuple(name.upper() for name in classes))
+
+
+def test_a_dataset_names_the_classes_if_their_number_and_order_agree():
+    assert class_names(2, None, dataset("cat", "dog")) == (("cat", "dog"), ("CAT", "DOG"))
+    with pytest.raises(DataError, match="tells 3 classes apart and the dataset data/x names 2"):
+        class_names(3, None, dataset("cat", "dog"))
+    with pytest.raises(DataError, match="order of their WordNet ids"):
+        class_names(2, None, dataset("n00000002", "n00000001"))
+
+
+def test_a_list_names_the_classes_and_the_dataset_has_to_agree(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_text("n00000002 great shark, jaws\nn00000001\ttench\n\nplain words\nn00000003\n")
+    found = read_class_names(file)
+    assert found.names == ("n00000002", "n00000001", "plain words", "n00000003")
+    assert found.titles == ("great shark", "tench", "plain words", "n00000003")
+    assert class_names(4, file, dataset(*found.names)).titles == found.titles
+    with pytest.raises(DataError, match="in the same order"):
+        class_names(4, file, dataset(*sorted(found.names)))
+
+
+def test_published_files_are_known_by_their_checksums():
+    assert known_file("9116a64c0fbe4459d18f4bb6b56d647b63920377", "").name == "bvlc_alexnet.caffemodel"
+    assert known_file("4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46", "").top5 == 0.804
+    assert known_file("", "7be5be79" + 56 * "0").top1 == 0.56522
+    assert known_file(40 * "0", 64 * "0") is None
+
+
+def test_nothing_is_left_of_a_run_that_could_not_be_written(tmp_path, monkeypatch):
+    path = write_pth(tmp_path / "a.pth", state_names(random_arrays(FILTERS["torchvision"], DENSE, groups=1)))
+
+    def fail(*_):
+        raise OSError("full")
+
+    folder = tmp_path / "runs" / "a"
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save", fail)
+        with pytest.raises(OSError, match="full"):
+            import_run(folder, path, "torchvision", recipe=small("torchvision"))
+    assert not folder.exists()
+    done = []
+    run = import_run(folder, path, "torchvision", recipe=small("torchvision"), on_stage=done.append)
+    assert done == ["read", "recognised", "written"] and len(run.facts["classes"]) == CLASSES
+    assert run.load_model("last").output_shape == (None, CLASSES)
