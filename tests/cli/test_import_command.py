@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -64,6 +65,12 @@ def test_with_its_classes_named_it_is_evaluated_like_any_run(named, alexnet, pre
     result = alexnet("eval", "net", "--ten-crop", "--json", *data)
     assert result.exit_code == 0, result.stderr
     assert [found["views"] for found in json.loads(result.stdout)] == ["centre", "ten-crop"]
+    result = alexnet("report", "net", "--without", "neighbors", *data)
+    assert result.exit_code == 0, result.stderr
+    page = (tmp_path / "saved_models" / "net" / "report.html").read_text()
+    page = re.sub(r'base64,[^"]*', "", page)
+    assert "wrong for" in page and "is not the one that" not in page
+    assert "None" not in page, page[page.index("None") - 300 :][:400]
 
 
 def test_what_needs_no_data_works(imported, pictures, tmp_path):
@@ -80,7 +87,7 @@ def test_what_needs_no_data_works(imported, pictures, tmp_path):
     result = imported("report", "net")
     assert result.exit_code == 0, result.stderr
     page = (tmp_path / "saved_models" / "net" / "report.html").read_text()
-    assert "net.caffemodel" in page and "None" not in page
+    assert "net.caffemodel" in page and "None" not in re.sub(r'base64,[^"]*', "", page)
     assert "alexnet import net.caffemodel" in page
 
 
