@@ -14,6 +14,7 @@ figures/         pictures
 report.html      all of it on one page
 features/        a directory a layer and split, with the layer's output on every picture
 search/          a directory a layer and split, to search in
+exports/         the model for other programs, each with how far it agrees
 """
 
 import csv
@@ -106,6 +107,10 @@ class Run:
     @property
     def search_path(self) -> Path:
         return self.path / "search"
+
+    @property
+    def exports_path(self) -> Path:
+        return self.path / "exports"
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -8,6 +8,7 @@ import click
 from alexnet_keras.cli.benchmark import benchmark
 from alexnet_keras.cli.demo import demo
 from alexnet_keras.cli.evaluate import evaluate
+from alexnet_keras.cli.export import export
 from alexnet_keras.cli.features import features
 from alexnet_keras.cli.info import info
 from alexnet_keras.cli.predict import predict
@@ -74,7 +75,7 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(demo, prepare, train, evaluate, predict, visualize, report, features, search, runs, info, recipes),
+    *(demo, prepare, train, evaluate, predict, export, visualize, report, features, search, runs, info, recipes),
     *(benchmark, reproduce),
 )
 for command in COMMANDS:

@@ -1,0 +1,1 @@
+"""Weights in, models out: AlexNet where its users already are."""
