@@ -108,7 +108,7 @@ class _Graph:
                 self.flattened = None
             case EachTower():
                 if isinstance(layer.layer, keras.layers.Flatten):
-                    self.flattened = tuple(layer.input[0].shape[1:])
+                    self.flattened = tuple(keras.tree.flatten(layer.input)[0].shape[1:])
                 self.towers = [
                     self._ordinary(layer.layer, f"{layer.name}_{tower_letter(tower)}", x)
                     for tower, x in enumerate(self.towers)
