@@ -12,6 +12,7 @@ events/          the same for TensorBoard
 evaluations/     a JSON file an evaluation, and a directory with its predictions
 figures/         pictures
 report.html      all of it on one page
+MODEL_CARD.md    what it is and is good for, as model hubs show it
 features/        a directory a layer and split, with the layer's output on every picture
 search/          a directory a layer and split, to search in
 exports/         the model for other programs, each with how far it agrees
@@ -87,6 +88,10 @@ class Run:
     @property
     def report_path(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def model_card_path(self) -> Path:
+        return self.path / "MODEL_CARD.md"
 
     @property
     def steps_path(self) -> Path:
