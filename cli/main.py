@@ -6,6 +6,7 @@ import sys
 import click
 
 from alexnet_keras.cli.benchmark import benchmark
+from alexnet_keras.cli.completion import completion
 from alexnet_keras.cli.demo import demo
 from alexnet_keras.cli.evaluate import evaluate
 from alexnet_keras.cli.export import export
@@ -76,7 +77,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(demo, prepare, train, evaluate, predict, export, visualize, report, features, search, runs, info, recipes),
-    *(benchmark, reproduce),
+    *(benchmark, reproduce, completion),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -72,3 +72,11 @@ def test_wrong_usage_ends_with_2(export):
     assert export("nothing", "--to", "onnx").exit_code == 2
     result = export("tiny", "--to", "onnx", "--quantize", "int8")
     assert result.exit_code == 2 and "TFLite" in result.stderr
+
+
+def test_a_run_has_a_model_card_with_its_errors_once_it_was_evaluated(trained, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    card = trained[0] / "saved_models/tiny/MODEL_CARD.md"
+    assert "Parameters | not recorded" not in card.read_text(encoding="utf-8"), "written when training ended"
+    assert CliRunner().invoke(cli, ["eval", "tiny"]).exit_code == 0
+    assert "Top-1 accuracy, centre crop" in card.read_text(encoding="utf-8")
