@@ -174,3 +174,18 @@ def flatten(recipe: Recipe) -> dict[str, CitedValue]:
 
     walk("", recipe)
     return flat
+
+
+def in_words(fields: dict[str, CitedValue], name: str) -> str:
+    """A field's value as people read it; "absent" where the recipe has no such layer."""
+    match fields[name].value if name in fields else "absent":
+        case None:
+            return "none"
+        case bool(value):
+            return "yes" if value else "no"
+        case float(value):
+            return f"{value:g}"
+        case tuple(values):
+            return ", ".join(map(str, values)) or "nothing"
+        case value:
+            return str(value)

@@ -14,8 +14,10 @@ events/          the same for TensorBoard
 evaluations/     a JSON file an evaluation, and a directory with its predictions
 figures/         pictures
 report.html      all of it on one page
+MODEL_CARD.md    what it is and is good for, as model hubs show it
 features/        a directory a layer and split, with the layer's output on every picture
 search/          a directory a layer and split, to search in
+exports/         the model for other programs, each with how far it agrees
 """
 
 import csv
@@ -91,6 +93,10 @@ class Run:
         return self.path / "report.html"
 
     @property
+    def model_card_path(self) -> Path:
+        return self.path / "MODEL_CARD.md"
+
+    @property
     def steps_path(self) -> Path:
         return self.path / "steps.csv"
 
@@ -109,6 +115,10 @@ class Run:
     @property
     def search_path(self) -> Path:
         return self.path / "search"
+
+    @property
+    def exports_path(self) -> Path:
+        return self.path / "exports"
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+from alexnet_keras.errors import AlexNetError
+
 PLAIN_INTERVAL = 30.0  # seconds between progress lines where stderr is no terminal
 
 
@@ -39,15 +41,26 @@ def start_tensorflow() -> None:
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with libraries_silenced():
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        tf.config.list_physical_devices()
+
+
+@contextmanager
+def libraries_silenced() -> Iterator[None]:
+    """Keeps from stderr what libraries print past Python, and prints it after all if an error that nobody foresaw ends
+    this.
+    """
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as printed:
         os.dup2(printed.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            tf.get_logger().setLevel("ERROR")
-            tf.config.list_physical_devices()
+            yield
+        except AlexNetError:
+            raise
         except BaseException:
             printed.seek(0)
             os.write(stderr, printed.read())

@@ -84,6 +84,7 @@ def evaluate(runs, data, split, ten_crop, which, ensemble, search_on, submission
       alexnet eval run-1 run-2 run-3 --ensemble search
     """
     from alexnet_keras.evaluation.submission import check_can_submit, write_submission
+    from alexnet_keras.model_card import write_model_card
 
     chosen = [chosen_run(name) for name in runs or (None,)]
     if ensemble and len({run.path.resolve() for run in chosen}) < max(2, len(chosen)):
@@ -126,6 +127,8 @@ def evaluate(runs, data, split, ten_crop, which, ensemble, search_on, submission
         print_table(together, form, _with_interval)
     else:
         _print(results, dict(zip(datasets[0].classes, datasets[0].titles, strict=True)), form)
+    for run in chosen:
+        write_model_card(run)
     for path in [found.path for found in finest] + ([submission] if submission else []):
         console.note(f"Wrote {path}")
 

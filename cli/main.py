@@ -6,8 +6,10 @@ import sys
 import click
 
 from alexnet_keras.cli.benchmark import benchmark
+from alexnet_keras.cli.completion import completion
 from alexnet_keras.cli.demo import demo
 from alexnet_keras.cli.evaluate import evaluate
+from alexnet_keras.cli.export import export
 from alexnet_keras.cli.features import features
 from alexnet_keras.cli.import_weights import import_weights
 from alexnet_keras.cli.info import info
@@ -75,8 +77,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(demo, prepare, train, import_weights, evaluate, predict, visualize, report, features, search, runs, info),
-    *(recipes, benchmark, reproduce),
+    *(demo, prepare, train, import_weights, evaluate, predict, export, visualize, report, features, search, runs),
+    *(info, recipes, benchmark, reproduce, completion),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -54,6 +54,7 @@ def report(run, data, split, out, ten_crop, without, as_json) -> None:
     found = {name: predictions_with_progress(run, dataset, split, name) for name in views if views[name]}
     console.start_tensorflow()
     from alexnet_keras.evaluation.predictions import kept_predictions
+    from alexnet_keras.model_card import write_model_card
     from alexnet_keras.visualization.report import Evaluated, write_report
     from alexnet_keras.visualization.report_parts import find_neighborhoods
 
@@ -63,6 +64,7 @@ def report(run, data, split, out, ten_crop, without, as_json) -> None:
     if dataset and "neighbors" not in without:
         with console.progress("searching", dataset.examples("train")) as advance:
             neighborhoods = find_neighborhoods(model, dataset, split, advance)
+    write_model_card(run)
     path = out or run.report_path
     with console.progress("drawing", len(PARTS) - len(set(without)), "parts") as advance:
         missing = write_report(

@@ -51,10 +51,10 @@ def test_layers_are_registered_whichever_is_imported_first(order):
 
 
 def test_imports_point_downwards():
-    """cli -> experiments -> visualization -> interop -> search -> benchmarking -> training -> evaluation -> data."""
+    """cli -> experiments -> visualization -> interop -> search -> benchmarking -> training -> evaluation -> ..."""
     levels = ["errors", "files", "recipes", "recipe_files", "layers", "model", "model_summary", "kernel_grid"]
-    levels += ["kernel_color", "data", "runs", "evaluation", "training", "benchmarking", "search"]
-    levels += ["interop", "visualization", "experiments", "cli"]
+    levels += ["kernel_color", "data", "runs", "run_commands", "model_card", "evaluation", "training"]
+    levels += ["benchmarking", "search", "interop", "visualization", "experiments", "cli"]
     for file in sorted((ROOT / "alexnet_keras").rglob("*.py")) + sorted((ROOT / "cli").rglob("*.py")):
         parts = ["cli"] if file.parent.name == "cli" else file.relative_to(ROOT / "alexnet_keras").with_suffix("").parts
         if parts[0] == "__init__":

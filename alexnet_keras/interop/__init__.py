@@ -1,1 +1,1 @@
-"""Weights in: networks that Caffe, TensorFlow 1 and PyTorch trained become runs of this package."""
+"""Weights in, models out: AlexNet where its users already are."""

@@ -20,6 +20,7 @@ from alexnet_keras.interop.folding import Weights, fold
 from alexnet_keras.interop.formats import FORMATS
 from alexnet_keras.interop.known_files import checksums, known_file
 from alexnet_keras.model import AlexNet
+from alexnet_keras.model_card import write_model_card
 from alexnet_keras.recipe_files import load_recipe
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import IMPORTED, Run, check_new
@@ -113,6 +114,7 @@ def import_run(
             "labels": labels and labels.name,
             "published": known and asdict(known),
         },
+        "parameters": network.model.count_params(),
         "status": IMPORTED,
     }
     run = Run.create(folder, network.recipe, facts)
@@ -124,6 +126,7 @@ def import_run(
     except BaseException:  # so that the same command can be given again
         shutil.rmtree(folder)
         raise
+    write_model_card(run)
     on_stage("written")
     return run
 

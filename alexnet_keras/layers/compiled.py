@@ -1,9 +1,32 @@
-"""Elementwise pieces of the network compiled into one pass over memory."""
+"""Elementwise pieces of the network compiled into one pass over memory, and the same pieces as plain operations."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import keras
+
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """What is traced in this scope has ordinary operations in place of compiled pieces and of written gradients.
+
+    Other programs can read such a graph, which is what an exported model is made of. Results are those of the compiled
+    pieces but for the rounding of float32. It belongs to the thread, and is looked at when a layer is called.
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def is_plain() -> bool:
+    """Whether this is inside `plain`."""
+    return _plain.get()
 
 
 def compiled(function: Callable) -> Callable:
@@ -22,6 +45,8 @@ def compiled(function: Callable) -> Callable:
         return tf.function(function, jit_compile=True, autograph=False)
 
     def call(*tensors):
+        if is_plain():
+            return function(*tensors)
         return for_signature(*((tuple(tensor.shape), tensor.dtype) for tensor in tensors))(*tensors)
 
     return call

@@ -7,7 +7,8 @@ W adds up a symmetric window, so it is its own transpose and the gradient is one
     dx = dy * s^-beta - 2 alpha beta x W(dy * x * s^(-beta - 1))
 
 Nothing but x is kept for the gradient: adding up the squares again is cheaper than writing s to memory and reading it
-back. Sums and powers are computed in float32 whatever the layer's dtype.
+back. Sums and powers are computed in float32 whatever the layer's dtype. Inside `compiled.plain` the formula is what
+is traced, and the gradient is whatever the framework makes of it.
 """
 
 import functools
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from keras import backend, ops
 
 from alexnet_keras.layers.bfloat16_bits import bits_of, from_bits
+from alexnet_keras.layers.compiled import is_plain
 from alexnet_keras.layers.window_sweep import sweep
 
 
@@ -80,7 +82,24 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
 
         return from_bits(forward(bits), dtype), gradient
 
-    return normalize
+    def plainly(x):
+        wide = ops.cast(x, "float32")
+        sums = functools.reduce(lambda sums, window: _window_sum(sums, *window), windows, ops.square(wide))
+        return ops.cast(wide * power(k + alpha * sums), x.dtype)
+
+    return lambda x: plainly(x) if is_plain() else normalize(x)
+
+
+def _window_sum(x, axis: int, size: int):
+    """The sum over a window along one axis, zeros outside the tensor, as padding and slices."""
+    axis, reach = axis % len(x.shape), size // 2
+    padded = ops.pad(x, [(reach, reach) if place == axis else (0, 0) for place in range(len(x.shape))])
+
+    def shifted(start: int):
+        whole = (slice(None),) * axis
+        return padded[(*whole, slice(start, start + x.shape[axis]))]
+
+    return functools.reduce(ops.add, map(shifted, range(size)))
 
 
 def _itself(x):

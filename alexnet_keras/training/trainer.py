@@ -18,6 +18,7 @@ from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.layers import ColorNoise
+from alexnet_keras.model_card import write_model_card
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import Run
 from alexnet_keras.training import guards
@@ -99,7 +100,8 @@ class Trainer:
                 with contextlib.suppress(OSError):  # a full disk is told by the error itself
                     self.run.update({"status": status_after(error), "ended": str(error)})
                 raise
-            self.run.update({"status": "finished"})
+            self.run.update({"status": "finished", "parameters": self.model.count_params()})
+            write_model_card(self.run)
         return history
 
     def _fit(self, resume: bool) -> list[dict[str, float]]:

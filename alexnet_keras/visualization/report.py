@@ -12,12 +12,12 @@ import keras
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.files import write_by_rename
-from alexnet_keras.recipe_files import CitedValue, flatten, to_toml
+from alexnet_keras.recipe_files import flatten, in_words, to_toml
 from alexnet_keras.recipes import BUILT_IN, Recipe
+from alexnet_keras.run_commands import another_name, look_commands, make_command, prepare_command
 from alexnet_keras.runs import Run
 from alexnet_keras.visualization.page import render
 from alexnet_keras.visualization.report_parts import PARTS, LeftOut, Material, Neighborhood
-from alexnet_keras.visualization.reproduce import another_name, look_commands, make_command, prepare_command
 
 TEMPLATE = "report.html.jinja"
 CLASSES_NAMED = 1000
@@ -221,26 +221,11 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
     base = BUILT_IN.get(recipe.name, BUILT_IN["source"])
     own, other = flatten(recipe), flatten(base)
     changes = [
-        (name, _plain(own, name), _plain(other, name), own[name].source if name in own else "")
+        (name, in_words(own, name), in_words(other, name), own[name].source if name in own else "")
         for name in dict.fromkeys([*own, *other])
-        if name not in ("name", "summary") and _plain(own, name) != _plain(other, name)
+        if name not in ("name", "summary") and in_words(own, name) != in_words(other, name)
     ]
     return {"base": base.name, "changes": changes, "toml": to_toml(recipe)}
-
-
-def _plain(fields: dict[str, CitedValue], name: str) -> str:
-    """A field's value in words."""
-    match fields[name].value if name in fields else "absent":
-        case None:
-            return "none"
-        case bool(value):
-            return "yes" if value else "no"
-        case float(value):
-            return f"{value:g}"
-        case tuple(values):
-            return ", ".join(map(str, values)) or "nothing"
-        case value:
-            return str(value)
 
 
 def _commands(run: Run, evaluated: Evaluated) -> dict[str, Any]:

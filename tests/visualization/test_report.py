@@ -12,11 +12,11 @@ import pytest
 from alexnet_keras import AlexNet
 from alexnet_keras.evaluation.predictions import kept_predictions, predictions_of
 from alexnet_keras.recipe_files import load_recipe, with_overrides
+from alexnet_keras.run_commands import another_name, prepare_command, train_command
 from alexnet_keras.runs import Run
 from alexnet_keras.visualization.page import photograph
 from alexnet_keras.visualization.report import Evaluated, write_report
 from alexnet_keras.visualization.report_parts import PARTS, find_neighborhoods
-from alexnet_keras.visualization.reproduce import another_name, prepare_command, train_command
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)

@@ -1,0 +1,25 @@
+"""`alexnet completion`."""
+
+import click
+from click.shell_completion import get_completion_class
+
+from alexnet_keras.cli import console
+
+PROGRAM, VARIABLE = "alexnet", "_ALEXNET_COMPLETE"
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell) -> None:
+    """Print the script that lets a shell complete commands and options with the Tab key.
+
+    \b
+    Examples:
+      alexnet completion bash >> ~/.bashrc
+      alexnet completion zsh >> ~/.zshrc
+      alexnet completion fish > ~/.config/fish/completions/alexnet.fish
+    """
+    root = click.get_current_context().find_root().command
+    made = get_completion_class(shell)(root, {}, PROGRAM, VARIABLE)
+    values = made.source_vars()  # source() itself would ask which bash this is, which may be another machine's
+    console.result(made.source_template % values)

@@ -1,0 +1,103 @@
+"""`alexnet export`."""
+
+from pathlib import Path
+
+import click
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
+from alexnet_keras.errors import DataError, UsageError
+
+KINDS = ("saved-model", "onnx", "tflite", "safetensors")
+PICTURES, PICTURES_QUANTIZED, GENERATED = 64, 500, 16
+CALIBRATION = 128  # training pictures
+
+
+@click.command()
+@run_argument
+@click.option("--to", type=click.Choice(KINDS), required=True, help="What to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="File, or directory of a SavedModel.  [default: in the run's exports/]",
+)
+@run_data_option
+@click.option(
+    "--quantize",
+    type=click.Choice(["float16", "int8"]),
+    help="Of TFLite: weights in float16, or convolutions and dense layers in int8.  [default: float32]",
+)
+@click.option(
+    "--pictures",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Validation pictures to compare on.  [default: {PICTURES}; with --quantize {PICTURES_QUANTIZED}]",
+)
+@click.option("--seed", default=0, help="Of the choice of pictures, for comparison and for int8's calibration.")
+@click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="Which model of the run.")
+@json_option
+def export(run, to, out, data, quantize, pictures, seed, which, as_json) -> None:
+    """Write a run for other programs: TensorFlow, ONNX, TFLite, or plain weights.
+
+    Pictures go in as uint8 RGB, (batch, 256, 256, 3), brought to 256x256 as `alexnet prepare` does: the shorter side
+    to 256 pixels, then the central square. The centre crop and the mean's subtraction are inside; probabilities come
+    out. A SavedModel also has a signature that takes the bytes of a JPEG or PNG and does all of it. The classes are in
+    the file.
+
+    What was written is run on validation pictures, or on generated ones where the data is not there, and compared with
+    the run in float32; if it differs by more than rounding does, it is not kept. int8 takes its ranges from
+    training pictures.
+
+    \b
+    Examples:
+      alexnet export --to saved-model
+      alexnet export my-run --to onnx --out my-run.onnx
+      alexnet export --to tflite --quantize int8
+    """
+    run = chosen_run(run)
+    run.path_of_model(which)
+    console.start_tensorflow()
+    from alexnet_keras.interop.export_agreement import generated_samples, samples_of
+    from alexnet_keras.interop.export_run import check_can_export, default_path, export_run, facts_path
+
+    path = out or default_path(run, to, quantize)
+    check_can_export(to, quantize, path)
+    dataset = _dataset(run, data, quantize)
+    if dataset:
+        samples = samples_of(dataset, "val", pictures or (PICTURES_QUANTIZED if quantize else PICTURES), seed)
+    else:
+        samples = generated_samples(pictures or GENERATED)
+    calibration = samples_of(dataset, "train", CALIBRATION, seed).images if quantize == "int8" else None
+    model = run.load_model(which)
+    with console.libraries_silenced():
+        found = export_run(run, model, to, path, samples, which=which, quantize=quantize, calibration=calibration)
+    size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    if as_json:
+        facts = {"run": str(run.path), "export": to, "quantize": quantize, "path": str(path), "bytes": size}
+        console.emit_json({**facts, "agreement": found.to_dict()})
+        return
+    console.result(f"Compared with the run on {found.origin}:")
+    lines = [
+        ("largest difference of a probability", f"{found.difference:.2g} (in float32)"),
+        ("the same likeliest class", f"{found.same_top1:.1%}"),
+        ("the same five, in the same order", f"{found.same_top5:.1%}"),
+    ]
+    if (precision := run.facts.get("precision", "float32")) != "float32":
+        lines.append((f"largest difference to {precision}", f"{found.as_trained:.2g} (as it was trained)"))
+    if found.error is not None and quantize:
+        lines.append(("top-1 error", f"{found.error:.2%} (the run: {found.own_error:.2%})"))
+    for what, value in lines:
+        console.result(f"  {what:<40} {value}")
+    console.result(f"Wrote {path} ({size / 1e6:.1f} MB), and the comparison to {facts_path(path)}")
+
+
+def _dataset(run, data: str | None, quantize: str | None):
+    """The dataset, or None where it is not needed and not there. One that is named has to be there."""
+    try:
+        return data_of_run(run, data)
+    except (UsageError, DataError) as error:
+        if data is not None or quantize == "int8":
+            raise
+        console.warn(f"{error} The export is compared on generated pictures.")
+        return None

@@ -1,0 +1,106 @@
+"""Every export says what the run says, and one that does not is not kept."""
+
+import json
+
+import numpy as np
+import pytest
+
+from alexnet_keras.errors import AlexNetError, UsageError
+from alexnet_keras.evaluation.predictor import Predictor
+from alexnet_keras.interop import export_libraries
+from alexnet_keras.interop.export_agreement import Samples, Tolerance, compare, outputs_of
+from alexnet_keras.interop.export_network import exported_network, in_float32
+from alexnet_keras.interop.export_run import FORMATS, default_path, export_run, facts_path
+from alexnet_keras.recipe_files import with_overrides
+
+
+def test_the_pictures_tell_networks_apart(run, samples):
+    found = outputs_of(Predictor(run.load_model()), samples)
+    assert np.ptp(found, axis=0).max() > 0.01
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_an_export_agrees_with_its_run(run, samples, to):
+    out = default_path(run, to)
+    agreement = export_run(run, run.load_model(), to, out, samples)
+    assert out.exists() and agreement.pictures == 12
+    assert agreement.difference < 1e-5 and agreement.same_top1 == agreement.same_top5 == 1
+    assert agreement.error == agreement.own_error
+    written = json.loads(facts_path(out).read_text())
+    assert written["agreement"] == agreement.to_dict()
+    assert written["provenance"]["data_fingerprint"] == run.facts["data"]["fingerprint"]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_one_that_differs_too_much_is_not_kept(run, samples, to, tmp_path):
+    out = tmp_path / "made"
+    export_run(run, run.load_model(), to, out, samples)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(AlexNetError, match="was not written"):
+        export_run(run, run.load_model(), to, out, samples, tolerance=Tolerance(difference=-1.0))
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    with pytest.raises(AlexNetError, match="was not written"):
+        export_run(run, run.load_model(), to, tmp_path / "new", samples, tolerance=Tolerance(moved=-1.0))
+    assert not list(tmp_path.glob("*new*"))
+
+
+def test_a_run_in_bfloat16_is_exported_in_float32(run_of, tiny, samples, tmp_path):
+    run = run_of(tiny, precision="mixed_bfloat16")
+    agreement = export_run(run, run.load_model(), "saved-model", tmp_path / "out", samples)
+    assert agreement.difference < 1e-5 < agreement.as_trained < 0.1
+
+
+def test_float32_keeps_weights_mean_and_colours(run):
+    model = run.load_model()
+    same = in_float32(model, run.recipe)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), same.get_weights(), strict=True))
+    assert np.array_equal(same.get_layer("mean").mean, model.get_layer("mean").mean)
+    assert same.get_layer("color_noise").magnitudes == model.get_layer("color_noise").magnitudes
+
+
+def test_a_mean_colour_is_exported_too(run_of, tiny, samples, tmp_path):
+    run = run_of(with_overrides(tiny, ["augmentation.mean=channel"]))
+    for to in ("onnx", "safetensors"):
+        assert export_run(run, run.load_model(), to, tmp_path / to, samples).difference < 1e-5
+
+
+def test_agreement_counts_what_moved():
+    samples = Samples(np.zeros((2, 1), np.uint8), np.array([0, 0]), "two")
+    own = np.array([[0.6, 0.4], [0.8, 0.2]], np.float32)
+    exported = np.array([[0.4, 0.6], [0.8, 0.2]], np.float32)
+    found = compare(exported, own, own, samples, Tolerance(moved=0.05))
+    assert found.difference == pytest.approx(0.2) and found.moved == pytest.approx(0.1)
+    assert (found.same_top1, found.own_error, found.error) == (0.5, 0, 0.5)
+    assert not found.holds
+    assert not compare(exported * np.nan, own, own, samples, Tolerance()).holds
+    with pytest.raises(AlexNetError, match="shape"):
+        compare(exported[:, :1], own, own, samples, Tolerance())
+
+
+@pytest.mark.parametrize(("to", "name"), [("onnx", "onnx"), ("onnx", "onnxruntime"), ("safetensors", "safetensors")])
+def test_a_missing_library_is_a_sentence(run, samples, to, name, monkeypatch, tmp_path):
+    real = export_libraries.importlib.import_module
+
+    def without(module):
+        if module.partition(".")[0] == name:
+            raise ImportError(module)
+        return real(module)
+
+    monkeypatch.setattr(export_libraries.importlib, "import_module", without)
+    with pytest.raises(UsageError, match=rf"needs {name}: pip install 'alexnet-keras\[export\]'"):
+        export_run(run, run.load_model(), to, tmp_path / "out", samples)
+
+
+def test_what_is_no_export_is_not_overwritten(run, samples, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").write_bytes(b"")
+    for to in FORMATS:
+        with pytest.raises(UsageError, match="--out"):
+            export_run(run, None, to, tmp_path / "photos", samples)
+    with pytest.raises(UsageError, match="--quantize"):
+        export_run(run, None, "onnx", tmp_path / "model.onnx", samples, quantize="int8")
+
+
+def test_provenance_names_the_model(run):
+    provenance = exported_network(run, run.load_model()).provenance
+    assert provenance["run"] == run.name and len(provenance["model_sha256"]) == 64

@@ -1,0 +1,62 @@
+"""safetensors: names, shapes and metadata that others can rely on, and the network read back from them alone."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.interop.export_network import exported_network
+from alexnet_keras.interop.export_safetensors import read_safetensors, write_safetensors
+
+
+@pytest.fixture(scope="module")
+def written(run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "model.safetensors"
+    write_safetensors(exported_network(run, run.load_model()), path)
+    return path
+
+
+def test_names_and_shapes(written, run):
+    tensors = load_file(written)
+    layers = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
+    expected = {f"{layer}.{part}_{tower}" for layer in layers for part in ("kernel", "bias") for tower in "ab"}
+    assert set(tensors) == expected | {"mean.mean", "fc8.kernel_a", "fc8.bias_a"}
+    assert tensors["conv2.kernel_b"].shape == (5, 5, 6, 8) and tensors["mean.mean"].shape == (224, 224, 3)
+    kernel = run.load_model().get_layer("conv2").kernels[1]
+    assert np.array_equal(tensors["conv2.kernel_b"], kernel.numpy())
+
+
+def test_metadata(written, run):
+    with safe_open(written, framework="np") as file:
+        metadata = file.metadata()
+    assert metadata["format"] == "alexnet-keras weights, version 1"
+    assert json.loads(metadata["titles"]) == ["Blau", "grün", "красный"]
+    assert json.loads(metadata["provenance"])["run"] == run.name
+
+
+def test_the_file_is_all_that_is_needed(written, run):
+    model, own = read_safetensors(written), run.load_model()
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), own.get_weights(), strict=True))
+    assert np.array_equal(model.get_layer("mean").mean, own.get_layer("mean").mean)
+    assert model.get_layer("color_noise").magnitudes == own.get_layer("color_noise").magnitudes
+
+
+def test_what_cannot_be_read_is_a_sentence(written, tmp_path):
+    with pytest.raises(UsageError, match="no file"):
+        read_safetensors(tmp_path / "none.safetensors")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(written.read_bytes()[:-100])
+    with pytest.raises(DataError, match="damaged"):
+        read_safetensors(cut)
+    with safe_open(written, framework="np") as file:
+        metadata = file.metadata()
+    save_file({"a": np.zeros(1)}, tmp_path / "other.safetensors")
+    save_file({"mean.mean": np.zeros((1, 1, 3))}, tmp_path / "part.safetensors", metadata)
+    tensors = load_file(written)
+    save_file({**tensors, "fc7.bias_a": np.zeros(3)}, tmp_path / "shape.safetensors", metadata)
+    for name in ("other", "part", "shape"):
+        with pytest.raises(DataError, match="alexnet-keras weights"):
+            read_safetensors(tmp_path / f"{name}.safetensors")

@@ -1,0 +1,75 @@
+"""A SavedModel, used as by someone who has TensorFlow and not this package."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_keras import Classifier
+from alexnet_keras.data.decode import fit_to_square
+from alexnet_keras.interop.export_network import exported_network
+from alexnet_keras.interop.export_saved_model import write_saved_model
+
+ELSEWHERE = """
+import sys
+sys.modules["alexnet_keras"] = sys.modules["keras"] = None
+import json
+import numpy as np
+import tensorflow as tf
+
+loaded = tf.saved_model.load(sys.argv[1])
+images = np.load(sys.argv[2])
+found = loaded.signatures["serving_default"](images=tf.constant(images))["probabilities"]
+one = loaded.signatures["file"](encoded=tf.constant(open(sys.argv[3], "rb").read()))["probabilities"]
+labels = loaded.signatures["labels"]()
+print(json.dumps({
+    "images": found.numpy().tolist(),
+    "file": one.numpy().tolist(),
+    "titles": [title.decode() for title in labels["titles"].numpy()],
+    "names": [name.decode() for name in labels["names"].numpy()],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def written(run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "saved"
+    write_saved_model(exported_network(run, run.load_model()), path)
+    return path
+
+
+def test_it_needs_neither_this_package_nor_keras(written, run, samples, pictures, tmp_path):
+    np.save(tmp_path / "images.npy", samples.images)
+    photo = next((pictures / "val").rglob("*.jpg"))
+    command = [sys.executable, "-c", ELSEWHERE, str(written), str(tmp_path / "images.npy"), str(photo)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    found = json.loads(result.stdout)
+    classifier = Classifier(run)
+    np.testing.assert_allclose(found["images"], classifier.predictor(samples.images), atol=1e-5)
+    np.testing.assert_allclose(found["file"], classifier.predictor(classifier.square(photo)[None])[0], atol=1e-5)
+    assert found["titles"] == ["Blau", "grün", "красный"] and found["names"] == run.facts["classes"]
+
+
+def test_labels_are_an_asset(written):
+    assert (written / "assets/labels.txt").read_text(encoding="utf-8") == "Blau\ngrün\nкрасный\n"
+
+
+def test_a_png_is_prepared_as_a_jpeg_is(written, run, samples):
+    encoded = tf.io.encode_png(np.tile(samples.images[0], (2, 3, 1))).numpy()
+    loaded = tf.saved_model.load(str(written))
+    found = loaded.signatures["file"](encoded=tf.constant(encoded))["probabilities"]
+    classifier = Classifier(run)
+    assert np.abs(fit_to_square(encoded).astype(int) - samples.images[0]).max() > 0, "resized"
+    np.testing.assert_allclose(found, classifier.predictor(classifier.square(encoded)[None])[0], atol=1e-5)
+
+
+def test_orientation_is_asked_for_where_the_data_was_turned(run_of, tiny, prepared, tmp_path):
+    data = {**prepared.facts, "options": {**prepared.facts["options"], "exif": True}}
+    run = run_of(tiny, data=data)
+    write_saved_model(exported_network(run, run.load_model()), tmp_path / "out")
+    file = tf.saved_model.load(str(tmp_path / "out")).signatures["file"]
+    assert set(file.structured_input_signature[1]) == {"encoded", "orientation"}

@@ -1,0 +1,60 @@
+"""Inside `plain`, layers are ordinary operations with the results of the compiled ones."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from alexnet_keras import AlexNet
+from alexnet_keras.layers import LocalResponseNormalization, MeanSubtraction, SpatialResponseNormalization
+from alexnet_keras.layers.compiled import is_plain, plain
+
+LAYERS = [
+    LocalResponseNormalization(),
+    LocalResponseNormalization(3, 0.01, 0.5, 1.0, "sum"),
+    LocalResponseNormalization(9, 0.1, 0.75, 2.0, "sum"),
+    SpatialResponseNormalization(),
+    SpatialResponseNormalization(3, 0.5, 0.6, 2.0),
+    MeanSubtraction((1, 1, 3), (1.0, 2.0, 3.0), 0.5),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_plain_layers_compute_what_compiled_ones_do(layer, dtype):
+    maps = 3 if isinstance(layer, MeanSubtraction) else 7
+    x = tf.cast(np.random.default_rng(5).normal(0, 9, (4, 6, 5, maps)), dtype)
+    compiled = layer(x)
+    with plain():
+        plainly = layer(x)
+    assert plainly.dtype == compiled.dtype
+    tolerance = 2e-6 if compiled.dtype == tf.float32 else 8e-3
+    np.testing.assert_allclose(tf.cast(plainly, tf.float32), tf.cast(compiled, tf.float32), rtol=tolerance, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", LAYERS[:5], ids=lambda layer: layer.name)
+def test_gradients_are_the_written_ones(layer):
+    x = tf.Variable(np.random.default_rng(6).normal(0, 9, (4, 6, 5, 7)).astype(np.float32))
+    upstream = np.random.default_rng(7).normal(size=x.shape).astype(np.float32)
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            y = tf.reduce_sum(layer(x) * upstream)
+        return tape.gradient(y, x)
+
+    written = gradient()
+    with plain():
+        np.testing.assert_allclose(gradient(), written, rtol=1e-4, atol=1e-5)
+
+
+def test_a_traced_network_has_no_function_inside(tiny):
+    model = AlexNet(tiny, classes=3, seed=1)
+
+    def traced():
+        images = tf.TensorSpec((None, 224, 224, 3), tf.uint8)
+        function = tf.function(lambda x: model(x, training=False), input_signature=[images], autograph=False)
+        return {operation.type for operation in function.get_concrete_function().graph.get_operations()}
+
+    with plain():
+        assert not {"PartitionedCall", "StatefulPartitionedCall", "IdentityN"} & traced()
+    assert not is_plain()
+    assert {"PartitionedCall", "StatefulPartitionedCall"} & traced()
