@@ -1,5 +1,6 @@
 """What each part of the network and of its training is worth: one thing changed at a time, against the same seeds."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from alexnet_keras.recipes import Recipe
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
 BASE = "source"
+STALLED = 0.05  # nats below ln(classes): a network whose training loss ends above that has learnt nothing
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: in
         "top5": errors.top5.error,
         "training_loss": row["loss"],
         "training_top1": row["top1_error"],
+        "stalled": row["loss"] > math.log(len(data.classes)) - STALLED,
     }
 
 
@@ -150,6 +153,9 @@ def _difference(ablation: Ablation, kind: str, title: str, found: dict, base: di
     if not (_all(found) and _all(base)):
         return Finding(what, claim, log, None, "points", note="diverged")
     ours = Estimate(tuple(each[kind] - base[seed][kind] for seed, each in found.items()))
+    if stalled := sum(each["stalled"] for each in (*found.values(), *base.values())):
+        note = f"{stalled} of the {len(found) + len(base)} networks compared never left ln(classes)"
+        return Finding(what, claim, log, ours, "points", "undecided", note)
     judged = (claim or log) and ablation.sign
     return Finding(what, claim, log, ours, "points", direction(ours, ablation.sign) if judged else "not compared")
 

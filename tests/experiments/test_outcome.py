@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from alexnet_keras.experiments import ablations
 from alexnet_keras.experiments.outcome import Estimate, Finding, direction, shown, value
 
 
@@ -34,6 +35,15 @@ def test_a_direction_needs_the_whole_interval_on_one_side(values, sign, verdict)
 def test_a_number_agrees_where_the_interval_holds_it():
     ours = Estimate((0.40, 0.41, 0.42))
     assert value(ours, 0.407) == "agrees" and value(ours, 0.5) == "disagrees"
+
+
+def test_a_network_that_learnt_nothing_is_told_and_proves_nothing():
+    runs = [{seed: {"top1": error, "top5": 0.1, "stalled": error > 0.8} for seed in (1, 2, 3)} for error in (0.9, 0.3)]
+    found = ablations._difference(ablations.ABLATIONS["no-dropout"], "top1", "top-1", *runs)
+    assert found.verdict == "undecided" and found.note == "3 of the 6 networks compared never left ln(classes)"
+    assert found.ours.mean == pytest.approx(0.6)
+    learnt = {seed: {**each, "stalled": False, "top1": 0.9 + seed / 1000} for seed, each in runs[0].items()}
+    assert ablations._difference(ablations.ABLATIONS["no-lrn"], "top1", "top-1", learnt, runs[1]).verdict == "agrees"
 
 
 def test_findings_read_back_as_they_were():
