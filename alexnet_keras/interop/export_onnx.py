@@ -17,6 +17,7 @@ from alexnet_keras.errors import AlexNetError
 from alexnet_keras.interop.export_libraries import library
 from alexnet_keras.interop.export_network import ExportedNetwork, recipe_json
 from alexnet_keras.layers import (
+    AcrossTowers,
     ColorNoise,
     EachTower,
     LocalResponseNormalization,
@@ -106,6 +107,8 @@ class _Graph:
             case TowerConv2D() | TowerDense():
                 self.towers = [self._tower(layer, tower) for tower in range(layer.towers)]
                 self.flattened = None
+            case AcrossTowers():  # is an EachTower, too, so it comes first
+                self.towers = self._across(layer)
             case EachTower():
                 if isinstance(layer.layer, keras.layers.Flatten):
                     self.flattened = tuple(keras.tree.flatten(layer.input)[0].shape[1:])
@@ -140,6 +143,19 @@ class _Graph:
             pads, strides = [before, before, after, after], [layer.strides] * 2
             return self.node("Conv", name, [x, kernel, bias], pads=pads, strides=strides)
         return self.node("Gemm", name, [x, self.weight(kernel_name, self._rows(kernel)), bias])
+
+    def _across(self, layer: AcrossTowers) -> list[str]:
+        """The layer over the maps of all towers, parted again."""
+        joined = self.node("Concat", f"{layer.name}_reads", self.towers, axis=1)
+        whole = self._ordinary(layer.layer, f"{layer.name}_all", joined)
+        parts, start = [], 0
+        for tower, output in enumerate(keras.tree.flatten(layer.output)):
+            letter, stop = tower_letter(tower), start + output.shape[-1]
+            edges = {"starts": [start], "ends": [stop], "axes": [1]}
+            edges = [self.weight(f"{layer.name}.{letter}.{name}", value) for name, value in edges.items()]
+            parts.append(self.node("Slice", f"{layer.name}_{letter}", [whole, *edges]))
+            start = stop
+        return parts
 
     def _rows(self, kernel: np.ndarray) -> np.ndarray:
         """The kernel of a dense layer, its inputs in the order in which channels-first maps are flattened."""

@@ -56,11 +56,13 @@ def test_any_number_of_pictures_at_once(written, samples):
         ["network.spatial_norm.scale=0.5", "network.spatial_norm.beta=0.5", "network.lrn.k=1.0"],
         ["network.fc6.reads=own", "network.fc7.reads=own", "network.conv3.reads=own"],
         ["network.towers=1"],
+        ["network.lrn.windows=layer", "network.lrn.alpha=0.5"],
+        ["network.lrn.windows=layer", "network.towers=1"],
         ["augmentation.input_scale=0.02", "augmentation.color_noise=0.0"],
         ["network.fc6.activation=tanh", "network.fc7.dropout=0.3", "network.pool_size=2"],
         ["network.input_size=192"],
     ],
-    ids=["sum", "norms", "own", "one tower", "scaled", "tanh", "smaller"],
+    ids=["sum", "norms", "own", "one tower", "across", "across one", "scaled", "tanh", "smaller"],
 )
 def test_every_kind_of_network(run_of, tiny, samples, tmp_path, changes):
     run = run_of(with_overrides(tiny, changes))
