@@ -10,9 +10,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from alexnet_keras.built_in_recipes import BUILT_IN
 from alexnet_keras.files import sha256_of, write_by_rename
 from alexnet_keras.recipe_files import flatten, in_words
-from alexnet_keras.recipes import BUILT_IN, Recipe
+from alexnet_keras.recipes import Recipe
 from alexnet_keras.run_commands import another_name, look_commands, make_command, prepare_command
 from alexnet_keras.runs import Run
 

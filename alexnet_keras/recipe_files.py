@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, NoReturn
 import pydantic
 import tomlkit
 
+from alexnet_keras.built_in_recipes import BUILT_IN
 from alexnet_keras.errors import UsageError
-from alexnet_keras.recipes import BUILT_IN, Recipe
+from alexnet_keras.recipes import Recipe
 
 _ADAPTER = pydantic.TypeAdapter(Recipe)
 

@@ -23,8 +23,8 @@ def recipes(names, write, as_json) -> None:
       alexnet recipes source paper
       alexnet recipes source --write my-recipe.toml
     """
+    from alexnet_keras.built_in_recipes import BUILT_IN
     from alexnet_keras.recipe_files import flatten, load_recipe, to_dict, to_toml
-    from alexnet_keras.recipes import BUILT_IN
 
     if len(names) > 2:
         raise UsageError(f"Name one recipe to show or two to compare, not {len(names)}.")

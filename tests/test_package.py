@@ -52,7 +52,17 @@ def test_layers_are_registered_whichever_is_imported_first(order):
 
 def test_imports_point_downwards():
     """cli -> experiments -> visualization -> interop -> search -> benchmarking -> training -> evaluation -> ..."""
-    levels = ["errors", "files", "recipes", "recipe_files", "layers", "model", "model_summary", "kernel_grid"]
+    levels = [
+        "errors",
+        "files",
+        "recipes",
+        "built_in_recipes",
+        "recipe_files",
+        "layers",
+        "model",
+        "model_summary",
+        "kernel_grid",
+    ]
     levels += ["kernel_color", "data", "runs", "run_commands", "model_card", "evaluation", "training"]
     levels += ["benchmarking", "search", "interop", "visualization", "experiments", "cli"]
     for file in sorted((ROOT / "alexnet_keras").rglob("*.py")) + sorted((ROOT / "cli").rglob("*.py")):

@@ -2,9 +2,9 @@
 
 import pytest
 
+from alexnet_keras.built_in_recipes import BUILT_IN
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipe_files import flatten, from_dict, load_recipe, to_dict, to_toml, with_overrides
-from alexnet_keras.recipes import BUILT_IN
 
 
 def values(name):

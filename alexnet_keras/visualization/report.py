@@ -9,11 +9,12 @@ from typing import Any
 
 import keras
 
+from alexnet_keras.built_in_recipes import BUILT_IN
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.recipe_files import flatten, in_words, to_toml
-from alexnet_keras.recipes import BUILT_IN, Recipe
+from alexnet_keras.recipes import Recipe
 from alexnet_keras.run_commands import another_name, look_commands, make_command, prepare_command
 from alexnet_keras.runs import Run
 from alexnet_keras.visualization.page import render
