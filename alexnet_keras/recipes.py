@@ -23,6 +23,7 @@ from pydantic import Field
 
 Positive = Field(gt=0)
 NotNegative = Field(ge=0)
+Share = Annotated[float, Field(gt=0, le=1)]
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
 
 Step = Literal["relu", "tanh", "lrn", "spatial_norm", "pool"]
@@ -159,6 +160,11 @@ class Augmentation:
         "deviation in many reproductions",
     )
     random_crop: bool = _cited(True, "paper, section 4.1; the source: offsets 0..32 in each axis")
+    crop_area: tuple[Share, Share] | None = _cited(
+        None,
+        "ours: a crop has a share of the picture's area between these and is 3:4 to 4:3 wide, and is resized (Szegedy "
+        "and others, 2014); neither source has it",
+    )
     flip: bool = _cited(True, "paper, section 4.1: horizontal reflections")
     crop_group: Annotated[int, Positive] = _cited(
         32, "the source: one crop and flip shared by 32 consecutive images; paper: one per image"
@@ -179,14 +185,18 @@ class Schedule:
 
     __pydantic_config__ = STRICT
 
-    kind: Literal["steps", "plateau", "dexp"] = _cited(
+    kind: Literal["steps", "plateau", "dexp", "cosine"] = _cited(
         "steps",
         "net 145: divided by hand at fixed epochs; plateau: when the validation error stalls (paper, section 5); "
-        "dexp: equal stretches at falling rates (net 170)",
+        "dexp: equal stretches at falling rates (net 170); cosine: half a wave down to nothing (Loshchilov and "
+        "Hutter, 2016)",
     )
     length: Annotated[int, Positive] = _cited(91, "net 145: stopped at epoch 91; the epochs below are of this many")
     factor: Annotated[float, Field(gt=1)] = _cited(10.0, "paper, section 5; net 145")
     drop_epochs: tuple[Annotated[int, NotNegative], ...] = _cited((25, 51, 79), "net 145: epsW 0.01 to 1e-5")
+    warmup_epochs: Annotated[int, NotNegative] = _cited(
+        0, "ours: epochs at the start in which the rates rise in equal steps (Goyal and others, 2017); none in 2012"
+    )
     biases_drop: bool = _cited(False, "paper: one rate for all; net 145: epsB stays at 0.02")
     conv1_lowered_epoch: Annotated[int, NotNegative] | None = _cited(None, "net 145: conv1 epsW lowered at 67")
     conv1_lowered_rate: Annotated[float, NotNegative] = _cited(1e-5, "net 145: conv1 epsW from then on")
@@ -219,6 +229,14 @@ class Training:
     bias_decay: Annotated[float, NotNegative] = _cited(0.0, "paper: as for all weights; net 145: none on biases")
     weight_rate: Annotated[float, Positive] = _cited(0.01, "paper, section 5; net 145: epsW")
     bias_rate: Annotated[float, Positive] = _cited(0.02, "paper: equal for all layers; net 145: epsB")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = _cited(
+        0.0, "ours: the share of the target that is spread over all classes (Szegedy and others, 2015); 0 in 2012"
+    )
+    averaging_epochs: Annotated[float, NotNegative] = _cited(
+        0.0,
+        "ours: epochs that the weights' running average reaches back over (one in e counts so many epochs ago); it is "
+        "what is validated and kept (Polyak and Juditsky, 1992); 0: no average, as in 2012",
+    )
     schedule: Schedule = Schedule()
 
 

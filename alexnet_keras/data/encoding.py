@@ -57,13 +57,13 @@ class Encoding:
             image = tf.reshape(tf.io.decode_raw(encoded, tf.uint8), SHAPE)
         return tf.ensure_shape(image, SHAPE)
 
-    def decode_crop(self, encoded, top, left, size: int):
-        """The (size, size, 3) uint8 crop whose upper left corner is at (top, left)."""
+    def decode_crop(self, encoded, top, left, height, width):
+        """The (height, width, 3) uint8 crop whose upper left corner is at (top, left)."""
         import tensorflow as tf
 
         if self.kind == "jpeg":
-            return tf.io.decode_and_crop_jpeg(encoded, [top, left, size, size], channels=3, dct_method=DCT)
-        return tf.slice(self.decode(encoded), [top, left, 0], [size, size, 3])
+            return tf.io.decode_and_crop_jpeg(encoded, [top, left, height, width], channels=3, dct_method=DCT)
+        return tf.slice(self.decode(encoded), [top, left, 0], [height, width, 3])
 
     def feature(self):
         """The TFDS feature that decodes it."""

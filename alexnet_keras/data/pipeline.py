@@ -5,6 +5,7 @@ timing: a repeated run sees the same batches, and a resumed one goes on in the s
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
 from alexnet_keras.recipes import Augmentation
 
+WIDEST = 4 / 3  # of crops of random size: width to height, or height to width (Szegedy and others, 2014)
 SHUFFLE_BYTES = 256 * 2**20  # memory for shuffling; larger sets are shuffled in a window of this size
 _FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
@@ -51,7 +53,8 @@ def training_batches(
     """The batches of one epoch: `(images, labels)`, images uint8 `(rows, crop_size, crop_size, 3)`, labels int64.
 
     Every batch is full. Without random crops the crop is the centre. One crop position and flip serve
-    `augmentation.crop_group` consecutive images (32 in the released code).
+    `augmentation.crop_group` consecutive images (32 in the released code). With `augmentation.crop_area` a crop has
+    any size and shape that this allows, and is resized to `crop_size`.
 
     Args:
         batch_size: images in a global batch.
@@ -71,13 +74,17 @@ def training_batches(
         example, record = numbered
         features = tf.io.parse_single_example(record, _FEATURES)
         unit = example if group == 1 else position // group
-        random = tf.random.stateless_uniform([3], seed=tf.stack([tf.constant(draws, tf.int64), unit]))
-        margin = IMAGE_SIZE - crop_size
-        top, left = margin // 2, margin // 2
+        numbers = 5 if augmentation.crop_area else 3
+        random = tf.random.stateless_uniform([numbers], seed=tf.stack([tf.constant(draws, tf.int64), unit]))
+        height = width = crop_size
+        if augmentation.crop_area:
+            height, width = _sides(augmentation.crop_area, random[3], random[4])
+        top, left = (IMAGE_SIZE - height) // 2, (IMAGE_SIZE - width) // 2
         if augmentation.random_crop:
-            top = tf.cast(random[0] * (margin + 1), tf.int32)
-            left = tf.cast(random[1] * (margin + 1), tf.int32)
-        image = encoding.decode_crop(features["image"], top, left, crop_size)
+            top, left = _up_to(IMAGE_SIZE - height, random[0]), _up_to(IMAGE_SIZE - width, random[1])
+        image = encoding.decode_crop(features["image"], top, left, height, width)
+        if augmentation.crop_area:
+            image = _resized(image, crop_size)
         if augmentation.flip:
             image = tf.cond(random[2] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
         return tf.ensure_shape(image, (crop_size, crop_size, 3)), features["label"]
@@ -168,6 +175,25 @@ def iterate(data: PreparedDataset, batches: Iterable) -> Iterator:
                 "--overwrite."
             ) from error
         yield batch
+
+
+def _up_to(most, random):
+    """A whole number 0..most from a random number 0..1."""
+    return tf.cast(random * tf.cast(most + 1, tf.float32), tf.int32)
+
+
+def _sides(area: tuple[float, float], first, second):
+    """Height and width of a crop of a random area and shape, from two random numbers 0..1; 256 pixels at most."""
+    share = area[0] + (area[1] - area[0]) * first
+    ratio = tf.exp((2 * second - 1) * math.log(WIDEST))  # width to height, as likely 3:4 as 4:3
+    sides = IMAGE_SIZE * tf.sqrt(share) * tf.stack([1 / tf.sqrt(ratio), tf.sqrt(ratio)])
+    return tf.unstack(tf.clip_by_value(tf.cast(tf.round(sides), tf.int32), 1, IMAGE_SIZE))
+
+
+def _resized(image, size: int):
+    """uint8 of any height and width to (size, size, 3) uint8, bilinear between the centres of pixels."""
+    pixels = tf.raw_ops.ResizeBilinear(images=image[None], size=[size, size], half_pixel_centers=True)[0]
+    return tf.cast(tf.round(pixels), tf.uint8)
 
 
 def _shuffled_records(data: PreparedDataset, seed: int) -> tf.data.Dataset:

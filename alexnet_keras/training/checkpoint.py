@@ -60,16 +60,22 @@ class State:
 
 
 def save_state(
-    folder: Path, model: keras.Model, optimizer: AlexNetSGD, position: Position, about: dict[str, Any]
+    folder: Path,
+    model: keras.Model,
+    optimizer: AlexNetSGD,
+    position: Position,
+    about: dict[str, Any],
+    average: keras.Model | None = None,
 ) -> Path:
     """Writes a state whole into a folder and removes all but the last few; returns its path.
 
     Args:
         about: What a state must share with the run that continues from it, as JSON has it.
+        average: The running average of the weights, where there is one.
     """
     arrays = {
         name: np.asarray(keras.ops.convert_to_numpy(value), order="C")
-        for name, value in state_variables(model, optimizer).items()
+        for name, value in state_variables(model, optimizer, average).items()
     }
     path = folder / f"step-{position.total_steps:09d}-{len(position.history):05d}.npz"
     with write_by_rename(path) as unfinished:
@@ -149,11 +155,17 @@ def check_same(state: State, about: dict[str, Any]) -> None:
         raise DataError(f"The state {state.path} is another run's: {'; '.join(differences)}.")
 
 
-def state_variables(model: keras.Model, optimizer: AlexNetSGD) -> dict[str, keras.Variable]:
-    """Every weight by its path, and every velocity by its weight's path and `/velocity`."""
+def state_variables(
+    model: keras.Model, optimizer: AlexNetSGD, average: keras.Model | None = None
+) -> dict[str, keras.Variable]:
+    """Every weight by its path, and by this and `/velocity` or `/average` its velocity and its running average."""
     weights = {variable.path: variable for variable in model.weights}
     velocities = zip(model.trainable_variables, optimizer.velocities, strict=True)
-    return weights | {f"{variable.path}/velocity": velocity for variable, velocity in velocities}
+    found = weights | {f"{variable.path}/velocity": velocity for variable, velocity in velocities}
+    if average is not None:
+        means = zip(model.trainable_variables, average.trainable_variables, strict=True)
+        found |= {f"{variable.path}/average": mean for variable, mean in means}
+    return found
 
 
 def shapes_of(variables: dict[str, keras.Variable]) -> dict[str, tuple[int, ...]]:

@@ -4,6 +4,7 @@ A schedule is a function of the epoch and of the validation errors so far, and k
 resumed run that knows its history has the same rates.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,7 +47,9 @@ def plan_epoch(
         return scheduled is not None and epoch * schedule.length >= scheduled * training.epochs
 
     stalled = False
-    if schedule.kind == "dexp":
+    if schedule.kind == "cosine":
+        by_weights = by_biases = _cosine(epoch, training.epochs)
+    elif schedule.kind == "dexp":
         by_weights = _dexp(epoch, training.epochs, *schedule.dexp_weights)
         by_biases = _dexp(epoch, training.epochs, *schedule.dexp_biases)
     else:
@@ -56,7 +59,8 @@ def plan_epoch(
             drops = sum(reached(when) for when in schedule.drop_epochs)
         by_weights = schedule.factor**drops
         by_biases = by_weights if schedule.biases_drop else 1.0
-    weights, biases = training.weight_rate / by_weights, training.bias_rate / by_biases
+    warmth = _warmth(epoch, schedule.warmup_epochs * training.epochs / schedule.length)
+    weights, biases = training.weight_rate * warmth / by_weights, training.bias_rate * warmth / by_biases
     rates = {"weights": weights, "biases": biases, CONV1: weights}
     for layer, factor in (factors or {}).items():
         rates |= {layer: weights * factor, layer + BIASES: biases * factor}
@@ -98,6 +102,16 @@ def plateau_drops(errors: list[float], patience: int, most: int) -> tuple[int, b
                 return drops, True
             drops, waited = drops + 1, 0
     return drops, False
+
+
+def _cosine(epoch: int, epochs: int) -> float:
+    """What a rate is divided by: 1 at first, and more along half a wave that ends at nothing after the last epoch."""
+    return 2 / (1 + math.cos(math.pi * epoch / epochs))
+
+
+def _warmth(epoch: int, warmup: float) -> float:
+    """The share of its rate that an epoch has: it rises in equal steps over the first epochs."""
+    return min(1.0, (epoch + 1) / (warmup + 1))
 
 
 def _dexp(epoch: int, epochs: int, factor: float, stretches: int) -> float:

@@ -19,8 +19,14 @@ from alexnet_keras.training.schedule import layer_decays, plan_epoch, rate_facto
 
 def new_network(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) -> tuple[keras.Model, AlexNetSGD]:
     """A model for the classes and colours of a dataset, and the optimizer of its recipe; under the current scope."""
+    model = new_model(recipe, data, seed, precision)
+    return model, new_optimizer(recipe, model)
+
+
+def new_model(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) -> keras.Model:
+    """A model for the classes and colours of a dataset, under the current scope."""
     statistics = data.statistics
-    model = AlexNet(
+    return AlexNet(
         recipe,
         classes=len(data.classes),
         mean_image=statistics.mean_image,
@@ -29,7 +35,11 @@ def new_network(recipe: Recipe, data: PreparedDataset, seed: int, precision: str
         seed=seed,
         dtype=precision,
     )
-    return model, new_optimizer(recipe, model)
+
+
+def new_average(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) -> keras.Model | None:
+    """The network for the running average of the weights, where the recipe has one; under the current scope."""
+    return new_model(recipe, data, seed, precision) if recipe.training.averaging_epochs else None
 
 
 def new_optimizer(recipe: Recipe, model: keras.Model) -> AlexNetSGD:
@@ -56,17 +66,19 @@ def restore(
     about: dict[str, Any],
     cluster: Cluster,
     on_warning: Callable[[str], None],
+    average: keras.Model | None = None,
 ) -> Position | None:
     """Weights, velocities and position of the newest state that the chief can read; None if none was saved.
 
     Args:
+        average: The running average of the weights, where there is one.
         folder: The run's states; None in a worker that is not the chief.
         about: What the state has to share with the run.
 
     Raises:
         DataError: No state can be read, or it is another run's; on every worker.
     """
-    variables = state_variables(model, optimizer)
+    variables = state_variables(model, optimizer, average)
     states: list[State] = []
 
     def read() -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from alexnet_keras.model import logits_of
 from alexnet_keras.training.optimizer import AlexNetSGD
 
+AVERAGED_STEPS = 10  # the longer, the slower a running average grows long at the start
 LOSS_SCOPE = "loss"  # of the names of the loss's operations, for who reads the graph or a trace of it
 
 
@@ -16,7 +17,7 @@ class StepResult(NamedTuple):
     """What one step found, over the global batch.
 
     Attributes:
-        loss: Mean cross-entropy, nats, from logits in float32.
+        loss: Mean cross-entropy, nats, from logits in float32; under label smoothing that of the smoothed labels.
         top1_error: Share of images whose likeliest class is wrong, 0..1.
         updated: Whether the weights were changed: not where the loss, or under a loss scale a gradient, was not finite.
         stop: Whether any worker asked to stop after this step.
@@ -40,6 +41,8 @@ class TrainingStep:
         seed: The run's.
         batch_size: Images in the global batch; every step has exactly so many.
         scaled: Whether the loss is scaled, as float16 needs.
+        label_smoothing: The share of the target that is spread over all classes.
+        average: The running average of the weights, and how much of it a step leaves as it was at most.
     """
 
     def __init__(
@@ -51,9 +54,12 @@ class TrainingStep:
         seed: int,
         batch_size: int,
         scaled: bool = False,
+        label_smoothing: float = 0.0,
+        average: tuple[keras.Model, float] | None = None,
     ) -> None:
         self.model, self.optimizer, self.strategy, self.scaled = model, optimizer, strategy, scaled
         self.seed, self.batch_size = seed, batch_size
+        self.label_smoothing, self.average = label_smoothing, average
         self._logits = logits_of(model)
         self._variables = model.trainable_variables
         self._generators = random_generators(model)
@@ -110,6 +116,8 @@ class TrainingStep:
         # A step that went wrong leaves the weights as they were: they tell which layer it went wrong in.
         with self.optimizer.only_if(good):
             self.strategy.run(lambda mine: self.optimizer.apply(mine, self._variables), (gradients,))
+        if self.average:
+            self.strategy.run(lambda step: follow(*self.average, self._variables, step), (number,))
         return loss, wrong, good, stops
 
     def _gradients(self, images, labels, scale, stop):
@@ -117,7 +125,7 @@ class TrainingStep:
             logits = self._logits(images, training=True)
             with tf.name_scope(LOSS_SCOPE):
                 scores = tf.cast(logits, tf.float32)
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+                losses = cross_entropy(labels, scores, self.label_smoothing)
                 loss = tf.reduce_sum(losses) / self.batch_size
                 target = loss * scale if self.scaled else loss
         gradients = tape.gradient(target, [variable.value for variable in self._variables])
@@ -128,6 +136,30 @@ class TrainingStep:
             overflows = tf.cast(~tf.reduce_all(tf.stack(finite)), tf.float32)
         wrong = tf.reduce_sum(tf.cast(tf.argmax(scores, 1) != labels, tf.float32)) / self.batch_size
         return gradients, tf.stack([loss, wrong, stop, overflows])
+
+
+def cross_entropy(labels, scores, smoothing: float = 0.0):
+    """Of each example, nats, from its logits; the target is 1 - smoothing, and smoothing spread over all classes."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
+    if not smoothing:
+        return losses
+    spread = tf.reduce_logsumexp(scores, axis=1) - tf.reduce_mean(scores, axis=1)
+    return (1 - smoothing) * losses + smoothing * spread
+
+
+def follow(average: keras.Model, most: float, variables: list[keras.Variable], step) -> None:
+    """Moves an averaged network towards the weights after the step with this number.
+
+    It keeps step / (step + AVERAGED_STEPS) of itself, and `most` in the long run, so that the initial weights are soon
+    forgotten.
+    """
+    step = tf.cast(step, tf.float32)
+    kept = tf.minimum(most, step / (step + AVERAGED_STEPS))
+    for mean, variable in zip(average.trainable_variables, variables, strict=True):
+        with tf.device(variable.value.device):
+            handles = mean.value.handle, variable.value.handle
+            old, new = (tf.raw_ops.ReadVariableOp(resource=each, dtype=mean.value.dtype) for each in handles)
+            tf.raw_ops.AssignSubVariableOp(resource=handles[0], value=(1 - kept) * (old - new))
 
 
 def random_generators(model: keras.Model) -> dict[str, keras.random.SeedGenerator]:

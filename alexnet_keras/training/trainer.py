@@ -29,7 +29,7 @@ from alexnet_keras.training.loss_scale import LossScale
 from alexnet_keras.training.observer import Observer
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, plan_epoch, rate_factors
-from alexnet_keras.training.start import initialize, new_network, restore
+from alexnet_keras.training.start import initialize, new_average, new_network, restore
 from alexnet_keras.training.step import StepResult, TrainingStep
 
 
@@ -109,11 +109,12 @@ class Trainer:
         with StopSignals() as self.signals:
             with self.placement.scope():
                 self.model, self.optimizer = new_network(self.recipe, self.data, options.seed, options.precision)
+                self.average = new_average(self.recipe, self.data, options.seed, options.precision)
             found = None
             if resume:
                 folder = self.run.states_path if self.run else None
                 warn = self.observer.on_warning
-                found = restore(folder, self.model, self.optimizer, self._about(), cluster, warn)
+                found = restore(folder, self.model, self.optimizer, self._about(), cluster, warn, self.average)
             if found:
                 self.position = found
                 self._saved = found.total_steps
@@ -122,7 +123,7 @@ class Trainer:
             if self.position.loss_scale:
                 self.scale = LossScale(*self.position.loss_scale)
             self.records = Records(self.run, self.position, self.model) if self.run else None
-            self.predictor = Predictor(self.model)
+            self.predictor = Predictor(self.result)
             self.observer.on_start(self.position)
             try:
                 self._epochs()
@@ -131,7 +132,7 @@ class Trainer:
                     self.records.close()
         if self.run:
             with write_by_rename(self.run.last_model_path) as path:
-                self.model.save(path)
+                self.result.save(path)
         return self.position.history
 
     def _epochs(self) -> None:
@@ -153,6 +154,16 @@ class Trainer:
             self._end_epoch(best, layers)
             self.observer.on_epoch_end(row, layers)
 
+    @property
+    def result(self) -> keras.Model:
+        """What is validated and kept: the running average of the weights where the recipe has one."""
+        return self.model if self.average is None else self.average
+
+    @property
+    def _kept_of_average(self) -> float:
+        """The share of itself that the running average keeps in a step."""
+        return max(0.0, 1 - 1 / (self.recipe.training.averaging_epochs * self.steps))
+
     def _plan(self, history: list[dict[str, float]]) -> EpochPlan:
         errors = [row["val_top1_error"] for row in history]
         return plan_epoch(self.recipe.training, len(history), errors, rate_factors(self.recipe.network))
@@ -173,13 +184,16 @@ class Trainer:
         if self.training_step is None or any(noise.active != plan.color_noise for noise in noises):
             for noise in noises:
                 noise.active = plan.color_noise
+            training = self.recipe.training
             self.training_step = TrainingStep(
                 self.model,
                 self.optimizer,
                 self.placement.strategy,
                 seed=self.options.seed,
-                batch_size=self.recipe.training.batch_size,
+                batch_size=training.batch_size,
                 scaled=self.options.precision == "mixed_float16",
+                label_smoothing=training.label_smoothing,
+                average=None if self.average is None else (self.average, self._kept_of_average),
             )
 
     def _batches(self) -> Any:
@@ -301,7 +315,7 @@ class Trainer:
             row = self.position.history[-1]
             if best:
                 with write_by_rename(self.run.model_path) as path:
-                    self.model.save(path)
+                    self.result.save(path)
             self.records.epoch(self.position.history, layers, self.position.total_steps)
             if best:
                 self.run.update({"best": {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}})
@@ -316,7 +330,8 @@ class Trainer:
         self._check_finite()
         if self.run:
             self.records.flush()
-            save_state(self.run.states_path, self.model, self.optimizer, self.position, self._about())
+            about = self._about()
+            save_state(self.run.states_path, self.model, self.optimizer, self.position, about, self.average)
         self._saved = self.position.total_steps
 
     @property

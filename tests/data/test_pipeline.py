@@ -13,6 +13,7 @@ from alexnet_keras.recipes import Augmentation
 
 PLAIN = Augmentation(random_crop=False, flip=False)
 SINGLE = Augmentation(crop_group=1)
+FIRST_PLACES = [(27, 2, True), (28, 2, True), (27, 4, True), (7, 8, True)]  # of seed 0, epoch 0
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +148,31 @@ def test_a_damaged_record_is_told(ramps, tmp_path):
     dataset = training_batches(copy, SINGLE, batch_size=8, crop_size=224, seed=0, epoch=0)
     with pytest.raises(DataError, match="damaged"):
         list(iterate(copy, dataset))
+
+
+def test_crops_of_random_size_have_the_areas_and_shapes_that_were_asked_for(ramps):
+    images, _ = batches(ramps, replace(SINGLE, crop_area=(0.25, 0.5)))
+    assert images.shape[1:] == (224, 224, 3)
+    # Red grows by one a column and green by one a row, so what they span is the crop's width and height.
+    spans = [(np.ptp(image[112, 8:-8, 0].astype(int)), np.ptp(image[8:-8, 112, 1].astype(int))) for image in images]
+    widths, heights = (np.array(each) * 224 / 208 for each in zip(*spans, strict=True))
+    areas, ratios = widths * heights / 256**2, widths / heights
+    assert 0.22 < areas.min() < 0.32
+    assert 0.43 < areas.max() < 0.54
+    assert 0.70 < ratios.min() < 0.85
+    assert 1.18 < ratios.max() < 1.42
+    corners = {(int(image[..., 0].min()), int(image[..., 1].min())) for image in images}
+    assert len(corners) > 30
+
+
+def test_a_crop_of_the_whole_picture_shrinks_it(ramps):
+    images, _ = batches(ramps, replace(PLAIN, crop_area=(1.0, 1.0)))
+    square = [image for image in images if np.ptp(image[112, :, 0].astype(int)) > 250]
+    assert square, "some shapes are close to a square"
+    expected = (np.arange(224) + 0.5) * 256 / 224 - 0.5
+    assert np.abs(square[0][112, :, 0] - expected).max() <= 6  # JPEG, and a shape that is not quite a square
+
+
+def test_without_crops_of_random_size_the_draws_are_what_they_were(ramps, where):
+    """A run that began before there were such crops goes on with the same ones."""
+    assert [where(image) for image in batches(ramps)[0][:4]] == FIRST_PLACES

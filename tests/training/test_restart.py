@@ -218,3 +218,13 @@ def npz_shapes(path):
     """The shapes of the arrays in a state file, read by NumPy itself."""
     with np.load(path) as arrays:
         return {name: arrays[name].shape for name in arrays.files if name not in ("position", "about")}
+
+
+def test_a_resumed_run_goes_on_with_its_running_average(prepared, tiny, tmp_path):
+    recipe = with_overrides(tiny, ["training.averaging_epochs=0.4"])
+    whole, run = new_run(tmp_path / "whole", recipe), new_run(tmp_path / "run", recipe)
+    trainer(whole, prepared).fit()
+    with pytest.raises(KeyboardInterrupt):
+        trainer(run, prepared, observer=Watching((1, 1), lambda: signal.raise_signal(signal.SIGINT))).fit()
+    trainer(run, prepared).fit(resume=True)
+    same_weights(run, whole)

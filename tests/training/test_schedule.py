@@ -1,5 +1,7 @@
 """Rates over the epochs, as net 145 had them and as the paper tells it."""
 
+import math
+
 import pytest
 
 from alexnet_keras.recipe_files import load_recipe, with_overrides
@@ -57,3 +59,29 @@ def test_the_paper_divides_all_rates_when_the_error_stalls_three_times_and_then_
 def test_an_improvement_starts_the_wait_anew():
     assert plateau_drops([0.5, 0.6, 0.6, 0.4, 0.6, 0.6], patience=3, most=3) == (0, False)
     assert plateau_drops([0.5, 0.6, 0.6, 0.6], patience=3, most=3) == (1, False)
+
+
+def test_a_cosine_falls_along_half_a_wave_after_its_warm_up():
+    changes = ["kind=cosine", "length=10", "warmup_epochs=1", "drop_epochs=[]"]
+    changes += ["conv1_lowered_epoch=none", "conv1_frozen_epoch=none", "color_noise_off_epoch=none"]
+    recipe = with_overrides(load_recipe("source"), [f"training.schedule.{change}" for change in changes])
+    training = with_overrides(recipe, ["training.epochs=10", "training.bias_rate=0.03"]).training
+    plans = [plan_epoch(training, epoch, []) for epoch in range(10)]
+    weights = [plan.rates["weights"] for plan in plans]
+    assert weights[0] == pytest.approx(0.01 / 2)
+    assert weights[5] == pytest.approx(0.01 / 2), "half of the wave is behind it"
+    assert weights[1:] == sorted(weights[1:], reverse=True)
+    assert weights[9] == pytest.approx(0.01 * (1 + math.cos(0.9 * math.pi)) / 2)
+    assert [plan.rates["biases"] for plan in plans] == pytest.approx([3 * weight for weight in weights])
+    assert not any(plan.stop for plan in plans)
+
+
+@pytest.mark.parametrize(("epochs", "shares"), [(20, [1 / 3, 2 / 3, 1, 1]), (40, [0.2, 0.4, 0.6, 0.8, 1])])
+def test_the_warm_up_is_scaled_to_the_length_of_the_run(epochs, shares):
+    changes = ["training.schedule.warmup_epochs=2", "training.schedule.length=20", f"training.epochs={epochs}"]
+    changes += ["training.schedule.drop_epochs=[]", "training.schedule.conv1_lowered_epoch=none"]
+    changes += ["training.schedule.conv1_frozen_epoch=none"]
+    training = with_overrides(load_recipe("source"), changes).training
+    found = [plan_epoch(training, epoch, []).rates for epoch in range(len(shares))]
+    assert [rates["weights"] for rates in found] == pytest.approx([0.01 * share for share in shares])
+    assert [rates["biases"] for rates in found] == pytest.approx([0.02 * share for share in shares])

@@ -6,8 +6,10 @@ import pytest
 from toy_runs import ONE, TOWERS, new_run, step_losses, trainer
 
 from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.predictor import Predictor, evaluate
 from alexnet_keras.recipe_files import with_overrides
 from alexnet_keras.training.devices import Placement, choose_placement
+from alexnet_keras.training.step import cross_entropy
 
 
 def test_a_run_leaves_what_the_run_contract_names(one_device, prepared):
@@ -113,3 +115,47 @@ def test_a_batch_that_replicas_cannot_share_equally_is_refused(prepared, tiny, t
 def test_the_saved_model_loads_without_custom_objects(one_device):
     model = keras.saving.load_model(one_device[0].model_path)
     assert model.get_layer("mean").mean.max() > 50
+
+
+AVERAGED = ["training.averaging_epochs=0.4", "training.label_smoothing=0.1"]
+
+
+@pytest.mark.parametrize("placement", [ONE, TOWERS, Placement("mirrored", ("/CPU:0", "/CPU:1"))], ids=lambda p: p.kind)
+def test_a_running_average_of_the_weights_is_what_is_validated_and_kept(prepared, tiny, tmp_path, placement):
+    recipe = with_overrides(tiny, AVERAGED)
+    run = new_run(tmp_path / "run", recipe)
+    training = trainer(run, prepared, placement)
+    seen = []
+
+    def note():
+        seen.append([keras.ops.convert_to_numpy(variable) for variable in training.model.trainable_variables])
+
+    training.observer.on_step = lambda epoch, step, result: note()
+    history = training.fit()
+    average = None  # step / (step + 10) of it is kept, and at most 1 - 1 / (0.4 epochs of 5 steps) = 0.5
+    for step, weights in enumerate(seen):
+        kept = min(0.5, step / (step + 10))
+        average = (
+            weights if average is None else [kept * a + (1 - kept) * w for a, w in zip(average, weights, strict=True)]
+        )
+    model = run.load_model("last")
+    for found, expected in zip(model.trainable_variables, average, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert any(np.abs(a - w).max() > 1e-4 for a, w in zip(average, seen[-1], strict=True)), "no average at all"
+    assert evaluate(Predictor(model), prepared, "val").loss == pytest.approx(history[-1]["val_loss"], rel=1e-5)
+
+
+def test_label_smoothing_spreads_a_share_of_the_target_over_all_classes():
+    scores = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]], np.float32)
+    labels = np.array([0, 2])
+    target = 0.9 * np.eye(3)[labels] + 0.1 / 3
+    logarithms = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    np.testing.assert_allclose(cross_entropy(labels, scores, 0.1), -(target * logarithms).sum(1), rtol=1e-6)
+    np.testing.assert_allclose(cross_entropy(labels, scores), -logarithms[[0, 1], labels], rtol=1e-6)
+
+
+def test_the_training_loss_is_the_smoothed_one_and_the_validation_loss_is_not(one_device, prepared, tiny, tmp_path):
+    run = new_run(tmp_path / "run", with_overrides(tiny, ["training.label_smoothing=0.9"]))
+    history = trainer(run, prepared).fit()
+    assert step_losses(run)[0] != pytest.approx(step_losses(one_device[0])[0], rel=1e-6)
+    assert evaluate(Predictor(run.load_model("last")), prepared, "val").loss == pytest.approx(history[-1]["val_loss"])
