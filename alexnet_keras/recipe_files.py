@@ -45,6 +45,11 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return _ADAPTER.dump_python(recipe, mode="json")
 
 
+def chosen(recipe: Recipe) -> dict[str, Any]:
+    """`to_dict` without what is as its class has it by default: the same when recipes gain fields."""
+    return _ADAPTER.dump_python(recipe, mode="json", exclude_defaults=True)
+
+
 def from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
     """The reverse of `to_dict`. A field left out keeps its class's default.
 

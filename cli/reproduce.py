@@ -80,7 +80,7 @@ def _list(experiments, as_json: bool) -> None:
         console.emit_json([{name: getattr(experiment, name) for name in fields} for experiment in experiments])
         return
     for experiment in experiments:
-        console.result(f"{experiment.name}: {experiment.title} (paper, {experiment.section})")
+        console.result(f"{experiment.name}: {experiment.title} ({experiment.claimant.lower()})")
         lines = {
             "claim": experiment.claim,
             "logs": experiment.log,

@@ -1,26 +1,22 @@
 """What each part of the network and of its training is worth: one thing changed at a time, against the same seeds."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.errors import DivergedError
 from alexnet_keras.experiments import variants
+from alexnet_keras.experiments.comparisons import Kind, Measured, difference, error, kinds, measure
 from alexnet_keras.experiments.datasets import chosen_data
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
+from alexnet_keras.experiments.outcome import Finding, Outcome
 from alexnet_keras.experiments.scales import base_recipe
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
 BASE = "source"
-STALLED = 0.05  # nats below ln(classes): a network whose training loss ends above that has learnt nothing
 
 
 @dataclass(frozen=True)
@@ -69,20 +65,11 @@ def run(lab: Lab) -> Outcome:
     data = chosen_data(lab.request)
     base = base_recipe(lab.request)
     names = lab.request.chosen(list(ABLATIONS))
-    found = {
-        name: {
-            seed: measure(lab, name, ABLATIONS[name].change(base) if name != BASE else base, data, seed)
-            for seed in lab.seeds
-        }
-        for name in (BASE, *names)
-    }
+    found = {BASE: measure(lab, BASE, base, data)}
+    found |= {name: measure(lab, name, ABLATIONS[name].change(base), data) for name in names}
     findings = []
-    for kind in ("top1", "top5"):
-        if kind == "top5" and len(data.classes) <= 5:
-            continue
-        title = {"top1": "top-1", "top5": "top-5"}[kind]
-        whole = Estimate(tuple(each[kind] for each in found[BASE].values())) if _all(found[BASE]) else None
-        findings.append(Finding(f"{title} error of the network as it is", "", "", whole))
+    for kind, title in kinds(data).items():
+        findings.append(error(f"{title} error of the network as it is", found[BASE], kind))
         findings += [_difference(ABLATIONS[name], kind, title, found[name], found[BASE]) for name in names]
     epochs = base.training.epochs
     return Outcome(
@@ -100,24 +87,6 @@ def run(lab: Lab) -> Outcome:
         ),
         facts={"runs": {name: {str(seed): each for seed, each in seeds.items()} for name, seeds in found.items()}},
     )
-
-
-def measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: int) -> dict[str, Any]:
-    """Errors of one network, or that it diverged."""
-    try:
-        trained = lab.trained(name, recipe, data, seed)
-    except DivergedError as error:
-        return {"diverged": str(error)}
-    errors = lab.errors(trained, data, "val")
-    row = trained.history[-1]
-    return {
-        "run": trained.name,
-        "top1": errors.top1.error,
-        "top5": errors.top5.error,
-        "training_loss": row["loss"],
-        "training_top1": row["top1_error"],
-        "stalled": row["loss"] > math.log(len(data.classes)) - STALLED,
-    }
 
 
 def draw(outcome: Outcome, path: Path) -> None:
@@ -143,21 +112,11 @@ def draw(outcome: Outcome, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _all(found: dict[int, dict[str, Any]]) -> bool:
-    return all("diverged" not in each for each in found.values())
-
-
-def _difference(ablation: Ablation, kind: str, title: str, found: dict, base: dict) -> Finding:
-    what, half = f"{title} error, {ablation.title}", 0 if kind == "top1" else 1
+def _difference(ablation: Ablation, kind: Kind, title: str, found: Measured, base: Measured) -> Finding:
+    half = 0 if kind == "top1" else 1
     claim, log = (_half(text, half) for text in (ablation.claim, ablation.log))
-    if not (_all(found) and _all(base)):
-        return Finding(what, claim, log, None, "points", note="diverged")
-    ours = Estimate(tuple(each[kind] - base[seed][kind] for seed, each in found.items()))
-    if stalled := sum(each["stalled"] for each in (*found.values(), *base.values())):
-        note = f"{stalled} of the {len(found) + len(base)} networks compared never left ln(classes)"
-        return Finding(what, claim, log, ours, "points", "undecided", note)
-    judged = (claim or log) and ablation.sign
-    return Finding(what, claim, log, ours, "points", direction(ours, ablation.sign) if judged else "not compared")
+    what, sign = f"{title} error, {ablation.title}", ablation.sign if claim or log else 0
+    return difference(what, found, base, kind, claim=claim, log=log, sign=sign)
 
 
 def _half(text: str, index: int) -> str:

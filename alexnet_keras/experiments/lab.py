@@ -137,7 +137,7 @@ class Lab:
             "gpus": self.request.gpus,
         }
         same = [
-            recipe_files.to_dict(recipe),
+            recipe_files.chosen(recipe),
             data.fingerprint,
             self.request.precision,
             start and [start.run.name, start.layer],

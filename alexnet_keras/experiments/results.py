@@ -123,7 +123,7 @@ def page(result: Result) -> str:
     lines = [
         f"# {experiment.name}: {experiment.title}",
         "",
-        f"**The paper** ({experiment.section}): {experiment.claim}",
+        f"**{experiment.claimant}**: {experiment.claim}",
         "",
         *([f"**The lab's logs**: {experiment.log}", ""] if experiment.log else []),
         f"**Here** ({result.scale}): {result.outcome.summary}",
