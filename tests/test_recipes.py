@@ -116,7 +116,7 @@ def test_overrides_reach_tables_layers_lists_and_optional_fields():
         ("network.convolutions=4", "network.convolutions"),
         ("training=3", "no such field"),
         ("training.epochs", "field=value"),
-        ("training.schedule.kind=cosine", "'steps', 'plateau' or 'dexp'"),
+        ("training.schedule.kind=linear", "'steps', 'plateau', 'dexp' or 'cosine'"),
         ("network.conv2.reads=none", "network.convolutions.1.reads"),
     ],
 )
