@@ -36,7 +36,7 @@ from typing import Any
 
 from alexnet_keras import recipe_files
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.files import is_locked, locked, write_by_rename
+from alexnet_keras.files import PARTIAL, is_locked, locked, write_by_rename
 from alexnet_keras.recipes import Recipe
 
 RUNS = Path("saved_models")
@@ -255,7 +255,8 @@ def latest_run(root: Path = RUNS) -> Run:
 
 def all_runs(root: Path = RUNS) -> list[Run]:
     """Every run under a directory, by name."""
-    return [Run(file.parent) for file in sorted(root.glob("*/run.json"))]
+    files = sorted(root.glob("*/run.json"))
+    return [Run(file.parent) for file in files if not file.parent.name.startswith(PARTIAL)]
 
 
 def new_run_path(recipe: str, data: str, root: Path = RUNS) -> Path:

@@ -13,7 +13,7 @@ from alexnet_keras.data.decode import Decoding
 from alexnet_keras.data.encoding import Encoding
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
-from alexnet_keras.files import write_by_rename
+from alexnet_keras.files import partial_path, write_by_rename
 from alexnet_keras.interop.caffe_file import read_caffe_mean
 from alexnet_keras.interop.class_names import ClassNames, class_names
 from alexnet_keras.interop.folding import Weights, fold
@@ -117,14 +117,18 @@ def import_run(
         "parameters": network.model.count_params(),
         "status": IMPORTED,
     }
-    run = Run.create(folder, network.recipe, facts)
+    run = Run(folder)
+    partial = Run(partial_path(folder))
+    shutil.rmtree(partial.path, ignore_errors=True)  # of an import that was killed
     try:
-        with write_by_rename(run.last_model_path) as partial:
-            network.model.save(partial)
-        with write_by_rename(run.model_path) as partial:
-            shutil.copyfile(run.last_model_path, partial)
-    except BaseException:  # so that the same command can be given again
-        shutil.rmtree(folder)
+        Run.create(partial.path, network.recipe, facts)
+        with write_by_rename(partial.last_model_path) as path:
+            network.model.save(path)
+        with write_by_rename(partial.model_path) as path:
+            shutil.copyfile(partial.last_model_path, path)
+        partial.path.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial.path, ignore_errors=True)
         raise
     write_model_card(run)
     on_stage("written")

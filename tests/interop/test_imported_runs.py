@@ -9,9 +9,11 @@ from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import state_names, write_pth
 
 from alexnet_keras.errors import DataError
+from alexnet_keras.files import partial_path
 from alexnet_keras.interop.class_names import class_names, read_class_names
 from alexnet_keras.interop.known_files import known_file
 from alexnet_keras.interop.weights_in import import_run
+from alexnet_keras.runs import all_runs
 
 
 def dataset(*classes):
@@ -60,3 +62,17 @@ def test_nothing_is_left_of_a_run_that_could_not_be_written(tmp_path, monkeypatc
     run = import_run(folder, path, "torchvision", recipe=small("torchvision"), on_stage=done.append)
     assert done == ["read", "recognised", "written"] and len(run.facts["classes"]) == CLASSES
     assert run.load_model("last").output_shape == (None, CLASSES)
+
+
+def test_an_import_that_was_killed_leaves_no_run_and_is_made_again(tmp_path, monkeypatch):
+    path = write_pth(tmp_path / "a.pth", state_names(random_arrays(FILTERS["torchvision"], DENSE, groups=1)))
+    folder = tmp_path / "runs" / "a"
+    with monkeypatch.context() as patch:  # a killed process removes nothing
+        patch.setattr(keras.Model, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("alexnet_keras.interop.weights_in.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            import_run(folder, path, "torchvision", recipe=small("torchvision"))
+    assert [run.name for run in folder.parent.iterdir()] == [partial_path(folder).name]
+    assert not all_runs(folder.parent)
+    import_run(folder, path, "torchvision", recipe=small("torchvision"))
+    assert [run.name for run in all_runs(folder.parent)] == [run.name for run in folder.parent.iterdir()] == ["a"]
