@@ -20,15 +20,29 @@ CROP_AREA = (0.35, 1.0)  # Szegedy and others, 2014, have 0.08 to 1, for network
 
 
 def initialisation(recipe: Recipe) -> Recipe:
-    """Weights that keep the signal's size through ReLUs (He and others, 2015), biases of 0, input of unit variance."""
-    net, fans = recipe.network, fan_ins(recipe.network)
-    convolutions = tuple(
-        replace(conv, initial_std=math.sqrt(2 / fans[conv.name]), initial_bias=0.0) for conv in net.convolutions
-    )
-    dense = tuple(replace(layer, initial_std=math.sqrt(2 / fans[layer.name]), initial_bias=0.0) for layer in net.dense)
+    """Weights that keep the signal's size (He and others, 2015), biases of 0, input of unit variance.
+
+    What weakens the signal on its way is made up for in the layer that reads it: a normalisation's k^beta, and the
+    neurons that dropout leaves out.
+    """
+    net, fans, weaker = recipe.network, fan_ins(recipe.network), 1.0
+    convolutions, dense = [], []
+    for conv in net.convolutions:
+        std = math.sqrt(2 / fans[conv.name]) * weaker
+        convolutions.append(replace(conv, initial_std=std, initial_bias=0.0))
+        weaker = net.lrn.k**net.lrn.beta if "lrn" in conv.then else 1.0
+    for layer in net.dense:
+        std = math.sqrt(2 / fans[layer.name]) * weaker
+        dense.append(replace(layer, initial_std=std, initial_bias=0.0))
+        weaker = (1 - layer.dropout) ** -0.5
     return replace(
         recipe,
-        network=replace(net, convolutions=convolutions, dense=dense, classifier_std=math.sqrt(1 / fans["fc8"])),
+        network=replace(
+            net,
+            convolutions=tuple(convolutions),
+            dense=tuple(dense),
+            classifier_std=math.sqrt(1 / fans["fc8"]) * weaker,
+        ),
         augmentation=replace(recipe.augmentation, input_scale=1 / PIXEL_STD),
     )
 
