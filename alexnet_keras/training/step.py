@@ -1,6 +1,7 @@
 """One training step, the same on one device, on two towers, on mirrored replicas and on the workers of a cluster."""
 
 import hashlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import keras
@@ -40,6 +41,7 @@ class TrainingStep:
         seed: The run's.
         batch_size: Images in the global batch; every step has exactly so many.
         scaled: Whether the loss is scaled, as float16 needs.
+        frozen: Layers whose rates are 0 in every step. No gradient is computed for them, nor for what only they read.
     """
 
     def __init__(
@@ -51,11 +53,12 @@ class TrainingStep:
         seed: int,
         batch_size: int,
         scaled: bool = False,
+        frozen: Collection[str] = (),
     ) -> None:
         self.model, self.optimizer, self.strategy, self.scaled = model, optimizer, strategy, scaled
         self.seed, self.batch_size = seed, batch_size
         self._logits = logits_of(model)
-        self._variables = model.trainable_variables
+        self._variables = [v for v in model.trainable_variables if not set(frozen) & set(v.path.split("/"))]
         self._generators = random_generators(model)
         self.compiled = tf.function(self._step, autograph=False)
 
@@ -113,14 +116,16 @@ class TrainingStep:
         return loss, wrong, good, stops
 
     def _gradients(self, images, labels, scale, stop):
-        with tf.GradientTape() as tape:
+        learning = [variable.value for variable in self._variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(learning)
             logits = self._logits(images, training=True)
             with tf.name_scope(LOSS_SCOPE):
                 scores = tf.cast(logits, tf.float32)
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
                 loss = tf.reduce_sum(losses) / self.batch_size
                 target = loss * scale if self.scaled else loss
-        gradients = tape.gradient(target, [variable.value for variable in self._variables])
+        gradients = tape.gradient(target, learning)
         overflows = tf.constant(0.0)
         if self.scaled:
             gradients = [gradient / scale for gradient in gradients]
