@@ -46,6 +46,7 @@ def new_optimizer(recipe: Recipe, model: keras.Model) -> AlexNetSGD:
         layer_decays=layer_decays(recipe.network),
     )
     optimizer.build(model.trainable_variables)
+    optimizer.set_rates(rates)
     return optimizer
 
 
