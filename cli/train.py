@@ -26,10 +26,13 @@ FIXED_FLAGS = {
     "seed": "--seed",
     "deterministic": "--deterministic",
     "init_from": "--init-from",
+    "freeze": "--freeze",
+    "rate_factors": "--rate-factor",
 }
 SMALL_DATASET = 100_000  # images; below it the paper's initial weights may not get going
 
 what = partial(click.option, cls=SectionOption, section="What to train")
+tuning = partial(click.option, cls=SectionOption, section="Fine-tuning")
 where = partial(click.option, cls=SectionOption, section="Where it runs")
 exact = partial(click.option, cls=SectionOption, section="Stopping, going on, repeating")
 
@@ -54,10 +57,22 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
     help="Images a step, over all devices and machines. [default: the recipe's]",
 )
 @what("--scale-lr", is_flag=True, help="Scale the learning rates in proportion to --batch-size.")
-@what(
+@tuning(
     "--init-from",
     metavar="RUN",
     help="Start from the best weights of another run, layer by layer where name and shape agree.",
+)
+@tuning(
+    "--freeze",
+    metavar="LAYERS",
+    help="Leave these layers as they are: names and ranges, such as conv1..conv5,fc7.",
+)
+@tuning(
+    "--rate-factor",
+    "rate_factors",
+    multiple=True,
+    metavar="LAYERS=FACTOR",
+    help="Multiply the learning rates of these layers; repeatable.",
 )
 @where("--gpus", type=click.IntRange(min=0), help="GPUs to use. [default: 1 if there is one]")
 @where(
@@ -105,7 +120,8 @@ def train(**options) -> None:
       alexnet train
       alexnet train --data data/flowers --recipe source --epochs 40 --gpus 2
       alexnet train --set training.weight_rate=0.005 --set network.conv3.initial_std=0.02
-      alexnet train --data data/flowers --init-from imagenet --set network.classifier_rate_factor=10
+      alexnet train --data data/flowers --init-from imagenet --freeze conv1..conv5
+      alexnet train --data data/flowers --init-from imagenet --rate-factor conv1..conv5=0.1
       alexnet train --batch-size 512 --scale-lr --gpus 4
       alexnet train --resume
     """
@@ -198,6 +214,7 @@ def _recipe(options, data):
             )
     elif options["scale_lr"]:
         raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
+    changes += _layer_rates(recipe.network, options)
     recipe = recipe_files.with_overrides(recipe, changes)
     images = data.examples("train")
     if images < recipe.training.batch_size:
@@ -209,6 +226,20 @@ def _recipe(options, data):
             f"dataset this small ({images} images); the recipe `source` starts sooner."
         )
     return recipe, overrides + changes
+
+
+def _layer_rates(network, options) -> list[str]:
+    """The changes that --rate-factor and --freeze ask for; a layer that both name is frozen."""
+    from alexnet_keras.training.layer_rates import rate_changes
+
+    changes = []
+    for given in options["rate_factors"]:
+        layers, _, factor = given.rpartition("=")
+        try:
+            changes += rate_changes(network, layers, float(factor))
+        except ValueError as error:
+            raise UsageError(f"--rate-factor {given}: write it as LAYERS=FACTOR, such as conv1..conv5=0.1.") from error
+    return changes + (rate_changes(network, options["freeze"], 0.0) if options["freeze"] else [])
 
 
 def _resumed(options, cluster):
@@ -294,6 +325,7 @@ def _trainer(run, recipe, data, placement, facts, options):
     import tensorflow as tf
 
     from alexnet_keras.runs import Run
+    from alexnet_keras.training.layer_rates import frozen_layers
     from alexnet_keras.training.trainer import Trainer, TrainingOptions
 
     if facts["deterministic"]:
@@ -307,7 +339,8 @@ def _trainer(run, recipe, data, placement, facts, options):
         f"classes from {data.path}, {training.epochs} epochs of batches of {training.batch_size}, "
         f"{facts['precision']}, {placement.kind} on {', '.join(placement.devices)}"
         + (f" of each of {len(placement.cluster.workers)} workers" if placement.kind == "multi-worker" else "")
-        + f", seed {facts['seed']}."
+        + f", seed {facts['seed']}"
+        + (f"; frozen: {', '.join(frozen)}." if (frozen := frozen_layers(recipe.network)) else ".")
     )
     return Trainer(
         run if placement.cluster.is_chief else None,

@@ -54,6 +54,7 @@ def test_imports_point_downwards():
     """cli -> experiments -> visualization -> interop -> search -> benchmarking -> training -> evaluation -> ..."""
     levels = [
         "errors",
+        "backend",
         "files",
         "recipes",
         "built_in_recipes",

@@ -1,11 +1,10 @@
 """Elementwise pieces of the network compiled into one pass over memory, and the same pieces as plain operations."""
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import keras
+from alexnet_keras.backend import compiled_by_xla, on_tensorflow
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
@@ -25,8 +24,8 @@ def plain() -> Iterator[None]:
 
 
 def is_plain() -> bool:
-    """Whether this is inside `plain`."""
-    return _plain.get()
+    """Whether this is inside `plain`, or on a backend that has no compiled pieces."""
+    return _plain.get() or not on_tensorflow()
 
 
 def compiled(function: Callable) -> Callable:
@@ -36,17 +35,7 @@ def compiled(function: Callable) -> Callable:
     convolution or a matrix product in it is compiled: on a processor XLA's are slower. Other backends compile, or
     do not, as they like.
     """
-    if keras.backend.backend() != "tensorflow":
+    if not on_tensorflow():
         return function
-    import tensorflow as tf
-
-    @functools.cache
-    def for_signature(*signature):
-        return tf.function(function, jit_compile=True, autograph=False)
-
-    def call(*tensors):
-        if is_plain():
-            return function(*tensors)
-        return for_signature(*((tuple(tensor.shape), tensor.dtype) for tensor in tensors))(*tensors)
-
-    return call
+    by_xla = compiled_by_xla(function)
+    return lambda *tensors: (function if is_plain() else by_xla)(*tensors)

@@ -7,8 +7,8 @@ W adds up a symmetric window, so it is its own transpose and the gradient is one
     dx = dy * s^-beta - 2 alpha beta x W(dy * x * s^(-beta - 1))
 
 Nothing but x is kept for the gradient: adding up the squares again is cheaper than writing s to memory and reading it
-back. Sums and powers are computed in float32 whatever the layer's dtype. Inside `compiled.plain` the formula is what
-is traced, and the gradient is whatever the framework makes of it.
+back. Sums and powers are computed in float32 whatever the layer's dtype. Inside `compiled.plain`, and on other backends
+than TensorFlow, the formula is what is computed, and the gradient is whatever the framework makes of it.
 """
 
 import functools

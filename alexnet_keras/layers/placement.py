@@ -14,14 +14,15 @@ from typing import Any
 
 import keras
 
+from alexnet_keras.backend import require_tensorflow, run_on, share_on
+
 _devices: ContextVar[tuple[str, ...] | None] = ContextVar("tower_devices", default=None)
 
 
 @contextmanager
 def tower_devices(*names: str) -> Iterator[None]:
     """Layers made in this scope put tower i on device names[i]. Needs the TensorFlow backend."""
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError("Placing towers on devices needs Keras's TensorFlow backend.")
+    require_tensorflow("Placing towers on devices")
     token = _devices.set(names or None)
     try:
         yield
@@ -40,46 +41,10 @@ def scope(devices: tuple[str, ...] | None, tower: int) -> Any:
 
 
 def run(devices: tuple[str, ...] | None, tower: int, function: Callable, tensors: Sequence) -> Any:
-    """function(*tensors), computed and differentiated on a tower's device.
-
-    TensorFlow does not carry a device scope over to the gradient: left to itself the backward pass of every
-    tower would run on the first device. Here the gradient is computed in a scope of its own.
-    """
-    if devices is None:
-        return function(*tensors)
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def placed(*inputs):
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            output = function(*inputs)
-
-        def gradient(*upstream):
-            with tf.device(devices[tower]):
-                return tape.gradient(output, inputs, upstream[0] if len(upstream) == 1 else upstream)
-
-        return output, gradient
-
-    with tf.device(devices[tower]):  # of the identities, too, that custom_gradient puts around the function
-        return placed(*tensors)
+    """function(*tensors), computed and differentiated on a tower's device."""
+    return run_on(devices[tower], function, tensors) if devices else function(*tensors)
 
 
 def share(devices: tuple[str, ...], tower: int, tensor: Any, readers: int) -> list:
-    """A tower's tensor once for each tower that reads it, with their gradients added up on the tensor's own device.
-
-    TensorFlow would add them up on the first device: a tensor of another tower would send its gradient there and
-    fetch the sum back.
-    """
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def shared(x):
-        def gradient(*upstream):
-            with tf.device(devices[tower]):
-                return tf.add_n(upstream)
-
-        return [tf.identity(x) for _ in range(readers)], gradient
-
-    with tf.device(devices[tower]):
-        return list(shared(tensor))
+    """A tower's tensor once for each tower that reads it, with their gradients added up on the tensor's own device."""
+    return share_on(devices[tower], tensor, readers)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-import keras
 from keras import ops
+
+from alexnet_keras.backend import replica
 
 
 def for_examples(draw: Callable, batch_size):
@@ -12,17 +13,9 @@ def for_examples(draw: Callable, batch_size):
     In a replica of a TensorFlow distribution strategy the rows of the whole batch are drawn and the replica's own
     are kept; all replicas have equally many.
     """
-    if keras.backend.backend() != "tensorflow":
-        return draw(batch_size)
-    import tensorflow as tf
-
-    replica = tf.distribute.get_replica_context()
-    replicas = replica.num_replicas_in_sync if replica else 1
+    index, replicas = replica()
     if replicas == 1:
         return draw(batch_size)
-    start = ops.cast(replica.replica_id_in_sync_group, "int32") * batch_size
-    return tf.slice(
-        rows := draw(replicas * batch_size),
-        [start] + [0] * (len(rows.shape) - 1),
-        [batch_size, *rows.shape[1:]],
-    )
+    rows = draw(replicas * batch_size)
+    start = ops.cast(index, "int32") * batch_size
+    return ops.slice(rows, [start] + [0] * (len(rows.shape) - 1), [batch_size, *rows.shape[1:]])

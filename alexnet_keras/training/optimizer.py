@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import keras
 from keras import ops
 
+from alexnet_keras.backend import on_tensorflow
 from alexnet_keras.training.schedule import BIASES
 
 
@@ -115,7 +116,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         rate = ops.convert_to_tensor(self._rates[kind])
         if gradient.dtype != variable.dtype:  # a cast that changes nothing would still take it to the first device
             gradient = ops.cast(gradient, variable.dtype)
-        if keras.backend.backend() == "tensorflow":
+        if on_tensorflow():
             _update_in_place(variable, velocity.value, gradient, rate, self.momentum, decay, self._proceed)
         else:
             self.assign(velocity, self.momentum * velocity - rate * (gradient + decay * variable))

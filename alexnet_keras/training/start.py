@@ -1,6 +1,6 @@
 """What a run begins with: a new network, another run's weights, or its own last state; the chief's on every worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def new_optimizer(recipe: Recipe, model: keras.Model) -> AlexNetSGD:
         layer_decays=layer_decays(recipe.network),
     )
     optimizer.build(model.trainable_variables)
+    optimizer.set_rates(rates)
     return optimizer
 
 
@@ -105,3 +106,13 @@ def initialize(model: keras.Model, load: Callable[[], keras.Model], cluster: Clu
             own = keras.ops.convert_to_numpy(variable)
             variable.assign(cluster.broadcast(lambda own=own: own, own.shape))
     return [LayerOrigin(*origin) for origin in told]
+
+
+def warn_of_untrained(frozen: Sequence[str], origins: Sequence[LayerOrigin], on_warning: Callable[[str], None]) -> None:
+    """Tells of frozen layers that have taken no weights from another run: they keep their random ones."""
+    copied = {origin.layer for origin in origins if origin.outcome == "copied"}
+    if untrained := [layer for layer in frozen if layer not in copied]:
+        on_warning(
+            f"{', '.join(untrained)}: frozen with random initial weights, because no other run's were copied into "
+            "them; --init-from RUN copies those of a run with the same layers."
+        )

@@ -1,6 +1,7 @@
 """One training step, the same on one device, on two towers, on mirrored replicas and on the workers of a cluster."""
 
 import hashlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import keras
@@ -43,6 +44,7 @@ class TrainingStep:
         scaled: Whether the loss is scaled, as float16 needs.
         label_smoothing: The share of the target that is spread over all classes.
         average: The running average of the weights, and how much of it a step leaves as it was at most.
+        frozen: Layers whose rates are 0 in every step. No gradient is computed for them, nor for what only they read.
     """
 
     def __init__(
@@ -56,12 +58,13 @@ class TrainingStep:
         scaled: bool = False,
         label_smoothing: float = 0.0,
         average: tuple[keras.Model, float] | None = None,
+        frozen: Collection[str] = (),
     ) -> None:
         self.model, self.optimizer, self.strategy, self.scaled = model, optimizer, strategy, scaled
         self.seed, self.batch_size = seed, batch_size
         self.label_smoothing, self.average = label_smoothing, average
         self._logits = logits_of(model)
-        self._variables = model.trainable_variables
+        self._variables = [v for v in model.trainable_variables if not set(frozen) & set(v.path.split("/"))]
         self._generators = random_generators(model)
         self.compiled = tf.function(self._step, autograph=False)
 
@@ -117,18 +120,20 @@ class TrainingStep:
         with self.optimizer.only_if(good):
             self.strategy.run(lambda mine: self.optimizer.apply(mine, self._variables), (gradients,))
         if self.average:
-            self.strategy.run(lambda step: follow(*self.average, self._variables, step), (number,))
+            self.strategy.run(lambda step: follow(*self.average, self.model.trainable_variables, step), (number,))
         return loss, wrong, good, stops
 
     def _gradients(self, images, labels, scale, stop):
-        with tf.GradientTape() as tape:
+        learning = [variable.value for variable in self._variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(learning)
             logits = self._logits(images, training=True)
             with tf.name_scope(LOSS_SCOPE):
                 scores = tf.cast(logits, tf.float32)
                 losses = cross_entropy(labels, scores, self.label_smoothing)
                 loss = tf.reduce_sum(losses) / self.batch_size
                 target = loss * scale if self.scaled else loss
-        gradients = tape.gradient(target, [variable.value for variable in self._variables])
+        gradients = tape.gradient(target, learning)
         overflows = tf.constant(0.0)
         if self.scaled:
             gradients = [gradient / scale for gradient in gradients]

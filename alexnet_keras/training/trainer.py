@@ -25,11 +25,12 @@ from alexnet_keras.training import guards
 from alexnet_keras.training.checkpoint import Position, save_state
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.interruptions import StopSignals
+from alexnet_keras.training.layer_rates import check_something_learns, frozen_layers
 from alexnet_keras.training.loss_scale import LossScale
 from alexnet_keras.training.observer import Observer
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, plan_epoch, rate_factors
-from alexnet_keras.training.start import initialize, new_average, new_network, restore
+from alexnet_keras.training.start import initialize, new_average, new_network, restore, warn_of_untrained
 from alexnet_keras.training.step import StepResult, TrainingStep
 
 
@@ -73,6 +74,7 @@ class Trainer:
     position: Position = field(init=False, default_factory=Position)
 
     def __post_init__(self) -> None:
+        check_something_learns(self.recipe.network)
         batch_size, replicas = self.recipe.training.batch_size, self.placement.replicas
         self.steps = steps_per_epoch(self.data.examples("train"), batch_size)
         if batch_size % replicas:
@@ -118,8 +120,10 @@ class Trainer:
             if found:
                 self.position = found
                 self._saved = found.total_steps
-            elif options.initial:
-                self.observer.on_layers(initialize(self.model, options.initial, cluster))
+            else:
+                origins = initialize(self.model, options.initial, cluster) if options.initial else []
+                self.observer.on_layers(origins)
+                warn_of_untrained(frozen_layers(self.recipe.network), origins, self.observer.on_warning)
             if self.position.loss_scale:
                 self.scale = LossScale(*self.position.loss_scale)
             self.records = Records(self.run, self.position, self.model) if self.run else None
@@ -194,6 +198,7 @@ class Trainer:
                 scaled=self.options.precision == "mixed_float16",
                 label_smoothing=training.label_smoothing,
                 average=None if self.average is None else (self.average, self._kept_of_average),
+                frozen=frozen_layers(self.recipe.network),
             )
 
     def _batches(self) -> Any:

@@ -97,6 +97,35 @@ def test_a_run_starts_from_another_and_says_what_it_took(folder, prepared):
     assert invoke(*arguments[:-1], "nobody").exit_code == 2
 
 
+def test_layers_are_frozen_and_slowed_by_name_and_the_run_remembers_it(folder, prepared):
+    arguments = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", 1, "--init-from", "tiny"]
+    result = invoke(*arguments, "--run", "kept", "--rate-factor", "conv3..fc6=0.1", "--freeze", "conv1..conv3")
+    assert result.exit_code == 0, result.stderr
+    assert "frozen: conv1, conv2, conv3." in result.stderr and "random initial weights" not in result.stderr
+    recipe = load_recipe(folder / "saved_models/kept/recipe.toml")
+    factors = [layer.rate_factor for layer in (*recipe.network.convolutions, *recipe.network.dense)]
+    assert factors == [0, 0, 0, 0.1, 0.1, 0.1, 1]
+    assert "network.conv1.rate_factor=0" in json.loads((folder / "saved_models/kept/run.json").read_text())["overrides"]
+    resumed = invoke("train", "--resume", "kept", "--freeze", "conv5")
+    assert resumed.exit_code == 2 and "leave --freeze out" in resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--freeze", "conv1..conv9", "no layer 'conv9' in this network; it has conv1, conv2"),
+        ("--freeze", "conv1..fc8", "Every layer is frozen"),
+        ("--rate-factor", "conv1", "LAYERS=FACTOR"),
+        ("--rate-factor", "conv1=much", "LAYERS=FACTOR"),
+        ("--rate-factor", "conv1=-1", "greater than or equal to 0"),
+    ],
+)
+def test_layers_and_factors_that_cannot_be_are_refused_and_leave_no_run(folder, prepared, option, value, message):
+    result = invoke("train", "--data", prepared.path, "--recipe", "tiny.toml", "--run", "refused", option, value)
+    assert result.exit_code == 2 and message in result.stderr
+    assert not (folder / "saved_models/refused").exists()
+
+
 def test_a_changed_dataset_is_refused_unless_accepted_and_other_classes_always(
     folder, prepared, write_pictures, tmp_path
 ):

@@ -1,0 +1,114 @@
+"""Layers that learn more slowly, or not at all."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from toy_runs import Watching, new_run, trainer
+
+from alexnet_keras import AlexNet
+from alexnet_keras.errors import UsageError
+from alexnet_keras.recipe_files import load_recipe, with_overrides
+from alexnet_keras.training.layer_rates import frozen_layers, layer_names, rate_changes
+from alexnet_keras.training.start import new_optimizer
+from alexnet_keras.training.step import TrainingStep
+
+SOURCE = load_recipe("source")
+ALL = "conv1..fc8"
+CONVOLUTIONS = [layer.name for layer in SOURCE.network.convolutions]
+
+
+def changed(layers, factor=0.0, recipe=SOURCE):
+    return with_overrides(recipe, rate_changes(recipe.network, layers, factor))
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("conv3", ["conv3"]),
+        ("conv1..conv3", ["conv1", "conv2", "conv3"]),
+        ("fc7, conv4..fc6 ,conv5", ["conv4", "conv5", "fc6", "fc7"]),
+        ("fc7..fc8", ["fc7", "fc8"]),
+        (ALL, layer_names(SOURCE.network)),
+    ],
+)
+def test_names_and_ranges_are_in_the_order_of_the_network(text, meant):
+    assert frozen_layers(changed(text).network) == meant
+
+
+def test_a_factor_multiplies_the_rates_and_freezes_nothing():
+    network = changed("conv5..fc6,fc8", 0.25).network
+    assert [layer.rate_factor for layer in (*network.convolutions, *network.dense)] == [1, 1, 1, 1, 0.25, 0.25, 1]
+    assert network.classifier_rate_factor == 0.25 and frozen_layers(network) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("conv9", "no layer 'conv9' .* conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8"),
+        ("conv1..", "no layer ''"),
+        ("conv1,,conv2", "no layer ''"),
+        ("conv5..conv1", "write conv1..conv5"),
+    ],
+)
+def test_layers_that_are_not_there_are_refused_with_those_that_are(text, message):
+    with pytest.raises(UsageError, match=message):
+        rate_changes(SOURCE.network, text, 0.0)
+
+
+def test_a_network_that_can_learn_nothing_is_refused(prepared, tiny, tmp_path):
+    with pytest.raises(UsageError, match="Every layer is frozen"):
+        trainer(new_run(tmp_path / "run", changed(ALL, recipe=tiny)), prepared)
+
+
+def a_step(recipe, frozen):
+    model = AlexNet(recipe, classes=3, seed=0)
+    return TrainingStep(
+        model, new_optimizer(recipe, model), tf.distribute.get_strategy(), seed=0, batch_size=4, frozen=frozen
+    )
+
+
+@pytest.mark.parametrize(("frozen", "filters"), [([], 10), (["conv1", "conv2"], 6), (CONVOLUTIONS, 0)])
+def test_the_backward_pass_ends_at_the_first_layer_that_learns(tiny, frozen, filters):
+    step = a_step(tiny, frozen)
+    images, labels = tf.zeros((4, 224, 224, 3), tf.uint8), tf.zeros((4,), tf.int64)
+    graph = step.compiled.get_concrete_function(images, labels, *step.scalars(0)).graph
+    made = [operation.type for operation in graph.get_operations()]
+    assert made.count("Conv2DBackpropFilter") == filters
+    assert ("MaxPoolGrad" in made) == (frozen != CONVOLUTIONS)
+
+
+def test_the_layers_that_learn_do_so_as_if_the_frozen_ones_had_gradients(tiny):
+    recipe = changed("conv1..conv4", recipe=tiny)
+    images = np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3)).astype(np.uint8)
+    ends = []
+    for frozen in ([], frozen_layers(recipe.network)):
+        step = a_step(recipe, frozen)
+        for number in range(3):
+            step(tf.constant(images), tf.constant([0, 1, 2, 0], tf.int64), number)
+        ends.append([*step.model.weights, *step.optimizer.velocities])
+    assert len(ends[0]) == len(ends[1]) == 60
+    for with_gradients, without in zip(*ends, strict=True):
+        np.testing.assert_allclose(with_gradients.numpy(), without.numpy(), rtol=1e-5, atol=1e-8)
+
+
+def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_device, prepared, tiny, tmp_path):
+    def stop():
+        raise MemoryError
+
+    run = new_run(tmp_path / "run", changed("conv1..fc6", recipe=tiny))
+    start = one_device[0].load_model
+    with pytest.raises(MemoryError):
+        trainer(run, prepared, observer=Watching((1, 2), stop), initial=start, save_every=1).fit()
+    trainer(run, prepared).fit(resume=True)
+    before, after = ({v.path: v.numpy() for v in model.weights} for model in (start(), run.load_model("last")))
+    same = {path.split("/")[0] for path in before if before[path].tobytes() == after[path].tobytes()}
+    assert same == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6"}
+
+
+def test_freezing_random_weights_is_told(one_device, prepared, tiny, tmp_path):
+    recipe = with_overrides(changed("conv1,conv5", recipe=tiny), ["training.epochs=1", "network.conv5.filters=5"])
+    alone, started = Watching(), Watching()
+    trainer(new_run(tmp_path / "alone", recipe), prepared, observer=alone).fit()
+    trainer(new_run(tmp_path / "on", recipe), prepared, observer=started, initial=one_device[0].load_model).fit()
+    assert [warning.partition(":")[0] for warning in alone.warnings] == ["conv1, conv5"]
+    assert [warning.partition(":")[0] for warning in started.warnings] == ["conv5"]
