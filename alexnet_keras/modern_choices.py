@@ -16,33 +16,18 @@ PIXEL_STD = math.hypot(*IMAGENET_COLOR_STDS) / math.sqrt(3)  # 74.4 of 255, of a
 WARMUP = 1 / 20  # of the epochs
 LABEL_SMOOTHING = 0.1  # Szegedy and others, 2015
 AVERAGED = 1 / 30  # of the epochs
-CROP_AREA = (0.35, 1.0)  # Szegedy and others, 2014, have 0.08 to 1, for networks ten times as large and trained longer
 
 
 def initialisation(recipe: Recipe) -> Recipe:
-    """Weights that keep the signal's size (He and others, 2015), biases of 0, input of unit variance.
-
-    What weakens the signal on its way is made up for in the layer that reads it: a normalisation's k^beta, and the
-    neurons that dropout leaves out.
-    """
-    net, fans, weaker = recipe.network, fan_ins(recipe.network), 1.0
-    convolutions, dense = [], []
-    for conv in net.convolutions:
-        std = math.sqrt(2 / fans[conv.name]) * weaker
-        convolutions.append(replace(conv, initial_std=std, initial_bias=0.0))
-        weaker = net.lrn.k**net.lrn.beta if "lrn" in conv.then else 1.0
-    for layer in net.dense:
-        std = math.sqrt(2 / fans[layer.name]) * weaker
-        dense.append(replace(layer, initial_std=std, initial_bias=0.0))
-        weaker = (1 - layer.dropout) ** -0.5
+    """Weights that keep the signal's size through ReLUs (He and others, 2015), biases of 0, input of unit variance."""
+    net, fans = recipe.network, fan_ins(recipe.network)
+    convolutions = tuple(
+        replace(conv, initial_std=math.sqrt(2 / fans[conv.name]), initial_bias=0.0) for conv in net.convolutions
+    )
+    dense = tuple(replace(layer, initial_std=math.sqrt(2 / fans[layer.name]), initial_bias=0.0) for layer in net.dense)
     return replace(
         recipe,
-        network=replace(
-            net,
-            convolutions=tuple(convolutions),
-            dense=tuple(dense),
-            classifier_std=math.sqrt(1 / fans["fc8"]) * weaker,
-        ),
+        network=replace(net, convolutions=convolutions, dense=dense, classifier_std=math.sqrt(1 / fans["fc8"])),
         augmentation=replace(recipe.augmentation, input_scale=1 / PIXEL_STD),
     )
 
@@ -74,8 +59,8 @@ def averaging(recipe: Recipe) -> Recipe:
 
 
 def augmentation(recipe: Recipe) -> Recipe:
-    """Crops of random size and shape, drawn for every picture; colour noise that leaves the contrast alone."""
-    changed = replace(recipe.augmentation, crop_area=CROP_AREA, crop_group=1, color_noise_rescale=False)
+    """A crop and flip for every picture, and colour noise that leaves the contrast alone, as the paper has them."""
+    changed = replace(recipe.augmentation, crop_group=1, color_noise_rescale=False)
     return replace(recipe, augmentation=changed)
 
 

@@ -24,7 +24,7 @@ FIELDS = {
     },
     "label-smoothing": {"label_smoothing"},
     "averaging": {"averaging_epochs"},
-    "augmentation": {"crop_area", "crop_group", "color_noise_rescale"},
+    "augmentation": {"crop_group", "color_noise_rescale"},
 }
 
 
