@@ -1,6 +1,5 @@
 """`alexnet benchmark`."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,8 +92,7 @@ def benchmark(ctx, what, recipe, classes, batch_size, precision, repeats, data, 
     from alexnet_keras.benchmarking.result import FORMAT, Request, Result, read_result
     from alexnet_keras.recipe_files import load_recipe, to_dict
 
-    if "KERAS_BACKEND" in os.environ:  # without it, whoever measures looks: this process imports no backend
-        require_tensorflow("`alexnet benchmark`")
+    require_tensorflow("`alexnet benchmark`")
     chosen = list(MEASUREMENTS) if what == "all" else [what]
     _check_used(ctx, chosen)
     then = compare and read_result(compare)

@@ -46,9 +46,8 @@ def start_tensorflow(*, keras: bool = True) -> None:
     Raises:
         UsageError: Keras is on another backend.
     """
-    command = f"`{click.get_current_context().command_path}`"
-    if keras and "KERAS_BACKEND" in os.environ:  # before seconds are spent
-        require_tensorflow(command)
+    if keras:
+        require_tensorflow(f"`{click.get_current_context().command_path}`")
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -57,8 +56,6 @@ def start_tensorflow(*, keras: bool = True) -> None:
 
         tf.get_logger().setLevel("ERROR")
         tf.config.list_physical_devices()
-        if keras:
-            require_tensorflow(command)  # Keras's own settings file may name another
 
 
 @contextmanager
