@@ -1,12 +1,15 @@
 # Two commands for a fresh machine with Python 3.11+, git and make:
 #   make demo    prepare, train, evaluate and look, on the built-in pictures
 #   make test    the whole test suite, and ruff
-# Both set up .venv first. PYTHON=python3.12 chooses another interpreter.
+# and one that downloads JAX and PyTorch, into .venv-backends:
+#   make backends    one .keras file under TensorFlow, JAX and PyTorch: the same logits
+# The first two set up .venv first. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+OTHERS := .venv-backends
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint backends clean
 
 # Made anew whenever pyproject.toml changes; "installed" appears only when everything is in.
 $(VENV)/installed: pyproject.toml
@@ -26,5 +29,14 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+$(OTHERS)/installed: pyproject.toml tests/backends/requirements.txt
+	$(PYTHON) -m venv $(OTHERS)
+	$(OTHERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+	  --requirement tests/backends/requirements.txt
+	touch $@
+
+backends: $(OTHERS)/installed
+	$(OTHERS)/bin/python tests/backends/agreement.py
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OTHERS) build dist *.egg-info .pytest_cache .ruff_cache

@@ -5,9 +5,11 @@ here: nothing else in `layers` imports it. Importing this module imports neither
 """
 
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from alexnet_keras.errors import UsageError
@@ -16,12 +18,16 @@ TENSORFLOW = "tensorflow"
 
 
 def backend_name() -> str:
-    """Keras's backend: tensorflow, jax, torch, ...; found without importing it where the environment names it."""
-    if "keras" not in sys.modules and (named := os.environ.get("KERAS_BACKEND")):
+    """Keras's backend: tensorflow, jax, torch, ...; the one that Keras will have, if it has not been imported yet."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"].backend.backend()
+    if named := os.environ.get("KERAS_BACKEND"):
         return named
-    import keras
-
-    return keras.backend.backend()
+    settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+    try:
+        return json.loads(settings.read_text(encoding="utf-8")).get("backend", TENSORFLOW)
+    except (OSError, ValueError):
+        return TENSORFLOW
 
 
 def on_tensorflow() -> bool:

@@ -86,11 +86,13 @@ def benchmark(ctx, what, recipe, classes, batch_size, precision, repeats, data, 
       alexnet benchmark train --precision mixed_bfloat16 --out before.json
       alexnet benchmark train --precision mixed_bfloat16 --compare before.json
     """
+    from alexnet_keras.backend import require_tensorflow
     from alexnet_keras.benchmarking.machine import this_machine
     from alexnet_keras.benchmarking.processes import measure
     from alexnet_keras.benchmarking.result import FORMAT, Request, Result, read_result
     from alexnet_keras.recipe_files import load_recipe, to_dict
 
+    require_tensorflow("`alexnet benchmark`")
     chosen = list(MEASUREMENTS) if what == "all" else [what]
     _check_used(ctx, chosen)
     then = compare and read_result(compare)

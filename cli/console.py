@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.errors import AlexNetError
 
 PLAIN_INTERVAL = 30.0  # seconds between progress lines where stderr is no terminal
@@ -36,8 +37,17 @@ def warn(text: str) -> None:
     click.secho(f"Warning: {text}", fg="yellow", err=True)
 
 
-def start_tensorflow() -> None:
-    """Imports TensorFlow, which takes seconds, without what its libraries print before they can be told not to."""
+def start_tensorflow(*, keras: bool = True) -> None:
+    """Imports TensorFlow, which takes seconds, without what its libraries print before they can be told not to.
+
+    Args:
+        keras: whether the command computes with Keras, too, which then has to be on TensorFlow.
+
+    Raises:
+        UsageError: Keras is on another backend.
+    """
+    if keras:
+        require_tensorflow(f"`{click.get_current_context().command_path}`")
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

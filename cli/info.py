@@ -8,6 +8,7 @@ import click
 from alexnet_keras.cli import console
 from alexnet_keras.cli.info_devices import devices
 from alexnet_keras.cli.options import chosen_data, json_option
+from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
     from alexnet_keras.data.prepared import PreparedDataset
@@ -17,8 +18,15 @@ REJECTS_SHOWN = 20
 SHEET_BESIDE_DATA = "contact-sheet.png"
 
 
-@click.group()
-def info() -> None:
+@click.group(invoke_without_command=True, no_args_is_help=True)
+@click.option(
+    "--markdown",
+    is_flag=True,
+    help="Versions, machine, settings, latest dataset and run, to paste into a bug report; no user names, paths or "
+    "secrets.",
+)
+@click.pass_context
+def info(ctx, markdown) -> None:
     """Facts about a model, a prepared dataset, or the devices of this machine.
 
     \b
@@ -26,7 +34,15 @@ def info() -> None:
       alexnet info model
       alexnet info data photos --sheet
       alexnet info devices --gpus 2
+      alexnet info --markdown
     """
+    if not markdown:
+        return
+    if ctx.invoked_subcommand:
+        raise UsageError(f"--markdown goes without a command: leave {ctx.invoked_subcommand} out.")
+    from alexnet_keras.bug_report import facts
+
+    console.table("", ["alexnet-keras", ""], list(facts().items()), left=2, form="markdown")
 
 
 info.add_command(devices)

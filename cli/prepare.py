@@ -226,7 +226,7 @@ def _open(request: "SourceRequest") -> "Source":
 
         what, total = "drawing", demo_pictures()
     if kind_of(request.given) == "tfds":
-        console.start_tensorflow()
+        console.start_tensorflow(keras=False)
         if not sys.stderr.isatty():
             import tensorflow_datasets as tfds
 
@@ -242,7 +242,7 @@ def _run(
     ctx: click.Context, request: "SourceRequest", source: "Source", out: Path, choices: dict[str, Any]
 ) -> "PreparedDataset | None":
     """Prepare; None where only a part was asked for."""
-    console.start_tensorflow()
+    console.start_tensorflow(keras=False)
     from alexnet_keras.data.prepare import finish_parts, prepare_all, prepare_part
 
     make = _maker(out, choices)
@@ -326,7 +326,7 @@ def _verify(ctx: click.Context, name: str | None, as_json: bool) -> None:
     given = [name for name in ctx.params if name not in ("source", "verify", "as_json") and _is_given(ctx, name)]
     if given:
         raise click.UsageError(f"--verify takes a prepared dataset and no --{given[0].replace('_', '-')}.")
-    console.start_tensorflow()
+    console.start_tensorflow(keras=False)
     from alexnet_keras.cli.options import chosen_data
     from alexnet_keras.data.verify import verify
     from alexnet_keras.errors import DataError

@@ -65,7 +65,7 @@ def test_imports_point_downwards():
         "kernel_grid",
     ]
     levels += ["kernel_color", "data", "runs", "run_commands", "model_card", "evaluation", "training"]
-    levels += ["benchmarking", "search", "interop", "visualization", "experiments", "cli"]
+    levels += ["benchmarking", "search", "interop", "visualization", "experiments", "bug_report", "cli"]
     for file in sorted((ROOT / "alexnet_keras").rglob("*.py")) + sorted((ROOT / "cli").rglob("*.py")):
         parts = ["cli"] if file.parent.name == "cli" else file.relative_to(ROOT / "alexnet_keras").with_suffix("").parts
         if parts[0] == "__init__":

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import UsageError
@@ -37,6 +38,7 @@ class FeatureExtractor:
     """
 
     def __init__(self, model: keras.Model, layer: str | None = None) -> None:
+        require_tensorflow("Extracting features")
         self.layer = layer or last_hidden_layer(model)
         outputs = outputs_of(model, self.layer)
         self.size = sum(int(np.prod(output.shape[1:])) for output in outputs)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.pipeline import IMAGE_SIZE, Share, evaluation_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
@@ -23,9 +24,13 @@ class Predictor:
     Args:
         model: from crops to probabilities, `(batch, classes)`.
         views: `"centre"` or `"ten-crop"`; the probabilities of an image's views are averaged (paper, section 4.1).
+
+    Raises:
+        UsageError: Keras's backend is not TensorFlow.
     """
 
     def __init__(self, model: keras.Model, views: Literal["centre", "ten-crop"] = "centre") -> None:
+        require_tensorflow("Evaluation")
         self.views, self.classes = views, model.output_shape[-1]
         crop = model.input_shape[1]
         self.number_of_views = len(VIEWS[views](tf.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8), crop))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.model import logits_of
 from alexnet_keras.training.optimizer import AlexNetSGD
 
@@ -60,6 +61,7 @@ class TrainingStep:
         average: tuple[keras.Model, float] | None = None,
         frozen: Collection[str] = (),
     ) -> None:
+        require_tensorflow("Training")
         self.model, self.optimizer, self.strategy, self.scaled = model, optimizer, strategy, scaled
         self.seed, self.batch_size = seed, batch_size
         self.label_smoothing, self.average = label_smoothing, average

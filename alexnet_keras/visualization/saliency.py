@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.views import centre
 from alexnet_keras.model import logits_of
@@ -51,6 +52,7 @@ def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = No
         images: uint8 `(n, 256, 256, 3)`.
         label: the class; None for the likeliest one of each picture.
     """
+    require_tensorflow("Saliency")
     (crops,) = centre(images, model.input_shape[1])
     logits = logits_of(model)
     pixels = tf.constant(crops, tf.float32)
