@@ -19,6 +19,7 @@ from surroundings import Surroundings, narrow
 
 from alexnet_keras.built_in_recipes import BUILT_IN
 from alexnet_keras.cli.main import cli
+from alexnet_keras.experiments import ablations, table_1
 from alexnet_keras.experiments.catalog import EXPERIMENTS
 from alexnet_keras.recipe_files import to_toml
 
@@ -43,15 +44,15 @@ GIVEN = {
     ],
 }  # fmt: skip
 
-# Paths of the pages that are somewhere else here.
-PLACES = {"/data/": "elsewhere/"}
+# Parts of arguments that are something else here: another place, fewer shards.
+REPLACED = {"/data/": "elsewhere/", "256:512": "1:2", "0:256": "0:1"}
 
 # What is added to commands that begin so, for time alone.
 SHORTER = {
     "alexnet train": ("--epochs", "1"),
     "alexnet demo": ("--epochs", "1"),
     "alexnet search build": ("--epochs", "1"),
-    "alexnet reproduce ablations": ("--epochs", "1", "--seeds", "1"),
+    "alexnet reproduce ablations": ("--epochs", "1", "--seeds", "1", "--only", "no-lrn"),
 }
 
 # What is not run but parsed, by how it begins, and why.
@@ -61,10 +62,13 @@ UNDERSTOOD = {
     "alexnet train --data /data/imagenet256": "waits for another machine; tests/training/test_cluster.py has two",
     "alexnet benchmark": "takes minutes; tests/cli/test_benchmark_command.py runs it",
     "alexnet reproduce figure-1": "takes an hour on CIFAR-10; tests/experiments/test_cifar.py runs it on a toy set",
+    "alexnet reproduce ablations --data imagenette --only no-lrn,no-crops": "is the one above with more networks",
     "alexnet reproduce table-2": "trains for days; tests/cli/test_reproduce_command.py runs it in miniature",
     "pip install": "installs what is installed here; the extras have to exist",
     "make test": "is what runs this",
 }
+
+PARTS = {"ablations": ablations.ABLATIONS, "table-1": table_1.CLAIMS}  # what `reproduce --only` takes
 
 EVERY_COMMAND = [command for page in PAGES for block in blocks(page) for command in commands(block)]
 EVERY_USAGE = sorted({(page, usage) for page in PAGES for usage in usages(page)})
@@ -109,8 +113,8 @@ def test_the_tables_name_nothing_that_the_pages_have_lost():
         text = "\n".join(block.text for block in blocks(page))
         for name in given:
             assert name.rpartition("/")[2] in text, f"{page} does not speak of {name}"
-    for place in PLACES:
-        assert any(place in command for command in said), place
+    for part in REPLACED:
+        assert any(part in command for command in said), part
 
 
 @pytest.mark.parametrize("command", EVERY_COMMAND, ids=lambda command: f"{command.place} {command}")
@@ -133,9 +137,12 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch):
 
 
 def check_experiment(words: list[str]) -> None:
-    """`reproduce` takes any name, and refuses it later."""
+    """`reproduce` takes any name of an experiment and its parts, and refuses it later."""
     if words[:1] == ["reproduce"] and len(words) > 1:
         assert words[1] in {"list", "report", *EXPERIMENTS}, words[1]
+    if "--only" in words:
+        only = words[words.index("--only") + 1].split(",")
+        assert set(only) <= PARTS[words[1]].keys(), only
 
 
 def check_installed(arguments: list[str]) -> None:
@@ -211,11 +218,20 @@ def test_every_script_of_the_benchmarks_is_there_with_its_options(page):
 
 
 @pytest.fixture(scope="module")
-def trained_run(prepared, tiny, tmp_path_factory):
-    """A finished run of the small network, its data's path absolute."""
+def prepared_photos(pictures, tmp_path_factory):
+    """A prepared dataset called photos."""
+    from alexnet_keras.data.prepare import prepare
+    from alexnet_keras.data.sources.folder import folder_source
+
+    return prepare(folder_source(pictures), tmp_path_factory.mktemp("data") / "photos", seed=0)
+
+
+@pytest.fixture(scope="module")
+def trained_run(prepared_photos, tiny, tmp_path_factory):
+    """A finished run on it."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.toml").write_text(to_toml(tiny))
-    arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "trained"]
+    arguments = ["train", "--data", str(prepared_photos.path), "--recipe", "tiny.toml", "--run", "trained"]
     with contextlib.chdir(folder):
         result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.stderr
@@ -229,14 +245,14 @@ def steps(page: str) -> list[Command | Block]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if steps(page)])
-def test_what_a_page_says_is_run_in_its_order(page, tmp_path, monkeypatch, write_pictures, prepared, trained_run):
+def test_what_a_page_says_is_run_in_its_order(page, tmp_path, monkeypatch, write_pictures, prepared_photos, trained_run):
     from alexnet_keras.data.sources import demo
 
     for name, recipe in BUILT_IN.items():
         monkeypatch.setitem(BUILT_IN, name, narrow(recipe))
     few = {**demo.demo_source.__kwdefaults__, "train": 4, "val": 2}  # demo pictures of a class
     monkeypatch.setattr(demo.demo_source, "__kwdefaults__", few)
-    surroundings = Surroundings(tmp_path, write_pictures, prepared, trained_run)
+    surroundings = Surroundings(tmp_path, write_pictures, prepared_photos, trained_run)
     for name in GIVEN.get(page, ()):
         surroundings.make(name)
     monkeypatch.chdir(tmp_path)
@@ -252,8 +268,8 @@ def run(command: Command) -> None:
     program, *words = command.words
     if program == "make":
         words = recipe_of(*words).split()[1:]
-    for place, here in PLACES.items():
-        words = [word.replace(place, here) for word in words]
+    for part, here in REPLACED.items():
+        words = [word.replace(part, here) for word in words]
     said = " ".join(["alexnet", *words])
     for beginning, options in SHORTER.items():
         if said.startswith(beginning) and "--resume" not in words:
