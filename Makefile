@@ -1,12 +1,13 @@
 # Two commands for a fresh machine with Python 3.11+, git and make:
 #   make demo    prepare, train, evaluate and look, on the built-in pictures
 #   make test    the whole test suite, and ruff
-# Both set up .venv first. PYTHON=python3.12 chooses another interpreter.
+# and make docs builds the documentation as a site, build/site/index.html.
+# All set up .venv first. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint docs clean
 
 # Made anew whenever pyproject.toml changes; "installed" appears only when everything is in.
 $(VENV)/installed: pyproject.toml
@@ -25,6 +26,9 @@ test: $(VENV)/installed lint
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

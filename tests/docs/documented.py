@@ -54,7 +54,8 @@ def text_of(page: str) -> str:
 def blocks(page: str) -> list[Block]:
     text = text_of(page)
     return [
-        Block(page, text.count("\n", 0, found.start()) + 2, found[1].strip(), found[2]) for found in FENCE.finditer(text)
+        Block(page, text.count("\n", 0, found.start()) + 2, found[1].strip(), found[2])
+        for found in FENCE.finditer(text)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the pages take for granted: photographs, ImageNet, other people's weights, runs, prepared datasets; all small."""
+"""What the pages take for granted: photographs, ImageNet, other people's weights, runs, prepared datasets. Small."""
 
 import dataclasses
 import shutil
@@ -42,7 +42,7 @@ class Surroundings:
     run: Path
 
     def make(self, name: str) -> None:
-        """Makes one thing by its path: a picture, or what `MAKERS` has for its first part or its suffix."""
+        """Makes one thing by its path; what no case names is a picture."""
         first, _, rest = name.partition("/")
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

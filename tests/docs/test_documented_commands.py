@@ -245,7 +245,9 @@ def steps(page: str) -> list[Command | Block]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if steps(page)])
-def test_what_a_page_says_is_run_in_its_order(page, tmp_path, monkeypatch, write_pictures, prepared_photos, trained_run):
+def test_what_a_page_says_is_run_in_its_order(
+    page, tmp_path, monkeypatch, write_pictures, prepared_photos, trained_run
+):
     from alexnet_keras.data.sources import demo
 
     for name, recipe in BUILT_IN.items():

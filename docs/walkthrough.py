@@ -1,0 +1,3 @@
+"""
+# Walkthrough
+"""
