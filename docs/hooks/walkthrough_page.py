@@ -5,14 +5,19 @@ from pathlib import Path
 
 from mkdocs.structure.files import File
 
-PROGRAM = "walkthrough.py"
+PROGRAM, PAGE = "walkthrough.py", "walkthrough.md"
 
 
 def on_files(files, config):
     """Adds the page; the program itself stays beside it, to be downloaded."""
     program = (Path(config.docs_dir) / PROGRAM).read_text(encoding="utf-8")
-    files.append(File.generated(config, "walkthrough.md", content=page_of(program)))
+    files.append(File.generated(config, PAGE, content=page_of(program)))
     return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Links to the program lead to its page, and from there to the program."""
+    return markdown if page.file.src_uri == PAGE else markdown.replace(f"]({PROGRAM})", f"]({PAGE})")
 
 
 def page_of(program: str) -> str:
