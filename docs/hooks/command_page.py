@@ -28,9 +28,9 @@ def page_of(root: click.Group) -> str:
 
 def _sections(command: click.Command, context: click.Context, level: int) -> Iterator[str]:
     yield f"\n{'#' * level} {context.command_path}\n"
-    yield from _text(command.help)
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"```text\n{context.command_path} {usage}\n```\n"
+    yield from _text(command.help)
     for title, options in _options(command, context).items():
         yield f"**{title}**\n"
         yield from options
@@ -42,15 +42,16 @@ def _sections(command: click.Command, context: click.Context, level: int) -> Ite
 
 
 def _text(text: str | None) -> Iterator[str]:
-    """Paragraphs; one that Click is told not to fill, after a backspace, holds examples."""
+    """Paragraphs; one that Click is told not to fill, after a backspace, holds examples or a list in columns."""
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text or "").strip()):
         if not paragraph.startswith("\b"):
             yield f"{_escaped(' '.join(paragraph.split()))}\n"
             continue
-        lines = paragraph.removeprefix("\b").strip("\n").splitlines()
-        examples = [line.strip().removeprefix("Example: ") for line in lines]
-        examples = [line for line in examples if line not in ("Example:", "Examples:")]
-        yield "\n".join(["```sh", *examples, "```\n"])
+        block = paragraph.removeprefix("\b").strip("\n")
+        examples = re.sub(r"\AExamples?:\s+", "", block)
+        language = "text" if examples == block else "sh"
+        lines = block.splitlines() if examples == block else [line.strip() for line in examples.splitlines()]
+        yield "\n".join([f"```{language}", *lines, "```\n"])
 
 
 def _options(command: click.Command, context: click.Context) -> dict[str, list[str]]:

@@ -120,6 +120,17 @@ def test_the_tables_name_nothing_that_the_pages_have_lost():
 
 @pytest.mark.parametrize("command", EVERY_COMMAND, ids=lambda command: f"{command.place} {command}")
 def test_every_command_is_understood(command):
+    understand(command)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_extras_and_targets_that_the_prose_names_exist(page):
+    for span in spans(page):
+        if span.startswith(("pip ", "make ")):
+            understand(*commands(Block(page, 0, "sh", span)))
+
+
+def understand(command: Command) -> None:
     match command.words:
         case ("alexnet", *words):
             parse(words)
