@@ -1,15 +1,16 @@
-# Two commands for a fresh machine with Python 3.11+, git and make:
+# For a fresh machine with Python 3.11+, git and make:
 #   make demo    prepare, train, evaluate and look, on the built-in pictures
 #   make test    the whole test suite, and ruff
+#   make docs    the documentation as a site, build/site/index.html
 # and one that downloads JAX and PyTorch, into .venv-backends:
 #   make backends    one .keras file under TensorFlow, JAX and PyTorch: the same logits
-# The first two set up .venv first. PYTHON=python3.12 chooses another interpreter.
+# The others set up .venv first. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 OTHERS := .venv-backends
 
-.PHONY: demo test lint backends clean
+.PHONY: demo test lint docs backends clean
 
 # Made anew whenever pyproject.toml changes; "installed" appears only when everything is in.
 $(VENV)/installed: pyproject.toml
@@ -28,6 +29,9 @@ test: $(VENV)/installed lint
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(OTHERS)/installed: pyproject.toml tests/backends/requirements.txt
 	$(PYTHON) -m venv $(OTHERS)

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers
+from numpy.typing import ArrayLike
 
 from alexnet_keras import recipe_files, recipes
 from alexnet_keras.layers import (
@@ -24,18 +25,18 @@ STEP_PREFIX = {"lrn": "norm", "spatial_norm": "spatial", "pool": "pool", "relu":
 
 
 def AlexNet(
-    recipe="source",
-    weights=None,
-    include_top=True,
-    classes=1000,
-    classifier_activation="softmax",
+    recipe: str | Path | recipes.Recipe = "source",
+    weights: str | Path | None = None,
+    include_top: bool = True,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
     *,
-    mean_image=None,
-    color_stds=recipes.IMAGENET_COLOR_STDS,
-    color_vectors=recipes.IMAGENET_COLOR_VECTORS,
-    seed=None,
-    dtype=None,
-    name="alexnet",
+    mean_image: ArrayLike | None = None,
+    color_stds: ArrayLike = recipes.IMAGENET_COLOR_STDS,
+    color_vectors: ArrayLike = recipes.IMAGENET_COLOR_VECTORS,
+    seed: int | None = None,
+    dtype: str | keras.DTypePolicy | None = None,
+    name: str = "alexnet",
 ) -> keras.Model:
     """The network of Krizhevsky, Sutskever and Hinton (2012), in two towers.
 

@@ -83,11 +83,14 @@ def import_run(
 
     Args:
         folder: of the new run.
+        path: as `import_network` takes it, like the next three.
+        kind: where the file comes from.
+        recipe: the network's, if not the one that comes with the package.
+        mean: a file of Caffe's with the mean image.
         labels: a file with the names of the classes, one a line, in the network's order; by default they are those of
             `data`, or 0000, 0001, ...
         data: a prepared dataset with the same classes in the same order, which the run then is evaluated on.
         on_stage: called after each of STAGES with its name.
-        path, kind, recipe, mean: see `import_network`.
 
     Raises:
         UsageError: the run exists; there is no file `labels`.

@@ -1,8 +1,11 @@
 """Random changes of colour along the principal components of the training set."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from alexnet_keras.layers.compiled import compiled
 from alexnet_keras.layers.randomness import for_examples
@@ -26,7 +29,15 @@ class ColorNoise(keras.layers.Layer):
     Input and output shape: `(batch, height, width, 3)`, mean-subtracted RGB; float32.
     """
 
-    def __init__(self, magnitudes, vectors, stddev=0.1, rescale=True, seed=None, **kwargs):
+    def __init__(
+        self,
+        magnitudes: ArrayLike,
+        vectors: ArrayLike,
+        stddev: float = 0.1,
+        rescale: bool = True,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.magnitudes = [float(value) for value in magnitudes]
         self.vectors = [[float(value) for value in row] for row in vectors]

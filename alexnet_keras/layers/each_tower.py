@@ -1,5 +1,7 @@
 """An ordinary layer, once in every tower."""
 
+from typing import Any
+
 import keras
 
 from alexnet_keras.layers import placement
@@ -18,7 +20,7 @@ class EachTower(keras.layers.Layer):
     Input shape: a list with one tensor a tower. Output shape: the same, each as the layer makes it.
     """
 
-    def __init__(self, layer, name=None, dtype=None, **kwargs):
+    def __init__(self, layer: keras.layers.Layer, name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
         # with another dtype than the layer's, every tensor would be cast on the way in and back again
         super().__init__(name=name or layer.name, dtype=dtype or layer.dtype_policy, **kwargs)
         self.layer = layer

@@ -1,5 +1,7 @@
 """Local response normalisation across adjacent kernel maps."""
 
+from typing import Any, Literal
+
 import keras
 
 from alexnet_keras.layers.divisive_normalization import divisive_normalization
@@ -29,7 +31,15 @@ class LocalResponseNormalization(keras.layers.Layer):
     Reference: paper, section 3.3; net 145, layers rnorm1 and rnorm2.
     """
 
-    def __init__(self, n=5, alpha=1e-4, beta=0.75, k=2.0, alpha_convention="mean", **kwargs):
+    def __init__(
+        self,
+        n: int = 5,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        k: float = 2.0,
+        alpha_convention: Literal["sum", "mean"] = "mean",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if n < 1 or n % 2 == 0:
             raise ValueError(f"n must be a positive odd number of kernel maps. Received: n={n}")

@@ -1,5 +1,7 @@
 """A convolution whose kernels are not shared between positions."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -13,7 +15,8 @@ class LocallyConnected2D(keras.layers.Layer):
     Args:
         filters: maps of the output.
         kernel_size: side of the neighbourhood, odd; zeros stand in outside the map.
-        kernel_initializer, bias_initializer: of the weights.
+        kernel_initializer: of the kernels.
+        bias_initializer: of the biases.
 
     Input shape: `(batch, height, width, channels)`, height and width known.
     Output shape: `(batch, height, width, filters)`.
@@ -21,7 +24,14 @@ class LocallyConnected2D(keras.layers.Layer):
     Reference: cuda-convnet, layer type `local`.
     """
 
-    def __init__(self, filters, kernel_size, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        kernel_initializer: str | dict | keras.Initializer = "glorot_uniform",
+        bias_initializer: str | dict | keras.Initializer = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd. Received: kernel_size={kernel_size}")

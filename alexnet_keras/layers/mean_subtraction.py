@@ -1,8 +1,11 @@
 """Subtraction of the training set's mean."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from alexnet_keras.layers.compiled import compiled
 
@@ -25,7 +28,9 @@ class MeanSubtraction(keras.layers.Layer):
     Reference: paper, section 2; net 145 subtracts the centre 224x224 of a 256x256 mean image whatever the crop.
     """
 
-    def __init__(self, shape, mean=None, scale=1.0, **kwargs):
+    def __init__(
+        self, shape: tuple[int, int, int], mean: ArrayLike | None = None, scale: float = 1.0, **kwargs: Any
+    ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         if not scale > 0:
             raise ValueError(f"scale must be positive. Received: scale={scale}")

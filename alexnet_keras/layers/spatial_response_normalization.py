@@ -1,5 +1,7 @@
 """Normalisation of each kernel map by its own neighbourhood."""
 
+from typing import Any
+
 import keras
 
 from alexnet_keras.layers.divisive_normalization import divisive_normalization
@@ -21,7 +23,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
     Input and output shape: `(batch, height, width, maps)`, any float dtype. Computed in float32 inside.
     """
 
-    def __init__(self, size=5, scale=0.001, beta=0.75, k=1.0, **kwargs):
+    def __init__(self, size: int = 5, scale: float = 0.001, beta: float = 0.75, k: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if size < 1 or size % 2 == 0:
             raise ValueError(f"size must be a positive odd number of pixels. Received: size={size}")

@@ -1,5 +1,7 @@
 """Convolution in two towers: the paper's grouped convolution."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -46,7 +48,7 @@ class TowerConv2D(TowerLayer):
         strides: pixels.
         padding: `(before, after)`: zeros added above and left, below and right. Net 145's conv1 is `(0, 3)`:
             cuda-convnet lets the last window reach past the image, (224 + 3 - 11) / 4 + 1 = 55.
-        towers, reads, kernel_initializer, bias_initializer: see `TowerLayer`.
+        **kwargs: `towers`, `reads`, `kernel_initializer` and `bias_initializer` of `TowerLayer`.
 
     Input shape: a list with one `(batch, height, width, maps)` a tower, or one such tensor that all read.
     Output shape: a list with one `(batch, new_height, new_width, filters)` a tower.
@@ -54,7 +56,9 @@ class TowerConv2D(TowerLayer):
     Reference: paper, section 3.2 and figure 2; net 145, layers conv1 to conv5.
     """
 
-    def __init__(self, filters, kernel_size, strides=1, padding=(0, 0), **kwargs):
+    def __init__(
+        self, filters: int, kernel_size: int, strides: int = 1, padding: tuple[int, int] = (0, 0), **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
         self.padding = tuple(padding)

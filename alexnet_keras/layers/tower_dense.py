@@ -1,5 +1,7 @@
 """A fully-connected layer in two towers."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -12,7 +14,7 @@ class TowerDense(TowerLayer):
 
     Args:
         units: neurons per tower.
-        towers, reads, kernel_initializer, bias_initializer: see `TowerLayer`.
+        **kwargs: `towers`, `reads`, `kernel_initializer` and `bias_initializer` of `TowerLayer`.
 
     Input shape: a list with one `(batch, features)` a tower, or one such tensor that all read.
     Output shape: a list with one `(batch, units)` a tower.
@@ -20,7 +22,7 @@ class TowerDense(TowerLayer):
     Reference: paper, figure 2; net 145, layers fc6 to fc8 (fc8 is on the first device alone: `towers=1`).
     """
 
-    def __init__(self, units, **kwargs):
+    def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = units
 

@@ -1,5 +1,7 @@
 """The weights of a layer that stands in every tower, and what each tower reads."""
 
+from typing import Any, Literal
+
 import keras
 from keras import ops
 
@@ -14,11 +16,19 @@ class TowerLayer(keras.layers.Layer):
         towers: how many towers have this layer.
         reads: `"own"` (a tower reads its own tensor of the input) or `"all"` (every tower reads all of them,
             joined along the last axis). An input that is one tensor is read by all.
-        kernel_initializer, bias_initializer: Keras initializers. An initializer with an integer seed s uses
-            s + i in tower i, so that the towers start different and repeatably.
+        kernel_initializer: A Keras initializer. One with an integer seed s uses s + i in tower i, so that the towers
+            start different and repeatably.
+        bias_initializer: The same for the biases.
     """
 
-    def __init__(self, towers=2, reads="own", kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+    def __init__(
+        self,
+        towers: int = 2,
+        reads: Literal["own", "all"] = "own",
+        kernel_initializer: str | dict | keras.Initializer = "glorot_uniform",
+        bias_initializer: str | dict | keras.Initializer = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if reads not in ("own", "all"):
             raise ValueError(f"reads must be 'own' or 'all'. Received: reads={reads!r}")

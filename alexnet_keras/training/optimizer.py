@@ -1,7 +1,9 @@
 """The paper's update rule as a Keras optimizer."""
 
 import functools
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 from keras import ops
@@ -38,16 +40,16 @@ class AlexNetSGD(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        bias_learning_rate=None,
-        momentum=0.9,
-        decay=0.0005,
-        bias_decay=0.0,
-        layers=(),
-        layer_decays=None,
-        name="alexnet_sgd",
-        **kwargs,
-    ):
+        learning_rate: float = 0.01,
+        bias_learning_rate: float | None = None,
+        momentum: float = 0.9,
+        decay: float = 0.0005,
+        bias_decay: float = 0.0,
+        layers: Sequence[str] = (),
+        layer_decays: Mapping[str, float] | None = None,
+        name: str = "alexnet_sgd",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.bias_learning_rate = learning_rate if bias_learning_rate is None else bias_learning_rate
         self.momentum, self.decay, self.bias_decay = momentum, decay, bias_decay

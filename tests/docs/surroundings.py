@@ -1,0 +1,74 @@
+"""What the pages take for granted: photographs, ImageNet, other people's weights, runs, prepared datasets. Small."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from imagenet import as_synsets, as_tars
+from plain_networks import random_arrays
+from written_files import binaryproto, caffemodel
+
+from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.recipes import Recipe
+
+FILTERS, UNITS = 8, 16  # of every layer, all towers
+
+
+def narrow(recipe: Recipe) -> Recipe:
+    """The recipe with few filters and neurons in every layer, and otherwise as it is."""
+    network, towers = recipe.network, recipe.network.towers
+    convolutions = tuple(dataclasses.replace(layer, filters=FILTERS // towers) for layer in network.convolutions)
+    dense = tuple(dataclasses.replace(layer, units=UNITS // towers) for layer in network.dense)
+    return dataclasses.replace(recipe, network=dataclasses.replace(network, convolutions=convolutions, dense=dense))
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Makes what a page takes for granted, in the folder in which its commands are run.
+
+    Attributes:
+        folder: That folder.
+        draw: `draw_pictures` of the tests' conftest.
+        prepared: A small prepared dataset, of which every named one is a copy.
+        run: A trained run's directory, likewise.
+    """
+
+    folder: Path
+    draw: Callable[..., Path]
+    prepared: PreparedDataset
+    run: Path
+
+    def make(self, name: str) -> None:
+        """Makes one thing by its path; what no case names is a picture."""
+        first, _, rest = name.partition("/")
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        match first:
+            case "data":
+                shutil.copytree(self.prepared.path, path)
+            case "saved_models":
+                shutil.copytree(self.run, path)
+            case "elsewhere":
+                {"ImageNet": as_tars, "fall09": as_synsets}[rest](path)
+            case "photos":
+                self.draw(path, {"cat": 10, "dog": 10})
+            case "holiday":
+                self._picture(path / "beach.jpg")
+                self._picture(path / "mountain.jpg")
+            case "bvlc_alexnet.caffemodel":
+                sizes = (UNITS, UNITS, len(self.prepared.classes))
+                path.write_bytes(caffemodel(random_arrays((FILTERS,) * 5, sizes)))
+            case "imagenet_mean.binaryproto":
+                path.write_bytes(binaryproto(np.full((3, 256, 256), 110, np.float32)))
+            case "synset_words.txt":
+                path.write_text("".join(f"{name}\n" for name in self.prepared.classes))
+            case _:
+                self._picture(path)
+
+    def _picture(self, path: Path) -> None:
+        drawn = self.draw(self.folder / ".drawn" / path.name, {"one": 1})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(drawn / "one" / "000.jpg", path)
