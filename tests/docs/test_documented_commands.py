@@ -55,7 +55,7 @@ SHORTER = {
     "alexnet reproduce ablations": ("--epochs", "1", "--seeds", "1", "--only", "no-lrn"),
 }
 
-# What is not run but parsed, by how it begins, and why.
+# What is not run but parsed, by how it begins (without variables of the environment), and why.
 UNDERSTOOD = {
     "alexnet prepare tfds:cifar10": "downloads the set; tests/data/test_tfds_source.py reads sets of TFDS",
     "alexnet prepare photos --beam-runner": "takes half a minute; tests/data/test_many_machines.py runs it",
@@ -127,7 +127,8 @@ def test_every_command_is_understood(command):
 def test_extras_and_targets_that_the_prose_names_exist(page):
     for span in spans(page):
         if span.startswith(("pip ", "make ")):
-            understand(*commands(Block(page, 0, "sh", span)))
+            for command in commands(Block(page, 0, "sh", span)):
+                understand(command)
 
 
 def understand(command: Command) -> None:
