@@ -23,7 +23,8 @@ def on_files(files, config):
     while waiting:
         page = waiting.pop()
         for target in _targets((root / page).read_text(encoding="utf-8"), page):
-            if target in seen or target == README or not (root / target).is_file():
+            inside = target.startswith(f"{DOCS}/")
+            if target in seen or inside or target == README or not (root / target).is_file():
                 continue
             seen.add(target)
             files.append(File.generated(config, target, abs_src_path=str(root / target)))

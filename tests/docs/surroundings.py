@@ -53,7 +53,7 @@ class Surroundings:
                 shutil.copytree(self.run, path)
             case "elsewhere":
                 {"ImageNet": as_tars, "fall09": as_synsets}[rest](path)
-            case "photos":
+            case "photos" | "trashnet":
                 self.draw(path, {"cat": 10, "dog": 10})
             case "holiday":
                 self._picture(path / "beach.jpg")

@@ -67,6 +67,7 @@ def test_nothing_is_fetched_from_elsewhere(site):
 
 
 def test_links_lead_to_files_that_are_there(site):
+    assert not (site / "docs").exists(), "a file of docs/ a second time, as if it lay outside"
     for page in site.rglob("*.html"):
         if page.name == "404.html":  # its links begin at the root of a server
             continue

@@ -17,7 +17,7 @@ def test_the_walkthrough_runs_and_ends_with_a_network_that_has_learnt(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     assert done.returncode == 0, done.stderr
