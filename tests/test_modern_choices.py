@@ -6,6 +6,7 @@ import pytest
 
 from alexnet_keras import AlexNet
 from alexnet_keras.built_in_recipes import BUILT_IN
+from alexnet_keras.experiments.modern import recipes
 from alexnet_keras.modern_choices import CHOICES, fan_ins, modernised
 from alexnet_keras.recipe_files import flatten, load_recipe, with_overrides
 
@@ -41,6 +42,18 @@ def test_a_choice_changes_what_it_names_and_nothing_else(base, choice):
     assert found and found <= FIELDS[choice]
     assert changed(modernised(recipe, choice), modernised(recipe)) <= FIELDS[choice]
     assert changed(modernised(recipe, choice), recipe) == changed(modernised(recipe), recipe) - found
+
+
+def test_the_experiment_leaves_one_choice_out_of_modern_and_gives_it_half_the_epochs():
+    source = load_recipe("source")
+    compared = recipes(source)
+    assert compared["source"] == source and {*compared} == {"source", "modern", *(f"no-{name}" for name in CHOICES)}
+    modern = load_recipe("modern")
+    for name, recipe in compared.items():
+        left_out = FIELDS.get(name.removeprefix("no-"), set()) - {"length"}
+        if name != "source":
+            assert recipe.training.epochs == 45
+            assert changed(recipe, modern) <= {"name", "summary"} | left_out | ({"length"} if left_out else set())
 
 
 def test_modern_has_half_the_epochs_of_source_and_its_layers():

@@ -57,6 +57,7 @@ def test_imports_point_downwards():
         "backend",
         "files",
         "recipes",
+        "modern_choices",
         "built_in_recipes",
         "recipe_files",
         "layers",

@@ -73,6 +73,27 @@ def test_ablations_are_written_and_not_done_twice(reproduce, results):
 
 
 @pytest.mark.slow
+def test_modern_has_half_the_epochs_and_is_compared_with_and_without_its_choices(reproduce, results):
+    done = reproduce("modern", "--only", "no-label-smoothing", "--seeds", "2", "--epochs", "2")
+    assert done.exit_code == 0, done.stderr
+    found = result_of(results, "modern-mini")
+    assert [(finding["what"], finding["claim"]) for finding in found["findings"]] == [
+        ("top-1 error, source, 2 epochs", ""),
+        ("top-1 error, modern, 1 epochs", ""),
+        ("top-1 error, modern minus source", "lower"),
+        ("top-1 error, modern without label-smoothing minus modern", ""),
+    ]
+    runs = found["facts"]["runs"]
+    lengths = {name: {len(each["validation_top1"]) for each in runs[name].values()} for name in runs}
+    assert lengths == {"source": {2}, "modern": {1}, "no-label-smoothing": {1}}
+    differences = [runs["modern"][seed]["top1"] - runs["source"][seed]["top1"] for seed in ("1", "2")]
+    assert found["findings"][2]["ours"]["values"] == pytest.approx(differences)
+    page = (results / "modern-mini" / "page.md").read_text()
+    assert "**Not in the paper**: With the same layers" in page
+    assert Image.open(results / "modern-mini" / "picture.png").width > 500
+
+
+@pytest.mark.slow
 def test_figures_3_and_4_share_their_networks(reproduce, results):
     assert reproduce("figure-3", *SHORT).exit_code == 0
     done = reproduce("figure-4", *SHORT)
