@@ -73,6 +73,22 @@ def test_ablations_are_written_and_not_done_twice(reproduce, results):
 
 
 @pytest.mark.slow
+def test_table_1_compares_systems_on_the_same_pictures(reproduce, results):
+    done = reproduce("table-1", "--only", "fisher-vectors,cnn,cnn-centre", *SHORT)
+    assert done.exit_code == 0, done.stderr
+    found = result_of(results, "table-1-mini")
+    assert [(finding["what"], finding["claim"]) for finding in found["findings"]] == [
+        ("top-1 error, SIFT + FVs", "45.7 %"),
+        ("top-1 error, CNN, ten crops", "37.5 %"),
+        ("top-1 error, CNN, centre crop", "39.0 %"),
+        ("top-1 error, SIFT + FVs minus CNN", "+8.2 points"),
+    ]
+    errors = [finding["ours"]["mean"] for finding in found["findings"]]
+    assert errors[3] == pytest.approx(errors[0] - errors[1])
+    assert Image.open(results / "table-1-mini" / "picture.png").width > 500
+
+
+@pytest.mark.slow
 def test_modern_has_half_the_epochs_and_is_compared_with_and_without_its_choices(reproduce, results):
     done = reproduce("modern", "--only", "no-label-smoothing", "--seeds", "2", "--epochs", "2")
     assert done.exit_code == 0, done.stderr

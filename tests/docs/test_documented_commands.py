@@ -66,6 +66,7 @@ UNDERSTOOD = {
     "alexnet benchmark": "takes minutes; tests/cli/test_benchmark_command.py runs it",
     "alexnet reproduce figure-1": "takes an hour on CIFAR-10; tests/experiments/test_cifar.py runs it on a toy set",
     "alexnet reproduce ablations --data imagenette --only no-lrn,no-crops": "is the one above with more networks",
+    "alexnet reproduce table-1": "takes twenty minutes; tests/cli/test_reproduce_command.py runs it on a toy set",
     "alexnet reproduce table-2": "trains for days; tests/cli/test_reproduce_command.py runs it in miniature",
     "pip install": "installs what is installed here; the extras have to exist",
     "KERAS_BACKEND=jax alexnet train": "is refused, as the page says; tests/backends looks at the refusal",
