@@ -39,23 +39,29 @@ other_backends = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def recipes(tiny, tmp_path_factory):
-    """Two towers; one tower without normalisation; normalisation across two towers: a few kernels wide."""
+    """One tower without normalisation; normalisation across two towers; two towers: a few kernels wide."""
     folder = tmp_path_factory.mktemp("recipes")
     widths = [f"network.conv{number}.filters=6" for number in range(1, 6)]
     widths += ["network.fc6.units=16", "network.fc7.units=12"]
     narrow = {name: with_overrides(load_recipe(name), widths) for name in ("torchvision", "caffe")}
-    for name, recipe in {"tiny": tiny, **narrow}.items():
-        (folder / f"{name}.toml").write_text(to_toml(recipe))
-    return [str(file) for file in sorted(folder.iterdir())]
+    files = []
+    for name, recipe in {**narrow, "tiny": tiny}.items():
+        files.append(folder / f"{name}.toml")
+        files[-1].write_text(to_toml(recipe))
+    return [str(file) for file in files]
 
 
 @pytest.mark.slow
 @other_backends
-@pytest.mark.parametrize(("dtype", "allowed"), [("float32", agreement.TOLERANCE), ("mixed_bfloat16", 0.03)])
-def test_one_file_gives_the_same_logits_whichever_backend_wrote_and_read_it(recipes, tmp_path, backend, dtype, allowed):
-    wanted = {"folder": tmp_path, "recipes": recipes, "classes": 5, "images": 2, "dtype": dtype}
+@pytest.mark.parametrize(
+    ("dtype", "count", "allowed"), [("float32", 3, agreement.TOLERANCE), ("mixed_bfloat16", 1, 0.03)]
+)
+def test_one_file_gives_the_same_logits_whichever_backend_wrote_and_read_it(
+    recipes, tmp_path, backend, dtype, count, allowed
+):
+    wanted = {"folder": tmp_path, "recipes": recipes[-count:], "classes": 5, "images": 2, "dtype": dtype}
     found = agreement.differences(**wanted, backends=["tensorflow", backend])
-    assert len(found) == 3 * 2 * 2
+    assert len(found) == count * 2 * 2
     assert max(found.values()) <= allowed, found
     assert max(found.values()) > 0, "the same backend was compared with itself"
 
@@ -83,7 +89,7 @@ print("done")
 @other_backends
 def test_dropout_and_colour_noise_run_on_every_backend_without_tensorflow(recipes, backend):
     environment = {**os.environ, "KERAS_BACKEND": backend}
-    command = [sys.executable, "-c", TRAINING, next(name for name in recipes if "tiny" in name)]
+    command = [sys.executable, "-c", TRAINING, recipes[-1]]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.stdout.strip() == "done", result.stderr
 
