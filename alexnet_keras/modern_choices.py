@@ -14,6 +14,7 @@ from alexnet_keras.recipes import IMAGENET_COLOR_STDS, Network, Recipe
 
 PIXEL_STD = math.hypot(*IMAGENET_COLOR_STDS) / math.sqrt(3)  # 74.4 of 255, of a pixel's channel less its mean
 WARMUP = 1 / 20  # of the epochs
+DROPOUT = 0.25  # half of the paper's, which "roughly doubles the number of iterations" (section 4.2)
 LABEL_SMOOTHING = 0.1  # Szegedy and others, 2015
 AVERAGED = 1 / 30  # of the epochs
 
@@ -64,12 +65,19 @@ def augmentation(recipe: Recipe) -> Recipe:
     return replace(recipe, augmentation=changed)
 
 
+def less_dropout(recipe: Recipe) -> Recipe:
+    """Every hidden neuron left out in a quarter of the steps, not in half of them."""
+    dense = tuple(replace(layer, dropout=DROPOUT) for layer in recipe.network.dense)
+    return replace(recipe, network=replace(recipe.network, dense=dense))
+
+
 CHOICES: dict[str, Callable[[Recipe], Recipe]] = {
     "initialisation": initialisation,
     "schedule": schedule,
     "label-smoothing": label_smoothing,
     "averaging": averaging,
     "augmentation": augmentation,
+    "less-dropout": less_dropout,
 }
 
 

@@ -23,6 +23,7 @@ FIELDS = {
         "bias_rate",
         "weight_rate",
     },
+    "less-dropout": {"dropout"},
     "label-smoothing": {"label_smoothing"},
     "averaging": {"averaging_epochs"},
     "augmentation": {"crop_group", "color_noise_rescale"},
@@ -47,10 +48,14 @@ def test_a_choice_changes_what_it_names_and_nothing_else(base, choice):
 def test_the_experiment_leaves_one_choice_out_of_modern_and_gives_it_half_the_epochs():
     source = load_recipe("source")
     compared = recipes(source)
-    assert compared["source"] == source and {*compared} == {"source", "modern", *(f"no-{name}" for name in CHOICES)}
+    assert compared["source"] == source and {*compared} == {
+        "source",
+        "modern",
+        *(f"without-{name}" for name in CHOICES),
+    }
     modern = load_recipe("modern")
     for name, recipe in compared.items():
-        left_out = FIELDS.get(name.removeprefix("no-"), set()) - {"length"}
+        left_out = FIELDS.get(name.removeprefix("without-"), set()) - {"length"}
         if name != "source":
             assert recipe.training.epochs == 45
             assert changed(recipe, modern) <= {"name", "summary"} | left_out | ({"length"} if left_out else set())

@@ -14,7 +14,7 @@ from alexnet_keras.recipes import Recipe
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
 BASE, MODERN = "source", "modern"
-WITHOUT = {f"no-{choice}": choice for choice in CHOICES}
+WITHOUT = {f"without-{choice}": choice for choice in CHOICES}
 
 
 def recipes(base: Recipe) -> dict[str, Recipe]:

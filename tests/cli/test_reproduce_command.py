@@ -90,7 +90,7 @@ def test_table_1_compares_systems_on_the_same_pictures(reproduce, results):
 
 @pytest.mark.slow
 def test_modern_has_half_the_epochs_and_is_compared_with_and_without_its_choices(reproduce, results):
-    done = reproduce("modern", "--only", "no-label-smoothing", "--seeds", "2", "--epochs", "2")
+    done = reproduce("modern", "--only", "without-label-smoothing", "--seeds", "2", "--epochs", "2")
     assert done.exit_code == 0, done.stderr
     found = result_of(results, "modern-mini")
     assert [(finding["what"], finding["claim"]) for finding in found["findings"]] == [
@@ -101,7 +101,7 @@ def test_modern_has_half_the_epochs_and_is_compared_with_and_without_its_choices
     ]
     runs = found["facts"]["runs"]
     lengths = {name: {len(each["validation_top1"]) for each in runs[name].values()} for name in runs}
-    assert lengths == {"source": {2}, "modern": {1}, "no-label-smoothing": {1}}
+    assert lengths == {"source": {2}, "modern": {1}, "without-label-smoothing": {1}}
     differences = [runs["modern"][seed]["top1"] - runs["source"][seed]["top1"] for seed in ("1", "2")]
     assert found["findings"][2]["ours"]["values"] == pytest.approx(differences)
     page = (results / "modern-mini" / "page.md").read_text()
