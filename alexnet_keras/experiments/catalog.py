@@ -207,8 +207,8 @@ EXPERIMENTS = {
             "modern",
             "what has been learnt since 2012",
             "",
-            "With the same layers and parameters the recipe modern, with its initialisation, schedule, label smoothing, "
-            "averaging, augmentation and less dropout, has a lower error than source in half the epochs.",
+            "With the same layers and parameters the recipe modern, with its initialisation, schedule, label "
+            "smoothing, averaging, augmentation and less dropout, has a lower error than source in half the epochs.",
             "The recipe source; the recipe modern in half the epochs; and modern without each of its choices: "
             "without-initialisation, without-schedule, without-label-smoothing, without-averaging, "
             "without-augmentation, without-less-dropout. Ten crops. In miniature: quickstart, 20 epochs, and the same "
