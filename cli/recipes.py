@@ -66,7 +66,9 @@ def recipes(names, write, as_json) -> None:
 
 
 def _text(value) -> str:
-    return ", ".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _source(tables, name: str) -> str:
