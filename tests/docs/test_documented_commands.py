@@ -36,6 +36,7 @@ GIVEN = {
     ],
     "docs/exporting.md": ["saved_models/my-run", "photo.jpg"],
     "docs/features-and-search.md": ["saved_models/my-run", "photo.jpg"],
+    "docs/modern.md": ["data/imagenette"],
     "docs/paper.md": ["data/imagenette"],
     "docs/preparing-data.md": ["photos", "data/photos", "elsewhere/ImageNet"],
     "docs/training.md": [
@@ -56,6 +57,7 @@ SHORTER = {
     "alexnet demo": ("--epochs", "1"),
     "alexnet search build": ("--epochs", "1"),
     "alexnet reproduce ablations": ("--epochs", "1", "--seeds", "1", "--only", "no-lrn"),
+    "alexnet reproduce modern": ("--epochs", "2", "--seeds", "1", "--only", "without-averaging"),
 }
 
 # What is not run but parsed, by how it begins (without variables of the environment), and why.
