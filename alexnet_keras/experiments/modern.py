@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from alexnet_keras.experiments.comparisons import difference, error, kinds, measure
 from alexnet_keras.experiments.datasets import chosen_data
@@ -74,6 +75,7 @@ def draw(outcome: Outcome, path: Path) -> None:
             mean = [100 * sum(errors) / len(errors) for errors in zip(*lines, strict=True)]
             axes.plot(range(1, len(mean) + 1), mean, color=color, lw=2, label=name)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("top-1 error, centre crop of val, %")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=QUIET, lw=0.4, alpha=0.5)
