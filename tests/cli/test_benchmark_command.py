@@ -138,7 +138,15 @@ def test_ctrl_c_ends_with_130_and_leaves_no_process_and_no_file(tmp_path):
     temporary.mkdir()
     command = [sys.executable, "-m", "alexnet_keras.cli.main", "benchmark", "prepare", "--repeats", "1000"]
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background is started with SIGINT ignored, and its children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 180
     while not list(temporary.glob("*/prepared/*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
