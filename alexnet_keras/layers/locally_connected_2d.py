@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -48,11 +49,13 @@ class LocallyConnected2D(keras.layers.Layer):
 
     def call(self, inputs):
         _, height, width, channels = inputs.shape
-        size, margin = self.kernel_size, self.kernel_size // 2
-        padded = ops.pad(inputs, [(0, 0), (margin, margin), (margin, margin), (0, 0)])
-        shifted = [padded[:, y : y + height, x : x + width] for y in range(size) for x in range(size)]
-        patches = ops.reshape(ops.stack(shifted, axis=3), (-1, height * width, size**2 * channels))
-        found = ops.matmul(ops.transpose(patches, (1, 0, 2)), self.kernel)  # (positions, batch, filters)
+        margin, area = self.kernel_size // 2, self.kernel_size**2
+        # Positions come first: each is then one block of memory, and its neighbours' gradients are added in blocks.
+        maps = ops.pad(ops.transpose(inputs, (1, 2, 0, 3)), [(margin, margin), (margin, margin), (0, 0), (0, 0)])
+        places = ops.reshape(maps, ((height + 2 * margin) * (width + 2 * margin), -1, channels))
+        patches = ops.take(places, _neighbours(height, width, self.kernel_size), axis=0)
+        patches = ops.transpose(ops.reshape(patches, (height * width, area, -1, channels)), (0, 2, 1, 3))
+        found = ops.matmul(ops.reshape(patches, (height * width, -1, area * channels)), self.kernel)
         return ops.reshape(ops.transpose(found, (1, 0, 2)), (-1, height, width, self.filters)) + self.bias
 
     def compute_output_shape(self, input_shape):
@@ -66,3 +69,10 @@ class LocallyConnected2D(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
         }
+
+
+def _neighbours(height: int, width: int, size: int) -> np.ndarray:
+    """For every position of a map, the `size**2` indices of its neighbourhood in the flattened map with its margin."""
+    places = np.arange((height + size - 1) * (width + size - 1), dtype=np.int32)
+    windows = np.lib.stride_tricks.sliding_window_view(places.reshape(height + size - 1, -1), (size, size))
+    return windows.reshape(-1)
