@@ -42,10 +42,10 @@ def run(lab: Lab) -> Outcome:
                 "runs in which the towers specialise (p < 0.01)",
                 claim,
                 "",
-                Estimate((clear / len(pairs),)),
-                "percent",
+                Estimate((clear,)),
+                "count",
                 verdict,
-                f"{clear} of {len(pairs)}",
+                f"of {len(pairs)}",
             ),
             Finding(
                 "that a kernel of the more colourful tower is the more colourful, minus one half",
