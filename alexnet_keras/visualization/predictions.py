@@ -94,4 +94,4 @@ def _draw(image_axis, bar_axis, picture: PredictedPicture, bars: int) -> None:
     bar_axis.set_ylim(bars - 0.4, -0.6)
     for position, guess in zip(positions, picture.guesses, strict=True):
         bar_axis.text(0.015, position, shorten(guess.title, BAR_LABEL), fontsize=7, color=INK, va="center")
-        bar_axis.text(0.99, position, f"{guess.probability:.1%}", fontsize=6, color=QUIET, va="center", ha="right")
+        bar_axis.text(0.99, position, f"{guess.probability:.1%}", fontsize=6, color=INK, va="center", ha="right")
