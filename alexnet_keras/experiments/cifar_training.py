@@ -52,8 +52,9 @@ class CifarTrainer:
     """A network in the state that its run has reached.
 
     Attributes:
-        position: Where it stands; its history has a row a stretch: the epoch at its end (0.25, 0.5, ...), and loss and
-            error, 0..1, in training, of the batches of the stretch as they came.
+        position: Where it stands; its history has a row a stretch: the epoch at its end (0.25, 0.5, ..., or fewer where
+            an epoch has fewer batches), and loss and error, 0..1, in training, of the batches of the stretch as they
+            came.
 
     Raises:
         DataError: its last states cannot be read, or are another run's.
@@ -95,12 +96,13 @@ class CifarTrainer:
         batches = np.split(order, range(BATCH, len(order), BATCH))
         if len(batches[-1]) < BATCH and len(batches) > 1:
             batches.pop()
-        for stretch, part in enumerate(np.array_split(np.arange(len(batches)), STRETCHES)):
+        stretches = min(STRETCHES, len(batches))
+        for stretch, part in enumerate(np.array_split(np.arange(len(batches)), stretches)):
             found = [self._take_step(batches[index], random) for index in part]
-            loss, error = np.mean(found, axis=0).tolist() if found else (float("nan"), float("nan"))
-            if found and not np.isfinite(loss):
+            loss, error = np.mean(found, axis=0).tolist()
+            if not np.isfinite(loss):
                 raise DivergedError(f"The loss became {loss} at the rate {network.weight_rate:g}.")
-            row = {"epoch": position.epoch + (stretch + 1) / STRETCHES, "loss": loss, "error": error}
+            row = {"epoch": position.epoch + (stretch + 1) / stretches, "loss": loss, "error": error}
             position.history.append(row)
             if on_stretch(row):
                 return True

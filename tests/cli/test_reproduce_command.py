@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from alexnet_keras.experiments import figure_1, initialisation
 from alexnet_keras.experiments.catalog import EXPERIMENTS
 
 SHORT = ("--seeds", "1", "--epochs", "1")
@@ -24,6 +25,15 @@ def others(write_pictures, tmp_path_factory):
 
     folder = write_pictures(tmp_path_factory.mktemp("pictures") / "others", {"dark": 12, "light": 12}, seed=5)
     return prepare(folder_source(folder, holdout=0.5), tmp_path_factory.mktemp("data") / "others", seed=0)
+
+
+@pytest.fixture(scope="module")
+def little_cifar(write_pictures, tmp_path_factory):
+    """A folder of pictures as large as CIFAR-10's: 280, which are two batches, to train on, 20 to test on."""
+    folder = tmp_path_factory.mktemp("pictures") / "little-cifar"
+    for split, count, seed in (("train", 140, 6), ("test", 10, 7)):
+        write_pictures(folder / split, {"dark": count, "light": count}, (32, 32), seed)
+    return folder
 
 
 @pytest.fixture
@@ -70,6 +80,54 @@ def test_ablations_are_written_and_not_done_twice(reproduce, results):
     again = reproduce("ablations", "--only", "no-lrn,no-conv3", *SHORT)
     assert again.stderr.count("is there.") == 3 and "Training" not in again.stderr
     assert result_of(results, "ablations-mini")["findings"] == found["findings"]
+
+
+@pytest.mark.slow
+def test_figure_1_is_a_race_of_rates_for_each_nonlinearity(reproduce, results, little_cifar):
+    done = reproduce("figure-1", *SHORT, data=little_cifar)
+    assert done.exit_code == 0, done.stderr
+    found = result_of(results, "figure-1-mini")
+    race = found["facts"]["races"]["1"]
+    for kind in ("relu", "tanh"):
+        entrants = race[kind]["entrants"]
+        assert list(entrants) == [f"{rate:g}" for rate in figure_1.RATES]
+        assert race[kind]["winner"]["rows"] == entrants[f"{race[kind]['winner']['rate']:g}"]
+        assert len({row["loss"] for rows in entrants.values() for row in rows if row["epoch"] == 1}) == len(entrants)
+    assert found["findings"][-1]["claim"] == "six times"
+    assert Image.open(results / "figure-1-mini" / "picture.png").width > 500
+
+
+@pytest.mark.slow
+def test_normalisation_on_cifar_is_compared_seed_by_seed(reproduce, results, little_cifar):
+    arguments = ("cifar-lrn", "--seeds", "2", "--epochs", "3")
+    done = reproduce(*arguments, data=little_cifar)
+    assert done.exit_code == 0, done.stderr
+    found = result_of(results, "cifar-lrn-mini")
+    runs = found["facts"]["runs"]
+    differences = [runs[seed]["without"]["error"] - runs[seed]["with"]["error"] for seed in ("1", "2")]
+    assert found["findings"][-1]["ours"]["values"] == pytest.approx(differences)
+    assert [row["epoch"] for row in runs["1"]["with"]["rows"]] == [0.5, 1, 1.5, 2, 2.5, 3]
+    assert runs["1"]["without"]["rows"] != runs["1"]["with"]["rows"] != runs["2"]["with"]["rows"]
+    assert "for 3 epochs, of which the last 2 at lower rates" in found["summary"]
+    assert Image.open(results / "cifar-lrn-mini" / "picture.png").width > 500
+    again = reproduce(*arguments, data=little_cifar)
+    assert again.exit_code == 0 and "quarters" not in again.stderr
+    assert result_of(results, "cifar-lrn-mini")["facts"]["runs"] == runs
+
+
+@pytest.mark.slow
+def test_initialisation_starts_one_network_in_every_way(reproduce, results, tiny, monkeypatch):
+    monkeypatch.setattr(initialisation, "load_recipe", lambda name: tiny)
+    monkeypatch.setattr(initialisation, "STEPS", {"mini": 12})
+    done = reproduce("initialisation", "--seeds", "1")
+    assert done.exit_code == 0, done.stderr
+    starts = result_of(results, "initialisation-mini")["facts"]["starts"]
+    assert list(starts) == ["source", "paper", "caffe", "unit-variance"]
+    assert all(len(start["1"]["losses"]) == 12 for start in starts.values())
+    assert len({tuple(start["1"]["losses"]) for start in starts.values()}) == len(starts)
+    layers = [[layer["name"] for layer in start["1"]["signal"]] for start in starts.values()]
+    assert layers[0][:2] == ["conv1", "conv2"] and all(names == layers[0] for names in layers)
+    assert Image.open(results / "initialisation-mini" / "picture.png").width > 500
 
 
 @pytest.mark.slow

@@ -56,6 +56,8 @@ SHORTER = {
     "alexnet train": ("--epochs", "1"),
     "alexnet demo": ("--epochs", "1"),
     "alexnet search build": ("--epochs", "1"),
+    "alexnet reproduce figure-3": ("--epochs", "1", "--seeds", "1"),
+    "alexnet reproduce figure-4": ("--epochs", "1", "--seeds", "1"),
     "alexnet reproduce ablations": ("--epochs", "1", "--seeds", "1", "--only", "no-lrn"),
     "alexnet reproduce modern": ("--epochs", "2", "--seeds", "1", "--only", "without-averaging"),
 }
@@ -66,7 +68,8 @@ UNDERSTOOD = {
     "alexnet prepare photos --beam-runner": "takes half a minute; tests/data/test_many_machines.py runs it",
     "alexnet train --data /data/imagenet256": "waits for another machine; tests/training/test_cluster.py has two",
     "alexnet benchmark": "takes minutes; tests/cli/test_benchmark_command.py runs it",
-    "alexnet reproduce figure-1": "takes an hour on CIFAR-10; tests/experiments/test_cifar.py runs it on a toy set",
+    "alexnet reproduce figure-1": "takes an hour on CIFAR-10; tests/cli/test_reproduce_command.py has a little one",
+    "alexnet reproduce cifar-lrn": "takes an hour on CIFAR-10; tests/cli/test_reproduce_command.py has a little one",
     "alexnet reproduce ablations --data imagenette --only no-lrn,no-crops": "is the one above with more networks",
     "alexnet reproduce table-1": "takes twenty minutes; tests/cli/test_reproduce_command.py runs it on a toy set",
     "alexnet reproduce table-2": "trains for days; tests/cli/test_reproduce_command.py runs it in miniature",
