@@ -11,7 +11,7 @@ from alexnet_keras.experiments import variants
 from alexnet_keras.experiments.comparisons import Kind, Measured, difference, error, kinds, measure
 from alexnet_keras.experiments.datasets import chosen_data
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Finding, Outcome
+from alexnet_keras.experiments.outcome import Finding, Outcome, seeds_text
 from alexnet_keras.experiments.scales import base_recipe
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
@@ -76,9 +76,9 @@ def run(lab: Lab) -> Outcome:
         summary=(
             f"{len(names)} networks that each lack or change one thing, and the network they are derived from (recipe "
             f"{base.name}), were trained for {epochs} epochs on the {data.examples('train'):,} training pictures of "
-            f"{data.path.name}, {len(data.classes)} classes, with {lab.request.seeds} seeds each, and tested with ten "
-            f"crops on its {data.examples('val'):,} validation pictures. A difference is taken between networks of the "
-            "same seed; its interval is over the seeds."
+            f"{data.path.name}, {len(data.classes)} classes, with {seeds_text(lab.request.seeds)} each, and tested "
+            f"with ten crops on its {data.examples('val'):,} validation pictures. A difference is taken between networks "
+            "of the same seed; its interval is over the seeds."
         ),
         findings=tuple(findings),
         configuration=(

@@ -6,7 +6,7 @@ import numpy as np
 
 from alexnet_keras.experiments.datasets import chosen_data
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
+from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction, seeds_text
 from alexnet_keras.experiments.scales import base_recipe
 from alexnet_keras.kernel_color import CAVEAT, ColorReport, compare_towers
 from alexnet_keras.kernel_grid import first_kernels
@@ -33,9 +33,9 @@ def run(lab: Lab) -> Outcome:
     return Outcome(
         summary=(
             f"The recipe {base.name} was trained for {base.training.epochs} epochs on the {data.examples('train'):,} "
-            f"pictures of {data.path.name} with {len(nets)} seeds. A kernel's colour share is the part of its energy "
-            f"off the grey axis (0 grey, 0.67 random weights). In {clear} of {len(pairs)} runs one tower's kernels are "
-            f"more colourful than the other's at p < {CLEAR} (Mann-Whitney). {CAVEAT}"
+            f"pictures of {data.path.name} with {seeds_text(len(nets))}. A kernel's colour share is the part of its "
+            f"energy off the grey axis (0 grey, 0.67 random weights). In {clear} of {len(pairs)} runs one tower's "
+            f"kernels are more colourful than the other's at p < {CLEAR} (Mann-Whitney). {CAVEAT}"
         ),
         findings=(
             Finding(

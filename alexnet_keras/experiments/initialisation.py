@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from alexnet_keras.data.pipeline import training_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.experiments.datasets import chosen_data
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome
+from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, seeds_text
 from alexnet_keras.experiments.starts import variants
 from alexnet_keras.recipe_files import load_recipe
 from alexnet_keras.recipes import Recipe
@@ -68,9 +69,9 @@ def run(lab: Lab) -> Outcome:
     return Outcome(
         summary=(
             f"The network of the recipe source was started in {len(names)} ways ({', '.join(names)}) and trained for "
-            f"{steps} steps each on {data.path.name}, {len(data.classes)} classes, {lab.request.seeds} seeds. Where "
-            "logits hardly differ from image to image, the classifier can learn nothing but the classes' frequencies, "
-            f"and the loss stays at ln(classes), {chance:.2f} here and 6.91 with 1,000 classes."
+            f"{steps} steps each on {data.path.name}, {len(data.classes)} classes, {seeds_text(lab.request.seeds)}. "
+            "Where logits hardly differ from image to image, the classifier can learn nothing but the classes' "
+            f"frequencies, and the loss stays at ln(classes), {chance:.2f} here and 6.91 with 1,000 classes."
         ),
         findings=tuple(findings),
         configuration=(
@@ -142,13 +143,15 @@ def draw(outcome: Outcome, path: Path) -> None:
             update.plot(layers, [max(x["update_ratio"], 1e-12) for x in each["signal"]], "o-", ms=3, **options)
             loss.plot(smoothed(each["losses"]), **options)
     loss.axhline(outcome.facts["ln"], color=QUIET, lw=0.8, ls=":")
-    loss.text(1, outcome.facts["ln"], " ln(classes)", color=QUIET, fontsize=8, va="bottom")
+    loss.text(1, outcome.facts["ln"], "ln(classes)", color=QUIET, fontsize=8, va="top")
     for axis, title in ((spread, "spread over images"), (update, "first update / weights"), (loss, "loss, nats")):
         axis.set_title(title, loc="left", fontsize=10, color=INK)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
     for axis in (spread, update):
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.tick_params(axis="x", rotation=45)
     loss.set_xlabel("step", fontsize=9)
     spread.legend(frameon=False, fontsize=8)

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from alexnet_keras.experiments.comparisons import difference, error, kinds, measure
 from alexnet_keras.experiments.datasets import chosen_data
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Outcome
+from alexnet_keras.experiments.outcome import Outcome, seeds_text
 from alexnet_keras.experiments.scales import base_recipe, with_epochs
 from alexnet_keras.modern_choices import CHOICES, modernised
 from alexnet_keras.recipes import Recipe
@@ -46,9 +46,9 @@ def run(lab: Lab) -> Outcome:
         summary=(
             f"The recipe {compared[BASE].name} was trained for {base.epochs} epochs, and with the choices of `modern` "
             f"for {modern.epochs}, on the {data.examples('train'):,} training pictures of {data.path.name}, "
-            f"{len(data.classes)} classes, with {lab.request.seeds} seeds each; the layers and their sizes are the "
-            f"same. Both were tested with ten crops on its {data.examples('val'):,} validation pictures. A difference "
-            "is taken between networks of the same seed; its interval is over the seeds."
+            f"{len(data.classes)} classes, with {seeds_text(lab.request.seeds)} each; the layers and their sizes are "
+            f"the same. Both were tested with ten crops on its {data.examples('val'):,} validation pictures. A "
+            "difference is taken between networks of the same seed; its interval is over the seeds."
         ),
         findings=tuple(findings),
         configuration=(

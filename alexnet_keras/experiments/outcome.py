@@ -76,8 +76,7 @@ class Finding:
             text += f" ({low} to {high})"
         if self.unit == "count":
             return f"{text}; {self.note}" if self.note else text
-        count = len(self.ours.values)
-        text += f", {count} seeds" if count > 1 else ", 1 seed"
+        text += f", {seeds_text(len(self.ours.values))}"
         return f"{text}; {self.note}" if self.note else text
 
 
@@ -96,6 +95,11 @@ class Outcome:
     findings: tuple[Finding, ...]
     configuration: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def seeds_text(count: int) -> str:
+    """1 seed, 3 seeds."""
+    return f"{count} seed" if count == 1 else f"{count} seeds"
 
 
 def direction(ours: Estimate, sign: int) -> Verdict:

@@ -71,6 +71,7 @@ UNDERSTOOD = {
     "alexnet reproduce figure-1": "takes an hour on CIFAR-10; tests/cli/test_reproduce_command.py has a little one",
     "alexnet reproduce cifar-lrn": "takes an hour on CIFAR-10; tests/cli/test_reproduce_command.py has a little one",
     "alexnet reproduce ablations --data imagenette --only no-lrn,no-crops": "is the one above with more networks",
+    "alexnet reproduce initialisation": "takes ten minutes; tests/cli/test_reproduce_command.py has a narrow network",
     "alexnet reproduce table-1": "takes twenty minutes; tests/cli/test_reproduce_command.py runs it on a toy set",
     "alexnet reproduce table-2": "trains for days; tests/cli/test_reproduce_command.py runs it in miniature",
     "pip install": "installs what is installed here; the extras have to exist",
