@@ -77,8 +77,8 @@ def run(lab: Lab) -> Outcome:
             f"{len(names)} networks that each lack or change one thing, and the network they are derived from (recipe "
             f"{base.name}), were trained for {epochs} epochs on the {data.examples('train'):,} training pictures of "
             f"{data.path.name}, {len(data.classes)} classes, with {seeds_text(lab.request.seeds)} each, and tested "
-            f"with ten crops on its {data.examples('val'):,} validation pictures. A difference is taken between networks "
-            "of the same seed; its interval is over the seeds."
+            f"with ten crops on its {data.examples('val'):,} validation pictures. A difference is taken between "
+            "networks of the same seed; its interval is over the seeds."
         ),
         findings=tuple(findings),
         configuration=(
