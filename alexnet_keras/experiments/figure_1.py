@@ -145,8 +145,8 @@ def draw(outcome: Outcome, path: Path) -> None:
             label = f"{NAMES[kind]}, rate {rate:g}" if number == 0 else None
             axes.plot(*_curve(rows), line, color=color, lw=2, label=label)
     axes.axhline(TARGET, color=QUIET, lw=0.8, ls=":")
-    axes.annotate("25 %", (1, TARGET), (-4, -11), xycoords=("axes fraction", "data"), textcoords="offset points",
-                  ha="right", color=QUIET)  # fmt: skip
+    axes.annotate("25 %", (1, TARGET), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                  va="center", color=QUIET)  # fmt: skip
     axes.set(xlabel="epochs", ylabel="training error", ylim=(0.15, 0.8), xlim=(0, None))
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     axes.legend(frameon=False, labelcolor=INK)
