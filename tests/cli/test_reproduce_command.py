@@ -207,13 +207,14 @@ def test_figure_2_counts_the_model(alexnet, results):
     assert verdicts.pop("neurons of conv1") == "disagrees" and set(verdicts.values()) == {"agrees"}
 
 
-def test_the_report_holds_every_result_and_names_the_rest(alexnet, results):
-    alexnet("reproduce", "figure-2", "--out", str(results))
-    done = alexnet("reproduce", "report", "--out", str(results))
-    page = (results / "report.html").read_text()
+def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
+    alexnet("reproduce", "figure-2", "--out", str(tmp_path))
+    done = alexnet("reproduce", "report", "--out", str(tmp_path))
+    page = (tmp_path / "report.html").read_text()
     assert done.exit_code == 0 and "figure-2-mini" in done.stdout
     assert 'id="figure-2-mini"' in page and "data:image/png;base64," in page and "<script" not in page
     assert "cifar-lrn: normalisation on CIFAR-10" in page  # not run
+    assert "<figcaption>The two towers." in page
 
 
 @pytest.mark.parametrize(
