@@ -42,7 +42,7 @@ def run(lab: Lab) -> Outcome:
                 "runs in which the towers specialise (p < 0.01)",
                 claim,
                 "",
-                Estimate((clear,)),
+                Estimate((float(clear),)),
                 "count",
                 verdict,
                 f"of {len(pairs)}",

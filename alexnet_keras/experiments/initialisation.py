@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from alexnet_keras.data.pipeline import training_batches
 from alexnet_keras.data.prepared import PreparedDataset
@@ -23,7 +22,7 @@ from alexnet_keras.recipes import Recipe
 from alexnet_keras.training.layer_signal import measure_signal
 from alexnet_keras.training.start import new_network
 from alexnet_keras.training.step import TrainingStep
-from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
+from alexnet_keras.visualization.style import INK, QUIET, SERIES, logarithmic, save_figure
 
 STEPS = {"mini": 120, "full": 2000}
 LEFT = 0.05  # nats below ln(classes) that count as having left it
@@ -149,9 +148,7 @@ def draw(outcome: Outcome, path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
     for axis in (spread, update):
-        axis.set_yscale("log")
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        logarithmic(axis.yaxis)
         axis.tick_params(axis="x", rotation=45)
     loss.set_xlabel("step", fontsize=9)
     spread.legend(frameon=False, fontsize=8)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.runs import Run
-from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure, shorten
+from alexnet_keras.visualization.style import INK, QUIET, SERIES, logarithmic, save_figure, shorten
 
 MOST_RUNS = len(SERIES)
 
@@ -44,11 +44,9 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
     error.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     error.set_ylim(bottom=0)
     rate.set_ylabel("rate of the weights")
-    rate.set_yscale("log")
+    logarithmic(rate.yaxis)
     rates = sorted({row["rate_weights"] for history in histories for row in history if row["rate_weights"] > 0})
     rate.set_yticks(rates[:: -(-len(rates) // 6)] if rates else [], minor=False)
-    rate.yaxis.set_major_formatter("{x:g}")
-    rate.yaxis.set_minor_formatter(NullFormatter())
     rate.set_xlabel("epoch")
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (loss, error, rate):

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.files import write_by_rename
@@ -26,6 +28,13 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise UsageError(f"{path}: a picture is written as {', '.join(FORMATS)}.")
     with write_by_rename(path) as unfinished:
         figure.savefig(unfinished, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.15)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Makes an axis logarithmic, with plain numbers at its ticks: matplotlib's own would be mathtext, which is off."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def shorten(text: str, length: int) -> str:
