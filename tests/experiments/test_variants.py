@@ -55,7 +55,7 @@ def test_an_ablation_changes_the_fields_it_names(source, name):
     assert changed(source, ABLATIONS[name].change(source)) == FIELDS[name]
 
 
-@pytest.mark.parametrize("name", set(FIELDS) - {"one-tower", "separate-towers"})
+@pytest.mark.parametrize("name", [name for name in FIELDS if name not in ("one-tower", "separate-towers")])
 def test_most_ablations_leave_every_variable_as_it_is(tiny, name):
     assert shapes(ABLATIONS[name].change(tiny)) == shapes(tiny)
 
