@@ -69,7 +69,7 @@ UNDERSTOOD = {
     "alexnet train --data /data/imagenet256": "waits for another machine; tests/training/test_cluster.py has two",
     "alexnet benchmark": "takes minutes; tests/cli/test_benchmark_command.py runs it",
     "alexnet reproduce figure-1": "takes an hour on CIFAR-10; tests/cli/test_reproduce_command.py has a little one",
-    "alexnet reproduce cifar-lrn": "takes an hour on CIFAR-10; tests/cli/test_reproduce_command.py has a little one",
+    "alexnet reproduce cifar-lrn": "takes hours on CIFAR-10; tests/cli/test_reproduce_command.py has a little one",
     "alexnet reproduce ablations --data imagenette --only no-lrn,no-crops": "is the one above with more networks",
     "alexnet reproduce initialisation": "takes ten minutes; tests/cli/test_reproduce_command.py has a narrow network",
     "alexnet reproduce table-1": "takes twenty minutes; tests/cli/test_reproduce_command.py runs it on a toy set",
