@@ -11,8 +11,17 @@ package's layers are registered with Keras the moment Keras is imported, before 
 
 import importlib
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
 
 import wrapt
+
+if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
+    from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.evaluation.classifier import Classifier
+    from alexnet_keras.model import AlexNet
+    from alexnet_keras.recipe_files import load_recipe
+    from alexnet_keras.recipes import Recipe
+    from alexnet_keras.runs import Run
 
 __version__ = _version("alexnet-keras")
 
@@ -28,14 +37,16 @@ __all__ = ["AlexNet", "Classifier", "Recipe", "Run", "__version__", "load_recipe
 
 
 @wrapt.when_imported("keras")
-def _register_layers(keras) -> None:
+def _register_layers(keras: Any) -> None:
     importlib.import_module("alexnet_keras.layers")
 
 
-def __getattr__(name: str):
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+if not TYPE_CHECKING:  # to a type checker it would say that every name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:
