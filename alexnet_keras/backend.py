@@ -10,11 +10,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from alexnet_keras.errors import UsageError
 
 TENSORFLOW = "tensorflow"
+
+# Keras has no type for what its operations take and return: a symbolic KerasTensor or any backend's own tensor.
+Tensor: TypeAlias = Any
+# (batch, height, width, maps), None where a size is unknown; of a layer that reads towers a list with one such a tower.
+Shape: TypeAlias = Sequence[Any]
 
 
 def backend_name() -> str:
@@ -53,7 +58,7 @@ def compiled_by_xla(function: Callable) -> Callable:
     import tensorflow as tf
 
     @functools.cache
-    def for_signature(*signature):
+    def for_signature(*signature: Any) -> Callable:
         return tf.function(function, jit_compile=True, autograph=False)
 
     return lambda *tensors: for_signature(*((tuple(tensor.shape), tensor.dtype) for tensor in tensors))(*tensors)
@@ -79,12 +84,12 @@ def run_on(device: str, function: Callable, tensors: Sequence) -> Any:
     import tensorflow as tf
 
     @tf.custom_gradient
-    def placed(*inputs):
+    def placed(*inputs: Tensor) -> tuple[Tensor, Callable]:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             output = function(*inputs)
 
-        def gradient(*upstream):
+        def gradient(*upstream: Tensor) -> Tensor:
             with tf.device(device):
                 return tape.gradient(output, inputs, upstream[0] if len(upstream) == 1 else upstream)
 
@@ -103,8 +108,8 @@ def share_on(device: str, tensor: Any, readers: int) -> list:
     import tensorflow as tf
 
     @tf.custom_gradient
-    def shared(x):
-        def gradient(*upstream):
+    def shared(x: Tensor) -> tuple[list, Callable]:
+        def gradient(*upstream: Tensor) -> Tensor:
             with tf.device(device):
                 return tf.add_n(upstream)
 

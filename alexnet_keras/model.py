@@ -76,7 +76,7 @@ def AlexNet(
             "name": part,
         }
 
-    def step(kind: str, index: str):
+    def step(kind: str, index: str) -> keras.layers.Layer:
         options = {"name": STEP_PREFIX[kind] + index, "dtype": dtype}
         match kind:
             case "lrn":
@@ -177,7 +177,7 @@ def features_of(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, joined, name=f"{model.name}_features")
 
 
-def _mean(mean_image, kind: str, size: int) -> tuple[tuple[int, int, int], np.ndarray]:
+def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> tuple[tuple[int, int, int], np.ndarray]:
     """The shape and value of what MeanSubtraction subtracts."""
     mean = np.asarray(recipes.IMAGENET_RGB_MEAN if mean_image is None else mean_image, np.float32)
     if mean.ndim == 1 or kind == "channel":

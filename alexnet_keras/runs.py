@@ -32,12 +32,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alexnet_keras import recipe_files
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.files import PARTIAL, is_locked, locked, write_by_rename
 from alexnet_keras.recipes import Recipe
+
+if TYPE_CHECKING:
+    import keras
 
 RUNS = Path("saved_models")
 LOCK = "lock"
@@ -197,7 +200,7 @@ class Run:
             raise UsageError(f"The run {self.path} has no {path.name} yet: train it for at least one epoch.")
         return path
 
-    def load_model(self, which: str = "best"):
+    def load_model(self, which: str = "best") -> "keras.Model":
         """The trained `keras.Model`: `"best"` or `"last"`.
 
         Raises:

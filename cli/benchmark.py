@@ -65,7 +65,20 @@ USED_BY = {
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the JSON.")
 @json_option
 @click.pass_context
-def benchmark(ctx, what, recipe, classes, batch_size, precision, repeats, data, source, compare, out, as_json) -> None:
+def benchmark(
+    ctx: click.Context,
+    what: str,
+    recipe: str,
+    classes: int,
+    batch_size: int,
+    precision: str,
+    repeats: int,
+    data: str | None,
+    source: str | None,
+    compare: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """How fast this project is on this machine, next to what the machine can do, as Markdown to paste into a report.
 
     \b

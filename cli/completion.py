@@ -10,7 +10,7 @@ PROGRAM, VARIABLE = "alexnet", "_ALEXNET_COMPLETE"
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell) -> None:
+def completion(shell: str) -> None:
     """Print the script that lets a shell complete commands and options with the Tab key.
 
     \b

@@ -11,7 +11,7 @@ from alexnet_keras.cli import console
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of training. [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the pictures and of the training.")
 @click.pass_context
-def demo(ctx, epochs, seed) -> None:
+def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
     """Prepare, train, evaluate and look, on the built-in pictures; a few minutes on two cores.
 
     \b

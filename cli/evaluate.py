@@ -1,7 +1,9 @@
 """`alexnet eval`."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,13 +12,17 @@ from alexnet_keras.cli.options import SectionedCommand, SectionOption, chosen_ru
 from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import UsageError
 
+if TYPE_CHECKING:
+    from alexnet_keras.evaluation.predictions import Predictions
+    from alexnet_keras.runs import Run
+
 WORST = 5  # classes, and pairs of classes, that are printed; the JSON file has more
 CONFUSIONS_KEPT = 100
 CSV_COLUMNS = ("run", "data", "split", "views", "images", "classes", "loss")
 RESULT_COLUMNS = ("run", "views", "images", "top-1 error", "top-5 error", "loss")
 
 
-def _option(*names, section, **settings):
+def _option(*names: str, section: str, **settings: Any) -> Callable:
     return click.option(*names, cls=SectionOption, section=section, **settings)
 
 
@@ -70,7 +76,17 @@ def _option(*names, section, **settings):
 @_option("--json", "form", flag_value="json", section="What is written", help="Print the results as JSON.")
 @_option("--csv", "form", flag_value="csv", section="What is written", help="Print the table as CSV.")
 @_option("--markdown", "form", flag_value="markdown", section="What is written", help="Print the table as Markdown.")
-def evaluate(runs, data, split, ten_crop, which, ensemble, search_on, submission, form) -> None:
+def evaluate(
+    runs: tuple[str, ...],
+    data: str | None,
+    split: str | None,
+    ten_crop: bool,
+    which: str,
+    ensemble: str | None,
+    search_on: str,
+    submission: Path | None,
+    form: str | None,
+) -> None:
     """Top-1 and top-5 error of runs, with 95 % intervals.
 
     Without RUN, the latest run. Each run keeps its predictions and results in evaluations/, so that nothing is
@@ -133,7 +149,7 @@ def evaluate(runs, data, split, ten_crop, which, ensemble, search_on, submission
         console.note(f"Wrote {path}")
 
 
-def _single(run, predictions, which: str) -> dict:
+def _single(run: "Run", predictions: "Predictions", which: str) -> dict:
     """The result of one run, which the run keeps."""
     from alexnet_keras.evaluation.analysis import Outcomes
 
@@ -208,5 +224,5 @@ def _print_details(result: dict, titles: dict[str, str]) -> None:
     console.result(f"Calibration: confidence and accuracy differ by {error:.1%} on average (ECE, 15 bins).")
 
 
-def _with_interval(rate) -> str:
+def _with_interval(rate: dict[str, float]) -> str:
     return f"{rate['error']:.2%} ({rate['low']:.2%} to {rate['high']:.2%})"

@@ -32,7 +32,7 @@ def combine(
     results = []
     for where, (predictions, rows) in sets.items():
 
-        def result(name: str, ensemble: Ensemble, where=where, rows=rows) -> dict[str, Any]:
+        def result(name: str, ensemble: Ensemble, where: str = where, rows: "Rows" = rows) -> dict[str, Any]:
             evaluation = ensemble.evaluation(rows).to_dict()
             return {"run": name, "data": members[0].facts["data"], **evaluation, "split": where}
 

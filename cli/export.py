@@ -1,12 +1,17 @@
 """`alexnet export`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
 from alexnet_keras.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.runs import Run
 
 KINDS = ("saved-model", "onnx", "tflite", "safetensors")
 PICTURES, PICTURES_QUANTIZED, GENERATED = 64, 500, 16
@@ -37,7 +42,17 @@ CALIBRATION = 128  # training pictures
 @click.option("--seed", default=0, help="Of the choice of pictures, for comparison and for int8's calibration.")
 @click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="Which model of the run.")
 @json_option
-def export(run, to, out, data, quantize, pictures, seed, which, as_json) -> None:
+def export(
+    run: str | None,
+    to: str,
+    out: Path | None,
+    data: str | None,
+    quantize: str | None,
+    pictures: int | None,
+    seed: int,
+    which: str,
+    as_json: bool,
+) -> None:
     """Write a run for other programs: TensorFlow, ONNX, TFLite, or plain weights.
 
     Pictures go in as uint8 RGB, (batch, 256, 256, 3), brought to 256x256 as `alexnet prepare` does: the shorter side
@@ -92,7 +107,7 @@ def export(run, to, out, data, quantize, pictures, seed, which, as_json) -> None
     console.result(f"Wrote {path} ({size / 1e6:.1f} MB), and the comparison to {facts_path(path)}")
 
 
-def _dataset(run, data: str | None, quantize: str | None):
+def _dataset(run: "Run", data: str | None, quantize: str | None) -> "PreparedDataset | None":
     """The dataset, or None where it is not needed and not there. One that is named has to be there."""
     try:
         return data_of_run(run, data)

@@ -1,12 +1,18 @@
 """`alexnet features`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
 from alexnet_keras.errors import DataError
+
+if TYPE_CHECKING:
+    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.search.extraction import RunFeatures
+    from alexnet_keras.search.store import FeatureStore
 
 split_option = click.option("--split", default="train", metavar="NAME", help="Split whose pictures are taken.")
 layer_option = click.option(
@@ -26,7 +32,7 @@ layer_option = click.option(
     help="Directory to write. [default: in the run's features/]",
 )
 @json_option
-def features(run, data, split, layer, out, as_json) -> None:
+def features(run: str | None, data: str | None, split: str, layer: str | None, out: Path | None, as_json: bool) -> None:
     """What a layer makes of every picture of a split, as .npy files.
 
     Without RUN, the latest run. A picture's row is the layer's output on its centre crop, both towers joined. What is
@@ -55,7 +61,9 @@ def features(run, data, split, layer, out, as_json) -> None:
     )
 
 
-def written_features(taken, dataset, split: str, out: Path | None = None):
+def written_features(
+    taken: "RunFeatures", dataset: "PreparedDataset", split: str, out: Path | None = None
+) -> "FeatureStore":
     """The features of a split in `out` or in the run, computed unless they are there; what was done is said.
 
     Args:

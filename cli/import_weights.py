@@ -49,7 +49,16 @@ SUFFIXES = {
     help="Prepared dataset with the network's classes: gives their names, and is what the run is evaluated on.",
 )
 @json_option
-def import_weights(file, kind, name, recipe, mean, labels, data, as_json) -> None:
+def import_weights(
+    file: Path,
+    kind: str | None,
+    name: str | None,
+    recipe: str | None,
+    mean: Path | None,
+    labels: Path | None,
+    data: str | None,
+    as_json: bool,
+) -> None:
     """A run from weights that Caffe or PyTorch trained: eval, predict and the others use it like any other.
 
     Read are bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel; bvlc_alexnet.npy of the University of

@@ -26,7 +26,7 @@ SHEET_BESIDE_DATA = "contact-sheet.png"
     "secrets.",
 )
 @click.pass_context
-def info(ctx, markdown) -> None:
+def info(ctx: click.Context, markdown: bool) -> None:
     """Facts about a model, a prepared dataset, or the devices of this machine.
 
     \b
@@ -52,7 +52,7 @@ info.add_command(devices)
 @click.option("--recipe", default="source", metavar="NAME|FILE", help="source, paper, quickstart or a TOML file.")
 @click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes.")
 @json_option
-def model(recipe, classes, as_json) -> None:
+def model(recipe: str, classes: int, as_json: bool) -> None:
     """Layers with shapes, parameters and multiply-adds, tower by tower, beside the paper's numbers.
 
     \b
@@ -119,7 +119,7 @@ def model(recipe, classes, as_json) -> None:
 @click.option("--split", default="train", help="The split to draw.")
 @click.option("--all", "show_all", is_flag=True, help="Every class and every rejected picture, not the first few.")
 @json_option
-def data(name, sheet, split, show_all, as_json) -> None:
+def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_json: bool) -> None:
     """Pictures of each split and class, those that were rejected and why, and the statistics of a prepared dataset.
 
     \b

@@ -2,12 +2,17 @@
 
 import os
 import platform
+from typing import TYPE_CHECKING
 
 import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import json_option
 from alexnet_keras.errors import UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.recipes import Recipe
+    from alexnet_keras.training.devices import Placement
 
 SHOWN = (0, 1, 2, 4, 8)  # --gpus N that the overview tells the placement of
 
@@ -19,7 +24,9 @@ SHOWN = (0, 1, 2, 4, 8)  # --gpus N that the overview tells the placement of
 @click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step. [default: the recipe's]")
 @json_option
-def devices(gpus, strategy, recipe, classes, batch_size, as_json) -> None:
+def devices(
+    gpus: int | None, strategy: str | None, recipe: str, classes: int, batch_size: int | None, as_json: bool
+) -> None:
     """What this machine computes on, where `--gpus N` would put the network, and what passes between two towers.
 
     For two towers a step is run, and every tensor that passes from one device to the other in the graph that
@@ -74,7 +81,7 @@ def _machine() -> dict:
     }
 
 
-def _towers(placement, recipe, classes: int, batch_size: int) -> dict:
+def _towers(placement: "Placement", recipe: "Recipe", classes: int, batch_size: int) -> dict:
     """What passes between the towers, and what lies on the wrong device."""
     from dataclasses import asdict
 

@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from typing import Any
 
 import click
 
@@ -41,7 +42,7 @@ class AlexNetGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
-    def invoke(self, ctx: click.Context):
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except AlexNetError as error:

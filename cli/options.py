@@ -1,10 +1,14 @@
 """Options that several commands share, and finding what a command works on when nothing is named."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from alexnet_keras.cli import console
+
+if TYPE_CHECKING:
+    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.runs import Run
 
 
 class SectionOption(click.Option):
@@ -43,7 +47,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 run_argument = click.argument("run", required=False, default=None)
 
 
-def chosen_data(data: str | None):
+def chosen_data(data: str | None) -> "PreparedDataset":
     """The prepared dataset named by --data, or the latest one, which is said on stderr."""
     from alexnet_keras.data.prepared import latest_prepared, open_prepared
 
@@ -54,7 +58,7 @@ def chosen_data(data: str | None):
     return open_prepared(path)
 
 
-def chosen_run(run: str | None):
+def chosen_run(run: str | None) -> "Run":
     """The run named on the command line, or the latest one, which is said on stderr."""
     from alexnet_keras.runs import latest_run, open_run
 
@@ -65,7 +69,7 @@ def chosen_run(run: str | None):
     return found
 
 
-def data_of_run(run, data: str | None):
+def data_of_run(run: "Run", data: str | None) -> "PreparedDataset":
     """The dataset named by --data, or the one the run was trained on; its classes have to be the run's.
 
     Raises:

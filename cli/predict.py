@@ -3,11 +3,15 @@
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.evaluation.classifier import Answer, Classifier
 
 STDIN = "-"
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
@@ -26,7 +30,9 @@ MOST_DRAWN = 16
     help=f"Also draw the first {MOST_DRAWN} pictures with their bars (.png, .svg, .pdf).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a picture.")
-def predict(pictures, run, top, ten_crop, png, as_json) -> None:
+def predict(
+    pictures: tuple[str, ...], run: str | None, top: int, ten_crop: bool, png: Path | None, as_json: bool
+) -> None:
     """What is in pictures: the likeliest classes with their probabilities.
 
     A picture is any file in JPEG, PNG, GIF, BMP, WebP, TIFF or PPM, prepared exactly as the run's training pictures
@@ -86,7 +92,7 @@ def _files(arguments: tuple[str, ...]) -> list[Path]:
     return files
 
 
-def _of_stdin(classifier, top: int):
+def _of_stdin(classifier: "Classifier", top: int) -> "Answer":
     from alexnet_keras.evaluation.classifier import Answer
 
     try:
@@ -96,7 +102,7 @@ def _of_stdin(classifier, top: int):
     return Answer(Path(STDIN), square, classifier.guesses(classifier.predictor(square[None])[0], top))
 
 
-def _print(answer, as_json: bool) -> None:
+def _print(answer: "Answer", as_json: bool) -> None:
     if as_json:
         guesses = [
             {"class": guess.name, "title": guess.title, "probability": guess.probability} for guess in answer.guesses
@@ -110,7 +116,7 @@ def _print(answer, as_json: bool) -> None:
             console.result(f"  {guess.probability:7.2%}  {name}")
 
 
-def _draw(answers, path: Path) -> None:
+def _draw(answers: "list[Answer]", path: Path) -> None:
     from alexnet_keras.visualization.predictions import PredictedPicture, draw_predictions
 
     draw_predictions([PredictedPicture(a.square, a.path.name, a.guesses) for a in answers], path)

@@ -1,11 +1,19 @@
 """A run's predictions, computed with progress where it has none yet."""
 
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from alexnet_keras.cli import console
 
+if TYPE_CHECKING:
+    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.evaluation.predictions import Predictions
+    from alexnet_keras.runs import Run
 
-def predictions_with_progress(run, dataset, split: str, views: str = "centre", which: str = "best"):
+
+def predictions_with_progress(
+    run: "Run", dataset: "PreparedDataset", split: str, views: str = "centre", which: str = "best"
+) -> "Predictions":
     """The run's saved predictions on a split, or new ones."""
     from alexnet_keras.evaluation.predictions import predictions_of
 

@@ -28,7 +28,7 @@ class MaxBad(click.ParamType):
 
     name = "count|percent"
 
-    def convert(self, value, param, ctx) -> int | float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
         try:
             number = float(value[:-1]) / 100 if value.endswith("%") else int(value)
         except ValueError:
@@ -43,7 +43,7 @@ class ShardRange(click.ParamType):
 
     name = "first:stop"
 
-    def convert(self, value, param, ctx) -> tuple[int, int]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         first, colon, stop = value.partition(":")
         if not (colon and first.isdecimal() and stop.isdecimal() and int(first) < int(stop)):
             self.fail(f"{value!r} is no range of shards such as 0:256.", param, ctx)

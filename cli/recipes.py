@@ -1,6 +1,7 @@
 """`alexnet recipes`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +14,7 @@ from alexnet_keras.errors import UsageError
 @click.argument("names", nargs=-1, metavar="[RECIPE] [OTHER]")
 @click.option("--write", type=click.Path(path_type=Path, dir_okay=False), help="Write RECIPE as a TOML file to edit.")
 @json_option
-def recipes(names, write, as_json) -> None:
+def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
     """List the recipes; show one; show two side by side where they differ.
 
     \b
@@ -65,11 +66,11 @@ def recipes(names, write, as_json) -> None:
     console.table(title, ["field", *[recipe.name for recipe in chosen], "where it comes from"], rows, left=4)
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_text, value))
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def _source(tables, name: str) -> str:
+def _source(tables: Any, name: str) -> str:
     return next(table[name].source for table in tables if name in table)

@@ -1,6 +1,7 @@
 """`alexnet report`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,6 +9,10 @@ from alexnet_keras.cli import console
 from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
 from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.runs import Run
 
 PARTS = ("curves", "kernels", "towers", "predictions", "neighbors", "classes", "calibration")
 
@@ -34,7 +39,15 @@ PARTS = ("curves", "kernels", "towers", "predictions", "neighbors", "classes", "
     help="Leave a part out; repeatable. neighbors reads the whole training split, which of a large set takes long.",
 )
 @json_option
-def report(run, data, split, out, ten_crop, without, as_json) -> None:
+def report(
+    run: str | None,
+    data: str | None,
+    split: str,
+    out: Path | None,
+    ten_crop: bool,
+    without: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """All that there is to see and to know of a run, as one HTML page that needs no network.
 
     What was trained on what, curves, errors beside the paper's, kernels, towers, predictions, neighbours, the worst
@@ -84,7 +97,7 @@ def report(run, data, split, out, ten_crop, without, as_json) -> None:
     console.result(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB){left_out}")
 
 
-def _dataset(run, data: str | None):
+def _dataset(run: "Run", data: str | None) -> "tuple[PreparedDataset | None, str]":
     """The dataset, or None and why there is none. One that is named has to be there."""
     try:
         return data_of_run(run, data), ""

@@ -3,16 +3,21 @@
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import json_option
 from alexnet_keras.errors import UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.experiments.catalog import Experiment
+    from alexnet_keras.recipes import Recipe
 
 LIST, REPORT = "list", "report"
 SECTIONS = ("method", "data", "cost_full", "cost_mini")
@@ -46,7 +51,7 @@ SECTIONS = ("method", "data", "cost_full", "cost_mini")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Directory of all results and networks. "
               "[default: saved_models/reproductions]")  # fmt: skip
 @json_option
-def reproduce(what, out, as_json, only, **options) -> None:
+def reproduce(what: str, out: Path | None, as_json: bool, only: str | None, **options: Any) -> None:
     """Run a figure, a table or a claim of the paper.
 
     `alexnet reproduce list` shows every experiment: the paper's claim, what the lab's logs recorded, what is run and
@@ -74,7 +79,7 @@ def reproduce(what, out, as_json, only, **options) -> None:
     _run(EXPERIMENTS[what], out, as_json, tuple(name.strip() for name in only.split(",")) if only else (), options)
 
 
-def _list(experiments, as_json: bool) -> None:
+def _list(experiments: "Iterable[Experiment]", as_json: bool) -> None:
     if as_json:
         fields = ("name", "title", "section", "claim", "log", *SECTIONS, "seeds")
         console.emit_json([{name: getattr(experiment, name) for name in fields} for experiment in experiments])
@@ -106,7 +111,9 @@ def _report(out: Path | None) -> None:
     console.result(f"Wrote {path}: {', '.join(result.path.name for result in results)}.")
 
 
-def _run(experiment, out: Path | None, as_json: bool, only: tuple[str, ...], options: dict[str, Any]) -> None:
+def _run(
+    experiment: "Experiment", out: Path | None, as_json: bool, only: tuple[str, ...], options: dict[str, Any]
+) -> None:
     if only and not experiment.parts:
         raise UsageError(f"{experiment.name} has no parts to choose from with --only.")
     if options["pretrain"] and not experiment.pretrain:
@@ -135,7 +142,7 @@ def _run(experiment, out: Path | None, as_json: bool, only: tuple[str, ...], opt
 def _sigterm_as_interrupt() -> Iterator[None]:
     """SIGTERM ends an experiment as Ctrl-C does: what was finished is kept."""
 
-    def interrupt(number, frame) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
@@ -157,7 +164,7 @@ class Shown:
         return console.progress(what, total, unit)
 
     @contextmanager
-    def training(self, recipe, validation_images: int) -> Iterator[Any]:
+    def training(self, recipe: "Recipe", validation_images: int) -> Iterator[Any]:
         from alexnet_keras.cli.training_progress import ProgressLines
 
         with closing(ProgressLines(recipe.training, validation_images)) as lines:

@@ -1,6 +1,7 @@
 """`alexnet runs`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,10 +9,13 @@ from alexnet_keras.cli import console
 from alexnet_keras.cli.options import json_option
 from alexnet_keras.errors import AlexNetError
 
+if TYPE_CHECKING:
+    from alexnet_keras.runs import Run
+
 
 @click.command()
 @json_option
-def runs(as_json) -> None:
+def runs(as_json: bool) -> None:
     """List the runs, the latest first: how far each is, how it ended, and its best error.
 
     States: running; finished; interrupted, failed or killed, after which the run goes on with
@@ -46,7 +50,7 @@ def runs(as_json) -> None:
     console.table(f"Runs in {RUNS}", columns, cells, left=2)
 
 
-def _facts(run) -> dict:
+def _facts(run: "Run") -> dict:
     try:
         facts, history, epochs, state = run.facts, run.history, run.recipe.training.epochs, run.status
     except (AlexNetError, ValueError):

@@ -1,13 +1,18 @@
 """`alexnet search`: pictures like a picture."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.features import layer_option, split_option, written_features
 from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
 from alexnet_keras.errors import UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.search.index import SearchIndex
 
 
 @click.group()
@@ -36,7 +41,17 @@ def search() -> None:
     help="Directory to write. [default: in the run's search/]",
 )
 @json_option
-def build(run, data, split, layer, bits, epochs, seed, out, as_json) -> None:
+def build(
+    run: str | None,
+    data: str | None,
+    split: str,
+    layer: str | None,
+    bits: int,
+    epochs: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Index a split's pictures, and learn their codes with a small autoencoder.
 
     Without RUN, the latest run. Features that are missing are computed first, as by `alexnet features`. Then up to 1000
@@ -93,7 +108,15 @@ def build(run, data, split, layer, bits, epochs, seed, out, as_json) -> None:
     "--rerank", type=click.IntRange(1, 100_000), metavar="N", help="With --codes: re-rank the first N exactly."
 )
 @json_option
-def query(pictures, run, directory, count, codes, rerank, as_json) -> None:
+def query(
+    pictures: tuple[str, ...],
+    run: str | None,
+    directory: Path | None,
+    count: int,
+    codes: bool,
+    rerank: int | None,
+    as_json: bool,
+) -> None:
     """The indexed pictures nearest to picture files: rank, distance, class and file name.
 
     A file is prepared as the run's training pictures were, and its centre crop is compared.
@@ -150,7 +173,7 @@ def query(pictures, run, directory, count, codes, rerank, as_json) -> None:
         )
 
 
-def _neighbors(index, rows, distances, by_bits: bool) -> list[dict]:
+def _neighbors(index: "SearchIndex", rows: np.ndarray, distances: np.ndarray, by_bits: bool) -> list[dict]:
     return [
         {
             "rank": rank,
@@ -163,7 +186,7 @@ def _neighbors(index, rows, distances, by_bits: bool) -> list[dict]:
     ]
 
 
-def _show_index(index, as_json: bool) -> None:
+def _show_index(index: "SearchIndex", as_json: bool) -> None:
     facts = index.facts
     if as_json:
         shown = {key: value for key, value in facts.items() if key not in ("files", "classes", "titles", "shards")}

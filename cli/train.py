@@ -4,6 +4,7 @@ import os
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -12,6 +13,14 @@ from alexnet_keras.cli import console
 from alexnet_keras.cli.options import SectionedCommand, SectionOption, chosen_data, data_option, json_option
 from alexnet_keras.cli.training_progress import ProgressLines
 from alexnet_keras.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.recipes import Network, Recipe
+    from alexnet_keras.runs import Run
+    from alexnet_keras.training.cluster import Cluster
+    from alexnet_keras.training.devices import Placement
+    from alexnet_keras.training.trainer import Trainer
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # What a run keeps from its start: --resume takes none of these.
@@ -108,7 +117,7 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
 )
 @exact("--accept-new-data", is_flag=True, help="Resume although the dataset has changed since the run began.")
 @json_option
-def train(**options) -> None:
+def train(**options: Any) -> None:
     """Train AlexNet on a prepared dataset.
 
     Every epoch ends with the validation error; the best and the last model are kept in saved_models/RUN. Ctrl-C and
@@ -137,7 +146,7 @@ def train(**options) -> None:
         _report(trainer.run, options["as_json"])
 
 
-def _cluster(options):
+def _cluster(options: dict[str, Any]) -> "Cluster | None":
     """The other workers, all of them there; None where this process trains alone. Before TensorFlow does anything."""
     from alexnet_keras.training.cluster import names_a_cluster, read_cluster
 
@@ -155,7 +164,7 @@ def _cluster(options):
     return cluster
 
 
-def _started(options, cluster):
+def _started(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Trainer, bool]":
     """The trainer of a new run."""
     from alexnet_keras import recipe_files, runs
     from alexnet_keras.training.cluster import ALONE
@@ -195,7 +204,7 @@ def _started(options, cluster):
     return trainer, False
 
 
-def _recipe(options, data):
+def _recipe(options: dict[str, Any], data: "PreparedDataset") -> "tuple[Recipe, list[str]]":
     """The recipe with every change that the options ask for, and those changes."""
     from alexnet_keras import recipe_files
 
@@ -228,7 +237,7 @@ def _recipe(options, data):
     return recipe, overrides + changes
 
 
-def _layer_rates(network, options) -> list[str]:
+def _layer_rates(network: "Network", options: dict[str, Any]) -> list[str]:
     """The changes that --rate-factor and --freeze ask for; a layer that both name is frozen."""
     from alexnet_keras.training.layer_rates import rate_changes
 
@@ -242,7 +251,7 @@ def _layer_rates(network, options) -> list[str]:
     return changes + (rate_changes(network, options["freeze"], 0.0) if options["freeze"] else [])
 
 
-def _resumed(options, cluster):
+def _resumed(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Trainer, bool]":
     """The trainer of the run named by --resume, or of the latest; devices may be chosen anew."""
     from alexnet_keras import recipe_files, runs
     from alexnet_keras.cli.options import chosen_run
@@ -281,7 +290,7 @@ def _resumed(options, cluster):
     return trainer, True
 
 
-def _check_data(run, facts, data, accept_new: bool) -> None:
+def _check_data(run: "Run", facts: dict[str, Any], data: "PreparedDataset", accept_new: bool) -> None:
     from alexnet_keras.runs import check_classes
 
     check_classes(run, facts["classes"], data.classes, data.path)
@@ -297,7 +306,7 @@ def _check_data(run, facts, data, accept_new: bool) -> None:
     facts["data"] = data.facts
 
 
-def _placement(recipe, options, cluster):
+def _placement(recipe: "Recipe", options: dict[str, Any], cluster: "Cluster | None") -> "Placement":
     from alexnet_keras.training.devices import choose_placement
 
     placement = choose_placement(
@@ -312,7 +321,7 @@ def _placement(recipe, options, cluster):
     return placement
 
 
-def _run_to_start_from(name):
+def _run_to_start_from(name: str) -> "Run":
     from alexnet_keras.runs import open_run
 
     run = open_run(name)
@@ -321,7 +330,14 @@ def _run_to_start_from(name):
     return run
 
 
-def _trainer(run, recipe, data, placement, facts, options):
+def _trainer(
+    run: "Run",
+    recipe: "Recipe",
+    data: "PreparedDataset",
+    placement: "Placement",
+    facts: dict[str, Any],
+    options: dict[str, Any],
+) -> "Trainer":
     import tensorflow as tf
 
     from alexnet_keras.runs import Run
@@ -352,7 +368,7 @@ def _trainer(run, recipe, data, placement, facts, options):
     )
 
 
-def _report(run, as_json: bool) -> None:
+def _report(run: "Run", as_json: bool) -> None:
     history = run.history
     best = min(history, key=lambda row: row["val_top1_error"])
     last = history[-1]

@@ -1,6 +1,15 @@
 """What `alexnet train` shows while it trains."""
 
+from typing import TYPE_CHECKING
+
 from alexnet_keras.cli import console
+
+if TYPE_CHECKING:
+    from alexnet_keras.recipes import Training
+    from alexnet_keras.training.checkpoint import Position
+    from alexnet_keras.training.initialize import LayerOrigin
+    from alexnet_keras.training.records import LayerRow
+    from alexnet_keras.training.step import StepResult
 
 
 class ProgressLines:
@@ -12,20 +21,20 @@ class ProgressLines:
         quiet: Shows warnings only, as in a worker that is not the chief.
     """
 
-    def __init__(self, training, validation_images: int, quiet: bool = False) -> None:
+    def __init__(self, training: "Training", validation_images: int, quiet: bool = False) -> None:
         self.training, self.validation_images, self.quiet = training, validation_images, quiet
         self._bar = None
         self._advance = lambda number, text="": None
         self._validating = False
 
-    def on_start(self, position) -> None:
+    def on_start(self, position: "Position") -> None:
         if position.total_steps:
             done = f"epoch {position.epoch}"
             if position.step:
                 done = f"{position.step} steps of epoch {position.epoch + 1}"
             self._note(f"Going on after {done} (step {position.total_steps}).")
 
-    def on_layers(self, origins) -> None:
+    def on_layers(self, origins: "list[LayerOrigin]") -> None:
         for origin in origins:
             self._note(f"  {origin.layer:<8} {origin.outcome}" + (f": {origin.why}" if origin.why else ""))
 
@@ -36,7 +45,7 @@ class ProgressLines:
         images = self.training.batch_size
         self._show(f"epoch {epoch + 1}/{self.training.epochs}", steps * images, first_step * images)
 
-    def on_step(self, epoch: int, step: int, result) -> None:
+    def on_step(self, epoch: int, step: int, result: "StepResult") -> None:
         self._errors = [*self._errors[-49:], result.top1_error]
         error = sum(self._errors) / len(self._errors)
         self._advance(
@@ -50,7 +59,7 @@ class ProgressLines:
             self._show("validation", self.validation_images)
         self._advance(images)
 
-    def on_epoch_end(self, row: dict[str, float], layers) -> None:
+    def on_epoch_end(self, row: dict[str, float], layers: "list[LayerRow]") -> None:
         from alexnet_keras.training.records import ratios_of_layers
 
         self.close()

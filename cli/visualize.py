@@ -1,13 +1,20 @@
 """`alexnet visualize`: the paper's figures, from a run."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
 from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.kernel_color import ColorReport
+    from alexnet_keras.runs import Run
 
 SALIENCY_ROWS = 3
 
@@ -27,7 +34,7 @@ picture_seed_option = click.option(
 )
 
 
-def image_option(**settings):
+def image_option(**settings: Any) -> Callable:
     """--image; with `multiple=True` it may be given several times."""
     what = "A picture file, prepared as training's pictures were"
     several = "; may be repeated" if settings.get("multiple") else ""
@@ -56,7 +63,7 @@ def visualize() -> None:
 @click.option(
     "--over-time", is_flag=True, help="About six moments of training side by side, the first and the last too."
 )
-def kernels(run, out, scaling, over_time) -> None:
+def kernels(run: str | None, out: Path | None, scaling: str, over_time: bool) -> None:
     """The kernels of the first layer, tower a above tower b (the paper's figure 3).
 
     \b
@@ -80,7 +87,7 @@ def kernels(run, out, scaling, over_time) -> None:
 @run_argument
 @out_option
 @click.option("--recipe", metavar="NAME|FILE", help="Draw a recipe's network, with 1000 classes, instead of a run's.")
-def architecture(run, out, recipe) -> None:
+def architecture(run: str | None, out: Path | None, recipe: str | None) -> None:
     """The network: its towers, shapes and neurons, and what passes between the towers (the paper's figure 2).
 
     \b
@@ -109,7 +116,7 @@ def architecture(run, out, recipe) -> None:
 @run_argument
 @out_option
 @json_option
-def towers(run, out, as_json) -> None:
+def towers(run: str | None, out: Path | None, as_json: bool) -> None:
     """How colour-specific the first kernels of each tower are (the paper's section 6.1), in numbers and as a picture.
 
     The colour share of a kernel is the share of its energy off the grey axis: 0 for a grey kernel, 2/3 expected of
@@ -150,7 +157,9 @@ def towers(run, out, as_json) -> None:
 )
 @image_option()
 @picture_seed_option
-def activations(run, data, out, layer, scaling, image, seed) -> None:
+def activations(
+    run: str | None, data: str | None, out: Path | None, layer: str, scaling: str, image: Path | None, seed: int | None
+) -> None:
     """The feature maps of a layer for one picture, towers apart.
 
     \b
@@ -180,7 +189,15 @@ def activations(run, data, out, layer, scaling, image, seed) -> None:
 )
 @click.option("--count", type=click.IntRange(1, 20), help=f"Validation pictures to show. [default: {SALIENCY_ROWS}]")
 @picture_seed_option
-def saliency(run, data, out, image, class_name, count, seed) -> None:
+def saliency(
+    run: str | None,
+    data: str | None,
+    out: Path | None,
+    image: tuple[Path, ...],
+    class_name: str | None,
+    count: int | None,
+    seed: int | None,
+) -> None:
     """Pictures beside the gradient of a class's score with respect to their pixels (Simonyan et al. 2013).
 
     \b
@@ -203,7 +220,7 @@ def saliency(run, data, out, image, class_name, count, seed) -> None:
 @visualize.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @out_option
-def curves(runs, out) -> None:
+def curves(runs: tuple[str, ...], out: Path | None) -> None:
     """Loss, validation error and learning rate over the epochs, of one run or of several together.
 
     \b
@@ -234,7 +251,15 @@ def curves(runs, out) -> None:
     multiple=True,
     help="A picture of your own to ask about, prepared as training's pictures were; may be repeated.",
 )
-def neighbors(run, data, out, queries, count, seed, files) -> None:
+def neighbors(
+    run: str | None,
+    data: str | None,
+    out: Path | None,
+    queries: int | None,
+    count: int,
+    seed: int | None,
+    files: tuple[Path, ...],
+) -> None:
     """Query images and the training images nearest to them in the last hidden layer (the paper's figure 4).
 
     \b
@@ -273,7 +298,7 @@ def neighbors(run, data, out, queries, count, seed, files) -> None:
 @click.option("--count", type=click.IntRange(1, 40), default=8, help="Pictures to show.")
 @click.option("--only-errors", is_flag=True, help="Only pictures that the network gets wrong.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Chooses the validation pictures.")
-def predictions(run, data, out, count, only_errors, seed) -> None:
+def predictions(run: str | None, data: str | None, out: Path | None, count: int, only_errors: bool, seed: int) -> None:
     """Validation pictures with the five classes the network finds likeliest (the paper's figure 4, left).
 
     \b
@@ -308,7 +333,7 @@ def predictions(run, data, out, count, only_errors, seed) -> None:
 @out_option
 @click.option("--split", default="val", metavar="NAME", help="Split whose pictures are counted.")
 @click.option("--ten-crop", is_flag=True, help="Of the average over ten crops.")
-def confusion(run, data, out, split, ten_crop) -> None:
+def confusion(run: str | None, data: str | None, out: Path | None, split: str, ten_crop: bool) -> None:
     """Which classes are taken for which: the confusion matrix, of many classes the worst part of it.
 
     \b
@@ -326,14 +351,16 @@ def confusion(run, data, out, split, ten_crop) -> None:
     console.result(f"Wrote {path}")
 
 
-def _check_alone(image, **others) -> None:
+def _check_alone(image: Path | tuple[Path, ...] | None, **others: object) -> None:
     """Refuses options that choose pictures of a dataset beside --image, which brings its own."""
     given = [f"--{name}" for name, value in others.items() if value is not None]
     if image and given:
         raise UsageError(f"--image says which pictures are shown: leave out {' and '.join(given)}.")
 
 
-def _pictures(run, data, files, count, seed):
+def _pictures(
+    run: "Run", data: str | None, files: Sequence[Path], count: int, seed: int | None
+) -> "tuple[np.ndarray, np.ndarray | None, list[str], Sequence[str]]":
     """The pictures that files hold, or some of the validation split.
 
     Returns:
@@ -353,7 +380,7 @@ def _pictures(run, data, files, count, seed):
     return *some_pictures(dataset, "val", count, seed or 0), dataset.titles
 
 
-def _print_towers(report) -> None:
+def _print_towers(report: "ColorReport") -> None:
     from alexnet_keras.kernel_color import CAVEAT
 
     console.table(

@@ -31,7 +31,7 @@ def differences(then: Result, now: Result) -> list[str]:
     """A sentence for each thing that makes figures differ and has nothing to do with what is compared."""
     sentences = []
 
-    def compare(what: str, before, after) -> None:
+    def compare(what: str, before: object, after: object) -> None:
         if before != after:
             sentences.append(f"the {what} was {before} then and is {after} now.")
 

@@ -14,9 +14,12 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 IMAGE_SIZE = 256  # paper, section 2
 MAX_PIXELS = 100_000_000  # a picture this large takes 300 MB decoded; more is refused unread
@@ -94,16 +97,16 @@ def square_from_jpeg_or_png(decoding: Decoding = Decoding()) -> Callable:
     """
     import tensorflow as tf
 
-    def fits(height, width):
+    def fits(height: "tf.Tensor", width: "tf.Tensor") -> "tf.Tensor":
         pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
         return tf.debugging.assert_less_equal(pixels, tf.constant(decoding.max_pixels, tf.int64))
 
-    def jpeg(encoded):
+    def jpeg(encoded: "tf.Tensor") -> "tf.Tensor":
         shape = tf.io.extract_jpeg_shape(encoded)
         with tf.control_dependencies([fits(shape[0], shape[1])]):
             return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
-    def png(encoded):
+    def png(encoded: "tf.Tensor") -> "tf.Tensor":
         is_png = tf.debugging.assert_equal(tf.strings.substr(encoded, 0, 8), PNG_START)
         with tf.control_dependencies([is_png]):  # other formats would be decoded without a look at their size
             shape = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
@@ -111,7 +114,7 @@ def square_from_jpeg_or_png(decoding: Decoding = Decoding()) -> Callable:
             return tf.io.decode_png(encoded, channels=3)
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)], autograph=False)
-    def decode(encoded, turned):
+    def decode(encoded: "tf.Tensor", turned: "tf.Tensor") -> "tf.Tensor":
         is_jpeg = tf.equal(tf.strings.substr(encoded, 0, 2), JPEG_START)
         pixels = tf.cond(is_jpeg, lambda: jpeg(encoded), lambda: png(encoded))
         return _crop_and_resize(_upright(pixels, turned) if decoding.exif else pixels)
@@ -119,11 +122,11 @@ def square_from_jpeg_or_png(decoding: Decoding = Decoding()) -> Callable:
     return decode
 
 
-def _upright(pixels, turned):
+def _upright(pixels: "tf.Tensor", turned: "tf.Tensor") -> "tf.Tensor":
     """Undo an EXIF orientation of 1..8: 5 to 8 exchange rows and columns, before either is reversed."""
     import tensorflow as tf
 
-    def is_one_of(*orientations):
+    def is_one_of(*orientations: int) -> "tf.Tensor":
         return tf.reduce_any(tf.equal(turned, orientations))
 
     pixels = tf.cond(turned >= 5, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels)
@@ -136,13 +139,13 @@ def _square_from_pixels() -> Callable:
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
-    def fit(pixels):
+    def fit(pixels: "tf.Tensor") -> "tf.Tensor":
         return _crop_and_resize(pixels)
 
     return fit
 
 
-def _crop_and_resize(pixels):
+def _crop_and_resize(pixels: "tf.Tensor") -> "tf.Tensor":
     """(height, width, 3) uint8 tensor to (256, 256, 3) uint8."""
     import tensorflow as tf
 
@@ -151,7 +154,7 @@ def _crop_and_resize(pixels):
     side = tf.minimum(shape[0], shape[1])
     square = tf.slice(pixels, [(shape[0] - side) // 2, (shape[1] - side) // 2, 0], [side, side, 3])[None]
 
-    def enlarge():
+    def enlarge() -> "tf.Tensor":
         cubic = tf.image.resize(square, [size, size], method="bicubic")
         return tf.clip_by_value(cubic, 0, 255)  # a cubic overshoots; a mean does not, and clipping is slow
 

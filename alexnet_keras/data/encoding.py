@@ -1,11 +1,15 @@
 """How a 256x256 picture is stored in a record: as JPEG, as PNG, or as its bytes."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alexnet_keras.data.decode import IMAGE_SIZE
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
 
 KINDS = ("jpeg", "png", "raw")
 # On photographs this changes a pixel's channel by 1.6 of 255 on average (quality 90: 2.3; 97: 1.1) for 39 kB
@@ -33,7 +37,7 @@ class Encoding:
         """What two preparations have to agree in."""
         return {"encoding": self.kind, "jpeg_quality": self.quality if self.kind == "jpeg" else None}
 
-    def encode(self, square):
+    def encode(self, square: "tf.Tensor") -> "tf.Tensor":
         """(256, 256, 3) uint8 tensor to a string tensor, which is empty for "raw": see `stored`."""
         import tensorflow as tf
 
@@ -45,7 +49,7 @@ class Encoding:
         """What the record holds of a picture: what `encode` made of it, or its bytes."""
         return square.tobytes() if self.kind == "raw" else encoded
 
-    def decode(self, encoded):
+    def decode(self, encoded: "tf.Tensor") -> "tf.Tensor":
         """String tensor to (256, 256, 3) uint8."""
         import tensorflow as tf
 
@@ -57,7 +61,9 @@ class Encoding:
             image = tf.reshape(tf.io.decode_raw(encoded, tf.uint8), SHAPE)
         return tf.ensure_shape(image, SHAPE)
 
-    def decode_crop(self, encoded, top, left, height, width):
+    def decode_crop(
+        self, encoded: "tf.Tensor", top: "tf.Tensor", left: "tf.Tensor", height: "tf.Tensor", width: "tf.Tensor"
+    ) -> "tf.Tensor":
         """The (height, width, 3) uint8 crop whose upper left corner is at (top, left)."""
         import tensorflow as tf
 
@@ -65,7 +71,7 @@ class Encoding:
             return tf.io.decode_and_crop_jpeg(encoded, [top, left, height, width], channels=3, dct_method=DCT)
         return tf.slice(self.decode(encoded), [top, left, 0], [height, width, 3])
 
-    def feature(self):
+    def feature(self) -> "tfds.features.FeatureConnector":
         """The TFDS feature that decodes it."""
         import tensorflow_datasets as tfds
 

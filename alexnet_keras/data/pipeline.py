@@ -70,7 +70,7 @@ def training_batches(
     group = augmentation.crop_group
     encoding = data.encoding
 
-    def crop(position, numbered):
+    def crop(position: tf.Tensor, numbered: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         example, record = numbered
         features = tf.io.parse_single_example(record, _FEATURES)
         unit = example if group == 1 else position // group
@@ -150,7 +150,7 @@ def whole_record(data: PreparedDataset) -> Callable:
     """From a serialised record to (image uint8 `(256, 256, 3)`, label, filename), for `tf.data`."""
     encoding = data.encoding
 
-    def whole(record):
+    def whole(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         features = tf.io.parse_single_example(record, _FEATURES)
         return encoding.decode(features["image"]), features["label"], features["filename"]
 
@@ -177,12 +177,12 @@ def iterate(data: PreparedDataset, batches: Iterable) -> Iterator:
         yield batch
 
 
-def _up_to(most, random):
+def _up_to(most: int | tf.Tensor, random: tf.Tensor) -> tf.Tensor:
     """A whole number 0..most from a random number 0..1."""
     return tf.cast(random * tf.cast(most + 1, tf.float32), tf.int32)
 
 
-def _sides(area: tuple[float, float], first, second):
+def _sides(area: tuple[float, float], first: tf.Tensor, second: tf.Tensor) -> list[tf.Tensor]:
     """Height and width of a crop of a random area and shape, from two random numbers 0..1; 256 pixels at most."""
     share = area[0] + (area[1] - area[0]) * first
     ratio = tf.exp((2 * second - 1) * math.log(WIDEST))  # width to height, as likely 3:4 as 4:3
@@ -190,7 +190,7 @@ def _sides(area: tuple[float, float], first, second):
     return tf.unstack(tf.clip_by_value(tf.cast(tf.round(sides), tf.int32), 1, IMAGE_SIZE))
 
 
-def _resized(image, size: int):
+def _resized(image: tf.Tensor, size: int) -> tf.Tensor:
     """uint8 of any height and width to (size, size, 3) uint8, bilinear between the centres of pixels."""
     pixels = tf.raw_ops.ResizeBilinear(images=image[None], size=[size, size], half_pixel_centers=True)[0]
     return tf.cast(tf.round(pixels), tf.uint8)
@@ -204,7 +204,7 @@ def _shuffled_records(data: PreparedDataset, seed: int) -> tf.data.Dataset:
     sizes = sum(shard.path.stat().st_size for shard in shards)
     window = max(1, min(data.examples("train"), SHUFFLE_BYTES * data.examples("train") // sizes))
 
-    def read(path, start):
+    def read(path: tf.Tensor, start: tf.Tensor) -> tf.data.Dataset:
         return tf.data.TFRecordDataset(path).enumerate(start)
 
     return (

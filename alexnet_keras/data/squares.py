@@ -102,7 +102,7 @@ def _fast(
 
     failures: list[Exception] = []
 
-    def read_ahead():
+    def read_ahead() -> Iterator[_Read]:
         # tf.data takes an exception in here for one more picture to leave out, so it is carried past it.
         try:
             yield from _read_in_threads(read, number, decoding)
@@ -112,7 +112,7 @@ def _fast(
     signature = tuple(tf.TensorSpec([None], kind) for kind in (tf.int64, tf.string, tf.int32))
     decode = square_function(decoding)
 
-    def fit(position, encoded, turned):
+    def fit(position: "tf.Tensor", encoded: "tf.Tensor", turned: "tf.Tensor") -> tuple:
         square = decode(encoded, turned)
         return position, encoding.encode(square), square
 

@@ -44,7 +44,7 @@ class FeatureExtractor:
         self.size = sum(int(np.prod(output.shape[1:])) for output in outputs)
         read, crop = keras.Model(model.input, outputs), model.input_shape[1]
 
-        def extract(images):
+        def extract(images: tf.Tensor) -> tf.Tensor:
             read_out = tf.nest.flatten(read(images))  # Keras gives a list of one output as that output alone
             towers = [tf.reshape(tf.cast(output, tf.float32), (tf.shape(images)[0], -1)) for output in read_out]
             return tf.concat(towers, axis=1)

@@ -127,7 +127,9 @@ def _saved(path: Path, facts: dict[str, Any]) -> Predictions | None:
     return Predictions(path, {**found, **facts}, probabilities, labels) if same and whole else None
 
 
-def _predict(path: Path, facts: dict[str, Any], model: Any, data: PreparedDataset, on_progress) -> Predictions:
+def _predict(
+    path: Path, facts: dict[str, Any], model: Any, data: PreparedDataset, on_progress: Callable[[int], object]
+) -> Predictions:
     from alexnet_keras.data.pipeline import evaluation_batches
     from alexnet_keras.evaluation.predictor import Predictor, check_fits
 

@@ -40,7 +40,7 @@ class Predictor:
         if views == "ten-crop" and SharedCorners.applies(model, places):
             shared = SharedCorners(model, places, IMAGE_SIZE)
 
-        def averaged(images):
+        def averaged(images: tf.Tensor) -> tf.Tensor:
             if shared:
                 return tf.reduce_mean(shared(images), axis=1)
             stacked = tf.concat(VIEWS[views](images, crop), axis=0)
@@ -55,7 +55,7 @@ class Predictor:
         """How many pictures fill the network with their views."""
         return max(1, CROPS_AT_A_TIME // self.number_of_views)
 
-    def __call__(self, images) -> np.ndarray:
+    def __call__(self, images: np.ndarray | tf.Tensor) -> np.ndarray:
         """Images uint8 `(batch, 256, 256, 3)` to probabilities float32 `(batch, classes)`."""
         return self._averaged(images).numpy()
 

@@ -64,17 +64,17 @@ class SharedCorners:
         each = tf.reshape(answers, (2, -1, count, classes))  # the mirror images are the second half of the batch
         return tf.concat(tf.unstack(each), axis=1)
 
-    def _of_crops(self, pictures, difference, kernel, bias) -> tf.Tensor:
+    def _of_crops(self, pictures: tf.Tensor, difference: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         """One tower's maps `(pictures * corners, outputs, outputs, filters)` of every crop of every picture."""
         stride, last = self.conv.strides, self.inside * self.conv.strides
 
-        def convolve(x, kernel):
+        def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
             return tf.nn.conv2d(x, kernel, stride, "VALID")
 
-        def positions(maps):
+        def positions(maps: tf.Tensor) -> tf.Tensor:
             return tf.reshape(maps, (tf.shape(maps)[0], -1, kernel.shape[-1]))
 
-        def of_each(strips, kernel):
+        def of_each(strips: list[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
             """The positions of several strips of the same shape, joined picture by picture."""
             # in float32: oneDNN's bfloat16 convolution is wrong where the output is one column wide (TensorFlow 2.21)
             maps = convolve(tf.cast(tf.concat(strips, axis=0), tf.float32), tf.cast(kernel, tf.float32))

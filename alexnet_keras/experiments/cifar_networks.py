@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from alexnet_keras.backend import Tensor
 from alexnet_keras.layers import LocallyConnected2D, LocalResponseNormalization, MeanSubtraction
 from alexnet_keras.model import seed_of_part
 from alexnet_keras.training.optimizer import AlexNetSGD
@@ -58,13 +59,13 @@ def build(network: CifarNetwork, mean_image: np.ndarray, seed: int, dtype: str =
         start = keras.initializers.RandomNormal(0.0, std, seed=seed_of_part(seed, name))
         return {"kernel_initializer": start, "name": name, **options}
 
-    def convolution(name: str, filters: int, std: float):
+    def convolution(name: str, filters: int, std: float) -> layers.Layer:
         return layers.Conv2D(filters, 5, padding="same", **weights(name, std))
 
-    def nonlinear(x):
+    def nonlinear(x: Tensor) -> Tensor:
         return layers.Activation(network.activation, **options)(x)
 
-    def pooled(x, kind=layers.MaxPooling2D):
+    def pooled(x: Tensor, kind: type[layers.Layer] = layers.MaxPooling2D) -> Tensor:
         return kind(3, 2, padding="same", **options)(x)  # windows that end outside, as cuda-convnet's
 
     image = keras.Input((network.side, network.side, 3), name="image", dtype="uint8")

@@ -118,7 +118,7 @@ class CifarTrainer:
         loss, wrong = self._compiled(tf.constant(images), tf.constant(labels))
         return float(loss), float(wrong)
 
-    def _step(self, images, labels):
+    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
@@ -133,7 +133,7 @@ def error_on(model: keras.Model, pictures: Labelled, side: int) -> float:
     wrong = 0
 
     @tf.function(autograph=False)
-    def probabilities(images):
+    def probabilities(images: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(model(images, training=False))
 
     for start in range(0, len(pictures), EVALUATION_BATCH):

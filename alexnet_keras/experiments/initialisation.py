@@ -3,6 +3,7 @@
 `starts` derives them from one recipe: the released code's, the prose's, Caffe's, and the prose on pixels of variance 1.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def measure(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: in
     return {"signal": signal, "losses": losses}
 
 
-def batches_of(data: PreparedDataset, recipe: Recipe, seed: int):
+def batches_of(data: PreparedDataset, recipe: Recipe, seed: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
     """Training batches without end."""
     epoch = 0
     while True:

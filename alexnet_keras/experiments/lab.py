@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from alexnet_keras import recipe_files
+from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
@@ -115,7 +116,9 @@ class Lab:
             partial.write_text(json.dumps({"about": about, "found": found}, indent=1) + "\n", encoding="utf-8")
         return found
 
-    def trained(self, variant: str, recipe: Recipe, data, seed: int, start: Start | None = None) -> Run:
+    def trained(
+        self, variant: str, recipe: Recipe, data: PreparedDataset, seed: int, start: Start | None = None
+    ) -> Run:
         """A trained network: one that is there already, one that was interrupted and now goes on, or a new one.
 
         Args:
@@ -157,13 +160,13 @@ class Lab:
             Trainer(run, recipe, data, placement, options, observer).fit(resume=True)
         return run
 
-    def predictions(self, run: Run, data, split: str, views: str = "ten-crop") -> Predictions:
+    def predictions(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Predictions:
         """What the network says in the end of every picture of a split; computed once."""
         images = data.examples(split)
         with self.watcher.progress(f"evaluating {run.name}", images) as advance:
             return predictions_of(run, data, split, views, which="last", on_progress=advance)
 
-    def errors(self, run: Run, data, split: str, views: str = "ten-crop") -> Evaluation:
+    def errors(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Evaluation:
         """The network's errors on a split in the end."""
         return self.predictions(run, data, split, views).evaluation()
 

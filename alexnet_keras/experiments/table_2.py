@@ -103,7 +103,9 @@ def _evaluations(lab: Lab, runs: list[Run], data: PreparedDataset) -> list[Evalu
     return [lab.errors(found, data, "val") for found in runs]
 
 
-def _ensemble(lab: Lab, runs: list[Run], data, name: str, kind: str, title: str, claim: str) -> list[Finding]:
+def _ensemble(
+    lab: Lab, runs: list[Run], data: PreparedDataset, name: str, kind: str, title: str, claim: str
+) -> list[Finding]:
     """The plain mean of the members, and the mean with weights that the released code's search finds."""
     if len(runs) < 2:
         return []

@@ -4,7 +4,9 @@ Each function takes a recipe and returns another with the same name and summary;
 on `source` and on `quickstart`, which is as deep and narrower.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from alexnet_keras.recipes import Convolution, Network, Recipe
 
@@ -106,10 +108,10 @@ def six_convolutions(recipe: Recipe) -> Recipe:
     return _network(recipe, convolutions=(*recipe.network.convolutions, sixth))
 
 
-def _network(recipe: Recipe, **changes) -> Recipe:
+def _network(recipe: Recipe, **changes: Any) -> Recipe:
     network: Network = replace(recipe.network, **changes)
     return replace(recipe, network=network)
 
 
-def _each_convolution(recipe: Recipe, change) -> Recipe:
+def _each_convolution(recipe: Recipe, change: Callable[[Convolution], Convolution]) -> Recipe:
     return _network(recipe, convolutions=tuple(change(conv) for conv in recipe.network.convolutions))

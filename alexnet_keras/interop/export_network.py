@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from alexnet_keras import recipe_files
+from alexnet_keras.backend import Tensor
 from alexnet_keras.evaluation.pictures import Preparation, preparation_of
 from alexnet_keras.evaluation.views import centre
 from alexnet_keras.files import sha256_of
@@ -52,7 +53,7 @@ class ExportedNetwork:
     def probabilities(self) -> Callable:
         """For tracing, in ordinary operations: uint8 `(batch, 256, 256, 3)` to float32 `(batch, classes)`."""
 
-        def probabilities(images):
+        def probabilities(images: Tensor) -> Tensor:
             with plain():
                 return self.model(centre(images, self.crop)[0], training=False)
 

@@ -8,9 +8,11 @@ are turned round once.
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from alexnet_keras.data.decode import IMAGE_SIZE
 from alexnet_keras.errors import AlexNetError
@@ -73,7 +75,7 @@ def open_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 class _Graph:
     """An ONNX graph that grows. `towers` are the names of the tensors reached so far, one a tower."""
 
-    def __init__(self, onnx) -> None:
+    def __init__(self, onnx: Any) -> None:
         self.onnx, self.nodes, self.weights = onnx, [], []
         self.towers = ["images"]
         self.flattened: tuple[int, ...] | None = None  # (height, width, maps) that the next dense layer reads
@@ -87,13 +89,13 @@ class _Graph:
         for layer in network.model.layers:
             self.add(layer)
 
-    def weight(self, name: str, value) -> str:
+    def weight(self, name: str, value: ArrayLike) -> str:
         value = np.asarray(value)
         value = value.astype(np.float32 if value.dtype.kind == "f" else np.int64)
         self.weights.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def node(self, operator: str, name: str, inputs: list[str], output: str = "", **attributes) -> str:
+    def node(self, operator: str, name: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
         output = output or name
         self.nodes.append(self.onnx.helper.make_node(operator, inputs, [output], name=name, **attributes))
         return output

@@ -33,10 +33,10 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
     images = tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8, "images")
 
     @tf.function(input_signature=[images], autograph=False)
-    def of_images(images):
+    def of_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": probabilities(images)}
 
-    def of_file(encoded, orientation=UPRIGHT):
+    def of_file(encoded: tf.Tensor, orientation: int | tf.Tensor = UPRIGHT) -> dict[str, tf.Tensor]:
         return {"probabilities": probabilities(square(encoded, orientation)[None])[0]}
 
     file = [tf.TensorSpec((), tf.string, "encoded")]
@@ -44,7 +44,7 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
         file.append(tf.TensorSpec((), tf.int32, "orientation"))
 
     @tf.function(input_signature=[], autograph=False)
-    def labels():
+    def labels() -> dict[str, tf.Tensor]:
         return {"names": tf.constant(list(network.names)), "titles": tf.constant(list(network.titles))}
 
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def square_from_file(preparation: Preparation) -> Callable:
     """
     fit, encoding = square_from_jpeg_or_png(preparation.decoding), preparation.encoding
 
-    def square(encoded, orientation):
+    def square(encoded: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         fitted = fit(encoded, orientation)
         return encoding.decode(encoding.encode(fitted)) if encoding.kind == "jpeg" else fitted
 

@@ -8,7 +8,7 @@ trained network moved by up to 0.35.
 import json
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ def _converted(converter: tf.lite.TFLiteConverter, quantize: str | None) -> byte
 def _quantized(converter: tf.lite.TFLiteConverter, calibration: np.ndarray) -> bytes:
     """int8 but for the operations that stay in float32, which only the converter's debugger can leave out."""
 
-    def pictures():
+    def pictures() -> Iterator[list[np.ndarray]]:
         return ([picture[None]] for picture in calibration)
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alexnet_keras.interop.wanted import CLASSES, Shape
-from alexnet_keras.recipes import Network, Recipe
+from alexnet_keras.recipes import Convolution, Network, Recipe
 
 Weights = tuple[np.ndarray, np.ndarray]  # of a layer: kernel and bias
 CLASSIFIER = "fc8"
@@ -102,7 +102,7 @@ def _tower_after_tower(kernel: np.ndarray, network: Network, layout: Layout) -> 
     return parted.reshape(kernel.shape)
 
 
-def _side_after(conv, side: int, network: Network) -> int:
+def _side_after(conv: Convolution, side: int, network: Network) -> int:
     """The side of the maps after a convolution and what follows it."""
     side = (side + sum(conv.padding) - conv.kernel) // conv.stride + 1
     for _ in range(conv.then.count("pool")):

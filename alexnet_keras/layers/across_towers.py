@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers import placement
 from alexnet_keras.layers.each_tower import EachTower
 
@@ -19,16 +20,16 @@ class AcrossTowers(EachTower):
     Reference: the normalisation of Caffe's AlexNet, whose windows reach over the groups of the convolution before it.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         joined = (*input_shape[0][:-1], sum(shape[-1] for shape in input_shape))
         self.copies = [type(self.layer).from_config({**self.layer.get_config(), "name": f"{self.name}_all"})]
         self.copies[0].build(joined)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: list[Tensor], training: bool | None = None) -> list[Tensor]:
         (copy,), towers = self.copies, len(inputs)
         extra = {"training": training} if copy._call_has_training_arg else {}
 
-        def part(tower, *tensors):
+        def part(tower: int, *tensors: Tensor) -> Tensor:
             return ops.split(copy(ops.concatenate(tensors, axis=-1), **extra), towers, axis=-1)[tower]
 
         if towers == 1:

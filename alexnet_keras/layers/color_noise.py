@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.compiled import compiled
 from alexnet_keras.layers.randomness import for_examples
 
@@ -49,23 +50,23 @@ class ColorNoise(keras.layers.Layer):
         self._add = compiled(lambda images, colors: (images + colors[:, None, None, :]) * scale)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
         if not training or not self.active:
             return inputs
         # Column i of the projection is component i at its magnitude: (alphas in a row) @ projection.T is a colour.
         projection = np.asarray(self.vectors, np.float32) * np.asarray(self.magnitudes, np.float32)
 
-        def draw(rows):
+        def draw(rows: int | Tensor) -> Tensor:
             return keras.random.normal((rows, 3), stddev=self.stddev, dtype="float32", seed=self.seed_generator)
 
         alphas = for_examples(draw, ops.shape(inputs)[0])
         colors = ops.matmul(alphas, ops.convert_to_tensor(projection.T))
         return self._add(inputs, colors)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "magnitudes": self.magnitudes,

@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 from keras import backend, ops
 
+from alexnet_keras.backend import Tensor
 from alexnet_keras.layers.bfloat16_bits import bits_of, from_bits
 from alexnet_keras.layers.compiled import is_plain
-from alexnet_keras.layers.window_sweep import sweep
+from alexnet_keras.layers.window_sweep import Window, sweep
 
 
 @functools.cache
@@ -43,38 +44,38 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
     sums_of_squares, square = summing(ops.square)
     sums_of, _ = summing(_itself)
 
-    def s_of(sums):
+    def s_of(sums: Window) -> Tensor:
         return k + alpha * sums.sum(square)
 
-    def power(s):  # s^-beta; two square roots are several times cheaper than a power
+    def power(s: Tensor) -> Tensor:  # s^-beta; two square roots are several times cheaper than a power
         return ops.rsqrt(s * ops.sqrt(s)) if beta == 0.75 else ops.power(s, -beta)
 
-    def output_of(x, sums):
+    def output_of(x: Window, sums: Window) -> Tensor:
         return x.as_input(x.centre * power(s_of(sums)))
 
-    def shared_of(x, sums, upstream):
+    def shared_of(x: Window, sums: Window, upstream: Window) -> Tensor:
         s = s_of(sums)
         return upstream.centre * power(s) * x.centre / s
 
-    def gradient_of(x, sums, upstream, shared):
+    def gradient_of(x: Window, sums: Window, upstream: Window, shared: Window) -> Tensor:
         direct = upstream.centre * power(s_of(sums))
         return x.as_input(direct - (2.0 * alpha * beta) * x.centre * shared.sum(_itself))
 
     output_of, shared_of, gradient_of = (sweep(each, *last) for each in (output_of, shared_of, gradient_of))
 
-    def forward(x):
+    def forward(x: Tensor) -> Tensor:
         return output_of(x, sums_of_squares(x))
 
-    def backward(x, upstream):
+    def backward(x: Tensor, upstream: Tensor) -> Tensor:
         sums = sums_of_squares(x)
         return gradient_of(x, sums, upstream, sums_of(shared_of(x, sums, upstream)))
 
     @ops.custom_gradient
-    def normalize(x):
+    def normalize(x: Tensor) -> tuple[Tensor, Callable]:
         # TensorFlow would otherwise look for a gradient of what is compiled
         dtype, bits = backend.standardize_dtype(x.dtype), bits_of(ops.stop_gradient(x))
 
-        def gradient(*args, upstream=None):
+        def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
             if upstream is None:
                 (upstream,) = args
             upstream = bits_of(ops.stop_gradient(ops.cast(upstream, dtype)))
@@ -82,7 +83,7 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
 
         return from_bits(forward(bits), dtype), gradient
 
-    def plainly(x):
+    def plainly(x: Tensor) -> Tensor:
         wide = ops.cast(x, "float32")
         sums = functools.reduce(lambda sums, window: _window_sum(sums, *window), windows, ops.square(wide))
         return ops.cast(wide * power(k + alpha * sums), x.dtype)
@@ -90,17 +91,17 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
     return lambda x: plainly(x) if is_plain() else normalize(x)
 
 
-def _window_sum(x, axis: int, size: int):
+def _window_sum(x: Tensor, axis: int, size: int) -> Tensor:
     """The sum over a window along one axis, zeros outside the tensor, as padding and slices."""
     axis, reach = axis % len(x.shape), size // 2
     padded = ops.pad(x, [(reach, reach) if place == axis else (0, 0) for place in range(len(x.shape))])
 
-    def shifted(start: int):
+    def shifted(start: int) -> Tensor:
         whole = (slice(None),) * axis
         return padded[(*whole, slice(start, start + x.shape[axis]))]
 
     return functools.reduce(ops.add, map(shifted, range(size)))
 
 
-def _itself(x):
+def _itself(x: Tensor) -> Tensor:
     return x

@@ -1,9 +1,11 @@
 """An ordinary layer, once in every tower."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import keras
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers import placement
 
 
@@ -27,7 +29,7 @@ class EachTower(keras.layers.Layer):
         self._devices = placement.current_devices()
         self.copies = []
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         config = self.layer.get_config()
         for tower, shape in enumerate(input_shape):
             own = {"name": f"{self.name}_{tower_letter(tower)}"}
@@ -38,8 +40,8 @@ class EachTower(keras.layers.Layer):
                 copy.build(shape)
             self.copies.append(copy)
 
-    def call(self, inputs, training=None):
-        def apply(copy):
+    def call(self, inputs: list[Tensor], training: bool | None = None) -> list[Tensor]:
+        def apply(copy: keras.layers.Layer) -> Callable:
             extra = {"training": training} if copy._call_has_training_arg else {}
             return lambda x: copy(x, **extra)
 
@@ -48,14 +50,14 @@ class EachTower(keras.layers.Layer):
             for tower, (copy, x) in enumerate(zip(self.copies, inputs, strict=True))
         ]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return [self.layer.compute_output_shape(shape) for shape in input_shape]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})
 
 

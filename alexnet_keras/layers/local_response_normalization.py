@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import keras
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.divisive_normalization import divisive_normalization
 
 
@@ -48,14 +49,14 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.n, self.alpha, self.beta, self.k = n, alpha, beta, k
         self.alpha_convention = alpha_convention
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         alpha_of_sum = self.alpha / self.n if self.alpha_convention == "mean" else self.alpha
         return divisive_normalization(((-1, self.n),), alpha_of_sum, self.k, self.beta)(inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "n": self.n,

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from alexnet_keras.backend import Shape, Tensor
+
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
 class LocallyConnected2D(keras.layers.Layer):
@@ -40,14 +42,14 @@ class LocallyConnected2D(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         _, height, width, channels = input_shape
         self.kernel = self.add_weight(
             (height * width, self.kernel_size**2 * channels, self.filters), self.kernel_initializer, name="kernel"
         )
         self.bias = self.add_weight((height, width, self.filters), self.bias_initializer, name="bias")
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         _, height, width, channels = inputs.shape
         margin, area = self.kernel_size // 2, self.kernel_size**2
         # Positions come first: each is then one block of memory, and its neighbours' gradients are added in blocks.
@@ -58,10 +60,10 @@ class LocallyConnected2D(keras.layers.Layer):
         found = ops.matmul(ops.reshape(patches, (height * width, -1, area * channels)), self.kernel)
         return ops.reshape(ops.transpose(found, (1, 0, 2)), (-1, height, width, self.filters)) + self.bias
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.compiled import compiled
 
 
@@ -38,21 +39,21 @@ class MeanSubtraction(keras.layers.Layer):
         self._subtract = compiled(self._scaled_difference)
         self.mean = np.broadcast_to(np.asarray(0.0 if mean is None else mean, np.float32), self.shape).copy()
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return self._subtract(inputs, ops.convert_to_tensor(self.mean))
 
-    def _scaled_difference(self, images, mean):
+    def _scaled_difference(self, images: Tensor, mean: Tensor) -> Tensor:
         difference = ops.cast(images, "float32") - mean
         return difference if self.scale == 1 else difference * self.scale
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         store["mean"] = self.mean
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         self.mean = np.asarray(store["mean"], np.float32).reshape(self.shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "shape": self.shape, "scale": self.scale}

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.randomness import for_examples
 
 
@@ -29,19 +30,19 @@ class PlainDropout(keras.layers.Layer):
         self.rate, self.seed = rate, seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
         if not training:
             return inputs * ops.cast(1.0 - self.rate, inputs.dtype)
         seed = self.seed_generator
 
-        def draw(rows):
+        def draw(rows: int | Tensor) -> Tensor:
             return keras.random.uniform((rows, *inputs.shape[1:]), dtype="float32", seed=seed)
 
         kept = for_examples(draw, ops.shape(inputs)[0]) >= self.rate
         return ops.where(kept, inputs, ops.zeros_like(inputs))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from keras import ops
 
-from alexnet_keras.backend import replica
+from alexnet_keras.backend import Tensor, replica
 
 
-def for_examples(draw: Callable, batch_size):
+def for_examples(draw: Callable, batch_size: int | Tensor) -> Tensor:
     """`draw(rows)`, one row an example, so that splitting a batch over replicas changes no example's numbers.
 
     In a replica of a TensorFlow distribution strategy the rows of the whole batch are drawn and the replica's own

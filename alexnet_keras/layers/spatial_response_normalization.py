@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.divisive_normalization import divisive_normalization
 
 
@@ -29,14 +30,14 @@ class SpatialResponseNormalization(keras.layers.Layer):
             raise ValueError(f"size must be a positive odd number of pixels. Received: size={size}")
         self.size, self.scale, self.beta, self.k = size, scale, beta, k
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         windows, scale = ((1, self.size), (2, self.size)), self.scale / self.size**2
         return divisive_normalization(windows, scale, self.k, self.beta)(inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "size": self.size,

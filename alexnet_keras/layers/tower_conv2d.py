@@ -5,12 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.tower_weights import TowerLayer, is_one_shape
 
 FEW_CHANNELS = 16  # in bfloat16 processors multiply 32 at a time
 
 
-def in_blocks(images, kernel, size: int):
+def in_blocks(images: Tensor, kernel: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Images and kernels for a convolution of stride 1 that computes what one of stride `size` does with the originals.
 
     Every block of size x size pixels becomes one pixel with size^2 as many channels. Kernels are filled up with
@@ -63,14 +64,14 @@ class TowerConv2D(TowerLayer):
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
         self.padding = tuple(padding)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         side = self.kernel_size
         self.add_tower_weights((side, side, self.input_channels(input_shape), self.filters))
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor | list[Tensor]) -> list[Tensor]:
         return self.call_towers(inputs, self._convolve)
 
-    def _convolve(self, x, kernel, bias):
+    def _convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         before, after = self.padding
         if before == after == (self.kernel_size - 1) / 2 and self.strides == 1:
             return ops.conv(x, kernel, strides=1, padding="same") + bias
@@ -83,15 +84,15 @@ class TowerConv2D(TowerLayer):
             strides = 1
         return ops.conv(x, kernel, strides=strides, padding="valid") + bias
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape if is_one_shape(input_shape) else input_shape[0]
 
-        def side(length):
+        def side(length: int | None) -> int | None:
             return None if length is None else (length + sum(self.padding) - self.kernel_size) // self.strides + 1
 
         return [(batch, side(height), side(width), self.filters)] * self.towers
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

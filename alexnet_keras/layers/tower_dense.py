@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.tower_weights import TowerLayer, is_one_shape
 
 
@@ -26,15 +27,15 @@ class TowerDense(TowerLayer):
         super().__init__(**kwargs)
         self.units = units
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.add_tower_weights((self.input_channels(input_shape), self.units))
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor | list[Tensor]) -> list[Tensor]:
         return self.call_towers(inputs, lambda x, kernel, bias: ops.matmul(x, kernel) + bias)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch = (input_shape if is_one_shape(input_shape) else input_shape[0])[0]
         return [(batch, self.units)] * self.towers
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}

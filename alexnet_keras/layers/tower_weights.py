@@ -1,10 +1,12 @@
 """The weights of a layer that stands in every tower, and what each tower reads."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
 from keras import ops
 
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers import placement
 from alexnet_keras.layers.each_tower import tower_letter
 
@@ -43,7 +45,7 @@ class TowerLayer(keras.layers.Layer):
         """Whether each tower has a device of its own."""
         return self._devices is not None
 
-    def input_channels(self, input_shape) -> int:
+    def input_channels(self, input_shape: Shape) -> int:
         """Channels that one tower reads."""
         if is_one_shape(input_shape):
             return input_shape[-1]
@@ -76,7 +78,7 @@ class TowerLayer(keras.layers.Layer):
                     )
                 )
 
-    def call_towers(self, inputs, function) -> list:
+    def call_towers(self, inputs: Tensor | list[Tensor], function: Callable) -> list:
         """[function(x, kernel, bias) for each tower], x being what the tower reads."""
         outputs = []
         shared = None
@@ -95,7 +97,7 @@ class TowerLayer(keras.layers.Layer):
             else:
                 tensors = [each[tower] for each in copies]  # joined where they are read, so that each crosses once
 
-            def apply(kernel, bias, *tensors):
+            def apply(kernel: Tensor, bias: Tensor, *tensors: Tensor) -> Tensor:
                 return function(_join(tensors), kernel, bias)
 
             with placement.scope(self._devices, tower):
@@ -103,7 +105,7 @@ class TowerLayer(keras.layers.Layer):
             outputs.append(placement.run(self._devices, tower, apply, [*weights, *tensors]))
         return outputs
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "towers": self.towers,
@@ -113,16 +115,16 @@ class TowerLayer(keras.layers.Layer):
         }
 
 
-def is_one_shape(input_shape) -> bool:
+def is_one_shape(input_shape: Shape) -> bool:
     """Whether this is the shape of one tensor rather than of a list of them (a saved shape is a list too)."""
     return input_shape[-1] is None or isinstance(input_shape[-1], int)
 
 
-def _join(tensors):
+def _join(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else ops.concatenate(list(tensors), axis=-1)
 
 
-def _for_tower(initializer, tower: int):
+def _for_tower(initializer: keras.Initializer, tower: int) -> keras.Initializer:
     config = initializer.get_config()
     if not isinstance(config.get("seed"), int):
         return initializer.clone()

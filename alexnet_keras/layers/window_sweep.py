@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
+from alexnet_keras.backend import Tensor
 from alexnet_keras.layers.bfloat16_bits import narrow, widen
 from alexnet_keras.layers.compiled import compiled
 
@@ -24,15 +25,15 @@ class Window:
         self._neighbours, self._masks = neighbours, masks
 
     @property
-    def centre(self):
+    def centre(self) -> Tensor:
         """The elements themselves."""
         return widen(self._neighbours[len(self._neighbours) // 2])
 
-    def as_input(self, values):
+    def as_input(self, values: Tensor) -> Tensor:
         """Float32 values rounded to what the tensor holds."""
         return narrow(values, like=self._neighbours[0])
 
-    def sum(self, function: Callable):
+    def sum(self, function: Callable) -> Tensor:
         """The sum of function(neighbour) over the window. Outside the tensor there is nothing to add."""
         total = None
         for neighbour, mask in zip(self._neighbours, self._masks, strict=True):
@@ -56,10 +57,10 @@ def sweep(function: Callable, axis: int, size: int) -> Callable:
     """
 
     @functools.cache
-    def of_shape(*shape):
+    def of_shape(*shape: int | None) -> Callable:
         return compiled(lambda *flat: _sweep(function, shape, axis % len(shape), size, *flat))
 
-    def swept(*tensors):
+    def swept(*tensors: Tensor) -> Tensor:
         # the compiler reads neighbours in flat tensors without dividing indices
         values = of_shape(*tensors[0].shape)(*(ops.reshape(tensor, (-1,)) for tensor in tensors))
         return ops.reshape(values, ops.shape(tensors[0]))
@@ -67,14 +68,14 @@ def sweep(function: Callable, axis: int, size: int) -> Callable:
     return swept
 
 
-def _sweep(function: Callable, shape: tuple[int | None, ...], axis: int, size: int, *flat):
+def _sweep(function: Callable, shape: tuple[int | None, ...], axis: int, size: int, *flat: Tensor) -> Tensor:
     """The values, shaped (before the axis, the axis, after it)."""
     length, stride = shape[axis], math.prod(shape[axis + 1 :])
     outer = -1 if None in shape[:axis] else math.prod(shape[:axis])
     reach = min(size // 2, length - 1)
     blocks = [ops.reshape(tensor, (outer, length, stride)) for tensor in flat]
 
-    def padded(piece: slice):
+    def padded(piece: slice) -> Tensor:
         return function(*(_padded_window(block[piece], reach) for block in blocks))
 
     if outer < 3:
@@ -86,14 +87,14 @@ def _sweep(function: Callable, shape: tuple[int | None, ...], axis: int, size: i
     return result
 
 
-def _padded_window(block, reach: int) -> Window:
+def _padded_window(block: Tensor, reach: int) -> Window:
     length = block.shape[1]
     padded = ops.pad(block, ((0, 0), (reach, reach), (0, 0)))
     neighbours = [padded[:, start : start + length] for start in range(2 * reach + 1)]
     return Window(neighbours, _masks(length, reach))  # masked all the same, to round as the others do
 
 
-def _strided_window(block, reach: int) -> Window:
+def _strided_window(block: Tensor, reach: int) -> Window:
     """Of all blocks but the first and the last."""
     outer, length, stride = block.shape
     flat, count = ops.reshape(block, (-1,)), (outer - 2) * length * stride

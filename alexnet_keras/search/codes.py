@@ -114,7 +114,7 @@ def _networks(
 ) -> tuple[keras.Model, keras.Model]:
     """The encoder, and the autoencoder around it, which gives the normalised features again."""
 
-    def dense(units, activation=None):
+    def dense(units: int, activation: str | None = None) -> keras.layers.Layer:
         glorot = keras.initializers.GlorotUniform(int(random.integers(2**31)))
         return keras.layers.Dense(units, activation=activation, kernel_initializer=glorot)
 

@@ -117,7 +117,7 @@ def _leaving_out(extract: Callable[[np.ndarray], np.ndarray], rows: int) -> Call
     """`extract`, which does not compute the first `rows` pictures, whole batches of them, again."""
     passed = 0
 
-    def extract_rest(images):
+    def extract_rest(images: np.ndarray) -> np.ndarray:
         nonlocal passed
         passed += len(images)
         return extract(images) if passed > rows else np.empty((0, 0), np.float32)

@@ -7,6 +7,7 @@ encoder.keras         from a layer's features to the code
 labels.npy, filenames.npy
 """
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,7 +146,7 @@ class SearchIndex:
         return self.path / name
 
     @staticmethod
-    def _read(read, path: Path) -> Any:
+    def _read(read: Callable[[str], Any], path: Path) -> Any:
         try:
             return read(str(path))
         except RuntimeError as error:  # how FAISS tells of every file it cannot read

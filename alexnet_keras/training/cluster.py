@@ -68,7 +68,7 @@ class Cluster:
     def _total(self, mine: tf.Tensor) -> Any:
         local = self.strategy.num_replicas_in_sync // len(self.workers)
 
-        def replica(mine):
+        def replica(mine: "tf.Tensor") -> "tf.Tensor":
             context = tf.distribute.get_replica_context()
             first = context.replica_id_in_sync_group % local == 0  # a worker counts once, however many its GPUs
             return context.all_reduce("SUM", tf.where(first, mine, tf.zeros_like(mine)))

@@ -7,6 +7,7 @@ TensorFlow has placed and partitioned it, and every tensor that one tower's devi
 import re
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context  # the partitioned graphs are to be had nowhere else
@@ -111,17 +112,17 @@ def misplaced(step: TrainingStep, placement: Placement) -> list[str]:
     return sentences
 
 
-def _partitions(graph: tf.Graph, metadata) -> list:
+def _partitions(graph: tf.Graph, metadata: Any) -> list:
     """The graphs, one for each device, that a function ran as; other threads may have run other functions meanwhile."""
     names = {operation.name for operation in graph.get_operations()}
 
-    def in_common(functions) -> int:
+    def in_common(functions: Any) -> int:
         return sum(node.name in names for partition in functions.partition_graphs for node in partition.node)
 
     return list(max(metadata.function_graphs, key=in_common).partition_graphs)
 
 
-def _reads(node, name: str) -> bool:
+def _reads(node: Any, name: str) -> bool:
     return any(each.partition(":")[0] == name for each in node.input)
 
 

@@ -47,7 +47,7 @@ class LayerSignal:
         return self.rate * self.gradient_rms / self.weight_rms if self.weight_rms else 0.0
 
 
-def measure_signal(model: keras.Model, recipe: Recipe, images, labels) -> list[LayerSignal]:
+def measure_signal(model: keras.Model, recipe: Recipe, images: tf.Tensor, labels: tf.Tensor) -> list[LayerSignal]:
     """Signal and gradient of every layer that has weights, in the order of the network; nothing is changed.
 
     The loss is training's, the mean cross-entropy in nats, but without colour noise and with dropout as it is outside
@@ -100,5 +100,5 @@ def _rms(tensors: list[tf.Tensor]) -> tf.Tensor:
     return tf.sqrt(tf.reduce_mean(tf.square(tf.cast(flat, tf.float32))))
 
 
-def _towers(tensors) -> list:
+def _towers(tensors: tf.Tensor) -> list:
     return list(tensors) if isinstance(tensors, list | tuple) else [tensors]

@@ -1,14 +1,14 @@
 """The paper's update rule as a Keras optimizer."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 from keras import ops
 
-from alexnet_keras.backend import on_tensorflow
+from alexnet_keras.backend import Tensor, on_tensorflow
 from alexnet_keras.training.schedule import BIASES
 
 
@@ -75,7 +75,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         for kind, rate in rates.items():
             self._rates[kind].assign(rate)
 
-    def build(self, variables):
+    def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -83,19 +83,19 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         self.decays = [self._decay_of(variable) for variable in variables]
         self.velocities = [self._velocity_of(variable) for variable in variables]
 
-    def _kind_of(self, variable) -> str:
+    def _kind_of(self, variable: keras.Variable) -> str:
         *layer, name = variable.path.split("/")
         if name.startswith("bias"):
             return next((kind for part in layer if (kind := part + BIASES) in self.layers), "biases")
         return next((part for part in layer if part in self.layers), "weights")
 
-    def _decay_of(self, variable) -> float:
+    def _decay_of(self, variable: keras.Variable) -> float:
         *layer, name = variable.path.split("/")
         if name.startswith("bias"):
             return self.bias_decay
         return next((self.layer_decays[part] for part in layer if part in self.layer_decays), self.decay)
 
-    def _velocity_of(self, variable):
+    def _velocity_of(self, variable: keras.Variable) -> keras.Variable:
         """A slot on the variable's own device: left to itself Keras puts every slot on the first."""
         device = getattr(variable.value, "device", "")
         if not isinstance(device, str) or not device:
@@ -104,7 +104,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             return self.add_variable_from_reference(variable, name="velocity")
 
     @contextmanager
-    def only_if(self, proceed):
+    def only_if(self, proceed: Tensor) -> Iterator[None]:
         """Updates made in this scope, while a graph is traced, change nothing where the scalar `proceed` is False."""
         self._proceed = proceed
         try:
@@ -112,7 +112,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         finally:
             self._proceed = None
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         index = self._get_variable_index(variable)
         kind, decay, velocity = self.kinds[index], self.decays[index], self.velocities[index]
         rate = ops.convert_to_tensor(self._rates[kind])
@@ -124,7 +124,9 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             self.assign(velocity, self.momentum * velocity - rate * (gradient + decay * variable))
             self.assign_add(variable, velocity)
 
-    def _all_reduce_sum_gradients(self, grads_and_vars):
+    def _all_reduce_sum_gradients(
+        self, grads_and_vars: Iterable[tuple[Tensor, keras.Variable]]
+    ) -> list[tuple[Tensor, keras.Variable]]:
         """Keras's, but where there is nothing to add up: it would take every tower's gradients to the first device."""
         import tensorflow as tf
 
@@ -132,7 +134,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             return list(grads_and_vars)
         return super()._all_reduce_sum_gradients(grads_and_vars)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for unused in ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum"):
             config.pop(unused, None)
@@ -149,7 +151,15 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         }
 
 
-def _update_in_place(variable, velocity, gradient, rate, momentum: float, decay: float, proceed) -> None:
+def _update_in_place(
+    variable: keras.Variable,
+    velocity: Tensor,
+    gradient: Tensor,
+    rate: Tensor,
+    momentum: float,
+    decay: float,
+    proceed: Tensor | None,
+) -> None:
     """v = momentum v - decay rate w - rate gradient; w = w + v, with nothing in between in memory, if `proceed`.
 
     The condition is one operation on the variable's own device: `tf.cond` would take a tower's gradient through the
@@ -172,11 +182,11 @@ def _update_in_place(variable, velocity, gradient, rate, momentum: float, decay:
 
 
 @functools.cache
-def _updates(momentum: float, decay: float, dtype):
+def _updates(momentum: float, decay: float, dtype: str) -> list[Callable]:
     """Two functions of (variable's handle, velocity's handle, gradient, rate): one updates, one does nothing."""
     import tensorflow as tf
 
-    def update(variable, velocity, gradient, rate):
+    def update(variable: Tensor, velocity: Tensor, gradient: Tensor, rate: Tensor) -> None:
         if decay and momentum:  # it goes into v first, divided by the momentum that v is about to be multiplied with
             weights = tf.raw_ops.ReadVariableOp(resource=variable, dtype=dtype)
             tf.raw_ops.ResourceApplyGradientDescent(var=velocity, alpha=rate * (decay / momentum), delta=weights)

@@ -103,13 +103,15 @@ class TrainingStep:
         labels = tf.zeros((share,), tf.int64)
 
         @tf.function(autograph=False)
-        def loss():
+        def loss() -> tf.Tensor:
             _, found = self.strategy.run(self._gradients, (images, labels, tf.constant(1.0), tf.constant(0.0)))
             return self.strategy.reduce("SUM", found, axis=None)
 
         loss()
 
-    def _step(self, images, labels, number, scale, stop):
+    def _step(
+        self, images: tf.Tensor, labels: tf.Tensor, number: tf.Tensor, scale: tf.Tensor, stop: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         # Keras's generators advance in their own order; here each is told where it stands, so that a resumed or
         # differently placed run draws the same numbers.
         for name, generator in self._generators.items():
@@ -125,7 +127,9 @@ class TrainingStep:
             self.strategy.run(lambda step: follow(*self.average, self.model.trainable_variables, step), (number,))
         return loss, wrong, good, stops
 
-    def _gradients(self, images, labels, scale, stop):
+    def _gradients(
+        self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor, stop: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         learning = [variable.value for variable in self._variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(learning)
@@ -145,7 +149,7 @@ class TrainingStep:
         return gradients, tf.stack([loss, wrong, stop, overflows])
 
 
-def cross_entropy(labels, scores, smoothing: float = 0.0):
+def cross_entropy(labels: tf.Tensor, scores: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
     """Of each example, nats, from its logits; the target is 1 - smoothing, and smoothing spread over all classes."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores)
     if not smoothing:
@@ -154,7 +158,7 @@ def cross_entropy(labels, scores, smoothing: float = 0.0):
     return (1 - smoothing) * losses + smoothing * spread
 
 
-def follow(average: keras.Model, most: float, variables: list[keras.Variable], step) -> None:
+def follow(average: keras.Model, most: float, variables: list[keras.Variable], step: int | tf.Tensor) -> None:
     """Moves an averaged network towards the weights after the step with this number.
 
     It keeps step / (step + AVERAGED_STEPS) of itself, and `most` in the long run, so that the initial weights are soon

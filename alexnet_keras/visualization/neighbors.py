@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alexnet_keras.evaluation.nearest import Nearest
@@ -49,7 +50,7 @@ def draw_neighbors(queries: Sequence[Query], found: Sequence[Nearest], titles: S
     save_figure(figure, path)
 
 
-def _show(axis, image: np.ndarray, label: str, color: str, bold: bool = False) -> None:
+def _show(axis: Axes, image: np.ndarray, label: str, color: str, bold: bool = False) -> None:
     axis.imshow(image)
     axis.set_xticks([])
     axis.set_yticks([])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alexnet_keras.data.prepared import PreparedDataset
@@ -80,7 +81,7 @@ def draw_predictions(pictures: Sequence[PredictedPicture], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _draw(image_axis, bar_axis, picture: PredictedPicture, bars: int) -> None:
+def _draw(image_axis: Axes, bar_axis: Axes, picture: PredictedPicture, bars: int) -> None:
     color = INK
     if picture.right is not None:
         color = RIGHT if picture.guesses[0].label == picture.right else WRONG

@@ -1,6 +1,7 @@
 """Kernel maps and vectors as solid blocks, in the manner of figure 2 of the paper, and what joins and names them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -100,7 +101,7 @@ def draw_line(
     axis.add_patch(arrow)
 
 
-def write(axis: Axes, x: float, y: float, text: str, color: str = INK, size: float = SMALL, **options) -> Text:
+def write(axis: Axes, x: float, y: float, text: str, color: str = INK, size: float = SMALL, **options: Any) -> Text:
     """Writes at a point of the axes, centred on it unless `options` say otherwise."""
     return axis.text(x, y, text, **{"color": color, "fontsize": size, "ha": "center", "va": "center", **options})
 

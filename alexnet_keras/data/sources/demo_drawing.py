@@ -85,7 +85,9 @@ def _distance(shape: str, u: np.ndarray, v: np.ndarray, radius: float) -> np.nda
     return greatest + np.log(sum(np.exp((side - greatest) * sharpness) for side in sides)) / sharpness
 
 
-def _surface(kind: Kind, rng: np.random.Generator, u, v, outside: np.ndarray, radius: float) -> np.ndarray:
+def _surface(
+    kind: Kind, rng: np.random.Generator, u: np.ndarray, v: np.ndarray, outside: np.ndarray, radius: float
+) -> np.ndarray:
     """(height, width, 3) float32, 0..255: light and dark stripes of one colour, lit from above left."""
     hue = (HUES[kind.color] + rng.uniform(-0.025, 0.025)) % 1.0
     light = _rgb(hue, rng.uniform(0.25, 0.45), rng.uniform(0.92, 1.0))

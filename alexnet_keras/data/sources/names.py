@@ -52,7 +52,7 @@ class Names(Sequence):
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> "str | Names":
         if isinstance(index, slice):
             return Names(self._text, self._starts[index], self._stops[index])
         return self._text[int(self._starts[index]) : int(self._stops[index])].tobytes().decode("utf-8", ESCAPE)

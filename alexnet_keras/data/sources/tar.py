@@ -78,7 +78,7 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
     return found
 
 
-def _seek_and_read(file, offset: int, size: int) -> bytes:
+def _seek_and_read(file: BinaryIO, offset: int, size: int) -> bytes:
     file.seek(offset)
     return file.read(size)
 
@@ -134,7 +134,7 @@ class _Window:
         return found
 
 
-def _damage(file, start: int, error: Exception) -> str:
+def _damage(file: BinaryIO, start: int, error: Exception) -> str:
     file.seek(start)
     if file.read(2) in (b"\x1f\x8b", b"BZ", b"\xfd7"):
         return "compressed and cannot be read at random: unpack it once (gunzip)"

@@ -189,7 +189,7 @@ def _index(file: Path, keys: _Keys) -> tuple[np.ndarray, np.ndarray, list[bytes]
     if keys.filename:
         wanted[keys.filename] = tf.io.FixedLenFeature([], tf.string)
 
-    def facts(record):
+    def facts(record: "tf.Tensor") -> tuple:
         found = tf.io.parse_single_example(record, wanted)
         name = found[keys.filename] if keys.filename else tf.constant(b"")
         return tf.cast(tf.strings.length(record), tf.int64), found[keys.label], name

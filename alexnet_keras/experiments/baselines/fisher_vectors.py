@@ -62,7 +62,15 @@ class FisherEncoder:
         size: Numbers in a feature: for each part of the picture and each Gaussian 1 + 2 * components.
     """
 
-    def __init__(self, settings: FisherVectors, mean, axes, weights, means, variances) -> None:
+    def __init__(
+        self,
+        settings: FisherVectors,
+        mean: np.ndarray,
+        axes: np.ndarray,
+        weights: np.ndarray,
+        means: np.ndarray,
+        variances: np.ndarray,
+    ) -> None:
         self._sift, self._mean, self._axes = DenseSift(settings.grid), mean, axes
         mixture = library("sklearn.mixture").GaussianMixture(len(weights), covariance_type="diag")
         mixture.weights_, mixture.means_, mixture.covariances_ = weights, means, variances
