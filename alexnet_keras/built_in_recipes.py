@@ -6,7 +6,17 @@ This module imports neither Keras nor TensorFlow.
 from dataclasses import replace
 
 from alexnet_keras.modern_choices import modernised
-from alexnet_keras.recipes import Augmentation, Convolution, Dense, LocalResponse, Network, Recipe, Schedule, Training
+from alexnet_keras.recipes import (
+    Augmentation,
+    Convolution,
+    Dense,
+    LocalResponse,
+    Network,
+    Recipe,
+    Schedule,
+    Step,
+    Training,
+)
 
 MODERN_EPOCHS = 45  # half of source's
 
@@ -40,7 +50,10 @@ def _source() -> Recipe:
 
 def _paper() -> Recipe:
     source = _source()
-    order = {"conv1": ("relu", "lrn", "pool"), "conv2": ("relu", "lrn", "pool")}  # paper, section 3.5
+    order: dict[str, tuple[Step, ...]] = {
+        "conv1": ("relu", "lrn", "pool"),
+        "conv2": ("relu", "lrn", "pool"),
+    }  # paper, section 3.5
     return replace(
         source,
         name="paper",
@@ -133,7 +146,7 @@ def _caffe() -> Recipe:
 def _caffenet() -> Recipe:
     """models/bvlc_reference_caffenet of the same repository."""
     caffe = _caffe()
-    order = {"conv1": ("relu", "pool", "lrn"), "conv2": ("relu", "pool", "lrn")}
+    order: dict[str, tuple[Step, ...]] = {"conv1": ("relu", "pool", "lrn"), "conv2": ("relu", "pool", "lrn")}
     net = caffe.network
     return replace(
         caffe,

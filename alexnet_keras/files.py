@@ -90,6 +90,8 @@ def locked(lock: Path, otherwise: str | None, *, shared: bool = False) -> Iterat
         try:
             fcntl.flock(file, kind if otherwise is None else kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            if otherwise is None:
+                raise
             file.seek(0)
             holder = file.read(200).strip()
             raise AlexNetError(otherwise.replace("{holder}", f" ({holder})" if holder else "")) from error

@@ -96,7 +96,8 @@ def _changes(recipe: Recipe) -> list[tuple[str, str, str, str]]:
     """(field, here, in source, in paper) of every field that is not as in both."""
     own, source, paper = flatten(recipe), flatten(BUILT_IN["source"]), flatten(BUILT_IN["paper"])
     rows = [
-        (name, *(in_words(fields, name) for fields in (own, source, paper))) for name in dict.fromkeys([*own, *source])
+        (name, in_words(own, name), in_words(source, name), in_words(paper, name))
+        for name in dict.fromkeys([*own, *source])
     ]
     return [row for row in rows if row[0] not in ("name", "summary") and len(set(row[1:])) > 1]
 

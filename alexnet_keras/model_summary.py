@@ -39,7 +39,7 @@ class TowerSummary:
 
 def summarize(model: keras.Model) -> list[TowerSummary]:
     """Every layer that has weights, once a tower, in the order of the network."""
-    rows = []
+    rows: list[TowerSummary] = []
     for layer in model.layers:
         if not isinstance(layer, TowerConv2D | TowerDense):
             continue

@@ -65,7 +65,7 @@ def from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
         known = "; fields there: " + ", ".join(_fields_at(first["loc"][:-1])) if "unexpected" in first["type"] else ""
         problem = "no such field" if known else first["msg"]
         raise UsageError(f"{where}: {path}: {problem}{known}.") from error
-    layers = [*recipe.network.convolutions, *recipe.network.dense]
+    layers = recipe.network.layers
     if len({layer.name for layer in layers}) < len(layers):
         raise UsageError(f"{where}: two layers of the network have the same name.")
     return recipe

@@ -144,6 +144,11 @@ class Network:
     classifier_rate_factor: Annotated[float, NotNegative] = _cited(1.0, RATE_FACTOR)
     classifier_weight_decay: Annotated[float, NotNegative] | None = _cited(None, LAYER_DECAY)
 
+    @property
+    def layers(self) -> tuple[Convolution | Dense, ...]:
+        """The layers that have weights, from the image on, but for the classifier."""
+        return (*self.convolutions, *self.dense)
+
 
 @dataclass(frozen=True)
 class Augmentation:

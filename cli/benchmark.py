@@ -108,7 +108,7 @@ def benchmark(
     require_tensorflow("`alexnet benchmark`")
     chosen = list(MEASUREMENTS) if what == "all" else [what]
     _check_used(ctx, chosen)
-    then = compare and read_result(compare)
+    then = read_result(compare) if compare else None
     if "input" in chosen:
         data = _data(data)
     if source:

@@ -20,6 +20,8 @@ def completion(shell: str) -> None:
       alexnet completion fish > ~/.config/fish/completions/alexnet.fish
     """
     root = click.get_current_context().find_root().command
-    made = get_completion_class(shell)(root, {}, PROGRAM, VARIABLE)
+    kind = get_completion_class(shell)
+    assert kind is not None, shell  # all that --help lists
+    made = kind(root, {}, PROGRAM, VARIABLE)
     values = made.source_vars()  # source() itself would ask which bash this is, which may be another machine's
     console.result(made.source_template % values)

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,7 +85,9 @@ def emit_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2))
 
 
-def table(title: str, columns: list[str], rows: list[list[Any]], left: int = 1, form: str | None = None) -> None:
+def table(
+    title: str, columns: list[str], rows: Sequence[Sequence[Any]], left: int = 1, form: str | None = None
+) -> None:
     """A table on stdout; the first `left` columns are left-aligned, the others right-aligned.
 
     `form` is None for people's eyes, `"csv"` or `"markdown"`; both leave the title out.

@@ -120,7 +120,8 @@ def evaluate(
             for run, dataset in zip(chosen, datasets, strict=True)
         ]
         results += [_single(run, found, which) for run, found in zip(chosen, finest, strict=True)]
-    combined, together = None, []
+    combined = None
+    together: list[dict[str, Any]] = []
     if ensemble:
         from alexnet_keras.cli.evaluate_ensemble import combine
 

@@ -83,7 +83,7 @@ def export(
         samples = samples_of(dataset, "val", pictures or (PICTURES_QUANTIZED if quantize else PICTURES), seed)
     else:
         samples = generated_samples(pictures or GENERATED)
-    calibration = samples_of(dataset, "train", CALIBRATION, seed).images if quantize == "int8" else None
+    calibration = samples_of(dataset, "train", CALIBRATION, seed).images if dataset and quantize == "int8" else None
     model = run.load_model(which)
     with console.libraries_silenced():
         found = export_run(run, model, to, path, samples, which=which, quantize=quantize, calibration=calibration)

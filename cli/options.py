@@ -1,5 +1,7 @@
 """Options that several commands share, and finding what a command works on when nothing is named."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,7 +34,7 @@ class SectionedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def _data_option(default: str):
+def _data_option(default: str) -> Callable:
     return click.option(
         "--data",
         metavar="DIR",
@@ -69,7 +71,7 @@ def chosen_run(run: str | None) -> "Run":
     return found
 
 
-def data_of_run(run: "Run", data: str | None) -> "PreparedDataset":
+def data_of_run(run: "Run", data: str | Path | None) -> "PreparedDataset":
     """The dataset named by --data, or the one the run was trained on; its classes have to be the run's.
 
     Raises:

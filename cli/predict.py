@@ -68,7 +68,7 @@ def predict(
             elif png and len(drawn) < MOST_DRAWN:
                 drawn.append(answer)
             _print(answer, as_json)
-    if drawn:
+    if drawn and png:
         _draw(drawn, png)
     if bad:
         raise DataError(f"{bad} of {len(found)} pictures could not be used.")
@@ -119,5 +119,7 @@ def _print(answer: "Answer", as_json: bool) -> None:
 def _draw(answers: "list[Answer]", path: Path) -> None:
     from alexnet_keras.visualization.predictions import PredictedPicture, draw_predictions
 
-    draw_predictions([PredictedPicture(a.square, a.path.name, a.guesses) for a in answers], path)
+    draw_predictions(
+        [PredictedPicture(a.square, a.path.name, a.guesses) for a in answers if a.square is not None], path
+    )
     console.note(f"Wrote {path}")

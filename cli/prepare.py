@@ -50,7 +50,7 @@ class ShardRange(click.ParamType):
         return int(first), int(stop)
 
 
-def _option(section: str, *names: str, **settings: Any):
+def _option(section: str, *names: str, **settings: Any) -> Callable:
     return click.option(*names, cls=SectionOption, section=section, **settings)
 
 

@@ -12,6 +12,7 @@ from alexnet_keras.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.evaluation.predictions import Predictions
     from alexnet_keras.runs import Run
 
 PARTS = ("curves", "kernels", "towers", "predictions", "neighbors", "classes", "calibration")
@@ -64,7 +65,9 @@ def report(
     dataset, problem = _dataset(run, data)
     fingerprint = dataset.fingerprint if dataset else run.facts["data"]["fingerprint"]
     views = {"centre": dataset is not None, "ten-crop": dataset is not None and ten_crop}
-    found = {name: predictions_with_progress(run, dataset, split, name) for name in views if views[name]}
+    found: dict[str, Predictions | None] = {
+        name: predictions_with_progress(run, dataset, split, name) for name in views if dataset and views[name]
+    }
     console.start_tensorflow()
     from alexnet_keras.evaluation.predictions import kept_predictions
     from alexnet_keras.model_card import write_model_card

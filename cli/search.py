@@ -1,7 +1,7 @@
 """`alexnet search`: pictures like a picture."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -155,7 +155,7 @@ def query(
     else:
         found = (index.by_code if codes else index.exact)(asked, count)
     by_bits = codes and rerank is None
-    answers = [
+    answers: list[dict[str, Any]] = [
         {"picture": picture, "neighbors": _neighbors(index, rows, distances, by_bits)}
         for picture, rows, distances in zip(pictures, found.rows, found.distances, strict=True)
     ]

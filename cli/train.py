@@ -4,7 +4,7 @@ import os
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from click.core import ParameterSource
@@ -140,7 +140,7 @@ def train(**options: Any) -> None:
         raise UsageError("--accept-new-data goes with --resume.")
     prepare = _resumed if options["resume"] is not None else _started
     trainer, resume = prepare(options, cluster)
-    with closing(trainer.observer):
+    with closing(cast(ProgressLines, trainer.observer)):  # as _trainer made it
         trainer.fit(resume=resume)
     if trainer.run:
         _report(trainer.run, options["as_json"])

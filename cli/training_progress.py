@@ -1,5 +1,7 @@
 """What `alexnet train` shows while it trains."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from alexnet_keras.cli import console
@@ -23,8 +25,8 @@ class ProgressLines:
 
     def __init__(self, training: "Training", validation_images: int, quiet: bool = False) -> None:
         self.training, self.validation_images, self.quiet = training, validation_images, quiet
-        self._bar = None
-        self._advance = lambda number, text="": None
+        self._bar: AbstractContextManager[Callable[..., None]] | None = None
+        self._advance: Callable[..., None] = lambda number, text="": None
         self._validating = False
 
     def on_start(self, position: "Position") -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import numpy as np
@@ -63,7 +63,7 @@ def visualize() -> None:
 @click.option(
     "--over-time", is_flag=True, help="About six moments of training side by side, the first and the last too."
 )
-def kernels(run: str | None, out: Path | None, scaling: str, over_time: bool) -> None:
+def kernels(run: str | None, out: Path | None, scaling: Literal["kernel", "global"], over_time: bool) -> None:
     """The kernels of the first layer, tower a above tower b (the paper's figure 3).
 
     \b
@@ -95,14 +95,14 @@ def architecture(run: str | None, out: Path | None, recipe: str | None) -> None:
       alexnet visualize architecture
       alexnet visualize architecture --recipe source --out figure-2.pdf
     """
-    if recipe and (run or not out):
+    if recipe and (run or out is None):
         raise UsageError("--recipe draws a recipe's network and no run's: leave RUN out, and name a file with --out.")
     console.start_tensorflow()
     from alexnet_keras.model import AlexNet
     from alexnet_keras.recipe_files import load_recipe
     from alexnet_keras.visualization.architecture import draw_architecture
 
-    if recipe:
+    if recipe and out:
         found = load_recipe(recipe)
         model, title, path = AlexNet(found), f"AlexNet, recipe {found.name}", out
     else:
@@ -158,7 +158,13 @@ def towers(run: str | None, out: Path | None, as_json: bool) -> None:
 @image_option()
 @picture_seed_option
 def activations(
-    run: str | None, data: str | None, out: Path | None, layer: str, scaling: str, image: Path | None, seed: int | None
+    run: str | None,
+    data: str | None,
+    out: Path | None,
+    layer: str,
+    scaling: Literal["map", "global"],
+    image: Path | None,
+    seed: int | None,
 ) -> None:
     """The feature maps of a layer for one picture, towers apart.
 

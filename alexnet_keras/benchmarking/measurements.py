@@ -100,6 +100,7 @@ def read_input(request: Request, folder: Path, tell: Callable[[], None]) -> Meas
     Raises:
         UsageError, DataError: There is no such dataset, or it is damaged.
     """
+    assert request.data is not None  # `processes.measure` has pictures drawn where none is named
     recipe, data = from_dict(request.recipe), open_prepared(request.data)
     base = peak_bytes()
     batches = iterate(data, _epochs(data, recipe, request.batch_size))
@@ -192,7 +193,7 @@ def _stepping(
 
 
 def _network(recipe: Recipe, request: Request) -> keras.Model:
-    mean = np.broadcast_to(np.float32(IMAGENET_RGB_MEAN), (IMAGE_SIZE, IMAGE_SIZE, 3))
+    mean = np.broadcast_to(np.asarray(IMAGENET_RGB_MEAN, np.float32), (IMAGE_SIZE, IMAGE_SIZE, 3))
     return AlexNet(recipe, classes=request.classes, mean_image=mean, seed=0, dtype=request.precision)
 
 

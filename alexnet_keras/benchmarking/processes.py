@@ -40,7 +40,7 @@ def measure(name: str, request: Request, on_repeat: Callable[[int], None] = lamb
         return measurement_from(_run(task, directory, on_repeat))
 
 
-def _run(task: dict[str, Any], temporary: str, on_repeat: Callable[[int], None]) -> dict[str, Any] | None:
+def _run(task: dict[str, Any], temporary: str, on_repeat: Callable[[int], None]) -> Any:
     """The result of a worker process, which has ended however this ends.
 
     The process keeps its temporary files in a directory of the caller's: TensorFlow removes its own at the end of a
@@ -53,6 +53,7 @@ def _run(task: dict[str, Any], temporary: str, on_repeat: Callable[[int], None])
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed, text=True, env=environment
         )
         try:
+            assert process.stdin and process.stdout  # they are pipes
             process.stdin.write(json.dumps(task) + "\n")
             process.stdin.flush()
             for line in process.stdout:

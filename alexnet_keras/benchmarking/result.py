@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import pydantic
 from pydantic import Field
@@ -13,7 +13,7 @@ from pydantic import Field
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.files import write_by_rename
 
-FORMAT = "alexnet-keras benchmark, version 1"
+FORMAT: Final = "alexnet-keras benchmark, version 1"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ as "other".
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +104,9 @@ def shares(threads: list[list[Stretch]]) -> dict[str, float]:
     )
     if not changes:
         raise AlexNetError("TensorFlow's trace of a step has no operation in it, so no share of a layer is known.")
-    times, active, reached = Counter(), Counter(), changes[0][0]
+    times: dict[str, float] = defaultdict(float)
+    active: Counter[str] = Counter()
+    reached = changes[0][0]
     for time, change, kind in changes:
         running = active.total()
         for each, number in (active if running else {OTHER: 1}).items():

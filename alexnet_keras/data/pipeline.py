@@ -122,7 +122,9 @@ def evaluation_batches(
     return iterate(data, batches)
 
 
-def images_at(data: PreparedDataset, split: str, positions: Iterable[int]) -> Iterator[tuple[int, tf.Tensor, ...]]:
+def images_at(
+    data: PreparedDataset, split: str, positions: Iterable[int]
+) -> Iterator[tuple[int, tf.Tensor, tf.Tensor, tf.Tensor]]:
     """The records of a split at some positions: `(position, image, label, filename)`, in the stored order.
 
     Shards with none of them are passed over, and of the others only these records are decoded.

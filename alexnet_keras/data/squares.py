@@ -6,7 +6,7 @@ Python threads calling the same operations, this is one and a half times as fast
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -76,7 +76,7 @@ def encoded_squares(
     yield from _complete(read, reached, number, {}, encoding, decoding)
 
 
-def cut_at(edges: Iterable[int], batches: Iterable[Batch]) -> Iterator[Batch]:
+def cut_at(edges: Iterable[int], batches: Iterable[Batch]) -> Generator[Batch, None, None]:
     """The same batches, cut so that none reaches over an edge."""
     edges = np.unique(np.fromiter(edges, np.int64))
     reached = 0

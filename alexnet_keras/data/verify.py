@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alexnet_keras.data.prepared import PreparedDataset, Shard, fingerprint
 from alexnet_keras.files import sha256_of
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 REPORT_EVERY = 64  # records
 
@@ -94,5 +98,5 @@ def _decode(
         result.problems.append(f"{shard.path.name}: it has {found} records instead of {shard.examples}.")
 
 
-def _short(error: Exception) -> str:
+def _short(error: "tf.errors.OpError") -> str:
     return str(error.message).splitlines()[0][:80]

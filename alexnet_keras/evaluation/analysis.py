@@ -74,11 +74,8 @@ class Outcomes:
             guesses.append(probabilities.argmax(axis=1))
             confidences.append(probabilities.max(axis=1))
             ranks.append((probabilities >= at_label).sum(axis=1) - 1)
-        return cls(
-            predictions.labels,
-            *(np.concatenate(parts) for parts in (guesses, confidences, ranks)),
-            predictions.probabilities.shape[1],
-        )
+        guess, confidence, rank = (np.concatenate(parts) for parts in (guesses, confidences, ranks))
+        return cls(predictions.labels, guess, confidence, rank, predictions.probabilities.shape[1])
 
     @cached_property
     def matrix(self) -> np.ndarray:

@@ -26,7 +26,9 @@ class SharedCorners:
     """
 
     def __init__(self, model: keras.Model, corners: list[tuple[int, int]], picture: int) -> None:
-        self.conv = _first_convolution(model)
+        conv = _first_convolution(model)
+        assert conv is not None, "the model is none that SharedCorners applies to"
+        self.conv = conv
         self.corners, self.size = corners, model.input_shape[1]
         before = next(layer for layer in model.layers if isinstance(layer, MeanSubtraction))
         self.mean, self.scale = before.mean, before.scale

@@ -6,7 +6,7 @@ last two run until one is at 25 %.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
@@ -20,8 +20,9 @@ from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
 TARGET = 0.25  # training error
 CLAIM = 6.0  # times sooner
-ACTIVATIONS = ("relu", "tanh")
-NAMES = {"relu": "ReLU", "tanh": "tanh"}
+Activation = Literal["relu", "tanh"]
+ACTIVATIONS: tuple[Activation, ...] = ("relu", "tanh")
+NAMES: dict[Activation, str] = {"relu": "ReLU", "tanh": "tanh"}
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)  # of the weights; the biases have twice as much, as in the released code
 ROUNDS = (2, 5)  # epochs after which the worse half leaves the race
 MOST_EPOCHS = 80
@@ -35,7 +36,11 @@ def run(lab: Lab) -> Outcome:
     most = lab.request.epochs or MOST_EPOCHS
     races = {seed: {kind: race(lab, images, kind, seed, most) for kind in ACTIVATIONS} for seed in lab.seeds}
     reached = {kind: [epochs_to_target(found[kind]["winner"]["rows"]) for found in races.values()] for kind in NAMES}
-    whole = {kind: Estimate(tuple(epochs)) for kind, epochs in reached.items() if None not in epochs}
+    whole = {
+        kind: Estimate(tuple(there))
+        for kind, epochs in reached.items()
+        if len(there := [each for each in epochs if each is not None]) == len(epochs)
+    }
     findings = [
         Finding(
             f"epochs to 25 % training error, {NAMES[kind]}",
@@ -65,7 +70,7 @@ def run(lab: Lab) -> Outcome:
     )
 
 
-def race(lab: Lab, images: CifarImages, activation: str, seed: int, most: int) -> dict[str, Any]:
+def race(lab: Lab, images: CifarImages, activation: Activation, seed: int, most: int) -> dict[str, Any]:
     """Every rate's history, and the winner's: `{"rate": ..., "rows": [...]}`."""
     rows: dict[float, Rows] = {}
 
@@ -94,7 +99,7 @@ def race(lab: Lab, images: CifarImages, activation: str, seed: int, most: int) -
     }
 
 
-def train(lab: Lab, images: CifarImages, activation: str, rate: float, seed: int, epochs: int) -> Rows:
+def train(lab: Lab, images: CifarImages, activation: Activation, rate: float, seed: int, epochs: int) -> Rows:
     """The history of one rate up to 25 % or so many epochs; empty if it diverged."""
     network = CifarNetwork("convolutional", activation, weight_rate=rate, bias_rate=2 * rate)
     name = f"{activation}-{rate:g}-seed-{seed}"

@@ -1,5 +1,6 @@
 """Figure 4: what the network says of eight pictures, and which training pictures it finds most like five others."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def run(lab: Lab) -> Outcome:
         seed: lab.part(
             f"neighbors-seed-{seed}",
             {"net": net.name, "data": data.fingerprint, "queries": MEASURED},
-            lambda net=net: measure(lab, net, data),
+            partial(measure, lab, net, data),
         )
         for seed, net in zip(lab.seeds, nets, strict=True)
     }

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def run(lab: Lab) -> Outcome:
             seed: lab.part(
                 f"{name}-seed-{seed}",
                 {"data": data.fingerprint, "steps": steps, "precision": lab.request.precision, "seed": seed},
-                lambda name=name, seed=seed: measure(lab, starts[name], name, data, seed, steps),
+                partial(measure, lab, starts[name], name, data, seed, steps),
             )
             for seed in lab.seeds
         }

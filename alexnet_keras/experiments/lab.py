@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -155,7 +156,7 @@ class Lab:
             Run.create(run.path, recipe, {**facts, "strategy": placement.kind, "devices": list(placement.devices)})
         training = recipe.training
         self.watcher.note(f"Training {run.path}: {training.epochs} epochs of {data.examples('train')} images.")
-        options = TrainingOptions(seed, self.request.precision, None, start and (lambda: _part_of(start)))
+        options = TrainingOptions(seed, self.request.precision, None, partial(_part_of, start) if start else None)
         with self.watcher.training(recipe, data.examples("val")) as observer:
             Trainer(run, recipe, data, placement, options, observer).fit(resume=True)
         return run

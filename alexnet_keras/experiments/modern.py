@@ -53,7 +53,7 @@ def run(lab: Lab) -> Outcome:
         findings=tuple(findings),
         configuration=(
             f"source: {compared[BASE].name}, {base.epochs} epochs, batches of {base.batch_size}",
-            *(f"{choice}: {function.__doc__.splitlines()[0]}" for choice, function in CHOICES.items()),
+            *(f"{choice}: {(function.__doc__ or choice).splitlines()[0]}" for choice, function in CHOICES.items()),
             lab.request.precision,
         ),
         facts={

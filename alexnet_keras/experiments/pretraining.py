@@ -52,7 +52,8 @@ def fine_tuning_recipe(recipe: Recipe) -> Recipe:
 
 def pretrained(lab: Lab, first: Run, datasets: list[PreparedDataset], seed: int) -> list[Run]:
     """A network after each of some datasets, each begun with the one before; the first with a net 145."""
-    base, runs = _short(lab), []
+    base = _short(lab)
+    runs: list[Run] = []
     start = Start(first, LAST_COPIED)
     for data in datasets:
         recipe = pretraining_recipe(base, copied=5 if not runs else 6)

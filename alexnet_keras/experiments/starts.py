@@ -4,10 +4,10 @@ Only these fields differ, so that runs of the four tell what the start is worth.
 the recipe's rate of weights, as the descriptions give them.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from alexnet_keras.recipes import IMAGENET_COLOR_STDS, Recipe
 
@@ -20,12 +20,12 @@ PAPER_BIAS_RATE = 1.0  # paper, section 5: "an equal learning rate for all layer
 CAFFE_BIAS_RATE = 2.0  # bvlc_alexnet: lr_mult 1 of weights, 2 of biases
 
 
-def pixel_std_of(color_stds: Sequence[float]) -> float:
+def pixel_std_of(color_stds: ArrayLike) -> float:
     """The standard deviation of pixels, all three channels together, from the three along their components, 0..255."""
     return float(np.sqrt(np.mean(np.square(color_stds))))  # a covariance's trace is the sum of its eigenvalues
 
 
-def variants(base: Recipe, color_stds: Sequence[float] = IMAGENET_COLOR_STDS) -> dict[str, Recipe]:
+def variants(base: Recipe, color_stds: ArrayLike = IMAGENET_COLOR_STDS) -> dict[str, Recipe]:
     """The recipe in four starts, by their names: source, paper, caffe and unit-variance.
 
     Args:

@@ -122,7 +122,7 @@ def draw(outcome: Outcome, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _settings_of(lab: Lab, name: str):
+def _settings_of(lab: Lab, name: str) -> Any:
     from alexnet_keras.experiments.baselines import FULL, MINI
 
     return {"full": FULL, "mini": MINI}[lab.request.scale][name]

@@ -84,14 +84,18 @@ def star_networks(lab: Lab, cnns: list[Run], others: list[PreparedDataset], data
 
 def draw(outcome: Outcome, path: Path) -> None:
     """Errors of all rows beside the paper's."""
-    rows = [finding for finding in outcome.findings if finding.unit == "percent" and finding.what.startswith("top-1")]
+    rows = [
+        (finding.what.partition(", ")[2], finding.ours)
+        for finding in outcome.findings
+        if finding.unit == "percent" and finding.what.startswith("top-1") and finding.ours
+    ]
     figure = Figure(figsize=(7.2, 0.9 + 0.42 * len(rows)))
     axes = figure.add_subplot()
-    for place, finding in enumerate(reversed(rows)):
-        values = [100 * value for value in finding.ours.values]
+    for place, (_, ours) in enumerate(reversed(rows)):
+        values = [100 * value for value in ours.values]
         axes.plot(values, [place] * len(values), "o", color=SERIES[0], ms=4, alpha=0.6)
-        axes.plot(100 * finding.ours.mean, place, "D", color=INK, ms=5)
-    axes.set_yticks(range(len(rows)), [finding.what.partition(", ")[2] for finding in reversed(rows)])
+        axes.plot(100 * ours.mean, place, "D", color=INK, ms=5)
+    axes.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
     axes.set_xlabel("top-1 error, %; dots: networks, diamonds: their mean, or the ensemble")
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.spines[["top", "right", "left"]].set_visible(False)

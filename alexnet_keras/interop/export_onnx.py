@@ -76,7 +76,9 @@ class _Graph:
     """An ONNX graph that grows. `towers` are the names of the tensors reached so far, one a tower."""
 
     def __init__(self, onnx: Any) -> None:
-        self.onnx, self.nodes, self.weights = onnx, [], []
+        self.onnx = onnx
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
         self.towers = ["images"]
         self.flattened: tuple[int, ...] | None = None  # (height, width, maps) that the next dense layer reads
 

@@ -40,7 +40,11 @@ def write_tflite(
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], module)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        content = _quantized(converter, calibration) if quantize == "int8" else _converted(converter, quantize)
+        if quantize == "int8":
+            assert calibration is not None, "int8 needs pictures for its calibration"
+            content = _quantized(converter, calibration)
+        else:
+            content = _converted(converter, quantize)
     path.write_bytes(content)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(LABELS, "".join(f"{title}\n" for title in network.titles))

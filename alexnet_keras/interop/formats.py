@@ -21,7 +21,7 @@ CAFFE_MEAN = (122.6789143406786, 116.66876761696767, 104.0069879317889)
 
 def _numbered(network: Network) -> dict[str, tuple[str, str]]:
     """Layers by name, weights and biases by number: conv1[0] and conv1[1]."""
-    names = [layer.name for layer in (*network.convolutions, *network.dense)] + [CLASSIFIER]
+    names = [layer.name for layer in network.layers] + [CLASSIFIER]
     return {name: (f"{name}[0]", f"{name}[1]") for name in names}
 
 

@@ -46,7 +46,7 @@ def load(
     start = stream.tell()
     try:
         for instruction, argument, _ in pickletools.genops(stream):
-            if instruction.name in MAKES_PLACES and argument > len(stream.getbuffer()):
+            if instruction.name in MAKES_PLACES and (argument or 0) > len(stream.getbuffer()):
                 raise Refused("it is damaged")
         end = stream.tell()
         stream.seek(start)

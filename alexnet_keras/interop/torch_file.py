@@ -114,7 +114,7 @@ def _read_zip(path: Path, file: BinaryIO, wanted: WantedArrays) -> dict[str, np.
             raise Refused("its numbers are not little-endian")
         tensors = _tensors(load(io.BytesIO(member(described[0], MOST_PICKLE)), ALLOWED, _storage))
         storages = _checked(path, tensors, wanted)
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for storage in storages:
             content = member(f"{folder}data/{storage.key}", storage.size)
             if len(content) != storage.size:
@@ -133,7 +133,7 @@ def _read_legacy(path: Path, file: BinaryIO, wanted: WantedArrays) -> dict[str, 
     keys = load(head, {})
     storages = {storage.key: storage for storage in _checked(path, tensors, wanted)}
     file.seek(head.tell())
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for key in keys:
         (numbers,) = struct.unpack("<q", file.read(8))
         storage = storages.get(key)

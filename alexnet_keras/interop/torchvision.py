@@ -7,8 +7,8 @@ from alexnet_keras.recipes import Network
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-LAYOUT = Layout(channels_first=True, pixel_factors=tuple(1 / (255 * std) for std in STD))
-RGB_MEAN = tuple(255 * mean for mean in MEAN)
+LAYOUT = Layout(channels_first=True, pixel_factors=(1 / (255 * STD[0]), 1 / (255 * STD[1]), 1 / (255 * STD[2])))
+RGB_MEAN = (255 * MEAN[0], 255 * MEAN[1], 255 * MEAN[2])
 
 
 def names_of(network: Network) -> dict[str, tuple[str, str]]:

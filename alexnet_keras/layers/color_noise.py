@@ -40,8 +40,8 @@ class ColorNoise(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
-        self.magnitudes = [float(value) for value in magnitudes]
-        self.vectors = [[float(value) for value in row] for row in vectors]
+        self.magnitudes: list[float] = np.asarray(magnitudes, np.float64).tolist()
+        self.vectors: list[list[float]] = np.asarray(vectors, np.float64).tolist()
         if np.shape(self.magnitudes) != (3,) or np.shape(self.vectors) != (3, 3):
             raise ValueError(f"magnitudes must be 3 numbers and vectors 3x3. Received: {magnitudes=}, {vectors=}")
         self.stddev, self.rescale, self.seed = stddev, rescale, seed

@@ -27,7 +27,7 @@ class EachTower(keras.layers.Layer):
         super().__init__(name=name or layer.name, dtype=dtype or layer.dtype_policy, **kwargs)
         self.layer = layer
         self._devices = placement.current_devices()
-        self.copies = []
+        self.copies: list[keras.layers.Layer] = []
 
     def build(self, input_shape: Shape) -> None:
         config = self.layer.get_config()

@@ -38,7 +38,8 @@ class TowerLayer(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self._devices = placement.current_devices()
-        self.kernels, self.biases = [], []
+        self.kernels: list[keras.Variable] = []
+        self.biases: list[keras.Variable] = []
 
     @property
     def on_devices(self) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from alexnet_keras.backend import Tensor
+from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.bfloat16_bits import narrow, widen
 from alexnet_keras.layers.compiled import compiled
 
@@ -68,7 +68,7 @@ def sweep(function: Callable, axis: int, size: int) -> Callable:
     return swept
 
 
-def _sweep(function: Callable, shape: tuple[int | None, ...], axis: int, size: int, *flat: Tensor) -> Tensor:
+def _sweep(function: Callable, shape: Shape, axis: int, size: int, *flat: Tensor) -> Tensor:
     """The values, shaped (before the axis, the axis, after it)."""
     length, stride = shape[axis], math.prod(shape[axis + 1 :])
     outer = -1 if None in shape[:axis] else math.prod(shape[:axis])

@@ -79,7 +79,8 @@ def save_state(
     }
     path = folder / f"step-{position.total_steps:09d}-{len(position.history):05d}.npz"
     with write_by_rename(path) as unfinished:
-        np.savez(unfinished, position=_bytes_of(asdict(position)), about=_bytes_of(about), **arrays)
+        saved: dict[str, Any] = {"position": _bytes_of(asdict(position)), "about": _bytes_of(about), **arrays}
+        np.savez(unfinished, **saved)
     for old in saved_states(folder)[KEEP:]:
         old.unlink(missing_ok=True)
     return path
@@ -141,7 +142,7 @@ def check_same(state: State, about: dict[str, Any]) -> None:
         there = state.about.get(key)
         if there == here:
             continue
-        if key == "recipe":
+        if key == "recipe" and there is not None:
             flat, other = (recipe_files.flatten(recipe_files.from_dict(values)) for values in (here, there))
             for name in {**flat, **other}:
                 ours, theirs = (side[name].value if name in side else "missing" for side in (flat, other))

@@ -89,7 +89,7 @@ class Cluster:
             return
         digest = 0
         for array in arrays:
-            digest = zlib.crc32(np.ascontiguousarray(array), digest)
+            digest = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, digest)
         digests = np.zeros(len(self.workers), np.int64)
         digests[self.index] = digest
         digests = self.sum(digests)
@@ -201,7 +201,8 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
         raise UsageError(f"TF_CONFIG needs a table `cluster` and a table `task`. It should look like {EXAMPLE}")
     if strange := sorted(set(jobs) - {*WORKER_JOBS, "evaluator"}):
         raise UsageError(f"TF_CONFIG: the cluster has {', '.join(strange)}; its jobs can be chief and worker.")
-    workers, places = [], {}
+    workers: list[str] = []
+    places: dict[tuple[str, int], int] = {}
     for job in WORKER_JOBS:
         addresses = jobs.get(job, [])
         if not isinstance(addresses, list) or not all(isinstance(item, str) for item in addresses):
@@ -216,7 +217,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     if len(set(workers)) < len(workers):
         raise UsageError("TF_CONFIG: two workers have the same address.")
     try:
-        place = places[task.get("type"), int(task.get("index"))]
+        place = places[task["type"], int(task["index"])]
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"TF_CONFIG: the task {json.dumps(task)} is none of the cluster's "

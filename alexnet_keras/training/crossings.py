@@ -76,28 +76,31 @@ def crossings(step: TrainingStep, placement: Placement) -> list[Crossing]:
         for node in partition.node
         if node.op in ("_Send", "_HostSend")
     }
-    found, scalars = [], {}
+    found: list[Crossing] = []
+    scalars: dict[tuple[str, str], int] = {}
     for partition in partitions:
         for node in partition.node:
             if node.op not in ("_Recv", "_HostRecv"):
                 continue
-            way = tuple(towers.get(_device(node.attr[key].s.decode())) for key in ("send_device", "recv_device"))
+            source, target = (towers.get(_device(node.attr[key].s.decode())) for key in ("send_device", "recv_device"))
             name = node.attr["tensor_name"].s.decode()
-            if None in way or way[0] == way[1] or "ControlEdges" in name:
+            if source is None or target is None or source == target or "ControlEdges" in name:
                 continue
             origin, _, slot = sources[name].partition(":")
             tensor = graph.get_operation_by_name(origin).outputs[int(slot or 0)]
             size = prod(tensor.shape.as_list()) * tensor.dtype.size
             if tensor.shape.num_elements() <= 4:
-                scalars[way] = scalars.get(way, 0) + size
+                scalars[source, target] = scalars.get((source, target), 0) + size
                 continue
             backward = origin.startswith("gradient_tape/")
             readers = [other.name for other in partition.node if _reads(other, node.name)]
             layer = next(filter(None, (_layer_of(each) for each in ([origin] if backward else readers))), "?")
-            found.append(Crossing(layer, backward, *way, tuple(tensor.shape.as_list()), size))
+            found.append(Crossing(layer, backward, source, target, tuple(tensor.shape.as_list()), size))
     order = {layer: index for index, layer in enumerate(FIGURE_2)}
     found.sort(key=lambda each: (each.backward, order.get(each.layer, -1), each.source))
-    return found + [Crossing(SCALARS, False, *way, (), size) for way, size in sorted(scalars.items())]
+    return found + [
+        Crossing(SCALARS, False, source, target, (), size) for (source, target), size in sorted(scalars.items())
+    ]
 
 
 def misplaced(step: TrainingStep, placement: Placement) -> list[str]:

@@ -105,7 +105,7 @@ def plan_placement(
             )
         return Placement("multi-worker", _devices("GPU", present) or ("/CPU:0",), cluster=cluster)
     if gpus is None:
-        gpus = {"towers": towers, "mirrored": max(2, present)}.get(kind, min(1, present))
+        gpus = {"towers": towers, "mirrored": max(2, present)}.get(kind or "", min(1, present))
     kind = kind or {0: "one", 1: "one", 2: "towers" if towers == 2 else "mirrored"}.get(gpus, "mirrored")
     if kind == "one" and gpus > 1:
         raise UsageError(f"--strategy one uses one device, not {gpus}: choose --strategy towers or mirrored.")

@@ -10,12 +10,12 @@ CLASSIFIER = "fc8"
 
 def layer_names(network: Network) -> list[str]:
     """The layers that have weights, from the image to the classifier."""
-    return [layer.name for layer in (*network.convolutions, *network.dense)] + [CLASSIFIER]
+    return [layer.name for layer in network.layers] + [CLASSIFIER]
 
 
 def frozen_layers(network: Network) -> list[str]:
     """The layers whose rates are 0 from the first step to the last."""
-    factors = [layer.rate_factor for layer in (*network.convolutions, *network.dense)]
+    factors = [layer.rate_factor for layer in network.layers]
     factors.append(network.classifier_rate_factor)
     return [layer for layer, factor in zip(layer_names(network), factors, strict=True) if factor == 0]
 
@@ -47,7 +47,7 @@ def rate_changes(network: Network, layers: str, factor: float) -> list[str]:
 
 def _named(text: str, layers: Sequence[str]) -> list[str]:
     """The layers that names and ranges mean, each once, in the order of the network."""
-    found = set()
+    found: set[str] = set()
     for part in text.split(","):
         first, _, last = (end.strip() for end in part.partition(".."))
         last = last if ".." in part else first

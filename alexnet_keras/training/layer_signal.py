@@ -71,16 +71,12 @@ def measure_signal(model: keras.Model, recipe: Recipe, images: tf.Tensor, labels
         loss = tf.reduce_mean(losses)
     gradients = tape.gradient(loss, kernels)
     rates = plan_epoch(recipe.training, 0, [], rate_factors(recipe.network)).rates
-    return [
-        LayerSignal(
-            layer.name,
-            *map(float, _activity(towers)),
-            weight_rms=float(_rms(weights)),
-            gradient_rms=float(_rms(slopes)),
-            rate=rates.get(layer.name, rates["weights"]),
-        )
-        for layer, towers, weights, slopes in zip(layers, activations, kernels, gradients, strict=True)
-    ]
+    found = []
+    for layer, towers, weights, slopes in zip(layers, activations, kernels, gradients, strict=True):
+        std, size, zeros, spread = map(float, _activity(towers))
+        rate = rates.get(layer.name, rates["weights"])
+        found.append(LayerSignal(layer.name, std, size, zeros, spread, float(_rms(weights)), float(_rms(slopes)), rate))
+    return found
 
 
 def _activity(towers: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.model import AlexNet
@@ -83,18 +85,21 @@ def restore(
     states: list[State] = []
 
     def read() -> dict[str, Any] | None:
-        state = newest_state(folder, shapes_of(variables), on_warning)
+        state = newest_state(folder, shapes_of(variables), on_warning) if folder else None
         if state is None:
             return None
         check_same(state, about)
         states.append(state)
         return asdict(state.position)
 
+    def kept(name: str) -> Callable[[], np.ndarray]:
+        return lambda: states[0].arrays[name]  # which the chief alone has
+
     position = cluster.from_chief(read)
     if position is None:
         return None
     for name, variable in variables.items():
-        variable.assign(cluster.broadcast(lambda name=name: states[0].arrays[name], tuple(variable.shape)))
+        variable.assign(cluster.broadcast(kept(name), tuple(variable.shape)))
     return Position(**position)
 
 
@@ -103,8 +108,8 @@ def initialize(model: keras.Model, load: Callable[[], keras.Model], cluster: Clu
     told = cluster.from_chief(lambda: [astuple(origin) for origin in copy_layers(model, load())])
     if not cluster.is_alone:
         for variable in model.weights:
-            own = keras.ops.convert_to_numpy(variable)
-            variable.assign(cluster.broadcast(lambda own=own: own, own.shape))
+            own = partial(keras.ops.convert_to_numpy, variable)
+            variable.assign(cluster.broadcast(own, tuple(variable.shape)))
     return [LayerOrigin(*origin) for origin in told]
 
 

@@ -243,6 +243,7 @@ class Trainer:
                 self._save()
 
     def _take_step(self, images: Any, labels: Any) -> StepResult:
+        assert self.training_step is not None  # _follow made it
         scaled = self.training_step.scaled
         try:
             result = self.training_step(
@@ -272,7 +273,7 @@ class Trainer:
 
     def _too_large(self) -> AlexNetError:
         batch_size, fitting = self.recipe.training.batch_size, None
-        if self.cluster.is_alone:  # another worker may have room
+        if self.training_step and self.cluster.is_alone:  # another worker may have room
             fitting = guards.batch_that_fits(batch_size, self.training_step.try_batch)
         return guards.too_large(batch_size, fitting)
 
@@ -321,7 +322,8 @@ class Trainer:
             if best:
                 with write_by_rename(self.run.model_path) as path:
                     self.result.save(path)
-            self.records.epoch(self.position.history, layers, self.position.total_steps)
+            if self.records:
+                self.records.epoch(self.position.history, layers, self.position.total_steps)
             if best:
                 self.run.update({"best": {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}})
         self._save()
@@ -334,7 +336,8 @@ class Trainer:
     def _save(self) -> None:
         self._check_finite()
         if self.run:
-            self.records.flush()
+            if self.records:
+                self.records.flush()
             about = self._about()
             save_state(self.run.states_path, self.model, self.optimizer, self.position, about, self.average)
         self._saved = self.position.total_steps

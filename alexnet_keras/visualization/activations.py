@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil, sqrt
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -84,20 +84,20 @@ def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: M
     """
     shown = [maps[..., :MOST_MAPS] for maps in found.towers]
     signed = min(float(maps.min()) for maps in shown) < 0
-    colors = {"cmap": "RdBu_r" if signed else "Greys", "norm": Normalize(-1.0 if signed else 0.0, 1.0)}
+    colors: dict[str, Any] = {"cmap": "RdBu_r" if signed else "Greys", "norm": Normalize(-1.0 if signed else 0.0, 1.0)}
     ceiling = _ceilings(np.concatenate([maps.reshape(-1) for maps in shown])[:, None])[0]
     columns = _columns(max(maps.shape[-1] for maps in shown))
     rows = ceil(max(maps.shape[-1] for maps in shown) / columns)
-    small = {"fontsize": 7.5, "color": INK}
+    small: dict[str, Any] = {"fontsize": 7.5, "color": INK}
     side, across = 2.3, 3.7  # inches: of the crop, and of a tower
     height = max(across * rows / columns + 0.6, side + 1.0)
     figure = Figure(figsize=(side + (across + 0.2) * len(shown), height), layout="constrained")
-    left, *right = figure.add_gridspec(1, len(shown) + 1, width_ratios=[side] + [across] * len(shown))
-    axis = figure.add_subplot(left)
+    places = figure.add_gridspec(1, len(shown) + 1, width_ratios=[side] + [across] * len(shown))
+    axis = figure.add_subplot(places[0])
     axis.imshow(found.crop)
     axis.set_title("Input", loc="left", fontsize=9, color=QUIET)
     axis.set_xlabel(shorten(title, 36), **small)
-    panels = [figure.add_subplot(place) for place in right]
+    panels = [figure.add_subplot(places[1 + tower]) for tower in range(len(shown))]
     for tower, (panel, maps) in enumerate(zip(panels, shown, strict=True)):
         scaled = maps / (_ceilings(maps.reshape(-1, maps.shape[-1])) if scaling == "map" else ceiling)
         panel.imshow(map_grid(scaled, columns), interpolation="nearest", **colors)

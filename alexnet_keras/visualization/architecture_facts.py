@@ -17,6 +17,8 @@ from alexnet_keras.layers import (
 from alexnet_keras.layers.each_tower import tower_letter
 from alexnet_keras.model_summary import summarize
 
+READS: dict[str, Literal["image", "own", "all"]] = {"image": "image", "own": "own", "both": "all"}
+
 
 @dataclass(frozen=True)
 class Step:
@@ -93,7 +95,7 @@ def describe_architecture(model: keras.Model) -> list[LayerFacts]:
                 name=layer.name,
                 kind="convolution" if convolution else "dense",
                 towers=layer.towers,
-                reads={"both": "all"}.get(own[0].reads, own[0].reads),
+                reads=READS[own[0].reads],
                 output=own[0].output,
                 kernel=tuple(layer.kernels[0].shape[:-1]),
                 stride=layer.strides if convolution else None,

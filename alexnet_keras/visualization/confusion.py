@@ -33,7 +33,7 @@ def draw_confusion(matrix: np.ndarray, titles: Sequence[str], path: Path) -> Non
     whole = len(chosen) == len(matrix)
     shares = row_shares(matrix)[chosen]
     shown = shares[:, chosen]
-    columns = [shorten(titles[label], LABEL) for label in chosen]
+    columns = [shorten(titles[label], LABEL) for label in chosen.tolist()]
     if not whole:
         shown = np.column_stack([shown, 1 - shown.sum(axis=1)])
         columns.append("any other class")
@@ -49,7 +49,7 @@ def draw_confusion(matrix: np.ndarray, titles: Sequence[str], path: Path) -> Non
             color = "white" if share > 0.6 else INK
             axis.text(column, row, f"{percent:.0f}", ha="center", va="center", fontsize=size, color=color)
     axis.set_xticks(range(len(columns)), columns, rotation=90)
-    axis.set_yticks(range(len(chosen)), [shorten(titles[label], LABEL) for label in chosen])
+    axis.set_yticks(range(len(chosen)), [shorten(titles[label], LABEL) for label in chosen.tolist()])
     axis.tick_params(length=0, labelsize=8 if cell > 0.3 else 7, labelcolor=INK)
     axis.set_xlabel("predicted", fontsize=9, color=QUIET)
     axis.set_ylabel("true", fontsize=9, color=QUIET)

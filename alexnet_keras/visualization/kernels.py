@@ -63,7 +63,7 @@ def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") ->
         )
     chosen = evenly_chosen(moments)
     kernels = [moment.kernels() for moment in chosen]
-    largest = max(largest_weight(towers, scaling) for towers in kernels) if scaling == "global" else None
+    largest = largest_weight([own for towers in kernels for own in towers], scaling)
     rows = max(len(towers) for towers in kernels)
     sample = kernel_grid(kernels[0][0], NARROW)
     panel = 1.8  # inches wide

@@ -70,7 +70,8 @@ def picture_file(path: Path, alt: str) -> Picture:
         picture = opened.convert("RGB")
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
-    return Picture(_data_uri("png", file.getvalue()), *(side // SHARPNESS for side in picture.size), alt)
+    width, height = (side // SHARPNESS for side in picture.size)
+    return Picture(_data_uri("png", file.getvalue()), width, height, alt)
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -93,6 +93,6 @@ def _draw(image_axis: Axes, bar_axis: Axes, picture: PredictedPicture, bars: int
     bar_axis.barh(positions, widths, height=0.84, color=colors, alpha=0.55)
     bar_axis.set_xlim(0, 1)
     bar_axis.set_ylim(bars - 0.4, -0.6)
-    for position, guess in zip(positions, picture.guesses, strict=True):
+    for position, guess in enumerate(picture.guesses):
         bar_axis.text(0.015, position, shorten(guess.title, BAR_LABEL), fontsize=7, color=INK, va="center")
         bar_axis.text(0.99, position, f"{guess.probability:.1%}", fontsize=6, color=INK, va="center", ha="right")

@@ -208,7 +208,7 @@ def _facts(run: Run, evaluated: Evaluated) -> list[tuple[str, str]]:
         ("Seed", facts.get("seed")),
         ("Precision", facts.get("precision")),
         ("Strategy and devices", f"{facts.get('strategy')}: {devices}" if devices else facts.get("strategy")),
-        ("Deterministic", {True: "yes", False: "no"}.get(facts.get("deterministic"))),
+        ("Deterministic", {True: "yes", False: "no", None: None}.get(facts.get("deterministic"))),
         ("First weights from", facts.get("init_from")),
         ("Time in training", _duration(sum(row["seconds"] for row in history)) if history else None),
         ("Began", _moment(facts.get("started"))),

@@ -105,8 +105,8 @@ def find_neighborhoods(
         Neighborhood(
             show(image, label, filename, split),
             [
-                (show(*neighbor, "train"), float(distance))
-                for *neighbor, distance in zip(
+                (show(near, kind, name, "train"), float(distance))
+                for near, kind, name, distance in zip(
                     nearest.images, nearest.labels, nearest.filenames, nearest.distances, strict=True
                 )
             ],
@@ -157,8 +157,9 @@ def towers(material: Material) -> dict[str, Any]:
 def predictions(material: Material) -> dict[str, Any]:
     """Pictures with the classes the network finds likeliest (paper, figure 4): some, and some that are wrong."""
     outcomes = material.outcomes
-    if material.data is None:
+    if material.data is None or material.predictions is None:
         raise LeftOut(f"The pictures themselves are not there. {material.problem}")
+    shown = partial(_shown, material.predictions, material.data, material.titles, material.split)
     labels = outcomes.labels
     order = np.random.default_rng(0).permutation(len(labels))
     some = order[spread_over_classes(labels[order], PICTURES)]
@@ -166,7 +167,7 @@ def predictions(material: Material) -> dict[str, Any]:
     unseen = wrong[~np.isin(wrong, some)]
     wrong = unseen if len(unseen) >= PICTURES else wrong
     wrong = wrong[spread_over_classes(labels[wrong], PICTURES)]
-    return {"some": _shown(material, some), "wrong": _shown(material, wrong) if len(wrong) else []}
+    return {"some": shown(some), "wrong": shown(wrong) if len(wrong) else []}
 
 
 def neighbors(material: Material) -> dict[str, Any]:
@@ -220,13 +221,14 @@ PARTS: dict[str, Callable[[Material], dict[str, Any]]] = {
 }
 
 
-def _shown(material: Material, chosen: np.ndarray) -> list[ShownPicture]:
+def _shown(
+    found: Predictions, data: PreparedDataset, titles: Sequence[str], split: str, chosen: np.ndarray
+) -> list[ShownPicture]:
     """The pictures at these positions of the split, with what the network says of them."""
-    found, data, titles = material.predictions, material.data, material.titles
-    images, labels, filenames = pictures_at(data, material.split, chosen)
+    images, labels, filenames = pictures_at(data, split, chosen)
     return [
         ShownPicture(
-            photograph(image, LARGE, _alt(titles[label], filename, material.split)),
+            photograph(image, LARGE, _alt(titles[label], filename, split)),
             titles[label],
             label,
             likeliest(found.probabilities[position], GUESSES, data.classes, titles),

@@ -69,7 +69,9 @@ def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = No
     )
 
 
-def draw_saliency(found: Saliency, titles: Sequence[str], path: Path, labels: Sequence[int] | None = None) -> None:
+def draw_saliency(
+    found: Saliency, titles: Sequence[str], path: Path, labels: Sequence[int] | np.ndarray | None = None
+) -> None:
     """Writes each picture with its map beside it, black where the gradient is zero.
 
     Args:

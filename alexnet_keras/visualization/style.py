@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import matplotlib
-from matplotlib.axis import Axis
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
@@ -30,7 +30,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(unfinished, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.15)
 
 
-def logarithmic(axis: Axis) -> None:
+def logarithmic(axis: XAxis | YAxis) -> None:
     """Makes an axis logarithmic, with plain numbers at its ticks: matplotlib's own would be mathtext, which is off."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set_major_formatter("{x:g}")

@@ -66,8 +66,8 @@ def read_devkit(path: Path) -> Devkit:
     synsets = _synsets(files.pop(META), path)
     ground_truth = {}
     for name, contents in files.items():
-        split = SPLITS[GROUND_TRUTH.match(name).group(1)]
-        ground_truth[split] = parse_ground_truth(contents, synsets, f"{name} of the devkit {path}")
+        if match := GROUND_TRUTH.match(name):
+            ground_truth[SPLITS[match[1]]] = parse_ground_truth(contents, synsets, f"{name} of the devkit {path}")
     return Devkit(path, synsets, ground_truth)
 
 
@@ -108,7 +108,8 @@ def _files_in_archive(path: Path) -> dict[str, bytes]:
                 name = PurePosixPath(member.name).name
                 if member.isreg() and _wanted(name) and not name.startswith("."):
                     _check_size(name, member.size, path)
-                    files[name] = archive.extractfile(member).read()
+                    if contents := archive.extractfile(member):
+                        files[name] = contents.read()
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.filename:
             raise
@@ -127,7 +128,7 @@ def _synsets(contents: bytes, path: Path) -> tuple[Synset, ...]:
 
     try:
         rows = np.atleast_1d(loadmat(io.BytesIO(contents), squeeze_me=True, variable_names=["synsets"])["synsets"])
-        ids = next(field for field in rows.dtype.names if field.endswith("_ID"))
+        ids = next(field for field in rows.dtype.names or () if field.endswith("_ID"))
         found = [
             Synset(int(row[ids]), str(row["WNID"]), str(row["words"]), int(row["num_train_images"]))
             for row in rows

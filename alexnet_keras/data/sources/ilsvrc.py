@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def ilsvrc_source(
     found = _look(folder)
     known = _known_classes(found)
     chosen = read_class_list(classes, known) if classes else None
-    train = _train_index(found.places["train"], chosen and frozenset(chosen), cache, on_progress)
+    train = _train_index(found.places["train"], None if chosen is None else frozenset(chosen), cache, on_progress)
     wnids = _check_train(found, train, known, chosen, partial)
     ordered = _order(found, wnids, class_order)
     label_of = {wnid: label for label, wnid in enumerate(ordered)}
@@ -101,7 +102,7 @@ def ilsvrc_source(
     for split in ("val", "test"):
         if split in found.places and (pictures := _labelled_split(found, split, label_of, partial, cache, on_progress)):
             splits[split] = pictures
-    options = {"class_order": class_order}
+    options: dict[str, Any] = {"class_order": class_order}
     if "val" not in splits:
         options["holdout"] = holdout
         splits = {**hold_out(splits["train"], holdout, seed), **{k: v for k, v in splits.items() if k != "train"}}
@@ -231,7 +232,7 @@ def _labelled_split(
         found.notes.append(f"The test split of {found.folder} has no labels and is left out.")
         return None
     if place.is_dir():
-        index: Index = index_folders(place, folders or [""], on_progress)
+        index = index_folders(place, folders or [""], on_progress)
     else:
         index = index_flat(place, on_progress, cache)
     names = [PurePosixPath(name).name for name in index.names]
@@ -255,9 +256,11 @@ def _labelled_split(
 
 def _ground_truth(found: _Found, split: str, names: list[str], partial: bool) -> list[str]:
     """The WordNet id of each flat picture."""
+    truth: Mapping[Any, str]
+    keys: list[Any]
     place = found.places[split]
     if split == "val" and (found.folder / SOLUTION).is_file():
-        truth: Mapping[object, str] = _solution(found.folder / SOLUTION)
+        truth = _solution(found.folder / SOLUTION)
         title, keys = str(found.folder / SOLUTION), [PurePosixPath(name).stem for name in names]
     elif numbered := _numbered(found, split):
         truth = dict(enumerate(numbered[0], start=1))

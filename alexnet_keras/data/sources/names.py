@@ -1,6 +1,7 @@
 """Millions of file names in little memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 import numpy as np
 
@@ -52,13 +53,19 @@ class Names(Sequence):
     def __len__(self) -> int:
         return len(self._starts)
 
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Names": ...
+
     def __getitem__(self, index: int | slice) -> "str | Names":
         if isinstance(index, slice):
             return Names(self._text, self._starts[index], self._stops[index])
         return self._text[int(self._starts[index]) : int(self._stops[index])].tobytes().decode("utf-8", ESCAPE)
 
     def __iter__(self) -> Iterator[str]:
-        text = memoryview(self._text)
+        text = self._text.data
         step = 1 << 16
         for first in range(0, len(self), step):
             starts, stops = self._starts[first : first + step].tolist(), self._stops[first : first + step].tolist()
@@ -70,7 +77,8 @@ class NamePacker:
     """Packs names as they are found."""
 
     def __init__(self) -> None:
-        self._text, self._lengths = bytearray(), []
+        self._text = bytearray()
+        self._lengths: list[np.ndarray] = []
 
     def extend(self, names: Iterable[str]) -> None:
         """Append names."""

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT
 from alexnet_keras.data.sources.selection import limit_per_class, select_classes
@@ -45,7 +46,7 @@ class SourceRequest:
 
     def absolute(self) -> "SourceRequest":
         """The same for a process that runs in another directory."""
-        paths = {name: path.absolute() for name, path in vars(self).items() if isinstance(path, Path)}
+        paths: dict[str, Any] = {name: path.absolute() for name, path in vars(self).items() if isinstance(path, Path)}
         kind = kind_of(self.given)
         if kind in ("folder", "ilsvrc", "synsets"):
             paths["given"] = f"{kind}:{Path(self.given.removeprefix(f'{kind}:')).absolute()}"
@@ -93,6 +94,8 @@ def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lam
 def _demo(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
     from alexnet_keras.data.sources.demo import demo_source
 
+    if request.demo_folder is None:
+        raise UsageError("The demo pictures have to be drawn somewhere: name a demo_folder.")
     return demo_source(request.demo_folder, seed=request.seed, overwrite=request.overwrite, on_progress=on_progress)
 
 

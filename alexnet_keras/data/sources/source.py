@@ -47,10 +47,14 @@ class Pictures:
 class Index(Protocol):
     """What is known of files before they have labels: the files of a group (a synset) stand together."""
 
-    groups: tuple[str, ...]
-    counts: np.ndarray  # (groups,) int64
-    names: Names
-    sizes: np.ndarray  # (n,) integers, bytes
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+    @property
+    def counts(self) -> np.ndarray: ...  # (groups,) int64
+    @property
+    def names(self) -> Names: ...
+    @property
+    def sizes(self) -> np.ndarray: ...  # (n,) integers, bytes
 
     def read(self, i: int) -> bytes: ...
 

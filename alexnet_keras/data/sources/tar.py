@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -99,9 +99,9 @@ def members(path: Path, *, start: int = 0, size: int | None = None, title: str |
     with path.open("rb") as file:
         window = _Window(file, start, path.stat().st_size - start if size is None else size)
         try:
-            with tarfile.TarFile(fileobj=window) as archive:
+            with tarfile.TarFile(fileobj=cast(BinaryIO, window)) as archive:
                 while (member := archive.next()) is not None:
-                    archive.members.clear()  # or it keeps every member
+                    archive.members.clear()  # type: ignore[attr-defined]  # or it keeps every member
                     if name := _checked(member, title):
                         yield Member(name, start + member.offset_data, member.size)
                 end = archive.offset

@@ -82,7 +82,7 @@ def tfds_source(
         options["holdout"] = holdout
         splits |= hold_out(splits["train"], holdout, seed)
         notes.append(f"tfds:{name} has no validation split; {holdout:.0%} of every class is held out.")
-    ordered = {split: splits[split] for split in ("train", "val", "test") if split in splits}
+    ordered: dict[str, Pictures] = {split: splits[split] for split in ("train", "val", "test") if split in splits}
     return Source(f"tfds:{name}", classes, ordered, options=options, notes=tuple(notes))
 
 

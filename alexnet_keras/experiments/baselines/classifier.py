@@ -79,16 +79,13 @@ def tune_svm(features: EncodedSplit, classes: int, svm: Svm, seed: int, progress
     held_out, rest = np.split(rows, [max(1, len(rows) // 10)])
     alphas, misses = sorted(svm.alphas, reverse=True), []
     for number, alpha in enumerate(alphas):
-        trained = train_svm(
-            features,
-            rest,
-            classes,
-            svm,
-            alpha,
-            seed,
-            lambda done, total, number=number: progress(number * total + done, len(alphas) * total),
-        )
-        misses.append(top_k_misses(decision_values(features, held_out, **trained), features.labels[held_out], 1))
+
+        def told(done: int, total: int, number: int = number) -> None:
+            progress(number * total + done, len(alphas) * total)
+
+        trained = train_svm(features, rest, classes, svm, alpha, seed, told)
+        values = decision_values(features, held_out, trained["weights"], trained["biases"])
+        misses.append(top_k_misses(values, features.labels[held_out], 1))
     return {"alphas": np.array(alphas), "misses": np.array(misses), "held_out": np.array(len(held_out))}
 
 

@@ -83,9 +83,11 @@ def encode_split(
             found = _labels_if_whole(path, made_from)
             if found is None:
                 images = evaluation_batches(replace(data, splits={split: (shard,)}), split, _BATCH)
-                found = _write_part(
-                    path, shard, images, encode, pool, lambda rows, done=done: progress(done + rows, total)
-                )
+
+                def told(rows: int, done: int = done) -> None:
+                    progress(done + rows, total)
+
+                found = _write_part(path, shard, images, encode, pool, told)
                 write_facts(
                     _facts_path(path),
                     {"format": FORMAT, "made_from": made_from, "labels": found, "features": seal_of(path)},

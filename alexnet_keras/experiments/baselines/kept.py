@@ -27,7 +27,8 @@ def kept_arrays(
     if arrays is None:
         arrays = make()
         with write_by_rename(path) as partial, partial.open("wb") as file:
-            np.savez(file, **{_MADE_FROM: np.array(origin)}, **arrays)
+            saved: dict[str, Any] = {_MADE_FROM: np.array(origin), **arrays}
+            np.savez(file, **saved)
     return arrays
 
 

@@ -84,7 +84,9 @@ def fit_and_predict(
         features, tuning = stages.features(split), stages.tuning
         errors = tuning["misses"] / tuning["held_out"]
         return Scores(
-            scores=decision_values(features, np.arange(len(features.labels)), **classifier),
+            scores=decision_values(
+                features, np.arange(len(features.labels)), classifier["weights"], classifier["biases"]
+            ),
             labels=features.labels,
             size=features.size,
             alpha=stages.alpha,
