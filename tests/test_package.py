@@ -7,7 +7,24 @@ from pathlib import Path
 
 import pytest
 
+import alexnet_keras
+
 ROOT = Path(__file__).parents[1]
+# Each name is used as it can be used; each "type: ignore" stands where there has to be an error, or mypy reports it.
+TYPED = """
+from typing import assert_type
+
+import alexnet_keras
+from alexnet_keras import AlexNet, Classifier, Recipe, Run, load_recipe, open_prepared
+
+assert_type(alexnet_keras.__version__, str)
+assert_type(load_recipe("source"), Recipe)
+assert_type(Classifier("my-run").run, Run)
+assert_type(open_prepared("flowers").examples("val"), int)
+AlexNet(recipe=load_recipe("source"), classes=10)
+AlexNet(classes="ten")  # type: ignore[arg-type]
+alexnet_keras.Alexnet  # type: ignore[attr-defined]
+"""
 
 
 def run_python(code):
@@ -48,6 +65,15 @@ def test_layers_are_registered_whichever_is_imported_first(order):
     name = "alexnet_keras>TowerConv2D"
     result = run_python(f"{order}; print(keras.saving.get_registered_object({name!r}))")
     assert "TowerConv2D" in result.stdout, result.stderr
+
+
+def test_type_checkers_know_the_public_names(tmp_path):
+    assert all(name in TYPED for name in alexnet_keras.__all__)
+    file = tmp_path / "typed.py"
+    file.write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", str(file)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_imports_point_downwards():
