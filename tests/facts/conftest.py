@@ -1,0 +1,21 @@
+"""The network at full size, built once, and the built-in recipes made narrow."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def full_source():
+    """`source` with 1000 classes. Tests read its shapes and initial weights; none computes with it or changes it."""
+    from alexnet_keras import AlexNet
+
+    return AlexNet("source", seed=1)
+
+
+@pytest.fixture(scope="session")
+def narrow():
+    """From the name of a built-in recipe and further changes to that recipe with four kernels or neurons a layer."""
+    from alexnet_keras.recipe_files import load_recipe, with_overrides
+
+    widths = [f"network.conv{number}.filters=4" for number in range(1, 6)]
+    widths += [f"network.fc{number}.units=4" for number in (6, 7)]
+    return lambda name, *changes: with_overrides(load_recipe(name), [*widths, *changes])
