@@ -1,4 +1,7 @@
-"""Rates over the epochs, as net 145 had them and as the paper tells it."""
+"""Rates over the epochs as the paper tells it, and over other lengths.
+
+tests/facts/test_learning_rates.py has every epoch of net 145 and net 170.
+"""
 
 import math
 
@@ -6,30 +9,6 @@ import pytest
 
 from alexnet_keras.recipe_files import load_recipe, with_overrides
 from alexnet_keras.training.schedule import plan_epoch, plateau_drops
-
-SOURCE = load_recipe("source").training
-
-
-@pytest.mark.parametrize(
-    ("epoch", "weights", "conv1", "noise"),
-    [
-        (0, 1e-2, 1e-2, True),
-        (24, 1e-2, 1e-2, True),
-        (25, 1e-3, 1e-3, True),
-        (50, 1e-3, 1e-3, True),
-        (51, 1e-4, 1e-4, True),
-        (66, 1e-4, 1e-4, True),
-        (67, 1e-4, 1e-5, False),
-        (72, 1e-4, 0.0, False),
-        (79, 1e-5, 0.0, False),
-        (90, 1e-5, 0.0, False),
-    ],
-)
-def test_source_follows_net_145(epoch, weights, conv1, noise):
-    plan = plan_epoch(SOURCE, epoch, [0.5] * epoch)
-    assert plan.rates == pytest.approx({"weights": weights, "biases": 0.02, "conv1": conv1})
-    assert plan.color_noise is noise
-    assert not plan.stop
 
 
 def test_the_steps_are_scaled_to_the_length_of_the_run():
