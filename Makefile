@@ -1,6 +1,7 @@
 # For a fresh machine with Python 3.11+, git and make:
 #   make demo    prepare, train, evaluate and look, on the built-in pictures
-#   make test    the whole test suite, and ruff
+#   make test    what guards behaviour: ruff and the tests but the slow ones
+#   make test-all    the same, then what is slow by nature
 #   make docs    the documentation as a site, build/site/index.html
 # and one that downloads JAX and PyTorch, into .venv-backends:
 #   make backends    one .keras file under TensorFlow, JAX and PyTorch: the same logits
@@ -9,8 +10,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 OTHERS := .venv-backends
+JOBS   ?= 2
+SHARED := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest $(SHARED)
 
-.PHONY: demo test lint docs backends clean
+.PHONY: demo test test-slow test-all coverage lint docs backends clean
 
 # Made anew whenever pyproject.toml changes; "installed" appears only when everything is in.
 $(VENV)/installed: pyproject.toml
@@ -23,8 +27,20 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed
 	$(BIN)/alexnet demo
 
+# Each process takes whole files, the long ones first, and one thread: JOBS processes keep as many cores busy.
 test: $(VENV)/installed lint
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/installed
+	$(PYTEST) -m slow
+
+test-all: test test-slow
+
+coverage: $(VENV)/installed
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(SHARED)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -44,4 +60,4 @@ backends: $(OTHERS)/installed
 	$(OTHERS)/bin/python tests/backends/agreement.py
 
 clean:
-	rm -rf $(VENV) $(OTHERS) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OTHERS) build dist *.egg-info .pytest_cache .ruff_cache .coverage*

@@ -24,15 +24,22 @@ def invoke(*arguments):
 
 
 @pytest.fixture(scope="module")
-def measured(tiny, tmp_path_factory):
-    """A folder in which everything was measured once, and what the command printed."""
+def folder(tiny, tmp_path_factory):
+    """A folder with a recipe."""
     folder = tmp_path_factory.mktemp("benchmark")
     (folder / "tiny.toml").write_text(to_toml(tiny))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(folder):
+    """A folder in which everything was measured once, and what the command printed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder, invoke(*SMALL, "--out", "all.json")
 
 
+@pytest.mark.slow
 def test_everything_is_measured_in_processes_of_its_own_and_printed_as_markdown(measured):
     folder, result = measured
     assert result.exit_code == 0, result.stderr
@@ -48,6 +55,7 @@ def test_everything_is_measured_in_processes_of_its_own_and_printed_as_markdown(
     assert sorted(path.name for path in folder.iterdir()) == ["all.json", "tiny.toml"]
 
 
+@pytest.mark.slow
 def test_the_file_has_what_the_tables_are_made_of(measured):
     result = read_result(measured[0] / "all.json")
     train, infer = result.measurements["train"], result.measurements["infer"]
@@ -61,6 +69,7 @@ def test_the_file_has_what_the_tables_are_made_of(measured):
     assert "generated" in result.measurements["input"].what and "512" in result.measurements["prepare"].what
 
 
+@pytest.mark.slow
 def test_a_dataset_is_read_and_shown_beside_the_earlier_result(measured, prepared, monkeypatch):
     monkeypatch.chdir(measured[0])
     options = ["input", "--data", prepared.path, "--recipe", "tiny.toml", "--batch-size", 4, "--repeats", 1]
@@ -73,6 +82,7 @@ def test_a_dataset_is_read_and_shown_beside_the_earlier_result(measured, prepare
     assert ratio == pytest.approx(now / then, abs=0.006)
 
 
+@pytest.mark.slow
 def test_what_the_earlier_result_lacks_is_shown_all_the_same(measured, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(measured[0])
     whole = json.loads(Path("all.json").read_text())
@@ -86,6 +96,7 @@ def test_what_the_earlier_result_lacks_is_shown_all_the_same(measured, monkeypat
     assert any(line.startswith("| input | images/s |") and line.endswith("| 1.00 |") for line in lines)
 
 
+@pytest.mark.slow
 def test_pictures_of_ones_own_are_prepared_and_printed_as_json(measured, pictures, monkeypatch):
     monkeypatch.chdir(measured[0])
     result = invoke("prepare", "--source", pictures, "--repeats", 1, "--json", "--compare", "all.json")
@@ -113,8 +124,8 @@ def test_pictures_of_ones_own_are_prepared_and_printed_as_json(measured, picture
         (["fly"], 2, "fly"),
     ],
 )
-def test_what_cannot_be_measured_is_one_sentence(measured, monkeypatch, arguments, code, said):
-    monkeypatch.chdir(measured[0])
+def test_what_cannot_be_measured_is_one_sentence(folder, monkeypatch, arguments, code, said):
+    monkeypatch.chdir(folder)
     result = invoke(*arguments)
     assert result.exit_code == code, result.stderr
     assert said in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
@@ -132,6 +143,7 @@ def children_of(process: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_ctrl_c_ends_with_130_and_leaves_no_process_and_no_file(tmp_path):
     temporary = tmp_path / "temporary"

@@ -20,6 +20,7 @@ def alexnet(folder, *arguments, **options):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, **options)
 
 
+@pytest.mark.slow
 def test_prepare_train_on_two_devices_eval_and_visualize_with_no_argument_named(pictures, tiny, tmp_path):
     (tmp_path / "tiny.toml").write_text(to_toml(tiny))
     steps = [
@@ -39,6 +40,7 @@ def test_prepare_train_on_two_devices_eval_and_visualize_with_no_argument_named(
     assert (tmp_path / results["visualize"].stdout.removeprefix("Wrote ").strip()).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_was_stopped_resumes(prepared, tiny, tmp_path, sent):
     (tmp_path / "tiny.toml").write_text(to_toml(tiny))

@@ -16,6 +16,7 @@ from alexnet_keras import layers
 from alexnet_keras.cli.main import cli
 
 pytest.importorskip("mkdocs", reason="needs the extra docs")
+pytestmark = pytest.mark.slow  # the site is built
 
 
 @pytest.fixture(scope="module")
