@@ -1,14 +1,6 @@
-"""The network at full size, built once, and the built-in recipes made narrow."""
+"""The built-in recipes made narrow."""
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def full_source():
-    """`source` with 1000 classes. Tests read its shapes and initial weights; none computes with it or changes it."""
-    from alexnet_keras import AlexNet
-
-    return AlexNet("source", seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Section 1 and rows 2.1, 2.3, 2.4, 2.5 and 2.16: shapes, what reads what, and the whole forward pass in NumPy.
+"""Section 1 and rows 2.1, 2.4 to 2.7 and 2.16: shapes, what reads what, initial weights, the forward pass in NumPy.
 
 tests/test_model.py has the parameters, 60,965,224 and 62,378,344 if nothing were split, and the layers' order by name;
 tests/benchmarking/test_arithmetic.py the operations, 1.45e9 forward and 4.13e9 in training.
@@ -40,6 +40,12 @@ KERNELS = {
 }
 
 
+@pytest.fixture(scope="module")
+def full_source():
+    """Tests read its shapes and initial weights; none computes with it or changes it."""
+    return AlexNet("source", seed=1)
+
+
 def test_shapes_of_every_layer_in_each_of_two_towers(full_source):
     assert full_source.input_shape == (None, 224, 224, 3)
     for name, shape in SHAPES.items():
@@ -67,6 +73,19 @@ def test_neurons_and_multiply_adds_of_every_layer(full_source):
     }  # fmt: skip
     assert round(dense) == 59
     assert round((dense + sum(millions.values())) / 1000, 2) == 0.72
+
+
+def test_the_initial_weights_are_normal_and_the_biases_constant(full_source):
+    stds = {name: 0.03 if name in ("conv3", "conv4", "conv5") else 0.01 for name in KERNELS}
+    for name, std in stds.items():
+        layer, bias = full_source.get_layer(name), 0 if name in ("conv1", "conv3", "fc8") else 1
+        for kernel, biases in zip(layer.kernels, layer.biases, strict=True):
+            numbers = kernel.numpy().ravel()[:400_000]
+            assert np.std(numbers) == pytest.approx(std, rel=0.02), kernel.path
+            assert abs(np.mean(numbers)) < 4 * std / np.sqrt(len(numbers)), kernel.path
+            assert np.mean(np.abs(numbers) < std) == pytest.approx(0.6827, abs=0.02), "normal"
+            assert np.abs(numbers).max() > 3 * std, "not truncated"
+            np.testing.assert_array_equal(biases.numpy(), bias, err_msg=kernel.path)
 
 
 @pytest.mark.parametrize("recipe", ["source", "paper"])

@@ -53,7 +53,7 @@ ROWS = {
         "facts/test_normalization.py::test_only_the_released_code_has_a_spatial_normalisation",
     ],
     "2.6 initial weights": [
-        "facts/test_initial_values.py::test_the_weights_of_source_at_full_size",
+        "facts/test_network.py::test_the_initial_weights_are_normal_and_the_biases_constant",
         "facts/test_initial_values.py::test_the_initialisers_and_biases_of_every_layer",
     ],
     "2.7 initial biases": ["facts/test_initial_values.py::test_the_initialisers_and_biases_of_every_layer"],
