@@ -59,10 +59,16 @@ class Judges:
     Attributes:
         modules: their paths, in the tree.
         tests: test files or tests, in the tree.
+        select: which of their tests, as pytest's -k says it; "" for all.
     """
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
+    select: str = ""
+
+    def arguments(self) -> tuple[str, ...]:
+        """What pytest is called with."""
+        return (*self.tests, "-k", self.select) if self.select else self.tests
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ class Settings:
                 if not found:
                     raise click.ClickException(f"{file.name}: no module {pattern}")
                 modules += found
-            judges.append(Judges(tuple(modules), tuple(entry["tests"])))
+            judges.append(Judges(tuple(modules), tuple(entry["tests"]), entry.get("select", "")))
         equivalent = []
         for entry in content.get("equivalent", []):
             becomes = entry["becomes"]
@@ -387,15 +393,17 @@ class Trial:
                 raise click.ClickException(f"The tests fail without a mutant: {' '.join(each.tests)}\n{tried.output}")
             click.echo(f"{tried.seconds:6.1f} s for {len(tried.durations)} tests of {', '.join(each.modules)}")
 
-    def run(self, work: list[tuple[Mutant, Judges]], database: WorkDB) -> None:
-        """Tries mutants, and writes each result down as it comes."""
-        waiting, running = list(reversed(work)), {}
+    def run(self, work: list[tuple[Mutant, Judges]], database: WorkDB, seconds: float) -> None:
+        """Tries mutants for some time, in a random order, and writes each result down as it comes."""
+        waiting, running = sorted(work, key=lambda each: each[0].job, reverse=True), {}
         began, done = time.monotonic(), 0
         while waiting or running:
             while waiting and len(running) < self._jobs:
                 mutant, judges = waiting.pop()
                 running[self._submit(mutant, judges, self._order(mutant, judges), self._limit(judges))] = mutant
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            if time.monotonic() - began > seconds:
+                waiting.clear()
             for future in finished:
                 mutant, tried = running.pop(future), future.result()
                 if tried.killer:
@@ -408,7 +416,7 @@ class Trial:
                 click.echo(f"{done}/{len(work)} {left / 60:.0f} min left: {outcome} {tried.seconds:.1f} s {where}")
 
     def _submit(self, mutant: Mutant | None, judges: Judges, order: list[str], limit: float) -> Future:
-        return self._pool.submit(_try, mutant, judges.tests, self._settings.pytest, order, limit)
+        return self._pool.submit(_try, mutant, judges.arguments(), self._settings.pytest, order, limit)
 
     def _limit(self, judges: Judges) -> float:
         return PATIENCE[0] * self._clean[judges].seconds + PATIENCE[1]
@@ -488,13 +496,16 @@ def _score(row: Counter) -> float:
 @click.option("--only", multiple=True, metavar="TEXT", help="Only modules whose path contains this.")
 @click.option("--sample", type=click.FloatRange(0, 100), metavar="PERCENT", help="A part of each module's mutants.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Mutants at a time.")
+@click.option(
+    "--minutes", type=float, default=float("inf"), help="Stop after this long: what is done is a fair sample."
+)
 @click.option("--again", is_flag=True, help="Try the mutants that survived again, against the tests as they are now.")
 @click.option("--fresh", is_flag=True, help="Forget the results of earlier runs.")
 @click.option("--report", "only_report", is_flag=True, help="Run nothing: report what is known.")
 @click.option("--settings", "file", type=click.Path(path_type=Path, exists=True), help="Instead of mutants.toml.")
 @click.option("--session", type=click.Path(path_type=Path), help="Instead of .mutants/session.sqlite.")
 @click.option("--root", type=click.Path(path_type=Path, exists=True), help="The tree, if not the one this is in.")
-def main(only, sample, jobs, again, fresh, only_report, file, session, root) -> None:
+def main(only, sample, jobs, minutes, again, fresh, only_report, file, session, root) -> None:
     """Try the mutants and report which survive; exit status 1 if fewer than 90 % are killed."""
     here = Path(__file__).resolve().parent
     root = (root or here.parents[1]).resolve()
@@ -522,13 +533,15 @@ def main(only, sample, jobs, again, fresh, only_report, file, session, root) -> 
         work = [(mutant, judge[mutant.module]) for mutant in wanted if mutant.job not in done]
         click.echo(f"{len(wanted)} mutants, of which {len(work)} have no result yet")
         if work and not only_report:
-            _try_all(work, database, settings, root, jobs)
+            _try_all(work, database, settings, root, jobs, 60 * minutes)
         score = report(wanted, dict(database.results), equivalent, root)
     if score < GOAL:
         raise click.ClickException(f"{score:.1f} % of the mutants are killed; {GOAL} % should be.")
 
 
-def _try_all(work: list[tuple[Mutant, Judges]], database: WorkDB, settings: Settings, root: Path, jobs: int) -> None:
+def _try_all(
+    work: list[tuple[Mutant, Judges]], database: WorkDB, settings: Settings, root: Path, jobs: int, seconds: float
+) -> None:
     # One thread a worker: the workers share the processor already.
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     os.environ.update(dict.fromkeys(threads, "1"), TF_CPP_MIN_LOG_LEVEL="2", MPLBACKEND="agg")
@@ -540,7 +553,7 @@ def _try_all(work: list[tuple[Mutant, Judges]], database: WorkDB, settings: Sett
         with ProcessPoolExecutor(jobs, context, _start_worker, (queue, settings.preload)) as pool:
             trial = Trial(pool, jobs, settings)
             trial.clean(list(dict.fromkeys(judges for _, judges in work)))
-            trial.run(work, database)
+            trial.run(work, database, seconds)
 
 
 if __name__ == "__main__":
