@@ -8,7 +8,7 @@ from toy_runs import Watching, new_run, trainer
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipe_files import load_recipe, with_overrides
-from alexnet_keras.training.layer_rates import frozen_layers, layer_names, rate_changes
+from alexnet_keras.training.layer_rates import check_something_learns, frozen_layers, layer_names, rate_changes
 from alexnet_keras.training.start import new_optimizer
 from alexnet_keras.training.step import TrainingStep
 
@@ -112,3 +112,18 @@ def test_freezing_random_weights_is_told(one_device, prepared, tiny, tmp_path):
     trainer(new_run(tmp_path / "on", recipe), prepared, observer=started, initial=one_device[0].load_model).fit()
     assert [warning.partition(":")[0] for warning in alone.warnings] == ["conv1, conv5"]
     assert [warning.partition(":")[0] for warning in started.warnings] == ["conv5"]
+
+
+def test_a_layer_by_itself_is_named_in_its_field_and_the_classifier_in_the_networks():
+    assert rate_changes(SOURCE.network, "conv4,fc8", 0.125) == [
+        "network.conv4.rate_factor=0.125",
+        "network.classifier_rate_factor=0.125",
+    ]
+    assert rate_changes(SOURCE.network, "conv3..conv3", 0) == ["network.conv3.rate_factor=0"]
+
+
+def test_one_layer_that_learns_is_enough():
+    check_something_learns(SOURCE.network)
+    check_something_learns(changed("conv1..fc7").network)
+    with pytest.raises(UsageError, match="Every layer is frozen"):
+        check_something_learns(changed(ALL).network)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras.layers import TowerDense
+from alexnet_keras.training import optimizer as optimizer_module
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.optimizer import AlexNetSGD
 
@@ -125,3 +126,71 @@ def test_it_trains_under_fit_and_comes_back_from_its_config():
     assert history[-1] < history[0]
     config = model.optimizer.get_config()
     assert AlexNetSGD.from_config(config).get_config() == config
+
+
+def test_its_defaults_are_the_papers():
+    optimizer = AlexNetSGD()
+    assert optimizer.rates == pytest.approx({"weights": 0.01, "biases": 0.01})
+    assert (optimizer.momentum, optimizer.decay, optimizer.bias_decay) == (0.9, 0.0005, 0.0)
+    assert (optimizer.layers, optimizer.layer_decays) == ((), {})
+
+
+def test_each_kind_starts_at_the_rate_of_the_weights_or_of_the_biases():
+    optimizer = AlexNetSGD(0.5, 0.25, layers=("conv1", "fc8", "fc8_biases"))
+    assert optimizer.rates == {"weights": 0.5, "biases": 0.25, "conv1": 0.5, "fc8": 0.5, "fc8_biases": 0.25}
+    optimizer.set_rates({"fc8": 0.125})
+    assert optimizer.rates["fc8"] == 0.125 and optimizer.rates["conv1"] == 0.5
+    with pytest.raises(KeyError):
+        optimizer.set_rates({"fc9": 1.0})
+
+
+def test_its_config_has_what_it_takes_and_nothing_of_keras_that_it_does_not_heed():
+    config = AlexNetSGD(0.5, 0.25, 0.8, 0.1, 0.2, ("conv1",), {"fc8": 0.3}).get_config()
+    assert config == {
+        "name": "alexnet_sgd",
+        "learning_rate": 0.5,
+        "loss_scale_factor": None,
+        "bias_learning_rate": 0.25,
+        "momentum": 0.8,
+        "decay": 0.1,
+        "bias_decay": 0.2,
+        "layers": ["conv1"],
+        "layer_decays": {"fc8": 0.3},
+    }
+
+
+@pytest.mark.parametrize("where", ["in place", "other backends"])
+@pytest.mark.parametrize(("momentum", "decay"), [(0.9, 0.5), (0.0, 0.5), (0.9, 0.0), (0.0, 0.0)])
+def test_two_steps_with_and_without_momentum_and_decay(monkeypatch, where, momentum, decay):
+    if where == "other backends":  # what JAX and PyTorch compute is ordinary operations, which TensorFlow has, too
+        monkeypatch.setattr(optimizer_module, "on_tensorflow", lambda: False)
+    model = model_with_two_layers()
+    optimizer = AlexNetSGD(0.5, 0.25, momentum=momentum, decay=decay)
+    optimizer.build(model.trainable_variables)
+    slots = optimizer.velocities
+    optimizer.build(model.trainable_variables)
+    assert all(one is other for one, other in zip(slots, optimizer.velocities, strict=True)), "built once"
+    random = np.random.default_rng(1)
+    w = {v.path: np.float64(v.numpy()) for v in model.trainable_variables}
+    velocity = {path: np.zeros_like(values) for path, values in w.items()}
+    for _ in range(2):
+        gradients = {path: random.normal(size=values.shape) for path, values in w.items()}
+        # float64 gradients, as of a loss in that type: they are cast
+        optimizer.apply([tf.constant(gradients[v.path]) for v in model.trainable_variables], model.trainable_variables)
+        for path, g in gradients.items():
+            rate, own = (0.25, 0.0) if "bias" in path else (0.5, decay)
+            velocity[path] = momentum * velocity[path] - own * rate * w[path] - rate * g
+            w[path] = w[path] + velocity[path]
+    for v in model.trainable_variables:
+        np.testing.assert_allclose(v.numpy(), w[v.path], rtol=1e-5, atol=1e-6, err_msg=v.path)
+
+
+def test_after_a_scope_with_a_condition_updates_are_made_again():
+    model = model_with_two_layers()
+    optimizer = AlexNetSGD(0.1)
+    optimizer.build(model.trainable_variables)
+    with optimizer.only_if(tf.constant(False)):
+        pass
+    before = model.get_weights()
+    optimizer.apply([tf.ones(v.shape) for v in model.trainable_variables], model.trainable_variables)
+    assert all(not np.allclose(old, new) for old, new in zip(before, model.get_weights(), strict=True))

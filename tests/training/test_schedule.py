@@ -8,7 +8,7 @@ import math
 import pytest
 
 from alexnet_keras.recipe_files import load_recipe, with_overrides
-from alexnet_keras.training.schedule import plan_epoch, plateau_drops
+from alexnet_keras.training.schedule import EpochPlan, layer_decays, plan_epoch, plateau_drops, rate_factors
 
 
 def test_the_steps_are_scaled_to_the_length_of_the_run():
@@ -64,3 +64,44 @@ def test_the_warm_up_is_scaled_to_the_length_of_the_run(epochs, shares):
     found = [plan_epoch(training, epoch, []).rates for epoch in range(len(shares))]
     assert [rates["weights"] for rates in found] == pytest.approx([0.01 * share for share in shares])
     assert [rates["biases"] for rates in found] == pytest.approx([0.02 * share for share in shares])
+
+
+def test_an_error_that_only_equals_the_best_is_no_improvement():
+    assert plateau_drops([0.5, 0.5, 0.5], patience=3, most=3) == (0, False)
+    assert plateau_drops([0.5, 0.5, 0.5, 0.5], patience=3, most=3) == (1, False)
+
+
+def test_after_a_division_the_wait_starts_anew_and_the_last_stall_ends_the_run():
+    assert plateau_drops([], patience=1, most=0) == (0, False)
+    assert plateau_drops([0.5, 0.6], patience=1, most=0) == (0, True)
+    assert plateau_drops([0.5, *[0.6] * 5], patience=2, most=2) == (2, False)
+    assert plateau_drops([0.5, *[0.6] * 6], patience=2, most=2) == (2, True)
+    assert plateau_drops([0.5, *[0.6] * 6, 0.1, 0.1], patience=2, most=2) == (2, True), "it stays ended"
+
+
+def test_layers_with_factors_have_rates_of_their_own():
+    plan = plan_epoch(SOURCE, 25, [0.5] * 25, {"conv2": 0.5, "fc8": 10})
+    expected = {"weights": 1e-3, "biases": 0.02, "conv1": 1e-3}
+    expected |= {"conv2": 5e-4, "conv2_biases": 0.01, "fc8": 1e-2, "fc8_biases": 0.2}
+    assert plan.rates == pytest.approx(expected)
+
+
+def test_only_what_differs_from_the_others_has_a_factor_or_a_decay():
+    network = load_recipe("source").network
+    assert rate_factors(network) == {} and layer_decays(network) == {}
+    changes = ["conv2.rate_factor=0.5", "fc7.rate_factor=0", "classifier_rate_factor=2", "conv3.weight_decay=0.0"]
+    changes += ["fc6.weight_decay=1", "classifier_weight_decay=0.25"]
+    network = with_overrides(load_recipe("source"), [f"network.{change}" for change in changes]).network
+    assert rate_factors(network) == {"conv2": 0.5, "fc7": 0, "fc8": 2}
+    assert layer_decays(network) == {"conv3": 0, "fc6": 1, "fc8": 0.25}
+
+
+def test_a_plan_goes_on_unless_it_says_otherwise():
+    assert EpochPlan({}, True) == EpochPlan({}, True, False)
+
+
+def test_a_warm_up_of_a_run_of_another_length_has_a_share_of_its_epochs():
+    changes = ["training.epochs=45", "training.schedule.warmup_epochs=6", "training.schedule.length=90"]
+    training = with_overrides(load_recipe("source"), changes).training
+    found = [plan_epoch(training, epoch, []).rates["weights"] for epoch in range(5)]
+    assert found == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
