@@ -1,5 +1,7 @@
 """Statistics against NumPy on the same pixels, and their file."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,50 @@ def test_a_damaged_file_is_a_data_error(statistics, tmp_path, damage):
         path.unlink()
     with pytest.raises(DataError):
         Statistics.load(path)
+
+
+def of_covariance(covariance):
+    return Statistics(np.zeros((256, 256, 3), np.float32), np.zeros(3), np.asarray(covariance, np.float64))
+
+
+def test_eigenvalues_ascend_and_those_that_rounding_made_negative_are_0():
+    statistics = of_covariance(np.diag([4.0, 0.25, -1e-9]))
+    np.testing.assert_array_equal(statistics.eigenvalues, [0, 0.25, 4])
+    np.testing.assert_array_equal(statistics.standard_deviations, [0, 0.5, 2])
+    np.testing.assert_array_equal(np.abs(statistics.eigenvectors), np.eye(3)[:, ::-1])
+
+
+def test_a_picture_of_one_colour_by_hand():
+    sums = PixelSums()
+    sums.add(np.broadcast_to(np.array([3, 5, 7], np.uint8), (2, 256, 256, 3)))
+    assert sums.pictures == 2
+    np.testing.assert_array_equal(sums.image, np.broadcast_to([6, 10, 14], (256, 256, 3)))
+    np.testing.assert_array_equal(sums.products, 2 * 65536 * np.outer([3, 5, 7], [3, 5, 7]))
+    assert PixelSums().pictures == 0 and not PixelSums().image.any() and not PixelSums().products.any()
+
+
+class Opened:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_nothing_is_unpickled(tmp_path):
+    mean_image = np.empty((256, 256, 3), object)
+    mean_image[0, 0, 0] = Opened(tmp_path / "opened")
+    np.savez(tmp_path / "statistics.npz", mean_image=mean_image, rgb_mean=np.zeros(3), covariance=np.eye(3))
+    with pytest.raises(DataError):
+        Statistics.load(tmp_path / "statistics.npz")
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize(("mean", "covariance"), [((2,), (3, 3)), ((3,), (3, 2)), ((3,), (2, 3)), ((3, 1), (3, 3))])
+def test_each_shape_is_looked_at(tmp_path, mean, covariance):
+    shapes = {"rgb_mean": np.zeros(mean), "covariance": np.zeros(covariance)}
+    np.savez(tmp_path / "statistics.npz", mean_image=np.zeros((256, 256, 3), np.float32), **shapes)
+    with pytest.raises(DataError, match="wrong shapes"):
+        Statistics.load(tmp_path / "statistics.npz")

@@ -1,15 +1,18 @@
 """Ensembles: the plain mean, and the search over weights."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from synthetic import made_up
 
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.evaluation import ensemble
 from alexnet_keras.evaluation import predictions as predictions_module
-from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Rows, mean, one_hot, search
+from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Rows, check_same_pictures, mean, one_hot, search
 from alexnet_keras.evaluation.errors import Tally
+from alexnet_keras.evaluation.predictions import Predictions
 
 
 def score(ensemble, rows=Rows()):
@@ -91,3 +94,79 @@ def test_what_cannot_be_averaged_is_told(members):
         mean([members[0], made_up("other", 1.0, data="others")])
     with pytest.raises(DataError, match="different pictures"):
         mean([members[0], made_up("other", 1.0, classes=10)])
+
+
+def member(name, probabilities, labels, **facts):
+    facts = {"run": name, "data_fingerprint": "", "split": "val", "views": "centre", **facts}
+    return Predictions(Path(name), facts, np.asarray(probabilities, np.float32), np.asarray(labels))
+
+
+def random_eighths(random, images, classes):
+    """Probabilities that are exact in binary, and so are their means: ties are ties however they are added up."""
+    return random.multinomial(8, np.full(classes, 1 / classes), images) / 8
+
+
+@pytest.mark.parametrize("classes", [3, 5, 6, 9])
+def test_what_weights_are_judged_by_is_the_tally_of_their_ensemble_ties_included(classes):
+    random = np.random.default_rng(classes)
+    labels = random.integers(0, classes, 60)
+    members = [member(str(index), random_eighths(random, 60, classes), labels) for index in range(3)]
+    for rows in (Rows(), ODD):
+        contest = ensemble._Contest.of(members, rows)
+        for weights in ([1, 1, 2], [1, 0, 0], [0, 0.5, 0.5], [0.25, 0.25, 0.5]):
+            tally = Ensemble(members, np.array(weights, float)).tally(rows)
+            misses = (tally.misses1, tally.misses5) if classes <= 5 else (tally.misses5, tally.misses1)
+            *found, loss = contest.score(np.array(weights, float))
+            assert tuple(found) == misses
+            assert loss == pytest.approx(tally.loss)
+
+
+def test_rows_of_pieces_are_those_of_the_whole():
+    array = np.arange(23)
+    assert Rows() == Rows(0, 1)
+    np.testing.assert_array_equal(Rows().of(array), array)
+    for rows in (EVEN, ODD, Rows(2, 5), Rows(4, 3)):
+        pieces = [rows.of(array[start : start + 7], start) for start in range(0, 23, 7)]
+        np.testing.assert_array_equal(np.concatenate(pieces), array[rows.start % rows.step :: rows.step])
+    assert EVEN.of(array)[0] == 0 and ODD.of(array)[0] == 1
+
+
+def test_weights_that_are_found_are_of_the_grid_and_a_member_of_weight_0_is_not_read():
+    members = [made_up("a", 0.8, seed=1), made_up("b", 1.2, seed=2)]
+    weights = search(members).weights
+    np.testing.assert_allclose(np.round(weights * 20), weights * 20, atol=1e-9)
+    assert weights.min() >= 0 and weights.max() <= 1
+    spoilt = member("c", np.full((400, 12), np.nan), members[0].labels, data_fingerprint="pictures")
+    ((averaged, _),) = Ensemble([members[0], spoilt], np.array([2.0, 0.0])).chunks()
+    np.testing.assert_allclose(averaged, members[0].probabilities, rtol=1e-12)
+
+
+def test_it_is_the_loss_that_tells_equal_errors_apart():
+    """Both members are right everywhere; the surer one gets all the weight."""
+    labels = np.zeros(10, int)
+    sure, unsure = np.tile([0.98, *[0.004] * 5], (10, 1)), np.tile([0.5, *[0.1] * 5], (10, 1))
+    found = search([member("unsure", unsure, labels), member("sure", sure, labels)])
+    assert found.weights[0] == 0 and found.weights[1] > 0
+    assert found.tally().loss == pytest.approx(-10 * np.log(0.98), rel=1e-5)
+
+
+def test_there_must_be_pictures_to_search_on():
+    with pytest.raises(DataError, match="no pictures"):
+        search([member("a", np.zeros((0, 6)), []), member("b", np.zeros((0, 6)), [])])
+    one = [member(name, [[0.5, 0.3, 0.2]], [0]) for name in "ab"]
+    assert search(one).tally().images == 1
+    with pytest.raises(DataError, match="no pictures"):
+        search(one, ODD)
+
+
+def test_the_pictures_are_the_same_only_if_fingerprint_and_shape_are():
+    labels = [0, 1]
+    base = member("base", np.full((2, 3), 1 / 3), labels)
+    for other in (
+        member("other", np.full((2, 3), 1 / 3), labels, data_fingerprint="x"),
+        member("other", np.full((2, 4), 1 / 4), labels),
+    ):
+        for members in ([base, other], [base, base, other]):
+            with pytest.raises(DataError, match="other and base"):
+                check_same_pictures(members)
+    check_same_pictures([base, base])

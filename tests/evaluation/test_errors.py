@@ -6,7 +6,7 @@ import pytest
 from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.errors import error_rate, top_k_misses
+from alexnet_keras.evaluation.errors import Evaluation, Tally, error_rate, top_k_misses
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
 
 
@@ -74,3 +74,34 @@ def test_wrong_splits_and_classes_are_told(model, tiny, prepared):
         evaluate(Predictor(model), prepared, "test")
     with pytest.raises(DataError, match="7 classes"):
         evaluate(Predictor(AlexNet(tiny, classes=7)), prepared, "val")
+
+
+def test_tallies_start_at_nothing_and_add_up():
+    assert Tally() == Tally(0, 0.0, 0, 0)
+    assert Tally(3, 1.5, 2, 1) + Tally(4, 0.25, 3, 2) == Tally(7, 1.75, 5, 3)
+
+
+def test_a_tally_by_hand():
+    probabilities = np.array([[0.25, 0.05, 0.1, 0.1, 0.1, 0.15, 0.25], [0.5, 0, 0.1, 0.1, 0.1, 0.1, 0.1]])
+    tally = Tally.of(probabilities, np.array([5, 0]))
+    assert (tally.images, tally.misses1, tally.misses5) == (2, 1, 0)
+    assert tally.loss == pytest.approx(-np.log(0.15) - np.log(0.5))
+    tally = Tally.of(probabilities, np.array([1, 1]))
+    assert (tally.images, tally.misses1, tally.misses5) == (2, 2, 2)
+
+
+def test_a_right_class_of_probability_0_costs_the_logarithm_of_a_trillion():
+    tally = Tally.of(np.array([[1.0, 0.0]]), np.array([1]))
+    assert tally.loss == pytest.approx(12 * np.log(10))
+
+
+def test_an_evaluation_has_the_mean_loss_and_both_errors():
+    found = Evaluation.of(Tally(8, 4.0, 2, 1), "val", "ten-crop", 10)
+    assert (found.split, found.views, found.images, found.classes, found.loss) == ("val", "ten-crop", 8, 10, 0.5)
+    assert (found.top1, found.top5) == (error_rate(2, 8), error_rate(1, 8))
+    assert found.top5.error == 0.125 and found.to_dict()["top5"]["error"] == 0.125
+
+
+def test_no_interval_reaches_beyond_0_and_1():
+    for images in range(1, 3000):
+        assert error_rate(0, images).low >= 0 and error_rate(images, images).high <= 1
