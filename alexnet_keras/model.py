@@ -172,7 +172,7 @@ def logits_of(model: keras.Model) -> keras.Model:
 
 def features_of(model: keras.Model) -> keras.Model:
     """The same model, sharing its layers, with the last hidden layer as the output: `(batch, 4096)`."""
-    towers = model.get_layer("fc8").input
+    towers = keras.tree.flatten(model.get_layer("fc8").input)  # of a list of one tensor Keras gives the tensor
     joined = layers.Concatenate(name="features", dtype="float32")(towers) if len(towers) > 1 else towers[0]
     return keras.Model(model.input, joined, name=f"{model.name}_features")
 
