@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from alexnet_keras import AlexNet, load_recipe
 from alexnet_keras.layers.placement import tower_devices
-from alexnet_keras.model import features_of, logits_of
+from alexnet_keras.model import features_of, logits_of, seed_of_part
 from alexnet_keras.model_summary import PAPER_NEURONS, summarize
 from alexnet_keras.recipe_files import with_overrides
 
@@ -164,3 +164,88 @@ def test_towers_live_and_compute_on_their_own_devices_forward_and_backward(tiny)
 def test_only_the_first_layer_of_a_network_in_one_tower_reads_the_image(tiny):
     rows = summarize(AlexNet(with_overrides(tiny, ["network.towers=1"]), classes=3))
     assert [row.reads for row in rows] == ["image"] + ["own"] * 7
+
+
+def test_a_part_has_a_seed_of_its_own_that_never_changes():
+    """A seed gives the same network in every version."""
+    assert seed_of_part(None, "conv1") is None
+    assert seed_of_part(0, "conv1") == 285_681_077  # CRC-32 of the name
+    assert seed_of_part(5, "conv1") == 5 * 1_000_003 + 285_681_077
+    assert seed_of_part(2**40, "fc8") < 2_147_483_648
+
+
+def test_the_input_is_less_its_mean_whatever_form_the_mean_comes_in(tiny):
+    image = np.random.default_rng(0).uniform(0, 255, (300, 280, 3)).astype(np.float32)
+    channel = with_overrides(tiny, ["augmentation.mean=channel"])
+
+    def mean_of(recipe, mean_image):
+        return AlexNet(recipe, classes=2, mean_image=mean_image).get_layer("mean").mean
+
+    np.testing.assert_array_equal(mean_of(tiny, image), image[38:262, 28:252])
+    np.testing.assert_allclose(mean_of(channel, image)[0, 0], image.mean(axis=(0, 1)), rtol=1e-5)
+    assert mean_of(channel, image).shape == (1, 1, 3)
+    for recipe in (tiny, channel):
+        np.testing.assert_array_equal(mean_of(recipe, (1, 2, 3)), [[[1, 2, 3]]])
+        np.testing.assert_allclose(mean_of(recipe, None), [[[127.3049, 119.7154, 104.9126]]], rtol=1e-6)
+
+
+def test_the_papers_eigenvalues_are_variances_of_pixels_from_0_to_1_in_pixels(tiny):
+    stds = [19.7208, 37.0939, 121.7801]
+
+    def noise(*changes):
+        model = AlexNet(with_overrides(tiny, [f"augmentation.{change}" for change in changes]), classes=2)
+        return model.get_layer("color_noise")
+
+    plain = noise()
+    assert plain.magnitudes == pytest.approx(stds) and (plain.stddev, plain.rescale) == (0.1, True)
+    assert plain.vectors[0] == pytest.approx([0.41795513, -0.71257945, -0.56351045])
+    eigenvalues = noise("color_noise_scale=eigenvalue", "color_noise=0.2", "color_noise_rescale=false")
+    assert eigenvalues.magnitudes == pytest.approx([1.5251, 5.3959, 58.1584], rel=1e-4)
+    assert (eigenvalues.stddev, eigenvalues.rescale) == (0.2, False)
+    assert noise("input_scale=0.5").magnitudes == pytest.approx([std / 2 for std in stds])
+    with pytest.raises(ValueError, match="color_noise"):
+        noise("color_noise=0")
+
+
+def test_what_is_made_twice_after_one_layer_has_a_number(tiny):
+    model = AlexNet(with_overrides(tiny, ["network.conv5.then=['relu', 'pool', 'relu', 'relu']"]), classes=2)
+    names = [layer.name for layer in model.layers]
+    assert names[names.index("conv5") : names.index("flatten")] == ["conv5", "relu5", "pool5", "relu5_2", "relu5_3"]
+
+
+def test_a_network_without_dropout_or_top_and_in_one_tower(tiny):
+    bare = with_overrides(tiny, ["network.towers=1", "network.fc6.dropout=0", "network.fc7.dropout=0.3"])
+    model = AlexNet(bare, include_top=False, name="bare")
+    names = [layer.name for layer in model.layers]
+    assert "drop6" not in names and model.get_layer("drop7").layer.rate == 0.3
+    assert model.output_shape == (None, 12) and names[-1] == "drop7" and model.name == "bare"
+    topped = AlexNet(bare, classes=2)
+    assert features_of(topped).output_shape == (None, 12)
+    assert (features_of(topped).name, logits_of(topped).name) == ("alexnet_features", "alexnet_logits")
+
+
+def test_every_part_is_seeded_and_none_without_a_seed(tiny):
+    parts = ["conv1", "fc7", "fc8"]
+
+    def seeds(seed):
+        model = AlexNet(tiny, classes=2, seed=seed)
+        found = [model.get_layer(part).kernel_initializer.seed for part in parts]
+        return [*found, model.get_layer("drop6").layer.seed, model.get_layer("color_noise").seed]
+
+    assert seeds(4) == [seed_of_part(4, part) for part in [*parts, "drop6", "color_noise"]]
+    assert seeds(None)[3:] == [None, None]
+
+
+def test_the_defaults_are_a_thousand_classes_and_their_probabilities(source):
+    assert source.output_shape == (None, 1000) and source.name == "alexnet"
+    assert source.get_layer("predictions").activation is keras.activations.softmax
+
+
+def test_weights_are_loaded_from_a_file_of_weights_and_from_a_model(tiny, tmp_path):
+    model = AlexNet(tiny, classes=2, seed=1)
+    model.save_weights(tmp_path / "a.weights.h5")
+    model.save(tmp_path / "a.keras")
+    for name in ("a.weights.h5", "a.keras"):
+        other = AlexNet(tiny, weights=tmp_path / name, classes=2, seed=2)
+        for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)

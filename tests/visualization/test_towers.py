@@ -1,8 +1,11 @@
 """How colourful kernels are: the statistic by its definition, and what it says of towers."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import beta
 
 from alexnet_keras.kernel_color import RANDOM_SHARE, color_shares, compare_towers, random_shares
 from alexnet_keras.visualization.towers import draw_towers
@@ -97,3 +100,46 @@ def test_the_picture_is_written_whatever_is_dead(tmp_path, dead, towers):
             kernels[:] = 0
     draw_towers(list(kernels), compare_towers(kernels), tmp_path / "towers.png")
     assert Image.open(tmp_path / "towers.png").width > 1500
+
+
+def test_the_interval_is_that_of_the_beta_distribution():
+    assert random_shares(121) == random_shares(121, 0.95)
+    assert random_shares(2, 0.5) == pytest.approx(beta.ppf([0.25, 0.75], 2, 1))  # Beta(2, 1): x^2 on 0..1
+    assert random_shares(2, 0.5) == pytest.approx((0.5, 0.75**0.5))
+
+
+def test_a_report_as_json_has_it():
+    towers = [kernels_of((1, -1, 0), (1, 1, 0), (0, 0, 0)), kernels_of((1, 1, 1), (1, 0, 0), (3, 0, 0))]
+    report = compare_towers(towers)
+    told = report.to_dict()
+    assert told["random_share"] == 2 / 3 and "no independent replicates" in told["caveat"]
+    first, second = told["towers"]
+    energy = float(np.square(np.float64(towers[1][..., 0])).sum()) / 3  # of the pattern
+    np.testing.assert_allclose(report.towers[1].energies, [3 * energy, energy, 9 * energy], rtol=1e-6)
+    assert (first["tower"], first["kernels"], first["dead"]) == ("a", 3, 1)
+    assert (second["tower"], second["kernels"], second["dead"]) == ("b", 3, 0)
+    assert first["shares"] == [pytest.approx(1, abs=1e-6), pytest.approx(1 / 3, abs=1e-6), None]
+    assert first["median"] == pytest.approx(2 / 3, abs=1e-6) and second["median"] == pytest.approx(2 / 3, abs=1e-6)
+    assert first["weighted_mean"] == pytest.approx((2 + 2 / 3) / 4, abs=1e-6)
+    assert second["weighted_mean"] == pytest.approx(10 * 2 / 3 / 13, abs=1e-6)
+    (difference,) = told["differences"]
+    assert {*difference} == {"more", "less", "probability", "p_value"}
+    json.dumps(told, allow_nan=False)
+
+
+def test_of_three_towers_every_two_are_compared_but_with_a_dead_one():
+    red, grey = kernels_of((1, -1, 0), (1, 0, 0)), kernels_of((1, 1, 1), (1, 1, 0))
+    found = [(each.more, each.less) for each in compare_towers([grey, red, grey]).differences]
+    assert found == [("b", "a"), ("a", "c"), ("b", "c")]
+    assert [(each.more, each.less) for each in compare_towers([grey, 0 * red, red]).differences] == [("c", "a")]
+
+
+def test_towers_that_are_alike_are_a_toss_up():
+    (same,) = compare_towers([kernels_of((1, 0, 0))] * 2).differences
+    assert (same.more, same.less, same.probability) == ("a", "b", 0.5)
+
+
+def test_a_share_is_never_below_0():
+    kernels = np.full((11, 11, 3, 200), 0.1) * np.random.default_rng(6).uniform(0.1, 1, (11, 11, 1, 200))
+    shares = color_shares(kernels.astype(np.float32))
+    assert shares.min() >= 0 and shares.max() < 1e-6
