@@ -240,17 +240,19 @@ def _wait(child: int, deadline: float) -> int | None:
     """The exit status; None if the process had to be ended. What it started in its group ends with it."""
     pause = 0.005
     status = None
-    while status is None and time.monotonic() < deadline:
-        done, code = os.waitpid(child, os.WNOHANG)
-        if done:
-            status = os.waitstatus_to_exitcode(code)
-        else:
-            time.sleep(pause)
-            pause = min(2 * pause, 0.1)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child, signal.SIGKILL)
-    if status is None:
-        os.waitpid(child, 0)
+    try:
+        while status is None and time.monotonic() < deadline:
+            done, code = os.waitpid(child, os.WNOHANG)
+            if done:
+                status = os.waitstatus_to_exitcode(code)
+            else:
+                time.sleep(pause)
+                pause = min(2 * pause, 0.1)
+    finally:  # after Ctrl-C, too
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)
+        if status is None:
+            os.waitpid(child, 0)
     return status
 
 
