@@ -1,7 +1,6 @@
 """States of a small model: what is in the file, what is refused, and which one is read."""
 
 import io
-import json
 import zipfile
 
 import keras
@@ -151,8 +150,9 @@ def test_an_array_that_ends_early_is_refused(trained, shapes, tmp_path, cut):
 
 def test_a_position_that_is_too_long_is_damage(trained, shapes, tmp_path, monkeypatch):
     path = saved(tmp_path, trained)
-    length = len(json.dumps(ABOUT))
-    monkeypatch.setattr(checkpoint, "MOST_JSON", 400)
+    with np.load(path) as state:
+        length = len(state["position"])
+    monkeypatch.setattr(checkpoint, "MOST_JSON", length + 1)
     assert read_state(path, shapes).about == ABOUT
     monkeypatch.setattr(checkpoint, "MOST_JSON", length)
     with pytest.raises(DataError, match="position has shape"):

@@ -80,7 +80,7 @@ def test_after_a_division_the_wait_starts_anew_and_the_last_stall_ends_the_run()
 
 
 def test_layers_with_factors_have_rates_of_their_own():
-    plan = plan_epoch(SOURCE, 25, [0.5] * 25, {"conv2": 0.5, "fc8": 10})
+    plan = plan_epoch(load_recipe("source").training, 25, [0.5] * 25, {"conv2": 0.5, "fc8": 10})
     expected = {"weights": 1e-3, "biases": 0.02, "conv1": 1e-3}
     expected |= {"conv2": 5e-4, "conv2_biases": 0.01, "fc8": 1e-2, "fc8_biases": 0.2}
     assert plan.rates == pytest.approx(expected)
