@@ -31,7 +31,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
@@ -347,6 +347,14 @@ def copied_trees(root: Path, count: int) -> Iterator[list[Path]]:
         yield trees
 
 
+def _digest(tree: Path) -> str:
+    """A number of the names and contents of all files of a tree."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for path in sorted(path for path in tree.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        digest.update(f"{path.relative_to(tree)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def _sampled(mutants: list[Mutant], percent: float | None) -> list[Mutant]:
     """This part of a module's mutants, chosen by their names: at random, but always the same."""
     if percent is None:
@@ -377,22 +385,28 @@ def _result(tried: Tried) -> WorkResult:
 class Trial:
     """Runs mutants on workers, and keeps what it learns about the tests: how long they take and which ones kill."""
 
-    def __init__(self, pool: ProcessPoolExecutor, jobs: int, settings: Settings) -> None:
+    def __init__(self, pool: ProcessPoolExecutor, jobs: int, settings: Settings, tree: Path, kept: Path) -> None:
         self._pool, self._jobs, self._settings = pool, jobs, settings
+        self._digest, self._kept = _digest(tree), kept
         self._clean: dict[Judges, Tried] = {}
         self._kills: dict[str, Counter] = {}
 
     def clean(self, judges: list[Judges]) -> None:
-        """Runs the tests without a mutant.
+        """Runs the tests without a mutant, unless they passed on this very tree before.
 
         Raises:
             click.ClickException: they fail, so they judge nothing.
         """
-        futures = {each: self._submit(None, each, [], 3600.0) for each in judges}
-        for each, future in futures.items():
-            tried = self._clean[each] = future.result()
+        kept = json.loads(self._kept.read_text(encoding="utf-8")) if self._kept.exists() else {}
+        keys = {each: f"{self._digest} {each.arguments()} {self._settings.pytest}" for each in judges}
+        known = {each: Tried(**kept[key]) for each, key in keys.items() if key in kept}
+        futures = {each: self._submit(None, each, [], 3600.0) for each in judges if each not in known}
+        for each in judges:
+            tried = self._clean[each] = known[each] if each in known else futures[each].result()
             if not tried.passed:
                 raise click.ClickException(f"The tests fail without a mutant: {' '.join(each.tests)}\n{tried.output}")
+            kept[keys[each]] = asdict(tried)
+            self._kept.write_text(json.dumps(kept), encoding="utf-8")
             click.echo(f"{tried.seconds:6.1f} s for {len(tried.durations)} tests of {', '.join(each.modules)}")
 
     def run(self, work: list[tuple[Mutant, Judges]], database: WorkDB, seconds: float) -> None:
@@ -535,14 +549,20 @@ def main(only, sample, jobs, minutes, again, fresh, only_report, file, session, 
         work = [(mutant, judge[mutant.module]) for mutant in wanted if mutant.job not in done]
         click.echo(f"{len(wanted)} mutants, of which {len(work)} have no result yet")
         if work and not only_report:
-            _try_all(work, database, settings, root, jobs, 60 * minutes)
+            _try_all(work, database, settings, root, jobs, 60 * minutes, session.with_suffix(".json"))
         score = report(wanted, dict(database.results), equivalent, root)
     if score < GOAL:
         raise click.ClickException(f"{score:.1f} % of the mutants are killed; {GOAL} % should be.")
 
 
 def _try_all(
-    work: list[tuple[Mutant, Judges]], database: WorkDB, settings: Settings, root: Path, jobs: int, seconds: float
+    work: list[tuple[Mutant, Judges]],
+    database: WorkDB,
+    settings: Settings,
+    root: Path,
+    jobs: int,
+    seconds: float,
+    kept: Path,
 ) -> None:
     # One thread a worker: the workers share the processor already.
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -553,7 +573,7 @@ def _try_all(
         for tree in trees:
             queue.put(str(tree))
         with ProcessPoolExecutor(jobs, context, _start_worker, (queue, settings.preload)) as pool:
-            trial = Trial(pool, jobs, settings)
+            trial = Trial(pool, jobs, settings, trees[0], kept)
             trial.clean(list(dict.fromkeys(judges for _, judges in work)))
             trial.run(work, database, seconds)
 
