@@ -196,7 +196,8 @@ def test_a_run_has_the_error_it_had(golden, monkeypatch, kept):
 
 def test_a_run_goes_on_in_the_middle_of_an_epoch_and_ends_as_it_would_have(golden, monkeypatch):
     """Order, crops, colour noise, dropout, rates and update rule: each weight ends where uninterrupted training led it,
-    to a hundredth of the way it had still to go. Rounding on another processor takes less than that.
+    to a few ten-thousandths of the way it had still to go. Other orders of adding make a tenth of that; training without
+    weight decay makes more.
     """
     exact = []  # set for the whole process, so only noted here
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: exact.append(True))
@@ -211,16 +212,16 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch_and_ends_as_it_would_have(golde
     assert run.facts["best"] == pytest.approx({key: best[key] for key in ("epoch", "val_top1_error")})
     assert best["epoch"] >= golden.expected["run"]["stopped_at"]["epoch"], "better than what was kept when it stopped"
     losses = [float(line.split(",")[2]) for line in run.steps_path.read_text().splitlines()[1:]]
-    np.testing.assert_allclose(losses, expected["ended"]["step_losses"], rtol=1e-3)
+    np.testing.assert_allclose(losses, expected["ended"]["step_losses"], rtol=1e-5)
     history = [{key: value for key, value in row.items() if key not in CLOCK} for row in run.history]
     assert len(history) == len(expected["ended"]["history"])
     for found, row in zip(history, expected["ended"]["history"], strict=True):
-        assert found == pytest.approx({key: value for key, value in row.items() if key not in CLOCK}, rel=1e-3)
+        assert found == pytest.approx({key: value for key, value in row.items() if key not in CLOCK}, rel=1e-5)
     for variable in run.load_model("last").trainable_variables:
         ended, wanted = np.asarray(variable), golden.arrays[f"last/{variable.path}"]
         way = np.abs(wanted - before[variable.path]).max()
         assert way > 0, f"{variable.path} was not trained"
-        assert np.abs(ended - wanted).max() < 0.01 * way, f"{variable.path} ended elsewhere"
+        assert np.abs(ended - wanted).max() < 3e-4 * way, f"{variable.path} ended elsewhere"
 
 
 def test_a_saved_model_answers_as_it_did(golden):
