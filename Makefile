@@ -3,18 +3,26 @@
 #   make test    what guards behaviour: ruff and the tests but the slow ones
 #   make test-all    the same, then what is slow by nature
 #   make docs    the documentation as a site, build/site/index.html
-# and one that downloads JAX and PyTorch, into .venv-backends:
+# for developers:
+#   make lint    ruff and mypy
+#   make coverage    the lines that no test runs
+#   make mutants    the small mistakes that no test notices: hours
+#   make constraints    constraints.txt, from what is installed in .venv
+# They set up .venv first. PYTHON=python3.12 chooses another interpreter. And with environments of their own:
+#   make lowest    the first tier with the lowest versions that pyproject.toml allows, on Python 3.11
 #   make backends    one .keras file under TensorFlow, JAX and PyTorch: the same logits
-# The others set up .venv first. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 OTHERS := .venv-backends
-JOBS   ?= 2
-SHARED := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
-PYTEST := $(BIN)/python -m pytest $(SHARED)
+LOWEST := .venv-lowest
+LOWEST_PYTHON ?= python3.11
 
-.PHONY: demo test test-slow test-all coverage lint docs backends clean
+# Each process takes whole files, the long ones first, and one thread: JOBS processes keep as many cores busy.
+JOBS   ?= 2
+PYTEST := -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-slow test-all coverage mutants lint docs constraints lowest backends clean
 
 # Made anew whenever pyproject.toml changes; "installed" appears only when everything is in.
 $(VENV)/installed: pyproject.toml
@@ -27,20 +35,22 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed
 	$(BIN)/alexnet demo
 
-# Each process takes whole files, the long ones first, and one thread: JOBS processes keep as many cores busy.
 test: $(VENV)/installed lint
-	$(PYTEST) -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/installed
-	$(PYTEST) -m slow
+	$(BIN)/python $(PYTEST) -m slow
 
 test-all: test test-slow
 
 coverage: $(VENV)/installed
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(SHARED)
+	$(BIN)/coverage run $(PYTEST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+mutants: $(VENV)/installed
+	$(BIN)/python tests/mutation/mutants.py --jobs $(JOBS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -49,6 +59,23 @@ lint: $(VENV)/installed
 
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+constraints: $(VENV)/installed
+	{ echo "# Versions with which the tests are known to pass, on Python 3.11: pip install -c constraints.txt -e '.[dev]'"; \
+	  echo "# Made by \`make constraints\`, of what is installed in .venv after the tests have passed there."; \
+	  $(BIN)/python -m pip freeze --exclude-editable; } > constraints.txt
+
+# uv knows how to choose the lowest version of each direct dependency, and the newest of theirs; pip does not.
+$(LOWEST)/installed: pyproject.toml
+	@$(LOWEST_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "make lowest needs Python 3.11: make lowest LOWEST_PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(LOWEST_PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	touch $@
+
+lowest: $(LOWEST)/installed
+	$(LOWEST)/bin/python $(PYTEST) -m "not slow"
 
 $(OTHERS)/installed: pyproject.toml tests/backends/requirements.txt
 	$(PYTHON) -m venv $(OTHERS)
@@ -60,4 +87,4 @@ backends: $(OTHERS)/installed
 	$(OTHERS)/bin/python tests/backends/agreement.py
 
 clean:
-	rm -rf $(VENV) $(OTHERS) build dist *.egg-info .pytest_cache .ruff_cache .coverage*
+	rm -rf $(VENV) $(OTHERS) $(LOWEST) build dist *.egg-info .pytest_cache .ruff_cache .coverage* .mutants
