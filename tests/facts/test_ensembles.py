@@ -53,47 +53,54 @@ def test_searched_weights_are_multiples_of_a_twentieth_from_0_to_1(seed):
     assert weights.min() >= 0 and weights.max() <= 1 and weights.any()
 
 
-def duel(ratios):
-    """Two members, and images that are right in the top 5 only above or below ratios of their weights.
+def of_leads(*leads):
+    """Members by how far the rivals of the right class 0 lead in each of them, image by image.
 
     Args:
-        ratios: (ratio of the second weight to the first, whether the ratio has to be above it) of each image.
+        leads: (lead in each member ..., number of rivals) of an image; it is right where the weighted leads add up to
+            less than 0.
     """
-    first, second, at = np.full((len(ratios), CLASSES), 0.01), np.full((len(ratios), CLASSES), 0.01), 0.05
-    for row, (ratio, above) in enumerate(ratios):
-        # Five rivals lead by 0.1 * ratio in one member and trail by 0.1 in the other: even at that ratio of weights.
-        lead = 0.05 * ratio if above else -0.05 * ratio
-        trail = -0.05 if above else 0.05
-        first[row, 0] = second[row, 0] = at
-        first[row, 1:6], second[row, 1:6] = at + lead, at + trail
-    return [member(name, values, np.zeros(len(ratios), int)) for name, values in (("a", first), ("b", second))]
+    names, labels = "abc"[: len(leads[0]) - 1], np.zeros(len(leads), int)
+    members = []
+    for index, name in enumerate(names):
+        probabilities = np.zeros((len(leads), CLASSES))
+        for row, (*of_members, rivals) in enumerate(leads):
+            probabilities[row, 0] = max(0.0, -of_members[index])
+            probabilities[row, 1 : 1 + rivals] = max(0.0, of_members[index])
+        members.append(member(name, probabilities, labels))
+    return members
+
+
+def above(ratio, rivals=5):
+    """Leads of an image that is right where the second weight is more than this many times the first."""
+    return (0.1 * ratio, -0.1, rivals)
+
+
+def below(ratio, rivals=5):
+    return (-0.1 * ratio, 0.1, rivals)
 
 
 @pytest.mark.parametrize("step", range(1, 20))
 def test_every_twentieth_is_tried(step):
     """The images are all right only within 0.01 of this ratio of the weights, which no other twentieth is."""
-    found = search(duel([(0.05 * step - 0.01, True), (0.05 * step + 0.01, False)]))
+    found = search(of_leads(above(0.05 * step - 0.01), below(0.05 * step + 0.01)))
     assert found.evaluation().top5.error == 0
     assert found.weights[1] / found.weights[0] == pytest.approx(0.05 * step, abs=0.01)
 
 
 def test_the_search_counts_top_5_errors():
-    """One member is better among the first five, the other at the first place."""
-    labels = np.zeros(20, int)
-    top5, top1 = np.full((20, CLASSES), 0.01), np.full((20, CLASSES), 0.01)
-    top5[:, 0], top5[:, 1] = 0.30, 0.40  # always second
-    top1[:12, 0], top1[12:, 1:7] = 0.5, 0.1  # first, or behind six
-    found = search([member("a", top5, labels), member("b", top1, labels)])
-    assert found.evaluation().top5.error == 0
-    alone = Ensemble(found.members, np.array([0.0, 1.0])).evaluation()
-    assert (alone.top1.error, alone.top5.error) == (0.4, 0.4)
+    """One image is among the first five only at weights at which three others are not the first."""
+    found = search(of_leads(below(0.52), *[above(0.83, rivals=1)] * 3))
+    assert found.weights[1] < 0.52 * found.weights[0]
+    evaluation = found.evaluation()
+    assert (evaluation.top1.error, evaluation.top5.error) == (0.75, 0)
 
 
-def test_a_member_that_only_harms_has_the_weight_0():
-    labels = np.arange(60) % CLASSES
-    good = np.full((60, CLASSES), 0.05)
-    good[np.arange(60), labels] = 0.06
-    harmful = np.full((60, CLASSES), 0.09)
-    harmful[np.arange(60), labels] = 0.01
-    found = search([member("good", good, labels), member("harmful", harmful, labels)])
-    assert found.weights[1] / found.weights.sum() <= 0.1 and found.evaluation().top5.error == 0
+def test_0_is_tried_as_well():
+    """Two members are right together; the third, the best alone, spoils two images at any weight but 0."""
+    images = [(-0.05, 0.02, -0.05, 5)] * 5 + [(0.02, -0.05, -0.05, 5)] * 5 + [(-0.01, -0.01, 0.9, 5)] * 2
+    members = of_leads(*images)
+    alone = [Ensemble(members, weights).evaluation().top5.error * 12 for weights in np.eye(3)]
+    assert alone == pytest.approx([5, 5, 2])
+    found = search(members)
+    assert found.weights[2] == 0 and found.evaluation().top5.error == 0
