@@ -54,8 +54,10 @@ def test_the_released_code_takes_the_standard_deviations(narrow):
     assert_magnitudes(noise_of(model), [19.7208, 37.0939, 121.7801], divisor=1.1)
 
 
-@pytest.mark.parametrize("scale", ["standard_deviation", "eigenvalue"])
-@pytest.mark.parametrize(("stddev", "divisor"), [(0.1, 1.1), (0.25, 1.25), (0.5, 1.5)])
+@pytest.mark.parametrize(
+    ("scale", "stddev", "divisor"),
+    [("standard_deviation", 0.1, 1.1), ("standard_deviation", 0.5, 1.5), ("eigenvalue", 0.25, 1.25)],
+)
 def test_image_and_noise_are_divided_by_one_plus_the_noise_where_the_recipe_says_so(scale, stddev, divisor, narrow):
     stds, magnitudes = (30.0, 60.0, 90.0), (30.0, 60.0, 90.0)
     if scale == "eigenvalue":

@@ -140,11 +140,10 @@ OTHER_NUMBERS |= {"kept": (0.75, 0.6), "pool": 2, "input_scale": 0.8}
     ("recipe", "changes", "numbers"),
     [
         ("source", {}, NUMBERS["source"]),
-        ("paper", {}, NUMBERS["paper"]),
         ("source", OTHER, {**NUMBERS["source"], **OTHER_NUMBERS, "alpha_of_sum": 0.002 / 3}),
         ("paper", OTHER, {**NUMBERS["paper"], **OTHER_NUMBERS, "alpha_of_sum": 0.002}),
     ],
-    ids=["source", "paper", "source with other numbers", "paper with other numbers"],
+    ids=["source", "source with other numbers", "paper with other numbers"],
 )
 def test_the_forward_pass_is_numpys(recipe, changes, numbers, narrow):
     random = np.random.default_rng(3)
