@@ -22,7 +22,24 @@ tf.config.set_logical_device_configuration(
 )
 
 # The files that take longest, longest first, so that none of them is left for the end.
-LONGEST = ()
+LONGEST = (
+    "test_documented_commands.py",
+    "test_cluster.py",
+    "test_restart.py",
+    "test_reproduce_command.py",
+    "test_installed_command.py",
+    "test_walkthrough.py",
+    "test_trainer.py",
+    "test_benchmark_command.py",
+    "test_export_run.py",
+    "test_guards.py",
+    "test_visualize_command.py",
+    "test_training_commands.py",
+    "test_resume.py",
+    "test_many_machines.py",
+    "test_commands.py",
+    "test_export_command.py",
+)
 
 
 def pytest_collection_modifyitems(items):
