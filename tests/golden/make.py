@@ -8,8 +8,8 @@ generation with the package of today. So this program is run to ADD a generation
 it writes, and never to replace one: it refuses a NAME that is there. Files that no longer open are a fault of the
 package, not of the files.
 
-0.1 was made with version 0.1.0 at commit b71019d, Keras 3.15.1, TensorFlow 2.21.0, NumPy 2.4.6 on Python 3.11.7;
-expected.json of each generation says the same of itself.
+0.1 was made with version 0.1.0 at commit b71019d (the last to change the package itself was 5761c28), Keras 3.15.1,
+TensorFlow 2.21.0, NumPy 2.4.6 on Python 3.11.7; expected.json of each generation says the same of itself.
 
 Everything happens in an empty directory with relative paths, by the commands that a user would type. Left out of what
 they write are `events/` and `lock`, which carry the name of the machine, and `.prepare/`; run.json gets a plain name of

@@ -196,8 +196,8 @@ def test_a_run_has_the_error_it_had(golden, monkeypatch, kept):
 
 def test_a_run_goes_on_in_the_middle_of_an_epoch_and_ends_as_it_would_have(golden, monkeypatch):
     """Order, crops, colour noise, dropout, rates and update rule: each weight ends where uninterrupted training led it,
-    to a few ten-thousandths of the way it had still to go. Other orders of adding make a tenth of that; training without
-    weight decay makes more.
+    to a few ten-thousandths of the way it had still to go. Other orders of adding make a tenth of that, training
+    without weight decay twice as much.
     """
     exact = []  # set for the whole process, so only noted here
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: exact.append(True))
