@@ -1,5 +1,7 @@
 """Random changes of colour along the principal components of the training set."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,6 +12,12 @@ from numpy.typing import ArrayLike
 from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.compiled import compiled
 from alexnet_keras.layers.randomness import for_examples
+
+
+@functools.cache
+def _adding(scale: float) -> Callable:
+    """A compiled function of images and a colour for each; networks of one process share it."""
+    return compiled(lambda images, colors: (images + colors[:, None, None, :]) * scale)
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
@@ -46,8 +54,7 @@ class ColorNoise(keras.layers.Layer):
             raise ValueError(f"magnitudes must be 3 numbers and vectors 3x3. Received: {magnitudes=}, {vectors=}")
         self.stddev, self.rescale, self.seed = stddev, rescale, seed
         self.active = True
-        scale = 1.0 / (1.0 + stddev) if rescale else 1.0
-        self._add = compiled(lambda images, colors: (images + colors[:, None, None, :]) * scale)
+        self._add = _adding(1.0 / (1.0 + stddev) if rescale else 1.0)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:

@@ -1,5 +1,7 @@
 """Subtraction of the training set's mean."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,6 +11,17 @@ from numpy.typing import ArrayLike
 
 from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers.compiled import compiled
+
+
+@functools.cache
+def _subtracting(scale: float) -> Callable:
+    """A compiled function of images and a mean; networks of one process share it."""
+
+    def scaled_difference(images: Tensor, mean: Tensor) -> Tensor:
+        difference = ops.cast(images, "float32") - mean
+        return difference if scale == 1 else difference * scale
+
+    return compiled(scaled_difference)
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
@@ -36,15 +49,11 @@ class MeanSubtraction(keras.layers.Layer):
         if not scale > 0:
             raise ValueError(f"scale must be positive. Received: scale={scale}")
         self.shape, self.scale = tuple(shape), float(scale)
-        self._subtract = compiled(self._scaled_difference)
+        self._subtract = _subtracting(self.scale)
         self.mean = np.broadcast_to(np.asarray(0.0 if mean is None else mean, np.float32), self.shape).copy()
 
     def call(self, inputs: Tensor) -> Tensor:
         return self._subtract(inputs, ops.convert_to_tensor(self.mean))
-
-    def _scaled_difference(self, images: Tensor, mean: Tensor) -> Tensor:
-        difference = ops.cast(images, "float32") - mean
-        return difference if self.scale == 1 else difference * self.scale
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -1,5 +1,8 @@
 """Commands run in a folder, and a folder with a finished run."""
 
+import contextlib
+import shutil
+
 import pytest
 from click.testing import CliRunner
 
@@ -14,14 +17,19 @@ def alexnet(tmp_path, monkeypatch):
     return lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-@pytest.fixture(scope="module")
-def trained(prepared, tiny, tmp_path_factory):
-    """A folder with a finished run `tiny` in it."""
-    folder = tmp_path_factory.mktemp("project")
+@pytest.fixture(scope="session")
+def trained_once(prepared, tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.toml").write_text(to_toml(tiny))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "tiny", "--json"]
+    arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "tiny", "--json"]
+    with contextlib.chdir(folder):
         result = CliRunner().invoke(cli, [*arguments, "--gpus", "2"])
-        assert result.exit_code == 0, result.stderr
-        yield folder, result
+    assert result.exit_code == 0, result.stderr
+    return folder, result
+
+
+@pytest.fixture(scope="module")
+def trained(trained_once, tmp_path_factory):
+    """A folder of the file's own with a finished run `tiny` in it, and what the command that trained it printed."""
+    folder, result = trained_once
+    return shutil.copytree(folder, tmp_path_factory.mktemp("project") / "project"), result

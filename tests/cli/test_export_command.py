@@ -20,9 +20,13 @@ def export(trained, monkeypatch):
 
 @pytest.mark.parametrize(
     ("to", "name"),
-    [("saved-model", "saved-model"), ("onnx", "model.onnx"), ("tflite", "model.tflite"),
-     ("safetensors", "model.safetensors")],
-)  # fmt: skip
+    [
+        ("safetensors", "model.safetensors"),
+        pytest.param("saved-model", "saved-model", marks=pytest.mark.slow),
+        pytest.param("onnx", "model.onnx", marks=pytest.mark.slow),
+        pytest.param("tflite", "model.tflite", marks=pytest.mark.slow),
+    ],
+)
 def test_the_latest_run_is_written_into_itself(export, trained, to, name):
     result = export("--to", to)
     assert result.exit_code == 0, result.stderr
@@ -32,6 +36,7 @@ def test_the_latest_run_is_written_into_itself(export, trained, to, name):
     assert json.loads(path.with_name(f"{name}.json").read_text())["agreement"]["difference"] < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantize", ["float16", "int8"])
 def test_quantised_exports_tell_what_they_cost(export, quantize, tmp_path):
     out = tmp_path / "model.tflite"

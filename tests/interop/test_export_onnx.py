@@ -13,6 +13,8 @@ from alexnet_keras.interop.export_onnx import open_onnx, write_onnx
 from alexnet_keras.interop.export_run import export_run
 from alexnet_keras.recipe_files import load_recipe, with_overrides
 
+pytestmark = pytest.mark.slow  # the conversion is
+
 PLAIN = {
     "Slice", "Transpose", "Cast", "Sub", "Mul", "Conv", "LRN", "AveragePool", "Add", "Pow", "MaxPool", "Relu",
     "Concat", "Flatten", "Gemm", "Softmax",

@@ -13,13 +13,17 @@ from alexnet_keras.interop.export_network import exported_network, in_float32
 from alexnet_keras.interop.export_run import FORMATS, default_path, export_run, facts_path
 from alexnet_keras.recipe_files import with_overrides
 
+EACH_FORMAT = pytest.mark.parametrize(
+    "to", [to if to == "safetensors" else pytest.param(to, marks=pytest.mark.slow) for to in FORMATS]
+)
+
 
 def test_the_pictures_tell_networks_apart(run, samples):
     found = outputs_of(Predictor(run.load_model()), samples)
     assert np.ptp(found, axis=0).max() > 0.01
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@EACH_FORMAT
 def test_an_export_agrees_with_its_run(run, samples, to):
     out = default_path(run, to)
     agreement = export_run(run, run.load_model(), to, out, samples)
@@ -31,7 +35,7 @@ def test_an_export_agrees_with_its_run(run, samples, to):
     assert written["provenance"]["data_fingerprint"] == run.facts["data"]["fingerprint"]
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@EACH_FORMAT
 def test_one_that_differs_too_much_is_not_kept(run, samples, to, tmp_path):
     out = tmp_path / "made"
     export_run(run, run.load_model(), to, out, samples)

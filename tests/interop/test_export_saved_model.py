@@ -13,6 +13,8 @@ from alexnet_keras.data.decode import fit_to_square
 from alexnet_keras.interop.export_network import exported_network
 from alexnet_keras.interop.export_saved_model import write_saved_model
 
+pytestmark = pytest.mark.slow  # the conversion is
+
 ELSEWHERE = """
 import sys
 sys.modules["alexnet_keras"] = sys.modules["keras"] = None

@@ -12,6 +12,8 @@ from alexnet_keras.interop.export_network import exported_network
 from alexnet_keras.interop.export_run import export_run
 from alexnet_keras.interop.export_tflite import open_tflite, write_tflite
 
+pytestmark = pytest.mark.slow  # the conversion is
+
 
 def operations(path):
     interpreter = tf.lite.Interpreter(
