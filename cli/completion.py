@@ -21,7 +21,7 @@ def completion(shell: str) -> None:
     """
     root = click.get_current_context().find_root().command
     kind = get_completion_class(shell)
-    assert kind is not None, shell  # all that --help lists
+    assert kind is not None, shell  # Click has one for every shell that --help lists
     made = kind(root, {}, PROGRAM, VARIABLE)
     values = made.source_vars()  # source() itself would ask which bash this is, which may be another machine's
     console.result(made.source_template % values)

@@ -33,7 +33,7 @@ class Sentence(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # Click reads it of the instance
+        self.exit_code = exit_code  # type: ignore[misc]  # Click reads it from the instance
 
 
 class AlexNetGroup(click.Group):

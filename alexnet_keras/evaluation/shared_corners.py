@@ -27,7 +27,7 @@ class SharedCorners:
 
     def __init__(self, model: keras.Model, corners: list[tuple[int, int]], picture: int) -> None:
         conv = _first_convolution(model)
-        assert conv is not None, "the model is none that SharedCorners applies to"
+        assert conv is not None, "SharedCorners does not apply to this model"
         self.conv = conv
         self.corners, self.size = corners, model.input_shape[1]
         before = next(layer for layer in model.layers if isinstance(layer, MeanSubtraction))

@@ -8,6 +8,7 @@ from PIL import Image
 
 from alexnet_keras.data.sources.demo import demo_pictures, demo_source
 from alexnet_keras.data.sources.demo_drawing import KINDS, Kind, draw
+from alexnet_keras.data.sources.open import SourceRequest, open_source
 from alexnet_keras.errors import UsageError
 
 
@@ -85,3 +86,8 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
 
 def test_the_default_size():
     assert demo_pictures() == 1500
+
+
+def test_a_request_has_to_say_where_to_draw():
+    with pytest.raises(UsageError, match="demo_folder"):
+        open_source(SourceRequest("demo"))

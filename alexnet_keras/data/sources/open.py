@@ -95,7 +95,7 @@ def _demo(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
     from alexnet_keras.data.sources.demo import demo_source
 
     if request.demo_folder is None:
-        raise UsageError("The demo pictures have to be drawn somewhere: name a demo_folder.")
+        raise UsageError("The demo images are drawn into a directory: demo_folder has to name it.")
     return demo_source(request.demo_folder, seed=request.seed, overwrite=request.overwrite, on_progress=on_progress)
 
 

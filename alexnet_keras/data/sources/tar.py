@@ -101,7 +101,7 @@ def members(path: Path, *, start: int = 0, size: int | None = None, title: str |
         try:
             with tarfile.TarFile(fileobj=cast(BinaryIO, window)) as archive:
                 while (member := archive.next()) is not None:
-                    archive.members.clear()  # type: ignore[attr-defined]  # or it keeps every member
+                    archive.members.clear()  # type: ignore[attr-defined]  # or it keeps every member; typeshed lacks it
                     if name := _checked(member, title):
                         yield Member(name, start + member.offset_data, member.size)
                 end = archive.offset
