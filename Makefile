@@ -1,6 +1,6 @@
 # For a fresh machine with Python 3.11+, git and make:
 #   make demo    prepare, train, evaluate and look, on the built-in pictures
-#   make test    what guards behaviour: ruff and the tests but the slow ones
+#   make test    what guards behaviour: ruff, mypy and the tests but the slow ones
 #   make test-all    the same, then what is slow by nature
 #   make docs    the documentation as a site, build/site/index.html
 # for developers:
@@ -22,6 +22,12 @@ LOWEST_PYTHON ?= python3.11
 JOBS   ?= 2
 PYTEST := -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
+# In two parts, for memory: what TensorFlow keeps of the networks of the first is given back before the second.
+define first_tier
+	$(1) $(PYTEST) -m "not slow" tests/cli tests/training
+	$(1) $(PYTEST) -m "not slow" --ignore tests/cli --ignore tests/training
+endef
+
 .PHONY: demo test test-slow test-all coverage mutants lint docs constraints lowest backends clean
 
 # Made anew whenever pyproject.toml changes; "installed" appears only when everything is in.
@@ -36,7 +42,7 @@ demo: $(VENV)/installed
 	$(BIN)/alexnet demo
 
 test: $(VENV)/installed lint
-	$(BIN)/python $(PYTEST) -m "not slow"
+	$(call first_tier,$(BIN)/python)
 
 test-slow: $(VENV)/installed
 	$(BIN)/python $(PYTEST) -m slow
@@ -75,7 +81,7 @@ $(LOWEST)/installed: pyproject.toml
 	touch $@
 
 lowest: $(LOWEST)/installed
-	$(LOWEST)/bin/python $(PYTEST) -m "not slow"
+	$(call first_tier,$(LOWEST)/bin/python)
 
 $(OTHERS)/installed: pyproject.toml tests/backends/requirements.txt
 	$(PYTHON) -m venv $(OTHERS)
