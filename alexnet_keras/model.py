@@ -9,6 +9,7 @@ from keras import layers
 from numpy.typing import ArrayLike
 
 from alexnet_keras import recipe_files, recipes
+from alexnet_keras.errors import UsageError
 from alexnet_keras.layers import (
     AcrossTowers,
     ColorNoise,
@@ -62,11 +63,13 @@ def AlexNet(
         A functional `keras.Model`; 60,965,224 parameters for `source` and `paper` with 1000 classes.
 
     Raises:
-        UsageError: no such recipe.
+        UsageError: no such recipe, or no classes.
     """
     if not isinstance(recipe, recipes.Recipe):
         recipe = recipe_files.load_recipe(recipe)
     net, augmentation = recipe.network, recipe.augmentation
+    if include_top and not classes > 0:
+        raise UsageError(f"classes must be at least 1. Received: classes={classes}")
 
     def weights_of(part: str, std: float, bias: float) -> dict:
         return {

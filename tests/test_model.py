@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import AlexNet, load_recipe
+from alexnet_keras.errors import UsageError
 from alexnet_keras.layers.placement import tower_devices
 from alexnet_keras.model import features_of, logits_of, seed_of_part
 from alexnet_keras.model_summary import PAPER_NEURONS, summarize
@@ -234,6 +235,12 @@ def test_every_part_is_seeded_and_none_without_a_seed(tiny):
 
     assert seeds(4) == [seed_of_part(4, part) for part in [*parts, "drop6", "color_noise"]]
     assert seeds(None)[3:] == [None, None]
+
+
+@pytest.mark.parametrize("classes", [0, -3])
+def test_a_network_of_no_classes_is_refused(tiny, classes):
+    with pytest.raises(UsageError, match=f"classes must be at least 1. Received: classes={classes}"):
+        AlexNet(tiny, classes=classes)
 
 
 def test_the_defaults_are_a_thousand_classes_and_their_probabilities(source):

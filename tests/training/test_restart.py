@@ -28,7 +28,7 @@ def same_weights(run, other, **tolerance):
         np.testing.assert_allclose(ours, theirs, **(tolerance or {"rtol": 0}))
 
 
-@pytest.mark.parametrize(("sent", "when"), [(signal.SIGINT, (0, 0)), (signal.SIGTERM, (1, 2)), (signal.SIGINT, (1, 4))])
+@pytest.mark.parametrize(("sent", "when"), [(signal.SIGINT, (0, 0)), (signal.SIGTERM, (1, 2)), (signal.SIGHUP, (1, 4))])
 def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(one_device, prepared, tiny, tmp_path, sent, when):
     run = new_run(tmp_path / "run", tiny)
     stopping = Watching(when, lambda: signal.raise_signal(sent))
