@@ -23,6 +23,10 @@ class DataError(AlexNetError):
     exit_code = 3
 
 
+class NotFiniteError(DataError):
+    """What a network answers is not finite, so that no error, class or neighbour can be told from it (exit code 3)."""
+
+
 class DivergedError(AlexNetError):
     """Training left the finite numbers (exit code 4)."""
 

@@ -62,7 +62,7 @@ def _for_markdown(value: Any) -> Any:
 def _about(run: Run) -> dict[str, Any]:
     facts, history, recipe = run.facts, run.history, run.recipe
     data = {"name": "", "source": "", "fingerprint": "not recorded", **facts.get("data", {})}
-    best = min(history, key=lambda row: row["val_top1_error"], default=None)
+    best = run.best_row
     evaluations = _evaluations(run)
     parameters = facts.get("parameters")
     return {

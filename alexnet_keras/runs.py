@@ -182,6 +182,12 @@ class Run:
         with self.history_path.open(encoding="utf-8", newline="") as file:
             return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
+    @property
+    def best_row(self) -> dict[str, float] | None:
+        """The row of the epoch whose model was kept as the best; None before the first epoch ends."""
+        rows, kept = self.history, self.facts.get("best", {}).get("epoch")
+        return next((row for row in rows if row["epoch"] == kept), None) or best_epoch(rows)
+
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Writes history.csv anew."""
         with write_by_rename(self.history_path) as path, path.open("w", encoding="utf-8", newline="") as file:
@@ -230,6 +236,11 @@ class Run:
     def figure_path(self, name: str) -> Path:
         """Where a picture of this run goes."""
         return self.path / "figures" / name
+
+
+def best_epoch(rows: Sequence[dict[str, float]]) -> dict[str, float] | None:
+    """The row with the least validation error, of equal errors with the least validation loss; None of no rows."""
+    return min(rows, key=lambda row: (row["val_top1_error"], row.get("val_loss", 0.0)), default=None)
 
 
 def open_run(name_or_path: str | Path, root: Path = RUNS) -> Run:

@@ -370,8 +370,7 @@ def _trainer(
 
 def _report(run: "Run", as_json: bool) -> None:
     history = run.history
-    best = min(history, key=lambda row: row["val_top1_error"])
-    last = history[-1]
+    last, best = history[-1], run.best_row or history[-1]
     if as_json:
         console.emit_json({"run": str(run.path), "epochs": len(history), "best": best, "last": last})
         return

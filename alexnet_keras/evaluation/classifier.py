@@ -10,6 +10,7 @@ import numpy as np
 
 from alexnet_keras.data.decode import UnreadableImage
 from alexnet_keras.errors import AlexNetError, DataError
+from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.pictures import preparation_of, read_picture
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.runs import Run, latest_run, open_run
@@ -91,7 +92,12 @@ class Classifier:
             raise DataError(f"These bytes are no picture that can be used: {error}.") from error
 
     def guesses(self, probabilities: np.ndarray, count: int = 5) -> list[Guess]:
-        """The likeliest classes of probabilities `(classes,)`."""
+        """The likeliest classes of probabilities `(classes,)`.
+
+        Raises:
+            NotFiniteError: they are not finite.
+        """
+        check_finite(probabilities[None], f"The probabilities of the run {self.run.name}")
         return likeliest(probabilities, count, self.names, self.titles)
 
     def many(self, pictures: Sequence[Path], count: int = 5) -> Iterator["Answer"]:

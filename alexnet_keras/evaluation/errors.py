@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_keras.errors import NotFiniteError
+
 Z_95 = 1.959964
 
 
@@ -53,7 +55,7 @@ class Tally:
 
     Attributes:
         images: How many were seen.
-        loss: The sum of their cross-entropies, nats.
+        loss: The sum of their cross-entropies, nats; NaN if a probability of any of them is not finite.
         misses1, misses5: How many had 1, or 5, or more classes likelier than the right one.
     """
 
@@ -66,9 +68,10 @@ class Tally:
     def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> "Tally":
         """The tally of probabilities `(images, classes)` and labels `(images,)`."""
         at_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+        losses = np.where(_finite(probabilities), -np.log(np.maximum(at_label, 1e-12)), np.nan)
         return cls(
             images=len(labels),
-            loss=float(-np.log(np.maximum(at_label, 1e-12)).sum()),
+            loss=float(losses.sum()),
             misses1=top_k_misses(probabilities, labels, 1),
             misses5=top_k_misses(probabilities, labels, 5),
         )
@@ -80,11 +83,39 @@ class Tally:
 def top_k_misses(probabilities: np.ndarray, labels: np.ndarray, k: int) -> int:
     """How many images have k or more classes that are likelier than the right one.
 
-    Ties go against the model: a network that says the same of every class is not counted right.
+    Ties go against the model: a network that says the same of every class is not counted right. Neither is an image
+    with a probability that is not finite, which compares with nothing.
     """
     at_label = probabilities[np.arange(len(labels)), labels][:, None]
     at_least = (probabilities >= at_label).sum(axis=1)  # the right class is one of them
-    return int((at_least > k).sum())
+    return int(((at_least > k) | ~_finite(probabilities)).sum())
+
+
+def check_finite(answers: np.ndarray, what: str) -> np.ndarray:
+    """The answers of a network, `(images, ...)`, if all of them are finite.
+
+    Args:
+        what: What they are, as a sentence begins with it.
+
+    Raises:
+        NotFiniteError: they are not.
+    """
+    if count := int((~_finite(answers)).sum()):
+        raise not_finite(what, f"{count:,} of {len(answers):,} images")
+    return answers
+
+
+def not_finite(what: str, where: str) -> NotFiniteError:
+    """The error of answers that are not finite."""
+    return NotFiniteError(
+        f"{what} are not finite for {where}: the weights of the network are damaged, or its training diverged. Use "
+        "another model, or train again with a smaller learning rate."
+    )
+
+
+def _finite(answers: np.ndarray) -> np.ndarray:
+    """Of which images, `(images,)`, all numbers are finite."""
+    return np.isfinite(answers).reshape(len(answers), -1).all(axis=1)
 
 
 def error_rate(misses: int, images: int) -> ErrorRate:

@@ -11,6 +11,7 @@ from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.views import centre
 
 BATCH_SIZE = 128
@@ -55,8 +56,12 @@ class FeatureExtractor:
         )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Pictures `(n, 256, 256, 3)` uint8 to features `(n, size)` float32."""
-        return self._extract(images).numpy()
+        """Pictures `(n, 256, 256, 3)` uint8 to features `(n, size)` float32.
+
+        Raises:
+            NotFiniteError: they are not finite.
+        """
+        return check_finite(self._extract(images).numpy(), f"The outputs of the layer {self.layer}")
 
 
 def feature_batches(

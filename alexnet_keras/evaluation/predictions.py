@@ -11,7 +11,7 @@ import numpy as np
 
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.errors import Evaluation, Tally
+from alexnet_keras.evaluation.errors import Evaluation, Tally, check_finite
 from alexnet_keras.files import sha256_of, write_by_rename
 from alexnet_keras.runs import Run
 
@@ -41,9 +41,14 @@ class Predictions:
         return json.loads((self.path / FILENAMES).read_text(encoding="utf-8"))
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Probabilities and labels, so many rows at a time that any split fits into memory."""
+        """Probabilities and labels, so many rows at a time that any split fits into memory.
+
+        Raises:
+            NotFiniteError: some probabilities are not finite, as an earlier version may have kept them.
+        """
         for start in range(0, len(self.labels), ROWS):
-            yield np.asarray(self.probabilities[start : start + ROWS]), self.labels[start : start + ROWS]
+            probabilities = np.asarray(self.probabilities[start : start + ROWS])
+            yield check_finite(probabilities, f"The probabilities in {self.path}"), self.labels[start : start + ROWS]
 
     def evaluation(self) -> Evaluation:
         """Top-1 and top-5 error, with intervals."""
@@ -74,6 +79,7 @@ def predictions_of(
     Raises:
         UsageError: the run has no such model yet, or the dataset no such split.
         DataError: the split is empty, of other classes, or damaged; the model is damaged.
+        NotFiniteError: what the model says is not finite.
     """
     model = run.path_of_model(which)
     if not data.examples(split):
@@ -143,7 +149,8 @@ def _predict(
         shape = (data.examples(split), predictor.classes)
         probabilities = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
         for images, batch_labels, names in evaluation_batches(data, split, predictor.pictures_at_a_time):
-            probabilities[done : done + len(batch_labels)] = predictor(images)
+            found = check_finite(predictor(images), f"The probabilities of the run {facts['run']}")
+            probabilities[done : done + len(batch_labels)] = found
             done += len(batch_labels)
             labels.append(batch_labels.numpy())
             filenames += [name.decode("utf-8", "replace") for name in names.numpy()]

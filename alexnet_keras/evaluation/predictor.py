@@ -1,6 +1,7 @@
 """A network and the views it is tested on: from pictures to averaged probabilities, and to errors on a split."""
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Literal
 
 import keras
@@ -11,7 +12,7 @@ from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.pipeline import IMAGE_SIZE, Share, evaluation_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
-from alexnet_keras.evaluation.errors import Evaluation, Tally
+from alexnet_keras.evaluation.errors import Evaluation, Tally, not_finite
 from alexnet_keras.evaluation.shared_corners import SharedCorners
 from alexnet_keras.evaluation.views import VIEWS, corners
 
@@ -79,13 +80,17 @@ def evaluate(
     Raises:
         UsageError: the dataset has no such split.
         DataError: the split is empty, or the model's number of classes is not the dataset's.
+        NotFiniteError: the network's probabilities are not finite.
     """
     check_fits(predictor.classes, data, split)
     tally = Tally()
     for images, labels, _ in evaluation_batches(data, split, predictor.pictures_at_a_time, share):
         tally += Tally.of(predictor(images), labels.numpy())
         on_progress(len(labels))
-    return Evaluation.of(add_up(tally), split, predictor.views, len(data.classes))
+    total = add_up(tally)
+    if not isfinite(total.loss):  # on every worker of a cluster, whichever saw them
+        raise not_finite("The network's probabilities", f"images of the split {split!r} of {data.path}")
+    return Evaluation.of(total, split, predictor.views, len(data.classes))
 
 
 def check_fits(classes: int, data: PreparedDataset, split: str) -> None:

@@ -13,14 +13,14 @@ import tensorflow as tf
 from alexnet_keras import recipe_files
 from alexnet_keras.data.pipeline import Share, iterate, steps_per_epoch, training_batches
 from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.errors import AlexNetError, DataError, DivergedError, UsageError
+from alexnet_keras.errors import AlexNetError, DataError, DivergedError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.model_card import write_model_card
 from alexnet_keras.recipes import Recipe
-from alexnet_keras.runs import Run
+from alexnet_keras.runs import Run, best_epoch
 from alexnet_keras.training import guards
 from alexnet_keras.training.checkpoint import Position, save_state
 from alexnet_keras.training.devices import Placement
@@ -150,7 +150,7 @@ class Trainer:
                 self._train_epoch(plan)
             self._check_finite()
             row = self._validated(plan)
-            best = not position.history or row["val_top1_error"] < min(r["val_top1_error"] for r in position.history)
+            best = best_epoch([*position.history, row]) is row
             layers = layer_sizes(self.model, self.optimizer, position.epoch)
             position.history.append(row)
             position.epoch, position.step = position.epoch + 1, 0
@@ -301,7 +301,10 @@ class Trainer:
             images, loss, *misses = self.cluster.sum(np.array(astuple(tally), np.float64)).tolist()
             return Tally(int(images), loss, *map(int, misses))
 
-        validation = evaluate(self.predictor, self.data, "val", progress, share=self.share, add_up=add_up)
+        try:
+            validation = evaluate(self.predictor, self.data, "val", progress, share=self.share, add_up=add_up)
+        except NotFiniteError as error:
+            raise self._diverged("The probabilities of validation images are no longer finite after") from error
         return {
             "epoch": position.epoch,
             "seconds": round(position.seconds, 3),

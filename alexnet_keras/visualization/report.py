@@ -186,7 +186,7 @@ def _facts(run: Run, evaluated: Evaluated) -> list[tuple[str, str]]:
     """What was trained on what, as terms and values."""
     facts, history, recipe = run.facts, run.history, run.recipe
     data = _trained_on(run, evaluated)
-    best = min(history, key=lambda row: row["val_top1_error"], default=None)
+    best = run.best_row
     epochs = f"{len(history)} of {recipe.training.epochs}"
     if best:
         epochs += f"; the best, which is shown here, is number {int(best['epoch']) + 1}"

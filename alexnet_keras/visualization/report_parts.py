@@ -120,7 +120,7 @@ def curves(material: Material) -> dict[str, Any]:
     rows = material.run.history
     if not rows:
         raise LeftOut(NO_EPOCH)
-    first, last, best = rows[0], rows[-1], min(rows, key=lambda row: row["val_top1_error"])
+    first, last, best = rows[0], rows[-1], material.run.best_row or rows[0]
     start, end, lowest = (percent(row["val_top1_error"]) for row in (first, last, best))
     alt = (
         f"Line charts over {len(rows)} epochs. The training loss goes from {first['loss']:.2f} to {last['loss']:.2f}, "

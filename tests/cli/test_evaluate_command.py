@@ -66,6 +66,43 @@ def test_several_runs_stand_in_one_table_in_the_form_asked_for(alexnet):
     assert float(rows[0]["top1_low"]) <= float(rows[0]["top1_error"]) <= float(rows[0]["top1_high"])
 
 
+@pytest.fixture
+def broken(project):
+    """A run whose weights are finite and whose logits are not."""
+    path = shutil.copytree(project / "saved_models/tiny", project / "saved_models/broken")
+    shutil.rmtree(path / "evaluations", ignore_errors=True)
+    model = Run(path).load_model()
+    kernel = model.get_layer("fc8").kernels[0]
+    kernel.assign(np.full(kernel.shape, 3e38, np.float32) * np.float32([1, -1, 1]))
+    model.save(path / "model.keras")
+    yield path
+    shutil.rmtree(path)
+
+
+def test_a_network_whose_probabilities_are_not_finite_is_refused_everywhere(alexnet, broken, pictures):
+    photo = next(pictures.rglob("*.jpg"))
+    for command in (
+        ["eval", "broken"],
+        ["eval", "broken", "--ten-crop"],
+        ["eval", "tiny", "broken", "--ensemble", "search"],
+        ["predict", photo, "--run", "broken"],
+    ):
+        result = alexnet(*command)
+        assert result.exit_code == 3, (command, result.stderr)
+        assert "are not finite for" in result.stderr and "Traceback" not in result.stderr
+    assert not list(broken.glob("evaluations/*/probabilities.npy"))
+
+
+def test_predictions_of_an_earlier_version_that_are_not_finite_are_refused(alexnet, project):
+    assert alexnet("eval", "other").exit_code == 0
+    file = project / "saved_models/other/evaluations/best-colors-val-centre/probabilities.npy"
+    kept = np.load(file)
+    np.save(file, np.where(np.arange(len(kept))[:, None] == 3, np.float32(np.nan), kept))
+    result = alexnet("eval", "tiny", "other", "--ensemble", "mean")
+    np.save(file, kept)
+    assert result.exit_code == 3 and "are not finite for 1 of 12 images" in result.stderr
+
+
 def test_an_ensemble_stands_below_its_members(alexnet):
     result = alexnet("eval", "tiny", "other", "--ensemble", "mean", "--json")
     assert result.exit_code == 0, result.stderr

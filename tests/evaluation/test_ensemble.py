@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic import made_up
 
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.evaluation import ensemble
 from alexnet_keras.evaluation import predictions as predictions_module
 from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Rows, check_same_pictures, mean, one_hot, search
@@ -131,13 +131,19 @@ def test_rows_of_pieces_are_those_of_the_whole():
     assert EVEN.of(array)[0] == 0 and ODD.of(array)[0] == 1
 
 
-def test_weights_that_are_found_are_of_the_grid_and_a_member_of_weight_0_is_not_read():
+def test_weights_are_of_the_grid_and_a_member_that_is_not_finite_is_refused_whatever_its_weight():
     members = [made_up("a", 0.8, seed=1), made_up("b", 1.2, seed=2)]
     weights = search(members).weights
     np.testing.assert_allclose(np.round(weights * 20), weights * 20, atol=1e-9)
     assert weights.min() >= 0 and weights.max() <= 1
     spoilt = member("c", np.full((400, 12), np.nan), members[0].labels, data_fingerprint="pictures")
-    ((averaged, _),) = Ensemble([members[0], spoilt], np.array([2.0, 0.0])).chunks()
+    for refused in (
+        lambda: search([*members, spoilt]),
+        Ensemble([members[0], spoilt], np.array([2.0, 0.0])).evaluation,
+    ):
+        with pytest.raises(NotFiniteError, match="400 of 400 images"):
+            refused()
+    ((averaged, _),) = Ensemble(members, np.array([2.0, 0.0])).chunks()
     np.testing.assert_allclose(averaged, members[0].probabilities, rtol=1e-12)
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
-from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.errors import Evaluation, Tally, error_rate, top_k_misses
+from alexnet_keras.errors import DataError, NotFiniteError, UsageError
+from alexnet_keras.evaluation.errors import Evaluation, Tally, check_finite, error_rate, top_k_misses
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
 
 
@@ -29,6 +29,19 @@ def test_top_k_misses_against_a_sort():
 
 def test_a_network_that_says_the_same_of_every_class_is_not_called_right():
     assert top_k_misses(np.full((4, 10), 0.1), np.array([0, 3, 5, 9]), 5) == 4
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("k", [1, 5])
+def test_what_is_not_finite_is_never_a_hit_and_spoils_the_loss(spoilt, k):
+    """NaN >= NaN is false: counting the classes that are at least as likely finds none."""
+    probabilities = np.tile(np.float32([0.8, 0.1, 0.1]), (4, 1))
+    probabilities[1], probabilities[2, 0], probabilities[3, 2] = spoilt, spoilt, spoilt
+    assert top_k_misses(probabilities, np.zeros(4, int), k) == 3
+    assert np.isnan(Tally.of(probabilities, np.zeros(4, int)).loss)
+    with pytest.raises(NotFiniteError, match="They are not finite for 3 of 4 images"):
+        check_finite(probabilities, "They")
+    assert check_finite(probabilities[:1], "They") is not None
 
 
 @pytest.mark.parametrize(  # Wilson score intervals as published tables and R's prop.test(correct = FALSE) give them

@@ -7,8 +7,10 @@ from toy_runs import TOWERS, Watching, new_run, trainer
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import AlexNetError, DivergedError
+from alexnet_keras.evaluation.errors import Evaluation, Tally
 from alexnet_keras.recipe_files import with_overrides
 from alexnet_keras.training import guards
+from alexnet_keras.training import trainer as trainer_module
 from alexnet_keras.training.checkpoint import saved_states
 from alexnet_keras.training.loss_scale import GROW_AFTER, LossScale
 from alexnet_keras.training.step import TrainingStep
@@ -74,6 +76,37 @@ def test_weights_that_are_not_finite_are_never_saved_even_where_the_relus_hide_t
         assert np.isfinite(state["conv2/kernel_b"]).all()
     assert f"its state of step {int(newest.name[5:14])}" in run.facts["ended"]
     assert len(run.history) == 1 and np.isfinite(run.load_model().get_layer("conv2").kernels[1].numpy()).all()
+
+
+def poison_logits(model):
+    """Makes the logits infinite while every weight stays finite."""
+    kernel = model.get_layer("fc8").kernels[0]
+    kernel.assign(np.full(kernel.shape, 3e38, np.float32) * np.float32([1, -1, 1]))
+
+
+def test_logits_that_overflow_after_the_last_step_never_become_the_best_model(prepared, tiny, tmp_path):
+    run = new_run(tmp_path / "run", tiny)
+    made = trainer(run, prepared)
+    made.observer = Watching((1, 4), lambda: poison_logits(made.model))  # the last step of the second epoch
+    with pytest.raises(DivergedError, match=r"probabilities of validation images .* after step 10 .*state of step 5"):
+        made.fit()
+    assert run.status == "diverged" and len(run.history) == 1 and run.facts["best"]["epoch"] == 0
+    assert np.abs(run.load_model().get_layer("fc8").kernels[0].numpy()).max() < 10
+
+
+@pytest.mark.parametrize(("losses", "best"), [((0.8, 0.5), 1), ((0.5, 0.8), 0), ((0.5, 0.5), 0)])
+def test_of_epochs_with_equal_errors_the_one_with_the_least_loss_is_kept(
+    prepared, tiny, tmp_path, monkeypatch, losses, best
+):
+    found = iter(losses)
+
+    def evaluate(predictor, data, split, *arguments, **options):
+        return Evaluation.of(Tally(10, 10 * next(found), 3, 0), split, "centre", 3)
+
+    monkeypatch.setattr(trainer_module, "evaluate", evaluate)
+    run = new_run(tmp_path / "run", tiny)
+    trainer(run, prepared).fit()
+    assert run.facts["best"]["epoch"] == best
 
 
 def test_a_stalled_start_is_told_once(prepared, tiny, tmp_path, monkeypatch):
