@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -29,7 +30,10 @@ def same_weights(run, other, **tolerance):
 
 
 @pytest.mark.parametrize(("sent", "when"), [(signal.SIGINT, (0, 0)), (signal.SIGTERM, (1, 2)), (signal.SIGHUP, (1, 4))])
-def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(one_device, prepared, tiny, tmp_path, sent, when):
+def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
+    one_device, prepared, tiny, tmp_path, request, sent, when
+):
+    request.addfinalizer(partial(signal.signal, sent, signal.signal(sent, signal.SIG_DFL)))  # nohup ignores SIGHUP
     run = new_run(tmp_path / "run", tiny)
     stopping = Watching(when, lambda: signal.raise_signal(sent))
     with pytest.raises(KeyboardInterrupt, match="alexnet train --resume run"):
