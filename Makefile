@@ -51,7 +51,8 @@ test-all: test test-slow
 
 coverage: $(VENV)/installed
 	$(BIN)/coverage erase
-	$(BIN)/coverage run $(PYTEST)
+	$(call first_tier,$(BIN)/coverage run)
+	$(BIN)/coverage run $(PYTEST) -m slow
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
