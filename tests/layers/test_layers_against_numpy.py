@@ -183,6 +183,13 @@ def test_strided_convolutions_are_the_same_in_blocks(side, kernel, stride):
     np.testing.assert_allclose(found, tf.nn.conv2d(x, kernels, stride, "VALID"), rtol=1e-4, atol=1e-3)
 
 
+def test_strided_convolutions_of_images_that_are_not_square_are_the_same_in_blocks():
+    x = random.normal(size=(3, 12, 23, 3)).astype(np.float32)  # an odd batch: 24 rows of two images are 6 blocks, too
+    kernels = random.normal(size=(5, 5, 3, 4)).astype(np.float32)
+    found = tf.nn.conv2d(*in_blocks(x, kernels, 4), 1, "VALID")
+    np.testing.assert_allclose(found, tf.nn.conv2d(x, kernels, 4, "VALID"), rtol=1e-4, atol=1e-3)
+
+
 def test_a_tower_convolution_that_reads_all_towers_joins_them_in_order():
     a, b = (random.normal(size=(2, 6, 6, 3)).astype(np.float32) for _ in range(2))
     layer = built(TowerConv2D(4, 3, 1, (1, 1), reads="all"), a, b)
