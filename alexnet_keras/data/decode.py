@@ -190,7 +190,7 @@ def _decode_with_pillow(encoded: bytes, decoding: Decoding) -> np.ndarray:
                 grey = (np.asarray(picture) >> 8).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
             upright = ImageOps.exif_transpose(picture) if decoding.exif else picture
-            return np.asarray(upright.convert("RGB"))
+            return np.asarray((upright or picture).convert("RGB"))
     except UnidentifiedImageError as error:
         raise UnreadableImage("empty file" if not encoded else "not a picture in a known format") from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError) as error:
