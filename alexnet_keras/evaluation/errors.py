@@ -115,7 +115,7 @@ def not_finite(what: str, where: str) -> NotFiniteError:
 
 def _finite(answers: np.ndarray) -> np.ndarray:
     """Of which images, `(images,)`, all numbers are finite."""
-    return np.isfinite(answers).reshape(len(answers), -1).all(axis=1)
+    return np.isfinite(answers).all(axis=tuple(range(1, answers.ndim)))
 
 
 def error_rate(misses: int, images: int) -> ErrorRate:

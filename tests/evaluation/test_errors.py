@@ -44,6 +44,14 @@ def test_what_is_not_finite_is_never_a_hit_and_spoils_the_loss(spoilt, k):
     assert check_finite(probabilities[:1], "They") is not None
 
 
+def test_of_no_images_there_is_nothing_to_count():
+    """Half of the images of a piece of one image, as an ensemble's search takes them, may be none."""
+    nothing = np.zeros((0, 3), np.float32)
+    assert top_k_misses(nothing, np.zeros(0, int), 1) == 0
+    assert Tally.of(nothing, np.zeros(0, int)) == Tally()
+    assert check_finite(nothing, "They") is nothing
+
+
 @pytest.mark.parametrize(  # Wilson score intervals as published tables and R's prop.test(correct = FALSE) give them
     ("misses", "images", "low", "high"),
     [(10, 100, 0.05523, 0.17437), (0, 50, 0.0, 0.07135), (50, 50, 0.92865, 1.0), (407, 1000, 0.37697, 0.43775)],
