@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from alexnet_keras.benchmarking.worker import DATASET
 from alexnet_keras.errors import AlexNetError
 
 WORKER = "alexnet_keras.benchmarking.worker"
+ENDING_S = 10.0  # what a process gets to end by itself after it has told its result
 KILLED = -9  # the exit status of a process that the system has ended for want of memory
 
 
@@ -60,10 +62,12 @@ def _run(task: dict[str, Any], temporary: str, on_repeat: Callable[[int], None])
                 message = json.loads(line)
                 if "done" in message:
                     on_repeat(message["done"])
-                elif "error" in message:
+                    continue
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(ENDING_S)  # as a process ends that nobody kills
+                if "error" in message:
                     raise _as_raised(message)
-                else:
-                    return message["result"]
+                return message["result"]
             status = process.wait()
         except BrokenPipeError:
             status = process.wait()
