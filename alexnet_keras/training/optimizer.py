@@ -23,8 +23,9 @@ class AlexNetSGD(keras.optimizers.Optimizer):
     more weakly at momentum 0.9.
 
     Args:
-        learning_rate: rate of the weights. Paper and net 145: 0.01 at the start.
-        bias_learning_rate: rate of the biases. Net 145: 0.02; None takes `learning_rate` at the start.
+        learning_rate: rate of the weights, a number, a Keras schedule or a callable. Paper and net 145: 0.01 at the
+            start.
+        bias_learning_rate: rate of the biases. Net 145: 0.02; None takes `learning_rate`.
         momentum: paper and net 145: 0.9.
         decay: decay of the weights. Paper and net 145: 0.0005.
         bias_decay: decay of the biases. Paper: as the weights; net 145: 0.
@@ -32,15 +33,21 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             name and `_biases` (`"fc8_biases"`).
         layer_decays: decay of a layer's weights by its name, where it is not `decay`.
 
+        **kwargs: `clipnorm`, `use_ema`, `gradient_accumulation_steps` and the other arguments of Keras's optimizers,
+            but for `weight_decay`.
+
     Rates are variables: `set_rates({"weights": 0.001, "conv1": 0.0})` changes them between steps without tracing
-    anything anew.
+    anything anew. Schedules, and callbacks that set `learning_rate`, change every rate in proportion.
+
+    Raises:
+        ValueError: `weight_decay` is given; `bias_learning_rate` is, with a schedule that begins at 0.
 
     Reference: paper, section 5; net 145: momW, momB, wc, epsW, epsB.
     """
 
     def __init__(
         self,
-        learning_rate: float = 0.01,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | Callable = 0.01,
         bias_learning_rate: float | None = None,
         momentum: float = 0.9,
         decay: float = 0.0005,
@@ -50,17 +57,27 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         name: str = "alexnet_sgd",
         **kwargs: Any,
     ) -> None:
+        if kwargs.pop("weight_decay", None) is not None:
+            raise ValueError("AlexNetSGD decays weights inside the velocity: give decay=, not weight_decay=.")
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.bias_learning_rate = learning_rate if bias_learning_rate is None else bias_learning_rate
+        told = float(ops.convert_to_numpy(super().learning_rate))  # in the precision that Keras keeps it in
+        start = float(learning_rate) if isinstance(learning_rate, int | float) else told
+        if not start and bias_learning_rate and not self._is_settable:
+            raise ValueError(
+                "The schedule begins at 0, so that bias_learning_rate is no multiple of it: leave it out, and biases "
+                "have the rate of weights."
+            )
+        self._bias_learning_rate = bias_learning_rate
+        bias_start = start if bias_learning_rate is None else bias_learning_rate
         self.momentum, self.decay, self.bias_decay = momentum, decay, bias_decay
         self.layers, self.layer_decays = tuple(layers), dict(layer_decays or {})
-        starts = {"biases": self.bias_learning_rate}
-        for kind in self.layers:
-            starts[kind] = self.bias_learning_rate if kind.endswith(BIASES) else learning_rate
-        self._rates = {"weights": self._learning_rate}
-        for kind, start in starts.items():
-            rate = self.add_variable((), keras.initializers.Constant(start), name=f"{kind}_learning_rate")
-            self._rates[kind] = rate
+        starts = {"weights": start, "biases": bias_start}
+        starts |= {kind: bias_start if kind.endswith(BIASES) else start for kind in self.layers}
+        if not self._is_settable:  # then they are kept as multiples of what the schedule says
+            starts = {kind: rate / start if start else 1.0 for kind, rate in starts.items()}
+        self._rates = {kind: self._rate_variable(kind, rate) for kind, rate in starts.items()}
+        # `learning_rate` as it was when they were set: they change as much as it has changed since.
+        self._beside = self._rate_variable("beside", told if self._is_settable else 1.0)
         self._proceed = None
         self.kinds: list[str] = []
         self.decays: list[float] = []
@@ -68,12 +85,40 @@ class AlexNetSGD(keras.optimizers.Optimizer):
     @property
     def rates(self) -> dict[str, float]:
         """The current rate of every kind: weights, biases, and what `layers` names."""
-        return {kind: float(ops.convert_to_numpy(rate)) for kind, rate in self._rates.items()}
+        return {kind: float(ops.convert_to_numpy(self._rate_of(kind, self.learning_rate))) for kind in self._rates}
 
     def set_rates(self, rates: dict[str, float]) -> None:
-        """Changes rates by kind; a kind the optimizer does not have is a KeyError."""
-        for kind, rate in rates.items():
+        """Changes rates by kind; the others stay as they are.
+
+        Raises:
+            KeyError: the optimizer has no such kind.
+            TypeError: the rates follow a schedule.
+        """
+        if not self._is_settable:
+            raise TypeError("The rates of this optimizer follow a schedule, so that they cannot be set.")
+        if unknown := sorted(set(rates) - set(self._rates)):
+            raise KeyError(unknown[0])
+        for kind, rate in {**self.rates, **rates}.items():
             self._rates[kind].assign(rate)
+            if kind == "weights":
+                self.learning_rate = rate
+                self._beside.assign(ops.cast(self.learning_rate, "float32"))
+
+    @property
+    def _is_settable(self) -> bool:
+        """Whether the rate of weights is a variable, not a schedule."""
+        return isinstance(self._learning_rate, keras.Variable)
+
+    def _rate_variable(self, kind: str, rate: float) -> keras.Variable:
+        start = keras.initializers.Constant(rate)
+        return self.add_variable((), start, dtype="float32", name=f"{kind}_learning_rate")
+
+    def _rate_of(self, kind: str, learning_rate: Tensor) -> Tensor:
+        """The rate of a kind where Keras's rate is `learning_rate`."""
+        own, beside = ops.convert_to_tensor(self._rates[kind]), ops.convert_to_tensor(self._beside)
+        now = ops.cast(learning_rate, "float32")
+        times = now / ops.where(beside > 0, beside, ops.ones_like(beside))  # exactly 1 where nothing has changed
+        return ops.where(beside > 0, own * times, now if kind == "weights" else own)
 
     def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
@@ -115,7 +160,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         index = self._get_variable_index(variable)
         kind, decay, velocity = self.kinds[index], self.decays[index], self.velocities[index]
-        rate = ops.convert_to_tensor(self._rates[kind])
+        rate = self._rate_of(kind, learning_rate)
         if gradient.dtype != variable.dtype:  # a cast that changes nothing would still take it to the first device
             gradient = ops.cast(gradient, variable.dtype)
         if on_tensorflow():
@@ -134,20 +179,24 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             return list(grads_and_vars)
         return super()._all_reduce_sum_gradients(grads_and_vars)
 
+    def load_own_variables(self, store: Any) -> None:
+        saved = [store[str(index)] for index in range(len(store.keys()))]
+        if len(saved) == len(self.variables) - 2:  # of 0.1, where weights had Keras's rate and nothing stood beside it
+            saved.insert(2, saved[1])
+            saved.insert(2 + len(self._rates), saved[1])
+        super().load_own_variables({str(index): value for index, value in enumerate(saved)})
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        for unused in ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum"):
-            config.pop(unused, None)
-        for unused in ("ema_overwrite_frequency", "gradient_accumulation_steps"):
-            config.pop(unused, None)
+        del config["weight_decay"]
         return {
             **config,
-            "bias_learning_rate": self.bias_learning_rate,
+            "bias_learning_rate": self.rates["biases"] if self._is_settable else self._bias_learning_rate,
             "momentum": self.momentum,
             "decay": self.decay,
             "bias_decay": self.bias_decay,
             "layers": list(self.layers),
-            "layer_decays": self.layer_decays,
+            "layer_decays": dict(self.layer_decays),
         }
 
 

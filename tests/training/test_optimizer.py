@@ -144,11 +144,18 @@ def test_each_kind_starts_at_the_rate_of_the_weights_or_of_the_biases():
         optimizer.set_rates({"fc9": 1.0})
 
 
-def test_its_config_has_what_it_takes_and_nothing_of_keras_that_it_does_not_heed():
+def test_its_config_has_all_that_it_takes():
     config = AlexNetSGD(0.5, 0.25, 0.8, 0.1, 0.2, ("conv1",), {"fc8": 0.3}).get_config()
     assert config == {
         "name": "alexnet_sgd",
         "learning_rate": 0.5,
+        "clipnorm": None,
+        "clipvalue": None,
+        "global_clipnorm": None,
+        "use_ema": False,
+        "ema_momentum": 0.99,
+        "ema_overwrite_frequency": None,
+        "gradient_accumulation_steps": None,
         "loss_scale_factor": None,
         "bias_learning_rate": 0.25,
         "momentum": 0.8,
@@ -194,3 +201,132 @@ def test_after_a_scope_with_a_condition_updates_are_made_again():
     before = model.get_weights()
     optimizer.apply([tf.ones(v.shape) for v in model.trainable_variables], model.trainable_variables)
     assert all(not np.allclose(old, new) for old, new in zip(before, model.get_weights(), strict=True))
+
+
+KERAS_ARGUMENTS = {
+    "clipnorm": {"clipnorm": 0.5},
+    "clipvalue": {"clipvalue": 0.1},
+    "global_clipnorm": {"global_clipnorm": 0.5},
+    "average": {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2},
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "loss scale": {"loss_scale_factor": 4.0},
+}
+
+
+@pytest.mark.parametrize("arguments", KERAS_ARGUMENTS.values(), ids=KERAS_ARGUMENTS)
+def test_the_arguments_of_keras_do_what_they_do_in_keras_and_are_kept(arguments):
+    """Without decay, and with one rate for all, the rule is that of Keras's SGD."""
+    ends = []
+    ours = AlexNetSGD(0.25, decay=0.0, **arguments)
+    again = AlexNetSGD.from_config(ours.get_config())
+    assert arguments.items() <= again.get_config().items()
+    for optimizer in (ours, again, keras.optimizers.SGD(0.25, momentum=0.9, **arguments)):
+        keras.utils.set_random_seed(3)
+        model = model_with_two_layers()
+        optimizer.build(model.trainable_variables)
+        random = np.random.default_rng(4)
+        for _ in range(4):
+            gradients = [tf.constant(random.normal(size=v.shape), tf.float32) for v in model.trainable_variables]
+            optimizer.apply(gradients, model.trainable_variables)
+        ends.append(model.get_weights())
+    for weights in zip(*ends, strict=True):
+        np.testing.assert_allclose(weights[0], weights[2], rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(weights[0], weights[1])
+
+
+def test_the_decay_of_keras_is_refused_because_there_is_another():
+    with pytest.raises(ValueError, match="decay=, not weight_decay="):
+        AlexNetSGD(0.1, weight_decay=0.1)
+
+
+class Thirds(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, start=0.3):
+        self.start = start
+
+    def __call__(self, step):
+        return self.start / 3.0 ** keras.ops.cast(step, "float32")
+
+    def get_config(self):
+        return {"start": self.start}
+
+
+@pytest.mark.parametrize("kind", ["schedule", "callable"])
+def test_a_schedule_of_keras_moves_every_rate_in_proportion(kind):
+    optimizer = AlexNetSGD(Thirds() if kind == "schedule" else lambda: 0.3, 0.6, layers=["fc8"])
+    assert optimizer.rates == pytest.approx({"weights": 0.3, "biases": 0.6, "fc8": 0.3})
+    with pytest.raises(TypeError, match="follow a schedule"):
+        optimizer.set_rates({"weights": 0.1})
+    if kind == "callable":
+        return
+    model = model_with_two_layers()
+    before = {v.path: v.numpy() for v in model.trainable_variables}
+    optimizer.build(model.trainable_variables)
+    plain = AlexNetSGD.from_config(optimizer.get_config(), custom_objects={"Thirds": Thirds})
+    assert plain.rates == optimizer.rates
+    optimizer.apply([tf.ones(v.shape) for v in model.trainable_variables], model.trainable_variables)
+    assert optimizer.rates == pytest.approx({"weights": 0.1, "biases": 0.2, "fc8": 0.1})
+    for v in model.trainable_variables:
+        rate, decay = (0.6, 0.0) if "bias" in v.path else (0.3, 0.0005)
+        np.testing.assert_allclose(v.numpy(), before[v.path] * (1 - rate * decay) - rate, rtol=1e-5, atol=1e-6)
+    again = AlexNetSGD.from_config(optimizer.get_config(), custom_objects={"Thirds": Thirds})
+    assert again.rates == pytest.approx({"weights": 0.3, "biases": 0.6, "fc8": 0.3}), "at its first step again"
+
+
+def test_a_schedule_that_begins_at_nothing_has_no_multiples():
+    warm = keras.optimizers.schedules.PolynomialDecay(0.0, 10, 0.5)
+    with pytest.raises(ValueError, match="begins at 0"):
+        AlexNetSGD(warm, 0.1)
+    optimizer = AlexNetSGD(warm)
+    optimizer.build(model_with_two_layers().trainable_variables)
+    optimizer.iterations.assign(5)
+    assert optimizer.rates == pytest.approx({"weights": 0.25, "biases": 0.25})
+
+
+def test_what_sets_the_rate_of_keras_moves_every_rate_in_proportion(tmp_path):
+    optimizer = AlexNetSGD(0.5, 0.25, layers=["fc8"])
+    optimizer.set_rates({"fc8": 2.0})
+    optimizer.learning_rate = 0.25  # as ReduceLROnPlateau and LearningRateScheduler do
+    assert optimizer.rates == {"weights": 0.25, "biases": 0.125, "fc8": 1.0}
+    assert AlexNetSGD.from_config(optimizer.get_config()).rates == {"weights": 0.25, "biases": 0.125, "fc8": 0.25}
+    optimizer.set_rates({"biases": 0.5})
+    assert optimizer.rates == {"weights": 0.25, "biases": 0.5, "fc8": 1.0}
+    optimizer.set_rates({"weights": 0.0})
+    assert optimizer.rates == {"weights": 0.0, "biases": 0.5, "fc8": 1.0}
+    optimizer.learning_rate = 0.125
+    assert optimizer.rates == {"weights": 0.125, "biases": 0.5, "fc8": 1.0}, "of nothing there are no multiples"
+
+
+def test_a_plateau_lowers_the_rates_of_biases_as_well():
+    model = model_with_two_layers()
+    model.compile(AlexNetSGD(0.5, 0.25), loss="mse")
+    lower = keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.5, patience=1, min_delta=1e9)
+    model.fit(np.ones((4, 6), np.float32), np.ones((4, 3), np.float32), epochs=3, verbose=0, callbacks=[lower])
+    assert model.optimizer.rates == {"weights": 0.125, "biases": 0.0625}
+
+
+def test_a_compiled_model_is_saved_with_its_rates_and_velocities(tmp_path):
+    model = model_with_two_layers()
+    model.compile(AlexNetSGD(0.5, 0.25, layers=["fc8"], clipnorm=1.0), loss="mse")
+    x, y = np.ones((4, 6), np.float32), np.ones((4, 3), np.float32)
+    model.train_on_batch(x, y)
+    model.optimizer.set_rates({"fc8": 0.125})
+    model.optimizer.learning_rate = 0.25
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.rates == {"weights": 0.25, "biases": 0.125, "fc8": 0.0625}
+    assert loaded.optimizer.clipnorm == 1.0
+    for each in (model, loaded):
+        each.train_on_batch(x, y)
+    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_variables_that_0_1_saved_are_loaded():
+    optimizer = AlexNetSGD(0.5, 0.25, layers=["fc8"])
+    optimizer.build(model_with_two_layers().trainable_variables)
+    # iterations, the rate of weights, of biases, of fc8, then the velocities
+    saved = [np.int64(7), np.float32(0.1), np.float32(0.2), np.float32(0.3)]
+    saved += [np.full(v.shape, 2.0, np.float32) for v in optimizer.velocities]
+    optimizer.load_own_variables({str(index): value for index, value in enumerate(saved)})
+    assert optimizer.rates == pytest.approx({"weights": 0.1, "biases": 0.2, "fc8": 0.3})
+    assert int(optimizer.iterations) == 7 and all(float(v.numpy().min()) == 2.0 for v in optimizer.velocities)
