@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from alexnet_keras.errors import UsageError
 
 TENSORFLOW = "tensorflow"
+CHANNELS_LAST = "channels_last"  # said at every layer that has a choice: keras.json does not change the network
 
 # Keras has no type for what its operations take and return: a symbolic KerasTensor or any backend's own tensor.
 Tensor: TypeAlias = Any
@@ -96,7 +97,7 @@ def run_on(device: str, function: Callable, tensors: Sequence) -> Any:
         return output, gradient
 
     with tf.device(device):  # of the identities, too, that custom_gradient puts around the function
-        return placed(*tensors)
+        return placed(*(tf.convert_to_tensor(tensor) for tensor in tensors))  # Keras variables are none
 
 
 def share_on(device: str, tensor: Any, readers: int) -> list:

@@ -1,7 +1,9 @@
 """AlexNet as a functional Keras model, built from a recipe."""
 
+import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +11,8 @@ from keras import layers
 from numpy.typing import ArrayLike
 
 from alexnet_keras import recipe_files, recipes
-from alexnet_keras.errors import UsageError
+from alexnet_keras.backend import CHANNELS_LAST
+from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.layers import (
     AcrossTowers,
     ColorNoise,
@@ -43,7 +46,8 @@ def AlexNet(
 
     Args:
         recipe: `"source"` (net 145, the default), `"paper"`, `"quickstart"`, a TOML file, or a `Recipe`.
-        weights: None for initial weights, or the path of a weights or model file to load.
+        weights: None for initial weights, or the path of a `.keras` or `.weights.h5` file to load, mean image and all.
+            Of a file that tells other classes apart, or ends otherwise, everything but the classifier is taken.
         include_top: end with the classifier fc8. Without it the output is the last hidden layer, 4096 numbers.
         classes: number of classes.
         classifier_activation: activation of the last layer; None gives logits.
@@ -53,23 +57,27 @@ def AlexNet(
             scale. Default: ImageNet's.
         color_vectors: the components, 3x3, in columns. Default: ImageNet's.
         seed: an integer for repeatable initial weights, dropout and colour noise.
-        dtype: a Keras dtype policy, such as `"mixed_bfloat16"`. The classifier's activation stays in float32.
+        dtype: a Keras dtype policy, such as `"mixed_bfloat16"`; None takes Keras's where its variables are float32, and
+            else float32. Logits, and the classifier's activation, are float32 in any case.
         name: the model's name.
 
     Input shape: `(batch, 224, 224, 3)`, RGB, 0..255, uint8 or float; mean subtraction and colour noise are layers
     of the model. Output shape: `(batch, classes)`.
 
     Returns:
-        A functional `keras.Model`; 60,965,224 parameters for `source` and `paper` with 1000 classes.
+        A functional `keras.Model`; 60,965,224 trainable parameters for `source` and `paper` with 1000 classes. The mean
+        image is the one weight that is not trained.
 
     Raises:
-        UsageError: no such recipe, or no classes.
+        UsageError: no such recipe, no classes, or no such file of weights.
+        DataError: the file of weights is damaged, or of another network.
     """
     if not isinstance(recipe, recipes.Recipe):
         recipe = recipe_files.load_recipe(recipe)
     net, augmentation = recipe.network, recipe.augmentation
     if include_top and not classes > 0:
         raise UsageError(f"classes must be at least 1. Received: classes={classes}")
+    dtype = _policy(dtype)
 
     def weights_of(part: str, std: float, bias: float) -> dict:
         return {
@@ -89,13 +97,13 @@ def AlexNet(
                 spatial = net.spatial_norm
                 return SpatialResponseNormalization(spatial.size, spatial.scale, spatial.beta, spatial.k, **options)
             case "pool":
-                return layers.MaxPooling2D(net.pool_size, net.pool_stride, **options)
+                return layers.MaxPooling2D(net.pool_size, net.pool_stride, data_format=CHANNELS_LAST, **options)
             case _:
                 return layers.Activation(kind, **options)
 
-    image = keras.Input((net.input_size, net.input_size, 3), name="image")
+    image = keras.Input((net.input_size, net.input_size, 3), name="image", dtype="float32")
     mean = _mean(mean_image, augmentation.mean, net.input_size)
-    x = MeanSubtraction(*mean, scale=augmentation.input_scale, name="mean")(image)
+    x = MeanSubtraction(image.shape[1:], mean, augmentation.input_scale, name="mean")(image)
     if augmentation.color_noise:
         stds = np.asarray(color_stds, np.float64)
         # The paper's eigenvalues are variances of pixels scaled to 0..1: std^2 / 255^2, times 255 to be in pixels.
@@ -125,7 +133,7 @@ def AlexNet(
             wrapped = AcrossTowers if kind == "lrn" and net.lrn.windows == "layer" else EachTower
             x = wrapped(step(kind, conv.name.removeprefix("conv") + f"_{again + 1}" * (again > 0)))(x)
 
-    x = EachTower(layers.Flatten(name="flatten", dtype=dtype))(x)
+    x = EachTower(layers.Flatten(CHANNELS_LAST, name="flatten", dtype=dtype))(x)
     for dense in net.dense:
         towers = TowerDense(
             dense.units,
@@ -143,8 +151,11 @@ def AlexNet(
 
     if include_top:
         # net 145: fc8 is on the first device and reads both towers
-        fc8 = TowerDense(classes, towers=1, reads="all", **weights_of("fc8", net.classifier_std, net.classifier_bias))
-        (x,) = fc8(x)
+        options = weights_of("fc8", net.classifier_std, net.classifier_bias)
+        options["dtype"] = (
+            "float32"  # in bfloat16 some of 1000 logits would be equal, and ties count against the network
+        )
+        (x,) = TowerDense(classes, towers=1, reads="all", **options)(x)
         output = layers.Activation(classifier_activation or "linear", dtype="float32", name="predictions")(x)
     else:
         output = layers.Concatenate(name="features", dtype=dtype)(x) if net.towers > 1 else x[0]
@@ -160,12 +171,135 @@ def seed_of_part(seed: int | None, part: str) -> int | None:
     return None if seed is None else (seed * 1_000_003 + zlib.crc32(part.encode())) % 2**31
 
 
+def load_model(file: str | Path) -> keras.Model:
+    """The model in a `.keras` file.
+
+    Raises:
+        DataError: the file is damaged, or no model of Keras's.
+    """
+    try:
+        return keras.saving.load_model(file, compile=False)
+    except Exception as error:  # of damaged archives and configs Keras raises all sorts of things
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{file} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
+
+
 def load_weights(model: keras.Model, file: str | Path) -> None:
-    """Loads a `.weights.h5` file, or the weights of a whole `.keras` model, into a model of the same shapes."""
-    if Path(file).suffix == ".keras":
-        model.set_weights(keras.saving.load_model(file, compile=False).get_weights())
+    """Loads the weights of a `.keras` or `.weights.h5` file, mean image and all, into a network of AlexNet's.
+
+    A classifier for other classes, or none, is left as it is, with a warning. So is told where the file's network has
+    other layers than weights alone show.
+
+    Raises:
+        UsageError: there is no such file, or it is in another format.
+        DataError: it is damaged, or of another network.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise UsageError(
+            f"There is no file of weights {file}. AlexNet comes with none: `alexnet import` reads others'."
+        )
+    other = None
+    if file.suffix == ".keras":
+        other = load_model(file)
+        taken = copy_weights(model, other)
+    elif file.name.endswith(".weights.h5"):
+        taken = _load_h5(model, file)
     else:
-        model.load_weights(file)
+        raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not.")
+    wanted = [layer.name for layer in model.layers if layer.weights]
+    if missing := [name for name in wanted if name not in taken and name != "fc8"]:
+        raise DataError(f"{file} is of another network: it has no {', '.join(missing)} of the same shape.")
+    if other is not None:
+        _warn_of_differences(model, other, file)
+    if "fc8" in wanted and "fc8" not in taken:
+        warnings.warn(
+            f"{file} tells other classes apart than this network: its fc8 was not loaded, and ours has its initial "
+            "weights.",
+            stacklevel=2,
+        )
+
+
+def copy_weights(model: keras.Model, other: keras.Model) -> list[str]:
+    """Gives a network the weights of another, layer by layer, and returns the names of the layers that took them.
+
+    A layer without one of the same name and shapes in the other stays as it is.
+    """
+    found = {layer.name: layer for layer in other.layers if layer.weights}
+    return [layer.name for layer in model.layers if layer.weights and _take(layer, found.get(layer.name))]
+
+
+def _take(layer: keras.layers.Layer, other: keras.layers.Layer | None) -> bool:
+    """Gives a layer the weights of another; False where that has none, or of other shapes."""
+    if other is None or [w.name for w in layer.weights] != [w.name for w in other.weights]:
+        return False
+    values = other.get_weights()
+    if isinstance(layer, MeanSubtraction):  # of a mean colour, every pixel gets it
+        values = [np.broadcast_to(values[0], layer.shape)] if values[0].shape == (1, 1, 3) else values
+    if [w.shape for w in layer.weights] != [value.shape for value in values]:
+        return False
+    layer.set_weights(values)
+    return True
+
+
+def _load_h5(model: keras.Model, file: Path) -> list[str]:
+    """Loads a .weights.h5 file and returns the names of the layers that took weights from it."""
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    before = {name: layer.get_weights() for name, layer in layers.items()}
+    for weight in model.weights:  # what is still so afterwards has not been loaded
+        weight.assign(np.full(weight.shape, np.nan, np.float32))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(file, skip_mismatch=True)
+    except Exception as error:  # of damaged files h5py and Keras raise all sorts of things
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{file} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
+    taken = [name for name, layer in layers.items() if not all(np.isnan(w).all() for w in layer.get_weights())]
+    for name in set(layers) - set(taken):
+        layers[name].set_weights(before[name])
+    return taken
+
+
+def _warn_of_differences(model: keras.Model, other: keras.Model, file: Path) -> None:
+    """Warns where layers of the same name compute otherwise, by their configs."""
+    told = []
+    theirs = {layer.name: _arithmetic(layer) for layer in other.layers}
+    for layer in model.layers:
+        ours, there = _arithmetic(layer), theirs.get(layer.name)
+        if layer.name != "fc8" and ours != there and there is not None:
+            told += [f"{layer.name}: {key} is {there.get(key)} there" for key in ours if ours[key] != there.get(key)]
+        elif there is None and not isinstance(layer, keras.layers.InputLayer) and layer.name != "features":
+            told.append(f"it has no {layer.name}")
+    if told:
+        warnings.warn(f"{file} is of another recipe's network ({'; '.join(told[:3])}).", stacklevel=3)
+
+
+def _arithmetic(layer: keras.layers.Layer) -> dict[str, Any]:
+    """What of a layer's config decides its output, given its weights."""
+    config = layer.get_config()
+    inner = config.get("layer")
+    config = {**config, **(inner["config"] if inner else {})}
+    decorations = (
+        "name",
+        "dtype",
+        "trainable",
+        "seed",
+        "layer",
+        "mean",
+        "shape",
+        "kernel_initializer",
+        "bias_initializer",
+    )
+    return {key: value for key, value in config.items() if key not in (*decorations, "magnitudes", "vectors")}
+
+
+def _policy(dtype: str | keras.DTypePolicy | None) -> str | keras.DTypePolicy:
+    """The dtype policy of a network's layers: keras.json's `floatx` is not meant for it, a policy that mixes is."""
+    if dtype is not None:
+        return dtype
+    policy = keras.config.dtype_policy()
+    return policy if policy.variable_dtype == "float32" else "float32"
 
 
 def logits_of(model: keras.Model) -> keras.Model:
@@ -180,10 +314,10 @@ def features_of(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, joined, name=f"{model.name}_features")
 
 
-def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> tuple[tuple[int, int, int], np.ndarray]:
-    """The shape and value of what MeanSubtraction subtracts."""
+def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> np.ndarray:
+    """What MeanSubtraction subtracts: `(size, size, 3)`, or a colour `(3,)`."""
     mean = np.asarray(recipes.IMAGENET_RGB_MEAN if mean_image is None else mean_image, np.float32)
     if mean.ndim == 1 or kind == "channel":
-        return (1, 1, 3), mean.reshape(-1, 3).mean(axis=0)
+        return mean.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     top, left = (mean.shape[0] - size) // 2, (mean.shape[1] - size) // 2
-    return (size, size, 3), mean[top : top + size, left : left + size]
+    return mean[top : top + size, left : left + size]

@@ -37,6 +37,11 @@ class TowerSummary:
         return prod(self.output)
 
 
+def parameters_of(model: keras.Model) -> int:
+    """How many numbers are trained: 60,965,224 of the paper's network. The mean image is none of them."""
+    return sum(prod(variable.shape) for variable in model.trainable_variables)
+
+
 def summarize(model: keras.Model) -> list[TowerSummary]:
     """Every layer that has weights, once a tower, in the order of the network."""
     rows: list[TowerSummary] = []

@@ -62,11 +62,11 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
     from dataclasses import asdict
 
     from alexnet_keras.model import AlexNet
-    from alexnet_keras.model_summary import PAPER_NEURONS, summarize
+    from alexnet_keras.model_summary import PAPER_NEURONS, parameters_of, summarize
 
     network = AlexNet(recipe, classes=classes)
     rows = summarize(network)
-    parameters, multiply_adds = network.count_params(), sum(row.multiply_adds for row in rows)
+    parameters, multiply_adds = parameters_of(network), sum(row.multiply_adds for row in rows)
     if as_json:
         layers = [{**asdict(row), "neurons": row.neurons} for row in rows]
         console.emit_json({"layers": layers, "parameters": parameters, "multiply_adds": multiply_adds})

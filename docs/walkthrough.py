@@ -20,6 +20,7 @@ from alexnet_keras.data.prepare import prepare
 from alexnet_keras.data.sources.demo import demo_source
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
 from alexnet_keras.kernel_grid import first_kernels
+from alexnet_keras.model_summary import parameters_of
 from alexnet_keras.recipe_files import with_overrides
 from alexnet_keras.training.devices import choose_placement
 from alexnet_keras.training.observer import Observer
@@ -60,7 +61,7 @@ with fewer kernels, so that a processor trains it in minutes. `draw_architecture
 
 recipe = load_recipe("quickstart")
 model = AlexNet(recipe, classes=len(data.classes), mean_image=data.statistics.mean_image)
-print(f"{model.count_params():,} parameters in {len(model.layers)} layers")
+print(f"{parameters_of(model):,} parameters in {len(model.layers)} layers")
 draw_architecture(model, FOLDER / "architecture.png")
 
 """

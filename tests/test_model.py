@@ -9,7 +9,7 @@ from alexnet_keras import AlexNet, load_recipe
 from alexnet_keras.errors import UsageError
 from alexnet_keras.layers.placement import tower_devices
 from alexnet_keras.model import features_of, logits_of, seed_of_part
-from alexnet_keras.model_summary import PAPER_NEURONS, summarize
+from alexnet_keras.model_summary import PAPER_NEURONS, parameters_of, summarize
 from alexnet_keras.recipe_files import with_overrides
 
 
@@ -25,7 +25,8 @@ def sides(model, *names):
 @pytest.mark.parametrize("recipe", ["source", "paper"])
 def test_the_full_network_has_60_965_224_parameters_and_55_27_13_6(recipe):
     model = AlexNet(recipe)
-    assert model.count_params() == 60_965_224
+    assert parameters_of(model) == 60_965_224
+    assert model.count_params() == 60_965_224 + 224 * 224 * 3, "the mean image is a weight, too, and not trained"
     assert sides(model, "conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5") == [
         55, 27, 27, 13, 13, 13, 13, 6,
     ]  # fmt: skip
@@ -33,7 +34,7 @@ def test_the_full_network_has_60_965_224_parameters_and_55_27_13_6(recipe):
 
 def test_unsplit_it_would_have_62_378_344_parameters():
     changes = [f"network.{name}.reads=all" for name in ("conv2", "conv4", "conv5")]
-    assert AlexNet(with_overrides(load_recipe("source"), changes)).count_params() == 62_378_344
+    assert parameters_of(AlexNet(with_overrides(load_recipe("source"), changes))) == 62_378_344
 
 
 def test_neurons_and_multiply_adds_are_the_papers(source):
@@ -90,7 +91,7 @@ def test_a_saved_model_carries_its_preprocessing(tiny, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(image), model(image))
-    np.testing.assert_allclose(loaded.get_layer("mean").mean, mean[16:240, 16:240], rtol=1e-6)  # the centre crop
+    np.testing.assert_allclose(loaded.get_layer("mean").mean_image, mean[16:240, 16:240], rtol=1e-6)  # the centre crop
 
 
 def test_uint8_and_float_images_give_the_same(tiny):
@@ -124,9 +125,9 @@ def test_the_options_of_keras_applications(tiny, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny):
-    first, again, other = (AlexNet(tiny, classes=3, seed=seed).get_weights() for seed in (1, 1, 2))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not np.allclose(first[0], other[0])
+    first, again, other = (AlexNet(tiny, classes=3, seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), again.get_weights(), strict=True))
+    assert not np.allclose(first.trainable_variables[0], other.trainable_variables[0])
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -180,14 +181,15 @@ def test_the_input_is_less_its_mean_whatever_form_the_mean_comes_in(tiny):
     channel = with_overrides(tiny, ["augmentation.mean=channel"])
 
     def mean_of(recipe, mean_image):
-        return AlexNet(recipe, classes=2, mean_image=mean_image).get_layer("mean").mean
+        return AlexNet(recipe, classes=2, mean_image=mean_image).get_layer("mean").mean_image
 
     np.testing.assert_array_equal(mean_of(tiny, image), image[38:262, 28:252])
-    np.testing.assert_allclose(mean_of(channel, image)[0, 0], image.mean(axis=(0, 1)), rtol=1e-5)
-    assert mean_of(channel, image).shape == (1, 1, 3)
+    everywhere = np.ones((224, 224, 1), np.float32)
+    np.testing.assert_allclose(mean_of(channel, image), everywhere * image.mean(axis=(0, 1)), rtol=1e-5)
     for recipe in (tiny, channel):
-        np.testing.assert_array_equal(mean_of(recipe, (1, 2, 3)), [[[1, 2, 3]]])
-        np.testing.assert_allclose(mean_of(recipe, None), [[[127.3049, 119.7154, 104.9126]]], rtol=1e-6)
+        np.testing.assert_array_equal(mean_of(recipe, (1, 2, 3)), everywhere * np.float32([1, 2, 3]))
+        expected = everywhere * np.float32([127.3049, 119.7154, 104.9126])
+        np.testing.assert_allclose(mean_of(recipe, None), expected, rtol=1e-6)
 
 
 def test_the_papers_eigenvalues_are_variances_of_pixels_from_0_to_1_in_pixels(tiny):

@@ -31,7 +31,7 @@ class SharedCorners:
         self.conv = conv
         self.corners, self.size = corners, model.input_shape[1]
         before = next(layer for layer in model.layers if isinstance(layer, MeanSubtraction))
-        self.mean, self.scale = before.mean, before.scale
+        self.mean, self.scale = before.mean, before.scale  # the first a variable, so that it may change
         self.rest = keras.Model(self.conv.output, model.output)
         stride, kernel = self.conv.strides, self.conv.kernel_size
         self.outputs = (self.size + self.conv.padding[1] - kernel) // stride + 1
@@ -51,11 +51,12 @@ class SharedCorners:
 
     def __call__(self, pictures: tf.Tensor) -> tf.Tensor:
         """Pictures uint8 `(batch, height, width, 3)` to `(batch, 2 * corners, classes)` float32."""
-        color = np.round(self.mean.mean(axis=(0, 1), dtype=np.float32))  # whole numbers to 255 are exact in bfloat16
+        mean = tf.broadcast_to(self.mean.value, (self.size, self.size, 3))
+        color = tf.round(tf.reduce_mean(mean, axis=(0, 1)))  # whole numbers to 255 are exact in bfloat16
         dtype = self.conv.compute_dtype
         upright = tf.cast(tf.cast(pictures, tf.float32) - color, dtype)
         both = tf.concat([upright, tf.reverse(upright, [2])], axis=0)
-        difference = tf.cast(np.broadcast_to(self.mean - color, (1, self.size, self.size, 3)), dtype)
+        difference = tf.cast((mean - color)[None], dtype)
         maps = [
             # the scale goes into the kernels: whole numbers stay whole numbers
             self._of_crops(both, difference, tf.cast(kernel * self.scale, dtype), tf.cast(bias, dtype))

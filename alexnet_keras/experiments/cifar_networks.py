@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from alexnet_keras.backend import Tensor
+from alexnet_keras.backend import CHANNELS_LAST, Tensor
 from alexnet_keras.layers import LocallyConnected2D, LocalResponseNormalization, MeanSubtraction
 from alexnet_keras.model import seed_of_part
 from alexnet_keras.training.optimizer import AlexNetSGD
@@ -60,13 +60,14 @@ def build(network: CifarNetwork, mean_image: np.ndarray, seed: int, dtype: str =
         return {"kernel_initializer": start, "name": name, **options}
 
     def convolution(name: str, filters: int, std: float) -> layers.Layer:
-        return layers.Conv2D(filters, 5, padding="same", **weights(name, std))
+        return layers.Conv2D(filters, 5, padding="same", data_format=CHANNELS_LAST, **weights(name, std))
 
     def nonlinear(x: Tensor) -> Tensor:
         return layers.Activation(network.activation, **options)(x)
 
     def pooled(x: Tensor, kind: type[layers.Layer] = layers.MaxPooling2D) -> Tensor:
-        return kind(3, 2, padding="same", **options)(x)  # windows that end outside, as cuda-convnet's
+        # windows that end outside, as cuda-convnet's
+        return kind(3, 2, padding="same", data_format=CHANNELS_LAST, **options)(x)
 
     image = keras.Input((network.side, network.side, 3), name="image", dtype="uint8")
     x = MeanSubtraction(mean.shape, mean, name="mean")(image)
@@ -82,7 +83,7 @@ def build(network: CifarNetwork, mean_image: np.ndarray, seed: int, dtype: str =
             x = pooled(x)
         for index in (3, 4):
             x = nonlinear(LocallyConnected2D(32, 3, **weights(f"local{index}", 0.04))(x))
-    x = layers.Flatten(**options)(x)
+    x = layers.Flatten(data_format=CHANNELS_LAST, **options)(x)
     logits = layers.Dense(CLASSES, **weights("fc10", 0.01))(x)
     return keras.Model(image, layers.Activation("linear", dtype="float32", name="logits")(logits))
 

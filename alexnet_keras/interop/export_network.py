@@ -14,7 +14,7 @@ from alexnet_keras.evaluation.pictures import Preparation, preparation_of
 from alexnet_keras.evaluation.views import centre
 from alexnet_keras.files import sha256_of
 from alexnet_keras.layers.compiled import plain
-from alexnet_keras.model import AlexNet
+from alexnet_keras.model import AlexNet, copy_weights
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import Run
 
@@ -46,8 +46,8 @@ class ExportedNetwork:
 
     @property
     def mean(self) -> np.ndarray:
-        """What is subtracted: `(crop, crop, 3)` or `(1, 1, 3)` float32, RGB, 0..255."""
-        return self.model.get_layer("mean").mean
+        """What is subtracted: `(crop, crop, 3)` float32, RGB, 0..255."""
+        return self.model.get_layer("mean").mean_image
 
     @property
     def probabilities(self) -> Callable:
@@ -90,16 +90,9 @@ def exported_network(run: Run, model: keras.Model, which: str = "best") -> Expor
 
 def in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:
     """A model of AlexNet with the same weights, mean and colours that computes in float32."""
-    mean = model.get_layer("mean").mean
     noise = next((layer for layer in model.layers if layer.name == "color_noise"), None)
-    same = AlexNet(
-        recipe,
-        classes=model.output_shape[-1],
-        mean_image=mean if mean.shape[0] > 1 else mean.reshape(3),
-        dtype="float32",
-        name=model.name,
-    )
-    same.set_weights(model.get_weights())
+    same = AlexNet(recipe, classes=model.output_shape[-1], dtype="float32", name=model.name)
+    copy_weights(same, model)
     if noise is not None:
         same.get_layer("color_noise").magnitudes = noise.magnitudes
         same.get_layer("color_noise").vectors = noise.vectors

@@ -128,7 +128,7 @@ class _Graph:
 
     def _mean(self, layer: MeanSubtraction, x: str) -> str:
         x = self.node("Cast", "float", [x], to=self.onnx.TensorProto.FLOAT)
-        x = self.node("Sub", layer.name, [x, self.weight("mean_image", layer.mean.transpose(2, 0, 1)[None])])
+        x = self.node("Sub", layer.name, [x, self.weight("mean_image", layer.mean_image.transpose(2, 0, 1)[None])])
         return x if layer.scale == 1 else self.node("Mul", "scale", [x, self.weight("input_scale", layer.scale)])
 
     def _tower(self, layer: TowerConv2D | TowerDense, tower: int) -> str:

@@ -24,6 +24,7 @@ class AcrossTowers(EachTower):
         joined = (*input_shape[0][:-1], sum(shape[-1] for shape in input_shape))
         self.copies = [type(self.layer).from_config({**self.layer.get_config(), "name": f"{self.name}_all"})]
         self.copies[0].build(joined)
+        self.copy_all = self.copies[0]  # tf.train.Checkpoint does not look into lists
 
     def call(self, inputs: list[Tensor], training: bool | None = None) -> list[Tensor]:
         (copy,), towers = self.copies, len(inputs)

@@ -76,8 +76,9 @@ class ColorNoise(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "magnitudes": self.magnitudes,
-            "vectors": self.vectors,
+            # plain lists: those that Keras makes of attributes cannot be copied deep
+            "magnitudes": list(self.magnitudes),
+            "vectors": [list(row) for row in self.vectors],
             "stddev": self.stddev,
             "rescale": self.rescale,
             "seed": self.seed,

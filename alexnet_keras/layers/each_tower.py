@@ -39,6 +39,7 @@ class EachTower(keras.layers.Layer):
                 copy = type(self.layer).from_config({**config, **own})
                 copy.build(shape)
             self.copies.append(copy)
+            setattr(self, f"copy_{tower_letter(tower)}", copy)  # tf.train.Checkpoint does not look into lists
 
     def call(self, inputs: list[Tensor], training: bool | None = None) -> list[Tensor]:
         def apply(copy: keras.layers.Layer) -> Callable:

@@ -28,7 +28,8 @@ def _subtracting(scale: float) -> Callable:
 class MeanSubtraction(keras.layers.Layer):
     """Subtracts a fixed mean image from the input. The scale stays 0..255 unless `scale` says otherwise.
 
-    The mean is saved with the model's weights but is not one of them: it is not counted, trained or decayed.
+    The mean is a weight that is not trained, so that it goes wherever Keras takes a model's weights. A copy made from
+    the config alone has the mean's colour.
 
     Args:
         shape: `(height, width, 3)` for a mean image or `(1, 1, 3)` for a mean colour.
@@ -50,19 +51,32 @@ class MeanSubtraction(keras.layers.Layer):
             raise ValueError(f"scale must be positive. Received: scale={scale}")
         self.shape, self.scale = tuple(shape), float(scale)
         self._subtract = _subtracting(self.scale)
-        self.mean = np.broadcast_to(np.asarray(0.0 if mean is None else mean, np.float32), self.shape).copy()
+        self._first_mean = np.broadcast_to(np.asarray(0.0 if mean is None else mean, np.float32), self.shape)
+
+    def build(self, input_shape: Shape) -> None:
+        first = self._first_mean
+        self.mean = self.add_weight(
+            self.shape, lambda shape, dtype: ops.convert_to_tensor(first, dtype), trainable=False, name="mean"
+        )
 
     def call(self, inputs: Tensor) -> Tensor:
-        return self._subtract(inputs, ops.convert_to_tensor(self.mean))
+        return self._subtract(inputs, ops.copy(self.mean))  # a tensor: convert_to_tensor leaves it a variable
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
+    @property
+    def mean_image(self) -> np.ndarray:
+        """The mean as it is now, `shape`, RGB, 0..255, float32."""
+        return np.array(ops.convert_to_numpy(self.mean) if self.built else self._first_mean)
+
     def save_own_variables(self, store: Any) -> None:
-        store["mean"] = self.mean
+        store["mean"] = self.mean_image
 
     def load_own_variables(self, store: Any) -> None:
-        self.mean = np.asarray(store["mean"], np.float32).reshape(self.shape)
+        # of a file that has the colour alone, every pixel gets it
+        self.mean.assign(np.broadcast_to(np.asarray(store["mean"], np.float32), self.shape))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "shape": self.shape, "scale": self.scale}
+        color = self.mean_image.mean(axis=(0, 1), dtype=np.float64)
+        return {**super().get_config(), "shape": self.shape, "mean": color.tolist(), "scale": self.scale}

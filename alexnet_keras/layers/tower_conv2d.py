@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from alexnet_keras.backend import Shape, Tensor
+from alexnet_keras.backend import CHANNELS_LAST, Shape, Tensor
 from alexnet_keras.layers.tower_weights import TowerLayer, is_one_shape
 
 FEW_CHANNELS = 16  # in bfloat16 processors multiply 32 at a time
@@ -74,7 +74,7 @@ class TowerConv2D(TowerLayer):
     def _convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         before, after = self.padding
         if before == after == (self.kernel_size - 1) / 2 and self.strides == 1:
-            return ops.conv(x, kernel, strides=1, padding="same") + bias
+            return ops.conv(x, kernel, strides=1, padding="same", data_format=CHANNELS_LAST) + bias
         if before or after:
             x = ops.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
         strides = self.strides
@@ -82,7 +82,7 @@ class TowerConv2D(TowerLayer):
         if few and strides > 1 and None not in x.shape[1:3]:
             x, kernel = in_blocks(x, kernel, strides)
             strides = 1
-        return ops.conv(x, kernel, strides=strides, padding="valid") + bias
+        return ops.conv(x, kernel, strides=strides, padding="valid", data_format=CHANNELS_LAST) + bias
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape if is_one_shape(input_shape) else input_shape[0]

@@ -31,15 +31,28 @@ class TowerLayer(keras.layers.Layer):
         bias_initializer: str | dict | keras.Initializer = "zeros",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs, autocast=False)  # each tower casts what it reads, on its own device
         if reads not in ("own", "all"):
             raise ValueError(f"reads must be 'own' or 'all'. Received: reads={reads!r}")
         self.towers, self.reads = towers, reads
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self._devices = placement.current_devices()
-        self.kernels: list[keras.Variable] = []
-        self.biases: list[keras.Variable] = []
+
+    @property
+    def kernels(self) -> list[keras.Variable]:
+        """The kernel of each tower; none before the layer is built."""
+        return self._of_towers("kernel")
+
+    @property
+    def biases(self) -> list[keras.Variable]:
+        """The bias of each tower; none before the layer is built."""
+        return self._of_towers("bias")
+
+    def _of_towers(self, kind: str) -> list[keras.Variable]:
+        # attributes, not lists: tf.train.Checkpoint saves and restores nothing that is in a list of ours
+        names = (f"{kind}_{tower_letter(tower)}" for tower in range(self.towers))
+        return [getattr(self, name) for name in names if hasattr(self, name)]
 
     @property
     def on_devices(self) -> bool:
@@ -63,21 +76,14 @@ class TowerLayer(keras.layers.Layer):
         """Makes `kernel_a`, `bias_a`, `kernel_b`, ... on their towers' devices. The last axis is the outputs."""
         for tower in range(self.towers):
             letter = tower_letter(tower)
+            kinds = (
+                ("kernel", kernel_shape, self.kernel_initializer),
+                ("bias", kernel_shape[-1:], self.bias_initializer),
+            )
             with placement.scope(self._devices, tower):
-                self.kernels.append(
-                    self.add_weight(
-                        shape=kernel_shape,
-                        initializer=_for_tower(self.kernel_initializer, tower),
-                        name=f"kernel_{letter}",
-                    )
-                )
-                self.biases.append(
-                    self.add_weight(
-                        shape=kernel_shape[-1:],
-                        initializer=_for_tower(self.bias_initializer, tower),
-                        name=f"bias_{letter}",
-                    )
-                )
+                for kind, shape, initializer in kinds:
+                    name = f"{kind}_{letter}"
+                    setattr(self, name, self.add_weight(shape, _for_tower(initializer, tower), name=name))
 
     def call_towers(self, inputs: Tensor | list[Tensor], function: Callable) -> list:
         """[function(x, kernel, bias) for each tower], x being what the tower reads."""
@@ -98,8 +104,9 @@ class TowerLayer(keras.layers.Layer):
             else:
                 tensors = [each[tower] for each in copies]  # joined where they are read, so that each crosses once
 
-            def apply(kernel: Tensor, bias: Tensor, *tensors: Tensor) -> Tensor:
-                return function(_join(tensors), kernel, bias)
+            def apply(*tensors: Tensor) -> Tensor:
+                kernel, bias, *read = (ops.cast(tensor, self.compute_dtype) for tensor in tensors)
+                return function(_join(read), kernel, bias)
 
             with placement.scope(self._devices, tower):
                 weights = [ops.convert_to_tensor(kernel), ops.convert_to_tensor(bias)]

@@ -40,9 +40,9 @@ def copy_layers(model: keras.Model, source: keras.Model) -> list[LayerOrigin]:
 
 
 def weights_by_layer(model: keras.Model) -> dict[str, dict[str, keras.Variable]]:
-    """The variables of each layer that has weights, by their names in the layer."""
+    """The variables of each layer that is trained, by their names in the layer."""
     layers: dict[str, dict[str, keras.Variable]] = {}
-    for variable in model.weights:
+    for variable in model.trainable_variables:
         layer, _, name = variable.path.rpartition("/")
         layers.setdefault(layer.rpartition("/")[2], {})[name] = variable
     return layers

@@ -107,7 +107,7 @@ def initialize(model: keras.Model, load: Callable[[], keras.Model], cluster: Clu
     """First weights from another run's model, which the chief loads."""
     told = cluster.from_chief(lambda: [astuple(origin) for origin in copy_layers(model, load())])
     if not cluster.is_alone:
-        for variable in model.weights:
+        for variable in model.trainable_variables:
             own = partial(keras.ops.convert_to_numpy, variable)
             variable.assign(cluster.broadcast(own, tuple(variable.shape)))
     return [LayerOrigin(*origin) for origin in told]

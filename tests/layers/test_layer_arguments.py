@@ -8,6 +8,7 @@ import tensorflow as tf
 from alexnet_keras import backend
 from alexnet_keras.errors import UsageError
 from alexnet_keras.layers import (
+    AcrossTowers,
     ColorNoise,
     EachTower,
     LocallyConnected2D,
@@ -232,3 +233,36 @@ def test_devices_hold_inside_their_scope_alone():
         with placement.tower_devices():
             assert placement.current_devices() is None
     assert placement.current_devices() is None and not TowerDense(2).on_devices
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_a_difference_is_scaled_by_any_scale(scale):
+    images = np.arange(24, dtype=np.float32).reshape(1, 2, 4, 3)
+    found = MeanSubtraction((2, 4, 3), [1.0, 2.0, 4.0], scale)(images)
+    np.testing.assert_array_equal(found, (images - np.float32([1.0, 2.0, 4.0])) * scale)
+
+
+@pytest.mark.parametrize("layer", [ColorNoise((9, 9, 9), np.eye(3)), PlainDropout(0.5)])
+def test_whoever_does_not_say_that_it_is_training_gets_nothing_random(layer):
+    images = np.full((2, 3, 3, 3), 8.0, np.float32)
+    kept = 0.5 if isinstance(layer, PlainDropout) else 1.0
+    np.testing.assert_array_equal(layer.call(keras.ops.convert_to_tensor(images)), kept * images)
+
+
+@pytest.mark.parametrize("wrapper", [EachTower, AcrossTowers])
+def test_a_wrapper_without_a_dtype_has_its_layers(wrapper):
+    inner = LocalResponseNormalization(3, dtype="bfloat16")
+    assert wrapper(inner).compute_dtype == "bfloat16"
+    assert wrapper(inner, dtype="float32").compute_dtype == "float32"
+
+
+@pytest.mark.parametrize("reads", ["own", "all"])
+def test_towers_on_devices_compute_what_they_compute_on_one(reads):
+    inputs = [np.random.default_rng(seed).normal(size=(2, 5, 5, 4)).astype(np.float32) for seed in (0, 1)]
+    layers = []
+    for devices in ((), ("/CPU:0", "/CPU:1")):
+        with placement.tower_devices(*devices):
+            layers.append(TowerConv2D(3, 3, reads=reads, kernel_initializer=keras.initializers.RandomNormal(seed=1)))
+    for one, other in zip(*(layer(inputs) for layer in layers), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [kernel.value.device[-5:] for kernel in layers[1].kernels] == ["CPU:0", "CPU:1"]

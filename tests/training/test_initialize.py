@@ -16,7 +16,7 @@ def test_layers_of_the_same_name_and_shape_are_copied_and_the_others_told(tiny):
     values["network"]["convolutions"][1]["filters"] = 10
     source = AlexNet(tiny, classes=3, seed=1)
     model = AlexNet(from_dict(values), classes=7, seed=2)
-    before = {variable.path: variable.numpy() for variable in model.weights}
+    before = {variable.path: variable.numpy() for variable in model.trainable_variables}
     origins = {origin.layer: origin for origin in copy_layers(model, source)}
     assert {name: origin.outcome for name, origin in origins.items()} == {
         "conv1": "copied",
@@ -30,8 +30,8 @@ def test_layers_of_the_same_name_and_shape_are_copied_and_the_others_told(tiny):
         "fc8": "skipped",
     }
     assert "kernel_a is 24×3 there, kernel_a is 24×7 here" in origins["fc8"].why
-    theirs = {variable.path: variable.numpy() for variable in source.weights}
-    for variable in model.weights:
+    theirs = {variable.path: variable.numpy() for variable in source.trainable_variables}
+    for variable in model.trainable_variables:
         layer = variable.path.split("/")[0]
         expected = theirs if origins[layer].outcome == "copied" else before
         np.testing.assert_array_equal(variable.numpy(), expected[variable.path])

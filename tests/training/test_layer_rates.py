@@ -85,7 +85,7 @@ def test_the_layers_that_learn_do_so_as_if_the_frozen_ones_had_gradients(tiny):
         step = a_step(recipe, frozen)
         for number in range(3):
             step(tf.constant(images), tf.constant([0, 1, 2, 0], tf.int64), number)
-        ends.append([*step.model.weights, *step.optimizer.velocities])
+        ends.append([*step.model.trainable_variables, *step.optimizer.velocities])
     assert len(ends[0]) == len(ends[1]) == 60
     for with_gradients, without in zip(*ends, strict=True):
         np.testing.assert_allclose(with_gradients.numpy(), without.numpy(), rtol=1e-5, atol=1e-8)
@@ -100,7 +100,9 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
     with pytest.raises(MemoryError):
         trainer(run, prepared, observer=Watching((1, 2), stop), initial=start, save_every=1).fit()
     trainer(run, prepared).fit(resume=True)
-    before, after = ({v.path: v.numpy() for v in model.weights} for model in (start(), run.load_model("last")))
+    before, after = (
+        {v.path: v.numpy() for v in model.trainable_variables} for model in (start(), run.load_model("last"))
+    )
     same = {path.split("/")[0] for path in before if before[path].tobytes() == after[path].tobytes()}
     assert same == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6"}
 
@@ -127,3 +129,26 @@ def test_one_layer_that_learns_is_enough():
     check_something_learns(changed("conv1..fc7").network)
     with pytest.raises(UsageError, match="Every layer is frozen"):
         check_something_learns(changed(ALL).network)
+
+
+def test_what_a_schedule_freezes_coasts_to_a_stop_without_a_gradient(tiny):
+    """As in the released code: its velocity is multiplied with the momentum, and its kernels are still moved by it."""
+    convolutions, ends = [], []
+    for still in ((), ("conv1/kernel_a", "conv1/kernel_b")):
+        model = AlexNet(tiny, classes=3, seed=5)
+        optimizer = new_optimizer(tiny, model)
+        images = tf.constant(np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), np.uint8))
+        labels, strategy = tf.constant([0, 1, 2, 0], tf.int64), tf.distribute.get_strategy()
+        TrainingStep(model, optimizer, strategy, seed=0, batch_size=4)(images, labels, 0)
+        optimizer.set_rates({"conv1": 0.0})
+        before = model.get_layer("conv1").kernels[0].numpy()
+        step = TrainingStep(model, optimizer, strategy, seed=0, batch_size=4, still=still)
+        for number in (1, 2):
+            step(images, labels, number)
+        assert np.abs(model.get_layer("conv1").kernels[0].numpy() - before).max() > 0, "its velocity moved it"
+        ends.append([v.numpy() for v in (*model.trainable_variables, *optimizer.velocities)])
+        graph = step.compiled.get_concrete_function(images, labels, *step.scalars(1)).graph
+        convolutions.append([operation.type for operation in graph.get_operations()].count("Conv2DBackpropFilter"))
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert convolutions[0] - convolutions[1] == 2, "of conv1's two towers"

@@ -9,7 +9,7 @@ from PIL import Image
 from toy_runs import TOWERS
 
 from alexnet_keras import AlexNet
-from alexnet_keras.model_summary import PAPER_NEURONS
+from alexnet_keras.model_summary import PAPER_NEURONS, parameters_of
 from alexnet_keras.recipe_files import from_dict, load_recipe, to_dict, with_overrides
 from alexnet_keras.training.crossings import SCALARS, crossings
 from alexnet_keras.training.optimizer import AlexNetSGD
@@ -104,7 +104,7 @@ def test_the_facts_of_any_network_add_up(tiny, vary):
     layers = (*recipe.network.convolutions, *recipe.network.dense)
     assert [layer.name for layer in facts] == [layer.name for layer in layers] + ["fc8"]
     assert [layer.towers for layer in facts] == [recipe.network.towers] * len(layers) + [1]
-    assert sum(layer.parameters for layer in facts) == model.count_params()
+    assert sum(layer.parameters for layer in facts) == parameters_of(model)
     kernels = {layer.kernel[0] for layer in facts if layer.kind == "convolution"}
     assert kernels == {conv.kernel for conv in recipe.network.convolutions}
     read_by_all = [layer.name for layer in layers[1:] if layer.reads == "all"]
