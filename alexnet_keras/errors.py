@@ -4,11 +4,39 @@ The command line prints the sentence and ends with the class's exit code; nothin
 needs to know about exit codes.
 """
 
+import csv
+import struct
+import tokenize
+import zipfile
+import zlib
+
+# What Python and NumPy raise at damaged files: of text, numbers and archives, and of headers that are read as Python.
+DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    csv.Error,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 class AlexNetError(Exception):
     """Something failed that the user can understand and act on (exit code 1)."""
 
     exit_code = 1
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(" ".join(str(sentence).split()))  # what it quotes of a library may have several lines
 
 
 class UsageError(AlexNetError):

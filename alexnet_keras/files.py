@@ -1,21 +1,33 @@
 """Files that appear whole: written beside their place, then renamed into it."""
 
 import errno
+import functools
 import hashlib
+import logging
 import os
+import re
+import shutil
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from alexnet_keras.errors import AlexNetError
 
 PARTIAL = ".partial-"  # the start of the name of a file that is being written
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+WAIT_S = 0.1  # between two looks at a lock
 
 
 def partial_path(path: Path) -> Path:
-    """Where `path` is written before it is whole."""
-    return path.with_name(f"{PARTIAL}{path.name}")
+    """Where this process, among all that may be writing the same path, writes `path` before it is whole.
+
+    What processes left there that were killed on this machine is removed.
+    """
+    _remove_leftovers(path.parent, os.getpid())
+    return path.with_name(f"{PARTIAL}{process_name()}-{path.name}")
 
 
 def process_name() -> str:
@@ -23,25 +35,51 @@ def process_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
+@functools.cache  # a directory may hold thousands of files: it is looked through once
+def _remove_leftovers(folder: Path, pid: int) -> None:
+    ours = re.compile(re.escape(f"{PARTIAL}{socket.gethostname()}-") + r"(\d+)-")
+    if os.name != "posix" or not folder.is_dir():  # elsewhere asking for a process may end it
+        return
+    for path in folder.iterdir():
+        found = ours.match(path.name)
+        if found and not _lives(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
 @contextmanager
-def write_by_rename(path: Path, *, shared: bool = False) -> Iterator[Path]:
+def write_by_rename(path: Path) -> Iterator[Path]:
     """A path to write to; on success it is flushed to the disk and takes its place as `path`.
 
     On an error nothing is left behind and an older `path` stays as it was. Missing directories are made. The
-    path to write to has the suffix of `path`, which Keras and Matplotlib look at. Where other processes, perhaps on
-    other machines, may be writing the same path, `shared` gives each a path of its own.
+    path to write to has the suffix of `path`, which Keras and Matplotlib look at, and is this process's own: of two
+    that write the same path, each writes it whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{process_name()}-{path.name}") if shared else partial_path(path)
+    partial = partial_path(path)
     try:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.replace(path)
-        _flush_directory(path.parent)
+        replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def replace(whole: Path, path: Path) -> None:
+    """Gives a file or directory, which is on the disk, its place; a file may take another's."""
+    whole.replace(path)
+    _flush_directory(path.parent)
 
 
 def _flush_directory(folder: Path) -> None:
@@ -54,6 +92,21 @@ def _flush_directory(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def allocate(path: Path) -> None:
+    """Gives a file that is about to be written through a map of its pages all the space that its length says.
+
+    Raises:
+        OSError: there is not as much.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, max(1, path.stat().st_size))
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # then the file system does not know how to
+                    raise
 
 
 def sha256_of(path: Path) -> str:
@@ -86,44 +139,84 @@ def tensorflow_errors_as_os_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(lock: Path, otherwise: str | None, *, shared: bool = False) -> Iterator[None]:
+def locked(
+    lock: Path, otherwise: str | None, *, shared: bool = False, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Hold a lock file while working.
 
     A process that asks for it in vain gets the sentence `otherwise`, in which `{holder}` becomes the process that has
-    it, or waits if that is None. Any number of processes hold a shared lock together, and none while another has it
-    alone. The lock ends with the process, however it ends. Where the system has no such locks there is none.
+    it, or, if that is None, calls `on_wait` and waits. Any number of processes hold a shared lock together, and none
+    while another has it alone. The lock ends with the process, however it ends. Where the file system has no locks, as
+    some that machines share have not, that is said on stderr, and there is none.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with lock.open("a+") as file:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    with _opened(lock, shared) as file:
+        if file is None or _taken(file, shared) is not False:
+            pass
+        elif otherwise is None:
+            on_wait()
+            while _taken(file, shared) is False:
+                time.sleep(WAIT_S)
+        else:
+            with suppress(OSError):  # Windows lets nobody read what another has locked
+                file.seek(0)
+                holder = file.read(200).strip()
+                otherwise = otherwise.replace("{holder}", f" ({holder})" if holder else "")
+            raise AlexNetError(otherwise.replace("{holder}", ""))
+        if file is None or shared:
+            yield
+            return
+        file.truncate(0)
+        file.write(process_name())
+        file.flush()
         try:
-            fcntl.flock(file, kind if otherwise is None else kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if otherwise is None:
-                raise
-            file.seek(0)
-            holder = file.read(200).strip()
-            raise AlexNetError(otherwise.replace("{holder}", f" ({holder})" if holder else "")) from error
-        if not shared:
-            file.truncate(0)
-            file.write(process_name())
-            file.flush()
-        yield
+            yield
+        finally:
+            with suppress(OSError):
+                file.truncate(0)  # so that what is left does not tell who made it
 
 
 def is_locked(lock: Path) -> bool:
-    """Whether a live process holds a lock file alone."""
+    """Whether a process holds a lock file alone; that may be so wherever the file system has no locks."""
     try:
-        import fcntl
-
         with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (ImportError, OSError):
+            return _taken(file, shared=True) is not True
+    except OSError:
         return False
-    return False
+
+
+@contextmanager
+def _opened(lock: Path, shared: bool) -> Iterator[TextIO | None]:
+    """A lock file; None where a shared one is wanted and nothing can be written, by this process or likely any."""
+    try:
+        file = lock.open("a+")
+    except OSError as error:
+        if not shared or error.errno not in NOT_WRITABLE:
+            raise
+        file = lock.open() if lock.exists() else None
+    try:
+        yield file
+    finally:
+        if file:
+            file.close()
+
+
+def _taken(file: TextIO, shared: bool) -> bool | None:
+    """Whether this process now has the lock; None where the file system has none to give."""
+    import portalocker
+
+    kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+    try:
+        portalocker.lock(file, kind | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.AlreadyLocked:
+        return False
+    except (portalocker.LockException, ImportError) as error:
+        _tell_of_no_locks(Path(file.name).parent, str(error))
+        return None
+    return True
+
+
+@functools.cache
+def _tell_of_no_locks(folder: Path, reason: str) -> None:
+    logging.getLogger(__name__).warning(
+        "Warning: there are no locks in %s (%s): let no other command work there meanwhile.", folder, reason
+    )
