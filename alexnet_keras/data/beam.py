@@ -54,7 +54,9 @@ def prepare_with_beam(
         pipeline = beam.Pipeline(options=PipelineOptions(flags))
     except (ValueError, SystemExit) as error:
         raise UsageError(f"Apache Beam does not take {' '.join(flags)}: {error}.") from error
-    with claimed(preparation, overwrite, alone=False), _watch(preparation, on_progress):
+    with claimed(preparation, overwrite, alone=False) as found, _watch(preparation, on_progress):
+        if found:
+            return found
         numbers = pipeline | "shards" >> beam.Create(range(len(preparation.shards))) | beam.Reshuffle()
         _ = numbers | "write" >> beam.ParDo(WriteShard(make))
         try:

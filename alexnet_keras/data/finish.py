@@ -9,6 +9,7 @@ import numpy as np
 
 from alexnet_keras.data.encoding import Encoding
 from alexnet_keras.data.prepared import FORMAT, MANIFEST, STATISTICS, fingerprint
+from alexnet_keras.data.record_index import INDEX, save_lengths
 from alexnet_keras.data.shards import ShardRecord, load_sums, record_path
 from alexnet_keras.data.sources.names import some
 from alexnet_keras.data.sources.source import Source
@@ -47,6 +48,10 @@ def write_manifest_and_statistics(
         sums.merge(load_sums(record_path(out, record.filename)))
     with write_by_rename(out / STATISTICS) as partial:
         sums.statistics().save(partial)
+    with write_by_rename(out / INDEX) as partial:
+        save_lengths(
+            partial, {split: np.concatenate([record.lengths for record in part]) for split, part in splits.items()}
+        )
     write_tfds_metadata(out, tfds_name(name), source, encoding, splits)
     checksums = {record.filename: record.sha256 for record in records}
     manifest = {
@@ -73,7 +78,7 @@ def write_manifest_and_statistics(
             for record in records
             for filename, reason in record.rejected
         ],
-        "files": {name: sha256_of(out / name) for name in (STATISTICS, *METADATA_FILES)},
+        "files": {name: sha256_of(out / name) for name in (STATISTICS, INDEX, *METADATA_FILES)},
     }
     with write_by_rename(out / MANIFEST) as partial:
         partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -1,7 +1,9 @@
 """From a prepared dataset to batches of crops, the same at every use of the same seed.
 
 The order of an epoch and every crop and flip are functions of (seed, epoch, example) alone, not of thread
-timing: a repeated run sees the same batches, and a resumed one goes on in the same stream.
+timing: a repeated run sees the same batches, and a resumed one goes on in the same stream. The order is a
+permutation of all records, every one as likely as any other: each record is read by itself, from where it lies in
+its shard, so that the pictures of one shard meet in a batch no oftener than those of different ones.
 """
 
 import hashlib
@@ -9,15 +11,19 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.data.decode import IMAGE_SIZE
 from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.data.record_index import RECORD_FOOTER, RECORD_HEADER, offsets_of
 from alexnet_keras.errors import DataError
 from alexnet_keras.recipes import Augmentation
 
 WIDEST = 4 / 3  # of crops of random size: width to height, or height to width (Szegedy and others, 2014)
-SHUFFLE_BYTES = 256 * 2**20  # memory for shuffling; larger sets are shuffled in a window of this size
+ORDER = 2  # of an epoch; 1 shuffled in a window of SHUFFLE_BYTES
+SHUFFLE_BYTES = 256 * 2**20
+READS = 16  # records that are read at once: a disk or server that answers slowly is asked several things
 _FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "label": tf.io.FixedLenFeature([], tf.int64),
@@ -49,6 +55,7 @@ def training_batches(
     first_step: int = 0,
     share: Share = Share(),
     replicas: int = 1,
+    order: int = ORDER,
 ) -> tf.data.Dataset:
     """The batches of one epoch: `(images, labels)`, images uint8 `(rows, crop_size, crop_size, 3)`, labels int64.
 
@@ -58,20 +65,18 @@ def training_batches(
 
     Args:
         batch_size: images in a global batch.
-        first_step: the batch of the epoch to begin with; those before it are passed over undecoded.
+        first_step: the batch of the epoch to begin with; those before it are not read.
         share: this worker's part of every batch.
         replicas: into how many consecutive pieces the share is cut: an element is one piece, of
             batch_size / share.count / replicas rows.
+        order: 1 for that of 0.1, in which a run that began then goes on.
     """
-    steps = steps_per_epoch(data.examples("train"), batch_size)
     rows = batch_size // share.count
-    order = _derived_seed(seed, "order", epoch)
     draws = _derived_seed(seed, "crops", epoch)
     group = augmentation.crop_group
     encoding = data.encoding
 
-    def crop(position: tf.Tensor, numbered: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        example, record = numbered
+    def crop(position: tf.Tensor, example: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = tf.io.parse_single_example(record, _FEATURES)
         unit = example if group == 1 else position // group
         numbers = 5 if augmentation.crop_area else 3
@@ -89,10 +94,16 @@ def training_batches(
             image = tf.cond(random[2] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
         return tf.ensure_shape(image, (crop_size, crop_size, 3)), features["label"]
 
-    stream = _shuffled_records(data, order).repeat().take(steps * batch_size).enumerate()
-    stream = stream.skip(first_step * batch_size)
-    if share.count > 1:
-        stream = stream.filter(lambda position, _: position % batch_size // rows == share.index)
+    if order == ORDER:
+        examples = epoch_order(data.examples("train"), batch_size, seed, epoch)
+        positions = np.arange(first_step * batch_size, len(examples))
+        positions = positions[positions % batch_size // rows == share.index]
+        stream = _records_at(data, "train", positions, examples[positions])
+    else:
+        total = steps_per_epoch(data.examples("train"), batch_size) * batch_size
+        shuffled = _shuffled_in_a_window(data, _derived_seed(seed, "order", epoch)).repeat().take(total).enumerate()
+        stream = shuffled.skip(first_step * batch_size).map(lambda position, numbered: (position, *numbered))
+        stream = stream.filter(lambda position, *_: position % batch_size // rows == share.index)
     return (
         stream.map(crop, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(rows // replicas, drop_remainder=True)
@@ -105,16 +116,15 @@ def evaluation_batches(
 ) -> Iterator[tuple[tf.Tensor, ...]]:
     """A split in its stored order: `(images, labels, filenames)`, images uint8 `(batch, 256, 256, 3)`.
 
-    The last batch may be smaller. Of several workers each gets every so many-th record.
+    The last batch may be smaller. Of several workers each reads a part of the records that no other reads.
 
     Raises:
         DataError: a record is damaged.
     """
-
-    paths = [str(shard.path) for shard in data.splits[split]]
+    examples = data.examples(split)
+    first, stop = (examples * index // share.count for index in (share.index, share.index + 1))
     batches = (
-        tf.data.TFRecordDataset(paths)
-        .shard(share.count, share.index)
+        _consecutive_records(data, split, first, stop)
         .map(whole_record(data), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size)
         .prefetch(2)
@@ -127,25 +137,16 @@ def images_at(
 ) -> Iterator[tuple[int, tf.Tensor, tf.Tensor, tf.Tensor]]:
     """The records of a split at some positions: `(position, image, label, filename)`, in the stored order.
 
-    Shards with none of them are passed over, and of the others only these records are decoded.
+    No other records are read.
 
     Raises:
         DataError: a record is damaged.
     """
-    wanted, start = sorted(set(positions)), 0
-    for shard in data.splits[split]:
-        inside = [position - start for position in wanted if start <= position < start + shard.examples]
-        if inside:
-            table = tf.constant(inside, tf.int64)
-            records = (
-                tf.data.TFRecordDataset(str(shard.path))
-                .enumerate()
-                .filter(lambda number, _, table=table: tf.reduce_any(number == table))
-            )
-            whole = whole_record(data)
-            for number, record in iterate(data, records):
-                yield start + int(number), *whole(record)
-        start += shard.examples
+    wanted = np.array(sorted(set(positions)), np.int64)
+    whole = whole_record(data)
+    records = _records_at(data, split, wanted, wanted).map(lambda position, _, record: (position, *whole(record)))
+    for position, *found in iterate(data, records):
+        yield int(position), *found
 
 
 def whole_record(data: PreparedDataset) -> Callable:
@@ -198,11 +199,18 @@ def _resized(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.round(pixels), tf.uint8)
 
 
-def _shuffled_records(data: PreparedDataset, seed: int) -> tf.data.Dataset:
-    """(example number, serialised record) of the training split, shards and then records in a seeded order."""
+def epoch_order(examples: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """Which example stands where in an epoch, int64: whole batches, the last one filled up from the epoch's start."""
+    # NumPy promises the bits of its generators for good, which it does not of its permutations
+    bits = np.random.PCG64(np.random.SeedSequence(_derived_seed(seed, "order", epoch))).random_raw(examples)
+    return np.resize(np.argsort(bits, kind="stable"), steps_per_epoch(examples, batch_size) * batch_size)
+
+
+def _shuffled_in_a_window(data: PreparedDataset, seed: int) -> tf.data.Dataset:
+    """(example number, serialised record) of the training split in the order of 0.1: shards, and then records."""
     shards = data.splits["train"]
     paths = [str(shard.path) for shard in shards]
-    starts = [sum(shard.examples for shard in shards[:index]) for index in range(len(shards))]
+    starts = np.cumsum([0, *(shard.examples for shard in shards)])[:-1]
     sizes = sum(shard.path.stat().st_size for shard in shards)
     window = max(1, min(data.examples("train"), SHUFFLE_BYTES * data.examples("train") // sizes))
 
@@ -215,6 +223,53 @@ def _shuffled_records(data: PreparedDataset, seed: int) -> tf.data.Dataset:
         .interleave(read, cycle_length=min(8, len(shards)))
         .shuffle(window, seed=seed, reshuffle_each_iteration=False)
     )
+
+
+def _records_at(data: PreparedDataset, split: str, positions: np.ndarray, examples: np.ndarray) -> tf.data.Dataset:
+    """(position, example, serialised record) of a split's examples, by their numbers in the stored order, in the order
+    given; `positions` goes with them.
+    """
+    lengths = data.record_lengths(split)
+    paths = tf.constant([str(shard.path) for shard in data.splits[split]])
+    shards = tf.constant(np.repeat(np.arange(len(lengths), dtype=np.int32), [len(found) for found in lengths]))
+    offsets = tf.constant(np.concatenate([offsets_of(found) for found in lengths]))
+    sizes = tf.constant(np.concatenate(lengths))
+
+    def read(position: tf.Tensor, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        size = sizes[example] + RECORD_HEADER + RECORD_FOOTER
+        record = _from_offset(paths[shards[example]], offsets[example], size).take(1)
+        return position, example, record.get_single_element()  # half as much work for each as interleaving them
+
+    numbered = tf.data.Dataset.from_tensor_slices((tf.constant(positions), tf.constant(examples)))
+    return numbered.map(read, num_parallel_calls=READS, deterministic=True)
+
+
+def _consecutive_records(data: PreparedDataset, split: str, first: int, stop: int) -> tf.data.Dataset:
+    """The serialised records of a split from number `first` to `stop`, exclusive, in the stored order."""
+    edges = np.cumsum([0, *(shard.examples for shard in data.splits[split])])
+    if first == 0 and stop == edges[-1]:
+        return tf.data.TFRecordDataset([str(shard.path) for shard in data.splits[split]])
+    paths, offsets, counts = [], [], []
+    for shard, lengths, start, end in zip(
+        data.splits[split], data.record_lengths(split), edges[:-1].tolist(), edges[1:].tolist(), strict=True
+    ):
+        inside = max(0, first - start)
+        if start + inside < min(stop, end):
+            paths.append(str(shard.path))
+            offsets.append(int(offsets_of(lengths)[inside]))
+            counts.append(min(stop, end) - start - inside)
+    parts = (tf.constant(paths, tf.string), tf.constant(offsets, tf.int64), tf.constant(counts, tf.int64))
+    return tf.data.Dataset.from_tensor_slices(parts).flat_map(
+        lambda path, offset, count: _from_offset(path, offset, tf.constant(2**18, tf.int64)).take(count)
+    )
+
+
+def _from_offset(path: tf.Tensor, offset: tf.Tensor, buffer_size: tf.Tensor) -> tf.data.Dataset:
+    """The serialised records of a file from the one at `offset`, bytes, on, read in pieces of `buffer_size` bytes."""
+    variant = tf.raw_ops.TFRecordDatasetV2(
+        filenames=[path], compression_type="", buffer_size=buffer_size, byte_offsets=[offset]
+    )
+    return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
 
 
 def _derived_seed(seed: int, purpose: str, epoch: int) -> int:

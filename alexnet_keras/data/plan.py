@@ -4,7 +4,9 @@ The plan is made from the list of pictures and the seed before anything is read,
 preparation finds the same plan again, and training may read shards in order.
 """
 
+import hashlib
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +29,15 @@ class ShardPlan:
     filename: str
     split: str
     pictures: np.ndarray
+
+
+def digest_of(shards: Iterable[ShardPlan]) -> str:
+    """SHA-256 (hex) over which picture goes where: NumPy does not promise the same order from version to version."""
+    digest = hashlib.sha256()
+    for shard in shards:
+        digest.update(f"{shard.filename}\n".encode())
+        digest.update(shard.pictures.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def plan_shards(source: Source, dataset: str, seed: int, shard_examples: int = SHARD_EXAMPLES) -> list[ShardPlan]:

@@ -8,7 +8,7 @@ manifest is written last.
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import Any
 from alexnet_keras.data.decode import IMAGE_SIZE, Decoding
 from alexnet_keras.data.encoding import Encoding
 from alexnet_keras.data.finish import tfds_name, write_manifest_and_statistics
-from alexnet_keras.data.plan import SHARD_EXAMPLES, ShardPlan, plan_shards
-from alexnet_keras.data.prepared import PreparedDataset, open_prepared
-from alexnet_keras.data.resume import LOCK, PLAN_LOCK, already_prepared, clear_for, finished_shard
+from alexnet_keras.data.plan import SHARD_EXAMPLES, ShardPlan, digest_of, plan_shards
+from alexnet_keras.data.prepared import DATASET_LOCK, PreparedDataset, open_prepared
+from alexnet_keras.data.resume import PLAN_LOCK, already_prepared, clear_for, finished_shard
 from alexnet_keras.data.shards import WORK, ShardRecord, record_path, write_shards
 from alexnet_keras.data.sources.names import some
 from alexnet_keras.data.sources.source import Source
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.files import PARTIAL, locked
 
 
@@ -137,12 +137,13 @@ def prepare_all(
     """`prepare`, of a `Preparation`, with the same arguments and errors."""
     if found := found_done(preparation, overwrite, on_progress, on_note):
         return found
-    with claimed(preparation, overwrite, alone=True):
+    with claimed(preparation, overwrite, alone=True) as found:
+        if found:  # another process has finished it since
+            return found
         for leftover in (preparation.out / WORK).glob(f"{PARTIAL}*"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
         write_missing(preparation, preparation.shards, on_progress, on_note)
-        _finish(preparation, on_note)
-    return _opened(preparation)
+        return _finish(preparation, on_note)
 
 
 def prepare_part(
@@ -164,8 +165,9 @@ def prepare_part(
         raise UsageError(f"There is no shard range {first}:{stop}: the shards are 0:{number}.")
     if found_done(preparation, overwrite, on_progress, on_note):
         return
-    with claimed(preparation, overwrite, alone=False):
-        write_missing(preparation, preparation.shards[first:stop], on_progress, on_note)
+    with claimed(preparation, overwrite, alone=False) as found:
+        if not found:
+            write_missing(preparation, preparation.shards[first:stop], on_progress, on_note)
 
 
 def finish_parts(preparation: Preparation, *, on_note: Callable[[str], None] = lambda text: None) -> PreparedDataset:
@@ -177,7 +179,9 @@ def finish_parts(preparation: Preparation, *, on_note: Callable[[str], None] = l
     """
     if found := found_done(preparation, False, lambda pictures: None, on_note):
         return found
-    with claimed(preparation, False, alone=True):
+    with claimed(preparation, False, alone=True) as found:
+        if found:
+            return found
         missing = [
             number
             for number, shard in enumerate(preparation.shards)
@@ -188,8 +192,7 @@ def finish_parts(preparation: Preparation, *, on_note: Callable[[str], None] = l
                 f"{len(missing)} of the {len(preparation.shards)} shards of {preparation.out} are not there yet: "
                 f"{some(_ranges(missing))}. Prepare them with --shard-range, or run without --finish to make them here."
             )
-        _finish(preparation, on_note)
-    return _opened(preparation)
+        return _finish(preparation, on_note)
 
 
 def write_missing(
@@ -234,31 +237,35 @@ def found_done(
     out = preparation.out
     if not already_prepared(out, preparation.options, overwrite):
         return None
+    if (out / WORK).exists():  # of a preparation that was killed when nothing but this was left to do
+        with suppress(AlexNetError, OSError), locked(out / DATASET_LOCK, "in use"):
+            shutil.rmtree(out / WORK, ignore_errors=True)
     on_progress(preparation.pictures)
     on_note(f"{out} is already prepared from the same pictures with the same options; nothing to do.")
-    return _opened(preparation)
-
-
-def _opened(preparation: Preparation) -> PreparedDataset:
-    """The complete dataset. Only now, with no lock held, do the work files go: some file systems keep open ones."""
-    found = open_prepared(preparation.out)
-    shutil.rmtree(preparation.out / WORK, ignore_errors=True)
-    return found
+    return open_prepared(out)
 
 
 @contextmanager
-def claimed(preparation: Preparation, overwrite: bool, alone: bool) -> Iterator[None]:
-    """Hold the directory, alone or together with other parts, and leave nothing in it but parts of this plan."""
+def claimed(preparation: Preparation, overwrite: bool, alone: bool) -> Iterator[PreparedDataset | None]:
+    """Hold the directory, alone or together with other parts, and leave nothing in it but parts of this plan.
+
+    It gives the dataset where another process has finished it in the meantime.
+    """
     out, work = preparation.out, preparation.out / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    busy = f"Another process is preparing {out}. Wait for it, or choose another --out."
-    with locked(work / LOCK, busy, shared=not alone):
+    out.mkdir(parents=True, exist_ok=True)
+    busy = f"Another process is preparing or reading {out}. Wait for it, or choose another --out."
+    with locked(out / DATASET_LOCK, busy, shared=not alone):
+        work.mkdir(exist_ok=True)
         with locked(work / PLAN_LOCK, None):
-            clear_for(out, preparation.options, overwrite)
-        yield
+            found = open_prepared(out) if already_prepared(out, preparation.options, overwrite) else None
+            if not found:
+                clear_for(out, preparation.options, digest_of(preparation.shards), overwrite)
+        if found and alone:
+            shutil.rmtree(work, ignore_errors=True)
+        yield found
 
 
-def _finish(preparation: Preparation, on_note: Callable[[str], None]) -> None:
+def _finish(preparation: Preparation, on_note: Callable[[str], None]) -> PreparedDataset:
     out = preparation.out
     records = [ShardRecord.load(record_path(out, shard.filename)) for shard in preparation.shards]
     rejected = [rejection for record in records for rejection in record.rejected]
@@ -267,6 +274,9 @@ def _finish(preparation: Preparation, on_note: Callable[[str], None]) -> None:
         preparation.source, out, preparation.dataset, preparation.options, preparation.encoding, records
     ):
         on_note(note)
+    found = open_prepared(out)
+    shutil.rmtree(out / WORK, ignore_errors=True)
+    return found
 
 
 def _ranges(numbers: list[int]) -> list[str]:

@@ -2,20 +2,66 @@
 
 import hashlib
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+from typing_extensions import TypedDict
 
 from alexnet_keras.data.encoding import JPEG_QUALITY, Encoding
+from alexnet_keras.data.record_index import INDEX, found_lengths, load_lengths
 from alexnet_keras.data.shards import WORK
 from alexnet_keras.data.statistics import Statistics
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.files import locked
 
 DATA_ROOT = Path("data")
 MANIFEST = "manifest.json"  # written last: without it a directory is no dataset
 STATISTICS = "statistics.npz"
+DATASET_LOCK = ".lock"  # held alone by who prepares the dataset, together by who reads it
 FORMAT = "alexnet-keras prepared dataset, version 2"
+
+
+class _ShardEntry(TypedDict):
+    name: str
+    examples: int
+    bytes: int
+    sha256: str
+
+
+class _SplitEntry(TypedDict):
+    examples: int
+    class_counts: list[int]
+    shards: list[_ShardEntry]
+
+
+class _Options(TypedDict):
+    encoding: Literal["jpeg", "png", "raw"]
+    jpeg_quality: int | None
+    max_pixels: int
+    exif: bool
+
+
+class _Manifest(TypedDict):
+    """What of a manifest is read; it may have more."""
+
+    format: str
+    name: str
+    source: str
+    fingerprint: str
+    options: _Options
+    classes: list[str]
+    words: list[str]
+    splits: dict[str, _SplitEntry]
+    rejected: list[dict[str, str]]
+    files: dict[str, str]
+
+
+_MANIFEST = pydantic.TypeAdapter(_Manifest)
 
 
 @dataclass(frozen=True)
@@ -84,6 +130,30 @@ class PreparedDataset:
         """Mean image and colour covariance of the training split."""
         return Statistics.load(self.path / STATISTICS)
 
+    def record_lengths(self, split: str) -> list[np.ndarray]:
+        """The bytes of every record of each of a split's shards, int64.
+
+        Raises:
+            DataError: The index is damaged, or a shard of a dataset that has none.
+        """
+        shards = self.splits[split]
+        if INDEX not in self.manifest["files"]:  # prepared by 0.1
+            return found_lengths([shard.path for shard in shards])
+        lengths = load_lengths(self.path / INDEX, split)
+        edges = np.cumsum([shard.examples for shard in shards])
+        if len(lengths) != edges[-1]:
+            raise DataError(f"{self.path / INDEX} is damaged: prepare the dataset again with --overwrite.")
+        return np.split(lengths, edges[:-1])
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Held by a command as long as it reads the dataset, so that no other prepares it anew meanwhile.
+
+        Raises:
+            AlexNetError: another process is preparing it.
+        """
+        busy = f"Another process{{holder}} is preparing {self.path} anew: wait for it."
+        return locked(self.path / DATASET_LOCK, busy, shared=True)
+
     def examples(self, split: str) -> int:
         """The number of pictures in a split.
 
@@ -123,7 +193,13 @@ def open_prepared(name_or_path: str | Path, root: Path = DATA_ROOT) -> PreparedD
         if (path / WORK).is_dir():
             raise DataError(f"The preparation of {path} is not finished. Run the same `alexnet prepare` again.")
         raise DataError(f"{path} is not a prepared dataset (it has no {MANIFEST}). Make one with `alexnet prepare`.")
-    manifest = read_manifest(path)
+    try:
+        return _from_manifest(path, read_manifest(path))
+    except DAMAGED as error:
+        raise DataError(f"{path / MANIFEST} is damaged; prepare the dataset again in another directory.") from error
+
+
+def _from_manifest(path: Path, manifest: dict[str, Any]) -> PreparedDataset:
     splits = {}
     for split, facts in manifest["splits"].items():
         shards = []
@@ -173,10 +249,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path / MANIFEST} is damaged; prepare the dataset again in another directory.") from error
-    wanted = {"name", "source", "classes", "words", "options", "splits", "rejected", "files", "fingerprint"}
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not wanted <= manifest.keys():
+    try:
+        _MANIFEST.validate_python(manifest)
+        is_ours = manifest["format"] == FORMAT
+    except ValueError:
+        is_ours = False
+    if not is_ours:
         raise DataError(
             f"{path / MANIFEST} is not the manifest of a prepared dataset this version can read: prepare it in another "
             "directory."

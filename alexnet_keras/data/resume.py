@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from alexnet_keras.data.prepared import MANIFEST, STATISTICS, open_prepared, read_manifest
-from alexnet_keras.data.shards import WORK, ShardRecord, record_path
+from alexnet_keras.data import record_index
+from alexnet_keras.data.prepared import DATASET_LOCK, MANIFEST, STATISTICS, open_prepared, read_manifest
+from alexnet_keras.data.shards import WORK, ShardRecord, load_sums, record_path
 from alexnet_keras.data.tfds_metadata import METADATA_FILES
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.files import write_by_rename
 
-PLAN, LOCK, PLAN_LOCK = "plan.json", "lock", "plan.lock"
+PLAN, PLAN_LOCK = "plan.json", "plan.lock"
+DIGEST = "plan"  # beside the options in the first of them
 INDEX = "index-"  # what sources remember of archives, good for any plan
 
 
@@ -27,7 +29,7 @@ def check_ours(out: Path) -> None:
     if not out.is_dir():
         raise UsageError(f"{out} is a file; choose another --out.")
     known = (out / MANIFEST).exists() or (out / WORK / PLAN).exists()
-    if not known and any(path.name != WORK for path in out.iterdir()):
+    if not known and any(path.name not in (WORK, DATASET_LOCK) for path in out.iterdir()):
         raise UsageError(f"{out} is not empty and not a prepared dataset; choose another --out.")
 
 
@@ -61,19 +63,29 @@ def already_prepared(out: Path, options: dict[str, Any], overwrite: bool) -> boo
     return False
 
 
-def clear_for(out: Path, options: dict[str, Any], overwrite: bool) -> None:
+def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: bool) -> None:
     """Leave the directory with nothing but finished parts of this plan.
+
+    Args:
+        plan_digest: Of which picture goes where; the options decide it, together with NumPy.
 
     Raises:
         DataError: It holds parts of another plan, and `overwrite` is not set.
     """
     plan = out / WORK / PLAN
-    found = None
+    found, digest = None, None
     if plan.exists():
         with contextlib.suppress(ValueError):
             found = json.loads(plan.read_text(encoding="utf-8"))
-    if found == options and not (out / MANIFEST).exists():
+        if isinstance(found, dict):
+            digest = found.pop(DIGEST, None)  # 0.1 kept none
+    if found == options and digest in (None, plan_digest) and not (out / MANIFEST).exists():
         return
+    if found == options and digest not in (None, plan_digest) and not overwrite:
+        raise DataError(
+            f"{out} holds an unfinished preparation that another version of NumPy planned, with the pictures in "
+            "another order. Finish it with that version, choose another --out, or --overwrite to start over."
+        )
     if found is not None and found != options and not overwrite:
         raise DataError(
             f"{out} holds an unfinished preparation with other options: {_difference(found, options)}. "
@@ -82,12 +94,14 @@ def clear_for(out: Path, options: dict[str, Any], overwrite: bool) -> None:
     _write_plan(plan, None)  # first: interrupted from here on, it is still ours and still has to be cleared
     (out / MANIFEST).unlink(missing_ok=True)
     for path in sorted(out.iterdir()):
-        if path.name in (STATISTICS, *METADATA_FILES) or re.search(r"\.tfrecord-\d{5}-of-\d{5}$", path.name):
+        if path.name in (STATISTICS, record_index.INDEX, *METADATA_FILES) or re.search(
+            r"\.tfrecord-\d{5}-of-\d{5}$", path.name
+        ):
             path.unlink()
     for path in (out / WORK).iterdir():
-        if path.name not in (LOCK, PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):
+        if path.name not in (PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):
             path.unlink()
-    _write_plan(plan, options)
+    _write_plan(plan, {**options, DIGEST: plan_digest})
 
 
 def finished_shard(out: Path, filename: str) -> ShardRecord | None:
@@ -95,7 +109,11 @@ def finished_shard(out: Path, filename: str) -> ShardRecord | None:
     shard, path = out / filename, record_path(out, filename)
     if not shard.exists() or not path.exists():
         return None
-    record = ShardRecord.load(path)
+    try:
+        record = ShardRecord.load(path)
+        load_sums(path)
+    except DAMAGED:
+        return None
     return record if record.bytes == shard.stat().st_size else None
 
 

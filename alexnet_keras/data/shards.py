@@ -17,7 +17,7 @@ from alexnet_keras.data.plan import ShardPlan
 from alexnet_keras.data.sources.source import Pictures, Source
 from alexnet_keras.data.squares import Batch, cut_at, encoded_squares
 from alexnet_keras.data.statistics import PixelSums
-from alexnet_keras.files import PARTIAL, process_name, sha256_of, tensorflow_errors_as_os_errors, write_by_rename
+from alexnet_keras.files import partial_path, replace, sha256_of, tensorflow_errors_as_os_errors, write_by_rename
 
 WORK = ".prepare"  # what an unfinished preparation remembers, in the dataset's directory
 
@@ -36,6 +36,7 @@ class ShardRecord:
         bytes: Its size.
         sha256: Its checksum.
         labels: (n,) int32, the label of each record.
+        lengths: (n,) uint32, the bytes of each record.
         rejected: (filename, reason) of each picture that could not be used.
     """
 
@@ -44,6 +45,7 @@ class ShardRecord:
     bytes: int = 0
     sha256: str = ""
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))
     rejected: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -54,11 +56,12 @@ class ShardRecord:
     def save(self, path: Path, sums: PixelSums) -> None:
         """Write an .npz file with the shard's pixel sums, whole or not at all."""
         facts = {name: getattr(self, name) for name in ("filename", "split", "bytes", "sha256", "rejected")}
-        with write_by_rename(path, shared=True) as partial, partial.open("wb") as file:
+        with write_by_rename(path) as partial, partial.open("wb") as file:
             np.savez(
                 file,
                 facts=np.array(json.dumps(facts)),
                 labels=self.labels,
+                lengths=self.lengths,
                 pictures=np.array(sums.pictures),
                 image=sums.image.astype(np.uint32),  # at most 255 times the pictures of a shard
                 products=sums.products,
@@ -70,7 +73,7 @@ class ShardRecord:
         with np.load(path, allow_pickle=False) as file:
             facts = json.loads(file["facts"].item())
             facts["rejected"] = [(name, reason) for name, reason in facts["rejected"]]
-            return cls(**facts, labels=file["labels"])
+            return cls(**facts, labels=file["labels"], lengths=file["lengths"])
 
 
 def load_sums(path: Path) -> PixelSums:
@@ -121,7 +124,7 @@ def write_shards(
         sealed = None
         for plan, first in zip(plans, edges, strict=False):
             # Another process may be writing the same shard: each writes its own file.
-            partial = directory / WORK / f"{PARTIAL}{process_name()}-{plan.filename}"
+            partial = partial_path(directory / WORK / plan.filename)
             pictures = source.splits[plan.split]
             record, sums = ShardRecord(plan.filename, plan.split), PixelSums()
             _write(record, sums, partial, plan, pictures, int(first), batches, on_progress, on_rejected)
@@ -148,7 +151,7 @@ def _seal(record: ShardRecord, sums: PixelSums, partial: Path, directory: Path) 
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     record.bytes = partial.stat().st_size
-    partial.replace(directory / record.filename)
+    replace(partial, directory / record.filename)
     record.save(record_path(directory, record.filename), sums)
 
 
@@ -168,14 +171,17 @@ def _write(
 
     reached, stop = first, first + len(plan.pictures)
     labels: list[int] = []
+    lengths: list[int] = []
     with tensorflow_errors_as_os_errors(partial), tf.io.TFRecordWriter(str(partial)) as writer:
         while reached < stop:
             batch = next(batches)
             indices = plan.pictures[batch.positions - first]
             for index, encoded in zip(indices.tolist(), batch.encoded, strict=True):
                 label = int(pictures.labels[index])
-                writer.write(_example(encoded, label, pictures.filenames[index]))
+                example = _example(encoded, label, pictures.filenames[index])
+                writer.write(example)
                 labels.append(label)
+                lengths.append(len(example))
             if plan.split == "train":
                 sums.add(batch.squares)
             for position, reason in batch.rejected:
@@ -184,7 +190,7 @@ def _write(
                 on_rejected(name, reason)
             on_progress(batch.stop - reached)
             reached = batch.stop
-    record.labels = np.array(labels, np.int32)
+    record.labels, record.lengths = np.array(labels, np.int32), np.array(lengths, np.uint32)
 
 
 def _example(encoded: bytes, label: int, filename: str) -> bytes:

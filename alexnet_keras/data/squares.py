@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_keras.data.decode import IMAGE_SIZE, Decoding, UnreadableImage, fit_to_square, orientation
+from alexnet_keras.data.decode import IMAGE_SIZE, LARGE, Decoding, UnreadableImage, fit_to_square, orientation
 from alexnet_keras.data.decode import square_from_jpeg_or_png as square_function
 from alexnet_keras.data.encoding import Encoding
 
@@ -136,9 +136,12 @@ def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decodi
         positions, contents, orientations = [], [], []
         for position in range(start, min(start + READ_AHEAD, number)):
             try:
-                contents.append(read(position))
+                content = read(position)
             except OSError:
                 continue  # read again, and reported, by `_encode_one`
+            if len(content) > LARGE:
+                continue  # read again, and decoded with no other beside it
+            contents.append(content)
             positions.append(position)
             orientations.append(orientation(contents[-1], decoding))
         return _Read(np.array(positions, np.int64), np.array(contents, object), np.array(orientations, np.int32))

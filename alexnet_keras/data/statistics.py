@@ -4,7 +4,6 @@ The paper subtracts the mean image (section 2) and draws its colour noise along 
 covariance of RGB pixel values (section 4.1).
 """
 
-import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_keras.data.decode import IMAGE_SIZE
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 
 SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 BLOCK = 3072  # values of each picture at once; a multiple of 3 that divides 256 * 256 * 3
@@ -67,7 +66,7 @@ class Statistics:
         try:
             with np.load(Path(path), allow_pickle=False) as file:
                 found = cls(file["mean_image"], file["rgb_mean"], file["covariance"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise DataError(f"The statistics in {path} cannot be read; prepare the dataset again.") from error
         shapes = found.mean_image.shape, found.rgb_mean.shape, found.covariance.shape
         if shapes != (SHAPE, (3,), (3, 3)):

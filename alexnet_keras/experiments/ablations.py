@@ -62,7 +62,7 @@ ABLATIONS = {
 
 def run(lab: Lab) -> Outcome:
     """The base and the chosen ablations, a seed each; ten crops of the validation pictures."""
-    data = chosen_data(lab.request)
+    data = chosen_data(lab)
     base = base_recipe(lab.request)
     names = lab.request.chosen(list(ABLATIONS))
     found = {BASE: measure(lab, BASE, base, data)}

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from alexnet_keras.data.prepared import open_prepared
 from alexnet_keras.errors import DataError
-from alexnet_keras.experiments.datasets import chosen_data
+from alexnet_keras.experiments.datasets import chosen_data, opened
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, value
 from alexnet_keras.experiments.pretraining import pretrained
@@ -19,7 +18,7 @@ HALF = (0.45, 0.55)
 
 def run(lab: Lab) -> Outcome:
     """The six-convolution network on many classes, a seed each, begun anew or with a network on other classes."""
-    data = chosen_data(lab.request)
+    data = chosen_data(lab)
     train, val = data.examples("train"), data.examples("val")
     if not HALF[0] <= val / (train + val) <= HALF[1]:
         raise DataError(
@@ -27,7 +26,7 @@ def run(lab: Lab) -> Outcome:
             "`alexnet prepare synsets:DIR --holdout 0.5`."
         )
     base = base_recipe(lab.request)
-    first = [open_prepared(name) for name in lab.request.pretrain]
+    first = [opened(lab, name) for name in lab.request.pretrain]
     nets = []
     for seed in lab.seeds:
         if first:

@@ -18,7 +18,7 @@ CLEAR = 0.01  # a p-value below it counts as a specialised pair of towers
 
 def run(lab: Lab) -> Outcome:
     """The network as it is, a seed each, and the colour of its kernels."""
-    data = chosen_data(lab.request)
+    data = chosen_data(lab)
     base = base_recipe(lab.request)
     nets = [lab.trained("source", base, data, seed) for seed in lab.seeds]
     reports = [report_of(net) for net in nets]

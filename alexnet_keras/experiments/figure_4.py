@@ -29,7 +29,7 @@ PIXELS = 16  # side of the picture that pixel distances are of
 
 def run(lab: Lab) -> Outcome:
     """The network as it is, a seed each: neighbours of the query's class, and how near their pixels are."""
-    data = chosen_data(lab.request)
+    data = chosen_data(lab)
     base = base_recipe(lab.request)
     nets = [lab.trained("source", base, data, seed) for seed in lab.seeds]
     found = {

@@ -33,7 +33,7 @@ SMOOTH = 10  # steps that a loss is averaged over
 
 def run(lab: Lab) -> Outcome:
     """All starts at the full width of the network, a seed each; widths decide how a signal fares."""
-    data = chosen_data(lab.request)
+    data = chosen_data(lab)
     steps = STEPS[lab.request.scale]
     starts = variants(load_recipe("source"), data.statistics.standard_deviations)
     names = lab.request.chosen(list(starts))

@@ -8,7 +8,7 @@ saved_models/reproductions/
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 from alexnet_keras import recipe_files
 from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import DAMAGED, UsageError
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
 from alexnet_keras.experiments.catalog import REPRODUCTIONS
@@ -92,12 +92,16 @@ class Start:
 
 @dataclass(frozen=True)
 class Lab:
-    """An experiment's folder, and all it needs to train, measure and remember."""
+    """An experiment's folder, and all it needs to train, measure and remember.
+
+    What it holds, its datasets for one, is held until `reproduce` ends.
+    """
 
     request: Request
     folder: Path
     watcher: Watcher
     nets: Path = field(default=REPRODUCTIONS / "nets")
+    holding: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     @property
     def seeds(self) -> range:
@@ -110,7 +114,7 @@ class Lab:
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["about"] == about:
                 return kept["found"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except DAMAGED:
             pass  # it was never done, or not to its end
         found = compute()
         with write_by_rename(path) as partial:

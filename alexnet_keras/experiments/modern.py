@@ -27,7 +27,7 @@ def recipes(base: Recipe) -> dict[str, Recipe]:
 
 def run(lab: Lab) -> Outcome:
     """The base, `modern`, and of `modern` without one choice those that were asked for; ten crops of val."""
-    data = chosen_data(lab.request)
+    data = chosen_data(lab)
     compared = recipes(base_recipe(lab.request))
     parts = lab.request.chosen(list(WITHOUT))
     found = {name: measure(lab, name, compared[name], data) for name in (BASE, MODERN, *parts)}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.experiments.catalog import EXPERIMENTS, REPRODUCTIONS, Experiment
 from alexnet_keras.experiments.outcome import Finding, Outcome
 from alexnet_keras.files import locked, write_by_rename
@@ -43,7 +43,7 @@ def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
     """
     lab.folder.mkdir(parents=True, exist_ok=True)
     busy = f"Another process{{holder}} works in {lab.folder}: wait for it, or choose another directory with --out."
-    with locked(lab.folder / "lock", busy):
+    with locked(lab.folder / "lock", busy), lab.holding:
         outcome = experiment.module.run(lab)
         machine, date = environment(), datetime.now(UTC).isoformat(timespec="seconds")
         result = Result(lab.folder, experiment, lab.request.scale, command, date, machine, outcome)
@@ -89,7 +89,7 @@ def read_result(folder: Path) -> Result:
         return Result(
             folder, experiment, values["scale"], values["command"], values["date"], values["machine"], outcome
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{folder / RESULT} is damaged ({error!r}): run the experiment again, which redoes nothing but that file."
         ) from error

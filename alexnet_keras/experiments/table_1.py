@@ -34,7 +34,7 @@ GAINS = ("+8.2 points", "+8.7 points")  # SIFT + FVs minus the CNN
 
 def run(lab: Lab) -> Outcome:
     """All systems, or those of `--only`, a seed each, on the test split, or on the validation split without one."""
-    data = chosen_data(lab.request)
+    data = chosen_data(lab)
     split = "test" if "test" in data.splits else "val"
     found = {
         name: {seed: measure(lab, name, data, split, seed) for seed in lab.seeds}

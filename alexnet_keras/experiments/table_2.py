@@ -4,11 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alexnet_keras.data.prepared import PreparedDataset, open_prepared
+from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.ensemble import mean, search
 from alexnet_keras.evaluation.errors import Evaluation
-from alexnet_keras.experiments.datasets import chosen_data
+from alexnet_keras.experiments.datasets import chosen_data, opened
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
 from alexnet_keras.experiments.pretraining import fine_tuned, pretrained
@@ -25,8 +25,8 @@ LOGS = {"1 CNN": ("40.7 % (145)", "18.2 %"), "1 CNN*": ("39.0 % (146-2012-2011)"
 
 def run(lab: Lab) -> Outcome:
     """As many CNNs as seeds, two CNNs*, and their ensembles."""
-    data = chosen_data(lab.request)
-    others = [open_prepared(name) for name in lab.request.pretrain]
+    data = chosen_data(lab)
+    others = [opened(lab, name) for name in lab.request.pretrain]
     if not others:
         raise UsageError(
             "table-2 needs a set of other classes to pre-train on: --pretrain DIR, given again for a second one."

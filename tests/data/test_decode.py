@@ -1,14 +1,17 @@
 """`fit_to_square` against pictures whose right answer is known without it."""
 
 import io
+import os
 import struct
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from imagenet import as_ycck
 from PIL import Image, ImageOps
 
-from alexnet_keras.data.decode import Decoding, UnreadableImage, fit_to_square
+from alexnet_keras.data.decode import Decoding, UnreadableImage, fit_to_square, read_picture_file
 
 
 def encode(pixels: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
@@ -186,3 +189,133 @@ def test_ycck_jpeg_keeps_its_colours():
         assert picture.info["adobe_transform"] == 2
         np.testing.assert_allclose(np.asarray(picture.convert("RGB")), pixels, atol=8)
     np.testing.assert_allclose(fit_to_square(encoded), pixels, atol=8)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "GIF"])
+def test_what_is_transparent_is_laid_on_white(form):
+    pixels = np.zeros((256, 256, 4), np.uint8)
+    pixels[..., 0] = 200  # red, of which the left half cannot be seen
+    pixels[:, 128:, 3] = 255
+    options = {"lossless": True} if form == "WEBP" else {}
+    found = fit_to_square(encode(Image.fromarray(pixels), form, **options))
+    assert (found[:, :128] == 255).all()
+    np.testing.assert_array_equal(found[:, 128:], np.broadcast_to([200, 0, 0], (256, 128, 3)))
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_half_transparent_pixels_are_mixed_with_white_to_the_nearest_level(form):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (256, 256, 4), np.uint8)
+    color, opacity = pixels[..., :3].astype(float), pixels[..., 3:] / 255
+    found = fit_to_square(encode(Image.fromarray(pixels), form))
+    np.testing.assert_allclose(found, color * opacity + 255 * (1 - opacity), atol=0.5 + 1e-9)
+
+
+def test_grey_with_opacity_and_a_palette_with_a_transparent_colour():
+    grey = np.zeros((256, 256, 2), np.uint8)
+    grey[:, 128:, 1] = 255
+    found = fit_to_square(encode(Image.fromarray(grey, "LA")))
+    assert (found[:, :128] == 255).all() and (found[:, 128:] == 0).all()
+    palette = Image.new("P", (256, 256), 1)
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.paste(0, (0, 0, 128, 256))
+    found = fit_to_square(encode(palette, transparency=0))
+    assert (found[:, :128] == 255).all() and (found[:, 128:] == [40, 50, 60]).all()
+    assert (fit_to_square(encode(palette))[:, :128] == [10, 20, 30]).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_tiffs_orientation_counts_where_that_of_a_jpeg_does(orientation, turned):
+    pixels = smooth(256, 300)
+    picture = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = fit_to_square(encode(picture, "TIFF", exif=exif), Decoding(exif=turned))
+    expected = encode(picture, exif=exif)  # as PNG, of which the other decoder takes care
+    np.testing.assert_array_equal(found, fit_to_square(expected, Decoding(exif=turned)))
+    if not turned:
+        np.testing.assert_array_equal(found, pixels[:, 22:278])
+
+
+def pgm(levels: np.ndarray, most: int) -> bytes:
+    height, width = levels.shape
+    return f"P5 {width} {height} {most} ".encode() + levels.astype(">u2").tobytes()
+
+
+def test_sixteen_bit_grey_pgm_and_tiff_are_scaled():
+    ramp = (np.arange(256, dtype=np.uint16) * 257)[None].repeat(256, axis=0)
+    for encoded in (pgm(ramp, 65535), encode(Image.fromarray(ramp), "TIFF")):
+        np.testing.assert_array_equal(fit_to_square(encoded)[0, :, 0], np.arange(256))
+
+
+@pytest.mark.parametrize(("kind", "words"), [(np.int32, "numbers of 32 bits"), (np.float32, "floating-point numbers")])
+def test_pixels_that_do_not_say_what_is_white_are_refused(kind, words):
+    picture = Image.fromarray(np.linspace(0, 1000, 256 * 256).reshape(256, 256).astype(kind))
+    with pytest.raises(UnreadableImage, match=f"its pixels are {words}, which say nothing of what is white"):
+        fit_to_square(encode(picture, "TIFF"))
+
+
+def test_a_tiff_with_a_field_of_the_wrong_type_is_refused():
+    content = bytearray(encode(smooth(64, 64), "TIFF"))
+    start = struct.unpack_from("<I", content, 4)[0]
+    count = struct.unpack_from("<H", content, start)[0]
+    for number in range(count):
+        for kind in (2, 5, 7, 12, 200):  # text, fractions, bytes, floating point, none at all
+            damaged = bytearray(content)
+            struct.pack_into("<H", damaged, start + 2 + 12 * number + 2, kind)
+            try:
+                fit_to_square(bytes(damaged))
+            except UnreadableImage as error:
+                assert str(error)
+
+
+def webp_canvas(width: int, height: int) -> bytes:
+    """A WebP of a few bytes that claims to be an animation of this size."""
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    extended = b"VP8X" + struct.pack("<I", 10) + bytes([2, 0, 0, 0]) + sides
+    animation = b"ANIM" + struct.pack("<I", 6) + bytes(6)
+    return b"RIFF" + struct.pack("<I", 4 + len(extended) + len(animation)) + b"WEBP" + extended + animation
+
+
+def test_a_canvas_that_no_webp_fills_takes_no_memory():
+    for size in ((8_000_000, 12), (12, 8_000_000)):
+        with pytest.raises(UnreadableImage, match="a WebP has 16383 a side at most"):
+            fit_to_square(webp_canvas(*size))
+    with pytest.raises(UnreadableImage, match=r"pixels of this kind take 1\.9 GB to decode"):
+        fit_to_square(webp_canvas(16_000, 6_000))
+
+
+def test_the_limit_of_pillow_is_left_alone_and_ours_is_the_one_that_counts(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    pixels = smooth(256, 256)
+    bmp = encode(pixels, "BMP")
+    with ThreadPoolExecutor(4) as pool, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for found in pool.map(fit_to_square, [bmp] * 40):
+            np.testing.assert_array_equal(found, pixels)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_what_is_no_picture_is_not_read_whole(tmp_path):
+    film = tmp_path / "film.jpg"
+    with film.open("wb") as file:
+        file.write(b"\0\0\0\x18ftypmp42")
+        file.truncate(20 * 2**30)  # without taking any space
+    assert len(read_picture_file(film)) < 100
+    long = tmp_path / "long.jpg"
+    with long.open("wb") as file:
+        file.write(encode(smooth(8, 8), "JPEG"))
+        file.truncate(20 * 2**30)
+    with pytest.raises(OSError, match="20,480 MiB, more than any picture has"):
+        read_picture_file(long)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_pipes_and_devices_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.jpg", "link.jpg", "zero.jpg"):
+        with pytest.raises(OSError, match="not a plain file"):
+            read_picture_file(tmp_path / name)

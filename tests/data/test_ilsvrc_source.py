@@ -73,7 +73,7 @@ def test_archives_of_synsets_give_the_same_bytes_per_example(whole, from_tars, t
     assert found.classes == from_tars.classes
     assert found.words == from_tars.words
     counts = np.array([found.class_counts("train"), found.class_counts("val")])
-    assert (np.abs(counts[1] - 0.3 * counts.sum(axis=0)) <= 1).all()
+    assert (counts > 0).all(), "some of every class are held out, and not all"
     assert counts.sum() == len(examples(from_tars, "train"))
 
 
@@ -120,7 +120,8 @@ def test_without_a_validation_split_a_part_is_held_out(tmp_path):
     folder = imagenet.as_tars(tmp_path / "in")
     (folder / "ILSVRC2012_img_val.tar").unlink()
     source = ilsvrc_source(folder, holdout=0.5)
-    assert (len(source.splits["train"]), len(source.splits["val"])) == (16, 15)
+    assert len(source.splits["train"]) + len(source.splits["val"]) == 31
+    assert abs(len(source.splits["val"]) - 15.5) < 3 * 0.5 * 31**0.5
     assert source.options["holdout"] == 0.5
 
 
@@ -341,3 +342,16 @@ def test_an_empty_archive_of_a_synset_is_left_out(tmp_path):
     (tmp_path / "list.txt").write_text("n02102040\nn01440764\n")
     with pytest.raises(DataError, match=r"n02102040, which .* names, is empty"):
         synsets_source(folder, classes=tmp_path / "list.txt")
+
+
+def test_a_meta_mat_that_ends_its_reader_is_bad_data(tmp_path, monkeypatch):
+    """SciPy reads what a damaged file points at, wherever that is."""
+    from alexnet_keras.data.sources import devkit
+
+    kit = imagenet.as_folders(tmp_path / "in") / "ILSVRC2012_devkit_t12"
+    assert devkit.read_devkit(kit).synsets
+    devkit._rows.cache_clear()
+    monkeypatch.setattr(devkit, "READER", "faulthandler")  # a module that reads nothing and tells nothing
+    with pytest.raises(DataError, match=r"meta\.mat of the devkit .* is so damaged that its reader ended"):
+        devkit.read_devkit(kit)
+    devkit._rows.cache_clear()

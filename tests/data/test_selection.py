@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.data.sources.holdout import drawn, hold_out
 from alexnet_keras.data.sources.names import Names
 from alexnet_keras.data.sources.open import SourceRequest, default_name, open_source
 from alexnet_keras.data.sources.selection import limit_per_class, select_classes
+from alexnet_keras.data.sources.source import Pictures, Source
 from alexnet_keras.errors import DataError
 
 
@@ -83,3 +85,50 @@ def test_packed_names_are_a_list_of_strings():
     assert list(names.take(np.array([4, 0, 0, 3]))) == ["last", made[0], made[0], made[3]]
     assert list(names[1:3]) == made[1:3]
     assert list(Names.pack([])) == []
+
+
+def numbered(classes, each, extra=()):
+    """A source of named pictures; `extra` are (class, name) beside them."""
+    names = [(name, f"{name}/{index:04}.jpg") for name in classes for index in range(each)]
+    names = sorted([*names, *extra])
+    labels = np.array([classes.index(name) for name, _ in names], np.int32)
+    return Pictures([name for _, name in names], labels, np.ones(len(names), np.int64), lambda index: b"")
+
+
+@pytest.mark.parametrize("change", ["one more class", "one more picture", "another order of classes"])
+def test_what_is_held_out_stays_so_whatever_is_added(change):
+    before = numbered(["bee", "cat", "dog"], 200)
+    classes, pictures = ["bee", "cat", "dog"], numbered(["bee", "cat", "dog"], 200, [("cat", "cat/new.jpg")])
+    if change == "one more class":
+        classes = ["ant", "bee", "cat", "dog"]
+        pictures = numbered(classes, 200)
+    elif change == "another order of classes":
+        classes = ["dog", "bee", "cat"]
+        pictures = numbered(classes, 200)
+    held = [hold_out(before, ["bee", "cat", "dog"], 0.2, seed=1), hold_out(pictures, classes, 0.2, seed=1)]
+    for split, other in (("train", "val"), ("val", "train")):
+        assert not set(held[0][split].filenames) & set(held[1][other].filenames)
+    assert abs(len(held[0]["val"]) - 120) < 3 * 10  # of 600, by three standard deviations
+
+
+def test_a_limit_chooses_the_same_pictures_but_for_those_that_must_move():
+    def chosen(pictures, classes):
+        source = Source("x", tuple(classes), {"train": pictures})
+        return set(limit_per_class(source, 50, seed=3).splits["train"].filenames)
+
+    before = chosen(numbered(["bee", "cat"], 200), ["bee", "cat"])
+    assert len(before) == 100
+    after = chosen(numbered(["ant", "bee", "cat"], 200), ["ant", "bee", "cat"])
+    assert before < after, "another class takes nothing from those that were there"
+    one_more = chosen(numbered(["bee", "cat"], 200, [("cat", "cat/new.jpg")]), ["bee", "cat"])
+    assert len(before - one_more) <= 1
+
+
+def test_draws_are_even_and_of_seed_class_and_name_alone():
+    pictures = numbered(["bee", "cat"], 2000)
+    draws = drawn(pictures, ["bee", "cat"], seed=0)
+    assert np.abs(np.histogram(draws, 10, (0, 1))[0] - 400).max() < 4 * 400**0.5
+    swapped = drawn(pictures.take(np.arange(4000)[::-1]), ["bee", "cat"], seed=0)
+    np.testing.assert_array_equal(swapped[::-1], draws)
+    assert (drawn(pictures, ["bee", "cat"], seed=1) != draws).all()
+    assert (drawn(pictures, ["bee", "dog"], seed=0) != draws).sum() == 2000

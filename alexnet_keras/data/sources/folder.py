@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet_keras.data.decode import read_picture_file
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
 from alexnet_keras.data.sources.names import Names, printable, some
 from alexnet_keras.data.sources.source import Pictures, Source, pictures_of
@@ -60,7 +61,7 @@ def folder_source(
     options = {}
     if "val" not in splits:
         options = {"holdout": holdout}
-        splits |= hold_out(splits["train"], holdout, seed)
+        splits |= hold_out(splits["train"], classes, holdout, seed)
         notes = (*notes, f"{folder} has no validation folder; {holdout:.0%} of every class is held out.")
     if not len(splits["val"]):
         raise DataError(f"Every class in {folder} has a single picture, so none can be held out for validation.")
@@ -141,7 +142,7 @@ class FolderIndex:
 
     def read(self, i: int) -> bytes:
         """The bytes of file i; raises OSError where they cannot be had."""
-        return (self.root / self.paths[i]).read_bytes()
+        return read_picture_file(self.root / self.paths[i])
 
 
 def index_folders(root: Path, classes: Sequence[str], on_progress: Callable[[int], None]) -> FolderIndex:

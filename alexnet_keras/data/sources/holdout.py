@@ -1,5 +1,8 @@
 """Hold out a part of every class for validation, where a source has no validation split."""
 
+import hashlib
+from collections.abc import Sequence
+
 import numpy as np
 
 from alexnet_keras.data.sources.source import Pictures
@@ -7,22 +10,39 @@ from alexnet_keras.data.sources.source import Pictures
 DEFAULT_HOLDOUT = 0.2
 
 
-def hold_out(pictures: Pictures, fraction: float, seed: int) -> dict[str, Pictures]:
-    """Split pictures into "train" and "val", class by class.
+def hold_out(pictures: Pictures, classes: Sequence[str], fraction: float, seed: int) -> dict[str, Pictures]:
+    """Split pictures into "train" and "val", each by its own draw.
 
-    A class of n pictures gives round(n * fraction) to "val", at least one and never all of them; a class of
-    one picture gives none. Which ones depends on the seed and the class alone.
+    Whether a picture is held out depends on the seed, its class's name and its own name alone, so that pictures and
+    classes that are added later move none of those that were there. A class gives about n * fraction of its n pictures
+    to "val". One of which none, or all, would be held out gives its first, or all but its last; a class of one picture
+    gives none.
 
     Args:
         pictures: All pictures.
+        classes: The class names that the labels count.
         fraction: The part to hold out, 0..1.
         seed: Any non-negative number.
     """
-    held = np.zeros(len(pictures), bool)
-    order = np.argsort(pictures.labels, kind="stable")
-    labels, starts = np.unique(pictures.labels[order], return_index=True)
-    for label, members in zip(labels, np.split(order, starts[1:]), strict=True):
-        n = len(members)
-        count = min(max(round(n * fraction), 1), n - 1)
-        held[np.random.default_rng([seed, int(label)]).permutation(members)[:count]] = True
+    draws = drawn(pictures, classes, seed)
+    held = draws < fraction
+    order = np.lexsort((draws, pictures.labels))
+    _, starts = np.unique(pictures.labels[order], return_index=True)
+    for members in np.split(order, starts[1:]):
+        if len(members):
+            held[members[0]] = True
+            held[members[-1]] = False
     return {"train": pictures.take(np.flatnonzero(~held)), "val": pictures.take(np.flatnonzero(held))}
+
+
+def drawn(pictures: Pictures, classes: Sequence[str], seed: int) -> np.ndarray:
+    """A number 0..1 for each picture, float64, that depends on the seed, its class's name and its own name alone."""
+    of_class = [
+        hashlib.blake2b(f"{seed}\0{name}\0".encode("utf-8", "surrogateescape"), digest_size=8) for name in classes
+    ]
+    found = np.empty(len(pictures), np.uint64)
+    for index, (name, label) in enumerate(zip(pictures.filenames, pictures.labels.tolist(), strict=True)):
+        digest = of_class[label].copy()
+        digest.update(name.encode("utf-8", "surrogateescape"))
+        found[index] = int.from_bytes(digest.digest(), "big")
+    return found / 2.0**64

@@ -105,7 +105,7 @@ def ilsvrc_source(
     options: dict[str, Any] = {"class_order": class_order}
     if "val" not in splits:
         options["holdout"] = holdout
-        splits = {**hold_out(splits["train"], holdout, seed), **{k: v for k, v in splits.items() if k != "train"}}
+        splits |= hold_out(splits["train"], ordered, holdout, seed)
         found.notes.append(f"{folder} has no validation split; {holdout:.0%} of every class is held out.")
     words = {**found.words, **{wnid: text for wnid, text in (chosen or {}).items() if text}}
     return Source(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_keras.data.sources.class_list import read_class_list
+from alexnet_keras.data.sources.holdout import drawn
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.errors import DataError
 
@@ -36,12 +37,14 @@ def select_classes(source: Source, classes: Path) -> Source:
 
 
 def limit_per_class(source: Source, limit: int, seed: int) -> Source:
-    """At most `limit` pictures of each class in each split; which ones depends on the seed and the class alone."""
+    """At most `limit` pictures of each class in each split.
+
+    They are the first in an order that depends on the seed, the class's name and the picture's alone, so that one more
+    picture replaces one of those chosen before at most.
+    """
     splits = {}
-    for number, (split, pictures) in enumerate(source.splits.items()):
-        # A random order, then a stable sort by class: the first pictures of a class are a random choice of it.
-        order = np.random.default_rng([seed, number]).permutation(len(pictures))
-        order = order[np.argsort(pictures.labels[order], kind="stable")]
+    for split, pictures in source.splits.items():
+        order = np.lexsort((drawn(pictures, source.classes, seed), pictures.labels))
         labels = pictures.labels[order]
         place_in_class = np.arange(len(order)) - np.searchsorted(labels, labels)
         splits[split] = pictures.take(np.sort(order[place_in_class < limit]))

@@ -72,7 +72,7 @@ def synsets_source(
     return Source(
         given=f"synsets:{place}",
         classes=tuple(ordered),
-        splits=hold_out(pictures, holdout, seed),
+        splits=hold_out(pictures, ordered, holdout, seed),
         words=tuple(words.get(group) or group for group in ordered) if words else (),
         options={"holdout": holdout},
         notes=tuple(notes),

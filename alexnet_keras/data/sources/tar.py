@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import tarfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +18,9 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from alexnet_keras.data.decode import LARGE, START, check_length, is_picture
 from alexnet_keras.data.sources.names import NamePacker, Names, printable
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.files import write_by_rename
 
 REPORT_EVERY = 1000  # members between two reports of progress
@@ -66,7 +66,12 @@ class ArchiveIndex:
             OSError: The archive is gone, or has become shorter.
         """
         archive = self.archives[int(np.searchsorted(self._edges, i, "right"))]
-        return read_at(archive, int(self.offsets[i]), int(self.sizes[i]))
+        offset, size = int(self.offsets[i]), int(self.sizes[i])
+        if size > START:
+            check_length(size)
+            if size > LARGE and not is_picture(start := read_at(archive, offset, START)):
+                return start
+        return read_at(archive, offset, size)
 
 
 def read_at(path: Path, offset: int, size: int) -> bytes:
@@ -105,7 +110,7 @@ def members(path: Path, *, start: int = 0, size: int | None = None, title: str |
                     if name := _checked(member, title):
                         yield Member(name, start + member.offset_data, member.size)
                 end = archive.offset
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        except (tarfile.TarError, *DAMAGED) as error:
             raise DataError(f"{title} is {_damage(file, start, error)}.") from error
         window.seek(end)
         # tarfile takes whatever is no header for the end; the end is a block of zeros.
@@ -264,7 +269,7 @@ def _cached(
     file = cache / f"index-{hashlib.sha256(json.dumps([kind, stamps]).encode()).hexdigest()[:16]}.npz"
     try:
         return _load(file)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGED:
         index = make()
     _save(index, file)
     return index
@@ -273,7 +278,7 @@ def _cached(
 def _save(index: ArchiveIndex, file: Path) -> None:
     paths = list(dict.fromkeys(index.archives))
     numbers = {path: number for number, path in enumerate(paths)}
-    with write_by_rename(file, shared=True) as partial, partial.open("wb") as opened:
+    with write_by_rename(file) as partial, partial.open("wb") as opened:
         np.savez(
             opened,
             facts=np.array(json.dumps({"groups": index.groups, "paths": [str(path.absolute()) for path in paths]})),

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from alexnet_keras.data.decode import check_length
+from alexnet_keras.data.record_index import RECORD_FOOTER, RECORD_HEADER
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
 from alexnet_keras.data.sources.names import Names
 from alexnet_keras.data.sources.source import Pictures, Source
@@ -20,8 +22,6 @@ from alexnet_keras.errors import DataError, UsageError
 
 SPLIT_NAMES = {"train": "train", "validation": "val", "val": "val", "valid": "val", "test": "test"}
 NAME_FEATURES = ("file_name", "filename")
-RECORD_HEADER = 12  # TFRecord: eight bytes of length and four of checksum, then the record
-RECORD_FOOTER = 4  # and four more
 
 
 class _Keys(NamedTuple):
@@ -80,7 +80,7 @@ def tfds_source(
         notes.append(f"tfds:{name} has no validation split; its test split is used for validation.")
     elif "val" not in splits:
         options["holdout"] = holdout
-        splits |= hold_out(splits["train"], holdout, seed)
+        splits |= hold_out(splits["train"], classes, holdout, seed)
         notes.append(f"tfds:{name} has no validation split; {holdout:.0%} of every class is held out.")
     ordered: dict[str, Pictures] = {split: splits[split] for split in ("train", "val", "test") if split in splits}
     return Source(f"tfds:{name}", classes, ordered, options=options, notes=tuple(notes))
@@ -212,6 +212,7 @@ def _read(file: Path, offset: int, length: int, key: str) -> bytes:
     """The encoded image of one record."""
     import tensorflow as tf
 
+    check_length(length)
     with file.open("rb") as records:
         records.seek(offset)
         example = tf.train.Example.FromString(records.read(length))

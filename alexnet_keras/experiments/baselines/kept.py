@@ -1,14 +1,13 @@
 """Files of finished stages, each with what it was made from inside: what differs or is damaged is made anew."""
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alexnet_keras.errors import DAMAGED
 from alexnet_keras.files import write_by_rename
 
 _MADE_FROM = "made_from"
@@ -39,5 +38,5 @@ def _read(path: Path, origin: str) -> dict[str, np.ndarray] | None:
             if str(archive[_MADE_FROM]) != origin:
                 return None
             return {name: archive[name] for name in archive.files if name != _MADE_FROM}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except DAMAGED:
         return None
