@@ -132,8 +132,8 @@ def evaluate(
 
         combined, together = combine(ensemble, finest, search_on, predictions_on)
     if submission:
-        chunks = (combined or finest[0]).chunks()
-        write_submission(submission, chunks, finest[0].filenames, datasets[0].ids)
+        top = combined.top if combined else finest[0].summary.top
+        write_submission(submission, top, finest[0].filenames, datasets[0].ids)
     if form == "json":
         console.emit_json(results + together)
     elif form == "csv":
@@ -144,10 +144,14 @@ def evaluate(
         print_table(together, form, _with_interval)
     else:
         _print(results, dict(zip(datasets[0].classes, datasets[0].titles, strict=True)), form)
-    for run in chosen:
-        write_model_card(run)
-    for path in [found.path for found in finest] + ([submission] if submission else []):
-        console.note(f"Wrote {path}")
+    for run, found in zip(chosen, finest, strict=True):
+        if run.is_writable:
+            write_model_card(run)
+            console.note(f"Wrote {found.path}")
+        else:
+            console.note(f"Kept nothing: {run.path} cannot be written.")
+    if submission:
+        console.note(f"Wrote {submission}")
 
 
 def _single(run: "Run", predictions: "Predictions", which: str) -> dict:
@@ -169,7 +173,8 @@ def _single(run: "Run", predictions: "Predictions", which: str) -> dict:
         ],
         "by_class": [{**asdict(errors), "label": classes[errors.label]} for errors in outcomes.by_class()],
     }
-    run.write_evaluation(predictions.path.name, result)
+    if run.is_writable:
+        run.write_evaluation(predictions.path.name, result)
     return result
 
 

@@ -25,6 +25,16 @@ def predictions_with_progress(
             images = dataset.examples(split)
             advance[0] = stack.enter_context(console.progress(f"{run.name}, {split}, {views}", images))
 
+        def wait() -> None:
+            console.note(f"Waiting for another process, which evaluates {run.name} on the same images.")
+
         return predictions_of(
-            run, dataset, split, views, which=which, on_start=start, on_progress=lambda images: advance[0](images)
+            run,
+            dataset,
+            split,
+            views,
+            which=which,
+            on_start=start,
+            on_wait=wait,
+            on_progress=lambda images: advance[0](images),
         )

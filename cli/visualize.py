@@ -319,7 +319,7 @@ def predictions(run: str | None, data: str | None, out: Path | None, count: int,
     found = predictions_with_progress(run, dataset, "val")
     order = np.random.default_rng(seed).permutation(len(found.labels))
     if only_errors:
-        guesses = np.concatenate([part.argmax(axis=1) for part, _ in found.chunks()])
+        guesses = found.summary.top[:, 0]
         order = order[guesses[order] != found.labels[order]]
         if not len(order):
             raise DataError(f"The run {run.path} makes no error on the val split of {dataset.path}.")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import sparse
 
 from alexnet_keras.evaluation.errors import ErrorRate, error_rate
 from alexnet_keras.evaluation.predictions import Predictions
@@ -67,22 +68,19 @@ class Outcomes:
 
     @classmethod
     def of(cls, predictions: Predictions) -> "Outcomes":
-        """The outcomes of predictions, read a few thousand rows at a time."""
-        guesses, confidences, ranks = [], [], []
-        for probabilities, labels in predictions.chunks():
-            at_label = probabilities[np.arange(len(labels)), labels][:, None]
-            guesses.append(probabilities.argmax(axis=1))
-            confidences.append(probabilities.max(axis=1))
-            ranks.append((probabilities >= at_label).sum(axis=1) - 1)
-        guess, confidence, rank = (np.concatenate(parts) for parts in (guesses, confidences, ranks))
-        return cls(predictions.labels, guess, confidence, rank, predictions.probabilities.shape[1])
+        """The outcomes of predictions."""
+        found = predictions.summary
+        guesses, confidences = found.top[:, 0].astype(np.int64), found.top_probabilities[:, 0]
+        return cls(predictions.labels, guesses, confidences, found.ranks, predictions.classes)
 
     @cached_property
-    def matrix(self) -> np.ndarray:
-        """The confusion matrix: pictures of each true class (rows) taken for each class (columns), int64."""
-        counts = np.zeros((self.classes, self.classes), np.int64)
-        np.add.at(counts, (self.labels, self.guesses), 1)
-        return counts
+    def matrix(self) -> sparse.csr_array:
+        """The confusion matrix: pictures of each true class (rows) taken for each class (columns), int64.
+
+        Sparse: of ten thousand classes most pairs are never confused.
+        """
+        ones = np.ones(len(self.labels), np.int64)
+        return sparse.coo_array((ones, (self.labels, self.guesses)), (self.classes, self.classes)).tocsr()
 
     def by_class(self) -> list[ClassErrors]:
         """The errors of every class that has pictures, by label."""

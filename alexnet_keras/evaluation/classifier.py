@@ -12,6 +12,7 @@ from alexnet_keras.data.decode import UnreadableImage
 from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.pictures import preparation_of, read_picture
+from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.runs import Run, latest_run, open_run
 
@@ -120,6 +121,13 @@ class Classifier:
                         yield Answer(path, square, self.guesses(next(found), count))
                     else:
                         yield Answer(path, error=square)
+
+
+def guesses_of(predictions: Predictions, position: int, titles: Sequence[str], names: Sequence[str]) -> list[Guess]:
+    """The five likeliest classes of the picture at a position of a split, the likeliest first."""
+    found = predictions.summary
+    pairs = zip(found.top[position].tolist(), found.top_probabilities[position].tolist(), strict=True)
+    return [Guess(label, names[label], titles[label], probability) for label, probability in pairs]
 
 
 def likeliest(probabilities: np.ndarray, count: int, names: Sequence[str], titles: Sequence[str]) -> list[Guess]:

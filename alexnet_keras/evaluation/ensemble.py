@@ -11,7 +11,7 @@ import numpy as np
 
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.evaluation.errors import Evaluation, Tally
-from alexnet_keras.evaluation.predictions import Predictions
+from alexnet_keras.evaluation.predictions import Predictions, top_classes
 
 STEP = 0.05  # between the weights that are tried, from 0 to 1
 MOST_SWEEPS = 50  # over all coordinates; a search ends when a sweep finds nothing better, long before
@@ -65,6 +65,11 @@ class Ensemble:
             yield averaged, rows.of(labels, offset)
             offset += len(labels)
 
+    @property
+    def top(self) -> np.ndarray:
+        """`(images, 5)` int32, the likeliest classes by the averaged probabilities, the likeliest first."""
+        return np.concatenate([top_classes(averaged) for averaged, _ in self.chunks()])
+
     def tally(self, rows: Rows = Rows()) -> Tally:
         """What the errors of the averaged probabilities are computed from."""
         return sum((Tally.of(*chunk) for chunk in self.chunks(rows)), Tally())
@@ -72,7 +77,7 @@ class Ensemble:
     def evaluation(self, rows: Rows = Rows()) -> Evaluation:
         """Top-1 and top-5 error, with intervals."""
         first = self.members[0]
-        classes = first.probabilities.shape[1]
+        classes = first.classes
         return Evaluation.of(self.tally(rows), first.facts["split"], first.facts["views"], classes)
 
 
@@ -98,7 +103,7 @@ def check_same_pictures(members: Sequence[Predictions]) -> None:
     first = members[0]
     for member in members[1:]:
         same = member.facts["data_fingerprint"] == first.facts["data_fingerprint"]
-        if not same or member.probabilities.shape != first.probabilities.shape:
+        if not same or (member.classes, len(member.labels)) != (first.classes, len(first.labels)):
             raise DataError(
                 f"{member.facts['run']} and {first.facts['run']} were evaluated on different pictures: name the data "
                 "with --data."
@@ -185,7 +190,7 @@ class _Contest:
             offset, done = offset + len(parts[0][1]), done + len(labels)
         if not done:
             raise DataError("There are no pictures to search the weights on.")
-        classes = members[0].probabilities.shape[1]
+        classes = members[0].classes
         return cls(np.concatenate(pictures), np.concatenate(leads), np.concatenate(at_label), classes <= 5)
 
     def score(self, weights: np.ndarray) -> Score:

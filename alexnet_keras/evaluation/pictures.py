@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_keras.data.decode import Decoding, UnreadableImage, fit_to_square
+from alexnet_keras.data.decode import Decoding, UnreadableImage, fit_to_square, read_picture_file
 from alexnet_keras.data.encoding import JPEG_QUALITY, Encoding
 from alexnet_keras.data.pipeline import images_at
 from alexnet_keras.data.prepared import PreparedDataset, open_prepared
@@ -52,7 +52,7 @@ def read_picture(path: Path, preparation: Preparation) -> np.ndarray:
         DataError: it cannot be read, or is no picture.
     """
     try:
-        encoded = path.read_bytes()
+        encoded = read_picture_file(path)
     except FileNotFoundError as error:
         raise UsageError(f"There is no file {path}.") from error
     except OSError as error:

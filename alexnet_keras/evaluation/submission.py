@@ -1,6 +1,6 @@
 """Predictions as the ILSVRC evaluation servers read them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +11,16 @@ from alexnet_keras.files import write_by_rename
 GUESSES = 5
 
 
-def write_submission(
-    path: Path, chunks: Iterable[tuple[np.ndarray, np.ndarray]], filenames: Sequence[str], ids: Sequence[int]
-) -> None:
+def write_submission(path: Path, top: np.ndarray, filenames: Sequence[str], ids: Sequence[int]) -> None:
     """Writes a line a picture, in the order of file names, with the devkit's ids of its five likeliest classes.
 
     Args:
-        chunks: probabilities `(n, classes)` with labels, in the order of `filenames`.
+        top: `(images, 5)`, the likeliest classes, the likeliest first, in the order of `filenames`.
         filenames: `ILSVRC2012_val_00000001.JPEG` and so on.
         ids: the ILSVRC id, 1 to 1000, of each class; five at least.
     """
     id_of = np.asarray(ids)
-    lines: list[str] = []
-    for probabilities, _ in chunks:
-        likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :GUESSES]
-        lines += [" ".join(map(str, id_of[row])) for row in likeliest]
+    lines = [" ".join(map(str, id_of[row])) for row in top]
     in_order = sorted(range(len(filenames)), key=lambda index: Path(filenames[index]).name)
     with write_by_rename(path) as partial:
         partial.write_text("".join(f"{lines[index]}\n" for index in in_order), encoding="utf-8")

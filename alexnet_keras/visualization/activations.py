@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.features import outputs_of
 from alexnet_keras.evaluation.views import centre
 from alexnet_keras.layers import EachTower, TowerConv2D
@@ -57,6 +58,7 @@ def feature_maps(model: keras.Model, layer: str, image: np.ndarray) -> FeatureMa
 
     Raises:
         UsageError: there is no such layer, or it has no maps; the sentence names those that have.
+        NotFiniteError: the maps are not finite.
     """
     known = layers_with_maps(model)
     if layer not in known:
@@ -66,7 +68,10 @@ def feature_maps(model: keras.Model, layer: str, image: np.ndarray) -> FeatureMa
     (crop,) = centre(image[None], model.input_shape[1])
     outputs = keras.Model(model.input, outputs_of(model, layer))(crop, training=False)
     maps = outputs if isinstance(outputs, list | tuple) else [outputs]
-    return FeatureMaps(layer, crop[0], [keras.ops.convert_to_numpy(own)[0].astype(np.float32) for own in maps])
+    towers = [keras.ops.convert_to_numpy(keras.ops.cast(own, "float32"))[0] for own in maps]
+    for own in towers:
+        check_finite(own.reshape(1, -1), f"The feature maps of the layer {layer}")
+    return FeatureMaps(layer, crop[0], towers)
 
 
 def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: MapScaling = "map") -> None:

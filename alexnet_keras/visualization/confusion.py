@@ -1,10 +1,12 @@
 """Confusion: which classes are taken for which."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import sparse
 
 from alexnet_keras.visualization.style import INK, QUIET, save_figure, shorten
 
@@ -13,7 +15,7 @@ WORST = 25  # classes shown of a larger one
 LABEL = 28  # characters
 
 
-def draw_confusion(matrix: np.ndarray, titles: Sequence[str], path: Path) -> None:
+def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], path: Path) -> None:
     """Writes a confusion matrix: a row a true class, a column a predicted one, in percent of the row.
 
     Of more than 30 classes it shows those among which the worst confusions are; a last column then holds what was
@@ -27,12 +29,12 @@ def draw_confusion(matrix: np.ndarray, titles: Sequence[str], path: Path) -> Non
     Raises:
         UsageError: the file has another suffix.
     """
-    matrix = np.asarray(matrix, np.float64)
-    images, right = matrix.sum(), np.trace(matrix)
-    chosen = np.arange(len(matrix)) if len(matrix) <= MOST_WHOLE else worst_confused(matrix, WORST)
-    whole = len(chosen) == len(matrix)
-    shares = row_shares(matrix)[chosen]
-    shown = shares[:, chosen]
+    counts = sparse.csr_array(matrix, dtype=np.float64)
+    classes = counts.shape[0]
+    images, right = counts.sum(), counts.diagonal().sum()
+    chosen = np.arange(classes) if classes <= MOST_WHOLE else worst_confused(counts, WORST)
+    whole = len(chosen) == classes
+    shown = row_shares(counts[chosen][:, chosen].toarray(), counts.sum(axis=1)[chosen])
     columns = [shorten(titles[label], LABEL) for label in chosen.tolist()]
     if not whole:
         shown = np.column_stack([shown, 1 - shown.sum(axis=1)])
@@ -60,31 +62,36 @@ def draw_confusion(matrix: np.ndarray, titles: Sequence[str], path: Path) -> Non
     axis.spines[:].set_visible(False)
     if not whole:
         axis.axvline(len(chosen) - 0.5, color=QUIET, linewidth=1)
-    figure.suptitle(_about(len(matrix), len(chosen), images, right), fontsize=9.5, color=INK, x=0.01, ha="left")
+    figure.suptitle(_about(classes, len(chosen), images, right), fontsize=9.5, color=INK, x=0.01, ha="left")
     save_figure(figure, path)
 
 
-def row_shares(matrix: np.ndarray) -> np.ndarray:
-    """Counts to shares of their rows; NaN in the row of a class without pictures."""
-    totals = matrix.sum(axis=1, keepdims=True)
-    return np.divide(matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
+def row_shares(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Counts to shares of their rows' totals; NaN in the row of a class without pictures."""
+    return np.divide(counts, totals[:, None], out=np.full(counts.shape, np.nan), where=totals[:, None] > 0)
 
 
-def worst_confused(matrix: np.ndarray, count: int) -> np.ndarray:
+def worst_confused(matrix: sparse.sparray | np.ndarray, count: int) -> np.ndarray:
     """The labels, ascending, of `count` classes among which are the confusions that take the most of a class.
 
     Pairs of a true and a wrongly predicted class are gone through, the one with the largest share of its true class
-    first (of equal shares the one with more pictures), and both classes are taken while there is room.
+    first (of equal shares the one with more pictures), and both classes are taken while there is room. Where there are
+    no more confusions, the first classes fill up.
     """
-    shares = np.nan_to_num(row_shares(matrix))
-    np.fill_diagonal(shares, -1.0)
-    true, predicted = np.unravel_index(np.lexsort((-matrix.ravel(), -shares.ravel())), matrix.shape)
+    counts = sparse.csr_array(matrix, dtype=np.float64)
+    pairs = counts.tocoo()
+    wrong = (pairs.row != pairs.col) & (pairs.data > 0)
+    true, predicted, images = pairs.row[wrong], pairs.col[wrong], pairs.data[wrong]
+    shares = images / counts.sum(axis=1)[true]
     chosen: dict[int, None] = {}
-    for pair in zip(true.tolist(), predicted.tolist(), strict=True):
+    for index in np.lexsort((predicted, true, -images, -shares)).tolist():
+        pair = int(true[index]), int(predicted[index])
         if len(chosen.keys() | set(pair)) <= count:
             chosen.update(dict.fromkeys(pair))
         if len(chosen) == count:
             break
+    others = (label for label in range(counts.shape[0]) if label not in chosen)
+    chosen.update(dict.fromkeys(islice(others, count - len(chosen))))
     return np.array(sorted(chosen))
 
 

@@ -9,13 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.evaluation.classifier import Guess, likeliest
+from alexnet_keras.evaluation.classifier import Guess, guesses_of
 from alexnet_keras.evaluation.pictures import pictures_at
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten
 
 COLUMNS = 4
-GUESSES = 5  # paper, figure 4
 BAR_LABEL = 26  # characters
 BAR = "#9db8d2"
 
@@ -50,9 +49,7 @@ def predicted_pictures(found: Predictions, data: PreparedDataset, positions: Seq
     images, labels, _ = pictures_at(data, found.facts["split"], positions)
     titles = data.titles
     return [
-        PredictedPicture(
-            image, titles[label], likeliest(found.probabilities[position], GUESSES, data.classes, titles), label
-        )
+        PredictedPicture(image, titles[label], guesses_of(found, position, titles, data.classes), label)
         for image, label, position in zip(images, labels.tolist(), positions, strict=True)
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.evaluation.analysis import BINS, Outcomes
-from alexnet_keras.evaluation.classifier import Guess, likeliest
+from alexnet_keras.evaluation.classifier import Guess, guesses_of
 from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches
 from alexnet_keras.evaluation.nearest import find_nearest
 from alexnet_keras.evaluation.pictures import pictures_at, some_pictures, spread_over_classes
@@ -28,7 +28,6 @@ from alexnet_keras.visualization.towers import draw_towers
 
 PICTURES = 8  # with their predictions, and as many that are wrong
 QUERIES, NEIGHBORS = 5, 6  # the paper's figure 4
-GUESSES = 5
 WORST = 10  # classes, and pairs of classes
 LARGE, SMALL = 256, 176  # pixels of a photograph's side: with its predictions, among neighbours
 NO_EPOCH = "The run has not finished an epoch yet."
@@ -231,7 +230,7 @@ def _shown(
             photograph(image, LARGE, _alt(titles[label], filename, split)),
             titles[label],
             label,
-            likeliest(found.probabilities[position], GUESSES, data.classes, titles),
+            guesses_of(found, position, titles, data.classes),
         )
         for image, label, filename, position in zip(images, labels.tolist(), filenames, chosen, strict=True)
     ]

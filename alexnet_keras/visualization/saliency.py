@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.views import centre
 from alexnet_keras.model import logits_of
 from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten
@@ -51,6 +52,9 @@ def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = No
     Args:
         images: uint8 `(n, 256, 256, 3)`.
         label: the class; None for the likeliest one of each picture.
+
+    Raises:
+        NotFiniteError: scores or gradients are not finite.
     """
     require_tensorflow("Saliency")
     (crops,) = centre(images, model.input_shape[1])
@@ -63,10 +67,10 @@ def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = No
         explained = predicted if label is None else tf.fill(tf.shape(predicted), tf.constant(label, tf.int64))
         # Pictures do not meet inside the network, so the gradient of the sum is that of each score.
         total = tf.reduce_sum(tf.gather(scores, explained, batch_dims=1))
-    gradients = tape.gradient(total, pixels)
-    return Saliency(
-        np.asarray(crops), gradients.numpy(), explained.numpy(), predicted.numpy(), tf.nn.softmax(scores).numpy()
-    )
+    gradients = tape.gradient(total, pixels).numpy()
+    check_finite(scores.numpy(), "The network's scores")
+    check_finite(gradients.reshape(len(crops), -1), "The gradients of the network's scores")
+    return Saliency(np.asarray(crops), gradients, explained.numpy(), predicted.numpy(), tf.nn.softmax(scores).numpy())
 
 
 def draw_saliency(

@@ -18,7 +18,7 @@ def predictions(probabilities, labels):
 def test_confusions_and_errors_by_class_by_hand():
     probabilities = [[0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.2, 0.7, 0.1], [0.3, 0.6, 0.1], [0.2, 0.3, 0.5]]
     outcomes = Outcomes.of(predictions(probabilities, [0, 0, 0, 2, 2]))
-    np.testing.assert_array_equal(outcomes.matrix, [[1, 2, 0], [0, 0, 0], [0, 1, 1]])
+    np.testing.assert_array_equal(outcomes.matrix.toarray(), [[1, 2, 0], [0, 0, 0], [0, 1, 1]])
     assert outcomes.confusions(5) == [Confusion(0, 1, 2, 2 / 3), Confusion(2, 1, 1, 0.5)]
     first, third = outcomes.by_class()  # class 1 has no pictures
     assert (first.label, first.images, first.top1.error) == (0, 3, 2 / 3)

@@ -1,6 +1,9 @@
 """Predictions that a run keeps: what they are, when they are made anew, and scikit-learn's view of them."""
 
 import json
+import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,8 +12,12 @@ from sklearn.metrics import top_k_accuracy_score
 from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.evaluation import predictions as predictions_module
+from alexnet_keras.evaluation.analysis import Outcomes
+from alexnet_keras.evaluation.ensemble import mean
 from alexnet_keras.evaluation.predictions import predictions_of
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
+from alexnet_keras.files import sha256_of
 from alexnet_keras.runs import Run
 
 
@@ -97,3 +104,107 @@ def test_a_run_without_a_model_and_a_split_that_is_not_there_are_told(run, prepa
     AlexNet(tiny, classes=2, seed=0).save(other.model_path)
     with pytest.raises(DataError, match="2 classes"):
         predictions_of(other, prepared, "val")
+
+
+def test_of_too_many_probabilities_what_figures_and_tables_need_is_kept(run, prepared, monkeypatch, tmp_path):
+    whole = predictions_of(run, prepared, "val", "ten-crop")
+    monkeypatch.setattr(predictions_module, "MOST_BYTES", 12 * 3 * 4 - 1)
+    monkeypatch.setattr(Run, "predictions_path", lambda self, name: tmp_path / name)
+    for found in (predictions_of(run, prepared, "val", "ten-crop"), predictions_of(run, prepared, "val", "ten-crop")):
+        assert found.probabilities is None and not (found.path / "probabilities.npy").exists()
+        assert (found.path / "summary.npz").stat().st_size < 4096
+        assert found.classes == 3 and found.filenames == whole.filenames
+        for name in ("top", "top_probabilities", "at_label", "ranks"):
+            np.testing.assert_array_equal(getattr(found.summary, name), getattr(whole.summary, name))
+        assert found.evaluation() == whole.evaluation()
+        one, other = (Outcomes.of(each) for each in (found, whole))
+        assert one.by_class() == other.by_class() and one.calibration() == other.calibration()
+    with pytest.raises(UsageError, match=r"has the 5 likeliest classes of each image, .* an ensemble needs them all"):
+        mean([found, whole]).evaluation()
+
+
+def test_a_summary_is_what_sorting_says(run, prepared):
+    found = predictions_of(run, prepared, "train")
+    order = np.argsort(-found.probabilities, axis=1)
+    np.testing.assert_array_equal(found.summary.top, order)
+    np.testing.assert_array_equal(found.summary.at_label, found.probabilities[np.arange(36), found.labels])
+    np.testing.assert_array_equal(found.summary.ranks, np.argmax(order == found.labels[:, None], axis=1))
+
+
+@pytest.mark.parametrize("name", ["probabilities.npy", "labels.npy", "filenames.json"])
+def test_what_is_not_what_was_written_is_computed_anew(run, prepared, count_of, name):
+    first = predictions_of(run, prepared, "val")
+    content, expected = (first.path / name).read_bytes(), np.array(first.probabilities)
+    (first.path / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    before = count_of()
+    again = predictions_of(run, prepared, "val")
+    assert count_of() == before + 1 and (first.path / name).read_bytes() == content
+    np.testing.assert_array_equal(again.probabilities, expected)
+
+
+def test_space_is_taken_before_the_first_image_is_looked_at(run, prepared, monkeypatch):
+    """On a disk that is full, a page of a mapped file that is not there would end the process without a word."""
+
+    def full(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(predictions_module, "allocate", full)
+    monkeypatch.setattr(predictions_module, "sha256_of", lambda path: "another model")
+    with pytest.raises(OSError, match="No space left"):
+        predictions_of(run, prepared, "train", "ten-crop")
+
+
+def test_where_the_run_cannot_be_written_it_is_evaluated_all_the_same(run, prepared, monkeypatch):
+    kept = predictions_of(run, prepared, "val")
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    monkeypatch.setattr(Run, "is_writable", False)
+    monkeypatch.setattr(Run, "predictions_path", lambda self, name: self.path / "none" / name)
+    found = predictions_of(run, prepared, "val")
+    assert run.path not in found.path.parents
+    np.testing.assert_array_equal(found.probabilities, kept.probabilities)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_of_two_processes_the_second_waits_and_computes_nothing(run, prepared, tmp_path, monkeypatch, count_of):
+    monkeypatch.setattr(Run, "predictions_path", lambda self, name: tmp_path / name)
+    first: list = []
+    waited = []
+    threads = []
+
+    def compute_meanwhile():
+        waited.append(True)
+
+    def slow(images):
+        if not threads:  # with the first images of the first
+            threads.append(
+                threading.Thread(
+                    target=lambda: first.append(predictions_of(run, prepared, "val", on_wait=compute_meanwhile))
+                )
+            )
+            threads[0].start()
+            while not waited:
+                time.sleep(0.01)
+
+    mine = predictions_of(run, prepared, "val", on_progress=slow)
+    threads[0].join()
+    assert waited == [True] and count_of() == 1
+    np.testing.assert_array_equal(first[0].probabilities, mine.probabilities)
+
+
+def test_a_model_that_is_written_meanwhile_is_looked_at_again(run, prepared, tmp_path, monkeypatch, tiny):
+    """Its training goes on: the checksum that is kept is that of the model that answered."""
+    copy = Run(shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations")))
+    load, new = Run.load_model, AlexNet(tiny, classes=3, seed=9)
+
+    def loaded(self, which="best"):
+        found = load(self, which)
+        if new.name != "written":
+            new.name = "written"
+            new.save(self.model_path)
+        return found
+
+    monkeypatch.setattr(Run, "load_model", loaded)
+    found = predictions_of(copy, prepared, "val")
+    assert found.facts["model_sha256"] == sha256_of(copy.model_path)
+    images = np.concatenate([images for images, *_ in evaluation_batches(prepared, "val", 12)])
+    np.testing.assert_allclose(found.probabilities, Predictor(new)(images), rtol=1e-4)

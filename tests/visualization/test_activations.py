@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from alexnet_keras import AlexNet
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import NotFiniteError, UsageError
 from alexnet_keras.visualization import activations
 from alexnet_keras.visualization.activations import (
     FeatureMaps,
@@ -96,3 +96,11 @@ def test_it_is_said_what_is_left_out_and_what_is_silent(image, tmp_path, monkeyp
     first, second = figures[0].axes[1:3]
     assert first.get_title(loc="left") == "relu2, tower a: the first 64 of 128 maps of 13×13"
     assert (first.get_xlabel(), second.get_xlabel()) == ("", "10 of the 64 maps are all zero")
+
+
+def test_maps_that_are_not_finite_are_not_drawn(tiny):
+    model = AlexNet(tiny, classes=3, seed=0)
+    model.get_layer("conv2").biases[0].assign(np.full(8, np.nan))
+    assert np.isfinite(feature_maps(model, "conv1", np.zeros((256, 256, 3), np.uint8)).towers[0]).all()
+    with pytest.raises(NotFiniteError, match="feature maps of the layer conv2 are not finite"):
+        feature_maps(model, "conv2", np.zeros((256, 256, 3), np.uint8))

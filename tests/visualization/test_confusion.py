@@ -80,7 +80,7 @@ def test_the_worst_are_found_by_share_and_of_equal_shares_by_pictures():
 
 def test_classes_without_pictures_do_not_divide_by_zero(drawn):
     with np.errstate(all="raise"):
-        shares = row_shares(np.array([[0.0, 0.0], [1.0, 3.0]]))
+        shares = row_shares(np.array([[0.0, 0.0], [1.0, 3.0]]), np.array([0.0, 4.0]))
         drawn(np.zeros((40, 40)), [str(i) for i in range(40)])
     np.testing.assert_array_equal(shares, [[np.nan, np.nan], [0.25, 0.75]])
     assert "no images" in drawn(np.zeros((2, 2)), ["a", "b"]).get_suptitle()

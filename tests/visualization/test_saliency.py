@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from alexnet_keras import AlexNet
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import NotFiniteError, UsageError
 from alexnet_keras.model import logits_of
 from alexnet_keras.visualization.saliency import class_named, draw_saliency, find_saliency
 
@@ -129,3 +129,10 @@ def test_of_many_classes_the_nearest_names_are_told():
         class_named("trench", classes, titles)
     with pytest.raises(UsageError, match="1000"):
         class_named("§§§", classes, titles)
+
+
+def test_a_network_that_is_not_finite_explains_nothing(tiny):
+    model = AlexNet(tiny, classes=3, seed=0)
+    model.get_layer("fc8").biases[0].assign([np.nan, 0, 0])
+    with pytest.raises(NotFiniteError, match="scores are not finite"):
+        find_saliency(model, np.zeros((1, 256, 256, 3), np.uint8))
