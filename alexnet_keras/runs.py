@@ -26,16 +26,17 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet_keras import recipe_files
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.files import PARTIAL, is_locked, locked, write_by_rename
 from alexnet_keras.recipes import Recipe
 
@@ -45,6 +46,17 @@ if TYPE_CHECKING:
 RUNS = Path("saved_models")
 LOCK = "lock"
 IMPORTED = "imported"  # the status of a run whose weights another framework trained
+
+
+class _HistoryRow(dict[str, float]):
+    """A row of history.csv; a column that it should have and has not is damage of the file."""
+
+    def __init__(self, row: dict[str, float], path: Path) -> None:
+        super().__init__(row)
+        self._path = path
+
+    def __missing__(self, column: str) -> float:
+        raise DataError(f"{self._path} is damaged: it has no column {column}.")
 
 
 @dataclass(frozen=True)
@@ -59,12 +71,14 @@ class Run:
 
         Raises:
             UsageError: the directory exists and is not empty.
+            AlexNetError: another process is starting it.
         """
-        check_new(path)
         run = cls(path)
-        with write_by_rename(path / "recipe.toml") as file:
-            file.write_text(recipe_files.to_toml(recipe), encoding="utf-8")
-        run.update({**facts, "environment": environment(), "started": _now()})
+        with run.training_lock():
+            check_new(path)
+            with write_by_rename(path / "recipe.toml") as file:
+                file.write_text(recipe_files.to_toml(recipe), encoding="utf-8")
+            run.update({**facts, "environment": environment(), "started": _now()})
         return run
 
     @property
@@ -72,8 +86,18 @@ class Run:
         return self.path.name
 
     @property
+    def is_writable(self) -> bool:
+        """Whether anything can be added to it: not on a read-only disk."""
+        return os.access(self.path, os.W_OK)
+
+    @property
     def model_path(self) -> Path:
         return self.path / "model.keras"
+
+    @property
+    def waiting_model_path(self) -> Path:
+        """The best model until a state knows that it is."""
+        return self.states_path / "best.keras"
 
     @property
     def last_model_path(self) -> Path:
@@ -129,11 +153,19 @@ class Run:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What run.json holds."""
+        """What run.json holds.
+
+        Raises:
+            DataError: it is damaged.
+        """
         try:
-            return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            found = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except DAMAGED as error:
             raise DataError(f"{self.path / 'run.json'} cannot be read: {error}.") from error
+        kinds = {"data": dict, "best": dict, "classes": list, "environment": dict, "status": str, "updated": str}
+        if not isinstance(found, dict) or any(not isinstance(found[key], kinds[key]) for key in kinds if key in found):
+            raise DataError(f"{self.path / 'run.json'} is damaged: it does not hold what a run writes there.")
+        return found
 
     def update(self, facts: dict[str, Any]) -> None:
         """Adds facts to run.json."""
@@ -176,11 +208,21 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The rows of history.csv, numbers as floats; empty before the first epoch ends."""
+        """The rows of history.csv, numbers as floats; empty before the first epoch ends.
+
+        Raises:
+            DataError: it is damaged.
+        """
         if not self.history_path.exists():
             return []
-        with self.history_path.open(encoding="utf-8", newline="") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            with self.history_path.open(encoding="utf-8", newline="") as file:
+                numbers = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            if any(not isfinite(row["epoch"]) for row in numbers):
+                raise ValueError("its rows are not those of epochs")
+        except DAMAGED as error:
+            raise DataError(f"{self.history_path} is damaged: {error}.") from error
+        return [_HistoryRow(row, self.history_path) for row in numbers]
 
     @property
     def best_row(self) -> dict[str, float] | None:
@@ -213,14 +255,9 @@ class Run:
             UsageError: the run has no such model yet.
             DataError: the file is damaged.
         """
-        import keras
+        from alexnet_keras.model import load_model
 
-        path = self.path_of_model(which)
-        try:
-            return keras.saving.load_model(path, compile=False)
-        except (ValueError, TypeError, KeyError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{path} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
+        return load_model(self.path_of_model(which))
 
     def write_evaluation(self, name: str, result: dict[str, Any]) -> Path:
         """Writes evaluations/NAME.json and returns its path."""
@@ -274,12 +311,15 @@ def all_runs(root: Path = RUNS) -> list[Run]:
 
 
 def new_run_path(recipe: str, data: str, root: Path = RUNS) -> Path:
-    """A free name: recipe-data, recipe-data-2, ..."""
+    """A free name, recipe-data, recipe-data-2, ..., taken for this process alone by making the directory."""
     path, number = root / f"{recipe}-{data}", 1
-    while path.exists():
+    root.mkdir(parents=True, exist_ok=True)
+    while True:
+        with suppress(FileExistsError):
+            path.mkdir()
+            return path
         number += 1
         path = root / f"{recipe}-{data}-{number}"
-    return path
 
 
 def environment() -> dict[str, Any]:

@@ -4,7 +4,6 @@ The newest file that can be read counts, so a file that was damaged on the disk 
 """
 
 import json
-import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,13 +14,12 @@ import keras
 import numpy as np
 
 from alexnet_keras import recipe_files
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.training.optimizer import AlexNetSGD
 
 KEEP = 3  # states; each holds the weights twice
 MOST_JSON = 2**26  # bytes of a position; a longer one is damage
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile)
 
 
 @dataclass
@@ -36,6 +34,8 @@ class Position:
         loss_scale: The factor and its good steps, under float16.
         stall_told: Whether the warning of a stalled start has been given.
         history: A row for every finished epoch.
+        best_sha256: The checksum of the model of the best of them, hex; "" where none was kept.
+        order: Which kind of order the pictures of an epoch come in: `pipeline.ORDER`, or 1 in a run of 0.1.
     """
 
     epoch: int = 0
@@ -47,6 +47,8 @@ class Position:
     loss_scale: tuple[float, int] | None = None
     stall_told: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
+    best_sha256: str = ""
+    order: int = 1
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def read_state(path: Path, shapes: dict[str, tuple[int, ...]]) -> State:
             position = Position(**json.loads(_member(archive, "position", None)))
             about = json.loads(_member(archive, "about", None))
             arrays = {name: _member(archive, name, shape) for name, shape in shapes.items()}
-    except UNREADABLE as error:
+    except DAMAGED as error:
         reason = str(error).strip("'\"") or type(error).__name__
         raise DataError(f"The state {path} is damaged or of another network: {reason}.") from error
     return State(path, arrays, position, about)
@@ -159,8 +161,11 @@ def check_same(state: State, about: dict[str, Any]) -> None:
 def state_variables(
     model: keras.Model, optimizer: AlexNetSGD, average: keras.Model | None = None
 ) -> dict[str, keras.Variable]:
-    """Every weight by its path, and by this and `/velocity` or `/average` its velocity and its running average."""
-    weights = {variable.path: variable for variable in model.weights}
+    """What is trained by its path, and by this and `/velocity` or `/average` its velocity and its running average.
+
+    The mean image is not in it: it comes from the dataset.
+    """
+    weights = {variable.path: variable for variable in model.trainable_variables}
     velocities = zip(model.trainable_variables, optimizer.velocities, strict=True)
     found = weights | {f"{variable.path}/velocity": velocity for variable, velocity in velocities}
     if average is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.files import write_by_rename
 
 NAME = re.compile(r"epoch-(\d{5,})-step-(\d{9,})\.npy")
@@ -36,7 +36,7 @@ class Moment:
             found = np.load(self.path, mmap_mode="r", allow_pickle=False)
             if found.ndim != 5 or found.shape[3] != 3 or found.dtype != np.float32 or not found.size:
                 raise ValueError(f"it has shape {found.shape} and type {found.dtype}")
-        except (OSError, ValueError, EOFError) as error:
+        except DAMAGED as error:
             raise DataError(f"{self.path} is damaged or holds no kernels: {error}.") from error
         return np.array(found)
 

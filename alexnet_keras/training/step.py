@@ -46,6 +46,8 @@ class TrainingStep:
         label_smoothing: The share of the target that is spread over all classes.
         average: The running average of the weights, and how much of it a step leaves as it was at most.
         frozen: Layers whose rates are 0 in every step. No gradient is computed for them, nor for what only they read.
+        still: Paths of variables whose rates are 0 as long as this step is used. No gradient is computed for them
+            either, but what their velocity has left still moves them, as in the released code.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class TrainingStep:
         label_smoothing: float = 0.0,
         average: tuple[keras.Model, float] | None = None,
         frozen: Collection[str] = (),
+        still: Collection[str] = (),
     ) -> None:
         require_tensorflow("Training")
         self.model, self.optimizer, self.strategy, self.scaled = model, optimizer, strategy, scaled
@@ -67,6 +70,7 @@ class TrainingStep:
         self.label_smoothing, self.average = label_smoothing, average
         self._logits = logits_of(model)
         self._variables = [v for v in model.trainable_variables if not set(frozen) & set(v.path.split("/"))]
+        self.still = frozenset(still)
         self._generators = random_generators(model)
         self.compiled = tf.function(self._step, autograph=False)
 
@@ -130,7 +134,7 @@ class TrainingStep:
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor, stop: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        learning = [variable.value for variable in self._variables]
+        learning = [variable.value for variable in self._variables if variable.path not in self.still]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(learning)
             logits = self._logits(images, training=True)
@@ -145,8 +149,16 @@ class TrainingStep:
             gradients = [gradient / scale for gradient in gradients]
             finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
             overflows = tf.cast(~tf.reduce_all(tf.stack(finite)), tf.float32)
+        found = iter(gradients)
+        gradients = [_nothing(v) if v.path in self.still else next(found) for v in self._variables]
         wrong = tf.reduce_sum(tf.cast(tf.argmax(scores, 1) != labels, tf.float32)) / self.batch_size
         return gradients, tf.stack([loss, wrong, stop, overflows])
+
+
+def _nothing(variable: keras.Variable) -> tf.Tensor:
+    """A gradient of zeros, on the variable's own device."""
+    with tf.device(getattr(variable.value, "device", None) or None):
+        return tf.zeros(variable.shape, variable.dtype)
 
 
 def cross_entropy(labels: tf.Tensor, scores: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:

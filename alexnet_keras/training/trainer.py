@@ -11,14 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras import recipe_files
-from alexnet_keras.data.pipeline import Share, iterate, steps_per_epoch, training_batches
+from alexnet_keras.data.pipeline import ORDER, Share, iterate, steps_per_epoch, training_batches
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import AlexNetError, DataError, DivergedError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
-from alexnet_keras.files import write_by_rename
+from alexnet_keras.files import replace, sha256_of, write_by_rename
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.model_card import write_model_card
+from alexnet_keras.model_summary import parameters_of
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import Run, best_epoch
 from alexnet_keras.training import guards
@@ -71,7 +72,7 @@ class Trainer:
     placement: Placement
     options: TrainingOptions
     observer: Observer
-    position: Position = field(init=False, default_factory=Position)
+    position: Position = field(init=False, default_factory=lambda: Position(order=ORDER))
 
     def __post_init__(self) -> None:
         check_something_learns(self.recipe.network)
@@ -102,7 +103,7 @@ class Trainer:
                 with contextlib.suppress(OSError):  # a full disk is told by the error itself
                     self.run.update({"status": status_after(error), "ended": str(error)})
                 raise
-            self.run.update({"status": "finished", "parameters": self.model.count_params()})
+            self.run.update({"status": "finished", "parameters": parameters_of(self.model)})
             write_model_card(self.run)
         return history
 
@@ -120,6 +121,7 @@ class Trainer:
             if found:
                 self.position = found
                 self._saved = found.total_steps
+                self._settle_best()
             else:
                 origins = initialize(self.model, options.initial, cluster) if options.initial else []
                 self.observer.on_layers(origins)
@@ -182,10 +184,13 @@ class Trainer:
         }
 
     def _follow(self, plan: EpochPlan) -> None:
-        """Sets the rates, and makes the step anew where the colour noise has been switched."""
+        """Sets the rates, and makes the step anew where colour noise or the learning of a layer has been switched."""
         self.optimizer.set_rates(plan.rates)
         noises = [layer for layer in self.model.layers if isinstance(layer, ColorNoise)]
-        if self.training_step is None or any(noise.active != plan.color_noise for noise in noises):
+        kinds = zip(self.model.trainable_variables, self.optimizer.kinds, strict=True)
+        still = {variable.path for variable, kind in kinds if plan.rates[kind] == 0}
+        switched = any(noise.active != plan.color_noise for noise in noises)
+        if self.training_step is None or switched or self.training_step.still != still:
             for noise in noises:
                 noise.active = plan.color_noise
             training = self.recipe.training
@@ -199,6 +204,7 @@ class Trainer:
                 label_smoothing=training.label_smoothing,
                 average=None if self.average is None else (self.average, self._kept_of_average),
                 frozen=frozen_layers(self.recipe.network),
+                still=still,
             )
 
     def _batches(self) -> Any:
@@ -215,6 +221,7 @@ class Trainer:
                 first_step=self.position.step,
                 share=self.share,
                 replicas=replicas,
+                order=self.position.order,
             )
 
         if self.placement.replicas == 1:
@@ -318,18 +325,37 @@ class Trainer:
         }
 
     def _end_epoch(self, best: bool, layers: list[LayerRow]) -> None:
-        """The best model if it is, the records that people read, then the state, which counts on them."""
+        """The records that people read, the best model if it is, then the state, which counts on them.
+
+        A new best model waits beside the states until the state that knows it is there, so that model.keras, run.json
+        and the state are of one epoch whenever the run is killed.
+        """
         self.cluster.check_same(keras.ops.convert_to_numpy(variable) for variable in self.model.weights)
         if self.run:
-            row = self.position.history[-1]
             if best:
-                with write_by_rename(self.run.model_path) as path:
+                with write_by_rename(self.run.waiting_model_path) as path:
                     self.result.save(path)
+                self.position.best_sha256 = sha256_of(self.run.waiting_model_path)
             if self.records:
                 self.records.epoch(self.position.history, layers, self.position.total_steps)
-            if best:
-                self.run.update({"best": {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}})
         self._save()
+        if best:
+            self._settle_best()
+
+    def _settle_best(self) -> None:
+        """Brings the best model that the last state knows into its place, if it is not there."""
+        known, row = self.position.best_sha256, best_epoch(self.position.history)
+        if not (self.run and row and known):  # the states of 0.1 know none
+            return
+        waiting, kept = self.run.waiting_model_path, self.run.model_path
+        if waiting.exists() and sha256_of(waiting) == known:
+            replace(waiting, kept)
+        waiting.unlink(missing_ok=True)  # of an epoch that will be trained again
+        if not kept.exists() or sha256_of(kept) != known:
+            self.observer.on_warning(f"{kept} is not the model of the epoch {row['epoch'] + 1:.0f} that the run wrote.")
+        best = {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}
+        if (self.run.facts.get("best"), self.run.facts.get("best_sha256")) != (best, known):
+            self.run.update({"best": best, "best_sha256": known})
 
     def _check_finite(self) -> None:
         """Nothing is saved of a network with weights that are not finite; ReLUs can hide them from the loss."""

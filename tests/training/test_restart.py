@@ -16,8 +16,10 @@ import pytest
 from toy_runs import ONE, TOWERS, Watching, crash, last_weights, new_run, step_losses, trainer
 
 from alexnet_keras.errors import AlexNetError, DataError
+from alexnet_keras.files import sha256_of
 from alexnet_keras.recipe_files import to_toml, with_overrides
 from alexnet_keras.runs import Run
+from alexnet_keras.training import trainer as trainer_module
 from alexnet_keras.training.checkpoint import KEEP, newest_state, saved_states
 from alexnet_keras.training.devices import Placement
 
@@ -240,3 +242,55 @@ def test_a_resumed_run_goes_on_with_its_running_average(prepared, tiny, tmp_path
         trainer(run, prepared, observer=Watching((1, 1), lambda: signal.raise_signal(signal.SIGINT))).fit()
     trainer(run, prepared).fit(resume=True)
     same_weights(run, whole)
+
+
+WRITTEN = ("waiting", "state", "in place")  # what of a new best model, when the process is killed
+
+
+@pytest.mark.parametrize("killed_after", WRITTEN)
+def test_model_and_record_are_of_one_epoch_whenever_it_is_killed(prepared, tiny, tmp_path, monkeypatch, killed_after):
+    recipe = with_overrides(tiny, ["training.weight_rate=0.0005", "training.bias_rate=0.001"])  # each epoch is better
+    whole, run = new_run(tmp_path / "whole", recipe), new_run(tmp_path / "run", recipe)
+    trainer(whole, prepared).fit()
+    assert whole.facts["best"]["epoch"] == 1, "both epochs were the best"
+
+    def interrupt(owner, name, calls):
+        real, seen = getattr(owner, name), []
+
+        def called(*values, **named):
+            found = real(*values, **named)
+            seen.append(True)
+            if len(seen) == calls:
+                crash()
+            return found
+
+        monkeypatch.setattr(owner, name, called)
+
+    match killed_after:
+        case "waiting":
+            interrupt(trainer_module, "sha256_of", 4)  # of the first best model three times, then of the second
+        case "state":
+            interrupt(trainer_module, "save_state", 2)
+        case "in place":
+            interrupt(trainer_module, "replace", 2)
+    with pytest.raises(MemoryError):
+        trainer(run, prepared).fit()
+    monkeypatch.undo()
+    kept, best = sha256_of(run.model_path), run.facts["best"]["epoch"]
+    assert best == 0 and (kept == run.facts["best_sha256"]) == (killed_after != "in place")
+    watching = Watching()
+    trainer(run, prepared, observer=watching).fit(resume=True)
+    assert run.facts["best"] == whole.facts["best"] and run.facts["best_sha256"] == sha256_of(run.model_path)
+    assert not run.waiting_model_path.exists() and not watching.warnings
+    for ours, theirs in zip(run.load_model().get_weights(), whole.load_model().get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_best_model_that_is_another_is_told_when_the_run_goes_on(one_device, prepared, tiny, tmp_path):
+    run = Run(shutil.copytree(one_device[0].path, tmp_path / "run"))
+    shutil.copyfile(run.last_model_path, run.model_path)
+    run.model_path.write_bytes(run.model_path.read_bytes() + b"another")
+    watching = Watching()
+    trainer(run, prepared, observer=watching).fit(resume=True)
+    (told,) = watching.warnings
+    assert "model.keras is not the model of the epoch" in told

@@ -120,7 +120,7 @@ def test_a_batch_that_replicas_cannot_share_equally_is_refused(prepared, tiny, t
 
 def test_the_saved_model_loads_without_custom_objects(one_device):
     model = keras.saving.load_model(one_device[0].model_path)
-    assert model.get_layer("mean").mean.max() > 50
+    assert model.get_layer("mean").mean_image.max() > 50
 
 
 AVERAGED = ["training.averaging_epochs=0.4", "training.label_smoothing=0.1"]
