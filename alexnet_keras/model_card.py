@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from alexnet_keras.built_in_recipes import BUILT_IN
+from alexnet_keras.errors import DAMAGED
 from alexnet_keras.files import sha256_of, write_by_rename
 from alexnet_keras.recipe_files import flatten, in_words
 from alexnet_keras.recipes import Recipe
@@ -124,7 +125,7 @@ def _evaluations(run: Run) -> list[dict[str, Any]]:
                     "calibration": f"{result['calibration']['expected_error']:.1%}",
                 }
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except DAMAGED:
             continue  # of an ensemble, or of another program
     return found
 

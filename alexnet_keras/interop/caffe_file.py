@@ -16,7 +16,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.interop.wanted import Shape, WantedArrays
 
 OLD_LAYERS, LAYERS = 2, 100  # fields of NetParameter
@@ -24,7 +24,7 @@ MESSAGES = {OLD_LAYERS: "V1LayerParameter", LAYERS: "LayerParameter"}
 BYTES = 2  # the wire type of everything with a length
 OTHER_SIZES = {1: 8, 5: 4}  # bytes of the wire types with a fixed size
 MOST_MEAN = 3 * 1024 * 1024  # numbers of a mean image
-DAMAGE = (OSError, EOFError, ValueError, DecodeError)
+DAMAGE = (DecodeError, *DAMAGED)
 
 
 def read_caffe(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:

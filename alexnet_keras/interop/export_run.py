@@ -14,7 +14,7 @@ import numpy as np
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.files import partial_path, write_by_rename
+from alexnet_keras.files import locked, partial_path, replace, write_by_rename
 from alexnet_keras.interop.export_agreement import Agreement, Samples, Tolerance, compare, outputs_of
 from alexnet_keras.interop.export_libraries import library
 from alexnet_keras.interop.export_network import exported_network
@@ -144,8 +144,9 @@ def _directory_by_rename(path: Path) -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
     try:
         yield made
-        if path.exists():
-            shutil.rmtree(path)
-        made.rename(path)
+        with locked(path.with_name(f".{path.name}.lock"), None):
+            if path.exists():
+                shutil.rmtree(path)
+            replace(made, path)
     finally:
         shutil.rmtree(made, ignore_errors=True)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from alexnet_keras import recipe_files
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop.export_libraries import library
 from alexnet_keras.interop.export_network import ExportedNetwork, recipe_json
@@ -62,13 +62,13 @@ def read_safetensors(path: Path) -> keras.Model:
         if metadata.get("format") != FORMAT:
             raise DataError(f"{path} is not {FORMAT!r}.")
         facts = {key: json.loads(value) for key, value in metadata.items() if key != "format"}
-        mean = tensors[MEAN]
         model = AlexNet(
             recipe_files.from_dict(facts["recipe"], where=str(path)),
             classes=len(facts["names"]),
-            mean_image=mean if mean.shape[0] > 1 else mean.reshape(3),
             dtype="float32",
         )
+        mean = model.get_layer("mean")
+        mean.mean.assign(np.broadcast_to(tensors[MEAN], mean.shape))  # a colour in files of 0.1
         for layer in model.layers:
             if isinstance(layer, TowerLayer):
                 for variable in layer.weights:
@@ -76,7 +76,7 @@ def read_safetensors(path: Path) -> keras.Model:
         if facts["color"]:
             noise = model.get_layer("color_noise")
             noise.magnitudes, noise.vectors = facts["color"]["magnitudes"], facts["color"]["vectors"]
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (safetensors.SafetensorError, *DAMAGED) as error:
         raise DataError(f"{path} is damaged, or not {FORMAT!r}: {error}") from error
     return model
 
@@ -87,7 +87,7 @@ def open_safetensors(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _tensors(model: keras.Model) -> dict[str, np.ndarray]:
-    tensors = {MEAN: model.get_layer("mean").mean}
+    tensors = {MEAN: model.get_layer("mean").mean_image}
     for layer in model.layers:
         if isinstance(layer, TowerLayer):
             for variable in layer.weights:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.interop.wanted import WantedArrays
 
 MOST_HEADER = 2**20  # bytes; the format allows a hundred times that, AlexNet's takes two thousand
@@ -40,7 +40,7 @@ def read_safetensors(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
                 arrays[name] = numbers.reshape(header[name]["shape"]).astype(np.float32)
     except DataError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} cannot be used as weights: {str(error) or 'it is damaged'}.") from error
     return arrays
 

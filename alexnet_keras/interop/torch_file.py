@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.interop.safe_pickle import Refused, StandIn, load
 from alexnet_keras.interop.wanted import WantedArrays
 
@@ -25,8 +25,6 @@ MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy form, as its first pickle
 PROTOCOL = 1001
 MOST_PICKLE = 2**22  # bytes of the pickles of a state dict; AlexNet's are two thousand
 TYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2"}
-DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, struct.error, zipfile.BadZipFile)
-DAMAGE_OF_ZIP = (RuntimeError, NotImplementedError)  # encrypted, or packed in a way that Python does not know
 ZIP = b"PK\x03\x04"
 
 
@@ -87,7 +85,7 @@ def read_torch(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
             return (_read_zip if zipped else _read_legacy)(path, file, wanted)
     except DataError:
         raise
-    except (*DAMAGE, *DAMAGE_OF_ZIP) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} cannot be used as weights: {str(error).strip() or 'it is damaged'}.") from error
 
 

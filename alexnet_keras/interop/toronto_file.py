@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.interop.safe_pickle import Refused, StandIn, load
 from alexnet_keras.interop.wanted import WantedArrays
 
@@ -38,7 +38,7 @@ def read_toronto(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
         return {name: array.numbers.astype(np.float32) for name, array in arrays.items()}
     except DataError:
         raise
-    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} cannot be used as weights: {str(error).strip() or 'it is damaged'}.") from error
 
 

@@ -13,7 +13,7 @@ from alexnet_keras.data.decode import Decoding
 from alexnet_keras.data.encoding import Encoding
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
-from alexnet_keras.files import partial_path, write_by_rename
+from alexnet_keras.files import partial_path, replace, write_by_rename
 from alexnet_keras.interop.caffe_file import read_caffe_mean
 from alexnet_keras.interop.class_names import ClassNames, class_names
 from alexnet_keras.interop.folding import Weights, fold
@@ -21,6 +21,7 @@ from alexnet_keras.interop.formats import FORMATS
 from alexnet_keras.interop.known_files import checksums, known_file
 from alexnet_keras.model import AlexNet
 from alexnet_keras.model_card import write_model_card
+from alexnet_keras.model_summary import parameters_of
 from alexnet_keras.recipe_files import load_recipe
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import IMPORTED, Run, check_new
@@ -117,7 +118,7 @@ def import_run(
             "labels": labels and labels.name,
             "published": known and asdict(known),
         },
-        "parameters": network.model.count_params(),
+        "parameters": parameters_of(network.model),
         "status": IMPORTED,
     }
     run = Run(folder)
@@ -129,7 +130,8 @@ def import_run(
             network.model.save(path)
         with write_by_rename(partial.model_path) as path:
             shutil.copyfile(partial.last_model_path, path)
-        partial.path.rename(folder)
+        check_new(folder)  # another process may have made it meanwhile
+        replace(partial.path, folder)
     except BaseException:
         shutil.rmtree(partial.path, ignore_errors=True)
         raise

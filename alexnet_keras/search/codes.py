@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 
 HIDDEN = 512  # units between features and code, and between code and features
 BATCH_SIZE = 128
@@ -60,7 +60,7 @@ class Encoder:
         """
         try:
             return cls(keras.saving.load_model(path, compile=False))
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except DAMAGED as error:
             raise DataError(f"{path} is damaged and cannot be loaded: {str(error).splitlines()[0]}") from error
 
 
@@ -116,10 +116,12 @@ def _networks(
 
     def dense(units: int, activation: str | None = None) -> keras.layers.Layer:
         glorot = keras.initializers.GlorotUniform(int(random.integers(2**31)))
-        return keras.layers.Dense(units, activation=activation, kernel_initializer=glorot)
+        return keras.layers.Dense(units, activation=activation, kernel_initializer=glorot, dtype="float32")
 
-    features = keras.Input((size,), name="features")
-    normalised = keras.layers.Normalization(mean=mean.tolist(), variance=[float(variance)] * size)(features)
+    features = keras.Input((size,), name="features", dtype="float32")
+    normalised = keras.layers.Normalization(mean=mean.tolist(), variance=[float(variance)] * size, dtype="float32")(
+        features
+    )
     logits = dense(bits)(dense(min(HIDDEN, size), "relu")(normalised))
     chances = keras.ops.sigmoid(logits)
     code = chances + keras.ops.stop_gradient(keras.ops.cast(chances > 0.5, chances.dtype) - chances)

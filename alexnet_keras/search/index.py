@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.files import sha256_of
 from alexnet_keras.runs import Run
 from alexnet_keras.search.codes import CodeOptions, Encoder
@@ -136,7 +136,7 @@ class SearchIndex:
         path = self._checked(name)
         try:
             column = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except DAMAGED as error:
             raise DataError(f"{path} is damaged and cannot be read. {REMEDY}") from error
         self._check(path, column.shape == (self.rows,))
         return column
@@ -174,7 +174,7 @@ def open_index(path: Path) -> SearchIndex:
         whole &= len(facts["classes"]) == len(facts["titles"]) > 0
         for name in (*map(exact_name, range(len(facts["shards"]))), CODES, ENCODER, LABELS, FILENAMES):
             check_size(path / name, facts["files"][name], REMEDY)
-    except (KeyError, TypeError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path / FACTS} is damaged: it lacks what an index says. {REMEDY}") from error
     if not whole:
         raise DataError(f"{path / FACTS} is damaged: its counts do not add up. {REMEDY}")

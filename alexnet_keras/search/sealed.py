@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.files import locked, sha256_of, write_by_rename
 
 LOCK = "lock"
@@ -34,7 +34,7 @@ def read_facts(path: Path, kind: str, remedy: str) -> dict[str, Any]:
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path} is damaged and cannot be read. {remedy}") from error
     if not isinstance(facts, dict) or facts.get("format") != kind:
         raise DataError(f"{path} is not {kind!r}, which is what this version reads. {remedy}")

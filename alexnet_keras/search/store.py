@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.search.sealed import LOCK, check_bytes, check_size, read_facts, seal_of, write_facts
 
@@ -146,7 +146,7 @@ class FeatureStore:
             path = shard_path(self.path, number, column)
             try:
                 array = np.load(path, mmap_mode="r" if column == "features" else None, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+            except DAMAGED as error:
                 raise DataError(f"{path} is damaged and cannot be read. {self._remedy}") from error
             if array.shape != shape or (array.dtype.kind if kind == "U" else array.dtype.str[1:]) != kind:
                 raise DataError(f"{path} holds {array.dtype} {array.shape}, not what its index says. {self._remedy}")
@@ -227,7 +227,7 @@ def _open(path: Path, index: str) -> FeatureStore:
         for number, shard in enumerate(store.shards):
             for column in COLUMNS:
                 check_size(shard_path(path, number, column), shard[column], _remedy(path))
-    except (KeyError, TypeError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path / index} is damaged: it lacks what an index says. {_remedy(path)}") from error
     if damaged:
         raise DataError(f"{path / index} is damaged: its counts do not add up. {_remedy(path)}")

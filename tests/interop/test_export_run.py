@@ -58,7 +58,7 @@ def test_float32_keeps_weights_mean_and_colours(run):
     model = run.load_model()
     same = in_float32(model, run.recipe)
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), same.get_weights(), strict=True))
-    assert np.array_equal(same.get_layer("mean").mean, model.get_layer("mean").mean)
+    assert np.array_equal(same.get_layer("mean").mean_image, model.get_layer("mean").mean_image)
     assert same.get_layer("color_noise").magnitudes == model.get_layer("color_noise").magnitudes
 
 

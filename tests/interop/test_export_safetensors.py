@@ -40,7 +40,7 @@ def test_metadata(written, run):
 def test_the_file_is_all_that_is_needed(written, run):
     model, own = read_safetensors(written), run.load_model()
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), own.get_weights(), strict=True))
-    assert np.array_equal(model.get_layer("mean").mean, own.get_layer("mean").mean)
+    assert np.array_equal(model.get_layer("mean").mean_image, own.get_layer("mean").mean_image)
     assert model.get_layer("color_noise").magnitudes == own.get_layer("color_noise").magnitudes
 
 
