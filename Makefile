@@ -7,6 +7,7 @@
 #   make lint    ruff and mypy
 #   make coverage    the lines that no test runs
 #   make mutants    the small mistakes that no test notices: hours
+#   make trials    two commands at once, killed processes and damaged files, thousands of times: an hour
 #   make constraints    constraints.txt, from what is installed in .venv
 # They set up .venv first. PYTHON=python3.12 chooses another interpreter. And with environments of their own:
 #   make lowest    the first tier with the lowest versions that pyproject.toml allows, on Python 3.11
@@ -28,7 +29,7 @@ define first_tier
 	$(1) $(PYTEST) -m "not slow" --ignore tests/cli --ignore tests/training
 endef
 
-.PHONY: demo test test-slow test-all coverage mutants lint docs constraints lowest backends clean
+.PHONY: demo test test-slow test-all coverage mutants trials lint docs constraints lowest backends clean
 
 # Made anew whenever pyproject.toml changes; "installed" appears only when everything is in.
 $(VENV)/installed: pyproject.toml
@@ -58,6 +59,11 @@ coverage: $(VENV)/installed
 
 mutants: $(VENV)/installed
 	$(BIN)/python tests/mutation/mutants.py --jobs $(JOBS)
+
+trials: $(VENV)/installed
+	$(BIN)/python tests/trials/trials.py pairs
+	$(BIN)/python tests/trials/trials.py kills
+	$(BIN)/python tests/trials/trials.py damage
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
