@@ -1,6 +1,5 @@
 """The `alexnet` command: its group, and how every error and interruption ends."""
 
-import errno
 import sys
 from typing import Any
 
@@ -48,14 +47,7 @@ class AlexNetGroup(click.Group):
         except AlexNetError as error:
             raise Sentence(str(error), error.exit_code) from error
         except OSError as error:
-            if error.errno not in (
-                errno.ENOSPC,
-                errno.EDQUOT,
-                errno.EACCES,
-                errno.EROFS,
-                errno.ENOTDIR,
-                errno.EPERM,
-            ):
+            if error.errno is None:  # raised by a library for reasons of its own
                 raise
             where = f" ({error.filename})" if error.filename else ""
             sentence = f"{error.strerror}{where}. What was finished is kept: mend that and run the command again"

@@ -54,10 +54,18 @@ def chosen_data(data: str | None) -> "PreparedDataset":
     from alexnet_keras.data.prepared import latest_prepared, open_prepared
 
     if data is not None:
-        return open_prepared(data)
+        return reading(open_prepared(data))
     path = latest_prepared()
     console.note(f"Using the latest prepared dataset: {path}")
-    return open_prepared(path)
+    return reading(open_prepared(path))
+
+
+def reading(data: "PreparedDataset") -> "PreparedDataset":
+    """The dataset, which no other process prepares anew as long as this command runs."""
+    from alexnet_keras.data.prepared import open_prepared
+
+    click.get_current_context().with_resource(data.reading())
+    return open_prepared(data.path)  # it may have been another until now
 
 
 def chosen_run(run: str | None) -> "Run":
@@ -80,6 +88,6 @@ def data_of_run(run: "Run", data: str | Path | None) -> "PreparedDataset":
     from alexnet_keras.data.prepared import open_prepared
     from alexnet_keras.runs import check_classes
 
-    found = open_prepared(data if data is not None else run.data_path)
+    found = reading(open_prepared(data if data is not None else run.data_path))
     check_classes(run, run.facts["classes"], found.classes, found.path)
     return found

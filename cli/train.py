@@ -1,7 +1,7 @@
 """`alexnet train`."""
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -176,6 +176,7 @@ def _started(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Train
         name = options["name"]
         path = runs.RUNS / name if name else runs.new_run_path(recipe.name, data.path.name)
         runs.check_new(path)
+        click.get_current_context().call_on_close(lambda: _remove_empty(path))
         facts = {
             "recipe": recipe.name,
             "overrides": overrides,
@@ -202,6 +203,12 @@ def _started(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Train
     if trainer.run:
         runs.Run.create(run.path, recipe, facts)
     return trainer, False
+
+
+def _remove_empty(path: Path) -> None:
+    """Gives the name of a run that did not begin back to others."""
+    with suppress(OSError):
+        path.rmdir()
 
 
 def _recipe(options: dict[str, Any], data: "PreparedDataset") -> "tuple[Recipe, list[str]]":
@@ -254,7 +261,7 @@ def _layer_rates(network: "Network", options: dict[str, Any]) -> list[str]:
 def _resumed(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Trainer, bool]":
     """The trainer of the run named by --resume, or of the latest; devices may be chosen anew."""
     from alexnet_keras import recipe_files, runs
-    from alexnet_keras.cli.options import chosen_run
+    from alexnet_keras.cli.options import chosen_run, reading
     from alexnet_keras.data.prepared import open_prepared
     from alexnet_keras.runs import IMPORTED
     from alexnet_keras.training.cluster import ALONE
@@ -278,7 +285,7 @@ def _resumed(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Train
 
     told = (cluster or ALONE).from_chief(find)
     run, facts, recipe = runs.Run(Path(told["path"])), told["facts"], recipe_files.from_dict(told["recipe"])
-    data = open_prepared(options["data"] or run.data_path)
+    data = reading(open_prepared(options["data"] or run.data_path))
     _check_data(run, facts, data, options["accept_new_data"])
     if options["strategy"] is None and options["gpus"] is None:
         kept = facts["strategy"] if facts["strategy"] != "multi-worker" else None  # its cluster is not here

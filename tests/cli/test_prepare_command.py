@@ -35,11 +35,11 @@ def photos(tmp_path):
 def test_a_folder_is_prepared_under_its_name_and_the_next_command_named(run, photos):
     done = run("prepare", photos)
     assert done.exit_code == 0, done.output
-    assert "8 train, 2 val" in done.stdout
+    assert "7 train, 3 val" in done.stdout
     assert "2 classes: cat, dog." in done.stdout
     assert "alexnet train --data data/photos" in done.stdout
     assert "20% of every class is held out" in done.stderr
-    assert open_prepared("photos").examples("train") == 8
+    assert open_prepared("photos").examples("train") == 7
     again = run("prepare", photos)
     assert again.exit_code == 0
     assert "already prepared" in again.stderr
@@ -205,7 +205,7 @@ def test_an_array_of_jobs_and_a_last_one_end_with_the_bytes_of_one_process(run, 
     assert done.exit_code == 0, done.output
     one, many = ({p.name: p.read_bytes() for p in Path(d).iterdir()} for d in ("one/photos", "many/photos"))
     assert one == many
-    assert json.loads(done.stdout)["splits"]["train"]["examples"] == 8
+    assert json.loads(done.stdout)["splits"]["train"]["examples"] == 7
 
 
 def test_verify_finds_it_whole_and_then_the_damage(run, photos):
@@ -236,7 +236,7 @@ def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(run, ph
     with Image.open("data/pets/contact-sheet.png") as sheet:
         assert min(sheet.size) > 300
     facts = json.loads(run("info", "data", "--json", "--sheet", "other.svg").stdout)
-    assert facts["splits"]["train"]["class_counts"] == [4, 4]
+    assert facts["splits"]["train"]["class_counts"] == [3, 4]
     assert facts["rejected"][0]["filename"] == "cat/notes.txt"
     assert len(facts["statistics"]["eigenvectors"]) == 3
     assert Path("other.svg").stat().st_size > 1000

@@ -1,0 +1,157 @@
+"""Two commands on one run or dataset: both right, or one waits or refuses. tests/trials/ tries them by the hundred."""
+
+import json
+import os
+import shutil
+import threading
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from alexnet_keras.cli.main import cli
+from alexnet_keras.data.prepared import DATASET_LOCK, open_prepared
+from alexnet_keras.errors import AlexNetError, UsageError
+from alexnet_keras.files import locked
+from alexnet_keras.runs import RUNS, Run, new_run_path
+
+
+@pytest.fixture
+def project(trained_once, tmp_path, monkeypatch):
+    """A folder of the test's own with a finished run `tiny`."""
+    folder, _ = trained_once
+    copy = shutil.copytree(folder, tmp_path / "project")
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def test_a_dataset_that_is_read_is_not_prepared_anew(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepare = ["prepare", pictures, "--out", "data/colors"]
+    assert run(*prepare).exit_code == 0
+    before = (tmp_path / "data/colors/manifest.json").read_bytes()
+    with open_prepared("colors").reading(), open_prepared("colors").reading():
+        refused = run(*prepare, "--seed", "1", "--overwrite")
+        assert refused.exit_code == 1 and "is preparing or reading data/colors" in refused.stderr
+        assert run(*prepare).exit_code == 0, "nothing is to be done"
+        assert run("prepare", "--verify", "colors").exit_code == 0
+    assert (tmp_path / "data/colors/manifest.json").read_bytes() == before
+    with locked(tmp_path / "data/colors" / DATASET_LOCK, "busy"):
+        refused = run("prepare", "--verify", "colors")
+        assert refused.exit_code == 1 and "is preparing data/colors anew: wait for it" in refused.stderr.replace(
+            "\n", " "
+        )
+    assert run(*prepare, "--seed", "1", "--overwrite").exit_code == 0, "no lock is left behind"
+
+
+def test_a_preparation_that_another_process_finishes_meanwhile_is_not_made_again(pictures, tmp_path, monkeypatch):
+    from alexnet_keras.data import prepare as module
+    from alexnet_keras.data.sources.folder import folder_source
+
+    made = module.Preparation(folder_source(pictures), tmp_path / "set")
+    first_look = module.found_done
+
+    def too_early(*values):
+        found = first_look(*values)
+        monkeypatch.setattr(module, "found_done", first_look)
+        module.prepare_all(made)  # as another process does between the first look and the lock
+        return found
+
+    monkeypatch.setattr(module, "found_done", too_early)
+    monkeypatch.setattr(module, "write_missing", _once(module.write_missing))
+    assert module.prepare_all(made).fingerprint == open_prepared(tmp_path / "set").fingerprint
+
+
+def _once(function):
+    calls = []
+
+    def called(*values, **named):
+        assert not calls, "called twice"
+        calls.append(True)
+        return function(*values, **named)
+
+    return called
+
+
+def test_two_runs_that_begin_at_once_have_directories_of_their_own(tmp_path, monkeypatch, tiny):
+    monkeypatch.chdir(tmp_path)
+    paths, barrier = [], threading.Barrier(8)
+
+    def begin():
+        barrier.wait()
+        paths.append(new_run_path("source", "colors"))
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(paths)) == 8 and all(path.parent == RUNS for path in paths)
+    Run.create(paths[0], tiny, {"status": "running"})
+    with pytest.raises(UsageError, match="exists"):
+        Run.create(paths[0], tiny, {"status": "running"})
+    with Run(paths[1]).training_lock(), pytest.raises(AlexNetError, match="another process"):
+        Run.create(paths[1], tiny, {"status": "running"})
+
+
+def test_a_run_that_did_not_begin_gives_its_name_back(project, prepared):
+    refused = run(
+        "train",
+        "--data",
+        prepared.path,
+        "--recipe",
+        "tiny.toml",
+        "--batch-size",
+        "7",
+        "--gpus",
+        "2",
+        "--strategy",
+        "mirrored",
+    )
+    assert refused.exit_code == 2, refused.output
+    assert [path.name for path in RUNS.iterdir()] == ["tiny"]
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_and_printed(project, monkeypatch):
+    kept = json.loads(run("eval", "tiny", "--json").stdout)
+    shutil.rmtree("saved_models/tiny/evaluations")
+    before = sorted(path for path in (project / "saved_models/tiny").rglob("*"))
+    monkeypatch.setattr(Run, "is_writable", False)
+    done = run("eval", "tiny", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout) == kept
+    assert "Kept nothing: saved_models/tiny cannot be written." in done.stderr
+    assert sorted(path for path in (project / "saved_models/tiny").rglob("*")) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_what_is_no_picture_is_named_and_the_others_are_prepared(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy = shutil.copytree(pictures, "mixed")
+    os.mkfifo(f"{copy}/train/red/pipe.jpg")
+    (tmp_path / "mixed/train/red/link.jpg").symlink_to(tmp_path / "mixed/train/red/pipe.jpg")
+    (tmp_path / "mixed/train/red/zero.jpg").symlink_to("/dev/zero")
+    with (tmp_path / "mixed/train/red/film.jpg").open("wb") as file:
+        file.write(b"\0\0\0\x18ftypmp42")
+        file.truncate(2**33)
+    Image.new("F", (300, 300)).save(tmp_path / "mixed/train/red/float.tif")
+    done = run("prepare", "mixed", "--json")
+    assert done.exit_code == 0, done.output
+    reasons = {each["filename"]: each["reason"] for each in json.loads(done.stdout)["rejected"]}
+    assert "not a plain file" in reasons["red/link.jpg"] and "not a plain file" in reasons["red/zero.jpg"]
+    assert reasons["red/film.jpg"] == "not a picture in a known format"
+    assert "floating-point numbers" in reasons["red/float.tif"]
+
+
+def test_a_split_without_one_usable_picture_is_bad_data(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy = shutil.copytree(pictures, "mixed")
+    for path in (tmp_path / "mixed/val").rglob("*.jpg"):
+        path.write_bytes(b"none")
+    done = run("prepare", str(copy), "--max-bad", "100")
+    assert done.exit_code == 3, done.output
+    assert "None of the pictures in the val split can be used" in done.stderr
