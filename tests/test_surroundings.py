@@ -43,6 +43,7 @@ def usual(tmp_path_factory):
     return answer(tmp_path_factory.mktemp("usual") / "home", image_data_format="channels_last", floatx="float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("floatx", ["float16", "float64"])
 def test_the_network_is_the_same_whatever_keras_is_set_to(tmp_path, usual, floatx):
     found = answer(tmp_path / "home", image_data_format="channels_first", floatx=floatx)
