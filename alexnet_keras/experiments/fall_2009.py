@@ -20,8 +20,9 @@ def run(lab: Lab) -> Outcome:
     """The six-convolution network on many classes, a seed each, begun anew or with a network on other classes."""
     data = chosen_data(lab)
     train, val = data.examples("train"), data.examples("val")
-    chance = 1.5 / (train + val) ** 0.5  # three standard deviations: each picture has its own draw
-    if not HALF[0] - chance <= val / (train + val) <= HALF[1] + chance:
+    # each picture has its own draw, so that of few pictures more or fewer than half may be held out
+    asked = data.manifest["options"].get("holdout", val / (train + val))
+    if not HALF[0] <= asked <= HALF[1]:
         raise DataError(
             f"{data.path} holds out {val:,} of {train + val:,} pictures, and the paper half of them: prepare it with "
             "`alexnet prepare synsets:DIR --holdout 0.5`."
