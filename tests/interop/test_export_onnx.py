@@ -82,7 +82,9 @@ def test_a_network_that_is_read_wrongly_is_found(run, samples, tmp_path):
     """Exchanging the towers of one layer is more than the tolerance."""
     network = exported_network(run, run.load_model())
     layer = network.model.get_layer("conv4")
-    layer.kernels[0], layer.kernels[1] = layer.kernels[1], layer.kernels[0]
+    first, second = (kernel.numpy() for kernel in layer.kernels)
+    layer.kernels[0].assign(second)
+    layer.kernels[1].assign(first)
     write_onnx(network, tmp_path / "model.onnx")
     assert np.abs(open_onnx(tmp_path / "model.onnx")(samples.images) - _own(run, samples)).max() > 1e-4
 
