@@ -136,6 +136,15 @@ class PreparedDataset:
         Raises:
             DataError: The index is damaged, or a shard of a dataset that has none.
         """
+        if split not in self._lengths:  # an epoch asks for them, and of a dataset of 0.1 every header is read
+            self._lengths[split] = self._read_lengths(split)
+        return self._lengths[split]
+
+    @cached_property
+    def _lengths(self) -> dict[str, list[np.ndarray]]:
+        return {}
+
+    def _read_lengths(self, split: str) -> list[np.ndarray]:
         shards = self.splits[split]
         if INDEX not in self.manifest["files"]:  # prepared by 0.1
             return found_lengths([shard.path for shard in shards])

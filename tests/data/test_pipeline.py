@@ -277,7 +277,7 @@ def test_a_dataset_of_0_1_has_its_records_found_in_its_shards(ramps, tmp_path):
     content[1] ^= 1  # of the length of the first record
     shard.write_bytes(content)
     with pytest.raises(DataError, match=r"A record of .* is damaged"):
-        old.record_lengths("train")
+        open_prepared(copy).record_lengths("train")
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.99])

@@ -227,7 +227,7 @@ def check_pair(project: Path, pair: Sequence[Started], alone: dict[str, object])
             problems.append(f"afterwards {' '.join(check)}: {done.code}, {answer(done)}\n{done.stderr[-1000:]}")
     trained = [
         name
-        for name in ("named", "small-set", "small-set-2", "source-set", "source-set-2")
+        for name in ("named", "source-set", "source-set-2")
         if (project / "saved_models" / name / "run.json").exists()
     ]
     wanted = sum(done.code == 0 and list(done.arguments[:2]) == TRAIN[:2] for done in pair)
