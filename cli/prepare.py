@@ -50,6 +50,21 @@ class ShardRange(click.ParamType):
         return int(first), int(stop)
 
 
+class SplitFolders(click.ParamType):
+    """ "none", or "train=Training,val=Testing"."""
+
+    name = "none|SPLIT=DIR,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        if isinstance(value, dict) or value == "none":
+            return value if isinstance(value, dict) else {}
+        pairs = [part.partition("=") for part in value.split(",")]
+        found = {split.strip(): folder.strip() for split, _, folder in pairs}
+        if len(found) < len(pairs) or not found.keys() <= {"train", "val", "test"} or not all(found.values()):
+            self.fail(f"{value!r} is neither none nor split folders such as train=Training,val=Testing.", param, ctx)
+        return found
+
+
 def _option(section: str, *names: str, **settings: Any) -> Callable:
     return click.option(*names, cls=SectionOption, section=section, **settings)
 
@@ -64,6 +79,8 @@ parts_option = functools.partial(_option, "Many machines")
     epilog="""\b
 Examples:
   alexnet prepare photos --out data/photos --holdout 0.1
+  alexnet prepare brain --splits train=Training,val=Testing
+  alexnet prepare dog-breed/train --labels dog-breed/labels.csv
   alexnet prepare ilsvrc:/data/ImageNet --out /data/imagenet256
   alexnet prepare synsets:/data/fall09 --out /data/fall09-256 --holdout 0.5
   alexnet prepare --verify data/photos""",
@@ -91,6 +108,17 @@ Examples:
     help="File of the classes to take, one a line, perhaps with its name in words.  [default: all]",
 )
 @pictures_option(
+    "--splits",
+    type=SplitFolders(),
+    help="Which folders are splits, as train=DIR,val=DIR,test=DIR, or none.  [default: told by their names]",
+)
+@pictures_option(
+    "--labels",
+    multiple=True,
+    metavar="[SPLIT=]FILE",
+    help="Table of file and label, and perhaps split, for pictures that lie in no class folders.",
+)
+@pictures_option(
     "--limit-per-class",
     type=click.IntRange(1),
     help="Pictures of each class in each split at most, chosen by the seed.  [default: all]",
@@ -101,7 +129,9 @@ Examples:
     help="Order of ILSVRC's classes: by WordNet id, as Caffe, Keras and torchvision have them, or by ILSVRC id.  "
     "[default: wnid]",
 )
-@pictures_option("--partial", is_flag=True, help="Accept fewer classes or pictures than the ILSVRC devkit counts.")
+@pictures_option(
+    "--partial", is_flag=True, help="Accept fewer classes or pictures than the ILSVRC devkit or --labels counts."
+)
 @pictures_option(
     "--tfds-dir", type=click.Path(path_type=Path), help="Where TFDS keeps its sets.  [default: TFDS's own]"
 )
@@ -150,10 +180,12 @@ def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool,
     \b
     SOURCE is one of
       demo          drawn by code, the default
-      DIR           a folder of class folders, with or without train and val above
+      DIR           a folder of class folders, with or without split folders above,
+                    or of pictures with a table of their --labels
       ilsvrc:DIR    ILSVRC-2012 or 2010: the official tars and devkit, read in place,
                     or what they unpack to, or Kaggle's layout
       synsets:DIR   a tar for each synset, as ImageNet Fall 2009 and 2011 come
+      parquet:DIR   Hugging Face's parquet files, pictures and labels inside
       tfds:NAME     an image-classification set of TensorFlow Datasets
 
     Every picture's shorter side becomes 256 pixels, and its centred 256x256 patch is kept. Pictures are shuffled over
@@ -207,7 +239,8 @@ def _request(source: str, out: Path, choices: dict[str, Any]) -> "SourceRequest"
     from alexnet_keras.data.sources.open import SourceRequest
 
     check_ours(out)
-    wanted = ("seed", "holdout", "classes", "limit_per_class", "class_order", "partial", "tfds_dir", "overwrite")
+    wanted = ("seed", "holdout", "classes", "limit_per_class", "class_order", "partial", "splits", "labels", "tfds_dir",
+              "overwrite")  # fmt: skip
     return SourceRequest(
         source,
         **{name: choices[name] for name in wanted},

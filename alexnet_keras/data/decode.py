@@ -37,6 +37,9 @@ JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 ORIENTATION_TAG, UPRIGHT = 0x0112, 1
 WHITE = 255  # what lies under transparent pixels
 EXIF_WITHIN = 1 << 17  # bytes from the start; EXIF data comes before the pixels and has 64 kB at most
+SUFFIXES = frozenset(  # of files that count as pictures by their names
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+)
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # none that runs another program
 
 

@@ -57,20 +57,20 @@ def test_without_arguments_it_draws_and_prepares_the_demo_set(run, monkeypatch):
 
 
 def test_json_is_all_there_is_on_stdout(run, photos):
-    (photos / "cat/notes.txt").write_text("no picture")
+    (photos / "cat/notes.jpg").write_text("no picture")
     done = run("prepare", photos, "--out", "set", "--holdout", "0.4", "--json")
     found = json.loads(done.stdout)
     assert found["splits"]["val"]["examples"] in (3, 4)
-    assert found["rejected"][0]["filename"] == "cat/notes.txt"
+    assert found["rejected"][0]["filename"] == "cat/notes.jpg"
     assert found["fingerprint"] == open_prepared("set").fingerprint
 
 
 def test_rejected_pictures_are_shown_with_their_reasons(run, photos):
-    (photos / "cat/notes.txt").write_text("no picture")
+    (photos / "cat/notes.jpg").write_text("no picture")
     done = run("prepare", photos)
     assert done.exit_code == 0
     assert "1 picture could not be used" in done.stdout
-    assert "cat/notes.txt" in done.stdout
+    assert "cat/notes.jpg" in done.stdout
 
 
 def empty(folder):
@@ -224,12 +224,12 @@ def test_verify_finds_it_whole_and_then_the_damage(run, photos):
 
 
 def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(run, photos):
-    (photos / "cat/notes.txt").write_text("no picture")
+    (photos / "cat/notes.jpg").write_text("no picture")
     (photos.parent / "names.txt").write_text("dog good dog, hound\ncat\n")
     assert run("prepare", photos, "--classes", "names.txt", "--out", "data/pets").exit_code == 0
     done = run("info", "data", "pets", "--sheet")
     assert done.exit_code == 0, done.output
-    for words in ("good dog, hound", "cat/notes.txt", "not a picture in a known format", "standard deviation"):
+    for words in ("good dog, hound", "cat/notes.jpg", "not a picture in a known format", "standard deviation"):
         assert words in done.stdout
     from PIL import Image
 
@@ -237,7 +237,7 @@ def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(run, ph
         assert min(sheet.size) > 300
     facts = json.loads(run("info", "data", "--json", "--sheet", "other.svg").stdout)
     assert facts["splits"]["train"]["class_counts"] == [3, 4]
-    assert facts["rejected"][0]["filename"] == "cat/notes.txt"
+    assert facts["rejected"][0]["filename"] == "cat/notes.jpg"
     assert len(facts["statistics"]["eigenvectors"]) == 3
     assert Path("other.svg").stat().st_size > 1000
     assert run("info", "data", "pets", "--split", "test").exit_code == 2

@@ -134,7 +134,7 @@ def test_two_preparations_end_with_the_same_bytes(folder, tmp_path):
 def spoil(folder):
     cut = folder / "train/cat/003.jpg"
     cut.write_bytes(cut.read_bytes()[:-200])
-    (folder / "train/dog/notes.txt").write_text("not a picture")
+    (folder / "train/dog/notes.jpg").write_text("not a picture")
     (folder / "val/dog/empty.jpg").write_bytes(b"")
     (folder / "train/dog/gone.jpg").symlink_to(folder / "nowhere")
 
@@ -144,7 +144,7 @@ def test_bad_files_are_skipped_and_named_in_the_manifest(folder, tmp_path):
     prepared = small(folder, tmp_path / "set")
     reasons = {(bad["split"], bad["filename"]): bad["reason"] for bad in prepared.rejected}
     assert set(reasons) == {
-        ("train", "cat/003.jpg"), ("train", "dog/notes.txt"), ("val", "dog/empty.jpg"), ("train", "dog/gone.jpg"),
+        ("train", "cat/003.jpg"), ("train", "dog/notes.jpg"), ("val", "dog/empty.jpg"), ("train", "dog/gone.jpg"),
     }  # fmt: skip
     assert "cut short" in reasons["train", "cat/003.jpg"]
     assert "empty" in reasons["val", "dog/empty.jpg"]

@@ -50,8 +50,8 @@ def read_words(path: Path) -> dict[str, str]:
     return dict(_parted(line, ()) for line in lines_of(path))
 
 
-def lines_of(path: Path) -> list[str]:
-    """The lines of a text file that have something on them.
+def lines_of(path: Path, limit: int = LIMIT) -> list[str]:
+    """The lines of a text file of at most `limit` bytes that have something on them.
 
     Raises:
         UsageError: There is no such file.
@@ -59,12 +59,14 @@ def lines_of(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
-    if path.stat().st_size > LIMIT:
+    if path.stat().st_size > limit:
         raise DataError(f"{path} has {path.stat().st_size:,} bytes: too large for a list of classes or labels.")
+    contents = path.read_bytes()
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        text = contents.decode("utf-16" if contents.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file.") from error
+        raise DataError(f"{path} is not a text file in UTF-8: save it as one.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _parted(line: str, known: Container[str]) -> tuple[str, str]:

@@ -82,7 +82,7 @@ def parse_ground_truth(contents: bytes, synsets: tuple[Synset, ...], title: str)
     """
     wnids = {synset.ilsvrc_id: synset.wnid for synset in synsets}
     found = []
-    for number, line in enumerate(contents.decode("ascii", "replace").split(), start=1):
+    for number, line in enumerate(contents.decode("utf-8-sig", "replace").split(), start=1):
         if not line.isdecimal() or int(line) not in wnids:
             raise DataError(f"Line {number:,} of {title} is {line[:20]!r}, which is no ILSVRC id of its {META}.")
         found.append(wnids[int(line)])

@@ -1,23 +1,27 @@
-"""Pictures in folders: `DIR/<class>/*`, or `DIR/{train,val,test}/<class>/*`.
+"""Pictures in folders: `DIR/<class>/*`, `DIR/{train,val,test}/<class>/*` under any of the names people have for those,
+pictures whose names end in a WordNet id, and pictures that a table gives their classes.
 
-Files may lie deeper inside a class folder. Hidden files are not looked at. Every other file counts as a
-picture; what turns out not to be one is rejected, with the reason, when it is decoded.
+Files may lie deeper inside a class folder. What is no picture is passed over and counted; what turns out not to be one
+is rejected, with the reason, when it is decoded.
 """
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from alexnet_keras.data.decode import read_picture_file
+from alexnet_keras.data.sources import tables
+from alexnet_keras.data.sources.class_list import read_words
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
+from alexnet_keras.data.sources.layout import SPLITS, Layout, Root, read_layout, split_names
+from alexnet_keras.data.sources.listing import PassedOver, identity_of, is_own, pictures_below
 from alexnet_keras.data.sources.names import Names, printable, some
 from alexnet_keras.data.sources.source import Pictures, Source, pictures_of
 from alexnet_keras.errors import DataError, UsageError
 
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+WORD_LISTS = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt")
 
 
 def folder_source(
@@ -26,9 +30,12 @@ def folder_source(
     holdout: float = DEFAULT_HOLDOUT,
     seed: int = 0,
     given: str | None = None,
+    splits: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
+    partial: bool = False,
     on_progress: Callable[[int], None] = lambda pictures: None,
 ) -> Source:
-    """List a folder of class folders.
+    """List a folder of pictures.
 
     Without split folders (or with only "train"), `holdout` of every class becomes "val". With "train" and
     "test" but no validation folder, "test" becomes "val".
@@ -38,11 +45,15 @@ def folder_source(
         holdout: The part of each class to hold out, 0..1.
         seed: Decides which pictures are held out.
         given: How the user named the source; "folder:" and the path by default.
+        splits: Which folder is which split, {"train": "Training"}; {} for none; None to tell by their names.
+        labels: Tables of file and label, each as "FILE" or "SPLIT=FILE"; class folders then say nothing.
+        partial: Accept tables that name files which are not there.
         on_progress: Called with the number of pictures found since the last call.
 
     Raises:
-        UsageError: The folder does not exist.
-        DataError: It is empty, has fewer than two classes, or its splits have different classes.
+        UsageError: The folder, a table or a split's folder does not exist.
+        DataError: It is empty, has fewer than two classes, its splits have different classes, or it can be read in
+            none or in two ways.
     """
     if not folder.exists():
         raise UsageError(
@@ -50,67 +61,133 @@ def folder_source(
         )
     if not folder.is_dir():
         raise DataError(f"{folder} is a file, not a folder of class folders.")
-    roots, notes = _split_roots(folder)
-    classes = _classes(roots["train"])
-    for split, root in roots.items():
-        _same_classes(classes, _classes(root), split, root)
-    splits = {split: _pictures(root, classes, on_progress) for split, root in roots.items()}
-    if "val" not in splits and "test" in splits:
-        splits["val"] = splits.pop("test")
-        notes = (*notes, f"{folder} has no validation folder; its test folder is used for validation.")
+    if given is None and is_own(folder) and (folder / "manifest.json").exists():
+        raise DataError(f"{folder} is prepared already: alexnet train --data {folder}.")
+    passed = PassedOver()
+    if labels:
+        found, classes, notes = _from_tables(folder, tables.parse_tables(labels), partial, passed, on_progress)
+    else:
+        layout = read_layout(folder, splits)
+        found, classes = _from_layout(layout, passed, on_progress)
+        notes = layout.notes
+    notes += passed.notes(folder)
+    if "val" not in found and "test" in found:
+        found["val"] = found.pop("test")
+        notes.append(f"{folder} has no validation folder; its test folder is used for validation.")
     options = {}
-    if "val" not in splits:
+    if "val" not in found:
         options = {"holdout": holdout}
-        splits |= hold_out(splits["train"], classes, holdout, seed)
-        notes = (*notes, f"{folder} has no validation folder; {holdout:.0%} of every class is held out.")
-    if not len(splits["val"]):
+        found |= hold_out(found["train"], classes, holdout, seed)
+        notes.append(f"{folder} has no validation folder; {holdout:.0%} of every class is held out.")
+    if not len(found["val"]):
         raise DataError(f"Every class in {folder} has a single picture, so none can be held out for validation.")
     return Source(
         given=given or f"folder:{folder}",
         classes=tuple(printable(name) for name in classes),
-        splits={split: splits[split] for split in ("train", "val", "test") if split in splits},
+        splits={split: found[split] for split in SPLITS if split in found},
+        words=_words(folder, classes),
         options=options,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _words(folder: Path, classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes' names in words, where the folder has one of ImageNet's lists of them all."""
+    lists = [path for name in WORD_LISTS if (path := folder / name).is_file()]
+    if not lists or not all(tables.is_wnid(name) for name in classes):
+        return ()
+    known = read_words(lists[0])
+    return tuple(known[name] for name in classes) if known.keys() >= set(classes) else ()
 
 
-def _split_roots(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Where each split lies; {"train": folder} where there are no split folders."""
-    roots: dict[str, Path] = {}
-    others = []
-    for child in _folders(folder):
-        split = SPLIT_NAMES.get(child.name.lower())
-        # A class may be called "train" (beside "car" and "plane"); a split folder has folders in it.
-        if split is None or not _folders(child):
-            others.append(child.name)
-        elif split in roots:
-            raise DataError(f"{folder} has two {split} folders: {roots[split].name} and {child.name}. Keep one.")
-        else:
-            roots[split] = child
-    if not roots:
-        return {"train": folder}, ()
-    if "train" not in roots:
-        found = ", ".join(sorted(root.name for root in roots.values()))
-        raise DataError(f"{folder} has the split folder {found} but no train folder with class folders in it.")
-    notes = (f"Ignored in {folder}, beside its split folders: {some(others)}.",) if others else ()
-    return roots, notes
+def _from_layout(
+    layout: Layout, passed: PassedOver, on_progress: Callable[[int], None]
+) -> tuple[dict[str, Pictures], list[str]]:
+    """The pictures of each split, and the classes."""
+    train = layout.roots["train"]
+    splits: dict[str, Pictures] = {}
+    classes = list(train.classes)
+    if train.labels is not None:
+        index = index_folders(train.path, [""], on_progress, passed)
+        labels = _labels_by_name(index, train)
+        classes = _at_least_two(tables.in_order(labels), train.path)
+        splits["train"] = _labelled(index, labels, classes)
+    for split, root in layout.roots.items():
+        if split in splits:
+            continue
+        if root.labels is None:
+            _same_classes(classes, list(root.classes), split, root.path)
+            splits[split] = _pictures(root.path, classes, passed, on_progress)
+            continue
+        index = index_folders(root.path, [""], on_progress, passed)
+        labels = _labels_by_name(index, root)
+        if strange := sorted(set(labels) - set(classes)):
+            raise DataError(f"{root.path} has pictures of classes that train does not have: {some(strange)}.")
+        splits[split] = _labelled(index, labels, classes)
+    return splits, classes
 
 
-def _classes(root: Path) -> list[str]:
-    names = [path.name for path in _folders(root)]
-    if not names:
-        if not any(not p.name.startswith(".") for p in root.iterdir()):
-            raise DataError(f"{root} is empty. It should hold a folder of pictures for each class.")
-        if any(root.glob("*.tar")):
-            raise DataError(f"{root} has tar files and no class folders. Give it as ilsvrc:{root} or synsets:{root}.")
-        raise DataError(f"{root} has files but no class folders. Put pictures in {root}/<class>/.")
-    if len(names) == 1:
-        raise DataError(f"{root} has one class, {names[0]!r}. At least two are needed to tell apart.")
-    return names
+def _labels_by_name(index: "FolderIndex", root: Root) -> list[str]:
+    """The class of each picture, found by its bare name."""
+    assert root.labels is not None
+    bare = [PurePosixPath(name) for name in index.names]
+    labels = [root.labels.get(name.name) or root.labels.get(name.stem) or "" for name in bare]
+    if "" in labels:
+        first = bare[labels.index("")].name
+        raise DataError(f"{labels.count(''):,} of {len(labels):,} pictures in {root.path} have no label: {first}.")
+    return labels
+
+
+def _labelled(index: "FolderIndex", labels: Sequence[str], classes: Sequence[str]) -> Pictures:
+    number = {name: label for label, name in enumerate(classes)}
+    numbers = np.fromiter((number.get(label, -1) for label in labels), np.int32, len(labels))
+    pictures = Pictures(index.names, numbers, index.sizes, index.read)
+    return pictures if (numbers >= 0).all() else pictures.take(np.flatnonzero(numbers >= 0))
+
+
+def _from_tables(
+    folder: Path,
+    given: Sequence[tuple[str | None, Path]],
+    partial: bool,
+    passed: PassedOver,
+    on_progress: Callable[[int], None],
+) -> tuple[dict[str, Pictures], list[str], list[str]]:
+    """The pictures of each split, the classes, and notes, where tables name both."""
+    index = index_folders(folder, [""], on_progress, passed)
+    if not len(index.names):
+        raise DataError(f"{folder} has no pictures in it.")
+    of_split: dict[str, list[str]] = {}
+    labelled = np.zeros(len(index.names), bool)
+    for split, table in given:
+        rows = tables.read_table(table)
+        rows_of = tables.matched(rows, index.names, table, folder, partial)
+        names = tables.named_labels([row.label for row in rows], (folder, table.parent), table)
+        parts = split_names(sorted({row.split for row in rows if row.split}))
+        for i in np.flatnonzero(rows_of >= 0):
+            row = rows[rows_of[i]]
+            part = split or (parts.get(row.split) if row.split else "train")
+            if part is None:
+                raise DataError(f"{table} has the split {row.split!r}, which is none of train, val and test.")
+            if labelled[i]:
+                raise DataError(f"The tables name {row.file} in two splits.")
+            of_split.setdefault(part, [""] * len(labelled))[i] = names[rows_of[i]]
+            labelled[i] = True
+    if "train" not in of_split:
+        raise DataError(f"The tables name no training pictures: --labels train={given[0][1]}.")
+    classes = _at_least_two(tables.in_order(label for label in of_split["train"] if label), given[0][1])
+    for split, labels in of_split.items():
+        if strange := sorted(set(labels) - set(classes) - {""}):
+            raise DataError(f"The {split} split has classes that train does not have: {some(strange)}.")
+    notes = []
+    if unnamed := int((~labelled).sum()):
+        notes.append(f"Left out, being in no table: {unnamed:,} of {len(labelled):,} pictures in {folder}.")
+    return {split: _labelled(index, labels, classes) for split, labels in of_split.items()}, classes, notes
+
+
+def _at_least_two(classes: list[str], place: Path) -> list[str]:
+    if len(classes) < 2:
+        raise DataError(f"{place} has one class, {classes[0]!r}. At least two are needed to tell apart.")
+    return classes
 
 
 def _same_classes(expected: list[str], found: list[str], split: str, root: Path) -> None:
@@ -145,15 +222,17 @@ class FolderIndex:
         return read_picture_file(self.root / self.paths[i])
 
 
-def index_folders(root: Path, classes: Sequence[str], on_progress: Callable[[int], None]) -> FolderIndex:
-    """Every file below the class folders of `root`."""
+def index_folders(
+    root: Path, classes: Sequence[str], on_progress: Callable[[int], None], passed: PassedOver
+) -> FolderIndex:
+    """Every picture below the class folders of `root`; what is none is counted in `passed`."""
     names: list[str] = []
     counts: list[int] = []
     sizes: list[int] = []
     for name in classes:
         before = len(names)
-        ancestors = frozenset(_identity(path) for path in (root.parent, root, root / name))
-        for path, size in sorted(_files(root / name, name, ancestors)):
+        ancestors = frozenset(identity_of(path) for path in (root.parent, root, root / name))
+        for path, size in sorted(pictures_below(root / name, name, ancestors, passed)):
             names.append(path)
             sizes.append(size)
         counts.append(len(names) - before)
@@ -162,32 +241,10 @@ def index_folders(root: Path, classes: Sequence[str], on_progress: Callable[[int
     return FolderIndex(root, tuple(classes), np.array(counts, np.int64), plain, paths, np.array(sizes, np.int64))
 
 
-def _pictures(root: Path, classes: list[str], on_progress: Callable[[int], None]) -> Pictures:
-    """Every file of a split; names are relative to the split's folder, in sorted order."""
-    index = index_folders(root, classes, on_progress)
+def _pictures(root: Path, classes: list[str], passed: PassedOver, on_progress: Callable[[int], None]) -> Pictures:
+    """Every picture of a split; names are relative to the split's folder, in sorted order."""
+    index = index_folders(root, classes, on_progress, passed)
     if not index.counts.all():
         empty = classes[int(np.argmin(index.counts))]
         raise DataError(f"The class folder {root / empty} has no pictures in it. Fill it or remove it.")
     return pictures_of(index, range(len(classes)))
-
-
-def _files(path: Path, name: str, ancestors: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
-    """(name, bytes) of each file below a folder; a link back to a folder above is not followed."""
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            inner = f"{name}/{entry.name}" if name else entry.name
-            if entry.is_file():
-                yield inner, entry.stat().st_size
-            elif entry.is_dir():
-                identity = _identity(Path(entry.path))
-                if identity not in ancestors:
-                    yield from _files(Path(entry.path), inner, ancestors | {identity})
-            elif entry.is_symlink():
-                yield inner, 0  # a dangling link: counted, and rejected when it is read
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino

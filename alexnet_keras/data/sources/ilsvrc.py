@@ -7,8 +7,9 @@ Archives are read in place. Of each split the first of these is taken:
 - val and test: `ILSVRC2012_img_val.tar` (2010: `ILSVRC2010_images_val.tar`), a flat archive; a folder `val`, flat or
   with a folder for each synset; Kaggle's.
 
-Labels of flat pictures come from the devkit (`ILSVRC2012_devkit_t12.tar.gz`, or unpacked) or from Kaggle's
-`LOC_val_solution.csv`; names of classes from the devkit, `LOC_synset_mapping.txt` or `synset_words.txt`.
+Labels of flat pictures come from their names, where those end in a WordNet id (as Hugging Face has them), from the
+devkit (`ILSVRC2012_devkit_t12.tar.gz`, or unpacked), from Kaggle's `LOC_val_solution.csv` or from Caffe's `val.txt`;
+names of classes from the devkit, `LOC_synset_mapping.txt` or `synset_words.txt`.
 """
 
 import csv
@@ -23,10 +24,13 @@ import numpy as np
 
 from alexnet_keras.data.sources.class_list import lines_of, read_class_list, read_words
 from alexnet_keras.data.sources.devkit import Devkit, parse_ground_truth, read_devkit
-from alexnet_keras.data.sources.folder import index_folders
+from alexnet_keras.data.sources.folder import FolderIndex, index_folders
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
+from alexnet_keras.data.sources.layout import packed_split
+from alexnet_keras.data.sources.listing import SYSTEM_FOLDERS, PassedOver
 from alexnet_keras.data.sources.names import Names, some
 from alexnet_keras.data.sources.source import Index, Pictures, Source, pictures_of
+from alexnet_keras.data.sources.tables import labels_beside, wnid_of
 from alexnet_keras.data.sources.tar import index_flat, index_nested, index_synsets
 from alexnet_keras.errors import DataError, UsageError
 
@@ -57,6 +61,7 @@ class _Found:
     devkit: Devkit | None
     words: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    passed: PassedOver = field(default_factory=PassedOver)
 
     @property
     def partly(self) -> str:
@@ -94,7 +99,7 @@ def ilsvrc_source(
     found = _look(folder)
     known = _known_classes(found)
     chosen = read_class_list(classes, known) if classes else None
-    train = _train_index(found.places["train"], None if chosen is None else frozenset(chosen), cache, on_progress)
+    train = _train_index(found, None if chosen is None else frozenset(chosen), cache, on_progress)
     wnids = _check_train(found, train, known, chosen, partial)
     ordered = _order(found, wnids, class_order)
     label_of = {wnid: label for label, wnid in enumerate(ordered)}
@@ -107,6 +112,7 @@ def ilsvrc_source(
         options["holdout"] = holdout
         splits |= hold_out(splits["train"], ordered, holdout, seed)
         found.notes.append(f"{folder} has no validation split; {holdout:.0%} of every class is held out.")
+    found.notes += found.passed.notes(folder)
     words = {**found.words, **{wnid: text for wnid, text in (chosen or {}).items() if text}}
     return Source(
         given=f"ilsvrc:{folder}",
@@ -138,6 +144,8 @@ def _look(folder: Path) -> _Found:
         there = [path for name in candidates for path in (folder / f"{name}.tar", folder / name) if path.exists()]
         if there:
             places[split] = there[0]
+        elif split != "test" and (packed := packed_split(folder, split)):
+            raise DataError(f"{packed} is still packed. Unpack it once; the tar that comes out is read in place.")
         if there[1:]:
             notes.append(f"Of the {split} split {there[0]} is read, not {some(map(str, there[1:]))}.")
     if "train" not in places:
@@ -160,24 +168,53 @@ def _known_classes(found: _Found) -> frozenset[str]:
         return frozenset(found.words)
     train = found.places["train"]
     if train.is_dir():
-        return frozenset(path.stem for path in train.iterdir() if path.is_dir() or path.suffix == ".tar")
+        inside = [path for path in _visible(train) if path.is_dir() or path.suffix == ".tar"]
+        names = [wnid for path in _visible(train) if not path.is_dir() and (wnid := wnid_of(path.name))]
+        return frozenset(path.stem if path.suffix == ".tar" else path.name for path in inside) or frozenset(names)
     raise DataError(
         f"{found.folder} has no devkit (ILSVRC2012_devkit_t12.tar.gz) and no LOC_synset_mapping.txt, so nothing says "
         "which classes there are. Put one beside the archives."
     )
 
 
+def _visible(place: Path) -> list[Path]:
+    """What a folder holds, but for what systems leave there."""
+    return sorted(
+        path for path in place.iterdir() if not path.name.startswith(".") and path.name.lower() not in SYSTEM_FOLDERS
+    )
+
+
 def _train_index(
-    place: Path, only: frozenset[str] | None, cache: Path | None, on_progress: Callable[[int], None]
+    found: _Found, only: frozenset[str] | None, cache: Path | None, on_progress: Callable[[int], None]
 ) -> Index:
+    place = found.places["train"]
     if place.is_file():
         return index_nested(place, on_progress, cache, only)
-    children = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    children = _visible(place)
     folders = [path.name for path in children if path.is_dir() and (only is None or path.name in only)]
     archives = [path for path in children if path.suffix == ".tar" and (only is None or path.stem in only)]
     if folders and archives:
         raise DataError(f"{place} has both folders and archives of synsets: {some([*folders[:2], archives[0].name])}.")
-    return index_synsets(archives, on_progress, cache) if archives else index_folders(place, folders, on_progress)
+    if archives:
+        return index_synsets(archives, on_progress, cache)
+    if not any(path.is_dir() for path in children):
+        return _by_name(index_folders(place, [""], on_progress, found.passed), only)
+    return index_folders(place, folders, on_progress, found.passed)
+
+
+def _by_name(index: FolderIndex, only: frozenset[str] | None) -> FolderIndex:
+    """Pictures in no folders, grouped by the WordNet ids in their names."""
+    wnids = [wnid_of(name) or "" for name in index.names]
+    order = np.array(
+        sorted((i for i, wnid in enumerate(wnids) if only is None or wnid in only), key=wnids.__getitem__), np.int64
+    )
+    if "" in wnids:
+        raise DataError(f"{index.root} is flat, and {index.names[wnids.index('')]} does not end in a WordNet id.")
+    groups, counts = np.unique([wnids[i] for i in order], return_counts=True)
+    names = Names.pack(f"{wnids[i]}/{index.names[i]}" for i in order)
+    return FolderIndex(
+        index.root, tuple(map(str, groups)), counts.astype(np.int64), names, index.paths.take(order), index.sizes[order]
+    )
 
 
 def _check_train(
@@ -227,12 +264,12 @@ def _labelled_split(
     place = found.places[split]
     folders: list[str] = []
     if place.is_dir():
-        folders = sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = [path.name for path in _visible(place) if path.is_dir()]
     if split == "test" and not folders and not _numbered(found, split):
         found.notes.append(f"The test split of {found.folder} has no labels and is left out.")
         return None
     if place.is_dir():
-        index = index_folders(place, folders or [""], on_progress)
+        index = index_folders(place, folders or [""], on_progress, found.passed)
     else:
         index = index_flat(place, on_progress, cache)
     names = [PurePosixPath(name).name for name in index.names]
@@ -259,6 +296,9 @@ def _ground_truth(found: _Found, split: str, names: list[str], partial: bool) ->
     truth: Mapping[Any, str]
     keys: list[Any]
     place = found.places[split]
+    by_name = [wnid_of(name) for name in names]
+    if by_name and None not in by_name:
+        return [wnid for wnid in by_name if wnid]
     if split == "val" and (found.folder / SOLUTION).is_file():
         truth = _solution(found.folder / SOLUTION)
         title, keys = str(found.folder / SOLUTION), [PurePosixPath(name).stem for name in names]
@@ -266,9 +306,12 @@ def _ground_truth(found: _Found, split: str, names: list[str], partial: bool) ->
         truth = dict(enumerate(numbered[0], start=1))
         title = numbered[1]
         keys = [int(match.group(1)) if (match := NUMBER.search(name)) else name for name in names]
+    elif listed := labels_beside(split, (found.folder,)):
+        truth, title = listed, f"the list of {split} in {found.folder}"
+        keys = [PurePosixPath(name).stem for name in names]
     else:
         raise DataError(
-            f"{place} is flat, and {found.folder} has neither a devkit nor {SOLUTION} to label its pictures."
+            f"{place} is flat, and {found.folder} has no devkit, {SOLUTION} or val.txt to label its pictures."
         )
     if unlabelled := [name for name, key in zip(names, keys, strict=True) if key not in truth]:
         raise DataError(f"{some(unlabelled, 1)} of {place} has no label: {title} labels {len(truth):,} pictures.")

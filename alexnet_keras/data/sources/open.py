@@ -1,7 +1,7 @@
 """Open a source by the name a user gives it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,11 @@ from typing import Any
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT
 from alexnet_keras.data.sources.selection import limit_per_class, select_classes
 from alexnet_keras.data.sources.source import Source
+from alexnet_keras.data.sources.tables import parse_tables
 from alexnet_keras.errors import UsageError
 
-KINDS = ("folder", "tfds", "ilsvrc", "synsets")
+KINDS = ("folder", "tfds", "ilsvrc", "synsets", "parquet")
+PLACES = ("folder", "ilsvrc", "synsets", "parquet")  # those that name a place on disk
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,16 @@ class SourceRequest:
     """A source and every choice about its pictures; plain values, so that it travels to other processes.
 
     Attributes:
-        given: "demo", a folder of class folders, or "tfds:NAME", "ilsvrc:DIR", "synsets:DIR", "folder:DIR".
+        given: "demo", a folder of class folders, or "tfds:NAME", "ilsvrc:DIR", "synsets:DIR", "parquet:DIR",
+            "folder:DIR". "~" is the home directory.
         seed: Decides which pictures are held out or taken, and what the demo set looks like.
         holdout: The part of each class to hold out where there is no validation split, 0..1.
         class_order: "wnid" or "ilsvrc"; None for the usual order.
         classes: A file of the classes to take; all by default.
         limit_per_class: Pictures of each class in each split at most.
-        partial: Accept fewer pictures than an ILSVRC devkit counts.
+        partial: Accept fewer pictures than an ILSVRC devkit, or a table, counts.
+        splits: Which folder is which split, {"train": "Training"}; {} for none; None to tell by their names.
+        labels: Tables of file and label, "FILE" or "SPLIT=FILE".
         tfds_dir: Where TFDS keeps its sets.
         demo_folder: Where the demo pictures are drawn.
         overwrite: Draw the demo pictures anew where others are.
@@ -39,6 +44,8 @@ class SourceRequest:
     classes: Path | None = None
     limit_per_class: int | None = None
     partial: bool = False
+    splits: Mapping[str, str] | None = None
+    labels: tuple[str, ...] = ()
     tfds_dir: Path | None = None
     demo_folder: Path | None = None
     overwrite: bool = False
@@ -48,9 +55,16 @@ class SourceRequest:
         """The same for a process that runs in another directory."""
         paths: dict[str, Any] = {name: path.absolute() for name, path in vars(self).items() if isinstance(path, Path)}
         kind = kind_of(self.given)
-        if kind in ("folder", "ilsvrc", "synsets"):
-            paths["given"] = f"{kind}:{Path(self.given.removeprefix(f'{kind}:')).absolute()}"
+        if kind in PLACES:
+            paths["given"] = f"{kind}:{self.place.absolute()}"
+        tables = [(split, path.absolute()) for split, path in parse_tables(self.labels)]
+        paths["labels"] = tuple(f"{split}={path}" if split else str(path) for split, path in tables)
         return dataclasses.replace(self, **paths)
+
+    @property
+    def place(self) -> Path:
+        """Where a source on disk lies."""
+        return Path(self.given.removeprefix(f"{kind_of(self.given)}:")).expanduser()
 
 
 def kind_of(given: str) -> str:
@@ -67,7 +81,7 @@ def default_name(given: str) -> str:
     bare = given.removeprefix(f"{kind}:")
     if kind == "tfds":
         return bare.partition(":")[0].partition("/")[0]
-    return "demo" if kind == "demo" else Path(bare).resolve().name.removesuffix(".tar") or "pictures"
+    return "demo" if kind == "demo" else Path(bare).expanduser().resolve().name.removesuffix(".tar") or "pictures"
 
 
 def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lambda pictures: None) -> Source:
@@ -82,9 +96,15 @@ def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lam
         DataError: It exists and cannot be used.
     """
     kind = kind_of(request.given)
-    if kind != "ilsvrc" and (request.partial or request.class_order == "ilsvrc"):
-        option = "--partial" if request.partial else "--class-order ilsvrc"
-        raise UsageError(f"{option} is for ilsvrc: sources, which have a devkit; {request.given} has none.")
+    if kind != "ilsvrc" and request.class_order == "ilsvrc":
+        raise UsageError(f"--class-order ilsvrc is for ilsvrc: sources, which have a devkit; {request.given} has none.")
+    if request.partial and kind != "ilsvrc" and not request.labels:
+        raise UsageError(f"--partial is for ilsvrc: sources and --labels, and {request.given} is neither.")
+    if kind != "folder" and (request.labels or request.splits is not None):
+        option = "--labels" if request.labels else "--splits"
+        raise UsageError(f"{option} is for folders of pictures, and {request.given} is none.")
+    if request.labels and request.splits is not None:
+        raise UsageError("--labels and --splits exclude each other: --labels train=FILE --labels val=FILE.")
     source = _OPENERS[kind](request, on_progress)
     if request.classes and kind not in ("ilsvrc", "synsets"):  # those leave the others' archives unread
         source = select_classes(source, request.classes)
@@ -102,8 +122,15 @@ def _demo(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
 def _folder(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
     from alexnet_keras.data.sources.folder import folder_source
 
-    folder = Path(request.given.removeprefix("folder:"))
-    return folder_source(folder, holdout=request.holdout, seed=request.seed, on_progress=on_progress)
+    return folder_source(
+        request.place,
+        holdout=request.holdout,
+        seed=request.seed,
+        splits=request.splits,
+        labels=request.labels,
+        partial=request.partial,
+        on_progress=on_progress,
+    )
 
 
 def _tfds(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
@@ -119,7 +146,7 @@ def _ilsvrc(request: SourceRequest, on_progress: Callable[[int], None]) -> Sourc
     from alexnet_keras.data.sources.ilsvrc import ilsvrc_source
 
     return ilsvrc_source(
-        Path(request.given.removeprefix("ilsvrc:")),
+        request.place,
         class_order=request.class_order or "wnid",
         classes=request.classes,
         partial=request.partial,
@@ -134,7 +161,7 @@ def _synsets(request: SourceRequest, on_progress: Callable[[int], None]) -> Sour
     from alexnet_keras.data.sources.synsets import synsets_source
 
     return synsets_source(
-        Path(request.given.removeprefix("synsets:")),
+        request.place,
         classes=request.classes,
         holdout=request.holdout,
         seed=request.seed,
@@ -143,4 +170,17 @@ def _synsets(request: SourceRequest, on_progress: Callable[[int], None]) -> Sour
     )
 
 
-_OPENERS = {"demo": _demo, "folder": _folder, "tfds": _tfds, "ilsvrc": _ilsvrc, "synsets": _synsets}
+def _parquet(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
+    from alexnet_keras.data.sources.parquet import parquet_source
+
+    return parquet_source(request.place, holdout=request.holdout, seed=request.seed, on_progress=on_progress)
+
+
+_OPENERS = {
+    "demo": _demo,
+    "folder": _folder,
+    "tfds": _tfds,
+    "ilsvrc": _ilsvrc,
+    "synsets": _synsets,
+    "parquet": _parquet,
+}

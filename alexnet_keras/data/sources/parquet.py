@@ -1,0 +1,273 @@
+"""Parquet files with the bytes of a picture and its label in each row, as Hugging Face's datasets come.
+
+A file is read a row group at a time (Hugging Face writes a hundred pictures to one), and the last of them are kept, so
+that pictures can be read in any order. It needs pyarrow: the extra `parquet`.
+"""
+
+import functools
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
+from alexnet_keras.data.sources.layout import SPLITS, split_names
+from alexnet_keras.data.sources.names import Names, printable, some
+from alexnet_keras.data.sources.source import Pictures, Source
+from alexnet_keras.data.sources.tables import LABEL_COLUMNS, in_order
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
+
+KEPT_BYTES = 2**29  # of row groups in memory
+LABELS_FIRST = ("label", "labels", "fine_label")  # before other columns that a label may stand in
+
+
+def parquet_source(
+    folder: Path,
+    *,
+    holdout: float = DEFAULT_HOLDOUT,
+    seed: int = 0,
+    on_progress: Callable[[int], None] = lambda pictures: None,
+) -> Source:
+    """List the pictures of parquet files.
+
+    A file's split is told by its name ("validation-00000-of-00014.parquet") or by its folder's; files that name none
+    are "train".
+
+    Args:
+        folder: A directory of parquet files, or one such file.
+        holdout: The part of each class to hold out where there is no validation split, 0..1.
+        seed: Decides which.
+        on_progress: Called with the number of pictures found since the last call.
+
+    Raises:
+        UsageError: It does not exist, or pyarrow is not installed.
+        DataError: A file is damaged, or has no column of pictures or of labels.
+    """
+    if not folder.exists():
+        raise UsageError(f"There is no directory or file {folder}.")
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise UsageError("Parquet files are read by pyarrow: pip install 'alexnet-keras[parquet]'.") from error
+    paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*.parquet") if _is_visible(p, folder))
+    if not paths:
+        raise DataError(f"{folder} has no parquet files.")
+    notes: list[str] = []
+    splits: dict[str, Pictures] = {}
+    classes: Sequence[str] = ()
+    files = _by_split(paths, folder)
+    for split in SPLITS:
+        if split not in files:
+            continue
+        table = _Table(files[split])
+        labels, known = table.labels()
+        if (labels == -1).all():
+            notes.append(f"The {split} split of {folder} has no labels and is left out.")
+            continue
+        if not classes:
+            classes = known
+        elif list(known) != list(classes):
+            raise DataError(f"The classes of the {split} split of {folder} differ from those of train.")
+        splits[split] = table.pictures(labels)
+        on_progress(len(splits[split]))
+    if "train" not in splits:
+        raise DataError(f"{folder} has no training pictures: no file is called train-... .")
+    options = {}
+    if "val" not in splits and "test" in splits:
+        splits["val"] = splits.pop("test")
+        notes.append(f"{folder} has no validation split; its test split is used for validation.")
+    if "val" not in splits:
+        options = {"holdout": holdout}
+        splits |= hold_out(splits["train"], classes, holdout, seed)
+        notes.append(f"{folder} has no validation split; {holdout:.0%} of every class is held out.")
+    return Source(
+        given=f"parquet:{folder}",
+        classes=tuple(printable(name) for name in classes),
+        splits={split: splits[split] for split in SPLITS if split in splits},
+        options=options,
+        notes=tuple(notes),
+    )
+
+
+def _is_visible(path: Path, folder: Path) -> bool:
+    return not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _by_split(paths: Sequence[Path], folder: Path) -> dict[str, list[Path]]:
+    """The files of each split."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        titles = [path.stem, *(parent.name for parent in path.parents if folder in parent.parents)]
+        named = [split for title in titles for split in split_names([title.split("-")[0]]).values()]
+        found.setdefault(named[0] if named else "train", []).append(path)
+    return found
+
+
+class _Table:
+    """The rows of some files as one sequence of pictures."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        self.groups: list[tuple[int, int]] = []  # (file, row group) of each
+        edges = [0]
+        for number, path in enumerate(self.paths):
+            metadata = _opened(path).metadata
+            for group in range(metadata.num_row_groups):
+                self.groups.append((number, group))
+                edges.append(edges[-1] + metadata.row_group(group).num_rows)
+        self.edges = np.array(edges, np.int64)
+        schema = _opened(self.paths[0]).schema_arrow
+        self.image, self.inside = _image_column(schema, self.paths[0])
+        self.label = _label_column(schema, self.image, self.paths[0])
+        self.names = _class_names(schema, self.label)
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def labels(self) -> tuple[np.ndarray, Sequence[str]]:
+        """(rows,) int32, -1 where a row has none, and the class names."""
+        found: list[Any] = []
+        for path in self.paths:
+            with _damage_of(path):
+                found += _opened(path).read(columns=[self.label])[self.label].to_pylist()
+        if self.names:
+            if wrong := [label for label in found if label is not None and not -1 <= label < len(self.names)]:
+                raise DataError(f"{self.paths[0]} has the label {wrong[0]} and names {len(self.names)} classes.")
+            return np.array([-1 if label is None else label for label in found], np.int32), self.names
+        texts = ["" if label in (None, -1) else str(label) for label in found]
+        names = in_order(text for text in texts if text)
+        number = {name: label for label, name in enumerate(names)}
+        return np.array([number.get(text, -1) for text in texts], np.int32), names
+
+    def pictures(self, labels: np.ndarray) -> Pictures:
+        """The pictures that have a label."""
+        names, sizes = self._names_and_sizes()
+        pictures = Pictures(names, labels, sizes, self.read)
+        return pictures if (labels >= 0).all() else pictures.take(np.flatnonzero(labels >= 0))
+
+    def _names_and_sizes(self) -> tuple[Names, np.ndarray]:
+        """What each picture is called, by file and row, and its bytes: the mean of its row group, unread."""
+        sizes, names = [], []
+        for number, (file, group) in enumerate(self.groups):
+            first, rows = int(self.edges[number]), int(self.edges[number + 1] - self.edges[number])
+            metadata = _opened(self.paths[file]).metadata.row_group(group)
+            sizes.append(np.full(rows, metadata.total_byte_size // max(rows, 1), np.int64))
+            names += [f"{self.paths[file].stem}/{row:08d}" for row in range(first, first + rows)]
+        return Names.pack(names), np.concatenate([np.zeros(0, np.int64), *sizes])
+
+    def read(self, i: int) -> bytes:
+        """The bytes of picture i.
+
+        Raises:
+            OSError: A file is gone or damaged.
+        """
+        number = int(np.searchsorted(self.edges, i, "right")) - 1
+        try:
+            found = self._column(number)[i - int(self.edges[number])].as_py()
+        except DataError as error:
+            raise OSError(str(error)) from error
+        if found is None:
+            raise OSError("the row holds no bytes of a picture")
+        return found
+
+    def _column(self, number: int) -> "pyarrow.ChunkedArray":
+        """The pictures of a row group."""
+        with self._lock:
+            if number in self._kept:
+                self._kept.move_to_end(number)
+                return self._kept[number]
+        file, group = self.groups[number]
+        with _damage_of(self.paths[file]):
+            column = _opened(self.paths[file]).read_row_group(group, columns=[self.image])[self.image]
+        if self.inside:
+            column = column.combine_chunks().field("bytes")
+        with self._lock:
+            self._kept[number] = column
+            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+        return column
+
+
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, *DAMAGED) as error:
+        raise DataError(f"{path} is damaged or no parquet file ({error}). Copy or download it again.") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _opened(path: Path) -> "pyarrow.parquet.ParquetFile":
+    """A file with its metadata.
+
+    Raises:
+        DataError: It is damaged or no parquet file.
+    """
+    import pyarrow.parquet
+
+    with _damage_of(path):
+        return pyarrow.parquet.ParquetFile(path, memory_map=False)
+
+
+def _image_column(schema: "pyarrow.Schema", path: Path) -> tuple[str, bool]:
+    """The column of pictures, and whether their bytes are a field of it.
+
+    Raises:
+        DataError: There is none, or more than one.
+    """
+    import pyarrow
+
+    found = []
+    for field in schema:
+        if pyarrow.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+            found.append((field.name, True))
+        elif pyarrow.types.is_binary(field.type) or pyarrow.types.is_large_binary(field.type):
+            found.append((field.name, False))
+    if len(found) != 1:
+        says = f"{len(found)} columns" if found else "no column"
+        raise DataError(f"{path} has {says} with the bytes of pictures, among {some(schema.names, 4)}.")
+    return found[0]
+
+
+def _label_column(schema: "pyarrow.Schema", image: str, path: Path) -> str:
+    """The column of labels: one called so, or the only other one of whole numbers or text.
+
+    Raises:
+        DataError: There is none, or none that is clear.
+    """
+    import pyarrow
+
+    fitting = [
+        field.name
+        for field in schema
+        if field.name != image
+        and (pyarrow.types.is_integer(field.type) or pyarrow.types.is_string(field.type)
+             or pyarrow.types.is_large_string(field.type) or pyarrow.types.is_dictionary(field.type))
+    ]  # fmt: skip
+    for name in LABELS_FIRST:
+        if name in fitting:
+            return name
+    called = [name for name in fitting if name.lower().replace("_", "") in LABEL_COLUMNS]
+    if len(called or fitting) != 1:
+        raise DataError(f"{path} has no column called label, among {some(schema.names, 4)}.")
+    return (called or fitting)[0]
+
+
+def _class_names(schema: "pyarrow.Schema", label: str) -> tuple[str, ...]:
+    """The class names that Hugging Face's datasets keep in a file; () where there are none."""
+    try:
+        facts = json.loads((schema.metadata or {})[b"huggingface"])
+        names = facts["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return tuple(map(str, names)) if isinstance(names, list) and len(names) > 1 else ()
