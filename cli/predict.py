@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
+from alexnet_keras.data.decode import SUFFIXES
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 
 if TYPE_CHECKING:
     from alexnet_keras.evaluation.classifier import Answer, Classifier
 
 STDIN = "-"
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 MOST_DRAWN = 16
 
 
@@ -35,9 +35,9 @@ def predict(
 ) -> None:
     """What is in pictures: the likeliest classes with their probabilities.
 
-    A picture is any file in JPEG, PNG, GIF, BMP, WebP, TIFF or PPM, prepared exactly as the run's training pictures
-    were; a directory is searched for such files; - reads one picture from stdin. One that cannot be used is told on
-    stderr, the others are answered, and the exit code is 3.
+    A picture is any file in JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC (extra heic) or JPEG 2000, prepared
+    exactly as the run's training pictures were; a directory is searched for such files; - reads one picture from
+    stdin. One that cannot be used is told on stderr, the others are answered, and the exit code is 3.
 
     \b
     Examples:
@@ -120,6 +120,6 @@ def _draw(answers: "list[Answer]", path: Path) -> None:
     from alexnet_keras.visualization.predictions import PredictedPicture, draw_predictions
 
     draw_predictions(
-        [PredictedPicture(a.square, a.path.name, a.guesses) for a in answers if a.square is not None], path
+        [PredictedPicture(a.square, a.path.name, a.guesses) for a in answers if a.square is not None and a.path], path
     )
     console.note(f"Wrote {path}")

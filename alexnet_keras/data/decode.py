@@ -5,8 +5,9 @@
 fewer. Shrinking averages over areas, enlarging interpolates with a cubic.
 
 JPEG (in colour, grey-scale, CMYK or YCCK) and PNG go through TensorFlow's decoders, other formats through Pillow.
-EXIF orientation is ignored, as in 2012, unless asked for, of TIFF too. What is transparent is laid on white. Grey of 16
-bits is scaled to 8; pixels of 32 bits, or of floating point, say nothing of what is white, and are refused.
+EXIF orientation is ignored, as in 2012, unless asked for, of TIFF too; AVIF and HEIC say by other means how they lie,
+which counts. Of several pictures in a file the first is taken. What is transparent is laid on white. Grey of 16 bits is
+scaled to 8; pixels of 32 bits, or of floating point, say nothing of what is white, and are refused.
 """
 
 import errno
@@ -14,62 +15,39 @@ import functools
 import io
 import os
 import stat
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from alexnet_keras.data.decoding import MAX_PIXELS
+from alexnet_keras.data.decoding import Decoding as Decoding
+from alexnet_keras.data.decoding import UnreadableImage as UnreadableImage
+from alexnet_keras.data.picture_kinds import START, openers
+from alexnet_keras.data.pillow_pictures import ORIENTATION_TAG, UPRIGHT, WHITE, decode_with_pillow
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 IMAGE_SIZE = 256  # paper, section 2
-MAX_PIXELS = 100_000_000  # a picture this large takes 1 GB to decode; more is refused unread
-BYTES_A_PIXEL = 10  # that decoding an ordinary picture takes; what takes more may have fewer pixels
-COSTLY = {"WEBP": 20, "GIF": 20, "CMYK": 14, "RGBA": 14, "LAB": 14, "YCbCr": 14}  # bytes a pixel, by format or mode
 MOST_BYTES = 6 * MAX_PIXELS  # of a file: 16 bits a channel, not compressed
 LARGE = 2**24  # bytes of a file; such files are looked at, and decoded, one at a time
-START = 32  # bytes of a file that tell its format
-WEBP_SIDE = 16383  # pixels; a canvas may claim more, of which no picture can be there
 JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-ORIENTATION_TAG, UPRIGHT = 0x0112, 1
-WHITE = 255  # what lies under transparent pixels
 EXIF_WITHIN = 1 << 17  # bytes from the start; EXIF data comes before the pixels and has 64 kB at most
-SUFFIXES = frozenset(  # of files that count as pictures by their names
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-)
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # none that runs another program
-
-
-class UnreadableImage(Exception):
-    """The bytes are no picture that can be used; the message is the reason."""
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """Choices in decoding.
-
-    Attributes:
-        max_pixels: A picture with more is refused before it is decoded.
-        exif: Turn pictures as their EXIF orientation says.
-    """
-
-    max_pixels: int = MAX_PIXELS
-    exif: bool = False
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What two preparations have to agree in."""
-        return {"max_pixels": self.max_pixels, "exif": self.exif}
+_ENDINGS = """
+.jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .pnm
+.avif .avifs .heic .heif .hif .jp2 .j2k .jpf .jpx .j2c .jpc
+"""
+SUFFIXES = frozenset(_ENDINGS.split())  # of files that are taken for pictures where a folder is searched
 
 
 def fit_to_square(encoded: bytes, decoding: Decoding = Decoding()) -> np.ndarray:
     """Decode a picture, bring its shorter side to 256 pixels and crop the centre.
 
     Args:
-        encoded: A file's bytes: JPEG, PNG, GIF, BMP, WebP, TIFF or PPM, whatever the file's name says.
+        encoded: A file's bytes: JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC (with pillow-heif) or JPEG 2000,
+            whatever the file's name says.
         decoding: The size limit, and whether EXIF orientation counts.
 
     Returns:
@@ -85,7 +63,12 @@ def fit_to_square(encoded: bytes, decoding: Decoding = Decoding()) -> np.ndarray
             return square_from_jpeg_or_png(decoding)(encoded, orientation(encoded, decoding)).numpy()
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
             pass  # too large or damaged: Pillow says which, or can read it after all
-    return _square_from_pixels()(_decode_with_pillow(encoded, decoding)).numpy()
+    return square_of_pixels(decode_with_pillow(encoded, decoding))
+
+
+def square_of_pixels(pixels: np.ndarray) -> np.ndarray:
+    """(height, width, 3) uint8 to (256, 256, 3) uint8."""
+    return _square_from_pixels()(pixels).numpy()
 
 
 def orientation(encoded: bytes, decoding: Decoding) -> int:
@@ -202,7 +185,7 @@ def _on_white(pixels: "tf.Tensor") -> "tf.Tensor":
 
 def is_picture(start: bytes) -> bool:
     """Whether a file that begins with these bytes may be a picture of a format that is read."""
-    return bool(_factories(start))
+    return bool(openers(start))
 
 
 def check_length(size: int) -> None:
@@ -233,102 +216,3 @@ def read_picture_file(path: Path) -> bytes:
         check_length(status.st_size)
         file.seek(0)
         return file.read(MOST_BYTES)
-
-
-def _factories(start: bytes) -> list[Callable]:
-    """What in Pillow reads a file that begins so; a list of one or none but for odd files."""
-    from PIL import Image
-
-    Image.init()  # loads all of Pillow's formats, the first time it is called
-    known = [Image.OPEN[name] for name in FORMATS if name in Image.OPEN]
-    return [open_ for open_, accepts in known if accepts is None or accepts(start[:16]) is True]
-
-
-def _decode_with_pillow(encoded: bytes, decoding: Decoding) -> np.ndarray:
-    """(height, width, 3) uint8 of any format Pillow reads by itself; the size is checked before decoding.
-
-    `Image.open` has a limit of its own, which belongs to the whole process: here files are opened as it does inside.
-    """
-    from PIL import ImageOps
-
-    try:
-        _check_webp(encoded, decoding)
-        for factory in _factories(encoded[:START]):
-            try:
-                picture = factory(io.BytesIO(encoded), "")
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue  # as Image.open takes them: it is in another format after all
-            with picture:
-                kind = picture.format if picture.format in COSTLY else picture.mode
-                width, height = picture.size
-                _check_cost(width, height, COSTLY.get(kind, BYTES_A_PIXEL), decoding)
-                turned = picture.getexif().get(ORIENTATION_TAG, UPRIGHT) if picture.format == "TIFF" else UPRIGHT
-                picture.load()  # Pillow turns a TIFF upright in here
-                if decoding.exif:
-                    ImageOps.exif_transpose(picture, in_place=True)
-                return _rgb(picture if decoding.exif else _turned_back(picture, turned))
-    except UnreadableImage:
-        raise
-    except MemoryError as error:
-        raise UnreadableImage("too large for the memory there is") from error
-    except Exception as error:  # damaged files raise all sorts of things, deep inside Pillow
-        raise UnreadableImage(f"damaged or cut short ({error})") from error
-    raise UnreadableImage("empty file" if not encoded else "not a picture in a known format")
-
-
-def _check_webp(encoded: bytes, decoding: Decoding) -> None:
-    """A WebP's canvas takes memory as soon as the file is opened."""
-    if encoded[:4] == b"RIFF" and encoded[8:16] == b"WEBPVP8X" and len(encoded) >= 30:
-        width, height = (int.from_bytes(encoded[at : at + 3], "little") + 1 for at in (24, 27))
-        if max(width, height) > WEBP_SIDE:
-            raise UnreadableImage(f"{width}x{height} pixels, and a WebP has {WEBP_SIDE} a side at most")
-        _check_cost(width, height, COSTLY["WEBP"], decoding)
-
-
-def _check_cost(width: int, height: int, each: int, decoding: Decoding) -> None:
-    """Refuses a picture with too many pixels, or whose pixels take more memory than so many ordinary ones.
-
-    Args:
-        each: Bytes that decoding takes for each pixel.
-    """
-    if width * height > decoding.max_pixels:
-        raise UnreadableImage(f"{width}x{height} pixels is more than {decoding.max_pixels:,}")
-    if width * height * each > decoding.max_pixels * BYTES_A_PIXEL:
-        raise UnreadableImage(
-            f"{width}x{height} pixels of this kind take {width * height * each / 1e9:.1f} GB to decode, as much as "
-            f"{width * height * each // BYTES_A_PIXEL:,} ordinary ones: more than {decoding.max_pixels:,}"
-        )
-
-
-def _turned_back(picture: Any, orientation: int) -> Any:
-    """The picture as it lies in its file, of one that was turned upright as an orientation said."""
-    from PIL.Image import Transpose
-
-    backwards = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_90,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_270,
-    }
-    return picture.transpose(backwards[orientation]) if orientation in backwards else picture
-
-
-def _rgb(picture: Any) -> np.ndarray:
-    """The pixels of a Pillow image, (height, width, 3) uint8."""
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
-        # of 16 bits, or scaled to them by Pillow; convert() would clip them
-        grey = (np.asarray(picture) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if picture.mode in ("I", "F"):
-        raise UnreadableImage(
-            f"its pixels are {'numbers of 32 bits' if picture.mode == 'I' else 'floating-point numbers'}, which say "
-            "nothing of what is white: convert it to 8 or 16 bits"
-        )
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        pixels = np.asarray(picture.convert("RGBA")).astype(np.uint16)
-        colors, opacity = pixels[..., :3], pixels[..., 3:]
-        return ((colors * opacity + WHITE * (255 - opacity) + 127) // 255).astype(np.uint8)
-    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))

@@ -131,7 +131,7 @@ def test_other_files_are_refused_with_the_reason(contents, reason):
 
 
 def test_postscript_is_not_run():
-    with pytest.raises(UnreadableImage, match="not a picture"):
+    with pytest.raises(UnreadableImage, match="PostScript is not read"):
         fit_to_square(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n%%EOF\n")
 
 
