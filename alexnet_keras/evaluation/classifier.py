@@ -1,17 +1,19 @@
 """A trained run that says what is in a picture."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from os import PathLike
+from itertools import islice
+from os import PathLike, fsdecode
 from pathlib import Path
+from typing import IO, Any, overload
 
 import numpy as np
 
-from alexnet_keras.data.decode import UnreadableImage
-from alexnet_keras.errors import AlexNetError, DataError
+from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.errors import check_finite
-from alexnet_keras.evaluation.pictures import preparation_of, read_picture
+from alexnet_keras.evaluation.picture_inputs import several, square_of
+from alexnet_keras.evaluation.pictures import preparation_of
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.runs import Run, latest_run, open_run
@@ -31,9 +33,9 @@ class Guess:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What is in a file: its picture as training would have read it and the likeliest classes, or what is wrong."""
+    """What is in a picture: itself as training would have read it and the likeliest classes, or what is wrong."""
 
-    path: Path
+    path: Path | None  # None of a picture in memory
     square: np.ndarray | None = None  # (256, 256, 3) uint8
     guesses: Sequence[Guess] = ()
     error: AlexNetError | None = None
@@ -64,33 +66,44 @@ class Classifier:
         self.names: list[str] = self.run.facts["classes"]
         self.titles: list[str] = self.run.facts["data"].get("titles", self.names)
 
-    def __call__(self, picture: str | PathLike | bytes, count: int = 5) -> list[Guess]:
-        """The likeliest classes of a picture, the likeliest first.
+    @overload
+    def __call__(self, picture: str | PathLike | bytes | IO[bytes], count: int = 5) -> list[Guess]: ...
+    @overload
+    def __call__(self, picture: list | tuple | Iterator, count: int = 5) -> list[Answer]: ...
+    @overload
+    def __call__(self, picture: Any, count: int = 5) -> Any: ...
+    def __call__(self, picture: Any, count: int = 5) -> Any:
+        """The likeliest classes of a picture, the likeliest first; of several pictures an answer for each.
+
+        A picture is a file's path or bytes (JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC, JPEG 2000), an object
+        with `read`, a Pillow image, or an array: `(height, width)` or `(height, width, 1)` grey, `(height, width, 3)`
+        RGB, `(height, width, 4)` RGB and opacity, uint8 or other numbers 0..255. Tensors are arrays. Arrays with the
+        channels first, with values 0..1 or with normalised values are refused.
 
         Args:
-            picture: a file, or its bytes: JPEG, PNG, GIF, BMP, WebP, TIFF or PPM.
+            picture: a picture; or a list, a generator or a batch `(n, height, width, channels)` of some.
             count: how many classes.
 
-        Raises:
-            UsageError: there is no such file.
-            DataError: it is no picture that can be used.
-        """
-        square = self.square(picture)
-        return self.guesses(self.predictor(square[None])[0], count)
-
-    def square(self, picture: str | PathLike | bytes) -> np.ndarray:
-        """A file, or its bytes, as training would have read it: (256, 256, 3) uint8, RGB.
+        Returns:
+            `list[Guess]` of one picture; `list[Answer]`, in order, of several, as `many` gives them.
 
         Raises:
-            UsageError: there is no such file.
+            UsageError: there is no such file, or it is nothing of the kind.
             DataError: it is no picture that can be used.
         """
-        if not isinstance(picture, bytes):
-            return read_picture(Path(picture), self.preparation)
-        try:
-            return self.preparation.square(picture)
-        except UnreadableImage as error:
-            raise DataError(f"These bytes are no picture that can be used: {error}.") from error
+        if several(picture) is not None:
+            return list(self.many(picture, count))
+        _check(count)
+        return self.guesses(self.predictor(self.square(picture)[None])[0], count)
+
+    def square(self, picture: Any) -> np.ndarray:
+        """One picture, of any kind, as training would have read it: (256, 256, 3) uint8, RGB.
+
+        Raises:
+            UsageError: there is no such file, or it is nothing of the kind.
+            DataError: it is no picture that can be used.
+        """
+        return square_of(picture, self.preparation)
 
     def guesses(self, probabilities: np.ndarray, count: int = 5) -> list[Guess]:
         """The likeliest classes of probabilities `(classes,)`.
@@ -101,26 +114,48 @@ class Classifier:
         check_finite(probabilities[None], f"The probabilities of the run {self.run.name}")
         return likeliest(probabilities, count, self.names, self.titles)
 
-    def many(self, pictures: Sequence[Path], count: int = 5) -> Iterator["Answer"]:
-        """What is in files, in their order, many at a time; one that cannot be used is told apart by its error."""
+    def many(self, pictures: Iterable, count: int = 5) -> Iterator[Answer]:
+        """What is in pictures, in their order, many at a time; one that cannot be used is told apart by its error.
 
-        def read(path: Path) -> np.ndarray | AlexNetError:
+        Args:
+            pictures: a list, a generator or a batch `(n, height, width, channels)`, of anything that is one picture.
+            count: how many classes.
+
+        Raises:
+            UsageError: it is one picture.
+        """
+        given = several(pictures)
+        if given is None:
+            raise UsageError(f"This {type(pictures).__name__} is not several pictures: give a list of them.")
+        _check(count)
+
+        def read(picture: Any) -> np.ndarray | AlexNetError:
             try:
-                return self.square(path)
+                return self.square(picture)
             except AlexNetError as error:
                 return error
 
+        def started(picture: Any) -> tuple[Path | None, Future | np.ndarray | AlexNetError]:
+            if isinstance(picture, str | PathLike):
+                return Path(fsdecode(picture)), pool.submit(read, picture)
+            return None, read(picture)  # neither a file object nor a Pillow image is for several threads
+
+        remaining, size = iter(given), self.predictor.pictures_at_a_time
         with ThreadPoolExecutor(READERS) as pool:
-            size = self.predictor.pictures_at_a_time
-            for group in (pictures[start : start + size] for start in range(0, len(pictures), size)):
-                squares = list(pool.map(read, group))
+            while group := [started(picture) for picture in islice(remaining, size)]:
+                squares = [each.result() if isinstance(each, Future) else each for _, each in group]
                 usable = [square for square in squares if isinstance(square, np.ndarray)]
                 found = iter(self.predictor(np.stack(usable)) if usable else ())
-                for path, square in zip(group, squares, strict=True):
+                for (path, _), square in zip(group, squares, strict=True):
                     if isinstance(square, np.ndarray):
                         yield Answer(path, square, self.guesses(next(found), count))
                     else:
                         yield Answer(path, error=square)
+
+
+def _check(count: int) -> None:
+    if count < 1:
+        raise UsageError(f"count must be at least 1. Received: count={count}")
 
 
 def guesses_of(predictions: Predictions, position: int, titles: Sequence[str], names: Sequence[str]) -> list[Guess]:

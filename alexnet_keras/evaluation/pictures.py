@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_keras.data.decode import Decoding, UnreadableImage, fit_to_square, read_picture_file
+from alexnet_keras.data.decode import Decoding, UnreadableImage, fit_to_square, read_picture_file, square_of_pixels
 from alexnet_keras.data.encoding import JPEG_QUALITY, Encoding
 from alexnet_keras.data.pipeline import images_at
 from alexnet_keras.data.prepared import PreparedDataset, open_prepared
@@ -29,7 +29,13 @@ class Preparation:
         Raises:
             UnreadableImage: the bytes are no picture that can be used; the message is the reason.
         """
-        square = fit_to_square(encoded, self.decoding)
+        return self._stored(fit_to_square(encoded, self.decoding))
+
+    def square_of_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (height, width, 3) uint8, RGB, to what training would have read of them: (256, 256, 3) uint8."""
+        return self._stored(square_of_pixels(pixels))
+
+    def _stored(self, square: np.ndarray) -> np.ndarray:
         stored = self.encoding.encode(square)
         return self.encoding.decode(self.encoding.stored(stored.numpy(), square)).numpy()
 

@@ -1,5 +1,7 @@
 """Pictures named by a run: files are prepared exactly as training's pictures were."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,6 +69,46 @@ def test_bytes_that_are_no_picture_are_told(run_and_data, tmp_path):
         classifier(b"GIF89a, not quite")
     with pytest.raises(DataError, match="cannot be read"):
         classifier(tmp_path)
+
+
+def test_pictures_of_every_kind_come_in_order_and_are_answered_as_files_are(run_and_data, pictures):
+    classifier = Classifier(run_and_data[0])
+    files = sorted((pictures / "val").rglob("*.jpg"))[:3]
+    opened = [Image.open(file) for file in files]
+    same = opened[1]
+    mixed = [
+        files[0],
+        np.asarray(opened[0]),
+        same,
+        same,
+        files[2].read_bytes(),
+        files[2].open("rb"),
+        None,
+        "nowhere.jpg",
+    ]
+    answers = classifier(mixed, 3)
+    assert [answer.path for answer in answers] == [files[0], *[None] * 6, Path("nowhere.jpg")]
+    assert [type(answer.error) for answer in answers[-2:]] == [UsageError, UsageError]
+    for answer, index in zip(answers[:-2], (0, 0, 1, 1, 2, 2), strict=True):
+        expected = classifier(files[index], 3)
+        assert [guess.name for guess in answer.guesses] == [guess.name for guess in expected]
+        np.testing.assert_allclose(
+            [guess.probability for guess in answer.guesses], [guess.probability for guess in expected], atol=0.02
+        )
+    squares = np.stack([classifier.square(file) for file in files])
+    for several in (squares, (square for square in squares), list(squares)):
+        assert [answer.guesses[0].name for answer in classifier(several)] == [classifier(f)[0].name for f in squares]
+    assert classifier([]) == []
+
+
+def test_what_is_asked_wrongly_is_told(run_and_data):
+    classifier = Classifier(run_and_data[0])
+    for one in ("photo.jpg", np.zeros((9, 9, 3), np.uint8), None):
+        with pytest.raises(UsageError, match="is not several pictures: give a list of them"):
+            list(classifier.many(one))
+    for count in (0, -1):
+        with pytest.raises(UsageError, match="count must be at least 1"):
+            classifier(np.zeros((9, 9, 3), np.uint8), count)
 
 
 def test_ten_crops_are_averaged_where_asked_for(run_and_data, tmp_path):

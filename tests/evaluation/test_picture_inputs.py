@@ -1,0 +1,228 @@
+"""What Python programs hold as pictures: prepared as files are, or refused by a sentence."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from alexnet_keras.data.decode import Decoding, fit_to_square
+from alexnet_keras.data.encoding import Encoding
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.evaluation.picture_inputs import several, square_of
+from alexnet_keras.evaluation.pictures import Preparation
+
+PREPARATION = Preparation(Decoding(), Encoding("png"))
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (300, 400, 4), np.uint8)
+RGB, GREY = PIXELS[..., :3], PIXELS[..., 0]
+
+
+class Tensor:
+    """Of another framework."""
+
+    def __init__(self, values, error=None):
+        self.values, self.error = values, error
+
+    def __array__(self, dtype=None, copy=None):
+        if self.error:
+            raise self.error
+        return np.asarray(self.values, dtype)
+
+
+def png(pixels, **options):
+    file = io.BytesIO()
+    (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def of_file(encoded, preparation=PREPARATION):
+    return preparation.square(encoded)
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        (RGB, RGB),
+        (RGB[::-1, :, ::-1], np.ascontiguousarray(RGB[::-1, :, ::-1])),
+        (GREY, GREY),
+        (GREY[..., None], GREY),
+        (PIXELS, PIXELS),
+        (RGB.astype(np.int64), RGB),
+        (RGB.astype(np.uint16), RGB),
+        (RGB.astype(np.float32) + 0.4, RGB),
+        (RGB.astype(np.float64), RGB),
+        (GREY.astype(np.float16), GREY),
+        (np.zeros((260, 260, 3)), np.zeros((260, 260, 3), np.uint8)),
+        (tf.constant(RGB), RGB),
+        (
+            tf.constant(RGB, tf.bfloat16),
+            np.asarray(tf.cast(tf.constant(RGB, tf.bfloat16), tf.float32)).astype(np.uint8),
+        ),
+        (Tensor(RGB), RGB),
+        (bytearray(png(RGB)), RGB),
+        (memoryview(png(RGB)), RGB),
+        (np.frombuffer(png(RGB), np.uint8), RGB),
+        (tf.constant(png(RGB)), RGB),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_arrays_and_bytes_are_prepared_as_files_are(given, same):
+    np.testing.assert_array_equal(square_of(given, PREPARATION), of_file(png(same)))
+
+
+PALETTE = Image.fromarray(RGB).quantize(16)
+STORED = {
+    "RGB": png(RGB),
+    "RGBA": png(PIXELS),
+    "grey": png(GREY),
+    "grey and opacity": png(Image.fromarray(PIXELS[..., 2:], "LA")),
+    "16 bits": png(RANDOM.integers(0, 65536, (300, 280), np.uint16)),
+    "1 bit": png(Image.fromarray(GREY).convert("1")),
+    "palette": png(PALETTE),
+    "palette with a transparent colour": png(PALETTE, transparency=3),
+    "a transparent grey": png(GREY, transparency=7),
+}
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("kind", STORED)
+def test_a_pillow_image_of_a_png_is_what_the_file_is_bit_for_bit(kind, loaded):
+    picture = Image.open(io.BytesIO(STORED[kind]))
+    if loaded:
+        picture.load()
+    np.testing.assert_array_equal(square_of(picture, PREPARATION), of_file(STORED[kind]))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_a_pillow_image_lies_as_its_file_does_and_is_left_as_it_was(form, turned):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(RGB).save(file, form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
+    preparation = Preparation(Decoding(exif=turned), Encoding("png"))
+    picture = Image.open(file)
+    found = square_of(picture, preparation).astype(int)
+    assert np.abs(found - of_file(file.getvalue(), preparation)).max() <= (1 if form == "JPEG" else 0)
+    if form != "TIFF":  # which Pillow itself turns when it is loaded
+        assert picture.size == (400, 300) and picture.getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_a_file_object_is_read_from_its_beginning(start, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(RGB))
+    for file in (io.BytesIO(png(RGB)), (tmp_path / "a.png").open("rb"), (tmp_path / "a.png").open("rb", buffering=0)):
+        with file:
+            file.seek(start)
+            np.testing.assert_array_equal(square_of(file, PREPARATION), of_file(png(RGB)))
+
+
+def test_a_stream_that_comes_in_pieces_is_read_to_its_end():
+    class Stream:
+        rest = png(RGB)
+
+        def read(self, most):
+            part, self.rest = self.rest[: min(most, 7_000)][:5_000], self.rest[min(most, 5_000) :]
+            return part
+
+    np.testing.assert_array_equal(square_of(Stream(), PREPARATION), of_file(png(RGB)))
+
+
+def closed():
+    file = io.BytesIO(png(RGB))
+    file.close()
+    return file
+
+
+UNIT = (RGB / 255).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (UNIT, "An array (300, 400, 3) of float32 is no picture that can be used: its values are 0 to 1 and not"),
+        (UNIT * 1.06 - 0.03, "its values are -0.03 to 1.03 and not 0..255; multiply them by 255"),
+        (UNIT * 2 - 1, "its values are -1 to 1 and not 0..255, as they were in its file"),
+        ((UNIT - 0.45) / 0.225, "its values are -2 to 2.444 and not 0..255, as they were in its file"),
+        (RGB.astype(np.int32) // 255, "its values are 0 to 1 and not 0..255; multiply them by 255"),
+        (RGB.astype(np.uint16) * 257, "its values are 0 to 6.554e+04 and not 0..255"),
+        (RGB - 120.0, "its values are -120 to 135 and not 0..255"),
+        (np.where(RGB == 3, np.nan, RGB), "it has values that are not finite"),
+        (RGB > 100, "a picture's values are numbers 0..255"),
+        (RGB.astype(complex), "a picture's values are numbers 0..255"),
+        (RGB.transpose(2, 0, 1), "its channels come first; give numpy.moveaxis(array, 0, -1)"),
+        (GREY[None], "its channels come first"),
+        (RGB[None], "it is a batch; give its pictures one by one"),
+        (RGB[:0], "it has no pixels"),
+        (Image.new("RGB", (0, 9)), "it has no pixels"),
+        (PIXELS[..., :2], "a picture is (height, width), (height, width, 3) or (height, width, 4)"),
+        (np.float32(3), "a picture is (height, width)"),
+        (np.broadcast_to(np.uint8(0), (20_000, 20_000, 3)), "20000x20000 pixels is more than 100,000,000"),
+        (Image.fromarray(GREY.astype(np.float32)), "its pixels are floating-point numbers"),
+        (Image.open(io.BytesIO(png(RGB)[:9000])), "image file is truncated"),
+        (io.StringIO("no bytes"), "it gives text and not bytes; open it with 'rb'"),
+        (io.BytesIO(), "This BytesIO is no picture that can be used: empty file."),
+        (closed(), "I/O operation on closed file."),
+        (Tensor(RGB, TypeError("can't convert a tensor on cuda:0\nto numpy")), "This Tensor is no picture that can be"),
+        (b"GIF89a, not quite", "These bytes are no picture that can be used"),
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_picture_is_refused_and_not_guessed_at(given, reason):
+    with pytest.raises(DataError, match=re.escape(reason)) as caught:
+        square_of(given, PREPARATION)
+    assert len(str(caught.value)) < 160 and str(caught.value).endswith(".") and ".." not in str(caught.value)[-3:]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("https://example.org/a.jpg", "https://example.org/a.jpg is a URL, and nothing is fetched: download it"),
+        ("s3://bucket/a.jpg", "is a URL"),
+        ("data:image/png;base64," + "A" * 9999, "data:image/png;base64,A"),
+        ("\x89PNG\0\0", "text is a file's name, and what a file holds is bytes"),
+        ("/9j/4AAQSkZJRg" * 999, "text is a file's name, and what a file holds is bytes"),
+        ("nowhere.jpg", "There is no file nowhere.jpg"),
+        (None, "None is no picture: whatever read it found no picture"),
+        ({"bytes": png(RGB)}, "This dict is no picture; give a file's path or bytes"),
+        (7, "This int is no picture; give a file's path or bytes"),
+    ],
+)
+def test_what_is_nothing_of_the_kind_is_refused(given, reason):
+    with pytest.raises(UsageError, match=re.escape(reason)) as caught:
+        square_of(given, PREPARATION)
+    assert len(str(caught.value)) < 160
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ([], 0),
+        ([RGB, "a.jpg"], 2),
+        ((RGB,), 1),
+        (iter([RGB] * 3), 3),
+        ((RGB for _ in range(2)), 2),
+        ({"a.jpg", "b.jpg"}, 2),
+        (np.stack([RGB] * 2), 2),
+        (np.zeros((0, 9, 9, 3), np.uint8), 0),
+        (tf.constant(RGB[None]), 1),
+        (np.array(["a.jpg", "b.jpg"]), 2),
+        (tf.data.Dataset.from_tensor_slices(RGB[None]), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_holds_several_pictures(given, count):
+    assert len(list(several(given))) == count
+
+
+@pytest.mark.parametrize(
+    "given", ["a.jpg", b"GIF", RGB, GREY, Image.new("RGB", (9, 9)), io.BytesIO(), tf.constant(RGB), None, {"a": RGB}, 7]
+)
+def test_what_is_one_picture_or_none(given):
+    assert several(given) is None
+
+
+def test_fit_to_square_and_arrays_agree_on_the_centre():
+    np.testing.assert_array_equal(square_of(RGB[:256, :256], PREPARATION), RGB[:256, :256])
+    np.testing.assert_array_equal(fit_to_square(png(RGB)), square_of(RGB, PREPARATION))
