@@ -18,6 +18,7 @@ import wrapt
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
     from alexnet_keras.data.prepared import open_prepared
     from alexnet_keras.evaluation.classifier import Classifier
+    from alexnet_keras.joined_towers import join_towers
     from alexnet_keras.model import AlexNet
     from alexnet_keras.recipe_files import load_recipe
     from alexnet_keras.recipes import Recipe
@@ -29,11 +30,12 @@ _PUBLIC = {
     "AlexNet": "alexnet_keras.model",
     "Classifier": "alexnet_keras.evaluation.classifier",
     "Recipe": "alexnet_keras.recipes",
+    "join_towers": "alexnet_keras.joined_towers",
     "load_recipe": "alexnet_keras.recipe_files",
     "open_prepared": "alexnet_keras.data.prepared",
     "Run": "alexnet_keras.runs",
 }
-__all__ = ["AlexNet", "Classifier", "Recipe", "Run", "__version__", "load_recipe", "open_prepared"]
+__all__ = ["AlexNet", "Classifier", "Recipe", "Run", "__version__", "join_towers", "load_recipe", "open_prepared"]
 
 
 @wrapt.when_imported("keras")

@@ -304,14 +304,35 @@ def _policy(dtype: str | keras.DTypePolicy | None) -> str | keras.DTypePolicy:
 
 def logits_of(model: keras.Model) -> keras.Model:
     """The same model, sharing its layers, with the classifier's logits as the output: what training needs."""
-    return keras.Model(model.input, model.get_layer("predictions").input, name=f"{model.name}_logits")
+    return keras.Model(model.input, node_of(model, "predictions").input_tensors[0], name=f"{model.name}_logits")
 
 
 def features_of(model: keras.Model) -> keras.Model:
     """The same model, sharing its layers, with the last hidden layer as the output: `(batch, 4096)`."""
-    towers = keras.tree.flatten(model.get_layer("fc8").input)  # of a list of one tensor Keras gives the tensor
+    towers = node_of(model, "fc8").input_tensors
     joined = layers.Concatenate(name="features", dtype="float32")(towers) if len(towers) > 1 else towers[0]
     return keras.Model(model.input, joined, name=f"{model.name}_features")
+
+
+def node_of(model: keras.Model, layer: str) -> Any:
+    """A layer's place in a model's graph, with `input_tensors` and `output_tensors`, one a tower.
+
+    A layer that models share has a place in each of them, of which its `input` and `output` are those of the first.
+
+    Raises:
+        UsageError: there is no such layer; the sentence lists those there are.
+    """
+    waiting, seen = keras.tree.flatten(model.outputs), set()
+    while waiting:
+        operation, index, _ = waiting.pop()._keras_history
+        node = operation._inbound_nodes[index]
+        if operation.name == layer:
+            return node
+        if id(node) not in seen:
+            seen.add(id(node))
+            waiting += node.input_tensors
+    names = ", ".join(found.name for found in model.layers)
+    raise UsageError(f"There is no layer {layer!r}; the layers are {names}.")
 
 
 def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> np.ndarray:

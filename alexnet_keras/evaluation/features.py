@@ -10,9 +10,9 @@ import tensorflow as tf
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.views import centre
+from alexnet_keras.model import node_of
 
 BATCH_SIZE = 128
 
@@ -83,15 +83,9 @@ def outputs_of(model: keras.Model, layer: str) -> list:
     Raises:
         UsageError: there is no such layer; the sentence lists those there are.
     """
-    names = [found.name for found in model.layers]
-    if layer not in names:
-        raise UsageError(f"There is no layer {layer!r}; the layers are {', '.join(names)}.")
-    outputs = model.get_layer(layer).output
-    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    return list(node_of(model, layer).output_tensors)
 
 
 def last_hidden_layer(model: keras.Model) -> str:
     """The name of the layer whose output the classifier reads."""
-    read = model.get_layer("fc8").input
-    first = read[0] if isinstance(read, list | tuple) else read
-    return first._keras_history.operation.name
+    return node_of(model, "fc8").input_tensors[0]._keras_history.operation.name
