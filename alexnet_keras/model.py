@@ -296,9 +296,13 @@ def _arithmetic(layer: keras.layers.Layer) -> dict[str, Any]:
 
 def _policy(dtype: str | keras.DTypePolicy | None) -> str | keras.DTypePolicy:
     """The dtype policy of a network's layers: keras.json's `floatx` is not meant for it, a policy that mixes is."""
+    policy = keras.dtype_policies.get(dtype) if dtype is not None else keras.config.dtype_policy()
+    if policy.quantization_mode:
+        raise UsageError(
+            f"The dtype policy {policy.name} quantizes, and towers have no such form: take float32 or mixed_bfloat16."
+        )
     if dtype is not None:
         return dtype
-    policy = keras.config.dtype_policy()
     return policy if policy.variable_dtype == "float32" else "float32"
 
 

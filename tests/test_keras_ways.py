@@ -1,6 +1,7 @@
 """Every way in which Keras copies, saves and loads a network: whatever it needs to answer as before goes along."""
 
 import warnings
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.layers import EachTower, TowerDense
 from alexnet_keras.recipe_files import with_overrides
 from alexnet_keras.training.optimizer import AlexNetSGD
 
@@ -116,6 +118,79 @@ WAYS = [
 @pytest.mark.parametrize("copied", WAYS)
 def test_a_copy_answers_as_the_original(trained, tiny, tmp_path, copied):
     np.testing.assert_array_equal(answers(copied(trained, tiny, tmp_path)), answers(trained))
+
+
+def quantize(model, mode, folder):
+    """What Keras warns of; the model and one loaded from its file have to answer the same."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model.quantize(mode)
+        model.save(folder / "quantized.keras")
+        loaded = keras.saving.load_model(folder / "quantized.keras")
+    inputs = [np.ones((2, *x.shape[1:]), np.float32) for x in model.inputs]
+    for ours, theirs in zip(*(keras.tree.flatten(each(inputs)) for each in (model, loaded)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    return [str(warning.message) for warning in told]
+
+
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_quantizing_leaves_towers_as_they_are_and_says_so(trained, tiny, tmp_path, mode):
+    model = by_clone_and_weights(trained, tiny, tmp_path)
+    told = quantize(model, mode, tmp_path)
+    for layer in ("conv1", "fc6", "fc8"):
+        assert any(message.startswith(f"{layer} stays as it is: towers have no {mode} form") for message in told)
+    assert not any("norm" in message for message in told)  # which have nothing to quantize
+    np.testing.assert_array_equal(model(IMAGES), trained(IMAGES))
+
+
+def test_layers_of_keras_behind_the_towers_are_quantized_saved_and_loaded(tiny, tmp_path):
+    features = AlexNet(tiny, include_top=False, seed=1)
+    model = keras.Model(features.input, keras.layers.Dense(4, name="head")(features.output))
+    before = np.asarray(model(IMAGES))
+    quantize(model, "int8", tmp_path)
+    assert model.get_layer("head").dtype_policy.name == "int8_from_float32"
+    np.testing.assert_allclose(model(IMAGES), before, atol=0.02 * np.abs(before).max())
+
+
+def test_a_layer_with_weights_in_a_tower_is_not_quantized_behind_its_towers_back(tmp_path):
+    inputs = [keras.Input((8,)), keras.Input((8,))]
+    model = keras.Model(inputs, EachTower(keras.layers.Dense(4, name="part"))(inputs))
+    told = quantize(model, "int8", tmp_path)
+    assert "part_a stays as it is: a layer inside a tower has no int8 form." in told
+
+
+@pytest.mark.parametrize("policy", ["int8_from_float32", "float8_from_mixed_bfloat16"])
+def test_a_dtype_policy_that_quantizes_is_refused(tiny, policy):
+    with pytest.raises(UsageError, match=f"dtype policy {policy} quantizes, and towers have no such form"):
+        AlexNet(tiny, classes=5, dtype=policy)
+    keras.config.set_dtype_policy(policy)
+    try:
+        with pytest.raises(UsageError, match=f"dtype policy {policy} quantizes"):
+            AlexNet(tiny, classes=5)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match="Received: dtype="):
+        TowerDense(4, dtype=policy)
+
+
+def test_every_layer_tells_the_shapes_that_keras_draws_and_sums_up(trained):
+    """Of `plot_model`, `model_to_dot` and `summary`."""
+    lines = []
+    trained.summary(expand_nested=True, show_trainable=True, print_fn=lines.append)
+    for layer in trained.layers[1:]:
+        shapes, found = (
+            keras.tree.map_structure(lambda x: x.shape, tensors) for tensors in (layer.input, layer.output)
+        )
+        expected = layer.compute_output_shape(shapes)
+        assert expected == found or expected == [found]  # Keras gives a list of one as that one
+        assert layer.name in "".join(lines)
+
+
+def test_model_to_dot_has_an_edge_between_each_layer_and_the_next(trained):
+    pytest.importorskip("pydot")
+    dot = keras.utils.model_to_dot(trained, show_shapes=True, show_dtype=True, expand_nested=True, show_trainable=True)
+    edges = {(edge.get_source(), edge.get_destination()) for edge in dot.get_edges()}
+    assert edges == {(str(id(a)), str(id(b))) for a, b in pairwise(trained.layers)}
 
 
 def test_a_copy_of_the_config_alone_has_the_colour_of_the_mean(trained):

@@ -5,7 +5,7 @@ from keras import ops
 
 from alexnet_keras.backend import Shape, Tensor
 from alexnet_keras.layers import placement
-from alexnet_keras.layers.each_tower import EachTower
+from alexnet_keras.layers.each_tower import EachTower, left_as_it_is
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
@@ -22,7 +22,8 @@ class AcrossTowers(EachTower):
 
     def build(self, input_shape: Shape) -> None:
         joined = (*input_shape[0][:-1], sum(shape[-1] for shape in input_shape))
-        self.copies = [type(self.layer).from_config({**self.layer.get_config(), "name": f"{self.name}_all"})]
+        copy = type(self.layer).from_config({**self.layer.get_config(), "name": f"{self.name}_all"})
+        self.copies = [left_as_it_is(copy)]
         self.copies[0].build(joined)
         self.copy_all = self.copies[0]  # tf.train.Checkpoint does not look into lists
 

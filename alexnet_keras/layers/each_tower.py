@@ -25,7 +25,7 @@ class EachTower(keras.layers.Layer):
     def __init__(self, layer: keras.layers.Layer, name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
         # with another dtype than the layer's, every tensor would be cast on the way in and back again
         super().__init__(name=name or layer.name, dtype=dtype or layer.dtype_policy, **kwargs)
-        self.layer = layer
+        self.layer = left_as_it_is(layer)
         self._devices = placement.current_devices()
         self.copies: list[keras.layers.Layer] = []
 
@@ -36,7 +36,7 @@ class EachTower(keras.layers.Layer):
             if isinstance(config.get("seed"), int):
                 own["seed"] = config["seed"] + tower
             with placement.scope(self._devices, tower):
-                copy = type(self.layer).from_config({**config, **own})
+                copy = left_as_it_is(type(self.layer).from_config({**config, **own}))
                 copy.build(shape)
             self.copies.append(copy)
             setattr(self, f"copy_{tower_letter(tower)}", copy)  # tf.train.Checkpoint does not look into lists
@@ -60,6 +60,17 @@ class EachTower(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})
+
+
+def left_as_it_is(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """The layer itself, which `keras.Model.quantize` now passes over: saved, it has to be what it was made as."""
+
+    def quantize(mode: str | None = None, **kwargs: Any) -> None:
+        if layer.weights:  # else there is nothing to quantize, which is no news
+            raise NotImplementedError(f"{layer.name} stays as it is: a layer inside a tower has no {mode} form.")
+
+    layer.quantize = quantize
+    return layer
 
 
 def tower_letter(tower: int) -> str:

@@ -32,6 +32,10 @@ class TowerLayer(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs, autocast=False)  # each tower casts what it reads, on its own device
+        if self.quantization_mode:
+            raise ValueError(
+                f"{self.name} has no {self.quantization_mode} form. Received: dtype={self.dtype_policy.name!r}"
+            )
         if reads not in ("own", "all"):
             raise ValueError(f"reads must be 'own' or 'all'. Received: reads={reads!r}")
         self.towers, self.reads = towers, reads
@@ -112,6 +116,12 @@ class TowerLayer(keras.layers.Layer):
                 weights = [ops.convert_to_tensor(kernel), ops.convert_to_tensor(bias)]
             outputs.append(placement.run(self._devices, tower, apply, [*weights, *tensors]))
         return outputs
+
+    def quantize(self, mode: str | None = None, type_check: bool = True, config: Any = None) -> None:
+        """Leaves the layer as it is, which `keras.Model.quantize` reports as a warning."""
+        raise NotImplementedError(
+            f"{self.name} stays as it is: towers have no {mode} form. `alexnet export --to tflite` has one in int8."
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {
