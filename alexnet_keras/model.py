@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from alexnet_keras import recipe_files, recipes
 from alexnet_keras.backend import CHANNELS_LAST
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.file_kinds import file_kind, refuse_other_kinds
 from alexnet_keras.layers import (
     AcrossTowers,
     ColorNoise,
@@ -177,6 +178,7 @@ def load_model(file: str | Path) -> keras.Model:
     Raises:
         DataError: the file is damaged, or no model of Keras's.
     """
+    refuse_other_kinds(Path(file), "keras", "hdf5")
     try:
         return keras.saving.load_model(file, compile=False)
     except Exception as error:  # of damaged archives and configs Keras raises all sorts of things
@@ -206,7 +208,9 @@ def load_weights(model: keras.Model, file: str | Path) -> None:
     elif file.name.endswith(".weights.h5"):
         taken = _load_h5(model, file)
     else:
-        raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not.")
+        kind = file_kind(file)
+        told = f": it is {kind.told}" if kind else ""
+        raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not{told}.")
     wanted = [layer.name for layer in model.layers if layer.weights]
     if missing := [name for name in wanted if name not in taken and name != "fc8"]:
         raise DataError(f"{file} is of another network: it has no {', '.join(missing)} of the same shape.")
@@ -244,6 +248,7 @@ def _take(layer: keras.layers.Layer, other: keras.layers.Layer | None) -> bool:
 
 def _load_h5(model: keras.Model, file: Path) -> list[str]:
     """Loads a .weights.h5 file and returns the names of the layers that took weights from it."""
+    refuse_other_kinds(file, "hdf5")
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     before = {name: layer.get_weights() for name, layer in layers.items()}
     for weight in model.weights:  # what is still so afterwards has not been loaded

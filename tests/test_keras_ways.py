@@ -267,7 +267,7 @@ def test_files_that_are_none_of_weights_are_refused(tiny, tmp_path):
     with pytest.raises(UsageError, match="no file of weights imagenet"):
         AlexNet(tiny, classes=5, weights="imagenet")
     for name in ("a.keras", "a.weights.h5"):
-        (tmp_path / name).write_bytes(b"nothing of the kind")
+        (tmp_path / name).write_bytes(b"\0nothing of the kind")
         with pytest.raises(DataError, match="cannot be loaded, so it is damaged or not AlexNet's"):
             AlexNet(tiny, classes=5, weights=tmp_path / name)
     (tmp_path / "a.npz").write_bytes(b"")

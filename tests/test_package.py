@@ -82,6 +82,7 @@ def test_imports_point_downwards():
         "errors",
         "backend",
         "files",
+        "file_kinds",
         "recipes",
         "modern_choices",
         "built_in_recipes",

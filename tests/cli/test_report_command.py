@@ -118,6 +118,6 @@ def test_a_run_without_a_model_ends_with_2(copied, tmp_path):
 
 
 def test_a_damaged_model_ends_with_3(copied, tmp_path):
-    (tmp_path / "saved_models/tiny/model.keras").write_bytes(b"nothing")
+    (tmp_path / "saved_models/tiny/model.keras").write_bytes(b"\0nothing")
     result = copied("tiny", data={"path": "data/gone"})
     assert result.exit_code == 3 and "damaged" in result.stderr

@@ -1,0 +1,142 @@
+"""What a file is by its first bytes, whatever its name says: told where it was taken for something else.
+
+Downloads leave other things in the place of weights: a Git LFS pointer, a web page, a server's answer, an archive.
+"""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from alexnet_keras.errors import DAMAGED, DataError
+
+HEAD = 2**16  # bytes that are looked at
+QUOTED = 40  # characters of a text that a sentence quotes
+AGAIN = "download the file again"
+
+
+class FileKind(NamedTuple):
+    """What a file is.
+
+    Attributes:
+        name: In a word, for readers to compare.
+        told: In words that follow "FILE is", with what to do.
+    """
+
+    name: str
+    told: str
+
+
+EMPTY = FileKind("empty", "empty: copy or download it again")
+LFS = FileKind("lfs", "a Git LFS pointer, not the file that it stands for: fetch that with `git lfs pull`")
+HTML = FileKind("html", "a web page (HTML), not the file behind it: download the file itself")
+CUT_ZIP = FileKind("cut", "a zip archive that is damaged or was cut off: copy or download it again")
+KERAS = FileKind("keras", "a model of Keras's (.keras), which `AlexNet(weights=FILE)` reads")
+TORCH = FileKind("torch", "a file of PyTorch's, which `alexnet import --from torchvision` reads")
+TORCH_SCRIPT = FileKind("torchscript", "a TorchScript program: save its state_dict() with torch.save instead")
+NPZ = FileKind("npz", "a .npz archive of NumPy's, in which nothing here looks for weights")
+SAFETENSORS = FileKind("safetensors", "a safetensors file, which `alexnet import --from safetensors` reads")
+MAGICS = (  # where, what stands there, and what it means
+    (0, b"\x89HDF\r\n\x1a\n", FileKind("hdf5", "an HDF5 file, which `alexnet import --from caffe` reads if Caffe's")),
+    (0, b"\x93NUMPY", FileKind("npy", "a .npy file, of which `alexnet import --from toronto` reads bvlc_alexnet.npy")),
+    (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", TORCH),
+    *(
+        (place, magic, FileKind("archive", f"{what}: unpack it{how} and give the file inside"))
+        for place, magic, what, how in (
+            (0, b"\x1f\x8b", "compressed with gzip", ", `gunzip FILE.gz`,"),
+            (0, b"BZh", "compressed with bzip2", ", `bunzip2 FILE.bz2`,"),
+            (0, b"\xfd7zXZ\0", "compressed with xz", ", `unxz FILE.xz`,"),
+            (0, b"\x28\xb5\x2f\xfd", "compressed with zstd", ", `unzstd FILE.zst`,"),
+            (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", ""),
+            (0, b"Rar!", "a RAR archive", ""),
+            (257, b"ustar", "a tar archive", ", `tar -xf FILE`,"),
+        )
+    ),
+)
+TEXT = bytes({7, 8, 9, 10, 12, 13, 27} | set(range(32, 256)) - {127})
+
+
+def refuse_other_kinds(path: Path, *readable: str) -> None:
+    """Refuses a file that is recognised as something else than its reader can read.
+
+    Args:
+        path: the file; one that cannot be opened is left to the reader.
+        readable: names of kinds. What is not recognised is readable, too.
+
+    Raises:
+        DataError: the sentence says what the file is, and what to do.
+    """
+    kind = file_kind(path)
+    if kind and kind.name not in readable:
+        raise DataError(f"{path} is {kind.told}.")
+
+
+def file_kind(path: Path) -> FileKind | None:
+    """What a file is; None if its first bytes do not say so, or it cannot be opened."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+            size = path.stat().st_size
+    except OSError:
+        return None
+    if not head:
+        return EMPTY
+    for place, magic, kind in MAGICS:
+        if head.startswith(magic, place):
+            return kind
+    if head.startswith(b"PK\x03\x04"):
+        return _zip_kind(path)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+        return SAFETENSORS
+    return None if head.translate(None, TEXT) else _text_kind(head)
+
+
+def _zip_kind(path: Path) -> FileKind:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (NotImplementedError, *DAMAGED):
+        return CUT_ZIP
+    if {"config.json", "model.weights.h5"} <= set(names):
+        return KERAS
+    last = {name.rpartition("/")[2] for name in names}
+    if "data.pkl" in last:
+        return TORCH_SCRIPT if "constants.pkl" in last else TORCH
+    if last and all(name.endswith(".npy") for name in last):
+        return NPZ
+    inside = next((name for name in names if not name.endswith("/")), "nothing")
+    return FileKind("archive", f"a zip archive of {_quoted(inside)}: unpack it and give the file inside")
+
+
+def _text_kind(head: bytes) -> FileKind | None:
+    text = head.decode("utf-8-sig", "replace").strip()
+    start = text[:1024].lower()
+    if start.startswith("version https://git-lfs"):
+        return LFS
+    if start.startswith(("<!doctype html", "<html", "<head", "<body", "<script", "<meta")) or "<html" in start:
+        return HTML
+    if start.startswith("<"):
+        told = re.search(r"<(?:code|message|title)>\s*([^<]+)", text, re.IGNORECASE)
+        return FileKind("xml", f"a server's answer in XML ({_quoted(told[1] if told else text)}), not weights: {AGAIN}")
+    if start.startswith(("{", "[")):
+        return FileKind("json", f"JSON ({_quoted(_error_in(text))}), not weights: {AGAIN}")
+    if "\ufffd" in start or ("\n" in text and text.endswith(".")):
+        return None  # no UTF-8, or a pickle of Python's protocol 0
+    return FileKind("text", f"a text ({_quoted(text)}), not weights: {AGAIN}")
+
+
+def _error_in(text: str) -> str:
+    """What a server's answer in JSON says is wrong; the whole of another one."""
+    try:
+        answer = json.loads(text)
+        said = next(answer[key] for key in ("error", "message", "detail", "errors") if answer.get(key))
+        return str(said.get("message", said) if isinstance(said, dict) else said)
+    except (AttributeError, StopIteration, RecursionError, ValueError):
+        return text
+
+
+def _quoted(text: str) -> str:
+    """The beginning of a text's first line, without what could move a terminal's cursor."""
+    line = "".join(letter for letter in next(iter(text.strip().splitlines()), "") if letter.isprintable())
+    return f"'{line[:QUOTED]}{'...' if len(line) > QUOTED else ''}'"
