@@ -10,11 +10,16 @@ from alexnet_keras.errors import UsageError
 
 SUFFIXES = {
     ".caffemodel": "caffe",
+    ".h5": "caffe",
+    ".hdf5": "caffe",
     ".npy": "toronto",
     ".pth": "torchvision",
     ".pt": "torchvision",
+    ".tar": "torchvision",  # PyTorch's ImageNet example writes checkpoint.pth.tar, which is no tar archive
+    ".ckpt": "torchvision",
     ".safetensors": "safetensors",
 }
+KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what first bytes say for certain
 
 
 @click.command("import")
@@ -23,7 +28,7 @@ SUFFIXES = {
     "--from",
     "kind",
     type=click.Choice(["caffe", "toronto", "torchvision", "safetensors"]),
-    help="What wrote the file. [default: what its suffix says]",
+    help="What wrote the file. [default: what its first bytes or its suffix say]",
 )
 @click.option("--run", "name", metavar="NAME", help="Name of the new run. [default: the file's name]")
 @click.option(
@@ -35,7 +40,7 @@ SUFFIXES = {
     "--mean",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Caffe's mean image, imagenet_mean.binaryproto. [default: its mean colour]",
+    help="Caffe's mean image, imagenet_mean.binaryproto or ilsvrc_2012_mean.npy. [default: its mean colour]",
 )
 @click.option(
     "--labels",
@@ -61,8 +66,9 @@ def import_weights(
 ) -> None:
     """A run from weights that Caffe or PyTorch trained: eval, predict and the others use it like any other.
 
-    Read are bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel; bvlc_alexnet.npy of the University of
-    Toronto; torchvision's alexnet as .pth or .safetensors; and networks of other sizes with a --recipe. Nothing in a
+    Read are bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel, and what was fine-tuned from them, as
+    .caffemodel or .caffemodel.h5; bvlc_alexnet.npy of the University of Toronto; torchvision's alexnet as .pth or
+    .safetensors, or inside a checkpoint (.pth.tar, .ckpt); and networks of other sizes with a --recipe. Nothing in a
     file is run, and neither Caffe nor PyTorch is needed. Classes of published weights are in the order of their
     WordNet ids.
 
@@ -70,19 +76,21 @@ def import_weights(
     Examples:
       alexnet import bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --labels synset_words.txt
       alexnet import alexnet-owt-7be5be79.pth --run torchvision --data data/imagenet
+      alexnet import checkpoint.pth.tar --run trained --data data/imagenet
       alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
     """
+    if not file.is_file():
+        raise UsageError(f"There is no file {file}.")
     kind = kind or _kind_of(file)
     if mean and kind not in ("caffe", "toronto"):
         raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
-    for path in (file, mean):
-        if path and not path.is_file():
-            raise UsageError(f"There is no file {path}.")
+    if mean and not mean.is_file():
+        raise UsageError(f"There is no file {mean}.")
     from alexnet_keras.data.prepared import open_prepared
     from alexnet_keras.recipe_files import load_recipe
     from alexnet_keras.runs import RUNS, check_new
 
-    folder = RUNS / (name or file.stem)
+    folder = RUNS / (name or _stem(file))
     check_new(folder)
     chosen = load_recipe(recipe) if recipe else None
     dataset = open_prepared(data) if data else None
@@ -101,6 +109,8 @@ def import_weights(
             on_stage=lambda done: advance(1, text=done),
         )
     facts = run.facts
+    for note in facts["imported"]["notes"]:
+        console.note(note)
     if as_json:
         console.emit_json({"run": str(run.path), "recipe": facts["recipe"], **facts["imported"]})
         return
@@ -114,6 +124,26 @@ def import_weights(
 
 
 def _kind_of(file: Path) -> str:
+    """What wrote a file, by its first bytes, or by its suffix where they do not tell.
+
+    Raises:
+        UsageError: neither tells.
+        DataError: it is something else than weights.
+    """
+    from alexnet_keras.file_kinds import file_kind, refuse_other_kinds
+
+    kind = file_kind(file)
+    if kind and kind.name in KINDS:
+        return KINDS[kind.name]
     if file.suffix.lower() not in SUFFIXES:
+        refuse_other_kinds(file, "hdf5", "npy")
         raise UsageError(f"What wrote {file} cannot be told from its name: say it with --from.")
     return SUFFIXES[file.suffix.lower()]
+
+
+def _stem(file: Path) -> str:
+    """A file's name without the suffixes of weights: checkpoint of checkpoint.pth.tar."""
+    stem = Path(file.name)
+    while stem.suffix.lower() in SUFFIXES and stem.stem:
+        stem = Path(stem.stem)
+    return stem.name if stem.name != file.name else file.stem

@@ -31,6 +31,7 @@ class Format:
 
     Attributes:
         about: What it is, in a few words.
+        kinds: What `file_kinds` may find such a file to be.
         recipe_of: The built-in recipe of a file's network.
         layout: How arrays lie in it.
         mean: What its network subtracts from each pixel where no mean image is given: R, G, B, 0..255.
@@ -39,27 +40,29 @@ class Format:
     """
 
     about: str
+    kinds: tuple[str, ...]
     recipe_of: Callable[[Path], str]
     layout: Layout
     mean: tuple[float, float, float]
     names_of: Callable[[Network], dict[str, tuple[str, str]]]
     read: Callable[[Path, WantedArrays], Mapping[str, np.ndarray]]
 
-    def weights(self, path: Path, recipe: Recipe) -> dict[str, Weights]:
-        """Each layer's kernel and bias, float32, as they lie in a file.
+    def weights(self, path: Path, recipe: Recipe) -> tuple[dict[str, Weights], list[str]]:
+        """Each layer's kernel and bias, float32, as they lie in a file, and what is to be said of how it was read.
 
         Raises:
             DataError: the file is damaged, would run code, or has not exactly the arrays of the recipe's network.
         """
         names, shapes = self.names_of(recipe.network), self.layout.shapes(recipe.network)
         wanted = {array: shape for name in names for array, shape in zip(names[name], shapes[name], strict=True)}
-        arrays = self.read(path, WantedArrays(recipe.name, wanted))
-        return {name: (arrays[kernel], arrays[bias]) for name, (kernel, bias) in names.items()}
+        arrays = self.read(path, looked_for := WantedArrays(recipe.name, wanted))
+        return {name: (arrays[kernel], arrays[bias]) for name, (kernel, bias) in names.items()}, looked_for.notes
 
 
 FORMATS = {
     "caffe": Format(
-        "a .caffemodel of Caffe",
+        "a .caffemodel of Caffe, or a .caffemodel.h5",
+        ("hdf5",),
         recipe_of_caffe,
         Layout(channels_first=True, bgr=True),
         CAFFE_MEAN,
@@ -68,6 +71,7 @@ FORMATS = {
     ),
     "toronto": Format(
         "bvlc_alexnet.npy, Caffe's AlexNet for TensorFlow 1",
+        ("npy",),
         lambda path: "caffe",
         Layout(channels_first=False, bgr=True),
         CAFFE_MEAN,
@@ -76,6 +80,7 @@ FORMATS = {
     ),
     "torchvision": Format(
         "a state dict of torchvision's alexnet, .pth",
+        ("torch",),
         lambda path: "torchvision",
         torchvision.LAYOUT,
         torchvision.RGB_MEAN,
@@ -84,6 +89,7 @@ FORMATS = {
     ),
     "safetensors": Format(
         "the same state dict as .safetensors",
+        ("safetensors",),
         lambda path: "torchvision",
         torchvision.LAYOUT,
         torchvision.RGB_MEAN,

@@ -1,8 +1,9 @@
 """Pickles read without running anything: no name in one reaches anything but what its reader allows.
 
 A pickle is a program. Its names are looked up in a table of stand-ins, which only put data together; any other name
-ends the reading. Before that its instructions are walked through without being followed, because Python's reader
-takes memory for as many bytes or places as a pickle claims to have.
+ends the reading, or becomes an `Unlisted`, which does nothing, where something else than weights may stand beside
+them. Before that its instructions are walked through without being followed, because Python's reader takes memory for
+as many bytes or places as a pickle claims to have.
 """
 
 import io
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 MAKES_PLACES = ("PUT", "BINPUT", "LONG_BINPUT")
+MOST_UNLISTED = 1000  # names, each of which takes a class of Python's
 
 
 class Refused(ValueError):
@@ -27,11 +29,50 @@ class StandIn(NamedTuple):
         return self.function(*arguments)
 
 
+class Unlisted:
+    """What stands for a name that is not allowed and all that a pickle makes with it: it does nothing.
+
+    Attributes:
+        asked: The name.
+        state: What the pickle gave the object, as data.
+    """
+
+    asked = ""
+    state: Any = None
+
+    def __new__(cls, *_: Any, **__: Any) -> "Unlisted":
+        """An object, whatever its arguments."""
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __call__(self, *_: Any, **__: Any) -> "Unlisted":
+        return type(self)()
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        """Takes what a pickle puts into a list, like the next two."""
+
+    extend = add = append
+
+
+def asks_for(unlisted: Unlisted | type[Unlisted]) -> Refused:
+    """Where weights should be: that a pickle asks for something else."""
+    return Refused(f"it asks for {unlisted.asked}, which weights have no need of; nothing was run")
+
+
 def load(
     stream: io.BytesIO,
     allowed: Mapping[str, Any],
     persistent: Callable[[Any], Any] | None = None,
     encoding: str = "ASCII",
+    unlisted: bool = False,
 ) -> Any:
     """The object that the pickle at a stream's position describes; the stream is left behind it.
 
@@ -39,6 +80,7 @@ def load(
         allowed: what each allowed name, such as "collections.OrderedDict", becomes.
         persistent: what the pickle's references to things outside it become.
         encoding: of the strings of Python 2.
+        unlisted: whether any other name becomes an `Unlisted`, rather than the end of the reading.
 
     Raises:
         Refused: the pickle is damaged, or names something else.
@@ -50,7 +92,7 @@ def load(
                 raise Refused("it is damaged")
         end = stream.tell()
         stream.seek(start)
-        found = _Unpickler(stream, allowed, persistent, encoding).load()
+        found = _Unpickler(stream, allowed, persistent, encoding, unlisted).load()
     except Refused:
         raise
     except Exception as error:  # a damaged pickle may fail in any way at all
@@ -60,15 +102,25 @@ def load(
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO, allowed: Mapping[str, Any], persistent: Any, encoding: str) -> None:
+    def __init__(
+        self, stream: io.BytesIO, allowed: Mapping[str, Any], persistent: Any, encoding: str, unlisted: bool
+    ) -> None:
         super().__init__(stream, encoding=encoding)
         self._allowed, self._persistent = allowed, persistent
+        self._unlisted: dict[str, type[Unlisted]] | None = {} if unlisted else None
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self._allowed[f"{module}.{name}"]
-        except KeyError:
-            raise Refused(f"it asks for {module}.{name}, which weights have no need of; nothing was run") from None
+        asked = f"{module}.{name}"
+        if asked in self._allowed:
+            return self._allowed[asked]
+        known = {} if self._unlisted is None else self._unlisted
+        printed = "".join(letter for letter in asked if letter.isprintable())[:80]
+        made = known.setdefault(asked, type("Unlisted", (Unlisted,), {"asked": printed}))
+        if self._unlisted is None:
+            raise asks_for(made)
+        if len(known) > MOST_UNLISTED:
+            raise Refused(f"it asks for more than {MOST_UNLISTED:,} names that weights have no need of")
+        return made
 
     def persistent_load(self, reference: Any) -> Any:
         if self._persistent is None:

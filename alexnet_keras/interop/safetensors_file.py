@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from alexnet_keras.errors import DAMAGED, DataError
+from alexnet_keras.interop.state_dicts import floats_of, the_networks
 from alexnet_keras.interop.wanted import WantedArrays
 
 MOST_HEADER = 2**20  # bytes; the format allows a hundred times that, AlexNet's takes two thousand
-TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bf16"}
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
 def read_safetensors(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
@@ -31,13 +33,13 @@ def read_safetensors(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
                 raise ValueError(f"its header claims {length:,} bytes")
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
-            wanted.check(path, {name: tuple(entry["shape"]) for name, entry in header.items()})
-            places = {name: _place(name, header[name], size - 8 - length) for name in wanted.shapes}
+            entries = the_networks(path, {"": header}, lambda entry: tuple(entry["shape"]), wanted)
+            places = {name: _place(name, entry, size - 8 - length) for name, entry in entries.items()}
             arrays = {}
             for name, (start, stop, kind) in places.items():
                 file.seek(8 + length + start)
-                numbers = np.frombuffer(file.read(stop - start), kind)
-                arrays[name] = numbers.reshape(header[name]["shape"]).astype(np.float32)
+                numbers = floats_of(file.read(stop - start), kind)
+                arrays[name] = numbers.reshape(entries[name]["shape"]).astype(np.float32)
     except DataError:
         raise
     except DAMAGED as error:
@@ -51,6 +53,6 @@ def _place(name: str, entry: dict[str, Any], size: int) -> tuple[int, int, str]:
     kind = TYPES.get(entry["dtype"])
     if kind is None:
         raise ValueError(f"the array {name} has the type {entry['dtype']}, which is none of {', '.join(TYPES)}")
-    if not 0 <= start <= stop <= size or stop - start != prod(entry["shape"]) * np.dtype(kind).itemsize:
+    if not 0 <= start <= stop <= size or stop - start != prod(entry["shape"]) * BYTES[entry["dtype"]]:
         raise ValueError(f"the array {name} lies where it cannot, from byte {start} to {stop} of {size}")
     return start, stop, kind

@@ -1,15 +1,17 @@
 """State dicts that PyTorch saved, read without PyTorch: the zip form (since 1.6) and the legacy form before it.
 
 Either is a pickle that describes tensors as views of storages, and the storages' bytes. The pickle is read with a
-handful of stand-ins, what it describes is compared with what the network needs, and only then bytes are read.
+handful of stand-ins, what it describes is compared with what the network needs, and only then bytes are read. What a
+checkpoint keeps beside the network, such as an optimiser, options and objects of any class, is neither made nor read.
 
 Reference: torch/serialization.py and torch/_utils.py of github.com/pytorch/pytorch.
 """
 
 import io
+import os
 import struct
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
@@ -18,33 +20,41 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from alexnet_keras.errors import DAMAGED, DataError
-from alexnet_keras.interop.safe_pickle import Refused, StandIn, load
-from alexnet_keras.interop.wanted import WantedArrays
+from alexnet_keras.interop.safe_pickle import Refused, StandIn, Unlisted, asks_for, load
+from alexnet_keras.interop.state_dicts import floats_of, the_networks
+from alexnet_keras.interop.wanted import Shape, WantedArrays
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy form, as its first pickle
 PROTOCOL = 1001
 MOST_PICKLE = 2**22  # bytes of the pickles of a state dict; AlexNet's are two thousand
-TYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2"}
+DEEPEST = 6  # dictionaries and lists around a state dict
+FLOATS = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bf16"}
+OTHERS = {"LongStorage": 8, "IntStorage": 4, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1}
+BYTES = {"<f4": 4, "<f8": 8, "<f2": 2, "bf16": 2}
 ZIP = b"PK\x03\x04"
+
+
+class StorageType(NamedTuple):
+    """A kind of numbers: its name, its bytes, and what `floats_of` calls it, "" if they are no floats."""
+
+    name: str
+    bytes: int
+    code: str
 
 
 class Storage(NamedTuple):
     """Numbers in a row, as a pickle refers to them."""
 
     key: str
-    type: "StorageType"
+    type: StorageType
     numbers: int
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.numbers * np.dtype(self.type.code).itemsize
-
-
-class StorageType(NamedTuple):
-    """A kind of numbers, as NumPy writes it."""
-
-    code: str
+        if not self.type.bytes:
+            raise Refused(f"it has a storage of the kind {self.type.name}, whose size is unknown")
+        return self.numbers * self.type.bytes
 
 
 class Tensor(NamedTuple):
@@ -64,19 +74,21 @@ class Tensor(NamedTuple):
         reach = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True)) + 1
         if prod(self.shape) == 0 or reach > self.storage.numbers:
             raise Refused("it describes a tensor that is empty or reaches beyond its storage")
+        if not self.storage.type.code:
+            raise Refused(f"its weights are in a {self.storage.type.name}, which is no floating point")
 
     def of(self, content: bytes) -> np.ndarray:
         """The tensor's numbers, float32, from the bytes of its storage."""
-        numbers = np.frombuffer(content, self.storage.type.code)[self.offset :]
+        numbers = floats_of(content, self.storage.type.code)[self.offset :]
         steps = [step * numbers.itemsize for step in self.strides]
         return np.lib.stride_tricks.as_strided(numbers, self.shape, steps, writeable=False).astype(np.float32)
 
 
 def read_torch(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
-    """The arrays of a state dict by name, float32; a file with the dict under "state_dict" is read as well.
+    """The arrays of a state dict by name, float32; where a checkpoint has it in one of its parts, they are told.
 
     Raises:
-        DataError: the file is damaged, would run code, or has not exactly the arrays that are wanted.
+        DataError: the file is damaged, would run code, or has not exactly the arrays that are wanted, or twice.
     """
     try:
         with path.open("rb") as file:
@@ -110,10 +122,10 @@ def _read_zip(path: Path, file: BinaryIO, wanted: WantedArrays) -> dict[str, np.
 
         if f"{folder}byteorder" in sizes and member(f"{folder}byteorder", 16).strip() != b"little":
             raise Refused("its numbers are not little-endian")
-        tensors = _tensors(load(io.BytesIO(member(described[0], MOST_PICKLE)), ALLOWED, _storage))
-        storages = _checked(path, tensors, wanted)
+        found, _ = _loaded(io.BytesIO(member(described[0], MOST_PICKLE)))
+        tensors = the_networks(path, _parts(found, wanted), _shape_of, wanted)
         arrays: dict[str, np.ndarray] = {}
-        for storage in storages:
+        for storage in _storages(tensors, wanted):
             content = member(f"{folder}data/{storage.key}", storage.size)
             if len(content) != storage.size:
                 raise Refused(f"the storage {storage.key} has {len(content):,} bytes instead of {storage.size:,}")
@@ -127,53 +139,98 @@ def _read_legacy(path: Path, file: BinaryIO, wanted: WantedArrays) -> dict[str, 
         raise Refused("it is none of PyTorch's files")
     if not load(head, {}).get("little_endian", True):
         raise Refused("its numbers are not little-endian")
-    tensors = _tensors(load(head, ALLOWED, _storage))
+    found, described = _loaded(head)
     keys = load(head, {})
-    storages = {storage.key: storage for storage in _checked(path, tensors, wanted)}
+    tensors = the_networks(path, _parts(found, wanted), _shape_of, wanted)
+    needed = _storages(tensors, wanted)
+    if not isinstance(keys, list) or not all(storage.key in keys for storage in needed):
+        raise Refused("it lacks storages that its tensors need")
+    size = file.seek(0, os.SEEK_END)
     file.seek(head.tell())
     arrays: dict[str, np.ndarray] = {}
     for key in keys:
         (numbers,) = struct.unpack("<q", file.read(8))
-        storage = storages.get(key)
+        storage = described.get(key)
         if storage is None or numbers != storage.numbers:
             raise Refused(f"the storage {key} is not the one that its tensors describe")
-        content = file.read(storage.size)
-        if len(content) < storage.size:
+        if storage.size > size - file.tell():
             raise Refused("it ends too early")
+        if storage not in needed:
+            file.seek(storage.size, os.SEEK_CUR)
+            continue
+        content = file.read(storage.size)
         arrays |= {name: tensor.of(content) for name, tensor in tensors.items() if tensor.storage == storage}
-    wanted.check_names(path, arrays)
     return arrays
 
 
-def _checked(path: Path, tensors: dict[str, Tensor], wanted: WantedArrays) -> list[Storage]:
-    """The storages of tensors that are those of the network, and no larger than they have to be."""
-    wanted.check(path, {name: tensor.shape for name, tensor in tensors.items()})
+def _loaded(pickled: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
+    """What a pickle describes, and the storages that it refers to, by their keys."""
+    storages: dict[str, Storage] = {}
+
+    def referred(reference: Any) -> Any:
+        if reference[0] == "module":  # of a whole network in the legacy form: its class, and its source
+            return reference[1]
+        kind, of, key, _, numbers = reference[:5]
+        if isinstance(of, type) and issubclass(of, Unlisted):
+            of = StorageType(of.asked, 0, "")
+        whole = kind == "storage" and isinstance(of, StorageType) and type(key) is str
+        if not whole or type(numbers) is not int or numbers < 0 or any(reference[5:]):
+            raise Refused("it refers to something that is no storage of numbers")
+        storage = Storage(key, of, numbers)
+        if storages.setdefault(key, storage) != storage:
+            raise Refused("it describes a storage in two ways")
+        return storage
+
+    return load(pickled, ALLOWED, referred, unlisted=True), storages
+
+
+def _parts(found: Any, wanted: WantedArrays) -> dict[str, dict[str, Any]]:
+    """The dictionaries with tensors in what was saved, by the way to them: "", "state_dict", "model.state_dict"."""
+    parts: dict[str, dict[str, Any]] = {}
+    others: list[Unlisted] = []
+    waiting: deque[tuple[str, int, Any]] = deque([("", 0, found)])
+    seen: set[int] = set()
+    while waiting:
+        place, depth, value = waiting.popleft()
+        if id(value) in seen or depth > DEEPEST:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Unlisted):
+            others.append(value)
+        elif isinstance(value, dict):
+            held = {name: each for name, each in value.items() if isinstance(name, str)}
+            tensors = {name: each for name, each in held.items() if isinstance(each, Tensor | Unlisted)}
+            parts |= {place: tensors} if any(isinstance(each, Tensor) for each in tensors.values()) else {}
+            waiting.extend((f"{place}.{name}".lstrip("."), depth + 1, each) for name, each in held.items())
+        elif isinstance(value, list | tuple) and not isinstance(value, Tensor | Storage | StorageType):
+            waiting.extend((f"{place}.{index}".lstrip("."), depth + 1, each) for index, each in enumerate(value))
+    networks = [each for each in others if isinstance(each.state, dict) and "_modules" in each.state]
+    if networks and not any(name.endswith(tuple(wanted.shapes)) for part in parts.values() for name in part):
+        raise Refused(f"it is a pickled {networks[0].asked}: save its state_dict() instead")
+    if not parts:
+        raise asks_for(others[0]) if others else Refused("it holds no state dict, the tensors of a network by name")
+    return parts
+
+
+def _shape_of(tensor: Any) -> Shape:
+    """The shape of what has to be a tensor of floats."""
+    if not isinstance(tensor, Tensor):
+        raise asks_for(tensor)
+    tensor.check()
+    return tensor.shape
+
+
+def _storages(tensors: dict[str, Tensor], wanted: WantedArrays) -> list[Storage]:
+    """The storages of tensors that are those of the network, and no larger than they may have to be."""
     storages = list(dict.fromkeys(tensor.storage for tensor in tensors.values()))
-    needed = sum(prod(tensor.shape) for tensor in tensors.values())
-    if sum(storage.numbers for storage in storages) > needed:
-        raise Refused(f"its storages hold more than the {needed:,} numbers of the network")
-    if len({storage.key for storage in storages}) < len(storages):
-        raise Refused("it describes a storage in two ways")
+    if sum(storage.size for storage in storages) > wanted.most_bytes:
+        raise Refused(f"its storages hold more than the {wanted.most_bytes:,} bytes that the network can need")
     return storages
 
 
-def _tensors(found: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, which may lie in a checkpoint's "state_dict"."""
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        raise Refused("it holds no state dict, the tensors of a network by name")
-    for tensor in found.values():
-        tensor.check()
-    return found
-
-
-def _storage(reference: Any) -> Storage:
-    kind, of, key, _, numbers = reference[:5]
-    whole = kind == "storage" and isinstance(of, StorageType) and type(key) is str
-    if not whole or type(numbers) is not int or numbers < 0 or any(reference[5:]):
-        raise Refused("it refers to something that is no storage of numbers")
-    return Storage(key, of, numbers)
+def _rebuild_from_type(function: Any, _: Any, arguments: Iterable, *__: Any) -> Any:
+    """What `_rebuild_from_type_v2` becomes: a parameter with attributes, which are left out."""
+    return function(*arguments) if isinstance(function, StandIn) else Unlisted()
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Iterable, strides: Iterable, *_: Any) -> Tensor:
@@ -185,5 +242,8 @@ ALLOWED = {
     "torch._utils._rebuild_tensor": StandIn(_rebuild_tensor),
     "torch._utils._rebuild_tensor_v2": StandIn(_rebuild_tensor),
     "torch._utils._rebuild_parameter": StandIn(lambda tensor, *_: tensor),
-    **{f"torch.{name}": StorageType(code) for name, code in TYPES.items()},
+    "torch._utils._rebuild_parameter_with_state": StandIn(lambda tensor, *_: tensor),
+    "torch._tensor._rebuild_from_type_v2": StandIn(_rebuild_from_type),
+    **{f"torch.{name}": StorageType(name, BYTES[code], code) for name, code in FLOATS.items()},
+    **{f"torch.{name}": StorageType(name, size, "") for name, size in OTHERS.items()},
 }

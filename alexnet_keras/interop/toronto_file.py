@@ -34,8 +34,8 @@ def read_toronto(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
         arrays = {f"{name}[{index}]": array for name, pair in layers.items() for index, array in enumerate(pair)}
         if not all(isinstance(array, PickledArray) and array.numbers is not None for array in arrays.values()):
             raise Refused("it holds something else than arrays")
-        wanted.check(path, {name: array.numbers.shape for name, array in arrays.items()})
-        return {name: array.numbers.astype(np.float32) for name, array in arrays.items()}
+        names = wanted.find(path, {name: array.numbers.shape for name, array in arrays.items()})
+        return {name: arrays[theirs].numbers.astype(np.float32) for name, theirs in names.items()}
     except DataError:
         raise
     except DAMAGED as error:

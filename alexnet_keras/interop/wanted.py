@@ -1,7 +1,7 @@
 """The arrays that a network needs of a file: looked at by name and shape before any of them is read."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from alexnet_keras.errors import DataError
@@ -19,15 +19,45 @@ class WantedArrays:
     Attributes:
         recipe: The recipe's name, for sentences.
         shapes: By name, in the file's own layout.
+        notes: What readers have to say to whoever gave the file: sentences.
     """
 
     recipe: str
     shapes: Mapping[str, Shape]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def most_bytes(self) -> int:
         """More than a file of such a network can need, as float64 and with every gradient beside its weight."""
         return 16 * sum(prod(5000 if size == CLASSES else size for size in shape) for shape in self.shapes.values())
+
+    def find(self, file: object, found: Mapping[str, Shape]) -> dict[str, str]:
+        """Which of a file's arrays are the wanted ones: its names by ours, which differ for a renamed classifier.
+
+        Raises:
+            DataError: some are missing, strange, or of another shape; the sentence names the first of them.
+        """
+        renamed = self._renamed_classifier(found)
+        names = {name: renamed.get(name, name) for name in self.shapes}
+        ours = {theirs: name for name, theirs in renamed.items()}
+        self.check(file, {ours.get(name, name): shape for name, shape in found.items()})
+        if renamed:
+            told = " and ".join(map(repr, renamed.values()))
+            self.notes.append(f"Read {told} as the last layer, in place of {' and '.join(map(repr, renamed))}.")
+        return names
+
+    def _renamed_classifier(self, found: Mapping[str, Shape]) -> dict[str, str]:
+        """The names of a classifier for other classes by ours, if it is all that is missing and all that is strange."""
+        last = {name: shape for name, shape in self.shapes.items() if CLASSES in shape}
+        strange = sorted((name for name in found if name not in self.shapes), key=lambda name: -len(found[name]))
+        if [name for name in self.shapes if name not in found] != list(last) or len(strange) != len(last):
+            return {}
+        pairs = zip(last.values(), (found[name] for name in strange), strict=True)
+        fits = all(
+            len(want) == len(shape) and all(w in (CLASSES, s) for w, s in zip(want, shape, strict=True))
+            for want, shape in pairs
+        )
+        return dict(zip(last, strange, strict=True)) if fits else {}
 
     def check(self, file: object, found: Mapping[str, Shape]) -> int:
         """The number of classes, where a file has exactly these arrays.

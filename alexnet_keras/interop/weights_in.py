@@ -13,6 +13,7 @@ from alexnet_keras.data.decode import Decoding
 from alexnet_keras.data.encoding import Encoding
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
+from alexnet_keras.file_kinds import refuse_other_kinds
 from alexnet_keras.files import partial_path, replace, write_by_rename
 from alexnet_keras.interop.caffe_file import read_caffe_mean
 from alexnet_keras.interop.class_names import ClassNames, class_names
@@ -37,11 +38,13 @@ class ImportedNetwork:
         model: From crops to probabilities, with the preprocessing of its framework.
         recipe: Of the network.
         classes: How many it tells apart.
+        notes: Where in the file it was found, in sentences, if that had to be chosen.
     """
 
     model: keras.Model
     recipe: Recipe
     classes: int
+    notes: tuple[str, ...] = ()
 
 
 def import_network(path: Path, kind: str, *, recipe: Recipe | None = None, mean: Path | None = None) -> ImportedNetwork:
@@ -51,14 +54,17 @@ def import_network(path: Path, kind: str, *, recipe: Recipe | None = None, mean:
         path: the file with the weights.
         kind: "caffe", "toronto", "torchvision" or "safetensors": a name in `formats.FORMATS`.
         recipe: of the network; by default the built-in one of the published file.
-        mean: Caffe's mean image, a .binaryproto; without it the mean colour that goes with the format is subtracted.
+        mean: Caffe's mean image, a .binaryproto or .npy; without it the mean colour of the format is subtracted.
 
     Raises:
+        UsageError: the file does not say which recipe's network it has.
         DataError: a file is damaged, would run code, or has not exactly the arrays of the recipe's network.
     """
     form = FORMATS[kind]
+    refuse_other_kinds(path, *form.kinds)
     recipe = recipe or load_recipe(form.recipe_of(path))
-    weights = fold(recipe, form.layout, form.weights(path, recipe))
+    found, notes = form.weights(path, recipe)
+    weights = fold(recipe, form.layout, found)
     for name, towers in weights.items():
         if not all(np.isfinite(array).all() for pair in towers for array in pair):
             raise DataError(f"{path}: the weights of {name} are not all finite numbers.")
@@ -66,7 +72,7 @@ def import_network(path: Path, kind: str, *, recipe: Recipe | None = None, mean:
     classes = weights["fc8"][0][1].shape[0]
     model = AlexNet(recipe, classes=classes, mean_image=mean_image)
     _assign(model, weights)
-    return ImportedNetwork(model, recipe, classes)
+    return ImportedNetwork(model, recipe, classes, tuple(notes))
 
 
 def import_run(
@@ -114,6 +120,7 @@ def import_run(
             "file": path.name,
             "bytes": path.stat().st_size,
             **shas,
+            "notes": list(network.notes),
             "mean": mean and mean.name,
             "labels": labels and labels.name,
             "published": known and asdict(known),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from plain_networks import random_arrays
 from small_networks import CLASSES, DENSE, FILTERS, small
-from written_files import binaryproto, caffemodel, state_names, write_pth
+from written_files import binaryproto, caffemodel, state_names, write_caffe_hdf5, write_legacy_pth, write_pth
 
 from alexnet_keras.recipe_files import to_toml
 
@@ -155,7 +155,7 @@ def test_what_is_wrong_is_said_in_a_sentence_and_no_run_is_left(arguments, code,
             return os.system, ("touch was-run",)
 
     write_net(tmp_path, DENSE)
-    (tmp_path / "weights.bin").write_bytes(b"")
+    (tmp_path / "weights.bin").write_bytes(b"\x01\x02")
     (tmp_path / "two.txt").write_text("cat\ndog\n")
     (tmp_path / "twice.txt").write_text("cat\ndog\ncat\n")
     write_pth(tmp_path / "harm.pth", {}, pickle.dumps(Harm(), 2))
@@ -167,3 +167,43 @@ def test_what_is_wrong_is_said_in_a_sentence_and_no_run_is_left(arguments, code,
 def test_a_run_that_exists_is_left_alone(imported):
     result = imported("import", "net.caffemodel", "--recipe", "small.toml")
     assert result.exit_code == 2 and "exists" in result.stderr
+
+
+def test_a_checkpoint_is_a_run_and_where_its_network_was_is_said_and_kept(alexnet, tmp_path):
+    """PyTorch's ImageNet example in the form before 1.6: wrapped features, and an optimizer beside them."""
+    states = state_names(random_arrays(FILTERS["torchvision"], DENSE, groups=1))
+    wrapped = {name.replace("features.", "features.module."): array for name, array in states.items()}
+    optimizer = {"state": [{"momentum_buffer": np.ones(9, np.float32)}]}
+    write_legacy_pth(tmp_path / "checkpoint.pth.tar", {"epoch": 90, "state_dict": wrapped, "optimizer": optimizer})
+    (tmp_path / "small.toml").write_text(to_toml(small("torchvision")))
+    result = alexnet("import", "checkpoint.pth.tar", "--recipe", "small.toml")
+    assert result.exit_code == 0, result.stderr
+    said = "Took the network's arrays from 'state_dict' of checkpoint.pth.tar, with 'module.' left out of their names."
+    assert said in result.stderr.splitlines()
+    facts = json.loads((tmp_path / "saved_models" / "checkpoint" / "run.json").read_text())
+    assert facts["imported"]["notes"] == [said] and facts["imported"]["from"] == "torchvision"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "content", "code", "said"),
+    [
+        ("weights.bin", [], b"", 3, "weights.bin is empty: copy or download it again."),
+        ("net.pth", [], b"version https://git-lfs.github.com/spec/v1\n", 3, "net.pth is a Git LFS pointer"),
+        ("net.caffemodel", [], b"<!doctype html>", 3, "net.caffemodel is a web page (HTML)"),
+        ("net.npy", [], b"\x89HDF\r\n\x1a\n", 3, "net.npy is an HDF5 file"),
+        ("net.dat", [], b"\x1f\x8b\x08", 3, "net.dat is compressed with gzip"),
+        ("net.keras", [], b"<Error><Code>AccessDenied</Code></Error>", 3, "XML ('AccessDenied')"),
+        ("net.pth", ["--from", "caffe"], "torch", 3, "net.pth is a file of PyTorch's, which"),
+        ("net.bin", [], "torch", 3, "net.bin: the array features.0.weight is 8×3×11×11"),
+    ],
+)
+def test_what_a_file_really_is_is_looked_at_first(name, arguments, content, code, said, alexnet, tmp_path):
+    if content == "torch":
+        write_pth(tmp_path / name, state_names(random_arrays(FILTERS["torchvision"], DENSE, groups=1)))
+    elif content == "hdf5":
+        write_caffe_hdf5(tmp_path / name, random_arrays(FILTERS["caffe"], DENSE))
+    else:
+        (tmp_path / name).write_bytes(content)
+    result = alexnet("import", name, *arguments)
+    assert result.exit_code == code and said in result.stderr, result.output
+    assert len(result.stderr.strip()) <= 160 and not (tmp_path / "saved_models").exists()

@@ -4,7 +4,9 @@ import json
 import pickle
 import struct
 import zipfile
+from typing import NamedTuple
 
+import h5py
 import numpy as np
 
 
@@ -25,25 +27,54 @@ def number(place, value):
     return varint(place << 3) + varint(value)
 
 
-def blob(array, old=False):
-    """BlobProto: data = 5, packed; shape = 7, or num, channels, height, width = 1 to 4 before 2015."""
+def blob(array, old=False, numbers="data"):
+    """BlobProto: data = 5, packed; shape = 7, or num, channels, height, width = 1 to 4 before 2015.
+
+    `numbers` may also be double_data = 8, or "raw TYPE": NVIDIA's raw_data_type = 10 and raw_data = 12.
+    """
     if old:
         sizes = (1,) * (4 - array.ndim) + array.shape
         shape = b"".join(number(place, size) for place, size in enumerate(sizes, start=1))
     else:
         shape = field(7, field(1, b"".join(map(varint, array.shape))))
+    if numbers == "double_data":
+        return shape + field(8, array.astype("<f8").tobytes())
+    if numbers.startswith("raw"):
+        kind = int(numbers[-1])
+        return (
+            shape + (number(10, kind) if kind else b"") + field(12, array.astype(("<f8", "<f4", "<f2")[kind]).tobytes())
+        )
     return shape + field(5, array.astype("<f4").tobytes())
 
 
-def caffemodel(arrays, old=False, pool_first=False, name="AlexNet"):
+def caffemodel(arrays, old=False, pool_first=False, name="AlexNet", numbers="data"):
     """NetParameter: name = 1, and layers = 2 (their name = 4, blobs = 6) or layer = 100 (name = 1, blobs = 7)."""
     layer_field, name_field, blobs_field = (2, 4, 6) if old else (100, 1, 7)
     first = ["pool1", "norm1"] if pool_first else ["norm1", "pool1"]
     content = field(1, name) + number(5, 0)
     for layer in ["data", "conv1", "relu1", *first, *(name for name in arrays if name != "conv1"), "prob"]:
-        blobs = b"".join(field(blobs_field, blob(array, old)) for array in arrays.get(layer, ()))
+        blobs = b"".join(field(blobs_field, blob(array, old, numbers)) for array in arrays.get(layer, ()))
         content += field(layer_field, field(name_field, layer) + blobs)
     return content
+
+
+def write_caffemodel(path, arrays):
+    path.write_bytes(caffemodel(arrays))
+
+
+def write_old_caffemodel(path, arrays):
+    path.write_bytes(caffemodel(arrays, old=True))
+
+
+def write_caffe_hdf5(path, arrays, legacy_shapes=False):
+    """A .caffemodel.h5: data/LAYER/NUMBER, a group for each layer, with arrays or without."""
+    with h5py.File(path, "w") as file:
+        for layer in ["data", "norm1", "pool1", *arrays]:
+            group = file.create_group(f"data/{layer}")
+            for index, array in enumerate(arrays.get(layer, ())):
+                ones = (1,) * (4 - array.ndim) * legacy_shapes
+                group[str(index)] = array.reshape(ones + array.shape)
+    return path
 
 
 def binaryproto(mean, old=True):
@@ -70,17 +101,64 @@ def whole(value):
     return b"J" + struct.pack("<i", value)
 
 
-def state_pickle(states, extra_reference=b""):
-    """The pickle of an OrderedDict of tensors, each with a storage of its own: "0", "1", ..."""
-    out = b"\x80\x02ccollections\nOrderedDict\n)R("
-    for key, (name, array) in enumerate(states.items()):
-        strides = [int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
-        storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(key)) + text("cpu")
-        storage += whole(array.size) + extra_reference + b"tQ"
-        view = whole(0) + b"(" + b"".join(map(whole, array.shape)) + b"t(" + b"".join(map(whole, strides)) + b"t"
-        view += b"\x89ccollections\nOrderedDict\n)R"
-        out += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + view + b"tR"
-    return out + b"u."
+STORAGES = {"<f4": "Float", "<f8": "Double", "<f2": "Half", "<u2": "BFloat16", "<i8": "Long"}
+
+
+class View(NamedTuple):
+    """A tensor that is a part of an array's storage."""
+
+    of: np.ndarray
+    offset: int
+    shape: tuple
+    strides: tuple
+
+
+class Opcodes(bytes):
+    """A piece of a pickle, as it stands."""
+
+
+def state_pickle(value, extra_reference=b""):
+    """The pickle of dictionaries, lists and tensors as PyTorch writes it, with the storages "0", "1", ..."""
+    return b"\x80\x02" + _pickled(value, storages_of(value), extra_reference) + b"."
+
+
+def storages_of(value):
+    """The arrays whose numbers a value's tensors have."""
+    if isinstance(value, View | np.ndarray):
+        return [value.of if isinstance(value, View) else value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    found = [array for each in inside for array in storages_of(each)]
+    return [array for index, array in enumerate(found) if not any(array is other for other in found[:index])]
+
+
+def _pickled(value, storages, extra_reference):
+    match value:
+        case Opcodes():
+            return value
+        case str():
+            return text(value)
+        case int():
+            return whole(value)
+        case dict():
+            items = b"".join(_pickled(each, storages, extra_reference) for pair in value.items() for each in pair)
+            return b"ccollections\nOrderedDict\n)R(" + items + b"u"
+        case list():
+            return b"](" + b"".join(_pickled(each, storages, extra_reference) for each in value) + b"e"
+        case np.ndarray():
+            strides = tuple(int(np.prod(value.shape[axis + 1 :])) for axis in range(value.ndim))
+            value = View(value, 0, value.shape, strides)
+    of = value.of
+    kind = STORAGES.get(of.dtype.str, "Float")
+    key = next(index for index, array in enumerate(storages) if array is of)
+    storage = b"(" + text("storage") + f"ctorch\n{kind}Storage\n".encode() + text(str(key)) + text("cpu")
+    storage += whole(of.size) + extra_reference + b"tQ"
+    sizes, steps = (b"(" + b"".join(map(whole, numbers)) + b"t" for numbers in (value.shape, value.strides))
+    view = whole(value.offset) + sizes + steps + b"\x89ccollections\nOrderedDict\n)R"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + view + b"tR"
+
+
+def _stored(array):
+    return array.astype("<f4" if STORAGES.get(array.dtype.str) is None else array.dtype).tobytes()
 
 
 def write_pth(path, states, description=None, compression=zipfile.ZIP_STORED, storages=None):
@@ -88,9 +166,8 @@ def write_pth(path, states, description=None, compression=zipfile.ZIP_STORED, st
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("archive/data.pkl", state_pickle(states) if description is None else description)
         archive.writestr("archive/byteorder", "little")
-        for key, array in enumerate(states.values()):
-            content = array.astype("<f4").tobytes() if storages is None else storages
-            archive.writestr(f"archive/data/{key}", content)
+        for key, array in enumerate(storages_of(states)):
+            archive.writestr(f"archive/data/{key}", _stored(array) if storages is None else storages)
         archive.writestr("archive/version", "3\n")
     return path
 
@@ -100,10 +177,11 @@ def write_legacy_pth(path, states):
     magic = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
     protocol = b"\x80\x02M\xe9\x03."
     system = b"\x80\x02}(" + text("protocol_version") + b"M\xe9\x03" + text("little_endian") + b"\x88u."
-    keys = b"\x80\x02](" + b"".join(text(str(key)) for key in range(len(states))) + b"e."
+    storages = storages_of(states)
+    keys = b"\x80\x02](" + b"".join(text(str(key)) for key in range(len(storages))) + b"e."
     content = magic + protocol + system + state_pickle(states, b"N") + keys
-    for array in states.values():
-        content += struct.pack("<q", array.size) + array.astype("<f4").tobytes()
+    for array in storages:
+        content += struct.pack("<q", array.size) + _stored(array)
     path.write_bytes(content)
     return path
 
