@@ -1,9 +1,10 @@
-"""Files of Caffe: a network's weights (.caffemodel) and a mean image (.binaryproto), read without Caffe.
+"""Files of Caffe: a network's weights (.caffemodel, .caffemodel.h5) and a mean image (.binaryproto, .npy), without it.
 
-Both are Protocol Buffers. The messages are described here by the field numbers of Caffe's public schema,
+The first of each are Protocol Buffers. The messages are described here by the field numbers of Caffe's public schema,
 src/caffe/proto/caffe.proto of github.com/BVLC/caffe, as far as weights need them: `NetParameter` name = 1, layers = 2
 (before 2015), layer = 100; `V1LayerParameter` name = 4, blobs = 6; `LayerParameter` name = 1, blobs = 7; `BlobProto`
-num, channels, height, width = 1 to 4, data = 5, shape = 7; `BlobShape` dim = 1.
+num, channels, height, width = 1 to 4, data = 5, shape = 7, double_data = 8; `BlobShape` dim = 1; `SolverState`
+iter = 1, learned_net = 2. NVIDIA's Caffe adds raw_data_type = 10 and raw_data = 12 to `BlobProto`.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from alexnet_keras.errors import DAMAGED, DataError
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.file_kinds import file_kind, refuse_other_kinds
+from alexnet_keras.interop.caffe_hdf5 import rank_of, read_caffe_hdf5, without_ones
 from alexnet_keras.interop.wanted import Shape, WantedArrays
 
 OLD_LAYERS, LAYERS = 2, 100  # fields of NetParameter
@@ -24,6 +27,8 @@ MESSAGES = {OLD_LAYERS: "V1LayerParameter", LAYERS: "LayerParameter"}
 BYTES = 2  # the wire type of everything with a length
 OTHER_SIZES = {1: 8, 5: 4}  # bytes of the wire types with a fixed size
 MOST_MEAN = 3 * 1024 * 1024  # numbers of a mean image
+SOLVER_STATE = "it is a .solverstate, which has the weights' last changes: give the .caffemodel saved with it"
+RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}  # DOUBLE, FLOAT, FLOAT16
 DAMAGE = (DecodeError, *DAMAGED)
 
 
@@ -33,28 +38,32 @@ def read_caffe(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
     Raises:
         DataError: the file is damaged, or has not exactly the arrays that are wanted.
     """
-    shapes: dict[str, Shape] = {}
-    arrays: dict[str, np.ndarray] = {}
-    ranks = {name: len(shape) for name, shape in wanted.shapes.items()}
     try:
+        if _is_hdf5(path):
+            return read_caffe_hdf5(path, wanted)
+        ranks = {name: len(shape) for name, shape in wanted.shapes.items()}
+        arrays: dict[str, np.ndarray] = {}
         for layer in _layers(path, wanted.most_bytes):
             for index, blob in enumerate(layer.blobs):
                 name = f"{layer.name}[{index}]"
-                shapes[name] = _shape(blob, ranks.get(name, 0))
-                if name in ranks:
-                    arrays[name] = _numbers(blob, shapes[name], name)
+                arrays[name] = _numbers(blob, _shape(blob, ranks.get(name, rank_of(name))), name)
+        names = wanted.find(path, {name: array.shape for name, array in arrays.items()})
+        return {name: arrays[theirs].astype(np.float32, copy=False) for name, theirs in names.items()}
+    except DataError:
+        raise
     except DAMAGE as error:
         raise _cannot(path, error) from error
-    wanted.check(path, shapes)
-    return arrays
 
 
 def recipe_of_caffe(path: Path) -> str:
     """The built-in recipe of a .caffemodel: "caffenet" if it pools before it normalises, else "caffe".
 
     Raises:
+        UsageError: it is in HDF5, which does not keep the order of layers.
         DataError: the file is damaged.
     """
+    if _is_hdf5(path):
+        raise UsageError(f"{path} does not keep the order of its layers: say --recipe caffe or --recipe caffenet.")
     try:
         names = [layer.name for layer in _layers(path)]
     except DAMAGE as error:
@@ -64,25 +73,45 @@ def recipe_of_caffe(path: Path) -> str:
 
 
 def read_caffe_mean(path: Path, side: int) -> np.ndarray:
-    """The mean image of a .binaryproto, float32 `(height, width, 3)`, RGB, 0..255.
+    """A mean image, float32 `(height, width, 3)`, or a mean colour `(3,)`: RGB, 0..255.
 
     Args:
-        side: of the crops that it is subtracted from, pixels; the image has to be as large at least.
+        path: a .binaryproto, or a .npy of numbers `(3, height, width)` or `(3,)`, B, G, R, as Caffe has them.
+        side: of the crops that an image is subtracted from, pixels; it has to be as large at least.
 
     Raises:
         DataError: the file is damaged, or no mean image of this size.
     """
+    refuse_other_kinds(path, "npy")
     try:
         if path.stat().st_size > 9 * MOST_MEAN:  # float64, and the shape
             raise ValueError("it is larger than any mean image")
-        blob = _message("BlobProto").FromString(path.read_bytes())
-        shape = _shape(blob, 3)
-        if len(shape) != 3 or shape[0] != 3 or min(shape[1:]) < side or prod(shape) > MOST_MEAN:
-            told = "×".join(map(str, shape))
+        kind = file_kind(path)
+        if kind and kind.name == "npy":
+            numbers = np.load(path, mmap_mode="r", allow_pickle=False)
+            numbers = numbers.reshape(without_ones(numbers.shape, 3))
+        else:
+            blob = _message("BlobProto").FromString(path.read_bytes())
+            shape = _shape(blob, 3)
+            numbers = _numbers(blob, shape, "mean") if 0 < prod(shape) <= MOST_MEAN else np.empty((0,) * len(shape))
+        told = "×".join(map(str, numbers.shape))
+        if numbers.shape in ((3,), (3, 1, 1)) and numbers.dtype.kind in "fui":
+            mean = numbers.reshape(3)[::-1]
+        elif numbers.ndim == 3 and len(numbers) == 3 and min(numbers.shape[1:]) >= side and numbers.dtype.kind in "fui":
+            mean = numbers.transpose(1, 2, 0)[:, :, ::-1]
+        else:
             raise ValueError(f"it is {told}, and no mean image of 3 colours and at least {side}×{side} pixels")
-        return np.ascontiguousarray(_numbers(blob, shape, "mean").transpose(1, 2, 0)[:, :, ::-1])
+        mean = np.ascontiguousarray(mean, np.float32)
+        if not (np.isfinite(mean).all() and mean.min() >= 0 and mean.max() <= 255):
+            raise ValueError("its numbers are not all from 0 to 255")
+        return mean
     except DAMAGE as error:
         raise DataError(f"{path} cannot be used as a mean image: {_told(error)}.") from error
+
+
+def _is_hdf5(path: Path) -> bool:
+    kind = file_kind(path)
+    return kind is not None and kind.name == "hdf5"
 
 
 def _cannot(path: Path, error: Exception) -> DataError:
@@ -90,7 +119,7 @@ def _cannot(path: Path, error: Exception) -> DataError:
 
 
 def _told(error: Exception) -> str:
-    return "it is damaged" if isinstance(error, DecodeError) else str(error) or "it is damaged"
+    return "it is damaged" if isinstance(error, DecodeError) else str(error).rstrip(".") or "it is damaged"
 
 
 def _layers(path: Path, most_bytes: int | None = None) -> Iterator[Any]:
@@ -102,6 +131,10 @@ def _layers(path: Path, most_bytes: int | None = None) -> Iterator[Any]:
         while file.tell() < size:
             tag = _varint(file)
             field, wire = tag >> 3, tag & 7
+            if (field, wire) == (1, 0):  # a number, where a NetParameter has its name
+                _varint(file)
+                state = _varint(file) == 2 << 3 | BYTES
+                raise ValueError(SOLVER_STATE if state else "it is no .caffemodel; a mean image goes with --mean")
             if wire == 0:
                 _varint(file)
                 continue
@@ -129,18 +162,19 @@ def _varint(file: BinaryIO) -> int:
 
 def _shape(blob: Any, rank: int) -> Shape:
     """A blob's shape; of the four sizes of old files, and of a mean image, leading ones are left out down to `rank`."""
-    shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
-    while len(shape) > rank and shape[0] == 1:
-        shape = shape[1:]
-    return shape
+    return without_ones(tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width), rank)
 
 
 def _numbers(blob: Any, shape: Shape, name: str) -> np.ndarray:
-    content = b"".join(blob.data)
-    if min(shape, default=0) < 1 or len(content) != 4 * prod(shape):
-        told = "×".join(map(str, shape))
-        raise ValueError(f"the array {name} has {len(content):,} bytes of float32 and the shape {told}")
-    return np.frombuffer(content, "<f4").reshape(shape)
+    kinds = {"<f4": blob.data, "<f8": blob.double_data}
+    if len(blob.raw_data):
+        kinds = {RAW_TYPES.get(blob.raw_data_type, ""): [blob.raw_data]}
+    for kind, parts in kinds.items():
+        content = b"".join(parts)
+        if kind and min(shape, default=0) > 0 and len(content) == np.dtype(kind).itemsize * prod(shape):
+            return np.frombuffer(content, kind).reshape(shape)
+    sizes = " or ".join(f"{sum(map(len, parts)):,} bytes" for parts in kinds.values() if parts) or "no numbers"
+    raise ValueError(f"the array {name} has {sizes} and the shape {'×'.join(map(str, shape))}")
 
 
 # of each message its fields: number, type, whether it is repeated
@@ -151,6 +185,9 @@ _FIELDS: dict[str, dict[str, tuple[int, str, int]]] = {
         **{size: (place, "int64", _ONE) for place, size in enumerate(("num", "channels", "height", "width"), start=1)},
         "data": (5, "bytes", _MANY),  # packed float32; as bytes they need not become Python's numbers one by one
         "shape": (7, "BlobShape", _ONE),
+        "double_data": (8, "bytes", _MANY),
+        "raw_data_type": (10, "int64", _ONE),
+        "raw_data": (12, "bytes", _ONE),
     },
     "V1LayerParameter": {"name": (4, "string", _ONE), "blobs": (6, "BlobProto", _MANY)},
     "LayerParameter": {"name": (1, "string", _ONE), "blobs": (7, "BlobProto", _MANY)},

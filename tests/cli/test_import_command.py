@@ -187,6 +187,7 @@ def test_a_checkpoint_is_a_run_and_where_its_network_was_is_said_and_kept(alexne
 @pytest.mark.parametrize(
     ("name", "arguments", "content", "code", "said"),
     [
+        ("net.caffemodel.h5", [], "hdf5", 2, "net.caffemodel.h5 does not keep the order of its layers: say --recipe"),
         ("weights.bin", [], b"", 3, "weights.bin is empty: copy or download it again."),
         ("net.pth", [], b"version https://git-lfs.github.com/spec/v1\n", 3, "net.pth is a Git LFS pointer"),
         ("net.caffemodel", [], b"<!doctype html>", 3, "net.caffemodel is a web page (HTML)"),

@@ -4,10 +4,21 @@ import numpy as np
 import pytest
 from plain_networks import caffe_logits, random_arrays
 from small_networks import CLASSES, DENSE, FILTERS, assert_same, crops, our_logits, small
-from written_files import binaryproto, caffemodel, python_2_pickle, torontos_layers, write_npy, write_toronto
+from written_files import (
+    binaryproto,
+    caffemodel,
+    python_2_pickle,
+    torontos_layers,
+    write_caffe_hdf5,
+    write_caffemodel,
+    write_npy,
+    write_old_caffemodel,
+    write_toronto,
+)
 
-from alexnet_keras.interop.caffe_file import recipe_of_caffe
-from alexnet_keras.interop.formats import CAFFE_MEAN
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.interop.caffe_file import read_caffe_mean, recipe_of_caffe
+from alexnet_keras.interop.formats import CAFFE_MEAN, FORMATS
 from alexnet_keras.interop.weights_in import import_network
 
 SIDE = 227
@@ -48,6 +59,101 @@ def test_without_a_mean_image_the_mean_colour_is_subtracted(arrays, tmp_path):
     pictures = crops(SIDE)
     blue_first = np.array(CAFFE_MEAN)[::-1, None, None]
     assert_same(our_logits(network.model, pictures), [caffe_logits(arrays, crop, blue_first) for crop in pictures])
+
+
+def assert_read(path, arrays):
+    """Whether a file's arrays are these, bit by bit; returns what is said of how it was read."""
+    weights, notes = FORMATS["caffe"].weights(path, small("caffe"))
+    for name, pair in arrays.items():
+        for found, array in zip(weights[name], pair, strict=True):
+            np.testing.assert_array_equal(found, array)
+    return notes
+
+
+@pytest.mark.parametrize("numbers", ["double_data", "raw 0", "raw 1", "raw 2"])
+@pytest.mark.parametrize("old", [True, False])
+def test_blobs_of_other_numbers_are_read(numbers, old, arrays, tmp_path):
+    """float64, as Caffe in double precision has them, and NVIDIA's raw data: its types 0, 1, 2 are <f8, <f4, <f2."""
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(caffemodel(arrays, old, numbers=numbers))
+    half = numbers == "raw 2"
+    assert_read(path, {name: [a.astype("<f2" if half else "<f4") for a in pair] for name, pair in arrays.items()})
+
+
+@pytest.mark.parametrize("write", [write_caffemodel, write_old_caffemodel, write_caffe_hdf5, write_toronto])
+def test_a_fine_tuned_last_layer_may_have_another_name(write, arrays, tmp_path):
+    path = tmp_path / "net"
+    tuned = {("fc8_flickr" if name == "fc8" else name): pair for name, pair in arrays.items()}
+    write(path, tuned)
+    weights, notes = FORMATS["toronto" if write is write_toronto else "caffe"].weights(path, small("caffe"))
+    kernel = weights["fc8"][0]
+    np.testing.assert_array_equal(kernel.T if write is write_toronto else kernel, arrays["fc8"][0])
+    assert notes == ["Read 'fc8_flickr[0]' and 'fc8_flickr[1]' as the last layer, in place of 'fc8[0]' and 'fc8[1]'."]
+    write(path, {**tuned, "fc8_flickr": tuple(array[:1] for array in tuned["fc8_flickr"])})  # a single class
+    assert FORMATS["toronto" if write is write_toronto else "caffe"].weights(path, small("caffe"))[0]["fc8"][
+        1
+    ].shape == (1,)
+
+
+def test_two_last_layers_or_one_of_another_shape_are_none(arrays, tmp_path):
+    path = tmp_path / "net.caffemodel"
+    rest = {name: pair for name, pair in arrays.items() if name != "fc8"}
+    kernel, bias = arrays["fc8"]
+    for heads in (
+        {"fc8_a": (kernel, bias), "fc8_b": (kernel, bias)},
+        {"fc8_a": (kernel[:, 1:], bias)},
+        {"a": (kernel,)},
+    ):
+        path.write_bytes(caffemodel(rest | heads))
+        with pytest.raises(DataError, match="lacks the arrays 'fc8"):
+            assert_read(path, {})
+
+
+@pytest.mark.parametrize("legacy_shapes", [True, False])
+def test_weights_in_hdf5_are_read_and_do_not_name_their_recipe(legacy_shapes, arrays, tmp_path):
+    path = write_caffe_hdf5(tmp_path / "net.caffemodel.h5", arrays, legacy_shapes)
+    assert not assert_read(path, arrays)
+    with pytest.raises(UsageError, match="say --recipe caffe or --recipe caffenet"):
+        recipe_of_caffe(path)
+
+
+MEAN_FILES = {
+    "image.npy": lambda mean: mean.astype(np.float64),
+    "batch.npy": lambda mean: mean[None].astype(np.float32),
+    "crop.npy": lambda mean: mean[:, 14 : 14 + SIDE, 14 : 14 + SIDE],
+    "color.npy": lambda mean: mean.mean(axis=(1, 2)),
+    "color.binaryproto": lambda mean: mean.mean(axis=(1, 2))[:, None, None],
+}
+
+
+@pytest.mark.parametrize("name", MEAN_FILES)
+def test_a_mean_may_be_numpys_or_a_colour(name, mean, tmp_path):
+    path, numbers = tmp_path / name, MEAN_FILES[name](mean)
+    np.save(path, numbers) if path.suffix == ".npy" else path.write_bytes(binaryproto(numbers))
+    found = read_caffe_mean(path, SIDE)
+    if "color" in name:
+        np.testing.assert_allclose(found, mean.mean(axis=(1, 2))[::-1], rtol=1e-6)
+    else:
+        shown = mean[:, 14 : 14 + SIDE, 14 : 14 + SIDE] if name == "crop.npy" else mean
+        np.testing.assert_array_equal(found, shown.transpose(1, 2, 0)[:, :, ::-1])
+    assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (np.zeros((256, 256, 3)), "256×256×3, and no mean image"),  # whose colours could be in either order
+        (np.zeros((3, 200, 227)), "3×200×227, and no mean image"),
+        (np.full((3, 256, 256), np.nan), "not all from 0 to 255"),
+        (np.full(3, 300.0), "not all from 0 to 255"),
+        (np.array({"mean": 3}, dtype=object), "Python objects"),
+        (np.zeros((3, 4000, 4000), bool), "larger than any mean image"),
+    ],
+)
+def test_what_is_no_mean_in_numpys_file_is_refused(numbers, said, tmp_path):
+    np.save(tmp_path / "mean.npy", numbers)
+    with pytest.raises(DataError, match=said):
+        read_caffe_mean(tmp_path / "mean.npy", SIDE)
 
 
 @pytest.mark.parametrize("protocol", [2, 4])

@@ -5,18 +5,23 @@ import pickle
 import struct
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from plain_networks import random_arrays
 from small_networks import DENSE, FILTERS, small
 from written_files import (
     binaryproto,
+    blob,
     caffemodel,
+    field,
+    number,
     state_names,
     state_pickle,
     text,
     varint,
     whole,
+    write_caffe_hdf5,
     write_legacy_pth,
     write_npy,
     write_pth,
@@ -229,3 +234,53 @@ def test_a_header_of_safetensors_that_cannot_be_is_refused(change, arrays, refus
     refused(path, "safetensors")
     path.write_bytes(struct.pack("<Q", 2**62) + content[8:])
     assert "header" in refused(path, "safetensors")
+
+
+def test_what_else_caffe_writes_is_told(caffes, refused, tmp_path):
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(number(1, 5000) + field(2, "net_iter_5000.caffemodel") + field(3, blob(caffes["fc8"][0])))
+    assert "it is a .solverstate" in refused(path, "caffe")
+    path.write_bytes(binaryproto(np.zeros((3, 256, 256), np.float32)))
+    assert "goes with --mean" in refused(path, "caffe")
+
+
+def test_what_is_no_weights_of_caffes_in_hdf5_is_told(caffes, refused, tmp_path):
+    secret = tmp_path / "secret.h5"
+    write_caffe_hdf5(secret, caffes)
+
+    def changed(change):
+        path = write_caffe_hdf5(tmp_path / "net.caffemodel.h5", caffes)
+        with h5py.File(path, "r+") as file:
+            change(file)
+        return refused(path, "caffe")
+
+    def link(file):
+        del file["data/conv4"]
+        file["data/conv4"] = h5py.ExternalLink("secret.h5", "/data/conv4")
+
+    def replace(**options):
+        def change(file):
+            del file["data/fc8/0"]
+            file["data/fc8"].create_dataset("0", **options)
+
+        return change
+
+    assert "lacks the arrays 'conv4[0]', 'conv4[1]'" in changed(link)
+    assert "is a .solverstate" in changed(
+        lambda file: (file.create_group("history"), file.create_dataset("iter", data=3))
+    )
+    assert "AlexNet(weights=FILE)" in changed(lambda file: file.move("data", "layers"))
+    assert "no floating point" in changed(replace(shape=(7, 14), dtype="i4"))
+    assert "none of Caffe's" in changed(replace(shape=(7, 14), external=[("secret.h5", 0, 7 * 14 * 4)]))
+    bomb = replace(shape=(900_000, 14), chunks=(900_000, 14), compression="gzip", dtype="f8")
+    assert "fc8[1] is 7 and the recipe caffe has 900000" in changed(bomb)
+
+    def both(file):
+        bomb(file)
+        del file["data/fc8/1"]
+        file["data/fc8"].create_dataset("1", (900_000,), "f4", chunks=True)
+
+    assert "bytes that the network can need" in changed(both)
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(secret.read_bytes()[:3000])
+    refused(cut, "caffe")
