@@ -2,9 +2,10 @@
 
 The first of each are Protocol Buffers. The messages are described here by the field numbers of Caffe's public schema,
 src/caffe/proto/caffe.proto of github.com/BVLC/caffe, as far as weights need them: `NetParameter` name = 1, layers = 2
-(before 2015), layer = 100; `V1LayerParameter` name = 4, blobs = 6; `LayerParameter` name = 1, blobs = 7; `BlobProto`
-num, channels, height, width = 1 to 4, data = 5, shape = 7, double_data = 8; `BlobShape` dim = 1; `SolverState`
-iter = 1, learned_net = 2. NVIDIA's Caffe adds raw_data_type = 10 and raw_data = 12 to `BlobProto`.
+(before 2015), layer = 100; `V1LayerParameter` name = 4, blobs = 6, or of 2013 layer = 1; `V0LayerParameter` name = 1,
+blobs = 50; `LayerParameter` name = 1, blobs = 7; `BlobProto` num, channels, height, width = 1 to 4, data = 5,
+shape = 7, double_data = 8; `BlobShape` dim = 1; `SolverState` iter = 1, learned_net = 2. NVIDIA's Caffe adds
+raw_data_type = 10 and raw_data = 12 to `BlobProto`.
 """
 
 from collections.abc import Iterator
@@ -142,7 +143,8 @@ def _layers(path: Path, most_bytes: int | None = None) -> Iterator[Any]:
             if field == 0 or length > size - file.tell():
                 raise ValueError(f"it ends too early, or is no .caffemodel (at byte {file.tell():,} of {size:,})")
             if wire == BYTES and field in MESSAGES:
-                yield _message(MESSAGES[field]).FromString(file.read(length))
+                layer = _message(MESSAGES[field]).FromString(file.read(length))
+                yield layer.layer if field == OLD_LAYERS and layer.HasField("layer") else layer
             else:
                 file.seek(length, 1)
 
@@ -189,7 +191,12 @@ _FIELDS: dict[str, dict[str, tuple[int, str, int]]] = {
         "raw_data_type": (10, "int64", _ONE),
         "raw_data": (12, "bytes", _ONE),
     },
-    "V1LayerParameter": {"name": (4, "string", _ONE), "blobs": (6, "BlobProto", _MANY)},
+    "V0LayerParameter": {"name": (1, "string", _ONE), "blobs": (50, "BlobProto", _MANY)},
+    "V1LayerParameter": {
+        "layer": (1, "V0LayerParameter", _ONE),
+        "name": (4, "string", _ONE),
+        "blobs": (6, "BlobProto", _MANY),
+    },
     "LayerParameter": {"name": (1, "string", _ONE), "blobs": (7, "BlobProto", _MANY)},
 }
 

@@ -113,14 +113,14 @@ class _Unpickler(pickle.Unpickler):
         asked = f"{module}.{name}"
         if asked in self._allowed:
             return self._allowed[asked]
-        known = {} if self._unlisted is None else self._unlisted
         printed = "".join(letter for letter in asked if letter.isprintable())[:80]
-        made = known.setdefault(asked, type("Unlisted", (Unlisted,), {"asked": printed}))
         if self._unlisted is None:
-            raise asks_for(made)
-        if len(known) > MOST_UNLISTED:
-            raise Refused(f"it asks for more than {MOST_UNLISTED:,} names that weights have no need of")
-        return made
+            raise asks_for(type("Unlisted", (Unlisted,), {"asked": printed}))
+        if asked not in self._unlisted:
+            if len(self._unlisted) == MOST_UNLISTED:
+                raise Refused(f"it asks for more than {MOST_UNLISTED:,} names that weights have no need of")
+            self._unlisted[asked] = type("Unlisted", (Unlisted,), {"asked": printed})
+        return self._unlisted[asked]
 
     def persistent_load(self, reference: Any) -> Any:
         if self._persistent is None:

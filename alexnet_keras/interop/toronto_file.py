@@ -50,7 +50,7 @@ def _layers(path: Path) -> dict[str, Any]:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
         if shape != () or dtype != np.dtype(object):
-            raise Refused("it is an array of numbers, not a pickled dictionary of layers")
+            raise Refused("it is an array of numbers, not a dictionary of layers; a mean image goes with --mean")
         outer = load(io.BytesIO(file.read()), ALLOWED, encoding="latin1")  # Python 2 wrote it
     found = outer.inside if isinstance(outer, PickledArray) else outer
     if not isinstance(found, dict):

@@ -70,12 +70,13 @@ def assert_read(path, arrays):
     return notes
 
 
-@pytest.mark.parametrize("numbers", ["double_data", "raw 0", "raw 1", "raw 2"])
-@pytest.mark.parametrize("old", [True, False])
-def test_blobs_of_other_numbers_are_read(numbers, old, arrays, tmp_path):
+@pytest.mark.parametrize("numbers", ["data", "double_data", "raw 0", "raw 1", "raw 2"])
+@pytest.mark.parametrize("old", [2013, True, False])
+def test_every_generation_of_files_and_their_numbers_is_read(numbers, old, arrays, tmp_path):
     """float64, as Caffe in double precision has them, and NVIDIA's raw data: its types 0, 1, 2 are <f8, <f4, <f2."""
     path = tmp_path / "net.caffemodel"
-    path.write_bytes(caffemodel(arrays, old, numbers=numbers))
+    path.write_bytes(caffemodel(arrays, old, numbers=numbers, pool_first=True))
+    assert recipe_of_caffe(path) == "caffenet"
     half = numbers == "raw 2"
     assert_read(path, {name: [a.astype("<f2" if half else "<f4") for a in pair] for name, pair in arrays.items()})
 

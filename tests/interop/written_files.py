@@ -48,13 +48,19 @@ def blob(array, old=False, numbers="data"):
 
 
 def caffemodel(arrays, old=False, pool_first=False, name="AlexNet", numbers="data"):
-    """NetParameter: name = 1, and layers = 2 (their name = 4, blobs = 6) or layer = 100 (name = 1, blobs = 7)."""
+    """NetParameter: name = 1, and layers = 2 (their name = 4, blobs = 6) or layer = 100 (name = 1, blobs = 7).
+
+    `old` may be 2013: layers = 2 with a layer = 1 inside (its name = 1, blobs = 50).
+    """
     layer_field, name_field, blobs_field = (2, 4, 6) if old else (100, 1, 7)
+    if old == 2013:
+        name_field, blobs_field = 1, 50
     first = ["pool1", "norm1"] if pool_first else ["norm1", "pool1"]
     content = field(1, name) + number(5, 0)
     for layer in ["data", "conv1", "relu1", *first, *(name for name in arrays if name != "conv1"), "prob"]:
         blobs = b"".join(field(blobs_field, blob(array, old, numbers)) for array in arrays.get(layer, ()))
-        content += field(layer_field, field(name_field, layer) + blobs)
+        told = field(name_field, layer) + blobs
+        content += field(layer_field, field(1, told) + field(2, "below") if old == 2013 else told)
     return content
 
 
