@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet_keras import recipe_files
+from alexnet_keras.data.class_titles import renewed_titles
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.files import PARTIAL, is_locked, locked, write_by_rename
 from alexnet_keras.recipes import Recipe
@@ -166,6 +167,12 @@ class Run:
         if not isinstance(found, dict) or any(not isinstance(found[key], kinds[key]) for key in kinds if key in found):
             raise DataError(f"{self.path / 'run.json'} is damaged: it does not hold what a run writes there.")
         return found
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What each class is called in pictures and tables, no two alike."""
+        facts = self.facts
+        return renewed_titles(facts.get("classes", ()), facts.get("data", {}).get("titles", ()))
 
     def update(self, facts: dict[str, Any]) -> None:
         """Adds facts to run.json."""

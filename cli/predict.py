@@ -112,7 +112,7 @@ def _print(answer: "Answer", as_json: bool) -> None:
     elif not answer.error:
         console.result(str(answer.path))
         for guess in answer.guesses:
-            name = guess.title if guess.title == guess.name else f"{guess.title} ({guess.name})"
+            name = guess.title if guess.name in guess.title else f"{guess.title} ({guess.name})"
             console.result(f"  {guess.probability:7.2%}  {name}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from alexnet_keras.cli import console
 from alexnet_keras.cli.features import layer_option, split_option, written_features
 from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
+from alexnet_keras.data.class_titles import renewed_titles
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
@@ -174,12 +175,13 @@ def query(
 
 
 def _neighbors(index: "SearchIndex", rows: np.ndarray, distances: np.ndarray, by_bits: bool) -> list[dict]:
+    titles = renewed_titles(index.facts["classes"], index.facts["titles"])
     return [
         {
             "rank": rank,
             "distance": int(distance) if by_bits else float(distance),
             "class": index.facts["classes"][index.labels[row]],
-            "title": index.facts["titles"][index.labels[row]],
+            "title": titles[index.labels[row]],
             "filename": str(index.filenames[row]),
         }
         for rank, (row, distance) in enumerate(zip(rows, distances, strict=True), 1)

@@ -380,8 +380,7 @@ def _pictures(
     if files:
         preparation = preparation_of(run)
         images = np.stack([read_picture(file, preparation) for file in files])
-        titles = run.facts["data"].get("titles", run.facts["classes"])
-        return images, None, [file.name for file in files], titles
+        return images, None, [file.name for file in files], run.titles
     dataset = data_of_run(run, data)
     return *some_pictures(dataset, "val", count, seed or 0), dataset.titles
 

@@ -37,14 +37,15 @@ def test_every_package_folder_is_installed():
     assert set(listed) == found | {"alexnet_keras.cli"}
 
 
-def test_every_template_and_the_marker_of_types_are_installed():
+def test_every_template_and_list_and_the_marker_of_types_are_installed():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     patterns = [
         (ROOT / package.replace(".", "/"), pattern) for package, patterns in listed.items() for pattern in patterns
     ]
     installed = {file for folder, pattern in patterns for file in folder.glob(pattern)}
     templates = {file for file in (ROOT / "alexnet_keras").rglob("*") if file.suffix in (".jinja", ".html", ".css")}
-    assert templates and templates | {ROOT / "alexnet_keras" / "py.typed"} <= installed
+    others = {ROOT / "alexnet_keras" / "py.typed", ROOT / "alexnet_keras" / "data" / "imagenet2012_words.tsv"}
+    assert templates and templates | others <= installed
 
 
 def test_no_top_level_module_called_cli_is_installed():

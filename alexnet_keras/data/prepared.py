@@ -12,6 +12,7 @@ import numpy as np
 import pydantic
 from typing_extensions import TypedDict
 
+from alexnet_keras.data.class_titles import class_titles, class_words
 from alexnet_keras.data.encoding import JPEG_QUALITY, Encoding
 from alexnet_keras.data.record_index import INDEX, found_lengths, load_lengths
 from alexnet_keras.data.shards import WORK
@@ -84,7 +85,8 @@ class PreparedDataset:
         name: Its name.
         source: Where it came from, as the user named it: "demo", "folder:...", "tfds:...".
         classes: Class names, of ImageNet the WordNet ids; the index is the label.
-        words: What each class is called in words, "tench, Tinca tinca"; the class name where nothing else is known.
+        words: What each class is called in words, "tench, Tinca tinca", where its source or ImageNet's own list has
+            them; else the class name.
         ids: The ILSVRC id of each class, where the source knew them; else ().
         splits: The shards of "train", "val" and perhaps "test", in reading order.
         fingerprint: SHA-256 (hex) over the options and every shard's checksum.
@@ -120,10 +122,10 @@ class PreparedDataset:
             "titles": list(self.titles),
         }
 
-    @property
+    @cached_property
     def titles(self) -> tuple[str, ...]:
-        """The first of each class's names in words, for pictures and tables: "tench"."""
-        return tuple(words.split(",")[0] for words in self.words)
+        """What each class is called in pictures and tables, no two alike: of ImageNet its first name, "tench"."""
+        return class_titles(self.classes, self.words)
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -230,7 +232,7 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> PreparedDataset:
         name=manifest["name"],
         source=manifest["source"],
         classes=tuple(manifest["classes"]),
-        words=tuple(manifest["words"] or manifest["classes"]),
+        words=class_words(manifest["classes"], manifest["words"]),
         ids=tuple(manifest.get("ids", ())),
         splits=splits,
         fingerprint=manifest["fingerprint"],

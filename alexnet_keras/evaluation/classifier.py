@@ -64,7 +64,7 @@ class Classifier:
         self.preparation = preparation_of(self.run)
         self.predictor = Predictor(self.run.load_model(which), "ten-crop" if ten_crop else "centre")
         self.names: list[str] = self.run.facts["classes"]
-        self.titles: list[str] = self.run.facts["data"].get("titles", self.names)
+        self.titles: list[str] = list(self.run.titles)
 
     @overload
     def __call__(self, picture: str | PathLike | bytes | IO[bytes], count: int = 5) -> list[Guess]: ...

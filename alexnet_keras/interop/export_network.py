@@ -73,7 +73,7 @@ def exported_network(run: Run, model: keras.Model, which: str = "best") -> Expor
         in_float32(model, run.recipe),
         run.recipe,
         list(facts["classes"]),
-        list(data.get("titles", facts["classes"])),
+        list(run.titles),
         preparation_of(run),
         {
             "run": run.name,

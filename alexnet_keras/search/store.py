@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_keras.data.class_titles import renewed_titles
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.files import write_by_rename
 from alexnet_keras.search.sealed import LOCK, check_bytes, check_size, read_facts, seal_of, write_facts
@@ -220,7 +221,7 @@ def _open(path: Path, index: str) -> FeatureStore:
             origin=Origin(**{name: str(facts[name]) for name in Origin.__dataclass_fields__}),
             size=int(facts["size"]),
             classes=tuple(facts["classes"]),
-            titles=tuple(facts["titles"]),
+            titles=renewed_titles(facts["classes"], facts["titles"]),
             shards=tuple(facts["shards"]),
         )
         damaged = store.rows != facts["rows"]
