@@ -46,7 +46,8 @@ KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what first byt
     "--labels",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The classes in the network's order, one a line: names, or WordNet ids and words. [default: 0000, 0001, ...]",
+    help="The classes in the network's order: names, or WordNet ids and words, one a line, or as JSON or a Python "
+    "dictionary. [default: 0000, 0001, ...]",
 )
 @click.option(
     "--data",

@@ -94,8 +94,8 @@ def import_run(
         kind: where the file comes from.
         recipe: the network's, if not the one that comes with the package.
         mean: a file of Caffe's with the mean image.
-        labels: a file with the names of the classes, one a line, in the network's order; by default they are those of
-            `data`, or 0000, 0001, ...
+        labels: a file with the names of the classes in the network's order, as `read_class_names` takes it; by default
+            they are those of `data`, or 0000, 0001, ...
         data: a prepared dataset with the same classes in the same order, which the run then is evaluated on.
         on_stage: called after each of STAGES with its name.
 

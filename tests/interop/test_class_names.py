@@ -1,0 +1,123 @@
+"""The lists of classes that people have, and what becomes of them."""
+
+import json
+
+import pytest
+
+from alexnet_keras.data.class_titles import imagenet_words
+from alexnet_keras.errors import DataError
+from alexnet_keras.interop.class_names import read_class_names
+
+IDS = list(imagenet_words())
+WORDS = list(imagenet_words().values())
+FIRST = [words.split(", ")[0] for words in WORDS]
+ANIMALS = ("tench, Tinca tinca", "goldfish", "carpenter's kit")
+FISH = ("tench", "goldfish", "hen")
+
+
+@pytest.fixture
+def read(tmp_path):
+    """The classes of a list with this text, of a network with so many."""
+
+    def read(text, count):
+        (tmp_path / "labels").write_text(text, encoding="utf-8")
+        return read_class_names(tmp_path / "labels", count)
+
+    return read
+
+
+def numbered(form, names, start=0):
+    return "\n".join(form.format(number, name) for number, name in enumerate(names, start))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(FIRST),
+        "\n".join(WORDS),
+        "\n".join(f"{wnid} {words}" for wnid, words in zip(IDS, WORDS, strict=True)),
+        "\n".join(f"{wnid}\t{words}" for wnid, words in zip(IDS, WORDS, strict=True)),
+        "\n".join(IDS),
+        "synset,words\n" + "\n".join(f'{wnid},"{words}"' for wnid, words in zip(IDS, WORDS, strict=True)),
+        "{" + numbered("{}: {!r},", WORDS).rstrip(",") + "}",
+        "classes = {" + numbered("{}: {!r},", WORDS) + "\n}",
+        json.dumps({str(label): [IDS[label], FIRST[label].replace(" ", "_")] for label in range(1000)}),
+        json.dumps({label: FIRST[label] for label in range(1000)}, indent=1),
+        json.dumps({wnid: label for label, wnid in reversed(list(enumerate(IDS)))}),
+        json.dumps(FIRST),
+        "ImageNet's numbers and names\nas Keras has them\n\n"
+        + numbered("{}, {}", [f.replace(" ", "_") for f in FIRST]),
+        numbered("{},{}", FIRST, start=1),
+        "index,name\n" + numbered('{},"{}"', WORDS),
+        "\n".join(f'"{words}",{label}' for label, words in enumerate(WORDS)),
+        "\n".join(f"{IDS[label]} {label + 1} {FIRST[label].replace(' ', '_')}" for label in range(999, -1, -1)),
+        "\n".join([*FIRST[:7], "rooster", *FIRST[8:]]),  # a word that ImageNet's list has not
+    ],
+    ids=lambda text: text[:24],
+)
+def test_imagenets_classes_are_known_from_any_list_of_them(text, read):
+    found = read(text, 1000)
+    assert list(found.names) == IDS
+    assert found.titles[0] == "tench" and found.titles[1] == "goldfish" and found.titles[2] == "great white shark"
+    assert [found.titles[label] for label in (134, 517)] == ["crane (n02012849)", "crane (n03126707)"]
+    assert [found.titles[label] for label in (638, 639)] == ["maillot", "tank suit"]
+    assert len(set(found.titles)) == 1000
+
+
+def test_the_same_words_in_another_order_stay_words(read):
+    found = read("\n".join([FIRST[1], FIRST[0], *FIRST[2:]]), 1000)
+    assert found.names[:2] == found.titles[:2] == ("goldfish", "tench")
+    assert found.names[134] == "crane (134)" and found.names[517] == found.titles[517] == "crane (517)"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("tench, Tinca tinca\ngoldfish\ncarpenter's kit\n", ANIMALS),
+        ("0: 'tench, Tinca tinca',\n1: 'goldfish',\n2: \"carpenter's kit\"", ANIMALS),
+        ("{0: 'tench, Tinca tinca',\n 1: 'goldfish',\n 2: \"carpenter's kit\",}", ANIMALS),
+        ('[\n "tench, Tinca tinca",\n "goldfish",\n "carpenter\'s kit"\n]', ANIMALS),
+        ('"tench, Tinca tinca",\n"goldfish",\n"carpenter\'s kit"', ANIMALS),
+        ('2,"carpenter\'s kit"\n1,goldfish\n0,"tench, Tinca tinca"', ANIMALS),
+        ("1. tench\n2. goldfish\n3. hen", FISH),
+        ("0 tench\n1 goldfish\n2 hen", FISH),
+        ("name;number\nhen;3\ntench;1\ngoldfish;2", FISH),
+        ('{"hen": 2, "tench": 0, "goldfish": 1}', FISH),
+        ('{"model_type": "alexnet", "id2label": {"1": "goldfish", "0": "tench", "2": "hen"}}', FISH),
+        ("0\n1\n2", ("0", "1", "2")),
+        ("1 euro\n2 euro\n3 euro", ("1 euro", "2 euro", "3 euro")),
+        ("[unknown]\ncat\ndog", ("[unknown]", "cat", "dog")),
+        ("猫\n犬\n🐟", ("猫", "犬", "🐟")),
+    ],
+)
+def test_a_list_is_read_whole(text, names, read):
+    found = read(text, 3)
+    assert found.names == found.titles == names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("background\ncat\ndog\neel", "begins with 'background'"),
+        (json.dumps(["background", "cat", "dog", "eel"]), "begins with 'background'"),
+        ("{0: 'cat', 1: 'dog'", "is no list of classes"),
+        ("{0: 'cat', 1: 'dog', 3: 'eel'}", "is no list of classes"),
+        ("{0: __import__('os').system('touch was-run'), 1: 'dog', 2: 'eel'}", "is no list of classes"),
+        ('{"0": {"name": "cat"}, "1": "dog", "2": "eel"}', "is no list of classes"),
+        ("[" * 100_000 + "\n", "is no list of classes"),
+        ("[" + "-" * 200_000 + "1]", "is no list of classes"),
+        ("{0: 'cat', 1: 'dog'}", "tells 3 classes apart and"),
+        ("background\nn01440764\nn01443537\nn01484850", "begins with 'background'"),
+        ("cat\ndog\n1: x", None),
+        ("n01440764 a\nn01443537 b\nn01440764 c", "the class 'n01440764' twice"),
+        ("", "names 0"),
+    ],
+    ids=lambda text: (text or "whole")[:24],
+)
+def test_what_is_no_such_list_is_refused_in_a_sentence(text, said, read):
+    if said is None:
+        assert len(read(text, 3).names) == 3
+        return
+    with pytest.raises(DataError, match=said) as refused:
+        read(text, 3)
+    assert len(str(refused.value)) - len(str(refused.value).split(" ")[0]) < 150
