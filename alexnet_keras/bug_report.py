@@ -71,7 +71,9 @@ def _gpus() -> str:
     if not shutil.which(NVIDIA_SMI[0]):
         return "none that nvidia-smi lists"
     try:
-        listed = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+        listed = subprocess.run(
+            NVIDIA_SMI, capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return "unknown: nvidia-smi fails"
     return "; ".join(line.strip() for line in listed.splitlines() if line.strip()) or "none that nvidia-smi lists"

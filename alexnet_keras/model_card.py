@@ -49,7 +49,7 @@ def write_model_card(run: Run) -> Path:
     }
     card = environment.get_template(TEMPLATE).render(_about(run))
     with write_by_rename(run.model_card_path) as file:
-        file.write_text(card, encoding="utf-8")
+        file.write_text(card, encoding="utf-8", errors="backslashreplace")
     return run.model_card_path
 
 
@@ -78,7 +78,7 @@ def _about(run: Run) -> dict[str, Any]:
         "validation": f"{best['val_top1_error']:.1%}" if best else "",
         "data": data,
         "pictures": ", ".join(f"{count:,} {split}" for split, count in data.get("examples", {}).items()),
-        "classes": list(data.get("titles", facts.get("classes", []))),
+        "classes": list(run.titles),
         "shown": CLASSES_SHOWN,
         "evaluations": evaluations,
         "calibration": evaluations[-1]["calibration"] if evaluations else None,

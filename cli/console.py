@@ -2,11 +2,17 @@
 
 Progress is a Rich bar with rate and time left where stderr is a terminal, and a plain line now and then where it
 is not. Rich honours NO_COLOR.
+
+What the encoding of a stream lacks is printed in ASCII, a name's characters as Python's escapes: "\\u732b". JSON is
+ASCII everywhere.
 """
 
+import codecs
 import csv
+import io
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -20,21 +26,48 @@ from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.errors import AlexNetError
 
 PLAIN_INTERVAL = 30.0  # seconds between progress lines where stderr is no terminal
+IN_ASCII = "alexnet-keras-in-ascii"  # the name of in_ascii among Python's handlers of encoding errors
+ASCII = {"×": "x", "≈": "~", "…": "...", "–": "-", "−": "-", "→": "->", "±": "+/-", "“": '"', "”": '"', "’": "'"}
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # in a file's name they would move the terminal's cursor
 
 
+def in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Stands in for what a stream cannot encode: signs of ours by what resembles them, others by Python's escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(ASCII.get(sign) or ascii(sign)[1:-1] for sign in signs), error.end
+
+
+codecs.register_error(IN_ASCII, in_ascii)
+
+
+def print_in_any_encoding() -> None:
+    """From now on nothing that is printed fails for the encoding of stdout or stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=IN_ASCII)
+
+
+def visible(text: str) -> str:
+    """The text with its control characters, but for tabs and ends of lines, as Python's escapes."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+# Click is told the stream: left to itself it writes UTF-8 where a stream says that it is ASCII.
 def result(text: str) -> None:
     """A line of the command's result, on stdout."""
-    click.echo(text)
+    click.echo(visible(text), file=sys.stdout)
 
 
 def note(text: str) -> None:
     """A line about what is going on, on stderr."""
-    click.echo(text, err=True)
+    click.echo(visible(text), file=sys.stderr)
 
 
 def warn(text: str) -> None:
     """A plain warning, on stderr."""
-    click.secho(f"Warning: {text}", fg="yellow", err=True)
+    click.secho(f"Warning: {visible(text)}", fg="yellow", file=sys.stderr)
 
 
 def start_tensorflow(*, keras: bool = True) -> None:
@@ -81,8 +114,8 @@ def libraries_silenced() -> Iterator[None]:
 
 
 def emit_json(data: Any) -> None:
-    """The command's result as one JSON document, on stdout."""
-    click.echo(json.dumps(data, indent=2))
+    """The command's result as one JSON document, ASCII, on stdout."""
+    result(json.dumps(data, indent=2))
 
 
 def table(
@@ -99,22 +132,29 @@ def table(
     if form == "markdown":
         marks = ["---" if index < left else "---:" for index in range(len(columns))]
         for row in (columns, marks, *rows):
-            cells = (str(value).replace("|", "\\|") for value in row)
-            click.echo(f"| {' | '.join(cells)} |")
+            cells = (" ".join(str(value).split()).replace("|", "\\|") for value in row)
+            result(f"| {' | '.join(cells)} |")
         return
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    as_it_is: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # a class may be called "[b]:cat:"
+    console = Console(**as_it_is)
     if not console.is_terminal:
-        console = Console(width=160)
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+        console = Console(width=160, **as_it_is)
+    made = Table(title=_encodable(visible(title)), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     for index, name in enumerate(columns):
         made.add_column(name, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*[str(value) for value in row])
+        made.add_row(*[_encodable(visible(str(value))) for value in row])
     console.print(made)
+
+
+def _encodable(text: str) -> str:
+    """The text as stdout prints it, so that columns are as wide as what stands in them."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, IN_ASCII).decode(encoding)
 
 
 @contextmanager
@@ -136,19 +176,20 @@ def _bar(console: Any, what: str, total: int | None, unit: str, done: int) -> It
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total, completed=done, rate="", text="")
 
         def advance(n: int = 1, text: str = "") -> None:
             speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(task, advance=n, text=text, rate=f"{speed:.0f} {unit}/s" if speed and speed >= 1 else "")
+            rate = f"{speed:.0f} {unit}/s" if speed and speed >= 1 else ""
+            bar.update(task, advance=n, text=visible(text), rate=rate)
 
         yield advance
 
@@ -167,6 +208,6 @@ def _plain(console: Any, what: str, total: int | None, unit: str, done: int) -> 
             of = f" of {total}" if total else ""
             speed = (done - before) / (now - start)
             rate = f", {speed:.0f}/s" if speed >= 1 else ""
-            click.echo(f"{what}: {done}{of} {unit}{rate} {text}".rstrip(), err=True)
+            note(f"{what}: {done}{of} {unit}{rate} {text}".rstrip())
 
     yield advance

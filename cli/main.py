@@ -1,10 +1,11 @@
 """The `alexnet` command: its group, and how every error and interruption ends."""
 
 import sys
-from typing import Any
+from typing import IO, Any
 
 import click
 
+from alexnet_keras.cli import console
 from alexnet_keras.cli.benchmark import benchmark
 from alexnet_keras.cli.completion import completion
 from alexnet_keras.cli.demo import demo
@@ -31,8 +32,11 @@ class Sentence(click.ClickException):
     """An error the user can act on: one sentence on stderr and the documented exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+        super().__init__(console.visible(message))
         self.exit_code = exit_code  # type: ignore[misc]  # Click reads it from the instance
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        super().show(file or sys.stderr)
 
 
 class AlexNetGroup(click.Group):
@@ -40,6 +44,10 @@ class AlexNetGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        console.print_in_any_encoding()
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -54,7 +62,7 @@ class AlexNetGroup(click.Group):
             raise Sentence(f"{sentence} (a training run goes on with --resume).", 1) from error
         except KeyboardInterrupt as interruption:
             said = str(interruption) or "Interrupted. What was finished is kept; run the same command to go on."
-            click.echo(f"\n{said}", err=True)
+            console.note(f"\n{said}")
             ctx.exit(INTERRUPTED)
 
 

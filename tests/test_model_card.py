@@ -93,3 +93,9 @@ def test_a_run_of_other_hands_has_a_card_too(tiny, tmp_path):
     run = Run.create(tmp_path / "old", tiny, {"classes": ["a"], "data": {"path": "data/a", "fingerprint": "f"}})
     run.update({"recipe": tiny.name})
     assert "not recorded" in read(run)[1]
+
+
+def test_names_of_folders_that_are_not_utf8_are_escaped(tiny, tmp_path):
+    data = {"path": "data/a", "fingerprint": "f", "source": "folder:caf\udce9", "titles": ["x\udce9", "猫"]}
+    card = write_model_card(Run.create(tmp_path / "run", tiny, {"classes": ["x\udce9", "猫"], "data": data}))
+    assert "x\\udce9, 猫" in card.read_text(encoding="utf-8")

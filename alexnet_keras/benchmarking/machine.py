@@ -39,8 +39,8 @@ def _processor() -> tuple[str, list[str]]:
         return model[1] if model else platform.machine(), flags[1].split() if flags else []
     if sys.platform == "darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-        return told or platform.machine(), []
+        told = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        return told.stdout.strip() or platform.machine(), []
     return platform.processor() or platform.machine(), []
 
 

@@ -50,9 +50,9 @@ def _run(task: dict[str, Any], temporary: str, on_repeat: Callable[[int], None])
     """
     command = [sys.executable, "-P", "-m", WORKER]  # -P: no module of the directory that the user happens to be in
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "TMPDIR": temporary}
-    with tempfile.TemporaryFile("w+", errors="replace") as printed:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as printed:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed, encoding="utf-8", env=environment
         )
         try:
             assert process.stdin and process.stdout  # they are pipes

@@ -40,7 +40,7 @@ def write_report(root: Path, out: Path, now: datetime | None = None) -> list[Res
         },
     )
     with write_by_rename(out) as file:
-        file.write_text(page, encoding="utf-8")
+        file.write_text(page, encoding="utf-8", errors="backslashreplace")
     return results
 
 

@@ -49,7 +49,7 @@ def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
         result = Result(lab.folder, experiment, lab.request.scale, command, date, machine, outcome)
         experiment.module.draw(outcome, lab.folder / PICTURE)
         with write_by_rename(lab.folder / PAGE) as file:
-            file.write_text(page(result), encoding="utf-8")
+            file.write_text(page(result), encoding="utf-8", errors="backslashreplace")
         with write_by_rename(lab.folder / RESULT) as file:
             file.write_text(json.dumps(to_dict(result), indent=1) + "\n", encoding="utf-8")
     return result

@@ -114,14 +114,14 @@ def write_report(
         },
     )
     with write_by_rename(out) as file:
-        file.write_text(page, encoding="utf-8")
+        file.write_text(page, encoding="utf-8", errors="backslashreplace")
     return missing
 
 
 def _titles(run: Run, evaluated: Evaluated) -> Sequence[str]:
     if evaluated.data:
         return evaluated.data.titles
-    return run.facts["data"].get("titles", run.facts["classes"])
+    return run.titles
 
 
 def _trained_on(run: Run, evaluated: Evaluated) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""What is printed, whatever the stream can encode and whatever a name holds."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.main import AlexNetGroup, cli
+from alexnet_keras.errors import DataError
+
+NAMES = ["猫 and Übung", "caf\udce9.jpg", "[red]x[/y] :cat:", "a\x1b[2Jb", "3×3 ≈ 9…"]
+IN_ASCII = ["\\u732b and \\xdcbung", "caf\\udce9.jpg", "[red]x[/y] :cat:", "a\\x1b[2Jb", "3x3 ~ 9..."]
+IN_CP1252 = ["\\u732b and Übung", "caf\\udce9.jpg", "[red]x[/y] :cat:", "a\\x1b[2Jb", "3×3 ~ 9…"]
+IN_UTF8 = ["猫 and Übung", *IN_CP1252[1:4], NAMES[4]]
+
+
+def run(print_names, encoding):
+    group = AlexNetGroup()
+    group.command("names")(print_names)
+    return CliRunner(charset=encoding).invoke(group, ["names"])
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", IN_ASCII), ("cp1252", IN_CP1252), ("utf-8", IN_UTF8)])
+def test_every_name_is_printed_in_every_encoding(encoding, shown):
+    def names():
+        for name in NAMES:
+            console.result(name)
+            console.note(name)
+        console.warn(NAMES[0])
+        raise DataError(NAMES[1])
+
+    result = run(names, encoding)
+    assert result.exit_code == 3, result.exception
+    assert result.stdout_bytes.decode(encoding).splitlines() == shown
+    said = result.stderr_bytes.decode(encoding).splitlines()
+    assert said == [*shown, f"Warning: {shown[0]}", f"Error: {shown[1]}"]
+
+
+@pytest.mark.parametrize("form", [None, "csv", "markdown"])
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", IN_ASCII), ("cp1252", IN_CP1252), ("utf-8", IN_UTF8)])
+def test_tables_hold_names_as_they_are(encoding, shown, form):
+    result = run(lambda: console.table("≈", ["class", "images"], [[name, 7] for name in NAMES], form=form), encoding)
+    assert result.exit_code == 0, result.exception
+    lines = result.stdout_bytes.decode(encoding).splitlines()
+    assert len(lines) >= 6
+    if form == "csv":  # data, which stay as they are
+        shown = [*shown[:3], "a\x1b[2Jb", shown[4]]
+    for name in shown:
+        assert any(name in line for line in lines), (name, lines)
+    if form is None and encoding != "utf-8":  # columns are as wide as the escapes in them
+        assert len({line.rindex("7") for line in lines if " 7 " in line}) == 1
+
+
+def test_json_is_ascii_and_gives_names_back():
+    result = run(lambda: console.emit_json(NAMES), "cp1252")
+    assert result.stdout_bytes.isascii() and json.loads(result.stdout_bytes) == NAMES
+
+
+def test_a_bar_shows_names_as_they_are(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    def bar():
+        with console.progress("[/x] 猫", 2) as advance:
+            advance(1, text=NAMES[2])
+
+    result = run(bar, "cp1252")
+    assert result.exit_code == 0, result.exception
+
+
+def test_the_command_works_where_the_locale_has_ascii_alone(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "PYTHON"))}
+    environment |= {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "alexnet_keras.cli.main", "import", "猫.npy"]
+    told = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, timeout=60)
+    assert told.returncode == 2
+    escaped = "猫".encode().decode("ascii", "surrogateescape").encode("ascii", "backslashreplace")
+    assert told.stderr == b"Error: There is no file " + escaped + b".npy.\n"
+
+
+def test_classes_of_every_script_are_listed_on_a_windows_console(prepared, tmp_path):
+    path = shutil.copytree(prepared.path, tmp_path / "names")
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"classes": ["猫", "[/b]", "caf\udce9"]}))
+    for options in ([], ["--json"]):
+        result = CliRunner(charset="cp1252").invoke(cli, ["info", "data", str(path), *options])
+        assert result.exit_code == 0, result.exception
+        shown = json.loads(result.stdout)["classes"] if options else result.stdout
+        assert ("猫" if options else "\\u732b") in shown and "[/b]" in shown
