@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import sparse
 
-from alexnet_keras.visualization.style import INK, QUIET, save_figure, shorten
+from alexnet_keras.visualization.style import INK, QUIET, save_figure, shorten_all
 
 MOST_WHOLE = 30  # classes of a matrix that is shown whole
 WORST = 25  # classes shown of a larger one
@@ -35,7 +35,9 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
     chosen = np.arange(classes) if classes <= MOST_WHOLE else worst_confused(counts, WORST)
     whole = len(chosen) == classes
     shown = row_shares(counts[chosen][:, chosen].toarray(), counts.sum(axis=1)[chosen])
-    columns = [shorten(titles[label], LABEL) for label in chosen.tolist()]
+    short = shorten_all(titles, LABEL)
+    names = [short[titles[label]] for label in chosen.tolist()]
+    columns = list(names)
     if not whole:
         shown = np.column_stack([shown, 1 - shown.sum(axis=1)])
         columns.append("any other class")
@@ -51,7 +53,7 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
             color = "white" if share > 0.6 else INK
             axis.text(column, row, f"{percent:.0f}", ha="center", va="center", fontsize=size, color=color)
     axis.set_xticks(range(len(columns)), columns, rotation=90)
-    axis.set_yticks(range(len(chosen)), [shorten(titles[label], LABEL) for label in chosen.tolist()])
+    axis.set_yticks(range(len(names)), names)
     axis.tick_params(length=0, labelsize=8 if cell > 0.3 else 7, labelcolor=INK)
     axis.set_xlabel("predicted", fontsize=9, color=QUIET)
     axis.set_ylabel("true", fontsize=9, color=QUIET)

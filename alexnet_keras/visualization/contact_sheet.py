@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.visualization.style import INK, QUIET, save_figure, shorten
+from alexnet_keras.visualization.style import INK, QUIET, save_figure, shorten_all
 
 ROWS, COLUMNS = 6, 8
+LABEL = 24  # characters
 READ_AT_MOST = 4096  # pictures looked at for others of classes not seen yet
 BATCH_SIZE = 64
 
@@ -42,9 +43,10 @@ def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train", 
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     for axis in grid.ravel():
         axis.axis("off")
+    short = shorten_all(data.titles, LABEL)
     for axis, (label, image) in zip(grid.ravel(), chosen, strict=False):
         axis.imshow(image)
-        axis.set_title(shorten(data.titles[label], 24), fontsize=6.5, color=INK, y=-0.01, va="top", pad=0)
+        axis.set_title(short[data.titles[label]], fontsize=6.5, color=INK, y=-0.01, va="top", pad=0)
     save_figure(figure, path)
 
 

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.runs import Run
-from alexnet_keras.visualization.style import INK, QUIET, SERIES, logarithmic, save_figure, shorten
+from alexnet_keras.visualization.style import INK, QUIET, SERIES, logarithmic, save_figure, shorten_all
 
 MOST_RUNS = len(SERIES)
 
@@ -27,6 +27,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
     for run, history in zip(runs, histories, strict=True):
         if not history:
             raise UsageError(f"The run {run.path} has not finished an epoch yet: there is nothing to draw.")
+    names = shorten_all((run.name for run in runs), 40)
     figure = Figure(figsize=(9.0, 7.0), layout="constrained")
     loss, error, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.4])
     for run, history, color in zip(runs, histories, SERIES, strict=False):
@@ -34,7 +35,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
         marker = "o" if len(history) == 1 else None  # one point has no line
         options = {"color": color, "marker": marker, "markersize": 3}
         loss.plot(epochs, [row["loss"] for row in history], ":", **options)
-        loss.plot(epochs, [row["val_loss"] for row in history], "-", label=shorten(run.name, 40), **options)
+        loss.plot(epochs, [row["val_loss"] for row in history], "-", label=names[run.name], **options)
         error.plot(epochs, [row["top1_error"] for row in history], ":", **options)
         error.plot(epochs, [row["val_top1_error"] for row in history], "-", **options)
         rate.step(epochs, [row["rate_weights"] for row in history], where="post", **options)

@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alexnet_keras.evaluation.nearest import Nearest
-from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten
+from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten, shorten_all
+
+LABEL = 24  # characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +37,18 @@ def draw_neighbors(queries: Sequence[Query], found: Sequence[Nearest], titles: S
     Raises:
         UsageError: the suffix of the path is unknown.
     """
+    short = shorten_all(titles, LABEL)
     rows, columns = len(queries), len(found[0].distances)
     figure = Figure(figsize=(1.45 * (columns + 1.25), 1.75 * rows + 0.3), layout="constrained")
     grid = figure.subplots(rows, columns + 2, squeeze=False, width_ratios=[1, 0.12] + [1] * columns)
     for row, (query, neighbors) in enumerate(zip(queries, found, strict=True)):
-        _show(grid[row][0], query.image, query.caption, INK, bold=True)
+        caption = shorten(query.caption, LABEL) if query.label is None else short[titles[query.label]]
+        _show(grid[row][0], query.image, caption, INK, bold=True)
         grid[row][1].axis("off")
         for column in range(columns):
             label = neighbors.labels[column]
             color = QUIET if query.label is None else RIGHT if label == query.label else WRONG
-            _show(grid[row][column + 2], neighbors.images[column], titles[label], color)
+            _show(grid[row][column + 2], neighbors.images[column], short[titles[label]], color)
     grid[0][0].set_title("Query", fontsize=9, color=QUIET, loc="left")
     grid[0][2].set_title("Nearest training images, nearest first", fontsize=9, color=QUIET, loc="left")
     save_figure(figure, path)
@@ -56,4 +60,4 @@ def _show(axis: Axes, image: np.ndarray, label: str, color: str, bold: bool = Fa
     axis.set_yticks([])
     for spine in axis.spines.values():
         spine.set_visible(False)
-    axis.set_xlabel(shorten(label, 24), fontsize=6.5, color=color, fontweight="bold" if bold else "normal", labelpad=2)
+    axis.set_xlabel(label, fontsize=6.5, color=color, fontweight="bold" if bold else "normal", labelpad=2)

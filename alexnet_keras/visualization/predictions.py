@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.evaluation.classifier import Guess, guesses_of
 from alexnet_keras.evaluation.pictures import pictures_at
 from alexnet_keras.evaluation.predictions import Predictions
-from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten
+from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten_all
 
 COLUMNS = 4
-BAR_LABEL = 26  # characters
+CAPTION, BAR_LABEL = 30, 26  # characters
 BAR = "#9db8d2"
 
 
@@ -66,30 +67,35 @@ def draw_predictions(pictures: Sequence[PredictedPicture], path: Path) -> None:
     rows = -(-len(pictures) // columns)
     bars = max(len(picture.guesses) for picture in pictures)
     bars_high = 0.2 * bars + 0.1
+    shown = [[picture.caption, *(guess.title for guess in picture.guesses)] for picture in pictures]
+    captions, short = (shorten_all(chain.from_iterable(shown), length) for length in (CAPTION, BAR_LABEL))
     figure = Figure(figsize=(2.35 * columns, (2.5 + bars_high) * rows), layout="constrained")
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.3, bars_high] * rows)
     for axis in grid.ravel():
         axis.axis("off")
     for index, picture in enumerate(pictures):
         row, column = divmod(index, columns)
-        _draw(grid[2 * row][column], grid[2 * row + 1][column], picture, bars)
+        axes = grid[2 * row][column], grid[2 * row + 1][column]
+        _draw(*axes, picture, bars, captions[picture.caption], [short[guess.title] for guess in picture.guesses])
     if any(picture.right is not None for picture in pictures):
         figure.supxlabel("green: the right class", fontsize=7, color=QUIET, x=0.01, ha="left")
     save_figure(figure, path)
 
 
-def _draw(image_axis: Axes, bar_axis: Axes, picture: PredictedPicture, bars: int) -> None:
+def _draw(
+    image_axis: Axes, bar_axis: Axes, picture: PredictedPicture, bars: int, caption: str, names: Sequence[str]
+) -> None:
     color = INK
     if picture.right is not None:
         color = RIGHT if picture.guesses[0].label == picture.right else WRONG
     image_axis.imshow(picture.image)
-    bar_axis.set_title(shorten(picture.caption, 30), fontsize=8, color=color, fontweight="bold", pad=3)
+    bar_axis.set_title(caption, fontsize=8, color=color, fontweight="bold", pad=3)
     positions = np.arange(len(picture.guesses))
     widths = [guess.probability for guess in picture.guesses]
     colors = [RIGHT if guess.label == picture.right else BAR for guess in picture.guesses]
     bar_axis.barh(positions, widths, height=0.84, color=colors, alpha=0.55)
     bar_axis.set_xlim(0, 1)
     bar_axis.set_ylim(bars - 0.4, -0.6)
-    for position, guess in enumerate(picture.guesses):
-        bar_axis.text(0.015, position, shorten(guess.title, BAR_LABEL), fontsize=7, color=INK, va="center")
+    for position, (guess, name) in enumerate(zip(picture.guesses, names, strict=True)):
+        bar_axis.text(0.015, position, name, fontsize=7, color=INK, va="center")
         bar_axis.text(0.99, position, f"{guess.probability:.1%}", fontsize=6, color=INK, va="center", ha="right")

@@ -15,10 +15,11 @@ from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.views import centre
 from alexnet_keras.model import logits_of
-from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten
+from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten_all
 
 CEILING = 99.5  # percentile of a map's values that is shown brightest: a few pixels tower above the rest
 TALL = 5  # pictures that are shown one below the other; of more, two beside each other
+LABEL = 24  # characters
 MOST_NAMED = 12  # classes that an error lists
 
 
@@ -86,6 +87,8 @@ def draw_saliency(
     Raises:
         UsageError: the file has another suffix.
     """
+    short = shorten_all(titles, LABEL)
+    titles = [short[title] for title in titles]
     count = len(found.crops)
     across = 1 if count <= TALL else 2  # pairs of picture and map in a row
     rows = -(-count // across)
@@ -106,7 +109,7 @@ def draw_saliency(
         explained = int(found.explained[index])
         share = found.probabilities[index, explained]
         right.set_xlabel(
-            f"score of {shorten(titles[explained], 24)} ({share:.1%})\nbrightest: {ceiling:.1e} a grey level",
+            f"score of {titles[explained]} ({share:.1%})\nbrightest: {ceiling:.1e} a grey level",
             fontsize=7.5,
             color=INK,
         )
@@ -124,7 +127,9 @@ def class_named(name: str, classes: Sequence[str], titles: Sequence[str]) -> int
     """
     if name in classes:
         return list(classes).index(name)
-    found = [label for label, title in enumerate(titles) if title.casefold() == name.casefold()]
+    folded = name.casefold()
+    found = [label for label, title in enumerate(titles) if title.casefold() == folded]
+    found = found or [label for label, title in enumerate(titles) if title.casefold().startswith(f"{folded} (")]
     if len(found) == 1:
         return found[0]
     if found:
@@ -140,9 +145,9 @@ def class_named(name: str, classes: Sequence[str], titles: Sequence[str]) -> int
 def _prediction(found: Saliency, index: int, titles: Sequence[str], label: int | None) -> tuple[str, str]:
     """What the network says of a picture, and the colour to say it in."""
     predicted = int(found.predicted[index])
-    said = f"predicted {shorten(titles[predicted], 24)} ({found.probabilities[index, predicted]:.1%})"
+    said = f"predicted {titles[predicted]} ({found.probabilities[index, predicted]:.1%})"
     if label is None:
         return said, INK
     if label == predicted:
         return f"{said}\nwhich is right", RIGHT
-    return f"{said}\ntruly {shorten(titles[label], 24)}", WRONG
+    return f"{said}\ntruly {titles[label]}", WRONG

@@ -116,8 +116,9 @@ TITLES = ("crane", "tench", "crane")
 def test_a_class_is_named_by_its_id_or_its_title():
     assert class_named("n03", CLASSES, TITLES) == 2
     assert class_named("Tench", CLASSES, TITLES) == 1
-    with pytest.raises(UsageError, match="n01 or n03"):
-        class_named("crane", CLASSES, TITLES)
+    for titles in (TITLES, ("crane (n01)", "tench", "Crane (n03)")):
+        with pytest.raises(UsageError, match="n01 or n03"):
+            class_named("crane", CLASSES, titles)
     with pytest.raises(UsageError, match=r"no class 'trench': the classes are n01, n02, n03\."):
         class_named("trench", CLASSES, TITLES)
 
