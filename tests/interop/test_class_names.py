@@ -121,3 +121,12 @@ def test_what_is_no_such_list_is_refused_in_a_sentence(text, said, read):
     with pytest.raises(DataError, match=said) as refused:
         read(text, 3)
     assert len(str(refused.value)) - len(str(refused.value).split(" ")[0]) < 150
+
+
+def test_a_list_that_windows_wrote_is_read(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_bytes("猫\r\nhen\r\n".encode("utf-16"))
+    assert read_class_names(file, 2).names == ("猫", "hen")
+    file.write_bytes("Übung\r\n".encode("cp1252"))
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        read_class_names(file, 1)

@@ -4,12 +4,14 @@ ImageNet's own lists are read as they come: `words.txt` (id, tab, words), `synse
 `LOC_synset_mapping.txt` (id, space, words), or bare ids.
 """
 
+import codecs
 from collections.abc import Container
 from pathlib import Path
 
 from alexnet_keras.data.sources.names import some
 from alexnet_keras.errors import DataError, UsageError
 
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what PowerShell's > writes
 LIMIT = 64 * 2**20  # bytes; ImageNet's longest list has 4 MB
 
 
@@ -61,11 +63,11 @@ def lines_of(path: Path, limit: int = LIMIT) -> list[str]:
         raise UsageError(f"There is no file {path}.")
     if path.stat().st_size > limit:
         raise DataError(f"{path} has {path.stat().st_size:,} bytes: too large for a list of classes or labels.")
-    contents = path.read_bytes()
+    written = path.read_bytes()
     try:
-        text = contents.decode("utf-16" if contents.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        text = written.decode("utf-16" if written.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file in UTF-8: save it as one.") from error
+        raise DataError(f"{path} is not a text file, or not in UTF-8: save it as UTF-8.") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
