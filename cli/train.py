@@ -148,14 +148,18 @@ def train(**options: Any) -> None:
 
 def _cluster(options: dict[str, Any]) -> "Cluster | None":
     """The other workers, all of them there; None where this process trains alone. Before TensorFlow does anything."""
-    from alexnet_keras.training.cluster import names_a_cluster, read_cluster
+    from alexnet_keras.training.cluster import read_cluster
 
-    if options["strategy"] is None and names_a_cluster(os.environ):
-        options["strategy"] = "multi-worker"
-        console.note("TF_CONFIG names a cluster: --strategy multi-worker.")
-    if options["strategy"] != "multi-worker":
+    if options["strategy"] != "multi-worker" and (options["strategy"] or not os.environ.get("TF_CONFIG", "").strip()):
         return None
     cluster = read_cluster(os.environ)
+    if cluster.is_alone:
+        console.note("TF_CONFIG names no other worker: this process trains alone.")
+        options["strategy"] = None
+        return None
+    if options["strategy"] is None:
+        options["strategy"] = "multi-worker"
+        console.note("TF_CONFIG names a cluster: --strategy multi-worker.")
     console.note(
         f"Worker {cluster.index + 1} of {len(cluster.workers)}" + (", the chief." if cluster.is_chief else ".")
     )

@@ -22,6 +22,7 @@ from alexnet_keras.errors import AlexNetError, UsageError
 
 EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 WORKER_JOBS = ("chief", "worker")
+OLD_CHIEF = "master"  # what TensorFlow 1 called it
 LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
 POLL = 0.2  # seconds between two looks at a worker that is not there yet
 
@@ -43,8 +44,11 @@ class Cluster:
 
     @cached_property
     def strategy(self) -> tf.distribute.MultiWorkerMirroredStrategy:
-        """The strategy of all the workers' devices."""
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        """The strategy of all the workers' devices, whatever TF_CONFIG calls their jobs."""
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": list(self.workers)}), task_type="worker", task_id=self.index
+        )
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
 
     def connect(self) -> None:
         """Connects to the other workers; before TensorFlow has made its devices."""
@@ -183,10 +187,10 @@ ALONE = Cluster()
 
 
 def read_cluster(environment: Mapping[str, str]) -> Cluster:
-    """The cluster that TF_CONFIG describes, as TensorFlow orders it.
+    """The cluster that TF_CONFIG describes, as TensorFlow orders it; ALONE where it names no other worker.
 
     Raises:
-        UsageError: TF_CONFIG is missing or malformed; the sentence says how.
+        UsageError: TF_CONFIG is missing or malformed, or not a worker's; the sentence says how.
     """
     text = environment.get("TF_CONFIG", "").strip()
     if not text:
@@ -195,10 +199,21 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
         config = json.loads(text)
     except ValueError as error:
         raise UsageError(f"TF_CONFIG is not JSON ({error}). It should look like {EXAMPLE}") from error
-    jobs = config.get("cluster") if isinstance(config, dict) else None
-    task = config.get("task") if isinstance(config, dict) else None
-    if not isinstance(jobs, dict) or not isinstance(task, dict):
+    if not isinstance(config, dict):
         raise UsageError(f"TF_CONFIG needs a table `cluster` and a table `task`. It should look like {EXAMPLE}")
+    if strange := [key for key in config if key != "cluster" and key.lower().endswith("cluster")]:
+        raise UsageError(f"TF_CONFIG has {strange[0]}, which is not read: name every worker in `cluster`.")
+    jobs, task = config.get("cluster") or {}, config.get("task")
+    if not isinstance(jobs, dict) or not isinstance(task, dict | None):
+        raise UsageError(f"TF_CONFIG needs a table `cluster` and a table `task`. It should look like {EXAMPLE}")
+    if OLD_CHIEF in jobs and "chief" not in jobs:
+        jobs = {"chief" if job == OLD_CHIEF else job: addresses for job, addresses in jobs.items()}
+        task = task and {**task, "type": "chief" if task.get("type") == OLD_CHIEF else task.get("type")}
+    if task and task.get("type") in ("evaluator", "ps"):
+        raise UsageError(
+            f"TF_CONFIG: {task['type']} has nothing to do here: the workers evaluate after every epoch. Start chief "
+            "and workers only."
+        )
     if strange := sorted(set(jobs) - {*WORKER_JOBS, "evaluator"}):
         raise UsageError(f"TF_CONFIG: the cluster has {', '.join(strange)}; its jobs can be chief and worker.")
     workers: list[str] = []
@@ -216,21 +231,18 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
         raise UsageError("TF_CONFIG: a cluster has one chief.")
     if len(set(workers)) < len(workers):
         raise UsageError("TF_CONFIG: two workers have the same address.")
+    if not workers or (len(workers) == 1 and not task):
+        return ALONE
+    if not task:
+        raise UsageError(f"TF_CONFIG: a cluster of {len(workers)} needs a table `task`. It should look like {EXAMPLE}")
     try:
-        place = places[task["type"], int(task["index"])]
+        place = places[task["type"], int(str(task["index"]))]
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"TF_CONFIG: the task {json.dumps(task)} is none of the cluster's "
-            f"({', '.join(f'{job} {index}' for job, index in places) or 'which has no workers'})."
+            f"({', '.join(f'{job} {index}' for job, index in places)})."
         ) from error
-    if len(workers) < 2:
-        raise UsageError("TF_CONFIG names one worker; --strategy multi-worker needs two or more.")
-    return Cluster(tuple(workers), place)
-
-
-def names_a_cluster(environment: Mapping[str, str]) -> bool:
-    """Whether TF_CONFIG names a cluster at all, well or badly."""
-    return '"cluster"' in environment.get("TF_CONFIG", "")
+    return Cluster(tuple(workers), place) if len(workers) > 1 else ALONE
 
 
 def _is_address(address: str) -> bool:

@@ -160,5 +160,14 @@ def test_a_cluster_is_waited_for_no_longer_than_told(folder):
     assert result.exit_code == 1
     assert f"Waiting for {other}." in result.stderr and f"did not appear within 0.5 seconds: {other}" in result.stderr
     assert "TF_CONFIG names a cluster" in result.stderr
-    result = invoke("train", "--strategy", "multi-worker", TF_CONFIG="{")
-    assert result.exit_code == 2 and "not JSON" in result.stderr
+    for arguments in ([], ["--strategy", "multi-worker"]):
+        result = invoke("train", *arguments, TF_CONFIG="{")
+        assert result.exit_code == 2 and "not JSON" in result.stderr
+
+
+@pytest.mark.parametrize("strategy", [[], ["--strategy", "multi-worker"]])
+def test_the_only_worker_of_a_cluster_trains_alone_and_says_so(folder, strategy):
+    tf_config = {"cluster": {"worker": ["job-worker-0.ns.svc:2222"]}, "task": {"type": "worker", "index": 0}}
+    result = invoke("train", "--resume", "tiny", *strategy, TF_CONFIG=json.dumps(tf_config))
+    assert result.exit_code == 0, result.stderr
+    assert "TF_CONFIG names no other worker: this process trains alone." in result.stderr

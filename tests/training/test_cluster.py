@@ -16,7 +16,7 @@ from toy_runs import last_weights, step_losses
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.recipe_files import to_toml, with_overrides
 from alexnet_keras.runs import open_run
-from alexnet_keras.training.cluster import Cluster, read_cluster
+from alexnet_keras.training.cluster import ALONE, Cluster, read_cluster
 
 TWO = {"worker": ["a:1", "b:2"]}
 
@@ -40,18 +40,55 @@ def test_tf_config_is_read_as_tensorflow_reads_it():
     assert read_cluster(config(with_chief, {"type": "chief", "index": 0})).is_chief
 
 
+def test_a_master_of_old_is_the_chief():
+    cluster = {"master": ["m:1"], "worker": ["a:1"]}
+    assert read_cluster(config(cluster, {"type": "master", "index": 0})) == Cluster(("m:1", "a:1"), 0)
+    assert read_cluster(config(cluster, {"type": "worker", "index": 0})) == Cluster(("m:1", "a:1"), 1)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {
+            "cluster": {"worker": ["job-worker-0.ns.svc:2222"]},
+            "task": {"type": "worker", "index": 0},
+            "environment": "",
+        },
+        {"cluster": {"chief": ["c:1"]}, "task": {"type": "chief", "index": 0}},
+        {"cluster": {"master": ["c:1"]}, "task": {"type": "master", "index": 0}},
+        {"cluster": {"worker": ["a:1"], "evaluator": ["e:1"]}, "task": {"type": "worker", "index": 0}},
+        {"cluster": {"worker": ["a:1"]}},
+        {"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}},
+        {"cluster": {}},
+        {"cluster": None},
+        {"task": {"type": "worker", "index": 0}},
+        {},
+    ],
+    ids=str,
+)
+def test_who_is_alone_in_tf_config_trains_alone(written):
+    assert read_cluster({"TF_CONFIG": json.dumps(written)}) is ALONE
+
+
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
         ({}, "needs the environment variable TF_CONFIG"),
         ({"TF_CONFIG": "{'cluster'"}, "not JSON"),
+        ({"TF_CONFIG": " "}, "needs the environment variable TF_CONFIG"),
         ({"TF_CONFIG": "[]"}, "needs a table `cluster`"),
+        ({"TF_CONFIG": '{"cluster": ["a:1"]}'}, "needs a table `cluster`"),
+        ({"TF_CONFIG": '{"sparseCluster": {"worker": {"0": "a:1"}}}'}, "has sparseCluster, which is not read"),
         ({"TF_CONFIG": '{"cluster": {"worker": ["a:1", "b:2"]}}'}, "a table `task`"),
         (config({"worker": "a:1"}), "not a list of addresses"),
         (config({"worker": ["a:1", "b"]}), "'b' is not an address"),
         (config({"worker": ["a:1", "b:99999"]}), "'b:99999' is not an address"),
         (config({"worker": ["a:1", "a:1"]}), "the same address"),
-        (config({"worker": ["a:1"]}, {"type": "worker", "index": 0}), "names one worker"),
+        (config({"worker": ["a:1"]}, {"type": "worker", "index": 1}), "none of the cluster's"),
+        (config({**TWO, "evaluator": ["e:1"]}, {"type": "evaluator", "index": 0}), "evaluator has nothing to do here"),
+        (config({**TWO, "ps": ["p:1"]}, {"type": "ps", "index": 0}), "ps has nothing to do here"),
+        (config({"chief": ["a:1"], "master": ["b:2"]}, {"type": "chief", "index": 0}), "has master"),
+        (config(task={"type": "worker", "index": 0.5}), "none of the cluster's"),
         (config({**TWO, "ps": ["p:1"]}), "has ps"),
         (config({**TWO, "chief": ["c:1", "d:1"]}), "one chief"),
         (config(task={"type": "worker", "index": 2}), "none of the cluster's"),
