@@ -16,6 +16,7 @@ from alexnet_keras.backend import backend_name
 from alexnet_keras.benchmarking.machine import this_machine, usable_processors
 from alexnet_keras.data.prepared import latest_prepared, open_prepared
 from alexnet_keras.errors import AlexNetError
+from alexnet_keras.places import HOME
 from alexnet_keras.runs import latest_run
 
 RELATED = ("tensorflow-datasets", "protobuf", "jax", "torch")  # beside those that every run remembers
@@ -80,12 +81,12 @@ def _gpus() -> str:
 
 
 def _variables(environment: Mapping[str, str]) -> list[str]:
-    """NAME=value of what changes how things run; of TF_CONFIG, and of what might tell too much, only that it is set."""
+    """NAME=value of what changes how things run; of places and what might tell too much, only that it is set."""
     private = [name for name in (_user(), socket.gethostname()) if name]
     told = []
     for name in sorted(filter(VARIABLES.fullmatch, environment)):
         value = environment[name]
-        hidden = name == "TF_CONFIG" or SECRET.search(name) or not SHOWN.fullmatch(value)
+        hidden = name in ("TF_CONFIG", HOME) or SECRET.search(name) or not SHOWN.fullmatch(value)
         hidden = hidden or any(each in value for each in private)
         told.append(f"{name} is set" if hidden else f"{name}={value}")
     return told

@@ -1,6 +1,5 @@
 """The commands that make a run again, from what it remembers of how it was made."""
 
-import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,12 @@ from typing import Any
 from alexnet_keras.data.decode import Decoding
 from alexnet_keras.data.encoding import JPEG_QUALITY, Encoding
 from alexnet_keras.data.plan import SHARD_EXAMPLES
-from alexnet_keras.data.prepared import DATA_ROOT
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT
 from alexnet_keras.data.sources.open import default_name
 from alexnet_keras.errors import UsageError
+from alexnet_keras.places import MOST_BYTES, command, data_root, good_name, runs_root, shell
 from alexnet_keras.recipe_files import load_recipe, with_overrides
-from alexnet_keras.runs import RUNS, Run
+from alexnet_keras.runs import Run
 
 LINE = 80  # characters, beyond which a command goes on in the next line
 
@@ -41,7 +40,7 @@ def prepare_command(data: dict[str, Any]) -> str | None:
         return None
     source, options, path = data["source"], data["options"], Path(data["path"])
     words = ["alexnet", "prepare", source]
-    if path != DATA_ROOT / default_name(source):
+    if path != data_root() / default_name(source):
         words += ["--out", str(path)]
     if options["name"] != path.name:
         words += ["--name", options["name"]]
@@ -64,7 +63,7 @@ def import_command(run: Run, name: str) -> str:
     words += ["--recipe", facts["recipe"] if _is_named(run, facts["recipe"], []) else str(run.path / "recipe.toml")]
     for option, value in (("--mean", imported["mean"]), ("--labels", imported["labels"])):
         words += [option, value] if value else []
-    return _shell(words + (["--data", facts["data"]["path"]] if facts["data"]["path"] else []))
+    return _shell(words + (["--data", str(run.data_path)] if facts["data"]["path"] else []))
 
 
 def train_command(run: Run, name: str) -> str:
@@ -75,7 +74,7 @@ def train_command(run: Run, name: str) -> str:
     facts = run.facts
     overrides = facts.get("overrides", [])
     named = _is_named(run, facts.get("recipe", ""), overrides)
-    words = ["alexnet", "train", "--data", facts["data"]["path"], "--run", name]
+    words = ["alexnet", "train", "--data", str(run.data_path), "--run", name]
     words += ["--recipe", facts["recipe"] if named else str(run.path / "recipe.toml")]
     for override in overrides if named else ():
         words += ["--set", override]
@@ -94,15 +93,16 @@ def look_commands(name: str, split: str) -> list[str]:
     of = [] if split == "val" else ["--split", split]
     drawn = ("curves", "kernels", "towers", "predictions", "neighbors", "confusion")
     words = [["eval", name, "--ten-crop", *of], *(["visualize", what, name] for what in drawn), ["report", name, *of]]
-    return [shlex.join(["alexnet", *arguments]) for arguments in words]
+    return [command(*arguments) for arguments in words]
 
 
 def another_name(run: Run) -> str:
     """A name for the repetition, which may lie beside the run."""
-    number, name = 1, f"{run.name}-again"
-    while (RUNS / name).exists():
+    number, base = 1, good_name(run.name, MOST_BYTES - len("-again-99"))
+    name = f"{base}-again"
+    while (runs_root() / name).exists():
         number += 1
-        name = f"{run.name}-again-{number}"
+        name = f"{base}-again-{number}"
     return name
 
 
@@ -116,9 +116,9 @@ def _is_named(run: Run, recipe: str, overrides: list[str]) -> bool:
 
 def _shell(words: list[str]) -> str:
     """The words quoted for a shell; of a long command each option in a line of its own."""
-    line = shlex.join(words)
+    line = shell(*words)
     if len(line) <= LINE:
         return line
     breaks = [index for index, word in enumerate(words) if word.startswith("--")] + [len(words)]
     pieces = [words[: breaks[0]], *(words[start:stop] for start, stop in pairwise(breaks))]
-    return " \\\n    ".join(shlex.join(piece) for piece in pieces)
+    return " \\\n    ".join(shell(*piece) for piece in pieces)

@@ -1,4 +1,4 @@
-"""A run: one directory under saved_models/, opened and written in one place.
+"""A run: one directory under saved_models/ (`places.runs_root`), opened and written in one place.
 
 An imported run has the first four files alone, and what `alexnet eval` and the like add.
 
@@ -39,12 +39,12 @@ from alexnet_keras import recipe_files
 from alexnet_keras.data.class_titles import renewed_titles
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.files import PARTIAL, is_locked, locked, write_by_rename
+from alexnet_keras.places import argument, command, exists, good_name, runs_root
 from alexnet_keras.recipes import Recipe
 
 if TYPE_CHECKING:
     import keras
 
-RUNS = Path("saved_models")
 LOCK = "lock"
 IMPORTED = "imported"  # the status of a run whose weights another framework trained
 
@@ -85,6 +85,12 @@ class Run:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def called(self) -> str:
+        """What other commands find the run by: its name, or its path where it does not lie among the others."""
+        among = (runs_root() / self.name).absolute() == self.path.absolute() and not self.name.startswith("-")
+        return self.name if among else argument(self.path)
 
     @property
     def is_writable(self) -> bool:
@@ -175,7 +181,11 @@ class Run:
         return renewed_titles(facts.get("classes", ()), facts.get("data", {}).get("titles", ()))
 
     def update(self, facts: dict[str, Any]) -> None:
-        """Adds facts to run.json."""
+        """Adds facts to run.json, and to those of a dataset where it lies, from the run and from the root."""
+        from alexnet_keras.data.prepared import places_of
+
+        if (data := facts.get("data")) and data.get("path"):
+            facts = {**facts, "data": {**data, **places_of(Path(data["path"]), self.path)}}
         known = self.facts if (self.path / "run.json").exists() else {}
         with write_by_rename(self.path / "run.json") as file:
             file.write_text(json.dumps({**known, **facts, "updated": _now()}, indent=2) + "\n", encoding="utf-8")
@@ -195,15 +205,17 @@ class Run:
 
     @property
     def data_path(self) -> Path:
-        """Where the data is that the run was trained on.
+        """Where the data is that the run was trained on, or was if it is nowhere any more.
 
         Raises:
             UsageError: the run was imported and has no data of its own.
         """
-        path = self.facts["data"]["path"]
-        if path is None:
+        from alexnet_keras.data.prepared import find_prepared
+
+        data = self.facts["data"]
+        if data["path"] is None:
             raise UsageError(f"The run {self.path} was imported and has no data of its own: name the data with --data.")
-        return Path(path)
+        return find_prepared(data, self.path)
 
     @property
     def status(self) -> str:
@@ -287,19 +299,20 @@ def best_epoch(rows: Sequence[dict[str, float]]) -> dict[str, float] | None:
     return min(rows, key=lambda row: (row["val_top1_error"], row.get("val_loss", 0.0)), default=None)
 
 
-def open_run(name_or_path: str | Path, root: Path = RUNS) -> Run:
-    """A run by its name under `root` or by its path.
+def open_run(name_or_path: str | Path, root: Path | None = None) -> Run:
+    """A run by its name under `root`, by default the directory of all runs, or by its path.
 
     Raises:
         UsageError: there is no such run; the sentence lists those there are.
     """
+    root = root or runs_root()
     for path in (root / name_or_path, Path(name_or_path)):
-        if (path / "run.json").is_file():
-            return Run(path)
+        if exists(path / "run.json"):
+            return Run(path if path.name not in ("", "..") else path.resolve())  # `.` is no name
     raise UsageError(f"There is no run {str(name_or_path)!r}: {_those_in(root)}.")
 
 
-def latest_run(root: Path = RUNS) -> Run:
+def latest_run(root: Path | None = None) -> Run:
     """The run written to last.
 
     Raises:
@@ -307,26 +320,27 @@ def latest_run(root: Path = RUNS) -> Run:
     """
     runs = all_runs(root)
     if not runs:
-        raise UsageError(f"There is no run under {root}: `alexnet train` makes one.")
+        raise UsageError(f"There is no run under {root or runs_root()}: `alexnet train` makes one.")
     return max(runs, key=lambda run: (run.path / "run.json").stat().st_mtime)
 
 
-def all_runs(root: Path = RUNS) -> list[Run]:
+def all_runs(root: Path | None = None) -> list[Run]:
     """Every run under a directory, by name."""
-    files = sorted(root.glob("*/run.json"))
+    files = sorted((root or runs_root()).glob("*/run.json"))
     return [Run(file.parent) for file in files if not file.parent.name.startswith(PARTIAL)]
 
 
-def new_run_path(recipe: str, data: str, root: Path = RUNS) -> Path:
+def new_run_path(recipe: str, data: str) -> Path:
     """A free name, recipe-data, recipe-data-2, ..., taken for this process alone by making the directory."""
-    path, number = root / f"{recipe}-{data}", 1
+    root, name, number = runs_root(), good_name(f"{recipe}-{data}"), 1
+    path = root / name
     root.mkdir(parents=True, exist_ok=True)
     while True:
         with suppress(FileExistsError):
             path.mkdir()
             return path
         number += 1
-        path = root / f"{recipe}-{data}-{number}"
+        path = root / f"{name}-{number}"
 
 
 def environment() -> dict[str, Any]:
@@ -348,7 +362,8 @@ def check_new(path: Path) -> None:
     """
     if path.exists() and any(found.name not in ("recipe.toml", LOCK) for found in path.iterdir()):
         raise UsageError(
-            f"The run {path} exists: choose another name with --run, or go on with `--resume {path.name}`."
+            f"The run {path} exists: choose another name with --run, or go on with "
+            f"`{command('train', '--resume', Run(path).called)}`."
         )
 
 

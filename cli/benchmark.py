@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import json_option
+from alexnet_keras.cli.options import OutPath, data_names, json_option
 from alexnet_keras.cli.train import PRECISIONS
 from alexnet_keras.errors import UsageError
 
@@ -47,6 +47,7 @@ USED_BY = {
 @click.option(
     "--data",
     metavar="DIR",
+    shell_complete=data_names,
     help="Prepared dataset for input, by name under data/ or by path. [default: the latest; without one, generated "
     "pictures]",
 )
@@ -62,7 +63,7 @@ USED_BY = {
     metavar="FILE",
     help="An earlier result, from --json or --out, to show this one beside.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the JSON.")
+@click.option("--out", type=OutPath(dir_okay=False), metavar="FILE", help="Also write the JSON.")
 @json_option
 @click.pass_context
 def benchmark(

@@ -11,7 +11,7 @@ PROGRAM, VARIABLE = "alexnet", "_ALEXNET_COMPLETE"
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that lets a shell complete commands and options with the Tab key.
+    """Print the script that lets a shell complete commands, options, runs and datasets with the Tab key.
 
     \b
     Examples:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from alexnet_keras import places
 from alexnet_keras.cli import console
 
 
@@ -22,14 +23,14 @@ def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
     from alexnet_keras.cli.report import report
     from alexnet_keras.cli.train import train
     from alexnet_keras.cli.visualize import kernels, neighbors, predictions
-    from alexnet_keras.runs import RUNS, new_run_path
+    from alexnet_keras.runs import new_run_path
 
-    data = Path("data/demo" if seed == 0 else f"data/demo-{seed}")
+    data = places.data_root() / ("demo" if seed == 0 else f"demo-{seed}")
     run = new_run_path("quickstart", data.name).name
-    before = _files(data.parent) | _files(RUNS)
+    before = _files(data.parent) | _files(places.runs_root())
 
     def do(command: click.Command, *arguments: str) -> None:
-        console.note(f"\n$ alexnet {' '.join(arguments)}")
+        console.note(f"\n$ {places.command(*arguments)}")
         with command.make_context(command.name, list(arguments[_words(command) :]), parent=ctx.parent) as context:
             command.invoke(context)
 
@@ -46,7 +47,7 @@ def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
     do(report, "report", run)
 
     pictures = data.with_name(f"{data.name}-pictures")
-    made = sorted((_files(data.parent) | _files(RUNS)) - before)
+    made = sorted((_files(data.parent) | _files(places.runs_root())) - before)
     drawn = [path for path in made if pictures in path.parents]
     console.result("\nFiles made:")
     for path in made:

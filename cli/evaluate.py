@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import SectionedCommand, SectionOption, chosen_run, data_of_run
+from alexnet_keras.cli.options import (
+    OutPath,
+    SectionedCommand,
+    SectionOption,
+    chosen_run,
+    data_names,
+    data_of_run,
+    run_names,
+)
 from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import UsageError
 
@@ -27,10 +35,11 @@ def _option(*names: str, section: str, **settings: Any) -> Callable:
 
 
 @click.command("eval", cls=SectionedCommand)
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=run_names)
 @_option(
     "--data",
     metavar="DIR",
+    shell_complete=data_names,
     section="What is evaluated on what",
     help="Prepared dataset, by name under data/ or by path. [default: what the run was trained on]",
 )
@@ -69,7 +78,7 @@ def _option(*names: str, section: str, **settings: Any) -> Callable:
 )
 @_option(
     "--submission",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutPath(dir_okay=False),
     section="What is written",
     help="Also write the five likeliest classes of each image as ILSVRC's servers read them.",
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
+from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, json_option, run_argument, run_data_option
 from alexnet_keras.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ layer_option = click.option(
 @layer_option
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutPath(file_okay=False),
     metavar="DIR",
     help="Directory to write. [default: in the run's features/]",
 )

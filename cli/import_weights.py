@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import json_option
+from alexnet_keras.cli.options import data_names, json_option
 from alexnet_keras.errors import UsageError
+from alexnet_keras.places import check_name, command, exists, good_name, runs_root
 
 SUFFIXES = {
     ".caffemodel": "caffe",
@@ -52,6 +53,7 @@ KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what first byt
 @click.option(
     "--data",
     metavar="DIR",
+    shell_complete=data_names,
     help="Prepared dataset with the network's classes: gives their names, and is what the run is evaluated on.",
 )
 @json_option
@@ -80,18 +82,17 @@ def import_weights(
       alexnet import checkpoint.pth.tar --run trained --data data/imagenet
       alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
     """
-    if not file.is_file():
-        raise UsageError(f"There is no file {file}.")
+    for path in (file, mean):
+        if path and not (exists(path) and path.is_file()):
+            raise UsageError(f"There is no file {path}.")
     kind = kind or _kind_of(file)
     if mean and kind not in ("caffe", "toronto"):
         raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
-    if mean and not mean.is_file():
-        raise UsageError(f"There is no file {mean}.")
     from alexnet_keras.data.prepared import open_prepared
     from alexnet_keras.recipe_files import load_recipe
-    from alexnet_keras.runs import RUNS, check_new
+    from alexnet_keras.runs import check_new
 
-    folder = RUNS / (name or _stem(file))
+    folder = runs_root() / (good_name(_stem(file)) if name is None else check_name(name, "--run"))
     check_new(folder)
     chosen = load_recipe(recipe) if recipe else None
     dataset = open_prepared(data) if data else None
@@ -121,7 +122,7 @@ def import_weights(
             f"This is {known['name']}, published with {known['top1']:.1%} top-1 and {known['top5']:.1%} top-5 accuracy "
             f"(ImageNet 2012 validation, centre crop; {known['source']})."
         )
-    console.result(f"Next: alexnet predict PICTURE --run {run.name}")
+    console.result(f"Next: {command('predict', 'PICTURE', '--run', run.called)}")
 
 
 def _kind_of(file: Path) -> str:

@@ -7,8 +7,9 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.info_devices import devices
-from alexnet_keras.cli.options import chosen_data, json_option
+from alexnet_keras.cli.options import chosen_data, data_names, json_option
 from alexnet_keras.errors import UsageError
+from alexnet_keras.places import check_new_path
 
 if TYPE_CHECKING:
     from alexnet_keras.data.prepared import PreparedDataset
@@ -108,7 +109,7 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
 
 
 @info.command()
-@click.argument("name", metavar="[DATA]", required=False)
+@click.argument("name", metavar="[DATA]", required=False, shell_complete=data_names)
 @click.option(
     "--sheet",
     is_flag=False,
@@ -129,7 +130,7 @@ def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_jso
     """
     found = chosen_data(name)
     found.examples(split)  # says which splits there are
-    path = sheet and (found.path / sheet if sheet == SHEET_BESIDE_DATA else Path(sheet))
+    path = sheet and (found.path / sheet if sheet == SHEET_BESIDE_DATA else check_new_path(Path(sheet), "--sheet"))
     if path:
         console.start_tensorflow()
         from alexnet_keras.visualization.contact_sheet import draw_contact_sheet

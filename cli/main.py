@@ -1,5 +1,6 @@
 """The `alexnet` command: its group, and how every error and interruption ends."""
 
+import errno
 import sys
 from typing import IO, Any
 
@@ -57,6 +58,8 @@ class AlexNetGroup(click.Group):
         except OSError as error:
             if error.errno is None:  # raised by a library for reasons of its own
                 raise
+            if error.errno == errno.ENAMETOOLONG:
+                raise Sentence(f"Nothing can be called {str(error.filename)[:40]!r}…: that is too long.", 2) from error
             where = f" ({error.filename})" if error.filename else ""
             sentence = f"{error.strerror}{where}. What was finished is kept: mend that and run the command again"
             raise Sentence(f"{sentence} (a training run goes on with --resume).", 1) from error
@@ -70,6 +73,8 @@ class AlexNetGroup(click.Group):
     cls=AlexNetGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
     epilog="Every command runs with no argument: `alexnet prepare && alexnet train && alexnet eval`. "
+    "Datasets are in data/ and runs in saved_models/, both in the current directory or in the one that the environment "
+    "variable ALEXNET_HOME names. "
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad data, 4 training diverged, 130 interrupted.",
 )
 @click.version_option(package_name="alexnet-keras", prog_name="alexnet")

@@ -1,12 +1,15 @@
 """Options that several commands share, and finding what a command works on when nothing is named."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from alexnet_keras.cli import console
+from alexnet_keras.errors import UsageError
+from alexnet_keras.places import check_new_path, data_root, runs_root
 
 if TYPE_CHECKING:
     from alexnet_keras.data.prepared import PreparedDataset
@@ -34,11 +37,41 @@ class SectionedCommand(click.Command):
                 formatter.write_dl(records)
 
 
+class OutPath(click.Path):
+    """A file or directory to write, refused at once where nobody would find it by its name."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(path_type=Path, **settings)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        assert param is not None, "only options have this type"
+        path = super().convert(value, param, ctx)
+        assert isinstance(path, Path), "as path_type says"
+        return check_new_path(path if path.name not in ("", "..") else path.resolve(), param.opts[-1])
+
+
+def _names_under(root: Callable[[], Path], file: str) -> Callable:
+    """For a shell's Tab key: the directories with this file in them whose names begin with what was typed."""
+
+    def names(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
+        with suppress(UsageError, OSError):
+            there = sorted(found.parent.name for found in root().glob(f"*/{file}"))
+            return [name for name in there if name.startswith(typed) and not name.startswith(".")]
+        return []
+
+    return names
+
+
+run_names = _names_under(runs_root, "run.json")
+data_names = _names_under(data_root, "manifest.json")
+
+
 def _data_option(default: str) -> Callable:
     return click.option(
         "--data",
         metavar="DIR",
         default=None,
+        shell_complete=data_names,
         help=f"Prepared dataset, by name under data/ or by path. [default: {default}]",
     )
 
@@ -46,7 +79,7 @@ def _data_option(default: str) -> Callable:
 data_option = _data_option("the latest")
 run_data_option = _data_option("what the run was trained on")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-run_argument = click.argument("run", required=False, default=None)
+run_argument = click.argument("run", required=False, default=None, shell_complete=run_names)
 
 
 def chosen_data(data: str | None) -> "PreparedDataset":

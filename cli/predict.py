@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
+from alexnet_keras.cli.options import OutPath, run_names
 from alexnet_keras.data.decode import SUFFIXES
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 
@@ -20,12 +21,12 @@ MOST_DRAWN = 16
 
 @click.command()
 @click.argument("pictures", nargs=-1, required=True, metavar="IMAGE|DIR|-...")
-@click.option("--run", metavar="RUN", help="Whose model to ask. [default: the latest run]")
+@click.option("--run", metavar="RUN", shell_complete=run_names, help="Whose model to ask. [default: the latest run]")
 @click.option("--top", type=click.IntRange(1), default=5, help="How many classes to name.")
 @click.option("--ten-crop", is_flag=True, help="Average over ten crops: corners, centre and their mirror images.")
 @click.option(
     "--png",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutPath(dir_okay=False),
     metavar="FILE",
     help=f"Also draw the first {MOST_DRAWN} pictures with their bars (.png, .svg, .pdf).",
 )

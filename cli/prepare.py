@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import SectionedCommand, SectionOption, json_option
+from alexnet_keras.cli.options import OutPath, SectionedCommand, SectionOption, json_option
+from alexnet_keras.places import argument, check_name, command, data_root, good_name
 
 if TYPE_CHECKING:
     from alexnet_keras.data.prepare import Preparation
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from alexnet_keras.data.sources.open import SourceRequest
     from alexnet_keras.data.sources.source import Source
 
-DATA_ROOT = Path("data")
 REJECTS_SHOWN = 5
 CLASSES_SHOWN = 12
 PROBLEMS_SHOWN = 20
@@ -86,9 +86,7 @@ Examples:
   alexnet prepare --verify data/photos""",
 )
 @click.argument("source", required=False)
-@result_option(
-    "--out", type=click.Path(path_type=Path), help="Directory to make.  [default: data/ and the source's name]"
-)
+@result_option("--out", type=OutPath(), help="Directory to make.  [default: data/ and the source's name]")
 @result_option("--name", help="Name of the dataset.  [default: the directory's]")
 @pictures_option(
     "--seed",
@@ -202,7 +200,9 @@ def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool,
         _verify(ctx, source, as_json)
         return
     _check_choices(ctx, source or "demo", choices)
-    out = choices["out"] or DATA_ROOT / (choices["name"] or default_name(source or "demo"))
+    if choices["name"] is not None:
+        check_name(choices["name"], "--name")
+    out = choices["out"] or data_root() / (choices["name"] or good_name(default_name(source or "demo")))
     request = _request(source or "demo", out, choices)
     prepared = _run(ctx, request, _open(request), out, choices)
     if prepared is None:
@@ -408,7 +408,7 @@ def _summarize(prepared: "PreparedDataset") -> None:
     console.result(f"{len(prepared.classes):,} classes: {', '.join(names)}{f' and {more:,} more' if more else ''}.")
     if rejected := prepared.rejected:
         pictures = f"{len(rejected):,} picture{'s' if len(rejected) > 1 else ''}"
-        console.result(f"{pictures} could not be used, listed by alexnet info data {prepared.path}:")
+        console.result(f"{pictures} could not be used, listed by {command('info', 'data', argument(prepared.path))}:")
         for picture in rejected[:REJECTS_SHOWN]:
             console.result(f"  {picture['filename']} ({picture['split']}): {picture['reason']}")
-    console.result(f"Next: alexnet train --data {prepared.path}")
+    console.result(f"Next: {command('train', '--data', prepared.path)}")

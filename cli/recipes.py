@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import json_option
+from alexnet_keras.cli.options import OutPath, json_option
 from alexnet_keras.errors import UsageError
+from alexnet_keras.places import command
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[RECIPE] [OTHER]")
-@click.option("--write", type=click.Path(path_type=Path, dir_okay=False), help="Write RECIPE as a TOML file to edit.")
+@click.option("--write", type=OutPath(dir_okay=False), help="Write RECIPE as a TOML file to edit.")
 @json_option
 def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
     """List the recipes; show one; show two side by side where they differ.
@@ -36,7 +37,7 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
         if write.exists():
             raise UsageError(f"{write} exists; choose another name.")
         write.write_text(to_toml(chosen[0]), encoding="utf-8")
-        console.result(f"Wrote {write}. Train with it: alexnet train --recipe {write}")
+        console.result(f"Wrote {write}. Train with it: {command('train', '--recipe', write)}")
         return
     if as_json:
         console.emit_json([to_dict(recipe) for recipe in chosen or BUILT_IN.values()])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
+from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, json_option, run_argument, run_data_option
 from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import DataError, UsageError
 
@@ -24,7 +24,7 @@ PARTS = ("curves", "kernels", "towers", "predictions", "neighbors", "classes", "
 @click.option("--split", metavar="NAME", default="val", help="Split that the run is evaluated on.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutPath(dir_okay=False),
     metavar="FILE",
     help="File to write.  [default: report.html in the run]",
 )

@@ -1,6 +1,5 @@
 """`alexnet reproduce`."""
 
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import json_option
+from alexnet_keras.cli.options import OutPath, json_option
 from alexnet_keras.errors import UsageError
+from alexnet_keras.places import command, reproductions_root
 
 if TYPE_CHECKING:
     from alexnet_keras.experiments.catalog import Experiment
@@ -48,7 +48,7 @@ SECTIONS = ("method", "data", "cost_full", "cost_mini")
     help="Precision of the arithmetic.",
 )
 @click.option("--gpus", type=click.IntRange(min=0), help="GPUs to use. [default: 1 if there is one]")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Directory of all results and networks. "
+@click.option("--out", type=OutPath(file_okay=False), help="Directory of all results and networks. "
               "[default: saved_models/reproductions]")  # fmt: skip
 @json_option
 def reproduce(what: str, out: Path | None, as_json: bool, only: str | None, **options: Any) -> None:
@@ -102,10 +102,9 @@ def _list(experiments: "Iterable[Experiment]", as_json: bool) -> None:
 
 
 def _report(out: Path | None) -> None:
-    from alexnet_keras.experiments.catalog import REPRODUCTIONS
     from alexnet_keras.experiments.report import write_report
 
-    root = out or REPRODUCTIONS
+    root = out or reproductions_root()
     path = root / "report.html"
     results = write_report(root, path)
     console.result(f"Wrote {path}: {', '.join(result.path.name for result in results)}.")
@@ -119,17 +118,16 @@ def _run(
     if options["pretrain"] and not experiment.pretrain:
         raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
     console.start_tensorflow()
-    from alexnet_keras.experiments.catalog import REPRODUCTIONS
     from alexnet_keras.experiments.lab import Lab, Request
     from alexnet_keras.experiments.results import COLUMNS, PICTURE, reproduce, rows, to_dict
 
     options["seeds"] = options["seeds"] or experiment.seeds
     request = Request(only=only, **options)
-    root = out or REPRODUCTIONS
+    root = out or reproductions_root()
     lab = Lab(request, root / f"{experiment.name}-{request.scale}", Shown(), root / "nets")
-    command = shlex.join(["alexnet", *sys.argv[1:]])
+    line = command(*sys.argv[1:])
     with _sigterm_as_interrupt():
-        result = reproduce(experiment, lab, command)
+        result = reproduce(experiment, lab, line)
     if as_json:
         console.emit_json(to_dict(result))
         return

@@ -24,14 +24,15 @@ def runs(as_json: bool) -> None:
     \b
     Example: alexnet runs
     """
-    from alexnet_keras.runs import IMPORTED, RUNS, all_runs
+    from alexnet_keras.places import runs_root
+    from alexnet_keras.runs import IMPORTED, all_runs
 
     rows = sorted((_facts(run) for run in all_runs()), key=lambda row: row["updated"], reverse=True)
     if as_json:
         console.emit_json(rows)
         return
     if not rows:
-        console.result(f"There are no runs under {RUNS} yet: alexnet train makes one.")
+        console.result(f"There are no runs under {runs_root()} yet: alexnet train makes one.")
         return
     cells = [
         [
@@ -47,7 +48,7 @@ def runs(as_json: bool) -> None:
         for row in rows
     ]
     columns = ["run", "state", "epochs", "best top-1 error", "recipe", "data", "strategy", "last written (UTC)"]
-    console.table(f"Runs in {RUNS}", columns, cells, left=2)
+    console.table(f"Runs in {runs_root()}", columns, cells, left=2)
 
 
 def _facts(run: "Run") -> dict:

@@ -8,7 +8,15 @@ import numpy as np
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.features import layer_option, split_option, written_features
-from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
+from alexnet_keras.cli.options import (
+    OutPath,
+    chosen_run,
+    data_of_run,
+    json_option,
+    run_argument,
+    run_data_option,
+    run_names,
+)
 from alexnet_keras.data.class_titles import renewed_titles
 from alexnet_keras.errors import UsageError
 
@@ -37,7 +45,7 @@ def search() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the autoencoder, and of the choice of queries.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutPath(file_okay=False),
     metavar="DIR",
     help="Directory to write. [default: in the run's search/]",
 )
@@ -95,7 +103,9 @@ def build(
 
 @search.command()
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
-@click.option("--run", metavar="RUN", help="Run whose index to search in. [default: the latest]")
+@click.option(
+    "--run", metavar="RUN", shell_complete=run_names, help="Run whose index to search in. [default: the latest]"
+)
 @click.option(
     "--index",
     "directory",

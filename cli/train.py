@@ -10,9 +10,10 @@ import click
 from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import SectionedCommand, SectionOption, chosen_data, data_option, json_option
+from alexnet_keras.cli.options import SectionedCommand, SectionOption, chosen_data, data_option, json_option, run_names
 from alexnet_keras.cli.training_progress import ProgressLines
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.places import check_name, command, runs_root
 
 if TYPE_CHECKING:
     from alexnet_keras.data.prepared import PreparedDataset
@@ -69,6 +70,7 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
 @tuning(
     "--init-from",
     metavar="RUN",
+    shell_complete=run_names,
     help="Start from the best weights of another run, layer by layer where name and shape agree.",
 )
 @tuning(
@@ -113,6 +115,7 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
     flag_value="",
     default=None,
     metavar="[RUN]",
+    shell_complete=run_names,
     help="Go on with a run after its last saved step. [default RUN: the latest]",
 )
 @exact("--accept-new-data", is_flag=True, help="Resume although the dataset has changed since the run began.")
@@ -134,6 +137,8 @@ def train(**options: Any) -> None:
       alexnet train --batch-size 512 --scale-lr --gpus 4
       alexnet train --resume
     """
+    if options["name"] is not None:
+        check_name(options["name"], "--run")
     console.start_tensorflow()
     cluster = _cluster(options)
     if options["accept_new_data"] and options["resume"] is None:
@@ -178,7 +183,7 @@ def _started(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Train
     def start() -> dict:
         recipe, overrides = _recipe(options, data)
         name = options["name"]
-        path = runs.RUNS / name if name else runs.new_run_path(recipe.name, data.path.name)
+        path = runs.new_run_path(recipe.name, data.path.name) if name is None else runs_root() / name
         runs.check_new(path)
         click.get_current_context().call_on_close(lambda: _remove_empty(path))
         facts = {
@@ -283,14 +288,14 @@ def _resumed(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Train
         if run.status == IMPORTED:
             raise UsageError(
                 f"The run {run.path} was imported and has no training to resume: start a new run from its weights "
-                f"with `alexnet train --init-from {run.name}`."
+                f"with `{command('train', '--init-from', run.called)}`."
             )
         return {"path": str(run.path), "facts": run.facts, "recipe": recipe_files.to_dict(run.recipe)}
 
     told = (cluster or ALONE).from_chief(find)
     run, facts, recipe = runs.Run(Path(told["path"])), told["facts"], recipe_files.from_dict(told["recipe"])
     data = reading(open_prepared(options["data"] or run.data_path))
-    _check_data(run, facts, data, options["accept_new_data"])
+    _check_data(run, facts, data, options["accept_new_data"], moved=options["data"] is not None)
     if options["strategy"] is None and options["gpus"] is None:
         kept = facts["strategy"] if facts["strategy"] != "multi-worker" else None  # its cluster is not here
         options = {**options, "strategy": kept, "gpus": facts["gpus"]}
@@ -301,11 +306,13 @@ def _resumed(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Train
     return trainer, True
 
 
-def _check_data(run: "Run", facts: dict[str, Any], data: "PreparedDataset", accept_new: bool) -> None:
+def _check_data(run: "Run", facts: dict[str, Any], data: "PreparedDataset", accept_new: bool, moved: bool) -> None:
     from alexnet_keras.runs import check_classes
 
     check_classes(run, facts["classes"], data.classes, data.path)
     if data.fingerprint == facts["data"]["fingerprint"]:
+        if moved:
+            facts["data"] = {**facts["data"], "path": str(data.path)}
         return
     if not accept_new:
         raise DataError(
@@ -389,4 +396,4 @@ def _report(run: "Run", as_json: bool) -> None:
         f"Trained {run.path}: {len(history)} epochs, validation top-1 error {last['val_top1_error']:.2%} "
         f"(best {best['val_top1_error']:.2%} after epoch {int(best['epoch']) + 1})."
     )
-    console.result(f"Next: alexnet eval {run.name} --ten-crop")
+    console.result(f"Next: {command('eval', run.called, '--ten-crop')}")

@@ -8,7 +8,15 @@ import click
 import numpy as np
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_run, data_of_run, json_option, run_argument, run_data_option
+from alexnet_keras.cli.options import (
+    OutPath,
+    chosen_run,
+    data_of_run,
+    json_option,
+    run_argument,
+    run_data_option,
+    run_names,
+)
 from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import DataError, UsageError
 
@@ -20,7 +28,7 @@ SALIENCY_ROWS = 3
 
 out_option = click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutPath(dir_okay=False),
     help="File to write (.png, .svg, .pdf). [default: in the run's figures/]",
 )
 scaling_option = click.option(
@@ -224,7 +232,7 @@ def saliency(
 
 
 @visualize.command()
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=run_names)
 @out_option
 def curves(runs: tuple[str, ...], out: Path | None) -> None:
     """Loss, validation error and learning rate over the epochs, of one run or of several together.

@@ -7,6 +7,7 @@ import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.pop("ALEXNET_HOME", None)
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: more threads than cores would only wait
     for threads in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(threads, "1")

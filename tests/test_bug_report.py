@@ -35,6 +35,7 @@ def test_settings_that_matter_are_told():
         ("TF_XLA_FLAGS", "--xla_dump_to=/home/someone/dumps"),
         ("TF_API_TOKEN", "1234"),
         ("KERAS_HOME", "~/keras"),
+        ("ALEXNET_HOME", "the-merger"),
         ("TF_RUN_NAME", f"of-{getpass.getuser()}"),
         ("TF_MASTER", socket.gethostname()),
     ],

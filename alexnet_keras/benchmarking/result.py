@@ -12,6 +12,7 @@ from pydantic import Field
 
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.files import write_by_rename
+from alexnet_keras.places import command
 
 FORMAT: Final = "alexnet-keras benchmark, version 1"
 
@@ -184,7 +185,7 @@ def read_result(path: Path) -> Result:
         DataError: It is something else.
     """
     if not path.exists():
-        raise UsageError(f"There is no file {path}: `alexnet benchmark --out {path}` writes one.")
+        raise UsageError(f"There is no file {path}: `{command('benchmark', '--out', path)}` writes one.")
     try:
         return _RESULT.validate_json(path.read_bytes())
     except (pydantic.ValidationError, IsADirectoryError) as error:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from contextlib import AbstractContextManager
+import os
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,8 @@ from alexnet_keras.data.shards import WORK
 from alexnet_keras.data.statistics import Statistics
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.files import locked
+from alexnet_keras.places import data_root, exists
 
-DATA_ROOT = Path("data")
 MANIFEST = "manifest.json"  # written last: without it a directory is no dataset
 STATISTICS = "statistics.npz"
 DATASET_LOCK = ".lock"  # held alone by who prepares the dataset, together by who reads it
@@ -185,18 +186,21 @@ class PreparedDataset:
         return self.manifest["rejected"]
 
 
-def open_prepared(name_or_path: str | Path, root: Path = DATA_ROOT) -> PreparedDataset:
-    """Open a prepared dataset by path, or by name under `root`.
+def open_prepared(name_or_path: str | Path, root: Path | None = None) -> PreparedDataset:
+    """Open a prepared dataset by path, or by name under `root`, by default the directory of all datasets.
 
     Raises:
         UsageError: There is no such dataset.
         DataError: It is unfinished or damaged.
     """
+    root = root or data_root()
     path, named = Path(name_or_path), root / name_or_path
     # `alexnet prepare photos` leaves the folder photos beside data/photos: the prepared one is meant.
-    if not (path / MANIFEST).exists() and ((named / MANIFEST).exists() or not path.exists()):
-        path = named if named.exists() else path
-    if not path.exists():
+    if not exists(path / MANIFEST) and (exists(named / MANIFEST) or not exists(path)):
+        path = named if exists(named) else path
+    if path.name in ("", ".."):
+        path = path.resolve()  # `.` is no name
+    if not exists(path):
         found = ", ".join(str(p) for p in _complete(root))
         there = f"Prepared here: {found}." if found else "Make one with `alexnet prepare`."
         raise UsageError(f"There is no prepared dataset {name_or_path}. {there}")
@@ -240,12 +244,37 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> PreparedDataset:
     )
 
 
-def latest_prepared(root: Path = DATA_ROOT) -> Path:
+def places_of(path: Path, folder: Path) -> dict[str, str]:
+    """Where a dataset lies, from the root and from another directory, for `find_prepared`."""
+    return {"absolute": str(path.absolute()), "from_run": os.path.relpath(path, folder)}
+
+
+def find_prepared(facts: dict[str, Any], run: Path) -> Path:
+    """The dataset that a run remembers: where it was named, seen from here, from the run or from the root, or by its
+    name among all datasets. Of several there the one with its fingerprint; if none is there, the path as it was named.
+
+    Args:
+        facts: What `PreparedDataset.facts` and `places_of` gave; runs before 0.1 was out have no `places_of`.
+        run: The run's directory.
+    """
+    given = Path(facts["path"])
+    from_run = run.absolute() / facts.get("from_run", Path("../..") / given)  # most runs lie in PROJECT/saved_models
+    places = (given, Path(os.path.normpath(from_run)), Path(facts.get("absolute", given)), data_root() / given.name)
+    there = [path for path in places if exists(path / MANIFEST)]
+    for path in there:
+        with suppress(DataError):
+            if read_manifest(path)["fingerprint"] == facts.get("fingerprint"):
+                return path
+    return there[0] if there else given
+
+
+def latest_prepared(root: Path | None = None) -> Path:
     """The complete prepared dataset under `root` that was finished last.
 
     Raises:
         UsageError: There is none.
     """
+    root = root or data_root()
     found = _complete(root)
     if not found:
         raise UsageError(f"There is no prepared dataset in {root}/. Make one with `alexnet prepare`.")

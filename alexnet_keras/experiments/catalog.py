@@ -7,10 +7,6 @@ import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
-from alexnet_keras.runs import RUNS
-
-REPRODUCTIONS = RUNS / "reproductions"  # where results and their networks go
-
 
 @dataclass(frozen=True)
 class Experiment:

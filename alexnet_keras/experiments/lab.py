@@ -19,8 +19,8 @@ from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DAMAGED, UsageError
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
-from alexnet_keras.experiments.catalog import REPRODUCTIONS
 from alexnet_keras.files import write_by_rename
+from alexnet_keras.places import good_name, reproductions_root
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import Run
 from alexnet_keras.training.devices import choose_placement
@@ -100,7 +100,7 @@ class Lab:
     request: Request
     folder: Path
     watcher: Watcher
-    nets: Path = field(default=REPRODUCTIONS / "nets")
+    nets: Path = field(default_factory=lambda: reproductions_root() / "nets")
     holding: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     @property
@@ -151,7 +151,7 @@ class Lab:
             start and [start.run.name, start.layer],
         ]
         digest = hashlib.sha256(json.dumps(same).encode()).hexdigest()[:6]
-        run = Run(self.nets / f"{variant}-{data.path.name}-{digest}-seed-{seed}")
+        run = Run(self.nets / f"{variant}-{good_name(data.path.name)}-{digest}-seed-{seed}")
         if (run.path / "run.json").exists() and run.facts.get("status") == "finished":
             self.watcher.note(f"{run.path} is there.")
             return run

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet_keras.errors import DAMAGED, DataError
-from alexnet_keras.experiments.catalog import EXPERIMENTS, REPRODUCTIONS, Experiment
+from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
 from alexnet_keras.experiments.outcome import Finding, Outcome
 from alexnet_keras.files import locked, write_by_rename
+from alexnet_keras.places import reproductions_root
 from alexnet_keras.runs import environment
 
 if TYPE_CHECKING:
@@ -95,13 +96,13 @@ def read_result(folder: Path) -> Result:
         ) from error
 
 
-def all_results(root: Path = REPRODUCTIONS) -> list[Result]:
+def all_results(root: Path | None = None) -> list[Result]:
     """Every result under a directory, in the order of the catalogue.
 
     Raises:
         DataError: one cannot be read.
     """
-    found = [read_result(file.parent) for file in sorted(root.glob(f"*/{RESULT}"))]
+    found = [read_result(file.parent) for file in sorted((root or reproductions_root()).glob(f"*/{RESULT}"))]
     order = list(EXPERIMENTS)
     return sorted(found, key=lambda result: (order.index(result.experiment.name), result.path.name))
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.files import sha256_of
+from alexnet_keras.places import command
 from alexnet_keras.runs import Run
 from alexnet_keras.search.codes import CodeOptions, Encoder
 from alexnet_keras.search.faiss_extra import faiss_library
@@ -189,7 +190,8 @@ def latest_index(run: Run) -> Path:
     """
     found = list(run.search_path.glob(f"*/{FACTS}"))
     if not found:
-        raise UsageError(f"The run {run.path} has no index to search in: `alexnet search build {run.name}` makes one.")
+        build = command("search", "build", run.called)
+        raise UsageError(f"The run {run.path} has no index to search in: `{build}` makes one.")
     return max(found, key=lambda file: file.stat().st_mtime_ns).parent
 
 
@@ -205,7 +207,7 @@ def check_same_model(index: SearchIndex, run: Run) -> None:
             f"The index {index.path} was built from the run {index.origin.run} (model "
             f"{index.origin.model_sha256[:12]}), and {run.model_path} is another model ({model_sha256[:12]}): features "
             "of two models cannot be compared. "
-            f"Build one of its own with `alexnet search build {run.name}`."
+            f"Build one of its own with `{command('search', 'build', run.called)}`."
         )
 
 

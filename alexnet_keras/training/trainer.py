@@ -20,6 +20,7 @@ from alexnet_keras.files import replace, sha256_of, write_by_rename
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.model_card import write_model_card
 from alexnet_keras.model_summary import parameters_of
+from alexnet_keras.places import command
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.runs import Run, best_epoch
 from alexnet_keras.training import guards
@@ -381,8 +382,8 @@ class Trainer:
         self._save()
         self.cluster.sum(np.float32(0))  # nobody leaves while the chief is still saving
         where = f"after step {self.position.step} of {self.steps} of epoch {self.position.epoch + 1}"
-        name = self.run.name if self.run else "RUN"
-        raise KeyboardInterrupt(f"Stopped {where}, and saved. Go on with: alexnet train --resume {name}")
+        again = command("train", "--resume", self.run.called if self.run else "RUN")
+        raise KeyboardInterrupt(f"Stopped {where}, and saved. Go on with: {again}")
 
 
 def status_after(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from alexnet_keras.built_in_recipes import BUILT_IN
 from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.files import write_by_rename
+from alexnet_keras.places import command
 from alexnet_keras.recipe_files import flatten, in_words, to_toml
 from alexnet_keras.recipes import Recipe
 from alexnet_keras.run_commands import another_name, look_commands, make_command, prepare_command
@@ -232,7 +233,7 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
 def _commands(run: Run, evaluated: Evaluated) -> dict[str, Any]:
     data, name = _trained_on(run, evaluated), another_name(run)
     prepare = prepare_command(data)
-    look = look_commands(name, evaluated.split) if data["path"] else [f"alexnet visualize kernels {name}"]
+    look = look_commands(name, evaluated.split) if data["path"] else [command("visualize", "kernels", name)]
     return {
         "prepare": prepare,
         "lines": [*([prepare] if prepare else []), make_command(run, name), *look],

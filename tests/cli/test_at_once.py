@@ -13,7 +13,8 @@ from alexnet_keras.cli.main import cli
 from alexnet_keras.data.prepared import DATASET_LOCK, open_prepared
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.files import locked
-from alexnet_keras.runs import RUNS, Run, new_run_path
+from alexnet_keras.places import runs_root
+from alexnet_keras.runs import Run, new_run_path
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_two_runs_that_begin_at_once_have_directories_of_their_own(tmp_path, mon
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(paths)) == 8 and all(path.parent == RUNS for path in paths)
+    assert len(set(paths)) == 8 and all(path.parent == runs_root() for path in paths)
     Run.create(paths[0], tiny, {"status": "running"})
     with pytest.raises(UsageError, match="exists"):
         Run.create(paths[0], tiny, {"status": "running"})
@@ -113,7 +114,7 @@ def test_a_run_that_did_not_begin_gives_its_name_back(project, prepared):
         "mirrored",
     )
     assert refused.exit_code == 2, refused.output
-    assert [path.name for path in RUNS.iterdir()] == ["tiny"]
+    assert [path.name for path in runs_root().iterdir()] == ["tiny"]
 
 
 def test_a_run_that_cannot_be_written_is_evaluated_and_printed(project, monkeypatch):

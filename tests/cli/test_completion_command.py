@@ -27,5 +27,19 @@ def test_commands_options_and_choices_are_completed():
     assert [item.value for item in complete.get_completions(["export", "--to"], "o")] == ["onnx"]
 
 
+def test_runs_and_datasets_are_completed_by_name(tmp_path, monkeypatch):
+    for name in ("saved_models/one", "saved_models/a b", "data/ones", "data/unfinished"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / ("run.json" if "saved" in name else "manifest.json" if "ones" in name else "x")).touch()
+    monkeypatch.setenv("ALEXNET_HOME", str(tmp_path))
+    complete = ShellComplete(cli, {}, PROGRAM, VARIABLE)
+    for words in (["eval"], ["predict", "--run"], ["train", "--resume"], ["visualize", "kernels"]):
+        assert [item.value for item in complete.get_completions(words, "")] == ["a b", "one"], words
+    for words in (["eval", "--data"], ["train", "--data"], ["info", "data"]):
+        assert [item.value for item in complete.get_completions(words, "o")] == ["ones"], words
+    monkeypatch.setenv("ALEXNET_HOME", str(tmp_path / "data/ones/manifest.json"))
+    assert complete.get_completions(["eval"], "") == []
+
+
 def test_another_shell_is_wrong_usage(alexnet):
     assert alexnet("completion", "cmd").exit_code == 2

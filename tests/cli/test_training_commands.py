@@ -48,6 +48,14 @@ def test_no_runs_are_no_error(alexnet):
     assert json.loads(alexnet("runs", "--json").stdout) == []
 
 
+def test_the_next_command_is_quoted_and_names_the_run_as_it_is_found(folder, tmp_path, monkeypatch):
+    odd = shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/a b")
+    assert "\nNext: alexnet eval 'a b' --ten-crop\n" in invoke("train", "--resume", "a b").stdout
+    monkeypatch.chdir(tmp_path)
+    assert f"\nNext: alexnet eval '{odd}' --ten-crop\n" in invoke("train", "--resume", odd).stdout
+    shutil.rmtree(odd)
+
+
 def test_curves_of_several_runs_are_drawn_together(folder, tmp_path):
     result = invoke("visualize", "curves", "tiny", "tiny", "--out", tmp_path / "two.pdf")
     assert result.exit_code == 0, result.stderr
