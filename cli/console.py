@@ -179,7 +179,7 @@ def _bar(console: Any, what: str, total: int | None, unit: str, done: int) -> It
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )

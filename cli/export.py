@@ -104,6 +104,8 @@ def export(
         lines.append(("top-1 error", f"{found.error:.2%} (the run: {found.own_error:.2%})"))
     for what, value in lines:
         console.result(f"  {what:<40} {value}")
+    if to == "saved-model" and "[" in str(path.absolute()):
+        console.warn(f"TensorFlow takes {path} for a pattern and loads nothing from there: move it to where no [ is.")
     console.result(f"Wrote {path} ({size / 1e6:.1f} MB), and the comparison to {facts_path(path)}")
 
 

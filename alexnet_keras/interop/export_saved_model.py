@@ -1,7 +1,9 @@
 """A run as a TensorFlow SavedModel, which needs TensorFlow and nothing of this package."""
 
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from alexnet_keras.evaluation.pictures import Preparation
 from alexnet_keras.interop.export_network import ExportedNetwork
 
 LABELS = "labels.txt"
+PATTERN = re.compile(r"[*?[\]\\]")  # what TensorFlow reads in the path of a model, and looks for other files
 
 
 def write_saved_model(network: ExportedNetwork, path: Path) -> None:
@@ -56,7 +59,8 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
             "file": tf.function(of_file, input_signature=file, autograph=False),
             "labels": labels,
         }
-        tf.saved_model.save(module, str(path), signatures=signatures)
+        with _without_patterns(path) as plain:
+            tf.saved_model.save(module, str(plain), signatures=signatures)
 
 
 def square_from_file(preparation: Preparation) -> Callable:
@@ -74,9 +78,23 @@ def square_from_file(preparation: Preparation) -> Callable:
 
 def open_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     """What a SavedModel says of pictures: uint8 `(batch, 256, 256, 3)` to probabilities float32 `(batch, classes)`."""
-    loaded = tf.saved_model.load(str(path))
+    with _without_patterns(path) as plain:
+        loaded = tf.saved_model.load(str(plain))
 
     def probabilities(images: np.ndarray) -> np.ndarray:
         return loaded.signatures["serving_default"](images=tf.constant(images))["probabilities"].numpy()
 
     return probabilities
+
+
+@contextmanager
+def _without_patterns(path: Path) -> Iterator[Path]:
+    """Another path to a directory that TensorFlow, which looks for its files by patterns, would not find by its own."""
+    if not PATTERN.search(str(path)):
+        yield path
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "model"
+        link.symlink_to(path.absolute(), target_is_directory=True)
+        yield link

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alexnet_keras.errors import UsageError
@@ -29,13 +30,14 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
             raise UsageError(f"The run {run.path} has not finished an epoch yet: there is nothing to draw.")
     names = shorten_all((run.name for run in runs), 40)
     figure = Figure(figsize=(9.0, 7.0), layout="constrained")
+    lines: list[Line2D] = []
     loss, error, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.4])
-    for run, history, color in zip(runs, histories, SERIES, strict=False):
+    for history, color in zip(histories, SERIES, strict=False):
         epochs = [row["epoch"] + 1 for row in history]
         marker = "o" if len(history) == 1 else None  # one point has no line
         options = {"color": color, "marker": marker, "markersize": 3}
         loss.plot(epochs, [row["loss"] for row in history], ":", **options)
-        loss.plot(epochs, [row["val_loss"] for row in history], "-", label=names[run.name], **options)
+        lines += loss.plot(epochs, [row["val_loss"] for row in history], "-", **options)
         error.plot(epochs, [row["top1_error"] for row in history], ":", **options)
         error.plot(epochs, [row["val_top1_error"] for row in history], "-", **options)
         rate.step(epochs, [row["rate_weights"] for row in history], where="post", **options)
@@ -56,5 +58,6 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(colors=INK, labelsize=8)
     loss.set_title("validation solid, training dotted", loc="left", fontsize=9, color=QUIET)
-    loss.legend(fontsize=8, frameon=False, loc="upper right")
+    # not labels of lines: one that begins with _ would be left out
+    loss.legend(lines, [names[run.name] for run in runs], fontsize=8, frameon=False, loc="upper right")
     save_figure(figure, path)

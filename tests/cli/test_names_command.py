@@ -1,10 +1,13 @@
 """Names and places on the command line: refused where nobody would find them, shown and quoted as they are."""
 
+import io
 import json
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
+from alexnet_keras.cli import console
 from alexnet_keras.cli.main import cli
 
 
@@ -48,6 +51,17 @@ def test_a_name_that_no_command_would_find_is_refused_with_the_nearest(alexnet, 
 def test_what_is_too_long_to_be_there_is_not_there(alexnet, arguments):
     result = alexnet(*arguments, "x" * 300)
     assert result.exit_code == 2 and len(result.stderr.splitlines()) < 7, result.output
+
+
+def test_tables_and_bars_show_names_that_look_like_markup(capsys, monkeypatch):
+    names = ["[red]r", "[/]", ":smile:", "{task.total}", "100%"]
+    console.table("[b]title", ["[i]column", *names[1:]], [names])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ["[b]title", "[i]column", *names])
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with console._bar(terminal, "[red]r [/]", 10, "images", 0) as advance:
+        advance(1, text=":smile: [/b]")
+    assert "[red]r [/]" in terminal.file.getvalue() and ":smile: [/b]" in terminal.file.getvalue()
 
 
 def test_home_is_where_commands_write_and_look(alexnet, tmp_path, write_pictures, monkeypatch):

@@ -56,6 +56,17 @@ def test_the_next_command_is_quoted_and_names_the_run_as_it_is_found(folder, tmp
     shutil.rmtree(odd)
 
 
+def test_a_legend_names_every_run(folder, monkeypatch):
+    from alexnet_keras.visualization import curves
+
+    shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/_$a$")
+    drawn = []
+    monkeypatch.setattr(curves, "save_figure", lambda figure, path: drawn.append(figure))
+    assert invoke("visualize", "curves", "_$a$", "tiny").exit_code == 0
+    assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()] == ["_$a$", "tiny"]
+    shutil.rmtree(folder / "saved_models/_$a$")
+
+
 def test_curves_of_several_runs_are_drawn_together(folder, tmp_path):
     result = invoke("visualize", "curves", "tiny", "tiny", "--out", tmp_path / "two.pdf")
     assert result.exit_code == 0, result.stderr
