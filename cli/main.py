@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -45,6 +46,17 @@ class AlexNetGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # a shell leaves the ~ of --out=~/data as it is, and a directory of that name would be made
+        split = [argument.partition("=") for argument in args]
+        whole = [
+            f"{name}={Path(value).expanduser()}"
+            if name.startswith("--") and value.startswith("~/")
+            else name + sign + value
+            for name, sign, value in split
+        ]
+        return super().parse_args(ctx, whole)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         console.print_in_any_encoding()

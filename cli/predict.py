@@ -9,7 +9,7 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, run_names
-from alexnet_keras.data.decode import SUFFIXES
+from alexnet_keras.data.sources.listing import PassedOver, identity_of, pictures_below
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ def predict(
     """What is in pictures: the likeliest classes with their probabilities.
 
     A picture is any file in JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC (extra heic) or JPEG 2000, prepared
-    exactly as the run's training pictures were; a directory is searched for such files; - reads one picture from
-    stdin. One that cannot be used is told on stderr, the others are answered, and the exit code is 3.
+    exactly as the run's training pictures were; a directory is searched for such files, and what else it holds is
+    counted on stderr; - reads one picture from stdin. One that cannot be used is told on stderr, the others are
+    answered, and the exit code is 3.
 
     \b
     Examples:
@@ -86,7 +87,10 @@ def _files(arguments: tuple[str, ...]) -> list[Path]:
         if not path.is_dir() or str(path) == STDIN:
             files.append(path)
             continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        passed = PassedOver()
+        inside = sorted(path / name for name, _ in pictures_below(path, "", frozenset([identity_of(path)]), passed))
+        for note in passed.notes(path):
+            console.note(note)
         if not inside:
             raise DataError(f"{path} has no pictures in it.")
         files += inside

@@ -174,9 +174,12 @@ def test_predict_answers_for_files_folders_and_stdin(alexnet, pictures, tmp_path
     shutil.copytree(pictures / "val", folder)
     (folder / "notes.txt").write_text("no picture, and not asked for")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 cut short")
+    (folder / "@eaDir").mkdir()
+    shutil.copy(next(folder.glob("*/*.jpg")), folder / "@eaDir/thumbnail.jpg")
     result = alexnet("predict", folder, "--run", "tiny", "--json", "--png", tmp_path / "answers.png")
     assert result.exit_code == 3
     assert "broken.jpg" in result.stderr and "1 of 13 pictures could not be used" in result.stderr
+    assert "1 file that is no picture (1 .txt)" in result.stderr and "of the system (1 @eaDir)" in result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(lines) == 13 and sum("error" in line for line in lines) == 1
     answered = next(line for line in lines if "error" not in line)

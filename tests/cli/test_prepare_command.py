@@ -269,3 +269,10 @@ def test_imagenet_from_tars_to_info(run, tmp_path):
     assert other.exit_code == 3
     assert "encoding is png there and jpeg here" in other.stderr
     assert "class_order is wnid there and ilsvrc here" in other.stderr
+
+
+def test_a_tilde_after_an_equals_sign_is_the_home_directory(run, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    assert run("prepare", photos, "--out=~/sets/pets").exit_code == 0
+    assert (tmp_path / "home/sets/pets/manifest.json").is_file() and not (photos.parent / "~").exists()
