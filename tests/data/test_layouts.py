@@ -178,6 +178,7 @@ def test_folders_are_read_by_what_fits(made, files, expected):
     [
         ("color/a/1.jpg color/b/1.jpg gray/a/1.jpg gray/b/1.jpg", "fits two readings: classes color, gray"),
         ("cats/2019/1.jpg cats/2020/1.jpg dogs/2019/1.jpg dogs/2020/1.jpg", "fits two readings: classes cats, dogs"),
+        ("images/a/1.jpg images/b/1.jpg masks/1.png", "or those in images (a, b). Give photos/images"),
         ("cats/train/1.jpg cats/val/1.jpg dogs/train/1.jpg dogs/val/1.jpg", "split folders inside its class folders"),
         ("train/cat.0.jpg train/dog.1.jpg test1/1.jpg", "pictures but no class folders"),
         ("train/a/1.jpg train/b/1.jpg val/1.jpg", "photos/val has pictures but no class folders"),

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from alexnet_keras.data.class_titles import are_wordnet_ids
 from alexnet_keras.data.decode import read_picture_file
 from alexnet_keras.data.sources import tables
 from alexnet_keras.data.sources.class_list import read_words
@@ -94,7 +95,7 @@ def folder_source(
 def _words(folder: Path, classes: Sequence[str]) -> tuple[str, ...]:
     """The classes' names in words, where the folder has one of ImageNet's lists of them all."""
     lists = [path for name in WORD_LISTS if (path := folder / name).is_file()]
-    if not lists or not all(tables.is_wnid(name) for name in classes):
+    if not lists or not are_wordnet_ids(classes):
         return ()
     known = read_words(lists[0])
     return tuple(known[name] for name in classes) if known.keys() >= set(classes) else ()

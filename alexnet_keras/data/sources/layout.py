@@ -75,10 +75,15 @@ def split_names(names: Iterable[str]) -> dict[str, str]:
 
 def _split_of(name: str) -> tuple[str, frozenset[str]] | None:
     """The split that a name has the word of, and its other words; None where it has none, or two."""
-    words = re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    words = _words(name)
     splits = [match.lastgroup for word in words if (match := _SPLIT_WORD.fullmatch(word)) and match.lastgroup]
     others = frozenset(word for word in words if not _SPLIT_WORD.fullmatch(word)) - _FILLERS
     return (splits[0], others) if len(splits) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    """The words of a folder's name, in lower case: ["train", "images"] of "01_trainImages"."""
+    return re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
 
 
 def packed_split(folder: Path, split: str) -> Path | None:
@@ -268,10 +273,15 @@ def _check_readings(tree: Tree, layout: Layout, *, told: bool) -> None:
             f"{tree.path} fits two readings: classes {some(names, SHOWN)}, or sets of classes ({some(shared, 2)}) in "
             f"each. Give {tree.path / names[0]}, or say --splits none."
         )
+    if around := [name for name in names if frozenset(_words(name)) <= _FILLERS]:
+        raise DataError(
+            f"{tree.path} fits two readings: classes {some(tree.folders, SHOWN)}, or those in {around[0]} "
+            f"({some(nested[around[0]], 2)}). Give {tree.path / around[0]}, or say --splits none."
+        )
     first = f"{names[0]} ({some(nested[names[0]], 2)})"
     layout.notes.append(
         f"Classes of {tree.path} that hold folders are read as one class each: {first}"
-        f"{f' and {len(names) - 1} more' if len(names) > 1 else ''}."
+        f"{f' and {len(names) - 1} more' if len(names) > 1 else ''}. If that is wrong: --labels FILE."
     )
 
 

@@ -43,11 +43,6 @@ class Row:
     split: str = ""
 
 
-def is_wnid(name: str) -> bool:
-    """Whether a class is called by a WordNet id, such as "n01440764"."""
-    return bool(re.fullmatch(r"n\d{8}", name))
-
-
 def wnid_of(name: str) -> str | None:
     """The WordNet id that a file is named by, as Hugging Face and ImageNet's training pictures are."""
     match = WNID.search(PurePosixPath(name).name)
