@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.file_kinds import file_kind, refuse_other_kinds
-from alexnet_keras.interop.caffe_hdf5 import rank_of, read_caffe_hdf5, without_ones
+from alexnet_keras.interop.caffe_hdf5 import check_caffe_hdf5, rank_of, read_caffe_hdf5, without_ones
 from alexnet_keras.interop.wanted import Shape, WantedArrays
 
 OLD_LAYERS, LAYERS = 2, 100  # fields of NetParameter
@@ -63,9 +63,10 @@ def recipe_of_caffe(path: Path) -> str:
         UsageError: it is in HDF5, which does not keep the order of layers.
         DataError: the file is damaged.
     """
-    if _is_hdf5(path):
-        raise UsageError(f"{path} does not keep the order of its layers: say --recipe caffe or --recipe caffenet.")
     try:
+        if _is_hdf5(path):
+            check_caffe_hdf5(path)
+            raise UsageError(f"{path} does not keep the order of its layers: say --recipe caffe or --recipe caffenet.")
         names = [layer.name for layer in _layers(path)]
     except DAMAGE as error:
         raise _cannot(path, error) from error

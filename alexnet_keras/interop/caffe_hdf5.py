@@ -23,16 +23,7 @@ def read_caffe_hdf5(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
         ValueError: it is no such file, or claims more than the network can need; h5py raises more of damaged files.
     """
     with h5py.File(path, "r") as file:
-        if {"iter", "history"} <= set(file):
-            raise ValueError("it is a .solverstate: give the .caffemodel.h5 that was saved with it")
-        data = dict(_own(file, h5py.Group)).get("data")
-        if data is None:
-            keras = any(name in file for name in OF_KERAS)
-            raise ValueError(
-                "it is Keras's, not Caffe's: AlexNet(weights=FILE) reads .weights.h5"
-                if keras
-                else "it is HDF5 without Caffe's group data"
-            )
+        data = _data_of(file)
         found = {f"{layer}[{n}]": array for layer, group in _own(data, h5py.Group) for n, array in _arrays(group)}
         shapes = {name: tuple(array.shape) for name, array in found.items()}
         ranks = {name: len(shape) for name, shape in wanted.shapes.items()}
@@ -41,6 +32,16 @@ def read_caffe_hdf5(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
         if sum(found[theirs].nbytes for theirs in names.values()) > wanted.most_bytes:
             raise ValueError(f"it claims more than the {wanted.most_bytes:,} bytes that the network can need")
         return {name: _numbers(theirs, found[theirs], short[theirs]) for name, theirs in names.items()}
+
+
+def check_caffe_hdf5(path: Path) -> None:
+    """Refuses what others, or Caffe's solver, write in HDF5.
+
+    Raises:
+        ValueError: the file is none of Caffe's weights; h5py raises more of damaged files.
+    """
+    with h5py.File(path, "r") as file:
+        _data_of(file)
 
 
 def without_ones(shape: Shape, rank: int) -> Shape:
@@ -53,6 +54,18 @@ def without_ones(shape: Shape, rank: int) -> Shape:
 def rank_of(name: str) -> int:
     """How many sizes the array of an unknown dense layer has: two if it is "NAME[0]", the weights."""
     return 2 if name.endswith("[0]") else 1
+
+
+def _data_of(file: Any) -> Any:
+    """The group with the layers."""
+    if {"iter", "history"} <= set(file):
+        raise ValueError("it is a .solverstate: give the .caffemodel.h5 that was saved with it")
+    data = dict(_own(file, h5py.Group)).get("data")
+    if data is None:
+        keras = any(name in file for name in OF_KERAS)
+        told = "Keras's, not Caffe's: AlexNet(weights=FILE) reads .weights.h5" if keras else "HDF5 without Caffe's data"
+        raise ValueError(f"it is {told}")
+    return data
 
 
 def _own(group: Any, kind: type) -> Iterator[tuple[str, Any]]:

@@ -76,7 +76,7 @@ def the_networks(
     if len(fitting) > 1:
         told = [reading.told for reading, _ in fitting]
         raise DataError(
-            f"{path} holds {len(told)} networks that fit, {told[0]} and {told[1]}: "
+            f"{path} holds {len(told)} networks that fit, {told[0]} and {told[1]}{' and others' * (len(told) > 2)}: "
             "save the one that you want in a file of its own."
         )
     return fitting[0][1]
