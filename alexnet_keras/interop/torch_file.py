@@ -29,7 +29,16 @@ PROTOCOL = 1001
 MOST_PICKLE = 2**22  # bytes of the pickles of a state dict; AlexNet's are two thousand
 DEEPEST = 6  # dictionaries and lists around a state dict
 FLOATS = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bf16"}
-OTHERS = {"LongStorage": 8, "IntStorage": 4, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1}
+OTHERS = {  # bytes of a number, to step over
+    **dict.fromkeys(("torch.ByteStorage", "torch.CharStorage", "torch.BoolStorage", "torch.storage.UntypedStorage"), 1),
+    **dict.fromkeys(("torch.QInt8Storage", "torch.QUInt8Storage"), 1),
+    "torch.ShortStorage": 2,
+    "torch.IntStorage": 4,
+    "torch.QInt32Storage": 4,
+    "torch.LongStorage": 8,
+    "torch.ComplexFloatStorage": 8,
+    "torch.ComplexDoubleStorage": 16,
+}
 BYTES = {"<f4": 4, "<f8": 8, "<f2": 2, "bf16": 2}
 ZIP = b"PK\x03\x04"
 
@@ -245,5 +254,5 @@ ALLOWED = {
     "torch._utils._rebuild_parameter_with_state": StandIn(lambda tensor, *_: tensor),
     "torch._tensor._rebuild_from_type_v2": StandIn(_rebuild_from_type),
     **{f"torch.{name}": StorageType(name, BYTES[code], code) for name, code in FLOATS.items()},
-    **{f"torch.{name}": StorageType(name, size, "") for name, size in OTHERS.items()},
+    **{name: StorageType(name.rpartition(".")[2], size, "") for name, size in OTHERS.items()},
 }

@@ -61,6 +61,7 @@ IMAGENET = {"epoch": 90, "arch": "alexnet", "state_dict": PARALLEL, "best_acc1":
         ({"state_dict": {**prefixed("module."), "n_averaged": np.ones(1, np.int64)}}, ["1 other array"]),
         ({"state_dict": STATES, "best": STATES}, ["from 'state_dict'"]),
         ({"epoch": 3, **STATES}, []),
+        ([np.ones(3, "i1"), np.ones(3, "<c8"), {"model": STATES}], ["from '2.model'"]),
         ({"weights": STATES, "extra": COMMAND}, ["from 'weights'"]),
         ({**without("classifier.6"), "fc.weight": ARRAYS["fc8"][0], "fc.bias": ARRAYS["fc8"][1]}, ["'fc.weight' and"]),
     ],

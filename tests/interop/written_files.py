@@ -107,7 +107,15 @@ def whole(value):
     return b"J" + struct.pack("<i", value)
 
 
-STORAGES = {"<f4": "Float", "<f8": "Double", "<f2": "Half", "<u2": "BFloat16", "<i8": "Long"}
+STORAGES = {
+    "<f4": "Float",
+    "<f8": "Double",
+    "<f2": "Half",
+    "<u2": "BFloat16",
+    "<i8": "Long",
+    "|i1": "Char",
+    "<c8": "ComplexFloat",
+}
 
 
 class View(NamedTuple):
