@@ -103,7 +103,8 @@ def read_caffe_mean(path: Path, side: int) -> np.ndarray:
             mean = numbers.transpose(1, 2, 0)[:, :, ::-1]
         else:
             raise ValueError(f"it is {told}, and no mean image of 3 colours and at least {side}×{side} pixels")
-        mean = np.ascontiguousarray(mean, np.float32)
+        with np.errstate(over="ignore"):  # what is infinite then is refused
+            mean = np.ascontiguousarray(mean, np.float32)
         if not (np.isfinite(mean).all() and mean.min() >= 0 and mean.max() <= 255):
             raise ValueError("its numbers are not all from 0 to 255")
         return mean

@@ -55,7 +55,9 @@ class Format:
         """
         names, shapes = self.names_of(recipe.network), self.layout.shapes(recipe.network)
         wanted = {array: shape for name in names for array, shape in zip(names[name], shapes[name], strict=True)}
-        arrays = self.read(path, looked_for := WantedArrays(recipe.name, wanted))
+        looked_for = WantedArrays(recipe.name, wanted)
+        with np.errstate(over="ignore"):  # what is infinite as float32 is refused later
+            arrays = self.read(path, looked_for)
         return {name: (arrays[kernel], arrays[bias]) for name, (kernel, bias) in names.items()}, looked_for.notes
 
 

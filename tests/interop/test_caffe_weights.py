@@ -147,6 +147,7 @@ def test_a_mean_may_be_numpys_or_a_colour(name, mean, tmp_path):
         (np.zeros((3, 200, 227)), "3×200×227, and no mean image"),
         (np.full((3, 256, 256), np.nan), "not all from 0 to 255"),
         (np.full(3, 300.0), "not all from 0 to 255"),
+        (np.full(3, 1e300), "not all from 0 to 255"),
         (np.array({"mean": 3}, dtype=object), "Python objects"),
         (np.zeros((3, 4000, 4000), bool), "larger than any mean image"),
     ],
