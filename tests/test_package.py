@@ -15,11 +15,14 @@ TYPED = """
 from typing import assert_type
 
 import alexnet_keras
-from alexnet_keras import AlexNet, Classifier, Recipe, Run, load_recipe, open_prepared
+from alexnet_keras import AlexNet, Classifier, Recipe, Run, join_towers, load_recipe, open_prepared
 
 assert_type(alexnet_keras.__version__, str)
 assert_type(load_recipe("source"), Recipe)
 assert_type(Classifier("my-run").run, Run)
+assert_type(Classifier("my-run")("photo.jpg")[0].title, str)
+assert_type(Classifier("my-run")(["photo.jpg"])[0].guesses[0].title, str)
+join_towers(5, "conv5", 7)  # type: ignore[call-arg]
 assert_type(open_prepared("flowers").examples("val"), int)
 AlexNet(recipe=load_recipe("source"), classes=10)
 AlexNet(classes="ten")  # type: ignore[arg-type]
@@ -90,6 +93,7 @@ def test_imports_point_downwards():
         "recipe_files",
         "layers",
         "model",
+        "joined_towers",
         "model_summary",
         "kernel_grid",
     ]
