@@ -1,6 +1,5 @@
 """Pictures as Python programs hold them: files, bytes, file objects, Pillow images and arrays."""
 
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from os import PathLike, fsdecode
@@ -23,8 +22,6 @@ from alexnet_keras.data.pillow_pictures import (
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.evaluation.pictures import Preparation, read_picture
 
-URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:[a-z]+/", re.IGNORECASE)  # in a Path, // is one
-LONGEST_PATH = 4096  # characters
 BLACK = 2  # numbers none of which reaches this are 0..1: of 0..255 they would all be black
 HALF = 0.5  # that rounding takes back
 WANTED = "give a file's path or bytes, a Pillow image, or an array (height, width, 3)"
@@ -43,7 +40,7 @@ def square_of(picture: Any, preparation: Preparation) -> np.ndarray:
         DataError: it is no picture that can be used.
     """
     if isinstance(picture, str | PathLike):
-        return read_picture(_path(picture), preparation)
+        return read_picture(Path(fsdecode(picture)), preparation)
     try:
         return _square_in_memory(picture, preparation)
     except AlexNetError:
@@ -65,15 +62,6 @@ def several(pictures: Any) -> Iterable | None:
     except Exception:  # whatever it is, `square_of` tells why
         return None
     return array if array.ndim == 4 or (array.ndim == 1 and array.dtype.kind in "OUST") else None
-
-
-def _path(picture: str | PathLike) -> Path:
-    text = fsdecode(picture)
-    if URL.match(text):
-        raise UsageError(f"{text[:60]} is a URL, and nothing is fetched: download it and give the file.")
-    if "\0" in text or len(text) > LONGEST_PATH:
-        raise UsageError(f"There is no file {text[:30]!r}...: text is a file's name, and what a file holds is bytes.")
-    return Path(text)
 
 
 def _square_in_memory(picture: Any, preparation: Preparation) -> np.ndarray:

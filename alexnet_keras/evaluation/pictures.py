@@ -1,5 +1,7 @@
 """Pictures to look at through a network: files prepared as a run's training pictures were, and some of a split."""
 
+import errno
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from alexnet_keras.data.prepared import PreparedDataset, open_prepared
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.runs import Run
 
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:[a-z]+/", re.IGNORECASE)  # in a Path, // is one
 SAMPLE = 16  # pictures looked at for each one wanted, so that different classes are among them
 
 
@@ -59,10 +62,17 @@ def read_picture(path: Path, preparation: Preparation) -> np.ndarray:
     """
     try:
         encoded = read_picture_file(path)
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no file {path}.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # the latter of a zero byte
+        number, text = getattr(error, "errno", None), str(path)
+        if URL.match(text):
+            url = re.sub(":/(?!/)", "://", text, count=1)[:60]
+            raise UsageError(f"{url} is a URL, and nothing is fetched: download it and give the file.") from error
+        if number in (None, errno.ENAMETOOLONG):
+            beginning = repr(text[:30])
+            raise UsageError(f"{beginning} begins no file's name; what a file holds is given as bytes.") from error
+        if number == errno.ENOENT:
+            raise UsageError(f"There is no file {path}.") from error
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from error
     try:
         return preparation.square(encoded)
     except UnreadableImage as error:

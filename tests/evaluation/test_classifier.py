@@ -12,7 +12,7 @@ from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.prepare import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.pictures import pictures_at, preparation_of, read_picture, some_pictures
+from alexnet_keras.evaluation.pictures import Preparation, pictures_at, preparation_of, read_picture, some_pictures
 from alexnet_keras.runs import Run
 
 
@@ -32,6 +32,24 @@ def test_a_file_is_what_training_read_of_it_bit_for_bit(run_and_data, pictures):
     for image, filename in zip(batch[0].numpy(), batch[2].numpy(), strict=True):
         path = next(pictures.rglob(f"val/{filename.decode().removeprefix('val/')}"))
         np.testing.assert_array_equal(read_picture(path, preparation), image)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (
+            "https://example.org/a.jpg",
+            "^https://example.org/a.jpg is a URL, and nothing is fetched: download it and give",
+        ),
+        ("gone.jpg", "^There is no file gone.jpg.$"),
+        ("a" * 300, "begins no file's name; what a file holds is given as bytes"),
+        ("a/" * 3000, "begins no file's name; what a file holds is given as bytes"),
+        ("a\0.jpg", "begins no file's name; what a file holds is given as bytes"),
+    ],
+)
+def test_what_is_no_files_name_is_told_apart_from_a_missing_file(name, reason):
+    with pytest.raises(UsageError, match=reason):
+        read_picture(Path(name), Preparation())
 
 
 def test_three_lines_of_python(run_and_data, pictures):
