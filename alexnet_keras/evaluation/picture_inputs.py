@@ -1,5 +1,6 @@
 """Pictures as Python programs hold them: files, bytes, file objects, Pillow images and arrays."""
 
+import io
 import sys
 from collections.abc import Iterable, Mapping
 from os import PathLike, fsdecode
@@ -23,7 +24,9 @@ from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.evaluation.pictures import Preparation, read_picture
 
 BLACK = 2  # numbers none of which reaches this are 0..1: of 0..255 they would all be black
+MOST_OF_A_REASON = 120  # characters of what a library says
 HALF = 0.5  # that rounding takes back
+NO_TEXT = "it gives text and not bytes; open it with 'rb'"
 WANTED = "give a file's path or bytes, a Pillow image, or an array (height, width, 3)"
 
 
@@ -47,7 +50,9 @@ def square_of(picture: Any, preparation: Preparation) -> np.ndarray:
         raise
     except Exception as error:  # of closed files, tensors on other devices and the like anything
         reason = next(iter(str(getattr(error, "strerror", None) or error).splitlines()), type(error).__name__)
-        raise DataError(f"{_name(picture)} no picture that can be used: {reason.rstrip('.')}.") from error
+        raise DataError(
+            f"{_name(picture)} no picture that can be used: {reason[:MOST_OF_A_REASON].rstrip('.')}."
+        ) from error
 
 
 def several(pictures: Any) -> Iterable | None:
@@ -84,6 +89,8 @@ def _square_in_memory(picture: Any, preparation: Preparation) -> np.ndarray:
 
 def _read(file: Any) -> bytes:
     """The bytes of a file object, from its beginning where it can go there, as Pillow reads it."""
+    if isinstance(file, io.TextIOBase):
+        raise UnreadableImage(NO_TEXT)
     if hasattr(file, "seekable") and file.seekable():
         file.seek(0)
     start = _read_up_to(START, file)
@@ -99,7 +106,7 @@ def _read_up_to(most: int, file: Any) -> bytes:
     parts: list[bytes] = []
     while most > 0 and (part := file.read(most)):
         if isinstance(part, str):
-            raise UnreadableImage("it gives text and not bytes; open it with 'rb'")
+            raise UnreadableImage(NO_TEXT)
         parts.append(part)
         most -= len(part)
     return b"".join(parts)

@@ -2,7 +2,10 @@
 
 import io
 import re
+import tempfile
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -130,6 +133,12 @@ def test_a_stream_that_comes_in_pieces_is_read_to_its_end():
     np.testing.assert_array_equal(square_of(Stream(), PREPARATION), of_file(png(RGB)))
 
 
+def opened_as_text():
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(png(RGB))
+        return Path(file.name).open()
+
+
 def closed():
     file = io.BytesIO(png(RGB))
     file.close()
@@ -150,6 +159,7 @@ UNIT = (RGB / 255).astype(np.float32)
         (RGB.astype(np.uint16) * 257, "its values are 0 to 6.554e+04 and not 0..255"),
         (RGB - 120.0, "its values are -120 to 135 and not 0..255"),
         (np.where(RGB == 3, np.nan, RGB), "it has values that are not finite"),
+        (keras.KerasTensor((9, 9, 3)), "This KerasTensor is no picture that can be used: A KerasTensor is symbolic"),
         (RGB > 100, "a picture's values are numbers 0..255"),
         (RGB.astype(complex), "a picture's values are numbers 0..255"),
         (RGB.transpose(2, 0, 1), "its channels come first; give numpy.moveaxis(array, 0, -1)"),
@@ -163,6 +173,7 @@ UNIT = (RGB / 255).astype(np.float32)
         (Image.fromarray(GREY.astype(np.float32)), "its pixels are floating-point numbers"),
         (Image.open(io.BytesIO(png(RGB)[:9000])), "image file is truncated"),
         (io.StringIO("no bytes"), "it gives text and not bytes; open it with 'rb'"),
+        (opened_as_text(), "it gives text and not bytes; open it with 'rb'"),
         (io.BytesIO(), "This BytesIO is no picture that can be used: empty file."),
         (closed(), "I/O operation on closed file."),
         (Tensor(RGB, TypeError("can't convert a tensor on cuda:0\nto numpy")), "This Tensor is no picture that can be"),
@@ -172,7 +183,7 @@ UNIT = (RGB / 255).astype(np.float32)
 def test_what_is_no_plain_picture_is_refused_and_not_guessed_at(given, reason):
     with pytest.raises(DataError, match=re.escape(reason)) as caught:
         square_of(given, PREPARATION)
-    assert len(str(caught.value)) < 160 and str(caught.value).endswith(".") and ".." not in str(caught.value)[-3:]
+    assert len(str(caught.value)) < 180 and str(caught.value).endswith(".") and ".." not in str(caught.value)[-3:]
 
 
 @pytest.mark.parametrize(
