@@ -171,6 +171,13 @@ def test_a_dtype_policy_that_quantizes_is_refused(tiny, policy):
         keras.config.set_dtype_policy("float32")
     with pytest.raises(ValueError, match="Received: dtype="):
         TowerDense(4, dtype=policy)
+    layer = TowerDense(4, towers=1)
+    layer.build((None, 3))
+    with pytest.raises(ValueError, match="Received: dtype="):
+        layer.dtype_policy = policy
+    assert layer(np.ones((2, 3), np.float32))[0].shape == (2, 4)  # as before
+    layer.dtype_policy = "mixed_bfloat16"
+    assert layer(np.ones((2, 3), np.float32))[0].dtype == "bfloat16"
 
 
 def test_every_layer_tells_the_shapes_that_keras_draws_and_sums_up(trained):

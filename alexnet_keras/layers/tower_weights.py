@@ -32,16 +32,27 @@ class TowerLayer(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs, autocast=False)  # each tower casts what it reads, on its own device
-        if self.quantization_mode:
-            raise ValueError(
-                f"{self.name} has no {self.quantization_mode} form. Received: dtype={self.dtype_policy.name!r}"
-            )
+        self._check_policy(self.dtype_policy)
         if reads not in ("own", "all"):
             raise ValueError(f"reads must be 'own' or 'all'. Received: reads={reads!r}")
         self.towers, self.reads = towers, reads
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self._devices = placement.current_devices()
+
+    @property
+    def dtype_policy(self) -> keras.DTypePolicy:
+        """What the layer computes in and keeps its weights in; one that quantizes is refused."""
+        return keras.layers.Layer.dtype_policy.fget(self)
+
+    @dtype_policy.setter
+    def dtype_policy(self, value: str | dict | keras.DTypePolicy) -> None:
+        self._check_policy(keras.dtype_policies.get(value))
+        keras.layers.Layer.dtype_policy.fset(self, value)
+
+    def _check_policy(self, policy: keras.DTypePolicy) -> None:
+        if policy.quantization_mode:
+            raise ValueError(f"{self.name} has no {policy.quantization_mode} form. Received: dtype={policy.name!r}")
 
     @property
     def kernels(self) -> list[keras.Variable]:
