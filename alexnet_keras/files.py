@@ -188,11 +188,11 @@ def is_locked(lock: Path) -> bool:
 def _opened(lock: Path, shared: bool) -> Iterator[TextIO | None]:
     """A lock file; None where a shared one is wanted and nothing can be written, by this process or likely any."""
     try:
-        file = lock.open("a+", encoding="utf-8")
+        file = lock.open("a+")
     except OSError as error:
         if not shared or error.errno not in NOT_WRITABLE:
             raise
-        file = lock.open(encoding="utf-8") if lock.exists() else None
+        file = lock.open() if lock.exists() else None
     try:
         yield file
     finally:
