@@ -28,6 +28,7 @@ from alexnet_keras.cli.visualize import visualize
 from alexnet_keras.errors import AlexNetError
 
 INTERRUPTED = 130
+LONGEST_NAME = 100  # characters of a path that a sentence shows
 
 
 class Sentence(click.ClickException):
@@ -75,6 +76,10 @@ class AlexNetGroup(click.Group):
             where = f" ({error.filename})" if error.filename else ""
             sentence = f"{error.strerror}{where}. What was finished is kept: mend that and run the command again"
             raise Sentence(f"{sentence} (a training run goes on with --resume).", 1) from error
+        except UnicodeEncodeError as error:
+            if error.reason != "surrogates not allowed":
+                raise
+            raise Sentence(f"TensorFlow opens only paths in UTF-8: rename {error.object[:LONGEST_NAME]}.", 2) from error
         except KeyboardInterrupt as interruption:
             said = str(interruption) or "Interrupted. What was finished is kept; run the same command to go on."
             console.note(f"\n{said}")

@@ -56,6 +56,12 @@ def test_tables_hold_names_as_they_are(encoding, shown, form):
         assert len({line.rindex("7") for line in lines if " 7 " in line}) == 1
 
 
+def test_a_path_that_tensorflow_cannot_open_is_said_to_be_one():
+    result = run(lambda: NAMES[1].encode(), "utf-8")  # as TensorFlow does it
+    assert result.exit_code == 2
+    assert result.stderr == "Error: TensorFlow opens only paths in UTF-8: rename caf\\udce9.jpg.\n"
+
+
 def test_json_is_ascii_and_gives_names_back():
     result = run(lambda: console.emit_json(NAMES), "cp1252")
     assert result.stdout_bytes.isascii() and json.loads(result.stdout_bytes) == NAMES
