@@ -63,7 +63,8 @@ def test_without_its_data_a_run_is_compared_on_generated_pictures(trained, monke
     shutil.copytree(trained[0] / "saved_models/tiny", tmp_path / "saved_models/tiny")
     facts = tmp_path / "saved_models/tiny/run.json"
     known = json.loads(facts.read_text())
-    facts.write_text(json.dumps({**known, "data": {**known["data"], "path": "data/gone"}}))
+    gone = {"path": "data/gone", "absolute": "/gone/data/gone", "from_run": "../../data/gone"}
+    facts.write_text(json.dumps({**known, "data": {**known["data"], **gone}}))
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli, ["export", "--to", "safetensors", "--pictures", "2"])
     assert result.exit_code == 0, result.stderr

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from alexnet_keras.cli.main import cli
 from alexnet_keras.cli.report import PARTS
 
+GONE = {"path": "data/gone", "absolute": "/gone/data/gone", "from_run": "../../data/gone"}
+
 
 @pytest.fixture
 def report(trained, monkeypatch):
@@ -82,7 +84,7 @@ def test_the_training_command_on_the_page_says_what_trained_the_run(report, trai
 
 def test_without_its_data_a_run_is_reported_as_far_as_it_goes(copied, tmp_path):
     assert copied("tiny", *[word for name in PARTS for word in ("--without", name)]).exit_code == 0  # evaluates
-    result = copied("tiny", "--without", "kernels", "--without", "towers", data={"path": "data/gone"})
+    result = copied("tiny", "--without", "kernels", "--without", "towers", data=GONE)
     assert result.exit_code == 0, result.stderr
     assert "Warning: There is no prepared dataset data/gone." in result.stderr
     assert result.stdout.endswith("without predictions, neighbors\n")
@@ -119,5 +121,5 @@ def test_a_run_without_a_model_ends_with_2(copied, tmp_path):
 
 def test_a_damaged_model_ends_with_3(copied, tmp_path):
     (tmp_path / "saved_models/tiny/model.keras").write_bytes(b"\0nothing")
-    result = copied("tiny", data={"path": "data/gone"})
+    result = copied("tiny", data=GONE)
     assert result.exit_code == 3 and "damaged" in result.stderr
