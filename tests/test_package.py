@@ -86,6 +86,7 @@ def test_imports_point_downwards():
         "errors",
         "backend",
         "files",
+        "places",
         "file_kinds",
         "recipes",
         "modern_choices",
