@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shlex
 from pathlib import Path, PurePath
 
@@ -9,6 +10,7 @@ from alexnet_keras.errors import UsageError
 
 HOME = "ALEXNET_HOME"  # the environment variable
 MOST_BYTES = 100  # of a name, so that file names made of it stay under the 255 that file systems take
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:[a-z]+/", re.IGNORECASE)  # in a Path, // is one
 SHOWN = 30  # characters of a name that is refused
 
 
@@ -96,6 +98,17 @@ def exists(path: Path) -> bool:
         if error.errno != errno.ENAMETOOLONG:
             raise
         return False
+
+
+def refuse_url(place: str | Path) -> None:
+    """Refuses an address where a file or directory is wanted.
+
+    Raises:
+        UsageError: it is one; the sentence says what to do.
+    """
+    if URL.match(str(place)):
+        address = re.sub(":/(?!/)", "://", str(place), count=1)[:60]
+        raise UsageError(f"{address} is a URL, and nothing is fetched: download it and give the file.")
 
 
 def shell(*words: str | Path) -> str:

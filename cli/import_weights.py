@@ -7,7 +7,7 @@ import click
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import data_names, json_option
 from alexnet_keras.errors import UsageError
-from alexnet_keras.places import check_name, command, exists, good_name, runs_root
+from alexnet_keras.places import check_name, command, exists, good_name, refuse_url, runs_root
 
 SUFFIXES = {
     ".caffemodel": "caffe",
@@ -84,6 +84,7 @@ def import_weights(
     """
     for path in (file, mean):
         if path and not (exists(path) and path.is_file()):
+            refuse_url(path)
             raise UsageError(f"There is no file {path}.")
     kind = kind or _kind_of(file)
     if mean and kind not in ("caffe", "toronto"):

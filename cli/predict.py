@@ -11,6 +11,7 @@ from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, run_names
 from alexnet_keras.data.sources.listing import PassedOver, identity_of, pictures_below
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.places import refuse_url
 
 if TYPE_CHECKING:
     from alexnet_keras.evaluation.classifier import Answer, Classifier
@@ -83,6 +84,7 @@ def _files(arguments: tuple[str, ...]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, arguments):
         if not path.exists() and str(path) != STDIN:
+            refuse_url(path)
             raise UsageError(f"There is no file or directory {path}.")
         if not path.is_dir() or str(path) == STDIN:
             files.append(path)

@@ -84,6 +84,7 @@ def test_a_joined_network_is_a_network_like_others(network, tmp_path):
         join_towers(network, "conv9")
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_runs():
     text = (Path(__file__).parents[1] / "docs" / "backends.md").read_text()
     (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "join_towers" in code)

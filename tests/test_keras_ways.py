@@ -215,6 +215,7 @@ def test_the_variables_of_a_checkpoint_are_all_of_the_networks(trained, tmp_path
     assert kernels == sum("kernel" in variable.path for variable in trained.weights)
 
 
+@pytest.mark.slow
 def test_the_optimizer_of_a_checkpoint_goes_on_where_it_was(trained, tiny, tmp_path):
     def compiled():
         model = AlexNet(tiny, classes=5, seed=1)

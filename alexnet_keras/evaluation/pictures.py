@@ -1,7 +1,6 @@
 """Pictures to look at through a network: files prepared as a run's training pictures were, and some of a split."""
 
 import errno
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from alexnet_keras.data.encoding import JPEG_QUALITY, Encoding
 from alexnet_keras.data.pipeline import images_at
 from alexnet_keras.data.prepared import PreparedDataset, open_prepared
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.places import refuse_url
 from alexnet_keras.runs import Run
 
-URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:[a-z]+/", re.IGNORECASE)  # in a Path, // is one
 SAMPLE = 16  # pictures looked at for each one wanted, so that different classes are among them
 
 
@@ -64,9 +63,7 @@ def read_picture(path: Path, preparation: Preparation) -> np.ndarray:
         encoded = read_picture_file(path)
     except (OSError, ValueError) as error:  # the latter of a zero byte
         number, text = getattr(error, "errno", None), str(path)
-        if URL.match(text):
-            url = re.sub(":/(?!/)", "://", text, count=1)[:60]
-            raise UsageError(f"{url} is a URL, and nothing is fetched: download it and give the file.") from error
+        refuse_url(text)
         if number in (None, errno.ENAMETOOLONG):
             beginning = repr(text[:30])
             raise UsageError(f"{beginning} begins no file's name; what a file holds is given as bytes.") from error

@@ -58,6 +58,7 @@ def test_a_network_without_normalisation_under_other_names_has_the_other_kinds(t
     assert found["convolution"] > found["pooling"] > 0
 
 
+@pytest.mark.slow
 def test_casts_are_a_kind_where_precision_is_mixed(tiny, tmp_path):
     traced = Traced(tiny, "mixed_bfloat16")
     assert CASTS in kinds_in(traced.model, training=True)

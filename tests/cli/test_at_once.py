@@ -144,7 +144,7 @@ def test_what_is_no_picture_is_named_and_the_others_are_prepared(pictures, tmp_p
     assert done.exit_code == 0, done.output
     reasons = {each["filename"]: each["reason"] for each in json.loads(done.stdout)["rejected"]}
     assert "not a plain file" in reasons["red/link.jpg"] and "not a plain file" in reasons["red/zero.jpg"]
-    assert reasons["red/film.jpg"] == "not a picture in a known format"
+    assert reasons["red/film.jpg"] == "not a picture but a film"
     assert "floating-point numbers" in reasons["red/float.tif"]
 
 

@@ -96,6 +96,7 @@ def test_curves_of_a_run_without_training_are_refused(imported):
     assert result.exit_code in (2, 3) and result.exception.__class__ is SystemExit
 
 
+@pytest.mark.slow
 def test_it_has_no_training_to_resume_and_new_runs_start_from_it(imported, prepared, tmp_path):
     result = imported("train", "--resume", "net")
     assert result.exit_code == 2 and "--init-from net" in result.stderr

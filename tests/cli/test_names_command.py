@@ -91,3 +91,10 @@ def test_the_current_directory_is_prepared_into_under_its_name(alexnet, tmp_path
 
 def test_help_says_where_home_is():
     assert "ALEXNET_HOME" in CliRunner().invoke(cli, ["--help"]).stdout
+
+
+@pytest.mark.parametrize("command", [["prepare"], ["predict"], ["import"]], ids=lambda command: command[0])
+def test_an_address_is_said_to_be_one(alexnet, command):
+    result = alexnet(*command, "https://example.org/a/b.pth")
+    assert result.exit_code == 2
+    assert "https://example.org/a/b.pth is a URL, and nothing is fetched: download it" in result.stderr

@@ -81,6 +81,7 @@ def test_curves_of_several_runs_are_drawn_together(folder, tmp_path):
     assert result.exit_code == 2 and "has not finished an epoch" in result.stderr
 
 
+@pytest.mark.slow
 def test_info_devices_tells_the_placement_and_what_passes_between_towers(folder):
     overview = json.loads(invoke("info", "devices", "--json").stdout)
     assert [plan["strategy"] for plan in overview["placements"].values()] == ["one", "one", "towers", *["mirrored"] * 2]
@@ -94,6 +95,7 @@ def test_info_devices_tells_the_placement_and_what_passes_between_towers(folder)
     assert invoke("info", "devices", "--batch-size", 3).exit_code == 2
 
 
+@pytest.mark.slow
 def test_the_batch_size_leaves_the_rates_alone_unless_they_are_to_be_scaled(folder, prepared):
     common = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", 1]
     assert invoke(*common, "--scale-lr").exit_code == 2

@@ -38,13 +38,17 @@ def test_every_help_text_has_an_example(alexnet, what):
     [
         (["kernels", "--scaling", "global"], "kernels.png"),
         (["kernels", "--over-time"], "kernels-over-time.png"),
-        (["kernels", "--over-time", "--scaling", "global"], "kernels-over-time.png"),
+        pytest.param(
+            ["kernels", "--over-time", "--scaling", "global"], "kernels-over-time.png", marks=pytest.mark.slow
+        ),
         (["architecture"], "architecture.png"),
         (["towers"], "towers.png"),
         (["activations"], "activations-conv1.png"),
         (["activations", "--layer", "relu5", "--seed", "3", "--scaling", "global"], "activations-relu5.png"),
         (["saliency"], "saliency.png"),
-        (["saliency", "--count", "5", "--seed", "3", "--class", "green"], "saliency.png"),
+        pytest.param(
+            ["saliency", "--count", "5", "--seed", "3", "--class", "green"], "saliency.png", marks=pytest.mark.slow
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -81,6 +85,7 @@ def test_a_picture_of_the_users_own(visualize, tmp_path, photo, what):
     assert (tmp_path / "picture.png").is_file()
 
 
+@pytest.mark.slow
 def test_several_pictures_of_the_users_own(visualize, tmp_path, photo):
     arguments = ["--image", photo, "--image", photo, "--out", tmp_path / "picture.png"]
     assert visualize("saliency", *arguments).exit_code == 0

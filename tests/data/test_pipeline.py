@@ -88,6 +88,7 @@ def test_without_augmentation_the_crop_is_the_centre(ramps, where):
     assert np.abs(images[0][..., 1].astype(int) - rows).max() <= 4
 
 
+@pytest.mark.slow
 def test_random_crops_stay_inside_and_reach_both_ends_and_half_are_flipped(ramps, where):
     found = [where(image) for epoch in range(12) for image in batches(ramps, epoch=epoch)[0]]
     tops, lefts, flips = zip(*found, strict=True)

@@ -23,6 +23,7 @@ def folder(make_folder):
     return make_folder(COUNTS)
 
 
+@pytest.mark.slow
 def test_interrupted_before_any_rename_it_goes_on_and_ends_with_the_same_bytes(folder, tmp_path, monkeypatch):
     whole = contents(small(folder, tmp_path / "whole/set").path)
     out = tmp_path / "cut/set"

@@ -56,6 +56,7 @@ def test_each_crops_maps_are_the_first_convolutions(tiny):
             np.testing.assert_allclose(maps[1, :, mirrored], views[5 + number][tower], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_about_as_far_from_float32_as_without(tiny):
     slope = np.linspace(-10, 10, 256)[:, None, None]  # the mean of many photographs is smooth
     smooth = np.broadcast_to(slope + np.array([120.3, 115.7, 101.2]), (256, 256, 3))

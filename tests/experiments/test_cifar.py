@@ -113,6 +113,7 @@ def test_convolutions_do_not_decay():
     assert {path for path, decay in decays.items() if decay} == {"local3/kernel", "local4/kernel", "fc10/kernel"}
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_ends_with_the_same_weights(images, tmp_path):
     network = CifarNetwork("local", normalize=True, side=24, decay=0.004)
     whole, parts = (CifarRun(tmp_path / name, network, images, seed=3, drops=(2,)) for name in ("whole", "parts"))
@@ -133,6 +134,7 @@ def test_another_runs_state_is_refused(images, tmp_path):
         CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional"), images, seed=2))
 
 
+@pytest.mark.slow
 def test_the_network_learns_what_can_be_learnt(images, tmp_path):
     trainer = CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional", weight_rate=0.003), images, seed=1))
     before = error_on(trainer.model, images.test, 32)

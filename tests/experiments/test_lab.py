@@ -60,6 +60,7 @@ class StopsAfterTheFirstEpoch(Silent):
             yield Observer()
 
 
+@pytest.mark.slow
 def test_an_interrupted_network_goes_on_and_a_finished_one_is_taken(lab, tiny, prepared):
     stopping = Lab(lab.request, lab.folder, StopsAfterTheFirstEpoch(), lab.nets)
     with pytest.raises(KeyboardInterrupt):
@@ -76,6 +77,7 @@ def weights_of(model):
     return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
 
 
+@pytest.mark.slow
 def test_a_network_begins_with_the_layers_it_is_told_to_take(lab, tiny, prepared, monkeypatch):
     first = lab.trained("tiny", tiny, prepared, seed=1)
     copied = []

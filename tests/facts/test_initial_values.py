@@ -47,6 +47,7 @@ def test_torchvisions_weights_are_as_wide_as_pytorchs_uniform_ones(narrow):
     assert not any(np.any(bias.numpy()) for name in LAYERS for bias in model.get_layer(name).biases)
 
 
+@pytest.mark.slow
 def test_the_spread_of_the_logits_at_the_start_depends_on_the_weights_and_on_the_scale_of_the_input():
     """Over synthetic images 0.137 with net 145's weights, 0.009 with the prose's, 0.0002 if pixels have variance 1.
 

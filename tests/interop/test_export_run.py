@@ -48,6 +48,7 @@ def test_one_that_differs_too_much_is_not_kept(run, samples, to, tmp_path):
     assert not list(tmp_path.glob("*new*"))
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_is_exported_in_float32(run_of, tiny, samples, tmp_path):
     run = run_of(tiny, precision="mixed_bfloat16")
     agreement = export_run(run, run.load_model(), "saved-model", tmp_path / "out", samples)

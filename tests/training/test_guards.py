@@ -16,7 +16,7 @@ from alexnet_keras.training.loss_scale import GROW_AFTER, LossScale
 from alexnet_keras.training.step import TrainingStep
 
 
-@pytest.mark.parametrize("placement", [None, TOWERS], ids=["one", "towers"])
+@pytest.mark.parametrize("placement", [None, pytest.param(TOWERS, marks=pytest.mark.slow)], ids=["one", "towers"])
 def test_divergence_names_step_and_layer_and_keeps_the_last_good_state(prepared, tiny, tmp_path, placement):
     recipe = with_overrides(tiny, ["training.epochs=3"])
     run = new_run(tmp_path / "run", recipe)
@@ -119,6 +119,7 @@ def test_a_stalled_start_is_told_once(prepared, tiny, tmp_path, monkeypatch):
     assert "ln(3) = 1.099" in told
 
 
+@pytest.mark.slow
 def test_a_start_that_gets_going_is_not_called_stalled(prepared, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(guards, "STALL_STEPS", 7)
     recipe = with_overrides(tiny, ["training.epochs=3", "training.schedule.drop_epochs=[]"])

@@ -22,7 +22,9 @@ def test_kernels_are_kept_before_training_and_after_every_epoch(one_device, prep
     assert not list(run.kernels_path.glob(".partial*"))
 
 
-@pytest.mark.parametrize("placement", [ONE, TOWERS], ids=lambda placement: placement.kind)
+@pytest.mark.parametrize(
+    "placement", [pytest.param(ONE, marks=pytest.mark.slow), TOWERS], ids=lambda placement: placement.kind
+)
 def test_after_a_crash_the_kernels_are_those_of_the_steps_that_count(one_device, prepared, tiny, tmp_path, placement):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):
@@ -35,6 +37,7 @@ def test_after_a_crash_the_kernels_are_those_of_the_steps_that_count(one_device,
         np.testing.assert_allclose(ours.kernels(), theirs.kernels(), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_forgets_the_kernels_after_its_state(prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", with_overrides(tiny, ["training.epochs=1"]))
     trainer(run, prepared).fit()
@@ -43,6 +46,7 @@ def test_a_run_that_goes_on_forgets_the_kernels_after_its_state(prepared, tiny, 
     assert [moment.epochs for moment in kept_kernels(run.kernels_path)] == [0, 1]
 
 
+@pytest.mark.slow
 def test_kernels_are_kept_under_mixed_precision_in_float32(prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", with_overrides(tiny, ["training.epochs=1"]))
     trainer(run, prepared, precision="mixed_bfloat16").fit()

@@ -77,6 +77,7 @@ def test_the_backward_pass_ends_at_the_first_layer_that_learns(tiny, frozen, fil
     assert ("MaxPoolGrad" in made) == (frozen != CONVOLUTIONS)
 
 
+@pytest.mark.slow
 def test_the_layers_that_learn_do_so_as_if_the_frozen_ones_had_gradients(tiny):
     recipe = changed("conv1..conv4", recipe=tiny)
     images = np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3)).astype(np.uint8)
@@ -107,6 +108,7 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
     assert same == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6"}
 
 
+@pytest.mark.slow
 def test_freezing_random_weights_is_told(one_device, prepared, tiny, tmp_path):
     recipe = with_overrides(changed("conv1,conv5", recipe=tiny), ["training.epochs=1", "network.conv5.filters=5"])
     alone, started = Watching(), Watching()
@@ -131,6 +133,7 @@ def test_one_layer_that_learns_is_enough():
         check_something_learns(changed(ALL).network)
 
 
+@pytest.mark.slow
 def test_what_a_schedule_freezes_coasts_to_a_stop_without_a_gradient(tiny):
     """As in the released code: its velocity is multiplied with the momentum, and its kernels are still moved by it."""
     convolutions, ends = [], []

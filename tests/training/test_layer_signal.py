@@ -116,6 +116,7 @@ def test_towers_count_together_and_one_tower_is_measured_too(tiny):
     assert logits.name == "fc8" and logits.spread > 0 and logits.gradient_rms > 0
 
 
+@pytest.mark.slow
 def test_the_prose_tells_images_apart_less_than_the_source_and_least_on_pixels_of_variance_1():
     """In quickstart's widths, whose layers add up enough inputs for differences this small to be more than rounding."""
     starts = variants(load_recipe("quickstart"))

@@ -38,6 +38,7 @@ def test_ratios_of_a_layer_put_its_towers_together():
     assert np.isclose(ratios_of_layers(rows)["conv1"], 0.2 / 4)
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_every_step_once_and_the_kernels_also_after_a_restart(prepared, tiny, tmp_path):
     recipe = with_overrides(tiny, ["training.epochs=2"])
     run = new_run(tmp_path / "run", recipe)

@@ -38,7 +38,7 @@ def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
     request.addfinalizer(partial(signal.signal, sent, signal.signal(sent, signal.SIG_DFL)))  # nohup ignores SIGHUP
     run = new_run(tmp_path / "run", tiny)
     stopping = Watching(when, lambda: signal.raise_signal(sent))
-    with pytest.raises(KeyboardInterrupt, match="alexnet train --resume run"):
+    with pytest.raises(KeyboardInterrupt, match=f"alexnet train --resume {run.called}"):
         trainer(run, prepared, observer=stopping).fit()
     assert stopping.steps[-1] == when
     assert run.status == "interrupted"
@@ -65,6 +65,7 @@ def test_a_crash_costs_the_steps_since_the_last_state(one_device, prepared, tiny
     same_weights(run, one_device[0])
 
 
+@pytest.mark.slow
 def test_a_run_without_a_state_starts_over(one_device, prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):
@@ -76,7 +77,7 @@ def test_a_run_without_a_state_starts_over(one_device, prepared, tiny, tmp_path)
 @pytest.mark.parametrize(
     ("first", "then"),
     [
-        (TOWERS, ONE),
+        pytest.param(TOWERS, ONE, marks=pytest.mark.slow),
         (ONE, TOWERS),
         pytest.param(TOWERS, MIRRORED, marks=pytest.mark.slow),
         pytest.param(MIRRORED, TOWERS, marks=pytest.mark.slow),
@@ -118,7 +119,9 @@ def stopped(stopped_once, tmp_path):
     return Run(shutil.copytree(stopped_once.path, tmp_path / "stopped"))
 
 
-@pytest.mark.parametrize("damage", ["cut", "one byte", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["one byte", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("cut", "empty"))]
+)
 def test_a_damaged_state_is_told_and_the_one_before_is_used(one_device, stopped, prepared, damage):
     newest, before, *_ = saved_states(stopped.states_path)
     content = bytearray(newest.read_bytes())
@@ -168,6 +171,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(stopped, prepared):
     trainer(stopped, prepared).fit(resume=True)
 
 
+@pytest.mark.slow
 def test_no_space_left_while_saving_leaves_a_run_that_goes_on(one_device, prepared, tiny, tmp_path, monkeypatch):
     run = new_run(tmp_path / "run", tiny)
     save, room = np.savez, [6]
@@ -234,6 +238,7 @@ def npz_shapes(path):
         return {name: arrays[name].shape for name in arrays.files if name not in ("position", "about")}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_its_running_average(prepared, tiny, tmp_path):
     recipe = with_overrides(tiny, ["training.averaging_epochs=0.4"])
     whole, run = new_run(tmp_path / "whole", recipe), new_run(tmp_path / "run", recipe)

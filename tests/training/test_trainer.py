@@ -65,6 +65,7 @@ def test_the_same_seed_repeats_and_another_differs(one_device, prepared, tiny, t
     assert not np.allclose(step_losses(one_device[0]), step_losses(other), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_colour_noise_ends_when_the_schedule_says(prepared, tiny, tmp_path):
     changes = ["training.schedule.length=2", "training.schedule.drop_epochs=[]", "augmentation.color_noise=5.0"]
     changes += ["training.schedule.conv1_lowered_epoch=none", "training.schedule.conv1_frozen_epoch=none"]
@@ -128,7 +129,11 @@ AVERAGED = ["training.averaging_epochs=0.4", "training.label_smoothing=0.1"]
 
 @pytest.mark.parametrize(
     "placement",
-    [ONE, TOWERS, pytest.param(Placement("mirrored", ("/CPU:0", "/CPU:1")), marks=pytest.mark.slow)],
+    [
+        pytest.param(ONE, marks=pytest.mark.slow),
+        TOWERS,
+        pytest.param(Placement("mirrored", ("/CPU:0", "/CPU:1")), marks=pytest.mark.slow),
+    ],
     ids=lambda placement: placement.kind,
 )
 def test_a_running_average_of_the_weights_is_what_is_validated_and_kept(prepared, tiny, tmp_path, placement):
@@ -164,6 +169,7 @@ def test_label_smoothing_spreads_a_share_of_the_target_over_all_classes():
     np.testing.assert_allclose(cross_entropy(labels, scores), -logarithms[[0, 1], labels], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_training_loss_is_the_smoothed_one_and_the_validation_loss_is_not(one_device, prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", with_overrides(tiny, ["training.label_smoothing=0.9"]))
     history = trainer(run, prepared).fit()

@@ -19,7 +19,8 @@ from trials import run
 for neighbor in ("interop", "data"):  # written_files, plain_networks, small_networks; imagenet
     sys.path.insert(0, str(Path(__file__).parent.parent / neighbor))
 
-SECONDS, MEMORY = 10.0, 2**30  # that reading one file may take
+SECONDS, MEMORY = 10.0, 2**30  # of this process's processor time, and bytes, that reading one file may take
+WAIT_S = 60.0  # for one file, on a machine that has other work
 PATIENCE_S = 120.0  # for the first of a kind, which compiles what reads it
 LARGE = 2**20  # bytes of a file whose damage is spread over its first and last parts as often as over its middle
 
@@ -128,6 +129,7 @@ def _sources(folder: Path) -> Iterator[Kind]:
 
     for path in sorted(place.glob("*.tar*")):
         yield Kind(path.name, path, read)
+    yield from _tables(folder)
     for path in sorted(each for each in devkit.rglob("*") if each.is_file()):
         yield Kind(f"devkit {path.name}", path, read_devkit, 3 if path.suffix == ".mat" else 1)
     listed = folder / "classes.txt"
@@ -253,6 +255,32 @@ def _runs(project: Path) -> Iterator[Kind]:
         yield Kind(f"features {path.name}", path, command("features", "one", "--split", "val"))
 
 
+def _tables(folder: Path) -> Iterator[Kind]:
+    """Pictures with their labels in a table, and in parquet files."""
+    import imagenet
+    from test_layouts import write_parquet
+
+    from alexnet_keras.data.sources.folder import folder_source
+    from alexnet_keras.data.sources.parquet import parquet_source
+    from alexnet_keras.data.sources.source import Source
+
+    def all_of(source: Source) -> None:
+        for pictures in source.splits.values():
+            for index in range(len(pictures)):
+                with contextlib.suppress(OSError):  # such a picture is rejected, and named
+                    pictures.read(index)
+
+    (folder / "flat").mkdir()
+    imagenet.write_files(folder / "flat", imagenet.flat_pictures("val", 6))
+    table = folder / "labels.csv"
+    names = sorted(path.name for path in (folder / "flat").iterdir())
+    table.write_text("".join(f"{name},{('cat', 'dog')[i % 2]}\n" for i, name in enumerate(names)))
+    yield Kind("labels.csv", table, lambda path: all_of(folder_source(folder / "flat", labels=[str(path)])), 2)
+    parquet = folder / "train.parquet"
+    write_parquet(parquet, ["rust", "healthy"] * 4)
+    yield Kind("parquet", parquet, lambda path: all_of(parquet_source(path)), 2)
+
+
 def _weights(folder: Path) -> Iterator[Kind]:
     import numpy as np
     import written_files as written
@@ -264,7 +292,7 @@ def _weights(folder: Path) -> Iterator[Kind]:
     states = written.state_names(torchs)
     mean = np.full((3, 256, 256), 110.0, np.float32)
     files = {name: folder / name for name in ("net.caffemodel", "old.caffemodel", "mean.binaryproto", "alexnet.npy")}
-    files |= {name: folder / name for name in ("new.pth", "legacy.pth", "net.safetensors")}
+    files |= {name: folder / name for name in ("new.pth", "legacy.pth", "net.safetensors", "caffe.h5")}
     files["net.caffemodel"].write_bytes(written.caffemodel(caffes))
     files["old.caffemodel"].write_bytes(written.caffemodel(caffes, old=True))
     files["mean.binaryproto"].write_bytes(written.binaryproto(mean))
@@ -272,6 +300,7 @@ def _weights(folder: Path) -> Iterator[Kind]:
     written.write_pth(files["new.pth"], states)
     written.write_legacy_pth(files["legacy.pth"], states)
     written.write_safetensors(files["net.safetensors"], states)
+    written.write_caffe_hdf5(files["caffe.h5"], caffes)
 
     def imported(kind: str, recipe: str) -> Callable[[Path], None]:
         def read(path: Path) -> None:
@@ -289,6 +318,7 @@ def _weights(folder: Path) -> Iterator[Kind]:
     for name, read in (
         ("net.caffemodel", imported("caffe", "caffe")),
         ("old.caffemodel", imported("caffe", "caffe")),
+        ("caffe.h5", imported("caffe", "caffe")),
         ("mean.binaryproto", with_mean),
         ("alexnet.npy", imported("toronto", "caffe")),
         ("new.pth", imported("torchvision", "torchvision")),
@@ -345,7 +375,7 @@ def _some(
     whole = {kind.name: kind.file.read_bytes() for kind in trials}
     try:
         while index < len(trials):
-            kind, limit = trials[index], SECONDS if index > start else PATIENCE_S
+            kind, limit = trials[index], WAIT_S if index > start else PATIENCE_S
             try:
                 found = ours.recv() if ours.poll(limit + (PATIENCE_S if _is_first(trials, index) else 0)) else None
             except EOFError:
@@ -399,7 +429,7 @@ def _work(trials: list[Kind], start: int, seed: int, told: Any) -> None:
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
         kind.file.write_bytes(damage(content, random.Random(f"{seed}/{index}")))
-        began, problem = time.monotonic(), ""
+        began, problem = time.process_time(), ""
         try:
             kind.read(kind.file)
             outcome = "read"
@@ -415,7 +445,7 @@ def _work(trials: list[Kind], start: int, seed: int, told: Any) -> None:
             outcome, problem = "a traceback", traceback.format_exc()[-2500:]
         finally:
             kind.file.write_bytes(content)
-        seconds, more = time.monotonic() - began, _memory("VmHWM") - held
+        seconds, more = time.process_time() - began, _memory("VmHWM") - held
         if seconds > SECONDS:
             problem += f" {seconds:.1f} s"
         if more > MEMORY:

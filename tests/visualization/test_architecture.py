@@ -81,6 +81,7 @@ def test_towers_of_the_source_meet_in_conv3_and_the_fully_connected_layers(sourc
     assert {name: layer.passages for name, layer in source.items() if layer.passages} == expected
 
 
+@pytest.mark.slow
 def test_what_passes_is_what_the_graph_that_runs_sends(tiny):
     with TOWERS.scope():
         model = AlexNet(tiny, classes=3, seed=0)

@@ -86,6 +86,7 @@ def test_it_is_the_score_and_not_the_probability_that_is_explained(tiny, model, 
     np.testing.assert_allclose(found.gradients, other.gradients, atol=1e-4 * np.abs(other.gradients).max())
 
 
+@pytest.mark.slow
 def test_gradients_of_a_bfloat16_model_are_close(tiny, model, images):
     exact, mixed = (find_saliency(net, images, 0).maps for net in (model, network(tiny, "mixed_bfloat16")))
     assert mixed.dtype == np.float32
@@ -93,7 +94,7 @@ def test_gradients_of_a_bfloat16_model_are_close(tiny, model, images):
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(7, marks=pytest.mark.slow)])
 def test_the_picture_is_written(model, images, tmp_path, count):
     found = find_saliency(model, np.concatenate([images] * 4)[:count])
     draw_saliency(found, ["a", "b", "c"], tmp_path / "saliency.png", [0] * count)

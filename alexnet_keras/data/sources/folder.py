@@ -21,6 +21,7 @@ from alexnet_keras.data.sources.listing import PassedOver, identity_of, is_own, 
 from alexnet_keras.data.sources.names import Names, printable, some
 from alexnet_keras.data.sources.source import Pictures, Source, pictures_of
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.places import exists, refuse_url
 
 WORD_LISTS = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt")
 
@@ -56,7 +57,8 @@ def folder_source(
         DataError: It is empty, has fewer than two classes, its splits have different classes, or it can be read in
             none or in two ways.
     """
-    if not folder.exists():
+    if not exists(folder):
+        refuse_url(folder)
         raise UsageError(
             f"There is no folder {folder}. Give a folder of class folders, demo, tfds:NAME, ilsvrc:DIR or synsets:DIR."
         )

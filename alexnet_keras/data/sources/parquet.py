@@ -4,6 +4,7 @@ A file is read a row group at a time (Hugging Face writes a hundred pictures to 
 that pictures can be read in any order. It needs pyarrow: the extra `parquet`.
 """
 
+import errno
 import functools
 import json
 import threading
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 KEPT_BYTES = 2**29  # of row groups in memory
+LARGEST_GROUP = 2**32  # bytes of one
+OPEN_FILES = 64
 LABELS_FIRST = ("label", "labels", "fine_label")  # before other columns that a label may stand in
 
 
@@ -117,27 +120,37 @@ class _Table:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = list(paths)
+        self._opened = functools.lru_cache(maxsize=OPEN_FILES)(_opened)
         self.groups: list[tuple[int, int]] = []  # (file, row group) of each
-        edges = [0]
+        edges, sizes = [0], []
         for number, path in enumerate(self.paths):
-            metadata = _opened(path).metadata
+            metadata = self._opened(path).metadata
             for group in range(metadata.num_row_groups):
+                rows, size = metadata.row_group(group).num_rows, metadata.row_group(group).total_byte_size
+                if rows > path.stat().st_size:
+                    raise DataError(f"{path} is damaged: it claims {rows:,} rows. Copy or download it again.")
+                if size > LARGEST_GROUP:
+                    raise DataError(
+                        f"{path} has row groups of {size / 2**30:,.0f} GiB, which are read whole: write it again with "
+                        "a hundred rows to a group."
+                    )
                 self.groups.append((number, group))
-                edges.append(edges[-1] + metadata.row_group(group).num_rows)
-        self.edges = np.array(edges, np.int64)
-        schema = _opened(self.paths[0]).schema_arrow
+                edges.append(edges[-1] + rows)
+                sizes.append(np.full(rows, size // max(rows, 1), np.int64))
+        self.edges, self.sizes = np.array(edges, np.int64), np.concatenate([np.zeros(0, np.int64), *sizes])
+        schema = self._opened(self.paths[0]).schema_arrow
         self.image, self.inside = _image_column(schema, self.paths[0])
         self.label = _label_column(schema, self.image, self.paths[0])
         self.names = _class_names(schema, self.label)
         self._kept: OrderedDict[int, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # one thread reads at a time; the others decode what was read
 
     def labels(self) -> tuple[np.ndarray, Sequence[str]]:
         """(rows,) int32, -1 where a row has none, and the class names."""
         found: list[Any] = []
         for path in self.paths:
             with _damage_of(path):
-                found += _opened(path).read(columns=[self.label])[self.label].to_pylist()
+                found += self._opened(path).read(columns=[self.label])[self.label].to_pylist()
         if self.names:
             if wrong := [label for label in found if label is not None and not -1 <= label < len(self.names)]:
                 raise DataError(f"{self.paths[0]} has the label {wrong[0]} and names {len(self.names)} classes.")
@@ -149,19 +162,11 @@ class _Table:
 
     def pictures(self, labels: np.ndarray) -> Pictures:
         """The pictures that have a label."""
-        names, sizes = self._names_and_sizes()
-        pictures = Pictures(names, labels, sizes, self.read)
+        names: list[str] = []  # by file and row; a picture's size is the mean of its row group's, which are unread
+        for number, (file, _) in enumerate(self.groups):
+            names += [f"{self.paths[file].stem}/{row:08d}" for row in range(self.edges[number], self.edges[number + 1])]
+        pictures = Pictures(Names.pack(names), labels, self.sizes, self.read)
         return pictures if (labels >= 0).all() else pictures.take(np.flatnonzero(labels >= 0))
-
-    def _names_and_sizes(self) -> tuple[Names, np.ndarray]:
-        """What each picture is called, by file and row, and its bytes: the mean of its row group, unread."""
-        sizes, names = [], []
-        for number, (file, group) in enumerate(self.groups):
-            first, rows = int(self.edges[number]), int(self.edges[number + 1] - self.edges[number])
-            metadata = _opened(self.paths[file]).metadata.row_group(group)
-            sizes.append(np.full(rows, metadata.total_byte_size // max(rows, 1), np.int64))
-            names += [f"{self.paths[file].stem}/{row:08d}" for row in range(first, first + rows)]
-        return Names.pack(names), np.concatenate([np.zeros(0, np.int64), *sizes])
 
     def read(self, i: int) -> bytes:
         """The bytes of picture i.
@@ -173,9 +178,9 @@ class _Table:
         try:
             found = self._column(number)[i - int(self.edges[number])].as_py()
         except DataError as error:
-            raise OSError(str(error)) from error
+            raise OSError(errno.EIO, str(error)) from error
         if found is None:
-            raise OSError("the row holds no bytes of a picture")
+            raise OSError(errno.EIO, "the row holds no bytes of a picture")
         return found
 
     def _column(self, number: int) -> "pyarrow.ChunkedArray":
@@ -184,16 +189,15 @@ class _Table:
             if number in self._kept:
                 self._kept.move_to_end(number)
                 return self._kept[number]
-        file, group = self.groups[number]
-        with _damage_of(self.paths[file]):
-            column = _opened(self.paths[file]).read_row_group(group, columns=[self.image])[self.image]
-        if self.inside:
-            column = column.combine_chunks().field("bytes")
-        with self._lock:
+            file, group = self.groups[number]
+            with _damage_of(self.paths[file]):
+                column = self._opened(self.paths[file]).read_row_group(group, columns=[self.image])[self.image]
+                if self.inside:
+                    column = column.combine_chunks().field("bytes")
             self._kept[number] = column
             while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > KEPT_BYTES:
                 self._kept.popitem(last=False)
-        return column
+            return column
 
 
 @contextmanager
@@ -206,7 +210,6 @@ def _damage_of(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is damaged or no parquet file ({error}). Copy or download it again.") from error
 
 
-@functools.lru_cache(maxsize=64)
 def _opened(path: Path) -> "pyarrow.parquet.ParquetFile":
     """A file with its metadata.
 
