@@ -11,7 +11,7 @@ from alexnet_keras.errors import UsageError
 HOME = "ALEXNET_HOME"  # the environment variable
 MOST_BYTES = 100  # of a name, so that file names made of it stay under the 255 that file systems take
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:[a-z]+/", re.IGNORECASE)  # in a Path, // is one
-SHOWN = 30  # characters of a name that is refused
+SHOWN = 20  # characters of a name that is refused
 
 
 def home() -> Path:
@@ -62,11 +62,12 @@ def check_name(name: str, option: str) -> str:
     Raises:
         UsageError: it may not; the sentence proposes the nearest that may.
     """
-    if name == (good := good_name(name)):
+    if name == good_name(name):
         return name
+    good = good_name(name, SHOWN if len(os.fsencode(name)) > MOST_BYTES else MOST_BYTES)
     raise UsageError(
-        f"{option} {_shown(name)!r}: a name has up to {MOST_BYTES} bytes, no slash or control character, and starts "
-        f"with no space, - or dot: try {shell(option, good)}."
+        f"{option} {_shown(name)!r} is no name: up to {MOST_BYTES} bytes, no slash or control character, and no space, "
+        f"- or dot first. Try {shell(option, good)}."
     )
 
 

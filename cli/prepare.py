@@ -178,7 +178,7 @@ def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool,
     \b
     SOURCE is one of
       demo          drawn by code, the default
-      DIR           a folder of class folders, with or without split folders above,
+      DIR           class folders, with or without split folders above them,
                     or of pictures with a table of their --labels
       ilsvrc:DIR    ILSVRC-2012 or 2010: the official tars and devkit, read in place,
                     or what they unpack to, or Kaggle's layout

@@ -20,7 +20,7 @@ import tensorflow as tf
 from alexnet_keras import errors
 from alexnet_keras.errors import AlexNetError, UsageError
 
-EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
 WORKER_JOBS = ("chief", "worker")
 OLD_CHIEF = "master"  # what TensorFlow 1 called it
 LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
@@ -194,18 +194,18 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     """
     text = environment.get("TF_CONFIG", "").strip()
     if not text:
-        raise UsageError(f"--strategy multi-worker needs the environment variable TF_CONFIG, such as {EXAMPLE}")
+        raise UsageError(f"--strategy multi-worker needs TF_CONFIG, such as {EXAMPLE}")
     try:
         config = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"TF_CONFIG is not JSON ({error}). It should look like {EXAMPLE}") from error
+        raise UsageError(f"TF_CONFIG is not JSON, as {EXAMPLE} is") from error
     if not isinstance(config, dict):
-        raise UsageError(f"TF_CONFIG needs a table `cluster` and a table `task`. It should look like {EXAMPLE}")
+        raise UsageError(f"TF_CONFIG needs `cluster` and `task`, as in {EXAMPLE}")
     if strange := [key for key in config if key != "cluster" and key.lower().endswith("cluster")]:
         raise UsageError(f"TF_CONFIG has {strange[0]}, which is not read: name every worker in `cluster`.")
     jobs, task = config.get("cluster") or {}, config.get("task")
     if not isinstance(jobs, dict) or not isinstance(task, dict | None):
-        raise UsageError(f"TF_CONFIG needs a table `cluster` and a table `task`. It should look like {EXAMPLE}")
+        raise UsageError(f"TF_CONFIG needs `cluster` and `task`, as in {EXAMPLE}")
     if OLD_CHIEF in jobs and "chief" not in jobs:
         jobs = {"chief" if job == OLD_CHIEF else job: addresses for job, addresses in jobs.items()}
         task = task and {**task, "type": "chief" if task.get("type") == OLD_CHIEF else task.get("type")}
@@ -221,7 +221,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     for job in WORKER_JOBS:
         addresses = jobs.get(job, [])
         if not isinstance(addresses, list) or not all(isinstance(item, str) for item in addresses):
-            raise UsageError(f"TF_CONFIG: cluster.{job} is not a list of addresses. It should look like {EXAMPLE}")
+            raise UsageError(f"TF_CONFIG: cluster.{job} is not a list of addresses, as in {EXAMPLE}")
         for index, address in enumerate(addresses):
             if not _is_address(address):
                 raise UsageError(f"TF_CONFIG: {address!r} is not an address such as host1:2222.")
@@ -234,7 +234,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     if not workers or (len(workers) == 1 and not task):
         return ALONE
     if not task:
-        raise UsageError(f"TF_CONFIG: a cluster of {len(workers)} needs a table `task`. It should look like {EXAMPLE}")
+        raise UsageError(f"TF_CONFIG: a cluster of {len(workers)} needs `task`, as in {EXAMPLE}")
     try:
         place = places[task["type"], int(str(task["index"]))]
     except (KeyError, TypeError, ValueError) as error:

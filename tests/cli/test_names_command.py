@@ -16,7 +16,7 @@ from alexnet_keras.cli.main import cli
     [
         (["train", "--run", "a/b"], "--run a-b"),
         (["train", "--run=-x"], "--run x"),
-        (["train", "--run", "x" * 300], f"--run {'x' * 100}"),
+        (["train", "--run", "x" * 300], f"--run {'x' * 20}"),
         (["train", "--run", ""], "--run unnamed"),
         (["import", "net.npy", "--run", "../net"], "--run net"),
         (["prepare", "photos", "--name", "a/b"], "--name a-b"),
@@ -39,7 +39,7 @@ def test_a_name_that_no_command_would_find_is_refused_with_the_nearest(alexnet, 
     (tmp_path / "net.npy").touch()
     result = alexnet(*arguments)
     assert result.exit_code == 2, result.output
-    assert f"ry {nearest}." in result.stderr and "Traceback" not in result.stderr
+    assert f"Try {nearest}." in result.stderr and "Traceback" not in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["net.npy"]
 
 
