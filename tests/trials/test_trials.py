@@ -11,9 +11,17 @@ TRIALS = Path(__file__).with_name("trials.py")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [("pairs", 3), ("kills", 3), ("damage", 60)], ids=lambda kind: kind[0])
-def test_nothing_goes_wrong_without_a_word(kind):
-    command = [sys.executable, str(TRIALS), kind[0], "--number", str(kind[1]), "--seed", "7"]
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "pairs --number 2",
+        "kills --number 2 --only trainings",
+        "damage --number 40 --only .c",
+    ],  # labels.csv, and weights
+    ids=lambda arguments: arguments.split()[0],
+)
+def test_nothing_goes_wrong_without_a_word(arguments):
+    command = [sys.executable, str(TRIALS), *arguments.split(), "--seed", "7"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, re.sub(r"^[IWE]0000.*\n", "", done.stdout[-6000:] + done.stderr[-2000:], flags=re.M)
     assert done.stdout.rstrip().endswith("All well.")
