@@ -101,6 +101,18 @@ def exists(path: Path) -> bool:
         return False
 
 
+def at_home(place: str) -> Path:
+    """A path, in which "~" is the home directory.
+
+    Raises:
+        UsageError: it is of a user that there is not.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{_shown(place)} names the home of a user that this machine does not know.") from error
+
+
 def refuse_url(place: str | Path) -> None:
     """Refuses an address where a file or directory is wanted.
 

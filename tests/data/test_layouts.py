@@ -1,6 +1,7 @@
 """How folders as people have them are read: those of the documentation, and others."""
 
 import io
+import os
 import re
 import shlex
 from pathlib import Path
@@ -161,6 +162,10 @@ def made(tmp_path, monkeypatch):
         ("test~tube/1.jpg test~tube/2.jpg train~car/1.jpg train~car/2.jpg", "test tube, train car: 2 train, 2 val"),
         ("animals/cat/1.jpg animals/dog/1.jpg cars/bus/1.jpg cars/van/2.jpg", "animals, cars: 2 train, 2 val"),
         ("train/a/1.jpg train/b/1.jpg test/1.jpg", "a, b: 2 train, 0 val"),
+        ("train_val2019/a/1.jpg train_val2019/b/1.jpg test2019/1.jpg x", "a, b: 2 train, 0 val"),
+        ("cover.jpg flowers/train/a/1.jpg flowers/train/b/1.jpg flowers/val/a/1.jpg flowers/val/b/1.jpg",
+         "a, b: 2 train, 2 val"),
+        ("0/1.jpg 0/2.jpg 1/1.jpg 1/2.jpg cvs/1.jpg cvs/2.jpg", "0, 1, cvs: 3 train, 3 val"),
         ("n01440764_1.JPEG n01440764_2.JPEG n01443537_1.JPEG n01443537_2.JPEG", "n01440764, n01443537: 2 train, 2 val"),
     ],
 )  # fmt: skip
@@ -178,8 +183,8 @@ def test_folders_are_read_by_what_fits(made, files, expected):
     [
         ("color/a/1.jpg color/b/1.jpg gray/a/1.jpg gray/b/1.jpg", "fits two readings: classes color, gray"),
         ("cats/2019/1.jpg cats/2020/1.jpg dogs/2019/1.jpg dogs/2020/1.jpg", "fits two readings: classes cats, dogs"),
-        ("images/a/1.jpg images/b/1.jpg masks/1.png", "or those in images (a, b). Give photos/images"),
-        ("cats/train/1.jpg cats/val/1.jpg dogs/train/1.jpg dogs/val/1.jpg", "split folders inside its class folders"),
+        ("images/a/1.jpg images/b/1.jpg masks/1.png", "or those in images. Give photos/images"),
+        ("cats/train/1.jpg cats/val/1.jpg dogs/train/1.jpg dogs/val/1.jpg", "split folders inside cats"),
         ("train/cat.0.jpg train/dog.1.jpg test1/1.jpg", "pictures but no class folders"),
         ("train/a/1.jpg train/b/1.jpg val/1.jpg", "photos/val has pictures but no class folders"),
         ("train/images/1.jpg train/labels/1.txt valid/images/1.jpg", "one class, 'images'"),
@@ -187,6 +192,25 @@ def test_folders_are_read_by_what_fits(made, files, expected):
         ("Testing/a/1.jpg Testing/b/1.jpg", "but no train folder"),
         ("train/a/1.jpg train/b/1.jpg val.zip", "val.zip is still packed"),
         ("train/a/1.jpg train/b/1.jpg Validation.tar.gz.part", "still packed"),
+        ("daisy/1.jpg rose/1.jpg flowers/daisy/1.jpg flowers/rose/1.jpg", "has classes again in flowers"),
+        ("images/1.jpg annotations/trimaps/1.png", "annotations, images, which do not look like classes"),
+        ("train/images/1.jpg train/masks/1.png val/images/1.jpg val/masks/1.png", "images, masks, which do not"),
+        ("images_001/images/1.png images_002/images/2.png", "which do not look like classes"),
+        ("ham_part_1/1.jpg ham_part_2/2.jpg", "which do not look like classes"),
+        (
+            "amazon/images/bike/1.jpg amazon/images/mug/1.jpg dslr/images/bike/1.jpg dslr/images/mug/1.jpg",
+            "two readings",
+        ),
+        ("rps/rps/p/1.jpg rps/rps/r/1.jpg more/more/p/1.jpg more/more/r/1.jpg", "two readings"),
+        ("flowers/train/a/1.jpg flowers/val/a/1.jpg results/1.png", "Give photos/flowers"),
+        (
+            "train/apple/scab/1.jpg train/apple/fine/1.jpg train/corn/scab/1.jpg train/corn/fine/1.jpg",
+            "say --splits train=train",
+        ),
+        ("train/a/1.jpg train/b/1.jpg val/", "val has no pictures in it"),
+        ("train/a/1.jpg train/b/1.jpg val/notes.txt", "val has no pictures in it"),
+        ("0/a/1.jpg 0/b/1.jpg 1/a/1.jpg 1/b/1.jpg 2/1.jpg", "fits two readings: classes 0, 1"),
+        ("scans/1.dcm scans/2.dcm", "but .dcm"),
         ("a.zip b.zip", "packed archives and no pictures"),
         ("data/train.parquet", "parquet:photos"),
         ("a.txt", "has no pictures"),
@@ -251,6 +275,52 @@ def test_the_output_inside_the_input_is_no_class_the_second_time(make_folder, mo
         folder_source(folder / "out/set")
 
 
+def test_two_splits_are_not_one_folder(made):
+    folder = made("train/a/1.jpg train/b/1.jpg")
+    (folder / "val").symlink_to("train")
+    with pytest.raises(DataError, match="the same folder under two splits"):
+        folder_source(folder)
+    with pytest.raises(UsageError, match="two splits the same folder"):
+        folder_source(folder, splits={"train": "train", "val": "val"})
+
+
+def test_split_folders_are_named_as_they_are_below_a_folder_in_the_folder(made):
+    folder = made("brain/Training/a/1.jpg brain/Training/b/1.jpg brain/Testing/a/1.jpg brain/Testing/b/1.jpg")
+    expected = "a, b: 2 train, 2 val"
+    assert read_as(folder_source(folder)) == expected
+    assert read_as(folder_source(folder, splits={"train": "Training", "val": "Testing"})) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is unreadable to root")
+def test_a_folder_that_cannot_be_read_is_told(made):
+    folder = made("a/1.jpg b/1.jpg")
+    (folder / "b").chmod(0)
+    with pytest.raises(DataError, match="b cannot be read"):
+        folder_source(folder)
+
+
+def test_links_to_themselves_are_told_when_they_are_read(made):
+    folder = made("a/1.jpg a/2.jpg b/1.jpg b/2.jpg")
+    (folder / "a/loop.jpg").symlink_to("loop.jpg")
+    pictures = folder_source(folder, holdout=0.01).splits["train"]
+    with pytest.raises(OSError, match="loop"):
+        [pictures.read(i) for i in range(len(pictures))]
+
+
+def test_tables_beside_pictures_are_matched_as_others_and_told(made):
+    folder = made("train/a/1.jpg train/b/1.jpg val/x.0.jpg val/y.0.jpg")
+    (folder / "val.csv").write_text("id,label\nx.0,b\ny.0,a\n")
+    source = folder_source(folder)
+    assert read_as(source) == "a, b: 2 train, 2 val"
+    assert dict(zip(source.splits["val"].filenames, source.splits["val"].labels, strict=True)) == {
+        "x.0.jpg": 1, "y.0.jpg": 0,
+    }  # fmt: skip
+    assert any("val are those of photos/val.csv (id, label)" in note for note in source.notes)
+    (folder / "val.csv").write_text("id,label\nx.0,b\nx.0,a\ny.0,a\n")
+    with pytest.raises(DataError, match="two labels"):
+        folder_source(folder)
+
+
 def test_names_that_splits_have():
     said = {
         "train": "train", "Training": "train", "TRAIN_SET": "train", "train2017": "train", "trainImages": "train",
@@ -273,6 +343,14 @@ def test_names_that_splits_have():
         ("deep/a.jpg 10\nphotos/b.jpg 9\nc.jpg 10\nd.jpg 9", "9, 10: 2 train, 2 val"),
         ("name,species,split\na.jpg,cat,train\nb.jpg,dog,Training\nc.jpg,cat,valid\nd.jpg,dog,valid",
          "cat, dog: 2 train, 2 val"),
+        ("id_code,diagnosis\na,1.0\nb,0.0\nc,1.0\nd,0.0", "0, 1: 2 train, 2 val"),
+        ("image,level\na,cat\nb,dog\nc,cat\nd,dog", "cat, dog: 2 train, 2 val"),
+        ("id,filename,label,type\n1,a.jpg,cat,x\n2,b.jpg,dog,x\n3,c.jpg,cat,x\n4,d.jpg,dog,x",
+         "cat, dog: 2 train, 2 val"),
+        (",filepaths,labels\n0,deep\\a.jpg,cat\n1,b.jpg,dog\n2,c.jpg,cat\n3,d.jpg,dog", "cat, dog: 2 train, 2 val"),
+        ("image,dx,dataset\na,cat,vidir\nb,dog,rosendahl\nc,cat,vidir\nd,dog,vidir", "cat, dog: 2 train, 2 val"),
+        ("a.jpg big cat\nb.jpg big dog\nc.jpg big cat\nd.jpg big dog", "big cat, big dog: 2 train, 2 val"),
+        ("Bild;Klasse\na;cat\nb;dog\nc;cat\nd;dog", "cat, dog: 2 train, 2 val"),
         ("what,which\na.jpg,cat\nb.jpg,dog\nc.jpg,cat\nd.jpg,dog", "cat, dog: 2 train, 2 val"),
     ],
 )  # fmt: skip
@@ -295,13 +373,19 @@ def test_tables_give_pictures_their_classes(made, table, expected, encoding):
     "table, words",
     [
         ("file,label\na.jpg,cat\nx.jpg,dog", "1 of 2 files of table.csv are not in photos: x.jpg"),
-        ("file,label\na.jpg,cat\na.jpg,dog", "two labels: cat and dog"),
+        ("file,label\na.jpg,cat\na.jpg,dog", "two labels, cat and dog"),
         ("file,label\nsame.jpg,cat\na.jpg,dog", "of which photos has several"),
         ("file,label\na.jpg,\n", "Line 2 of table.csv has no label"),
         ("image,MEL,NV\na,1,0\nb,0,1", "has the columns image, MEL, NV"),
         ("a.jpg\nb.jpg", "has one column"),
         ("file,label\na.jpg,cat", "has one class, 'cat'"),
         ("file,label,split\na.jpg,cat,train\nb.jpg,dog,odd", "the split 'odd'"),
+        ("file,label,is_train\na.jpg,cat,1\nb.jpg,dog,0", "column istrain, which is not read"),
+        ("image,label\na.jpg,Salad, Caesar\nb.jpg,Salad, Greek", "has 3 cells and its first 2"),
+        ("a.jpg,1,2,30,40,cat\nb.jpg,1,2,30,40,dog", "has the columns a.jpg, 1, 2"),
+        ('file,label\na.jpg,"cat\nb.jpg,dog', "a quote that is not closed"),
+        ("file,label\na.jpg,nan\nb.jpg,dog", "Line 2 of table.csv has no label"),
+        ("file,label\ntrain/a.jpg,cat\ntest/b.jpg,dog", "No file of table.csv is in photos"),
         ("file,label,split\na.jpg,cat,val\nb.jpg,dog,val", "no training pictures"),
         ("", "is empty"),
     ],
@@ -411,12 +495,25 @@ def test_parquet_files_are_read_in_any_order(tmp_path, monkeypatch):
     assert found == expected
 
 
+@pytest.mark.parametrize("names", [("beans_train", "beans_test"), ("default/train/0000", "default/test/0000")])
+def test_parquet_files_of_splits_under_other_names(tmp_path, names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_parquet(tmp_path / f"{name}.parquet", ["rust", "healthy", "rust"][: 3 - names.index(name)])
+    source = open_source(_request(f"parquet:{tmp_path}", tmp_path / "out", _defaults()))
+    assert read_as(source) == "healthy, rust: 3 train, 2 val"
+
+
 @pytest.mark.parametrize(
     "damage, words",
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-40]), "damaged or no parquet file"),
         (lambda path: path.write_bytes(b"<html>"), "damaged or no parquet file"),
         (lambda path: write_parquet(path, ["rust"], other=[b"x"]), "2 columns with the bytes of pictures"),
+        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"), "Git LFS"),
+        (lambda path: path.rename(path.with_name("train-00000-of-00003.parquet")), "is one of 3 files and 1 are there"),
+        (lambda path: write_parquet(path, ["rust", "rust"], names=("rust",)), "has one class"),
+        (lambda path: write_parquet(path.with_name("test.parquet"), ["a"], names=("a", "b")), "differ from those of"),
     ],
 )
 def test_parquet_files_that_cannot_be_used_are_refused(tmp_path, damage, words):

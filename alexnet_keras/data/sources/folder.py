@@ -16,10 +16,11 @@ from alexnet_keras.data.decode import read_picture_file
 from alexnet_keras.data.sources import tables
 from alexnet_keras.data.sources.class_list import read_words
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
-from alexnet_keras.data.sources.layout import SPLITS, Layout, Root, read_layout, split_names
+from alexnet_keras.data.sources.layout import Layout, Root, read_layout
 from alexnet_keras.data.sources.listing import PassedOver, identity_of, is_own, pictures_below
 from alexnet_keras.data.sources.names import Names, printable, some
 from alexnet_keras.data.sources.source import Pictures, Source, pictures_of
+from alexnet_keras.data.sources.split_names import SPLITS, split_names
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.places import exists, refuse_url
 
@@ -63,16 +64,19 @@ def folder_source(
             f"There is no folder {folder}. Give a folder of class folders, demo, tfds:NAME, ilsvrc:DIR or synsets:DIR."
         )
     if not folder.is_dir():
-        raise DataError(f"{folder} is a file, not a folder of class folders.")
+        hint = f"parquet:{folder}" if folder.suffix == ".parquet" else "the folder that it unpacks to"
+        raise DataError(f"{folder} is a file, not a folder of class folders. Give {hint}.")
     if given is None and is_own(folder) and (folder / "manifest.json").exists():
         raise DataError(f"{folder} is prepared already: alexnet train --data {folder}.")
-    passed = PassedOver()
+    passed, places = PassedOver(), [folder]
     if labels:
         found, classes, notes = _from_tables(folder, tables.parse_tables(labels), partial, passed, on_progress)
     else:
         layout = read_layout(folder, splits)
+        passed = layout.passed
         found, classes = _from_layout(layout, passed, on_progress)
         notes = layout.notes
+        places += [layout.roots["train"].path, layout.roots["train"].path.parent]
     notes += passed.notes(folder)
     if "val" not in found and "test" in found:
         found["val"] = found.pop("test")
@@ -88,15 +92,15 @@ def folder_source(
         given=given or f"folder:{folder}",
         classes=tuple(printable(name) for name in classes),
         splits={split: found[split] for split in SPLITS if split in found},
-        words=_words(folder, classes),
+        words=_words(places, classes),
         options=options,
         notes=tuple(notes),
     )
 
 
-def _words(folder: Path, classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes' names in words, where the folder has one of ImageNet's lists of them all."""
-    lists = [path for name in WORD_LISTS if (path := folder / name).is_file()]
+def _words(folders: Sequence[Path], classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes' names in words, where one of the folders has one of ImageNet's lists of them all."""
+    lists = [path for folder in folders for name in WORD_LISTS if (path := folder / name).is_file()]
     if not lists or not are_wordnet_ids(classes):
         return ()
     known = read_words(lists[0])
@@ -110,7 +114,7 @@ def _from_layout(
     train = layout.roots["train"]
     splits: dict[str, Pictures] = {}
     classes = list(train.classes)
-    if train.labels is not None:
+    if not train.classes:
         index = index_folders(train.path, [""], on_progress, passed)
         labels = _labels_by_name(index, train)
         classes = _at_least_two(tables.in_order(labels), train.path)
@@ -118,7 +122,7 @@ def _from_layout(
     for split, root in layout.roots.items():
         if split in splits:
             continue
-        if root.labels is None:
+        if root.classes:
             _same_classes(classes, list(root.classes), split, root.path)
             splits[split] = _pictures(root.path, classes, passed, on_progress)
             continue
@@ -131,13 +135,18 @@ def _from_layout(
 
 
 def _labels_by_name(index: "FolderIndex", root: Root) -> list[str]:
-    """The class of each picture, found by its bare name."""
-    assert root.labels is not None
-    bare = [PurePosixPath(name) for name in index.names]
-    labels = [root.labels.get(name.name) or root.labels.get(name.stem) or "" for name in bare]
+    """The class of each picture, by its root's table or by the WordNet id in its name."""
+    if root.table:
+        rows = tables.matched(root.table, index.names, root.path, partial=True)
+        labels = [root.table.rows[row].label if row >= 0 else "" for row in rows]
+    else:
+        labels = [tables.wnid_of(name) or "" for name in index.names]
     if "" in labels:
-        first = bare[labels.index("")].name
-        raise DataError(f"{labels.count(''):,} of {len(labels):,} pictures in {root.path} have no label: {first}.")
+        first = PurePosixPath(index.names[labels.index("")]).name
+        source = f"--labels {root.table.path} leaves them out" if root.table else "name them, or move them away"
+        raise DataError(
+            f"{labels.count(''):,} of {len(labels):,} pictures in {root.path} have no label: {first}; {source}."
+        )
     return labels
 
 
@@ -161,18 +170,21 @@ def _from_tables(
         raise DataError(f"{folder} has no pictures in it.")
     of_split: dict[str, list[str]] = {}
     labelled = np.zeros(len(index.names), bool)
-    for split, table in given:
-        rows = tables.read_table(table)
-        rows_of = tables.matched(rows, index.names, table, folder, partial)
-        names = tables.named_labels([row.label for row in rows], (folder, table.parent), table)
-        parts = split_names(sorted({row.split for row in rows if row.split}))
+    notes = []
+    for split, path in given:
+        table = tables.read_table(path)
+        if table.columns:
+            notes.append(f"The classes are those of {table.title}.")
+        rows_of = tables.matched(table, index.names, folder, partial)
+        names = tables.named_labels([row.label for row in table.rows], (folder, path.parent), path)
+        if names != [row.label for row in table.rows]:
+            notes.append(f"The labels of {path} count the lines of a list of classes beside it, from 0.")
+        parts = split_names(sorted({row.split for row in table.rows if row.split}))
         for i in np.flatnonzero(rows_of >= 0):
-            row = rows[rows_of[i]]
-            part = split or (parts.get(row.split) if row.split else "train")
-            if part is None:
-                raise DataError(f"{table} has the split {row.split!r}, which is none of train, val and test.")
+            row = table.rows[rows_of[i]]
+            part = split or (parts[row.split] if row.split else "train")
             if labelled[i]:
-                raise DataError(f"The tables name {row.file} in two splits.")
+                raise DataError(f"The tables name {row.file} in two splits: leave it in one.")
             of_split.setdefault(part, [""] * len(labelled))[i] = names[rows_of[i]]
             labelled[i] = True
     if "train" not in of_split:
@@ -181,7 +193,6 @@ def _from_tables(
     for split, labels in of_split.items():
         if strange := sorted(set(labels) - set(classes) - {""}):
             raise DataError(f"The {split} split has classes that train does not have: {some(strange)}.")
-    notes = []
     if unnamed := int((~labelled).sum()):
         notes.append(f"Left out, being in no table: {unnamed:,} of {len(labelled):,} pictures in {folder}.")
     return {split: _labelled(index, labels, classes) for split, labels in of_split.items()}, classes, notes
@@ -197,7 +208,7 @@ def _same_classes(expected: list[str], found: list[str], split: str, root: Path)
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or extra:
         parts = [f"lacks {some(missing)}"] * bool(missing) + [f"also has {some(extra)}"] * bool(extra)
-        raise DataError(f"The classes of {root} differ from those of train: it {' and '.join(parts)}.")
+        raise DataError(f"The classes of {root} are not those of train: it {' and '.join(parts)}. Make them the same.")
 
 
 @dataclass(frozen=True, eq=False)

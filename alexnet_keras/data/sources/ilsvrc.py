@@ -30,7 +30,7 @@ from alexnet_keras.data.sources.layout import packed_split
 from alexnet_keras.data.sources.listing import SYSTEM_FOLDERS, PassedOver
 from alexnet_keras.data.sources.names import Names, some
 from alexnet_keras.data.sources.source import Index, Pictures, Source, pictures_of
-from alexnet_keras.data.sources.tables import labels_beside, wnid_of
+from alexnet_keras.data.sources.tables import labels_beside, matched, wnid_of
 from alexnet_keras.data.sources.tar import index_flat, index_nested, index_synsets
 from alexnet_keras.errors import DataError, UsageError
 
@@ -307,8 +307,9 @@ def _ground_truth(found: _Found, split: str, names: list[str], partial: bool) ->
         title = numbered[1]
         keys = [int(match.group(1)) if (match := NUMBER.search(name)) else name for name in names]
     elif listed := labels_beside(split, (found.folder,)):
-        truth, title = listed, f"the list of {split} in {found.folder}"
-        keys = [PurePosixPath(name).stem for name in names]
+        rows = matched(listed, names, place, partial)
+        truth, title = {i: listed.rows[row].label for i, row in enumerate(rows) if row >= 0}, listed.title
+        keys = list(range(len(names)))
     else:
         raise DataError(
             f"{place} is flat, and {found.folder} has no devkit, {SOLUTION} or val.txt to label its pictures."
@@ -336,7 +337,10 @@ def _numbered(found: _Found, split: str) -> tuple[tuple[str, ...], str] | None:
 
 def _solution(path: Path) -> dict[str, str]:
     """Kaggle's list: picture, then WordNet id and box, once for each box of the one class."""
-    rows = list(csv.reader(lines_of(path)))
+    try:
+        rows = list(csv.reader(lines_of(path), strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path} is damaged ({error}). Copy or download it again.") from error
     if not rows or rows[0][:2] != ["ImageId", "PredictionString"]:
         raise DataError(f"{path} does not begin with ImageId,PredictionString.")
     if short := [number for number, row in enumerate(rows, start=1) if len(row) < 2 or not row[1].strip()]:

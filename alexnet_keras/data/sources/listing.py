@@ -9,16 +9,18 @@ import mimetypes
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from alexnet_keras.data.decode import START, SUFFIXES, is_picture
+from alexnet_keras.errors import DataError
 
 # Recycle bins, thumbnails and snapshots of Windows, macOS, Synology, QNAP and others, in lower case.
 SYSTEM_FOLDERS = frozenset((
     "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@__thumb", "#recycle", "#snapshot", "__macosx", "_vti_cnf",
     "$recycle.bin", "recycler", "system volume information", "found.000", "lost+found", "network trash folder",
-    "temporary items", "__pycache__", "site-packages", "node_modules", "cvs",
+    "temporary items", "__pycache__", "site-packages", "node_modules",
 ))  # fmt: skip
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp", ".bak", ".orig", ".swp", "~")
 # A folder with all files of one of these is a dataset, a run, or the drawn demo pictures; or a Python environment.
@@ -30,7 +32,7 @@ OWN_FILES = (
     frozenset(("pyvenv.cfg",)),
 )
 OWN_NAMES = frozenset().union(*OWN_FILES)
-LOOKED_AT = (2**62, 4096, 64)  # entries of a folder, by depth, after which one with a picture is a folder of pictures
+LOOKED_AT = (2**62, 256, 64)  # entries of a folder, by depth, after which one with a picture is a folder of pictures
 SHOWN = 3  # kinds in a sentence
 
 
@@ -68,7 +70,7 @@ def _kinds(counts: Counter[str]) -> str:
     return ", ".join([*common, *[f"{others:,} other"] * (others > 0)])
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4096)
 def _known_kind(suffix: str) -> bool | None:
     """Whether files with a suffix are pictures; None where it may be anything."""
     if suffix in SUFFIXES:
@@ -101,6 +103,25 @@ def _is_picture_file(entry: os.DirEntry) -> bool:
         return False
 
 
+def _scanned(path: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    """What a folder holds.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        return os.scandir(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Make it readable, or move it away.") from error
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def entries_of(
     path: Path, passed: PassedOver | None = None, marks: set[str] | None = None
 ) -> Iterator[tuple[os.DirEntry, bool]]:
@@ -111,19 +132,19 @@ def entries_of(
         passed: Where to count what is passed over.
         marks: Where to put the names of files that tell a folder of this program's own.
     """
-    with os.scandir(path) as entries:
+    with _scanned(path) as entries:
         for entry in entries:
             name = entry.name
             if marks is not None and name in OWN_NAMES:
                 marks.add(name)
             if name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 if name.lower() not in SYSTEM_FOLDERS:
                     yield entry, True
                 elif passed:
                     passed.folders[name] += 1
-            elif entry.is_file() or entry.is_symlink():  # a link to nothing is told of when it is read
+            elif entry.is_symlink() or entry.is_file():  # a link to nothing is told of when it is read
                 if _is_picture_file(entry):
                     yield entry, False
                 elif passed:

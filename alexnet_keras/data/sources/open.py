@@ -11,6 +11,7 @@ from alexnet_keras.data.sources.selection import limit_per_class, select_classes
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.sources.tables import parse_tables
 from alexnet_keras.errors import UsageError
+from alexnet_keras.places import at_home
 
 KINDS = ("folder", "tfds", "ilsvrc", "synsets", "parquet")
 PLACES = ("folder", "ilsvrc", "synsets", "parquet")  # those that name a place on disk
@@ -64,7 +65,7 @@ class SourceRequest:
     @property
     def place(self) -> Path:
         """Where a source on disk lies."""
-        return Path(self.given.removeprefix(f"{kind_of(self.given)}:")).expanduser()
+        return at_home(self.given.removeprefix(f"{kind_of(self.given)}:"))
 
 
 def kind_of(given: str) -> str:
@@ -81,7 +82,7 @@ def default_name(given: str) -> str:
     bare = given.removeprefix(f"{kind}:")
     if kind == "tfds":
         return bare.partition(":")[0].partition("/")[0]
-    return "demo" if kind == "demo" else Path(bare).expanduser().resolve().name.removesuffix(".tar") or "pictures"
+    return "demo" if kind == "demo" else at_home(bare).resolve().name.removesuffix(".tar") or "pictures"
 
 
 def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lambda pictures: None) -> Source:

@@ -7,6 +7,7 @@ that pictures can be read in any order. It needs pyarrow: the extra `parquet`.
 import errno
 import functools
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +18,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
-from alexnet_keras.data.sources.layout import SPLITS, split_names
 from alexnet_keras.data.sources.names import Names, printable, some
 from alexnet_keras.data.sources.source import Pictures, Source
+from alexnet_keras.data.sources.split_names import SPLITS, split_names
 from alexnet_keras.data.sources.tables import LABEL_COLUMNS, in_order
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.file_kinds import EMPTY, LFS, file_kind
 
 if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
 KEPT_BYTES = 2**29  # of row groups in memory
+SHARD = re.compile(r"-(\d+)-of-(\d+)$")  # train-00000-of-00005
 LARGEST_GROUP = 2**32  # bytes of one
 OPEN_FILES = 64
 LABELS_FIRST = ("label", "labels", "fine_label")  # before other columns that a label may stand in
@@ -61,13 +64,19 @@ def parquet_source(
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise UsageError("Parquet files are read by pyarrow: pip install 'alexnet-keras[parquet]'.") from error
-    paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*.parquet") if _is_visible(p, folder))
+    paths = (
+        [folder]
+        if folder.is_file()
+        else sorted(path for path in folder.rglob("*.parquet") if path.is_file() and _is_visible(path, folder))
+    )
     if not paths:
         raise DataError(f"{folder} has no parquet files.")
     notes: list[str] = []
     splits: dict[str, Pictures] = {}
     classes: Sequence[str] = ()
-    files = _by_split(paths, folder)
+    files, without = _by_split(paths, folder)
+    if without:
+        notes.append(f"Left out of {folder}, naming no split: {some([path.name for path in without], 3)}.")
     for split in SPLITS:
         if split not in files:
             continue
@@ -84,6 +93,8 @@ def parquet_source(
         on_progress(len(splits[split]))
     if "train" not in splits:
         raise DataError(f"{folder} has no training pictures: no file is called train-... .")
+    if len(classes) < 2:
+        raise DataError(f"{folder} has one class, {classes[0]!r}. At least two are needed to tell apart.")
     options = {}
     if "val" not in splits and "test" in splits:
         splits["val"] = splits.pop("test")
@@ -92,6 +103,8 @@ def parquet_source(
         options = {"holdout": holdout}
         splits |= hold_out(splits["train"], classes, holdout, seed)
         notes.append(f"{folder} has no validation split; {holdout:.0%} of every class is held out.")
+    if not len(splits["val"]):
+        raise DataError(f"Every class in {folder} has a single picture, so none can be held out for validation.")
     return Source(
         given=f"parquet:{folder}",
         classes=tuple(printable(name) for name in classes),
@@ -105,14 +118,35 @@ def _is_visible(path: Path, folder: Path) -> bool:
     return not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _by_split(paths: Sequence[Path], folder: Path) -> dict[str, list[Path]]:
-    """The files of each split."""
+def _by_split(paths: Sequence[Path], folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The files of each split, and those of none where others name theirs.
+
+    Raises:
+        DataError: Files of a set are missing, or there are two sets.
+    """
     found: dict[str, list[Path]] = {}
+    titles = {path: SHARD.sub("", path.stem) for path in paths}
+    named = split_names(set(titles.values()))
+    without = []
     for path in paths:
-        titles = [path.stem, *(parent.name for parent in path.parents if folder in parent.parents)]
-        named = [split for title in titles for split in split_names([title.split("-")[0]]).values()]
-        found.setdefault(named[0] if named else "train", []).append(path)
-    return found
+        above = split_names(parent.name for parent in path.parents if folder in parent.parents)
+        split = named.get(titles[path]) or next(iter(above.values()), None)
+        if split:
+            found.setdefault(split, []).append(path)
+        else:
+            without.append(path)
+        if (count := SHARD.search(path.stem)) and (
+            there := len([p for p in paths if _set_of(p) == _set_of(path)])
+        ) != int(count[2]):
+            raise DataError(f"{path} is one of {int(count[2])} files and {there} are there. Download the others.")
+    for split, files in found.items():
+        if len({file.parent for file in files}) > 1 and len({titles[file] for file in files}) == 1:
+            raise DataError(f"{folder} has the {split} split in several folders. Give one: parquet:{files[0].parent}.")
+    return (found, without) if found else ({"train": list(paths)}, [])
+
+
+def _set_of(path: Path) -> tuple[Path, str]:
+    return path.parent, SHARD.sub("", path.stem)
 
 
 class _Table:
@@ -121,10 +155,16 @@ class _Table:
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = list(paths)
         self._opened = functools.lru_cache(maxsize=OPEN_FILES)(_opened)
+        schema = self._opened(self.paths[0]).schema_arrow
+        self.image, self.inside = _image_column(schema, self.paths[0])
+        self.label = _label_column(schema, self.image, self.paths[0])
+        self.names = _class_names(schema, self.label)
         self.groups: list[tuple[int, int]] = []  # (file, row group) of each
         edges, sizes = [0], []
         for number, path in enumerate(self.paths):
             metadata = self._opened(path).metadata
+            if number and _class_names(self._opened(path).schema_arrow, self.label) != self.names:
+                raise DataError(f"{path} names other classes than {self.paths[0].name}. Give files of one set.")
             for group in range(metadata.num_row_groups):
                 rows, size = metadata.row_group(group).num_rows, metadata.row_group(group).total_byte_size
                 if rows > path.stat().st_size:
@@ -138,10 +178,6 @@ class _Table:
                 edges.append(edges[-1] + rows)
                 sizes.append(np.full(rows, size // max(rows, 1), np.int64))
         self.edges, self.sizes = np.array(edges, np.int64), np.concatenate([np.zeros(0, np.int64), *sizes])
-        schema = self._opened(self.paths[0]).schema_arrow
-        self.image, self.inside = _image_column(schema, self.paths[0])
-        self.label = _label_column(schema, self.image, self.paths[0])
-        self.names = _class_names(schema, self.label)
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()  # one thread reads at a time; the others decode what was read
 
@@ -151,7 +187,7 @@ class _Table:
         for path in self.paths:
             with _damage_of(path):
                 found += self._opened(path).read(columns=[self.label])[self.label].to_pylist()
-        if self.names:
+        if self.names and all(isinstance(label, int | None) for label in found):
             if wrong := [label for label in found if label is not None and not -1 <= label < len(self.names)]:
                 raise DataError(f"{self.paths[0]} has the label {wrong[0]} and names {len(self.names)} classes.")
             return np.array([-1 if label is None else label for label in found], np.int32), self.names
@@ -207,7 +243,9 @@ def _damage_of(path: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, *DAMAGED) as error:
-        raise DataError(f"{path} is damaged or no parquet file ({error}). Copy or download it again.") from error
+        if (kind := file_kind(path)) in (LFS, EMPTY):
+            raise DataError(f"{path} is {kind.told}.") from error
+        raise DataError(f"{path} is damaged or no parquet file. Copy or download it again.") from error
 
 
 def _opened(path: Path) -> "pyarrow.parquet.ParquetFile":

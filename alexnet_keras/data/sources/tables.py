@@ -5,29 +5,34 @@
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from alexnet_keras.data.class_titles import WORDNET_ID
 from alexnet_keras.data.sources.class_list import lines_of
 from alexnet_keras.data.sources.listing import is_picture_name
 from alexnet_keras.data.sources.names import some
+from alexnet_keras.data.sources.split_names import split_word
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.places import at_home
 
 MOST_BYTES = 2**30  # ImageNet's training list has 45 MB
 WNID = re.compile(r"(?:^|_)(n\d{8})(?=\.\w+$)|^(n\d{8})(?=_)")  # ..._n01440764.JPEG, n01440764_10026.JPEG
-# Names of columns, in lower case without signs between words.
-FILE_COLUMNS = frozenset((
-    "file", "filename", "filepath", "path", "image", "imagename", "imagepath", "imageid", "imagefile", "img",
-    "imgname", "imgpath", "imgid", "id", "name", "picture", "photo", "fname", "fnames", "filenames", "images",
-))  # fmt: skip
-LABEL_COLUMNS = frozenset((
-    "label", "labels", "labelname", "class", "classname", "classlabel", "category", "categoryname", "target", "tag",
-    "breed", "species", "speciesname", "y", "wnid", "synset", "diagnosis", "dx", "predictionstring", "classid",
-    "labelid", "categoryid", "type", "groundtruth",
-))  # fmt: skip
-SPLIT_COLUMNS = frozenset(("split", "set", "subset", "partition", "dataset", "usage"))
+# Names of columns, in lower case without signs between words; of labels the likelier first.
+FILE_COLUMNS = (
+    "file", "filename", "filenames", "filepath", "filepaths", "path", "imagepath", "imgpath", "imagefile", "image",
+    "images", "imagename", "imagenames", "imageid", "imageindex", "img", "imgname", "imgid", "picture", "photo",
+    "fname", "fnames", "name", "id", "idcode",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "label", "labels", "labelname", "class", "classname", "classlabel", "category", "categoryname", "target", "breed",
+    "species", "speciesname", "wnid", "synset", "diagnosis", "dx", "predictionstring", "findinglabels", "labelid",
+    "classid", "categoryid", "groundtruth", "tag", "y", "type",
+)  # fmt: skip
+SPLIT_COLUMNS = ("split", "set", "subset", "partition", "dataset", "datasettype", "splitname", "phase", "usage")
+NO_LABEL = frozenset(("", "nan", "na", "n/a", "none", "null"))
 # Lists that say which class a number is, by their line from 0.
 NUMBERED = ("synset_words.txt", "synsets.txt", "LOC_synset_mapping.txt", "wnids.txt", "classes.txt", "class_names.txt")
 BESIDE = ("{}_annotations.txt", "{}.txt", "{}.csv", "{}_labels.csv", "{}_labels.txt", "LOC_{}_solution.csv")
@@ -43,83 +48,186 @@ class Row:
     split: str = ""
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of files and their labels.
+
+    Attributes:
+        path: Where it is.
+        rows: Its lines.
+        columns: What its columns of files and labels are called; () where it has no line of such names.
+    """
+
+    path: Path
+    rows: list[Row]
+    columns: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The table and its columns, for a note."""
+        return f"{self.path} ({', '.join(self.columns)})" if self.columns else str(self.path)
+
+
 def wnid_of(name: str) -> str | None:
     """The WordNet id that a file is named by, as Hugging Face and ImageNet's training pictures are."""
     match = WNID.search(PurePosixPath(name).name)
     return (match[1] or match[2]) if match else None
 
 
-def read_table(path: Path) -> list[Row]:
-    """The lines of a table, with or without a line of column names.
+def read_table(path: Path) -> Table:
+    """A table, with or without a line of column names.
 
-    Columns may be parted by commas, tabs, semicolons or, as in Caffe's lists, the last space.
+    Columns may be parted by commas, tabs, semicolons or, as in Caffe's lists, spaces.
 
     Raises:
         UsageError: There is no such file.
-        DataError: It is no text, or has no column of labels.
+        DataError: It is no text, has no column of labels, or a line without.
     """
     lines = lines_of(path, MOST_BYTES)
     if not lines:
         raise DataError(f"{path} is empty. A table has a file and its label in each line.")
-    cells = _cells(lines)
+    cells = _cells(lines, path)
+    if all(len(row) == 1 for row in cells):
+        return Table(path, _by_folder(path, cells))
     header = [re.sub(r"[^a-z0-9]", "", cell.lower()) for cell in cells[0]]
-    file, label, split = (_column(header, names) for names in (FILE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
-    if file is None or label is None or file == label:
-        if len(cells[0]) == 1:
-            return _by_folder(path, cells)
-        if len(cells[0]) > 2 and not _is_file(cells[0][0]):
-            raise DataError(
-                f"{path} has the columns {some(cells[0], 4)}. Call two of them file and label in its first line."
-            )
-        file, label, split = 0, 1, None
-        # of two columns with other names
-        body = cells[1:] if not _is_file(cells[0][0]) and len(cells) > 1 and _is_file(cells[1][0]) else cells
-    else:
-        body = cells[1:]
-        label = _named_label(header, label, body)
-    rows = []
-    for number, row in enumerate(body, start=len(cells) - len(body) + 1):
-        if len(row) <= max(file, label) or not row[file].strip() or not row[label].strip():
-            raise DataError(f"Line {number:,} of {path} has no label.")
-        text = row[label].strip()
-        rows.append(
-            Row(
-                row[file].strip().replace("\\", "/"),
-                text.split()[0] if header[label : label + 1] == ["predictionstring"] else text,
-                row[split].strip() if split is not None and split < len(row) else "",
-            )
+    body = cells[1:]
+    file, label = _file_column(header, body), _label_column(header, body)
+    if file is None and label is not None:
+        others = [index for index in range(len(header)) if index != label]
+        looking = [index for index in others if all(len(row) > index and _is_file(row[index]) for row in body)]
+        file = next(iter(looking or (others if len(others) == 1 else [])), None)
+    if label is None and file is not None and len(header) == 2:
+        label = 1 - file
+    if not body or _is_file(cells[0][0]):  # no line of names: a picture is called "name.jpg", a column is not
+        file = label = None
+    if file is None or label is None:
+        return Table(path, _rows(path, *_without_names(path, cells), [], 0, 1, None))
+    split = _split_column(path, header, body)
+    return Table(
+        path, _rows(path, body, 2, header, file, label, split), (cells[0][file].strip(), cells[0][label].strip())
+    )
+
+
+def _without_names(path: Path, cells: list[list[str]]) -> tuple[list[list[str]], int]:
+    """The lines of a table that are no column names, and the number of the first."""
+    named = not _is_file(cells[0][0]) and len(cells) > 1 and _is_file(cells[1][0])
+    body = cells[1:] if named else cells
+    wide = len(cells[0]) > 2
+    if wide and (not _is_file(body[0][0]) or any(len(row) > 1 and _is_number(row[1]) for row in body)):
+        raise DataError(
+            f"{path} has the columns {some(cells[0], 3)}. Call two of them file and label in its first line."
         )
-    if not rows:
-        raise DataError(f"{path} has column names and no line below them.")
+    return body, 1 + named
+
+
+def _rows(
+    path: Path,
+    body: list[list[str]],
+    first: int,
+    header: list[str],
+    file: int,
+    label: int,
+    split: int | None,
+) -> list[Row]:
+    rows = []
+    for number, row in enumerate(body, start=first):
+        if header and len(row) > len(header):
+            raise DataError(
+                f"Line {number:,} of {path} has {len(row)} cells and its first {len(header)}: put cells that have "
+                "commas in them in quotes."
+            )
+        text = row[label].strip() if len(row) > label else ""
+        if len(row) <= file or not row[file].strip() or text.lower() in NO_LABEL:
+            raise DataError(f"Line {number:,} of {path} has no label. Give it one, or take the line out.")
+        if header and header[label] == "predictionstring":
+            text = text.split()[0]
+        name = row[file].strip().replace("\\", "/")
+        rows.append(Row(name, text, row[split].strip() if split is not None and split < len(row) else ""))
+    if rows and all(re.fullmatch(r"\d{1,15}\.0+", row.label) or _is_number(row.label) for row in rows):
+        rows = [replace(row, label=str(int(row.label.partition(".")[0]))) for row in rows]
     return rows
 
 
-def _cells(lines: list[str]) -> list[list[str]]:
+def _cells(lines: list[str], path: Path) -> list[list[str]]:
     """The cells of each line, by what parts them in the first."""
-    for sign in "\t", ",", ";":
-        if sign in lines[0]:
-            cells = list(csv.reader(lines, delimiter=sign))
-            if len({len(row) for row in cells}) == 1 or sign != ",":
-                return cells
-    if all(len(line.split()) > 1 for line in lines[:100]):  # a file's name may have spaces in it
-        return [line.split() if is_picture_name(line.split()[0]) else line.rsplit(None, 1) for line in lines]
-    return list(csv.reader(lines))
+    try:
+        for sign in "\t", ",", ";":
+            if sign in lines[0]:
+                cells = list(csv.reader(lines, delimiter=sign, strict=True))
+                named = {re.sub(r"[^a-z0-9]", "", cell.lower()) for cell in cells[0]} & {*FILE_COLUMNS, *LABEL_COLUMNS}
+                if sign != "," or named or len({len(row) for row in cells}) == 1:
+                    return cells
+        if all(len(line.split()) > 1 for line in lines[:100]):
+            return [_parted(line) for line in lines]
+        return list(csv.reader(lines, strict=True))
+    except csv.Error as error:
+        raise DataError(
+            f"{path} is no table that can be read ({error}). Look for a quote that is not closed."
+        ) from error
 
 
-def _column(header: Sequence[str], names: frozenset[str]) -> int | None:
-    return next((index for index, name in enumerate(header) if name in names), None)
+def _parted(line: str) -> list[str]:
+    """A file and its label, parted by a space; either may have spaces in it."""
+    first, _, rest = line.partition(" ")
+    if not is_picture_name(first):
+        return line.rsplit(None, 1)
+    word = (rest.split() or [""])[0]
+    return [first, word if _is_number(word) or WORDNET_ID.fullmatch(word) else rest.strip()]
 
 
-def _named_label(header: Sequence[str], label: int, body: Sequence[Sequence[str]]) -> int:
-    """Of several columns of labels the first that holds names and not numbers."""
-    for index, name in enumerate(header):
-        if name in LABEL_COLUMNS and not all(len(row) > index and row[index].strip().isdecimal() for row in body):
-            return index
-    return label
+def _file_column(header: Sequence[str], body: Sequence[Sequence[str]]) -> int | None:
+    """The column of files: of several that are called so, one that looks so."""
+    called = [index for name in FILE_COLUMNS for index, title in enumerate(header) if title == name]
+    looking = [index for index in called if all(len(row) > index and _is_file(row[index]) for row in body[:100])]
+    return next(iter(looking or called), None)
+
+
+def _label_column(header: Sequence[str], body: Sequence[Sequence[str]]) -> int | None:
+    """The column of labels: of several that are called so the likeliest, with names rather than their numbers."""
+    called = [index for name in LABEL_COLUMNS for index, title in enumerate(header) if title == name]
+    if called and all(len(row) > called[0] and _is_number(row[called[0]].strip()) for row in body):
+        stem = header[called[0]].removesuffix("id").removesuffix("s")
+        named = [index for index in called if header[index] != header[called[0]] and header[index].startswith(stem)]
+        named += [index for index in called if header[index] in ("classname", "labelname", "categoryname")]
+        return (named or called)[0]
+    return next(iter(called), None)
+
+
+def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -> int | None:
+    """The column of splits; None where a column that is called so names none.
+
+    Raises:
+        DataError: Some of its lines name a split and others do not, or a column says it in another way.
+    """
+    if flags := [name for name in header if re.fullmatch(r"is(train|test|val)\w*", name)]:
+        raise DataError(
+            f"{path} has the column {flags[0]}, which is not read: call it split, with train and val in it."
+        )
+    for name in SPLIT_COLUMNS:
+        if name in header:
+            index = header.index(name)
+            values = sorted({row[index].strip() for row in body if len(row) > index})
+            strange = [value for value in values if not split_word(value)]
+            if not strange:
+                return index
+            if len(strange) < len(values):
+                raise DataError(
+                    f"{path} has the split {strange[0]!r}, which is none of train, val and test: rename it."
+                )
+    return None
 
 
 def _is_file(cell: str) -> bool:
-    return bool(PurePosixPath(cell.strip().replace("\\", "/")).suffix) or "/" in cell
+    path = PurePosixPath(cell.strip().strip("'").replace("\\", "/"))
+    return is_picture_name(path.name) is True or (bool(path.suffix) and not _is_decimal(cell)) or "/" in str(path)
+
+
+def _is_decimal(cell: str) -> bool:
+    return bool(re.fullmatch(r"-?\d*\.\d*", cell.strip()))
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().isdecimal() and len(text) < 19
 
 
 def _by_folder(path: Path, cells: Sequence[Sequence[str]]) -> list[Row]:
@@ -130,29 +238,30 @@ def _by_folder(path: Path, cells: Sequence[Sequence[str]]) -> list[Row]:
     return [Row(file, PurePosixPath(file).parent.name) for file in files]
 
 
-def labels_beside(split: str, folders: Iterable[Path]) -> dict[str, str] | None:
-    """The class of each picture of a split by its file's bare name, from a table in one of these folders.
+def labels_beside(split: str, folders: Iterable[Path]) -> Table | None:
+    """The table of a split's pictures that lies in one of these folders, with the names of the classes in it.
 
     Raises:
-        DataError: There is a table and it cannot be used.
+        DataError: There is a table whose numbers a list of classes does not have.
     """
     folders = tuple(dict.fromkeys(folders))
     for title in (split, *(("validation", "valid") if split == "val" else ())):
         for folder in folders:
             for name in BESIDE:
                 path = folder / name.format(title)
-                if path.is_file() and (rows := _labelled(path)):
-                    classes = named_labels([row.label for row in rows], folders, path)
-                    return {PurePosixPath(row.file).stem: label for row, label in zip(rows, classes, strict=True)}
+                if path.is_file() and (table := _read_or_none(path)):
+                    classes = named_labels([row.label for row in table.rows], folders, path)
+                    rows = [replace(row, label=label) for row, label in zip(table.rows, classes, strict=True)]
+                    return replace(table, rows=rows)
     return None
 
 
-def _labelled(path: Path) -> list[Row]:
-    """The rows of a table; none of what is a list of files or something else."""
+def _read_or_none(path: Path) -> Table | None:
+    """A table; None of what is a list of files or something else."""
     try:
         return read_table(path)
     except DataError:
-        return []
+        return None
 
 
 def named_labels(labels: Sequence[str], folders: Iterable[Path], table: Path) -> list[str]:
@@ -166,7 +275,7 @@ def named_labels(labels: Sequence[str], folders: Iterable[Path], table: Path) ->
     Raises:
         DataError: A number is more than the list has lines.
     """
-    if not all(label.isdecimal() for label in labels):
+    if not all(map(_is_number, labels)):
         return list(labels)
     lists = [folder / name for folder in folders for name in NUMBERED if (folder / name).is_file()]
     if not lists:
@@ -181,52 +290,67 @@ def named_labels(labels: Sequence[str], folders: Iterable[Path], table: Path) ->
 def in_order(labels: Iterable[str]) -> list[str]:
     """Class names in their order: numbers by size, others as text."""
     found = set(labels)
-    return sorted(found, key=int) if all(label.isdecimal() for label in found) else sorted(found)
+    return sorted(found, key=int) if all(map(_is_number, found)) else sorted(found)
 
 
-def matched(rows: Sequence[Row], names: Sequence[str], table: Path, folder: Path, partial: bool) -> np.ndarray:
+def matched(table: Table, names: Sequence[str], folder: Path, partial: bool) -> np.ndarray:
     """(names,) the row of each picture, or -1.
 
-    A file may be named by its path from the folder or from a folder above, by its bare name where there is one such,
-    and without its suffix.
+    A file may be named by its path from the folder or from one above, by the end of its path, by its bare name, and
+    without its suffix.
 
     Raises:
         DataError: A file is not there, more than one picture may be meant, or a picture has two labels.
     """
-    places: dict[str, int] = {}
-    for index, name in enumerate(names):
-        bare, stem = PurePosixPath(name).name, str(PurePosixPath(name).with_suffix(""))
-        for key in {name, stem, bare, PurePosixPath(bare).stem}:
-            places[key] = AMBIGUOUS if key in places else index
-    places.update((name, index) for index, name in enumerate(names))
+    rows, places = table.rows, _places(names)
     of_picture = np.full(len(names), -1, np.int64)
     missing, unclear = [], []
     for number, row in enumerate(rows):
-        found = _place(row.file, places)
+        found = _place(row.file, places, folder)
         if found is None:
             missing.append(row.file)
         elif found == AMBIGUOUS:
             unclear.append(row.file)
         elif (before := of_picture[found]) >= 0 and rows[before].label != row.label:
-            raise DataError(f"{table} gives {row.file} two labels: {rows[before].label} and {row.label}.")
+            raise DataError(
+                f"{table.path} gives {row.file} two labels, {rows[before].label} and {row.label}: leave one of them."
+            )
         else:
             of_picture[found] = number
+    if missing == [rows[0].file] and len(rows) > 2 and not _is_file(rows[0].file):
+        missing = []  # names of columns
     if unclear:
-        raise DataError(f"{table} names {unclear[0]}, of which {folder} has several: name files by their paths.")
-    if missing and (not partial or len(missing) == len(rows)):
+        raise DataError(f"{table.path} names {unclear[0]}, of which {folder} has several: name files by their paths.")
+    if len(missing) == len(rows):
+        raise DataError(f"No file of {table.path} is in {folder}; its first is {missing[0]}. Give the folder of these.")
+    if missing and not partial:
         raise DataError(
-            f"{len(missing):,} of {len(rows):,} files of {table} are not in {folder}: {some(missing, 1)}. "
+            f"{len(missing):,} of {len(rows):,} files of {table.path} are not in {folder}: {some(missing, 1)}. "
             "For a part of the set: --partial."
         )
     return of_picture
 
 
-def _place(file: str, places: Mapping[str, int]) -> int | None:
-    """Where a file is, named from the folder or from a folder above it."""
+def _places(names: Sequence[str]) -> dict[str, int]:
+    """The picture that each end of a path means, with and without its suffix; AMBIGUOUS for several."""
+    places: dict[str, int] = {}
+    for index, name in enumerate(names):
+        parts = PurePosixPath(name).parts
+        for first in range(len(parts)):
+            end = "/".join(parts[first:])
+            suffix = PurePosixPath(end).suffix
+            for key in (end, end.removesuffix(suffix)) if suffix and is_picture_name(end) else (end,):
+                places[key] = AMBIGUOUS if places.get(key, index) != index else index
+    places.update((name, index) for index, name in enumerate(names))
+    return places
+
+
+def _place(file: str, places: Mapping[str, int], folder: Path) -> int | None:
+    """Where a file is. Of a path, its last part alone counts only below a folder called as the one before it."""
     parts = PurePosixPath(file).parts
     for first in range(len(parts)):
-        found = places.get("/".join(parts[first:]))
-        if found is not None:
+        bare = first and first == len(parts) - 1 and parts[first - 1] != folder.resolve().name
+        if not bare and (found := places.get("/".join(parts[first:]))) is not None:
             return found
     return None
 
@@ -241,9 +365,9 @@ def parse_tables(given: Iterable[str]) -> list[tuple[str | None, Path]]:
     for text in given:
         split, sign, file = text.partition("=")
         if sign and split in ("train", "val", "test"):
-            tables.append((split, Path(file).expanduser()))
+            tables.append((split, at_home(file)))
         else:
-            tables.append((None, Path(text).expanduser()))
+            tables.append((None, at_home(text)))
     named = [split for split, _ in tables]
     if len(tables) > 1 and (None in named or len(set(named)) < len(named)):
         raise UsageError("Of several tables each needs its split: --labels train=FILE --labels val=FILE.")
