@@ -1,9 +1,11 @@
 """How folders as people have them are read: those of the documentation, and others."""
 
+import inspect
 import io
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import imagenet
@@ -305,6 +307,17 @@ def test_links_to_themselves_are_told_when_they_are_read(made):
     pictures = folder_source(folder, holdout=0.01).splits["train"]
     with pytest.raises(OSError, match="loop"):
         [pictures.read(i) for i in range(len(pictures))]
+
+
+def test_folders_without_end_are_told(made):
+    made("a/" + "x/" * 150 + "1.jpg b/1.jpg")
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 120)
+    try:
+        with pytest.raises(DataError, match="folders hundreds deep"):
+            opened("alexnet prepare photos")
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def test_tables_beside_pictures_are_matched_as_others_and_told(made):

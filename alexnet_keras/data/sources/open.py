@@ -10,7 +10,7 @@ from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT
 from alexnet_keras.data.sources.selection import limit_per_class, select_classes
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.sources.tables import parse_tables
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.places import at_home
 
 KINDS = ("folder", "tfds", "ilsvrc", "synsets", "parquet")
@@ -123,15 +123,20 @@ def _demo(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
 def _folder(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
     from alexnet_keras.data.sources.folder import folder_source
 
-    return folder_source(
-        request.place,
-        holdout=request.holdout,
-        seed=request.seed,
-        splits=request.splits,
-        labels=request.labels,
-        partial=request.partial,
-        on_progress=on_progress,
-    )
+    try:
+        return folder_source(
+            request.place,
+            holdout=request.holdout,
+            seed=request.seed,
+            splits=request.splits,
+            labels=request.labels,
+            partial=request.partial,
+            on_progress=on_progress,
+        )
+    except RecursionError as error:
+        raise DataError(
+            f"{request.place} has folders hundreds deep. Give the folder that holds the classes."
+        ) from error
 
 
 def _tfds(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
