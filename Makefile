@@ -19,14 +19,16 @@ OTHERS := .venv-backends
 LOWEST := .venv-lowest
 LOWEST_PYTHON ?= python3.11
 
-# Each process takes whole files, the long ones first, and one thread: JOBS processes keep as many cores busy.
+# Each process takes whole files, the long ones first, and one thread: JOBS processes keep as many cores busy. What is
+# slow often waits, for other workers or until it kills a process: one process more.
 JOBS   ?= 2
-PYTEST := -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+SLOW_JOBS ?= 3
+PYTEST := -m pytest --dist loadfile --no-loadscope-reorder --numprocesses
 
 # In two parts, for memory: what TensorFlow keeps of the networks of the first is given back before the second.
 define first_tier
-	$(1) $(PYTEST) -m "not slow" tests/cli tests/training
-	$(1) $(PYTEST) -m "not slow" --ignore tests/cli --ignore tests/training
+	$(1) $(PYTEST) $(JOBS) -m "not slow" tests/cli tests/training
+	$(1) $(PYTEST) $(JOBS) -m "not slow" --ignore tests/cli --ignore tests/training
 endef
 
 .PHONY: demo test test-slow test-all coverage mutants trials lint docs constraints lowest backends clean
@@ -46,14 +48,14 @@ test: $(VENV)/installed lint
 	$(call first_tier,$(BIN)/python)
 
 test-slow: $(VENV)/installed
-	$(BIN)/python $(PYTEST) -m slow
+	$(BIN)/python $(PYTEST) $(SLOW_JOBS) -m slow
 
 test-all: test test-slow
 
 coverage: $(VENV)/installed
 	$(BIN)/coverage erase
 	$(call first_tier,$(BIN)/coverage run)
-	$(BIN)/coverage run $(PYTEST) -m slow
+	$(BIN)/coverage run $(PYTEST) $(SLOW_JOBS) -m slow
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
