@@ -29,6 +29,7 @@ LONGEST = (
     "test_documented_commands.py",
     "test_cluster.py",
     "test_restart.py",
+    "test_trials.py",
     "test_reproduce_command.py",
     "test_installed_command.py",
     "test_walkthrough.py",
