@@ -58,6 +58,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(colors=INK, labelsize=8)
     loss.set_title("validation solid, training dotted", loc="left", fontsize=9, color=QUIET)
-    # not labels of lines: one that begins with _ would be left out
-    loss.legend(lines, [names[run.name] for run in runs], fontsize=8, frameon=False, loc="upper right")
+    legend = loss.legend(lines, ["run"] * len(runs), fontsize=8, frameon=False, loc="upper right")
+    for text, run in zip(legend.get_texts(), runs, strict=True):
+        text.set_text(names[run.name])  # a label that begins with _ would be left out
     save_figure(figure, path)
