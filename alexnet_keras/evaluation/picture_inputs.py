@@ -24,7 +24,7 @@ from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.evaluation.pictures import Preparation, read_picture
 
 BLACK = 2  # numbers none of which reaches this are 0..1: of 0..255 they would all be black
-MOST_OF_A_REASON = 120  # characters of what a library says
+MOST_OF_A_REASON = 100  # characters of what a library says
 HALF = 0.5  # that rounding takes back
 NO_TEXT = "it gives text and not bytes; open it with 'rb'"
 WANTED = "give a file's path or bytes, a Pillow image, or an array (height, width, 3)"

@@ -15,14 +15,14 @@ from alexnet_keras.data.class_titles import are_wordnet_ids
 from alexnet_keras.data.decode import read_picture_file
 from alexnet_keras.data.sources import tables
 from alexnet_keras.data.sources.class_list import read_words
-from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
+from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, with_validation
 from alexnet_keras.data.sources.layout import Layout, Root, read_layout
 from alexnet_keras.data.sources.listing import PassedOver, identity_of, is_own, pictures_below
 from alexnet_keras.data.sources.names import Names, printable, some
 from alexnet_keras.data.sources.source import Pictures, Source, pictures_of
 from alexnet_keras.data.sources.split_names import SPLITS, split_names
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.places import exists, refuse_url
+from alexnet_keras.places import command, exists, refuse_url
 
 WORD_LISTS = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt")
 
@@ -67,7 +67,7 @@ def folder_source(
         hint = f"parquet:{folder}" if folder.suffix == ".parquet" else "the folder that it unpacks to"
         raise DataError(f"{folder} is a file, not a folder of class folders. Give {hint}.")
     if given is None and is_own(folder) and (folder / "manifest.json").exists():
-        raise DataError(f"{folder} is prepared already: alexnet train --data {folder}.")
+        raise DataError(f"{folder} is prepared already: {command('train', '--data', folder)}.")
     passed, places = PassedOver(), [folder]
     if labels:
         found, classes, notes = _from_tables(folder, tables.parse_tables(labels), partial, passed, on_progress)
@@ -78,16 +78,8 @@ def folder_source(
         notes = layout.notes
         places += [layout.roots["train"].path, layout.roots["train"].path.parent]
     notes += passed.notes(folder)
-    if "val" not in found and "test" in found:
-        found["val"] = found.pop("test")
-        notes.append(f"{folder} has no validation folder; its test folder is used for validation.")
-    options = {}
-    if "val" not in found:
-        options = {"holdout": holdout}
-        found |= hold_out(found["train"], classes, holdout, seed)
-        notes.append(f"{folder} has no validation folder; {holdout:.0%} of every class is held out.")
-    if not len(found["val"]):
-        raise DataError(f"Every class in {folder} has a single picture, so none can be held out for validation.")
+    options, note = with_validation(found, classes, holdout, seed, folder, "folder")
+    notes += [note] * bool(note)
     return Source(
         given=given or f"folder:{folder}",
         classes=tuple(printable(name) for name in classes),

@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from alexnet_keras.data.sources.source import Pictures
+from alexnet_keras.errors import DataError
 
 DEFAULT_HOLDOUT = 0.2
 
@@ -33,6 +35,38 @@ def hold_out(pictures: Pictures, classes: Sequence[str], fraction: float, seed: 
             held[members[0]] = True
             held[members[-1]] = False
     return {"train": pictures.take(np.flatnonzero(~held)), "val": pictures.take(np.flatnonzero(held))}
+
+
+def with_validation(
+    splits: dict[str, Pictures], classes: Sequence[str], fraction: float, seed: int, place: object, what: str
+) -> tuple[dict[str, Any], str]:
+    """Gives a source without "val" one: its "test", or else a part of "train".
+
+    Args:
+        splits: "train", and perhaps "test"; "val" is added.
+        classes: The class names that the labels count.
+        fraction: The part to hold out, 0..1.
+        seed: Any non-negative number.
+        place: What to call the source in a sentence.
+        what: What to call a split in it: "folder".
+
+    Returns:
+        The options that decided it, and a note; both empty where there was "val" already.
+
+    Raises:
+        DataError: No class has a picture to spare.
+    """
+    options, note = {}, ""
+    if "val" not in splits and "test" in splits:
+        splits["val"] = splits.pop("test")
+        note = f"{place} has no validation {what}; its test {what} is used for validation."
+    elif "val" not in splits:
+        options = {"holdout": fraction}
+        splits |= hold_out(splits["train"], classes, fraction, seed)
+        note = f"{place} has no validation {what}; {fraction:.0%} of every class is held out."
+    if not len(splits["val"]):
+        raise DataError(f"Every class in {place} has a single picture, so none can be held out for validation.")
+    return options, note
 
 
 def drawn(pictures: Pictures, classes: Sequence[str], seed: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
+from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, with_validation
 from alexnet_keras.data.sources.names import Names, printable, some
 from alexnet_keras.data.sources.source import Pictures, Source
 from alexnet_keras.data.sources.split_names import SPLITS, split_names
@@ -95,16 +95,8 @@ def parquet_source(
         raise DataError(f"{folder} has no training pictures: no file is called train-... .")
     if len(classes) < 2:
         raise DataError(f"{folder} has one class, {classes[0]!r}. At least two are needed to tell apart.")
-    options = {}
-    if "val" not in splits and "test" in splits:
-        splits["val"] = splits.pop("test")
-        notes.append(f"{folder} has no validation split; its test split is used for validation.")
-    if "val" not in splits:
-        options = {"holdout": holdout}
-        splits |= hold_out(splits["train"], classes, holdout, seed)
-        notes.append(f"{folder} has no validation split; {holdout:.0%} of every class is held out.")
-    if not len(splits["val"]):
-        raise DataError(f"Every class in {folder} has a single picture, so none can be held out for validation.")
+    options, note = with_validation(splits, classes, holdout, seed, folder, "split")
+    notes += [note] * bool(note)
     return Source(
         given=f"parquet:{folder}",
         classes=tuple(printable(name) for name in classes),
