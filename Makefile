@@ -4,7 +4,7 @@
 #   make test-all    the same, then what is slow by nature
 #   make docs    the documentation as a site, build/site/index.html
 # for developers:
-#   make lint    ruff and mypy
+#   make lint    ruff, mypy and the contract of imports
 #   make coverage    the lines that no test runs
 #   make mutants    the small mistakes that no test notices: hours
 #   make trials    two commands at once, killed processes and damaged files, thousands of times: an hour
@@ -71,6 +71,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
-    from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.evaluation.classifier import Classifier
-    from alexnet_keras.joined_towers import join_towers
-    from alexnet_keras.model import AlexNet
-    from alexnet_keras.recipe_files import load_recipe
-    from alexnet_keras.recipes import Recipe
+    from alexnet_keras.network.model import AlexNet, join_towers
+    from alexnet_keras.recipes.schema import Recipe
+    from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.runs import Run
 
 __version__ = _version("alexnet-keras")
 
 _PUBLIC = {
-    "AlexNet": "alexnet_keras.model",
+    "AlexNet": "alexnet_keras.network.model",
     "Classifier": "alexnet_keras.evaluation.classifier",
-    "Recipe": "alexnet_keras.recipes",
-    "join_towers": "alexnet_keras.joined_towers",
-    "load_recipe": "alexnet_keras.recipe_files",
-    "open_prepared": "alexnet_keras.data.prepared",
+    "Recipe": "alexnet_keras.recipes.schema",
+    "join_towers": "alexnet_keras.network.model",
+    "load_recipe": "alexnet_keras.recipes.toml",
+    "open_prepared": "alexnet_keras.data.dataset",
     "Run": "alexnet_keras.runs",
 }
 __all__ = ["AlexNet", "Classifier", "Recipe", "Run", "__version__", "join_towers", "load_recipe", "open_prepared"]

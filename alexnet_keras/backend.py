@@ -1,7 +1,7 @@
 """The seam between this package and Keras's backends.
 
 The model and its layers are `keras.ops` and run on every backend. What they do better, or only, under TensorFlow is
-here: nothing else in `layers` imports it. Importing this module imports neither Keras nor a backend.
+here. Importing this module imports neither Keras nor a backend.
 """
 
 import functools
@@ -15,10 +15,15 @@ from typing import Any, TypeAlias
 from alexnet_keras.errors import UsageError
 
 TENSORFLOW = "tensorflow"
+
+
 CHANNELS_LAST = "channels_last"  # said at every layer that has a choice: keras.json does not change the network
+
 
 # Keras has no type for what its operations take and return: a symbolic KerasTensor or any backend's own tensor.
 Tensor: TypeAlias = Any
+
+
 # (batch, height, width, maps), None where a size is unknown; of a layer that reads towers a list with one such a tower.
 Shape: TypeAlias = Sequence[Any]
 

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Iterator
 
 from alexnet_keras import load_recipe
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import training_batches
-from alexnet_keras.data.prepared import PreparedDataset
 
 BATCH, SIZE = 128, 224
 

@@ -4,7 +4,7 @@
     python benchmarks/loader_speed.py data/imagenette
 
 Both read the training split of a prepared dataset of JPEGs in a seeded random order, decode, crop 224x224 at random,
-flip half of the pictures, and make uint8 batches of 128 in memory; nothing is trained. The `DataLoader` reads the same
+flip half of the images, and make uint8 batches of 128 in memory; nothing is trained. The `DataLoader` reads the same
 JPEGs as files, with as many worker processes as there are processors. In every round each makes the same number of
 batches, one after the other; what counts is the ratio within a round. A third pipeline only decodes: TensorFlow's own
 decoder on JPEGs in memory, the middle of each, in a fixed order; it says how much of the time is decoding.
@@ -33,7 +33,7 @@ from alexnet_keras import open_prepared
 WARM_UP, MARGIN = 4, 33
 
 
-class Pictures(Dataset):
+class ImageList(Dataset):
     """JPEG files as random crops, uint8 `(224, 224, 3)`, and labels."""
 
     def __init__(self, paths: list[str], labels: list[int]) -> None:
@@ -44,10 +44,10 @@ class Pictures(Dataset):
 
     def __getitem__(self, index: int):
         top, left = torch.randint(MARGIN, (2,)).tolist()
-        picture = Image.open(self.paths[index]).convert("RGB").crop((left, top, left + SIZE, top + SIZE))
+        image = Image.open(self.paths[index]).convert("RGB").crop((left, top, left + SIZE, top + SIZE))
         if torch.rand(()) < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return torch.from_numpy(np.array(picture)), self.labels[index]
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return torch.from_numpy(np.array(image)), self.labels[index]
 
 
 def write_files(data, folder: str) -> tuple[list[str], list[int]]:
@@ -81,10 +81,10 @@ def theirs(dataset: Dataset):
 
 
 def decoding(paths: list[str]):
-    """The middles of the pictures, with nothing done but decode and batch them."""
+    """The middles of the images, with nothing done but decode and batch them."""
     import tensorflow as tf
 
-    from alexnet_keras.data.encoding import DCT
+    from alexnet_keras.data.images import DCT
 
     middle = [MARGIN // 2, MARGIN // 2, SIZE, SIZE]
 
@@ -117,7 +117,7 @@ def main() -> None:
     options = parser.parse_args()
     data = open_prepared(options.data)
     with tempfile.TemporaryDirectory() as folder:
-        dataset = Pictures(*write_files(data, folder))
+        dataset = ImageList(*write_files(data, folder))
         pipelines = {
             "alexnet_keras": lambda: epochs(data),
             "DataLoader": lambda: theirs(dataset),

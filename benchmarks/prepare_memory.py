@@ -33,9 +33,8 @@ def prepare(folder: Path, out: Path) -> None:
 def plan() -> None:
     import tensorflow  # noqa: F401  a preparation has it loaded, too
 
-    from alexnet_keras.data.prepare import Preparation
-    from alexnet_keras.data.sources.holdout import hold_out
-    from alexnet_keras.data.sources.source import Source, pictures_of
+    from alexnet_keras.data.preparation import Preparation
+    from alexnet_keras.data.sources.source import Source, hold_out, images_of
     from alexnet_keras.data.sources.tar import Member, index_members
 
     def members(wnid: str, number: int):
@@ -44,11 +43,11 @@ def plan() -> None:
     sizes = [MEMBERS // SYNSETS + (label < MEMBERS % SYNSETS) for label in range(SYNSETS)]
     wnids = [f"n{1_000_000 + 500 * label:08d}" for label in range(SYNSETS)]
     found = ((wnid, Path(f"{wnid}.tar"), members(wnid, size)) for wnid, size in zip(wnids, sizes, strict=True))
-    index = index_members(found, lambda pictures: None)
-    pictures = pictures_of(index, range(SYNSETS))
-    source = Source("synsets:fall11", tuple(wnids), hold_out(pictures, 0.5, seed=0), options={"holdout": 0.5})
+    index = index_members(found, lambda images: None)
+    images = images_of(index, range(SYNSETS))
+    source = Source("synsets:fall11", tuple(wnids), hold_out(images, 0.5, seed=0), options={"holdout": 0.5})
     preparation = Preparation(source, Path("fall11"))
-    planned = sum(len(shard.pictures) for shard in preparation.shards)
+    planned = sum(len(shard.images) for shard in preparation.shards)
     if planned != MEMBERS or len(preparation.options["pictures"]) != 64:
         sys.exit(f"planned {planned} of {MEMBERS}")
 

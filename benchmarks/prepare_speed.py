@@ -71,7 +71,7 @@ def run_alexnet(folder: Path, out: Path) -> dict[str, float]:
     import tensorflow_datasets  # noqa: F401
 
     tensorflow.config.list_physical_devices()
-    from alexnet_keras.data.prepare import prepare
+    from alexnet_keras.data.preparation import prepare
     from alexnet_keras.data.sources.folder import folder_source
 
     def run() -> int:
@@ -98,7 +98,7 @@ def run_tensorflow(folder: Path, _: Path) -> dict[str, float]:
 
     def run() -> int:
         paths = [str(path) for path in sorted(folder.glob("train/*/*"))]
-        # AUTOTUNE settles on less, and with one call a processor a large picture holds up the others: a third slower.
+        # AUTOTUNE settles on less, and with one call a processor a large image holds up the others: a third slower.
         dataset = tf.data.Dataset.from_tensor_slices(paths).map(convert, num_parallel_calls=4 * os.cpu_count())
         return sum(len(batch) for batch in dataset.batch(32).prefetch(2))
 

@@ -31,7 +31,7 @@ def workers_of(mode: str) -> list[str]:
 
 
 def measure(worker: str, mode: str, precision: str) -> tuple[float, float]:
-    """Images per second (of a ten-crop evaluation, whole pictures) and peak memory, MiB, of one worker process."""
+    """Images per second (of a ten-crop evaluation, whole images) and peak memory, MiB, of one worker process."""
     command = [sys.executable, str(Path(__file__).with_name("step_worker.py")), worker, mode, precision]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:

@@ -7,7 +7,7 @@ WORKER: alexnet_keras (this project), stock-keras (Keras's and TensorFlow's own 
 
 Every worker does the same. In training and inference: batch 128 of uint8 crops already in memory, mean subtraction,
 net 145 with 1000 classes, and in training cross-entropy, gradients, and momentum with coupled weight decay. In
-ten-crop evaluation: 64 uint8 pictures of 256x256 in memory, to the mean of the softmax outputs of their ten crops.
+ten-crop evaluation: 64 uint8 images of 256x256 in memory, to the mean of the softmax outputs of their ten crops.
 """
 
 import json
@@ -20,9 +20,9 @@ from collections.abc import Callable
 import numpy as np
 
 BATCH, WARM_UP, STEPS = 128, 1, 4
-PICTURES = 64  # of a ten-crop step
+IMAGES = 64  # of a ten-crop step
 CORNERS = ((0, 0), (0, 32), (16, 16), (32, 0), (32, 32))
-CROPS_AT_A_TIME = 120  # twelve pictures, about a batch, as `alexnet eval` does
+CROPS_AT_A_TIME = 120  # twelve images, about a batch, as `alexnet eval` does
 MEAN = (127.3049, 119.7154, 104.9126)
 THREADS = int(os.environ.get("BENCHMARK_THREADS", os.cpu_count() or 1))
 
@@ -33,9 +33,9 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
     return random.integers(0, 256, (BATCH, 224, 224, 3), np.uint8), random.integers(0, 1000, BATCH)
 
 
-def pictures() -> np.ndarray:
-    """Random pictures uint8 (64, 256, 256, 3)."""
-    return np.random.default_rng(0).integers(0, 256, (PICTURES, 256, 256, 3), np.uint8)
+def full_images() -> np.ndarray:
+    """Random images uint8 (64, 256, 256, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, 256, 256, 3), np.uint8)
 
 
 def keras_step(mode: str, precision: str) -> Callable[[], float]:
@@ -51,9 +51,9 @@ def keras_step(mode: str, precision: str) -> Callable[[], float]:
     if mode == "ten-crop":
         from alexnet_keras.evaluation.predictor import Predictor
 
-        predictor, squares = Predictor(model, "ten-crop"), pictures()
-        size = predictor.pictures_at_a_time
-        parts = [squares[start : start + size] for start in range(0, PICTURES, size)]
+        predictor, squares = Predictor(model, "ten-crop"), full_images()
+        size = predictor.images_at_a_time
+        parts = [squares[start : start + size] for start in range(0, IMAGES, size)]
         return lambda: float(np.concatenate([predictor(part) for part in parts])[0, 0])
     images, labels = (tf.constant(array) for array in batch())
     if mode == "infer":
@@ -97,7 +97,7 @@ def torch_step(mode: str, precision: str, channels_last: bool) -> Callable[[], f
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
     optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=0.0005)
 
-    squares = torch.from_numpy(pictures()).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+    squares = torch.from_numpy(full_images()).permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
     def ten_crop() -> float:
         answers = []

@@ -19,7 +19,7 @@ MEASUREMENTS = {
     "train": "steps of training on random images in memory",
     "infer": "forward passes on random images in memory",
     "input": "reading and cropping a prepared dataset, without training",
-    "prepare": "preparing pictures into a temporary directory",
+    "prepare": "preparing images into a temporary directory",
 }
 # What each option is for; given for none of what is measured, it would do nothing.
 USED_BY = {
@@ -49,13 +49,13 @@ USED_BY = {
     metavar="DIR",
     shell_complete=data_names,
     help="Prepared dataset for input, by name under data/ or by path. [default: the latest; without one, generated "
-    "pictures]",
+    "images]",
 )
 @click.option(
     "--source",
     metavar="SOURCE",
-    help="Pictures for prepare, as `alexnet prepare` takes them; of a large source some. [default: generated JPEG "
-    "pictures]",
+    help="Images for prepare, as `alexnet prepare` takes them; of a large source some. [default: generated JPEG "
+    "images]",
 )
 @click.option(
     "--compare",
@@ -87,7 +87,7 @@ def benchmark(
       train     steps of training on random images in memory
       infer     forward passes on random images in memory
       input     reading and cropping a prepared dataset, without training
-      prepare   preparing pictures into a temporary directory
+      prepare   preparing images into a temporary directory
       all       these four, the default: two minutes or so
 
     Every measurement runs in a process of its own: images a second, peak memory, and for train and infer the arithmetic
@@ -104,7 +104,7 @@ def benchmark(
     from alexnet_keras.benchmarking.machine import this_machine
     from alexnet_keras.benchmarking.processes import measure
     from alexnet_keras.benchmarking.result import FORMAT, Request, Result, read_result
-    from alexnet_keras.recipe_files import load_recipe, to_dict
+    from alexnet_keras.recipes.toml import load_recipe, to_dict
 
     require_tensorflow("`alexnet benchmark`")
     chosen = list(MEASUREMENTS) if what == "all" else [what]
@@ -143,13 +143,13 @@ def _check_used(ctx: click.Context, chosen: list[str]) -> None:
 def _data(name: str | None) -> str | None:
     """The path of the dataset to read; None where none is named and there is none."""
     from alexnet_keras.cli.options import chosen_data
-    from alexnet_keras.data.prepared import latest_prepared
+    from alexnet_keras.data.dataset import latest_prepared
 
     if name is None:
         try:
             latest_prepared()
         except UsageError:
-            console.note("There is no prepared dataset: input is measured on generated pictures.")
+            console.note("There is no prepared dataset: input is measured on generated images.")
             return None
     return str(chosen_data(name).path)
 
@@ -163,7 +163,7 @@ def _check_source(given: str) -> None:
 
 
 def _show(result: "Result", then: "Result | None", as_json: bool) -> None:
-    from alexnet_keras.benchmarking.comparison import changes, differences
+    from alexnet_keras.benchmarking.result import changes, differences
     from alexnet_keras.cli.benchmark_tables import print_comparison, print_result
 
     for sentence in differences(then, result) if then else []:

@@ -1,7 +1,6 @@
 """The tables of `alexnet benchmark`: Markdown, to paste into a report."""
 
-from alexnet_keras.benchmarking.comparison import changes
-from alexnet_keras.benchmarking.result import Machine, Result, Spread
+from alexnet_keras.benchmarking.result import Machine, Result, Spread, changes
 from alexnet_keras.cli import console
 
 

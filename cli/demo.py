@@ -1,19 +1,19 @@
-"""`alexnet demo`: everything in one go, on pictures that the project draws itself."""
+"""`alexnet demo`: everything in one go, on images that the project draws itself."""
 
 from pathlib import Path
 
 import click
 
-from alexnet_keras import places
 from alexnet_keras.cli import console
+from alexnet_keras.storage import places
 
 
 @click.command()
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of training. [default: the recipe's]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the pictures and of the training.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the images and of the training.")
 @click.pass_context
 def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
-    """Prepare, train, evaluate and look, on the built-in pictures; a few minutes on two cores.
+    """Prepare, train, evaluate and look, on the built-in images; a few minutes on two cores.
 
     \b
     Example: alexnet demo
@@ -46,15 +46,15 @@ def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
     do(neighbors, "visualize", "neighbors", run)
     do(report, "report", run)
 
-    pictures = data.with_name(f"{data.name}-pictures")
+    images = data.with_name(f"{data.name}-pictures")
     made = sorted((_files(data.parent) | _files(places.runs_root())) - before)
-    drawn = [path for path in made if pictures in path.parents]
+    drawn = [path for path in made if images in path.parents]
     console.result("\nFiles made:")
     for path in made:
         if path not in drawn:
             console.result(f"  {path}")
     if drawn:
-        console.result(f"  {pictures}/: {len(drawn)} JPEG pictures")
+        console.result(f"  {images}/: {len(drawn)} JPEG images")
 
 
 def _files(folder: Path) -> set[Path]:

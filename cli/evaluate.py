@@ -108,15 +108,15 @@ def evaluate(
       alexnet eval run-1 run-2 --ten-crop --markdown
       alexnet eval run-1 run-2 run-3 --ensemble search
     """
-    from alexnet_keras.evaluation.submission import check_can_submit, write_submission
-    from alexnet_keras.model_card import write_model_card
+    from alexnet_keras.evaluation.analysis import check_can_submit, write_submission
+    from alexnet_keras.reports.model_card import write_model_card
 
     chosen = [chosen_run(name) for name in runs or (None,)]
     if ensemble and len({run.path.resolve() for run in chosen}) < max(2, len(chosen)):
         raise UsageError("An ensemble has at least two members, each once: name two different runs or more.")
     if submission and len(chosen) > 1 and not ensemble:
         raise UsageError("--submission is written for one run, or for an --ensemble of several.")
-    # of an ensemble all members see the same pictures, the first one's
+    # of an ensemble all members see the same images, the first one's
     datasets = [data_of_run(run, data or (chosen[0].data_path if ensemble else None)) for run in chosen]
     if split is None:
         split = "test" if ensemble == "search" and "test" in datasets[0].splits else "val"

@@ -47,7 +47,7 @@ def combine(
 
 
 def print_table(results: list[dict[str, Any]], form: str | None, with_interval: Callable[[dict], str]) -> None:
-    """The errors as the paper's table 2 has them: a row a model, columns for each set of pictures."""
+    """The errors as the paper's table 2 has them: a row a model, columns for each set of images."""
     sets = list(dict.fromkeys(result["split"] for result in results))
     by_name: dict[str, dict[str, dict]] = {}
     for result in results:

@@ -10,12 +10,12 @@ from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, json_opt
 from alexnet_keras.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.data.dataset import PreparedDataset
     from alexnet_keras.runs import Run
 
 KINDS = ("saved-model", "onnx", "tflite", "safetensors")
-PICTURES, PICTURES_QUANTIZED, GENERATED = 64, 500, 16
-CALIBRATION = 128  # training pictures
+IMAGES, IMAGES_QUANTIZED, GENERATED = 64, 500, 16
+CALIBRATION = 128  # training images
 
 
 @click.command()
@@ -34,12 +34,14 @@ CALIBRATION = 128  # training pictures
     help="Of TFLite: weights in float16, or convolutions and dense layers in int8.  [default: float32]",
 )
 @click.option(
+    "--images",
     "--pictures",
+    "images",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"Validation pictures to compare on.  [default: {PICTURES}; with --quantize {PICTURES_QUANTIZED}]",
+    help=f"Validation images to compare on.  [default: {IMAGES}; with --quantize {IMAGES_QUANTIZED}]",
 )
-@click.option("--seed", default=0, help="Of the choice of pictures, for comparison and for int8's calibration.")
+@click.option("--seed", default=0, help="Of the choice of images, for comparison and for int8's calibration.")
 @click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="Which model of the run.")
 @json_option
 def export(
@@ -48,21 +50,21 @@ def export(
     out: Path | None,
     data: str | None,
     quantize: str | None,
-    pictures: int | None,
+    images: int | None,
     seed: int,
     which: str,
     as_json: bool,
 ) -> None:
     """Write a run for other programs: TensorFlow, ONNX, TFLite, or plain weights.
 
-    Pictures go in as uint8 RGB, (batch, 256, 256, 3), brought to 256x256 as `alexnet prepare` does: the shorter side
+    Images go in as uint8 RGB, (batch, 256, 256, 3), brought to 256x256 as `alexnet prepare` does: the shorter side
     to 256 pixels, then the central square. The centre crop and the mean's subtraction are inside; probabilities come
     out. A SavedModel also has a signature that takes the bytes of a JPEG or PNG and does all of it. The classes are in
     the file.
 
-    What was written is run on validation pictures, or on generated ones where the data is not there, and compared with
+    What was written is run on validation images, or on generated ones where the data is not there, and compared with
     the run in float32; if it differs by more than rounding does, it is not kept. int8 takes its ranges from
-    training pictures.
+    training images.
 
     \b
     Examples:
@@ -73,16 +75,16 @@ def export(
     run = chosen_run(run)
     run.path_of_model(which)
     console.start_tensorflow()
-    from alexnet_keras.interop.export_agreement import generated_samples, samples_of
     from alexnet_keras.interop.export_run import check_can_export, default_path, export_run, facts_path
+    from alexnet_keras.interop.exported import generated_samples, samples_of
 
     path = out or default_path(run, to, quantize)
     check_can_export(to, quantize, path)
     dataset = _dataset(run, data, quantize)
     if dataset:
-        samples = samples_of(dataset, "val", pictures or (PICTURES_QUANTIZED if quantize else PICTURES), seed)
+        samples = samples_of(dataset, "val", images or (IMAGES_QUANTIZED if quantize else IMAGES), seed)
     else:
-        samples = generated_samples(pictures or GENERATED)
+        samples = generated_samples(images or GENERATED)
     calibration = samples_of(dataset, "train", CALIBRATION, seed).images if dataset and quantize == "int8" else None
     model = run.load_model(which)
     with console.libraries_silenced():
@@ -116,5 +118,5 @@ def _dataset(run: "Run", data: str | None, quantize: str | None) -> "PreparedDat
     except (UsageError, DataError) as error:
         if data is not None or quantize == "int8":
             raise
-        console.warn(f"{error} The export is compared on generated pictures.")
+        console.warn(f"{error} The export is compared on generated images.")
         return None

@@ -10,11 +10,11 @@ from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, json_opt
 from alexnet_keras.errors import DataError
 
 if TYPE_CHECKING:
-    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.data.dataset import PreparedDataset
     from alexnet_keras.search.extraction import RunFeatures
     from alexnet_keras.search.store import FeatureStore
 
-split_option = click.option("--split", default="train", metavar="NAME", help="Split whose pictures are taken.")
+split_option = click.option("--split", default="train", metavar="NAME", help="Split whose images are taken.")
 layer_option = click.option(
     "--layer", metavar="NAME", help="Layer whose output is taken. [default: the last hidden layer, 4096 numbers]"
 )
@@ -33,9 +33,9 @@ layer_option = click.option(
 )
 @json_option
 def features(run: str | None, data: str | None, split: str, layer: str | None, out: Path | None, as_json: bool) -> None:
-    """What a layer makes of every picture of a split, as .npy files.
+    """What a layer makes of every image of a split, as .npy files.
 
-    Without RUN, the latest run. A picture's row is the layer's output on its centre crop, both towers joined. What is
+    Without RUN, the latest run. An image's row is the layer's output on its centre crop, both towers joined. What is
     there already is not computed again, and an interrupted command goes on where it stopped.
 
     \b
@@ -56,7 +56,7 @@ def features(run: str | None, data: str | None, split: str, layer: str | None, o
         console.emit_json({**index, "shards": len(store.shards), "bytes": store.bytes})
         return
     console.result(
-        f"{store.rows} pictures, {store.size} numbers each from {store.origin.layer}, {store.bytes / 1e6:,.1f} MB in "
+        f"{store.rows} images, {store.size} numbers each from {store.origin.layer}, {store.bytes / 1e6:,.1f} MB in "
         f"{len(store.shards)} {'shard' if len(store.shards) == 1 else 'shards'}: {store.path}"
     )
 

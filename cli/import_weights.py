@@ -7,7 +7,7 @@ import click
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import data_names, json_option
 from alexnet_keras.errors import UsageError
-from alexnet_keras.places import check_name, command, exists, good_name, refuse_url, runs_root
+from alexnet_keras.storage.places import check_name, command, exists, good_name, refuse_url, runs_root
 
 SUFFIXES = {
     ".caffemodel": "caffe",
@@ -89,8 +89,8 @@ def import_weights(
     kind = kind or _kind_of(file)
     if mean and kind not in ("caffe", "toronto"):
         raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
-    from alexnet_keras.data.prepared import open_prepared
-    from alexnet_keras.recipe_files import load_recipe
+    from alexnet_keras.data.dataset import open_prepared
+    from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.runs import check_new
 
     folder = runs_root() / (good_name(_stem(file)) if name is None else check_name(name, "--run"))
@@ -98,7 +98,7 @@ def import_weights(
     chosen = load_recipe(recipe) if recipe else None
     dataset = open_prepared(data) if data else None
     console.start_tensorflow()
-    from alexnet_keras.interop.weights_in import STAGES, import_run
+    from alexnet_keras.interop.import_run import STAGES, import_run
 
     with console.progress("importing", len(STAGES), "stages") as advance:
         run = import_run(
@@ -123,7 +123,7 @@ def import_weights(
             f"This is {known['name']}, published with {known['top1']:.1%} top-1 and {known['top5']:.1%} top-5 accuracy "
             f"(ImageNet 2012 validation, centre crop; {known['source']})."
         )
-    console.result(f"Next: {command('predict', 'PICTURE', '--run', run.called)}")
+    console.result(f"Next: {command('predict', 'IMAGE', '--run', run.called)}")
 
 
 def _kind_of(file: Path) -> str:
@@ -133,7 +133,7 @@ def _kind_of(file: Path) -> str:
         UsageError: neither tells.
         DataError: it is something else than weights.
     """
-    from alexnet_keras.file_kinds import file_kind, refuse_other_kinds
+    from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
 
     kind = file_kind(file)
     if kind and kind.name in KINDS:

@@ -9,10 +9,10 @@ from alexnet_keras.cli import console
 from alexnet_keras.cli.info_devices import devices
 from alexnet_keras.cli.options import chosen_data, data_names, json_option
 from alexnet_keras.errors import UsageError
-from alexnet_keras.places import check_new_path
+from alexnet_keras.storage.places import check_new_path
 
 if TYPE_CHECKING:
-    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.data.dataset import PreparedDataset
 
 CLASSES_SHOWN = 30
 REJECTS_SHOWN = 20
@@ -41,7 +41,7 @@ def info(ctx: click.Context, markdown: bool) -> None:
         return
     if ctx.invoked_subcommand:
         raise UsageError(f"--markdown goes without a command: leave {ctx.invoked_subcommand} out.")
-    from alexnet_keras.bug_report import facts
+    from alexnet_keras.reports.bug_report import facts
 
     console.table("", ["alexnet-keras", ""], list(facts().items()), left=2, form="markdown")
 
@@ -62,8 +62,8 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
     console.start_tensorflow()
     from dataclasses import asdict
 
-    from alexnet_keras.model import AlexNet
-    from alexnet_keras.model_summary import PAPER_NEURONS, parameters_of, summarize
+    from alexnet_keras.network.model import AlexNet
+    from alexnet_keras.network.summary import PAPER_NEURONS, parameters_of, summarize
 
     network = AlexNet(recipe, classes=classes)
     rows = summarize(network)
@@ -115,13 +115,13 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
     is_flag=False,
     flag_value=SHEET_BESIDE_DATA,
     metavar="[FILE]",
-    help=f"Draw some of the pictures with their classes.  [default file: {SHEET_BESIDE_DATA} in the dataset]",
+    help=f"Draw some of the images with their classes.  [default file: {SHEET_BESIDE_DATA} in the dataset]",
 )
 @click.option("--split", default="train", help="The split to draw.")
-@click.option("--all", "show_all", is_flag=True, help="Every class and every rejected picture, not the first few.")
+@click.option("--all", "show_all", is_flag=True, help="Every class and every rejected image, not the first few.")
 @json_option
 def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_json: bool) -> None:
-    """Pictures of each split and class, those that were rejected and why, and the statistics of a prepared dataset.
+    """Images of each split and class, those that were rejected and why, and the statistics of a prepared dataset.
 
     \b
     Examples:
@@ -133,7 +133,7 @@ def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_jso
     path = sheet and (found.path / sheet if sheet == SHEET_BESIDE_DATA else check_new_path(Path(sheet), "--sheet"))
     if path:
         console.start_tensorflow()
-        from alexnet_keras.visualization.contact_sheet import draw_contact_sheet
+        from alexnet_keras.visualization.neighbors import draw_contact_sheet
 
         draw_contact_sheet(found, path, split)
     if as_json:
@@ -203,8 +203,8 @@ def _show(found: "PreparedDataset", show_all: bool) -> None:
     if found.rejected:
         shown = found.rejected if show_all else found.rejected[:REJECTS_SHOWN]
         rows = [[bad["split"], bad["filename"], bad["reason"]] for bad in shown]
-        console.table("Rejected", ["split", "picture", "reason"], rows, left=3)
-        _more(len(found.rejected) - len(shown), "rejected pictures")
+        console.table("Rejected", ["split", "image", "reason"], rows, left=3)
+        _more(len(found.rejected) - len(shown), "rejected images")
     statistics = found.statistics
     rows = [
         [f"{deviation:.2f}", *(f"{value:+.4f}" for value in vector)]

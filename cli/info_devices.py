@@ -11,7 +11,7 @@ from alexnet_keras.cli.options import json_option
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
-    from alexnet_keras.recipes import Recipe
+    from alexnet_keras.recipes.schema import Recipe
     from alexnet_keras.training.devices import Placement
 
 SHOWN = (0, 1, 2, 4, 8)  # --gpus N that the overview tells the placement of
@@ -38,7 +38,7 @@ def devices(
       alexnet info devices --gpus 2
     """
     console.start_tensorflow()
-    from alexnet_keras.recipe_files import load_recipe
+    from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.training.devices import choose_placement, gpus_present, plan_placement
 
     loaded = load_recipe(recipe)
@@ -85,8 +85,8 @@ def _towers(placement: "Placement", recipe: "Recipe", classes: int, batch_size: 
     """What passes between the towers, and what lies on the wrong device."""
     from dataclasses import asdict
 
-    from alexnet_keras.model import AlexNet
-    from alexnet_keras.training.crossings import crossings, misplaced
+    from alexnet_keras.network.model import AlexNet
+    from alexnet_keras.training.diagnostics import crossings, misplaced
     from alexnet_keras.training.optimizer import AlexNetSGD
     from alexnet_keras.training.step import TrainingStep
 

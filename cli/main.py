@@ -96,7 +96,7 @@ class AlexNetGroup(click.Group):
 )
 @click.version_option(package_name="alexnet-keras", prog_name="alexnet")
 def cli() -> None:
-    """AlexNet (Krizhevsky, Sutskever and Hinton, 2012): prepare pictures, train, evaluate, look."""
+    """AlexNet (Krizhevsky, Sutskever and Hinton, 2012): prepare images, train, evaluate, look."""
 
 
 COMMANDS = (

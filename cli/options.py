@@ -9,10 +9,10 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.errors import UsageError
-from alexnet_keras.places import check_new_path, data_root, runs_root
+from alexnet_keras.storage.places import check_new_path, data_root, runs_root
 
 if TYPE_CHECKING:
-    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.data.dataset import PreparedDataset
     from alexnet_keras.runs import Run
 
 
@@ -84,7 +84,7 @@ run_argument = click.argument("run", required=False, default=None, shell_complet
 
 def chosen_data(data: str | None) -> "PreparedDataset":
     """The prepared dataset named by --data, or the latest one, which is said on stderr."""
-    from alexnet_keras.data.prepared import latest_prepared, open_prepared
+    from alexnet_keras.data.dataset import latest_prepared, open_prepared
 
     if data is not None:
         return reading(open_prepared(data))
@@ -95,7 +95,7 @@ def chosen_data(data: str | None) -> "PreparedDataset":
 
 def reading(data: "PreparedDataset") -> "PreparedDataset":
     """The dataset, which no other process prepares anew as long as this command runs."""
-    from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.data.dataset import open_prepared
 
     click.get_current_context().with_resource(data.reading())
     return open_prepared(data.path)  # it may have been another until now
@@ -118,7 +118,7 @@ def data_of_run(run: "Run", data: str | Path | None) -> "PreparedDataset":
     Raises:
         UsageError: none is named, and the run was imported and has none.
     """
-    from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.runs import check_classes
 
     found = reading(open_prepared(data if data is not None else run.data_path))

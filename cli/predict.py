@@ -9,9 +9,9 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, run_names
-from alexnet_keras.data.sources.listing import PassedOver, identity_of, pictures_below
+from alexnet_keras.data.sources.listing import PassedOver, identity_of, images_below
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
-from alexnet_keras.places import refuse_url
+from alexnet_keras.storage.places import refuse_url
 
 if TYPE_CHECKING:
     from alexnet_keras.evaluation.classifier import Answer, Classifier
@@ -21,7 +21,7 @@ MOST_DRAWN = 16
 
 
 @click.command()
-@click.argument("pictures", nargs=-1, required=True, metavar="IMAGE|DIR|-...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|DIR|-...")
 @click.option("--run", metavar="RUN", shell_complete=run_names, help="Whose model to ask. [default: the latest run]")
 @click.option("--top", type=click.IntRange(1), default=5, help="How many classes to name.")
 @click.option("--ten-crop", is_flag=True, help="Average over ten crops: corners, centre and their mirror images.")
@@ -29,17 +29,17 @@ MOST_DRAWN = 16
     "--png",
     type=OutPath(dir_okay=False),
     metavar="FILE",
-    help=f"Also draw the first {MOST_DRAWN} pictures with their bars (.png, .svg, .pdf).",
+    help=f"Also draw the first {MOST_DRAWN} images with their bars (.png, .svg, .pdf).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON a picture.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON an image.")
 def predict(
-    pictures: tuple[str, ...], run: str | None, top: int, ten_crop: bool, png: Path | None, as_json: bool
+    images: tuple[str, ...], run: str | None, top: int, ten_crop: bool, png: Path | None, as_json: bool
 ) -> None:
-    """What is in pictures: the likeliest classes with their probabilities.
+    """What is in images: the likeliest classes with their probabilities.
 
-    A picture is any file in JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC (extra heic) or JPEG 2000, prepared
-    exactly as the run's training pictures were; a directory is searched for such files, and what else it holds is
-    counted on stderr; - reads one picture from stdin. One that cannot be used is told on stderr, the others are
+    An image is any file in JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC (extra heic) or JPEG 2000, prepared
+    exactly as the run's training images were; a directory is searched for such files, and what else it holds is
+    counted on stderr; - reads one image from stdin. One that cannot be used is told on stderr, the others are
     answered, and the exit code is 3.
 
     \b
@@ -51,7 +51,7 @@ def predict(
     """
     from alexnet_keras.cli.options import chosen_run
 
-    found, chosen = _files(pictures), chosen_run(run)
+    found, chosen = _files(images), chosen_run(run)
     chosen.path_of_model()
     console.start_tensorflow()
     from alexnet_keras.evaluation.classifier import Answer, Classifier
@@ -74,13 +74,13 @@ def predict(
     if drawn and png:
         _draw(drawn, png)
     if bad:
-        raise DataError(f"{bad} of {len(found)} pictures could not be used.")
+        raise DataError(f"{bad} of {len(found)} images could not be used.")
 
 
 def _files(arguments: tuple[str, ...]) -> list[Path]:
     """The files named, and those in directories named, in order."""
     if STDIN in arguments and len(arguments) > 1:
-        raise UsageError("- is one picture on stdin; name no others beside it.")
+        raise UsageError("- is one image on stdin; name no others beside it.")
     files: list[Path] = []
     for path in map(Path, arguments):
         if not path.exists() and str(path) != STDIN:
@@ -90,11 +90,11 @@ def _files(arguments: tuple[str, ...]) -> list[Path]:
             files.append(path)
             continue
         passed = PassedOver()
-        inside = sorted(path / name for name, _ in pictures_below(path, "", frozenset([identity_of(path)]), passed))
+        inside = sorted(path / name for name, _ in images_below(path, "", frozenset([identity_of(path)]), passed))
         for note in passed.notes(path):
             console.note(note)
         if not inside:
-            raise DataError(f"{path} has no pictures in it.")
+            raise DataError(f"{path} has no images in it.")
         files += inside
     return files
 
@@ -124,9 +124,9 @@ def _print(answer: "Answer", as_json: bool) -> None:
 
 
 def _draw(answers: "list[Answer]", path: Path) -> None:
-    from alexnet_keras.visualization.predictions import PredictedPicture, draw_predictions
+    from alexnet_keras.visualization.predictions import PredictedImage, draw_predictions
 
     draw_predictions(
-        [PredictedPicture(a.square, a.path.name, a.guesses) for a in answers if a.square is not None and a.path], path
+        [PredictedImage(a.square, a.path.name, a.guesses) for a in answers if a.square is not None and a.path], path
     )
     console.note(f"Wrote {path}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from alexnet_keras.cli import console
 
 if TYPE_CHECKING:
-    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.data.dataset import PreparedDataset
     from alexnet_keras.evaluation.predictions import Predictions
     from alexnet_keras.runs import Run
 

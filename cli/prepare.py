@@ -1,4 +1,4 @@
-"""`alexnet prepare`: pictures in, a prepared dataset out."""
+"""`alexnet prepare`: images in, a prepared dataset out."""
 
 import functools
 import sys
@@ -10,11 +10,11 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, SectionedCommand, SectionOption, json_option
-from alexnet_keras.places import argument, check_name, command, data_root, good_name
+from alexnet_keras.storage.places import argument, check_name, command, data_root, good_name
 
 if TYPE_CHECKING:
-    from alexnet_keras.data.prepare import Preparation
-    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.data.dataset import PreparedDataset
+    from alexnet_keras.data.preparation import Preparation
     from alexnet_keras.data.sources.open import SourceRequest
     from alexnet_keras.data.sources.source import Source
 
@@ -24,7 +24,7 @@ PROBLEMS_SHOWN = 20
 
 
 class MaxBad(click.ParamType):
-    """A count of pictures ("20") or a part of all of them ("2%", a float 0..1 in Python)."""
+    """A count of images ("20") or a part of all of them ("2%", a float 0..1 in Python)."""
 
     name = "count|percent"
 
@@ -69,7 +69,7 @@ def _option(section: str, *names: str, **settings: Any) -> Callable:
     return click.option(*names, cls=SectionOption, section=section, **settings)
 
 
-pictures_option = functools.partial(_option, "Which pictures")
+images_option = functools.partial(_option, "Which images")
 result_option = functools.partial(_option, "The result")
 parts_option = functools.partial(_option, "Many machines")
 
@@ -88,68 +88,66 @@ Examples:
 @click.argument("source", required=False)
 @result_option("--out", type=OutPath(), help="Directory to make.  [default: data/ and the source's name]")
 @result_option("--name", help="Name of the dataset.  [default: the directory's]")
-@pictures_option(
+@images_option(
     "--seed",
     type=click.IntRange(0),
     default=0,
-    help="Decides the order of the pictures, which are held out or taken, and what the demo set looks like.",
+    help="Decides the order of the images, which are held out or taken, and what the demo set looks like.",
 )
-@pictures_option(
+@images_option(
     "--holdout",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     help="Part of each class to validate on, where the source has no validation split.",
 )
-@pictures_option(
+@images_option(
     "--classes",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File of the classes to take, one a line, perhaps with its name in words.  [default: all]",
 )
-@pictures_option(
+@images_option(
     "--splits",
     type=SplitFolders(),
     help="Which folders are splits, as train=DIR,val=DIR,test=DIR, or none.  [default: told by their names]",
 )
-@pictures_option(
+@images_option(
     "--labels",
     multiple=True,
     metavar="[SPLIT=]FILE",
-    help="Table of file and label, and perhaps split, for pictures that lie in no class folders.",
+    help="Table of file and label, and perhaps split, for images that lie in no class folders.",
 )
-@pictures_option(
+@images_option(
     "--limit-per-class",
     type=click.IntRange(1),
-    help="Pictures of each class in each split at most, chosen by the seed.  [default: all]",
+    help="Images of each class in each split at most, chosen by the seed.  [default: all]",
 )
-@pictures_option(
+@images_option(
     "--class-order",
     type=click.Choice(["wnid", "ilsvrc"]),
     help="Order of ILSVRC's classes: by WordNet id, as Caffe, Keras and torchvision have them, or by ILSVRC id.  "
     "[default: wnid]",
 )
-@pictures_option(
-    "--partial", is_flag=True, help="Accept fewer classes or pictures than the ILSVRC devkit or --labels counts."
+@images_option(
+    "--partial", is_flag=True, help="Accept fewer classes or images than the ILSVRC devkit or --labels counts."
 )
-@pictures_option(
-    "--tfds-dir", type=click.Path(path_type=Path), help="Where TFDS keeps its sets.  [default: TFDS's own]"
-)
-@pictures_option("--exif", is_flag=True, help="Turn pictures as their EXIF orientation says; in 2012 it was ignored.")
-@pictures_option(
+@images_option("--tfds-dir", type=click.Path(path_type=Path), help="Where TFDS keeps its sets.  [default: TFDS's own]")
+@images_option("--exif", is_flag=True, help="Turn images as their EXIF orientation says; in 2012 it was ignored.")
+@images_option(
     "--max-pixels",
     type=click.IntRange(1),
     default=100_000_000,
-    help="A picture with more is not decoded, and counts as unusable.",
+    help="An image with more is not decoded, and counts as unusable.",
 )
-@pictures_option(
+@images_option(
     "--max-bad",
     type=MaxBad(),
-    help="Unusable pictures allowed: a count, or a percentage.  [default: 10, or 1% where that is more]",
+    help="Unusable images allowed: a count, or a percentage.  [default: 10, or 1% where that is more]",
 )
 @result_option(
     "--encoding",
     type=click.Choice(["jpeg", "png", "raw"]),
     default="jpeg",
-    help="How the 256x256 pictures are stored: JPEG in about 39 kB, or without loss as PNG in about 110 kB or as bytes "
+    help="How the 256x256 images are stored: JPEG in about 39 kB, or without loss as PNG in about 110 kB or as bytes "
     "in 197 kB.",
 )
 @result_option(
@@ -162,7 +160,7 @@ Examples:
     "--shard-examples",
     type=click.IntRange(1, 1_000_000),
     default=1024,
-    help="Pictures in a shard at most; what is not done again after an interruption.",
+    help="Images in a shard at most; what is not done again after an interruption.",
 )
 @result_option("--overwrite", is_flag=True, help="Replace a preparation with other options in the same directory.")
 @result_option("--verify", is_flag=True, help="Prepare nothing: read the prepared dataset SOURCE again, all of it.")
@@ -173,22 +171,22 @@ Examples:
 @json_option
 @click.pass_context
 def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool, **choices: Any) -> None:
-    """Prepare the pictures of SOURCE for training.
+    """Prepare the images of SOURCE for training.
 
     \b
     SOURCE is one of
       demo          drawn by code, the default
       DIR           class folders, with or without split folders above them,
-                    or of pictures with a table of their --labels
+                    or of images with a table of their --labels
       ilsvrc:DIR    ILSVRC-2012 or 2010: the official tars and devkit, read in place,
                     or what they unpack to, or Kaggle's layout
       synsets:DIR   a tar for each synset, as ImageNet Fall 2009 and 2011 come
-      parquet:DIR   Hugging Face's parquet files, pictures and labels inside
+      parquet:DIR   Hugging Face's parquet files, images and labels inside
       tfds:NAME     an image-classification set of TensorFlow Datasets
 
-    Every picture's shorter side becomes 256 pixels, and its centred 256x256 patch is kept. Pictures are shuffled over
+    Every image's shorter side becomes 256 pixels, and its centred 256x256 patch is kept. Images are shuffled over
     the whole split, so that training can read them in order. The result opens with `tfds.builder_from_directory`. An
-    interrupted preparation goes on when the same command is run again, and ends with the same bytes. Pictures that
+    interrupted preparation goes on when the same command is run again, and ends with the same bytes. Images that
     cannot be read are left out and listed by `alexnet info data`.
 
     For an array of jobs, give each the same command with its own --shard-range, and when all are done the same command
@@ -250,14 +248,14 @@ def _request(source: str, out: Path, choices: dict[str, Any]) -> "SourceRequest"
 
 
 def _open(request: "SourceRequest") -> "Source":
-    """List the pictures, which of a large set takes a while."""
+    """List the images, which of a large set takes a while."""
     from alexnet_keras.data.sources.open import kind_of, open_source
 
     what, total = "indexing", None
     if request.given == "demo":
-        from alexnet_keras.data.sources.demo import demo_pictures
+        from alexnet_keras.data.sources.demo import demo_images
 
-        what, total = "drawing", demo_pictures()
+        what, total = "drawing", demo_images()
     if kind_of(request.given) == "tfds":
         console.start_tensorflow(keras=False)
         if not sys.stderr.isatty():
@@ -276,7 +274,7 @@ def _run(
 ) -> "PreparedDataset | None":
     """Prepare; None where only a part was asked for."""
     console.start_tensorflow(keras=False)
-    from alexnet_keras.data.prepare import finish_parts, prepare_all, prepare_part
+    from alexnet_keras.data.preparation import finish_parts, prepare_all, prepare_part
 
     make = _maker(out, choices)
     preparation = make(source)
@@ -294,11 +292,11 @@ def _run(
     overwrite = choices["overwrite"]
     if choices["shard_range"]:
         first, stop = choices["shard_range"]
-        mine = sum(len(shard.pictures) for shard in preparation.shards[first:stop])
+        mine = sum(len(shard.images) for shard in preparation.shards[first:stop])
         with console.progress("preparing", mine) as advance:
             prepare_part(preparation, first, stop, overwrite=overwrite, on_progress=advance, on_note=console.note)
         return None
-    with console.progress("preparing", preparation.pictures) as advance:
+    with console.progress("preparing", preparation.images) as advance:
         return prepare_all(preparation, overwrite=overwrite, on_progress=advance, on_note=console.note)
 
 
@@ -313,7 +311,7 @@ def _with_beam(
     except ImportError as error:
         raise click.UsageError("Apache Beam is not installed: pip install 'alexnet-keras[beam]'.") from error
 
-    with console.progress("preparing", preparation.pictures) as advance:
+    with console.progress("preparing", preparation.images) as advance:
         return prepare_with_beam(
             preparation,
             functools.partial(_make_again, make, request.absolute()),
@@ -334,9 +332,9 @@ def _make_again(make: "Callable[[Source], Preparation]", request: "SourceRequest
 
 def _maker(out: Path, choices: dict[str, Any]) -> "Callable[[Source], Preparation]":
     """From a source to its preparation with these choices; picklable."""
-    from alexnet_keras.data.decode import Decoding
-    from alexnet_keras.data.encoding import JPEG_QUALITY, Encoding
-    from alexnet_keras.data.prepare import Preparation
+    from alexnet_keras.data.image_formats import Decoding
+    from alexnet_keras.data.images import JPEG_QUALITY, Encoding
+    from alexnet_keras.data.preparation import Preparation
 
     return functools.partial(
         Preparation,
@@ -407,8 +405,8 @@ def _summarize(prepared: "PreparedDataset") -> None:
     console.result(f"Prepared {prepared.path} from {prepared.source}: {counts}.")
     console.result(f"{len(prepared.classes):,} classes: {', '.join(names)}{f' and {more:,} more' if more else ''}.")
     if rejected := prepared.rejected:
-        pictures = f"{len(rejected):,} picture{'s' if len(rejected) > 1 else ''}"
-        console.result(f"{pictures} could not be used, listed by {command('info', 'data', argument(prepared.path))}:")
-        for picture in rejected[:REJECTS_SHOWN]:
-            console.result(f"  {picture['filename']} ({picture['split']}): {picture['reason']}")
+        images = f"{len(rejected):,} image{'s' if len(rejected) > 1 else ''}"
+        console.result(f"{images} could not be used, listed by {command('info', 'data', argument(prepared.path))}:")
+        for image in rejected[:REJECTS_SHOWN]:
+            console.result(f"  {image['filename']} ({image['split']}): {image['reason']}")
     console.result(f"Next: {command('train', '--data', prepared.path)}")

@@ -8,7 +8,7 @@ import click
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, json_option
 from alexnet_keras.errors import UsageError
-from alexnet_keras.places import command
+from alexnet_keras.storage.places import command
 
 
 @click.command()
@@ -25,8 +25,8 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
       alexnet recipes source paper
       alexnet recipes source --write my-recipe.toml
     """
-    from alexnet_keras.built_in_recipes import BUILT_IN
-    from alexnet_keras.recipe_files import flatten, load_recipe, to_dict, to_toml
+    from alexnet_keras.recipes.built_in import BUILT_IN
+    from alexnet_keras.recipes.toml import flatten, load_recipe, to_dict, to_toml
 
     if len(names) > 2:
         raise UsageError(f"Name one recipe to show or two to compare, not {len(names)}.")

@@ -11,7 +11,7 @@ from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from alexnet_keras.data.prepared import PreparedDataset
+    from alexnet_keras.data.dataset import PreparedDataset
     from alexnet_keras.evaluation.predictions import Predictions
     from alexnet_keras.runs import Run
 
@@ -70,9 +70,8 @@ def report(
     }
     console.start_tensorflow()
     from alexnet_keras.evaluation.predictions import kept_predictions
-    from alexnet_keras.model_card import write_model_card
-    from alexnet_keras.visualization.report import Evaluated, write_report
-    from alexnet_keras.visualization.report_parts import find_neighborhoods
+    from alexnet_keras.reports.model_card import write_model_card
+    from alexnet_keras.reports.run_report import Evaluated, find_neighborhoods, write_report
 
     for name in views:
         found[name] = found.get(name) or kept_predictions(run, fingerprint, split, name)

@@ -13,11 +13,11 @@ import click
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, json_option
 from alexnet_keras.errors import UsageError
-from alexnet_keras.places import command, reproductions_root
+from alexnet_keras.storage.places import command, reproductions_root
 
 if TYPE_CHECKING:
     from alexnet_keras.experiments.catalog import Experiment
-    from alexnet_keras.recipes import Recipe
+    from alexnet_keras.recipes.schema import Recipe
 
 LIST, REPORT = "list", "report"
 SECTIONS = ("method", "data", "cost_full", "cost_mini")
@@ -55,7 +55,7 @@ def reproduce(what: str, out: Path | None, as_json: bool, only: str | None, **op
     """Run a figure, a table or a claim of the paper.
 
     `alexnet reproduce list` shows every experiment: the paper's claim, what the lab's logs recorded, what is run and
-    what it costs. A result is a directory with result.json, picture.png and page.md; `alexnet reproduce report` makes
+    what it costs. A result is a directory with result.json, image.png and page.md; `alexnet reproduce report` makes
     one page of all. What was interrupted goes on when the same command is run again, and networks that several
     experiments need are trained once.
 
@@ -102,7 +102,7 @@ def _list(experiments: "Iterable[Experiment]", as_json: bool) -> None:
 
 
 def _report(out: Path | None) -> None:
-    from alexnet_keras.experiments.report import write_report
+    from alexnet_keras.experiments.results import write_report
 
     root = out or reproductions_root()
     path = root / "report.html"
@@ -119,7 +119,7 @@ def _run(
         raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
     console.start_tensorflow()
     from alexnet_keras.experiments.lab import Lab, Request
-    from alexnet_keras.experiments.results import COLUMNS, PICTURE, reproduce, rows, to_dict
+    from alexnet_keras.experiments.results import COLUMNS, FIGURE, reproduce, rows, to_dict
 
     options["seeds"] = options["seeds"] or experiment.seeds
     request = Request(only=only, **options)
@@ -133,7 +133,7 @@ def _run(
         return
     console.result(result.outcome.summary)
     console.table(f"{experiment.name}: {experiment.title}", list(COLUMNS), rows(result), left=len(COLUMNS))
-    console.note(f"Wrote {lab.folder}: result.json, {PICTURE}, page.md")
+    console.note(f"Wrote {lab.folder}: result.json, {FIGURE}, page.md")
 
 
 @contextmanager

@@ -24,8 +24,8 @@ def runs(as_json: bool) -> None:
     \b
     Example: alexnet runs
     """
-    from alexnet_keras.places import runs_root
     from alexnet_keras.runs import IMPORTED, all_runs
+    from alexnet_keras.storage.places import runs_root
 
     rows = sorted((_facts(run) for run in all_runs()), key=lambda row: row["updated"], reverse=True)
     if as_json:

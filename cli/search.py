@@ -1,4 +1,4 @@
-"""`alexnet search`: pictures like a picture."""
+"""`alexnet search`: images like an image."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from alexnet_keras.cli.options import (
     run_data_option,
     run_names,
 )
-from alexnet_keras.data.class_titles import renewed_titles
+from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def search() -> None:
-    """Find pictures that a layer sees as alike: exactly, or by short binary codes (the paper's section 6.1).
+    """Find images that a layer sees as alike: exactly, or by short binary codes (the paper's section 6.1).
 
     Needs FAISS: pip install 'alexnet-keras[search]'.
 
@@ -61,10 +61,10 @@ def build(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Index a split's pictures, and learn their codes with a small autoencoder.
+    """Index a split's images, and learn their codes with a small autoencoder.
 
     Without RUN, the latest run. Features that are missing are computed first, as by `alexnet features`. Then up to 1000
-    pictures of another split are searched for: recall@k is the share of the k nearest by exact search that the codes
+    images of another split are searched for: recall@k is the share of the k nearest by exact search that the codes
     find among their first k.
 
     \b
@@ -72,7 +72,7 @@ def build(
       alexnet search build
       alexnet search build my-run --bits 256 --epochs 40
     """
-    from alexnet_keras.search.faiss_extra import faiss_library
+    from alexnet_keras.search.index import faiss_library
 
     if bits % 8:
         raise UsageError(f"--bits {bits}: a code fills whole bytes, so it has a multiple of 8 bits.")
@@ -80,7 +80,7 @@ def build(
     run = chosen_run(run)
     run.path_of_model()
     console.start_tensorflow()
-    from alexnet_keras.search import building
+    from alexnet_keras.search import index as search_index
     from alexnet_keras.search.codes import CodeOptions
     from alexnet_keras.search.extraction import RunFeatures
 
@@ -88,21 +88,21 @@ def build(
     taken, options = RunFeatures(run, layer), CodeOptions(bits, epochs, seed)
     origin = taken.origin(dataset, split)
     path = out or run.search_path / taken.path(dataset, split).name
-    if index := building.finished_index(path, origin, options):
+    if found := search_index.finished_index(path, origin, options):
         console.note(f"Using the index that is there: {path}")
-        return _show_index(index, as_json)
+        return _show_index(found, as_json)
     store, held_out = written_features(taken, dataset, split), None
-    if chosen := building.queries_of(dataset, split, seed):
+    if chosen := search_index.queries_of(dataset, split, seed):
         held_out = (chosen[0], *taken.of_positions(dataset, *chosen))
     with console.progress("codes", epochs, "epochs") as advance:
-        index = building.build(
+        found = search_index.build(
             path, store, options, held_out, on_epoch=lambda loss: advance(1, f"{loss:.1%} of the variance lost")
         )
-    return _show_index(index, as_json)
+    return _show_index(found, as_json)
 
 
 @search.command()
-@click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option(
     "--run", metavar="RUN", shell_complete=run_names, help="Run whose index to search in. [default: the latest]"
 )
@@ -113,14 +113,14 @@ def build(
     metavar="DIR",
     help="Index to search in. [default: the run's latest]",
 )
-@click.option("--count", type=click.IntRange(1, 1000), default=10, help="Pictures to find for each.")
+@click.option("--count", type=click.IntRange(1, 1000), default=10, help="Images to find for each.")
 @click.option("--codes", is_flag=True, help="Search by binary code; the distance is the number of bits that differ.")
 @click.option(
     "--rerank", type=click.IntRange(1, 100_000), metavar="N", help="With --codes: re-rank the first N exactly."
 )
 @json_option
 def query(
-    pictures: tuple[str, ...],
+    images: tuple[str, ...],
     run: str | None,
     directory: Path | None,
     count: int,
@@ -128,28 +128,28 @@ def query(
     rerank: int | None,
     as_json: bool,
 ) -> None:
-    """The indexed pictures nearest to picture files: rank, distance, class and file name.
+    """The indexed images nearest to image files: rank, distance, class and file name.
 
-    A file is prepared as the run's training pictures were, and its centre crop is compared.
+    A file is prepared as the run's training images were, and its centre crop is compared.
 
     \b
     Examples:
       alexnet search query photo.jpg
       alexnet search query cat.jpg dog.jpg --run my-run --count 20 --codes --rerank 200
     """
-    from alexnet_keras.search.faiss_extra import faiss_library
+    from alexnet_keras.search.index import faiss_library
 
     if rerank is not None and not codes:
-        raise UsageError("--rerank goes with --codes: exact search compares every picture exactly already.")
+        raise UsageError("--rerank goes with --codes: exact search compares every image exactly already.")
     if rerank is not None and rerank < count:
-        raise UsageError(f"--rerank {rerank} is less than the --count {count} of pictures to find.")
+        raise UsageError(f"--rerank {rerank} is less than the --count {count} of images to find.")
     faiss_library()
     run = chosen_run(run)
     run.path_of_model()
     console.start_tensorflow()
     import numpy as np
 
-    from alexnet_keras.evaluation.pictures import preparation_of, read_picture
+    from alexnet_keras.evaluation.inputs import preparation_of, read_image
     from alexnet_keras.search.extraction import RunFeatures
     from alexnet_keras.search.index import check_same_model, latest_index, open_index
 
@@ -159,16 +159,16 @@ def query(
     index = open_index(path)
     check_same_model(index, run)
     preparation = preparation_of(run)
-    images = np.stack([read_picture(Path(picture), preparation) for picture in pictures])
-    asked = RunFeatures(run, index.origin.layer).extract(images)
+    squares = np.stack([read_image(Path(file), preparation) for file in images])
+    asked = RunFeatures(run, index.origin.layer).extract(squares)
     if rerank is not None:
         found = index.reranked(asked, count, rerank)
     else:
         found = (index.by_code if codes else index.exact)(asked, count)
     by_bits = codes and rerank is None
     answers: list[dict[str, Any]] = [
-        {"picture": picture, "neighbors": _neighbors(index, rows, distances, by_bits)}
-        for picture, rows, distances in zip(pictures, found.rows, found.distances, strict=True)
+        {"picture": file, "neighbors": _neighbors(index, rows, distances, by_bits)}
+        for file, rows, distances in zip(images, found.rows, found.distances, strict=True)
     ]
     if as_json:
         console.emit_json({"index": str(index.path), "distance": "bits" if by_bits else "Euclidean", "found": answers})
@@ -205,7 +205,7 @@ def _show_index(index: "SearchIndex", as_json: bool) -> None:
         console.emit_json({"index": str(index.path), **shown})
         return
     console.result(
-        f"{facts['rows']} pictures, {facts['size']} numbers each from {index.origin.layer}, codes of "
+        f"{facts['rows']} images, {facts['size']} numbers each from {index.origin.layer}, codes of "
         f"{index.options.bits} bits that lose {facts['loss']:.1%} of the variance: {index.path}"
     )
     if "methods" not in facts:
@@ -225,6 +225,6 @@ def _show_index(index: "SearchIndex", as_json: bool) -> None:
     queries = facts["queries"]
     console.table(
         f"{queries['count']} queries of the split {queries['split']}, against exact search",
-        ["search", "bytes a picture", "ms a query", *(f"recall@{k}" for k in depths), *(f"class@{k}" for k in depths)],
+        ["search", "bytes an image", "ms a query", *(f"recall@{k}" for k in depths), *(f"class@{k}" for k in depths)],
         rows,
     )

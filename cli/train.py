@@ -13,11 +13,11 @@ from alexnet_keras.cli import console
 from alexnet_keras.cli.options import SectionedCommand, SectionOption, chosen_data, data_option, json_option, run_names
 from alexnet_keras.cli.training_progress import ProgressLines
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.places import check_name, command, runs_root
+from alexnet_keras.storage.places import check_name, command, runs_root
 
 if TYPE_CHECKING:
-    from alexnet_keras.data.prepared import PreparedDataset
-    from alexnet_keras.recipes import Network, Recipe
+    from alexnet_keras.data.dataset import PreparedDataset
+    from alexnet_keras.recipes.schema import Network, Recipe
     from alexnet_keras.runs import Run
     from alexnet_keras.training.cluster import Cluster
     from alexnet_keras.training.devices import Placement
@@ -175,7 +175,8 @@ def _cluster(options: dict[str, Any]) -> "Cluster | None":
 
 def _started(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Trainer, bool]":
     """The trainer of a new run."""
-    from alexnet_keras import recipe_files, runs
+    from alexnet_keras import runs
+    from alexnet_keras.recipes import toml
     from alexnet_keras.training.cluster import ALONE
 
     data = chosen_data(options["data"])
@@ -199,10 +200,10 @@ def _started(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Train
             "strategy": options["strategy"],
             "status": "running",
         }
-        return {"recipe": recipe_files.to_dict(recipe), "path": str(path), "facts": facts}
+        return {"recipe": toml.to_dict(recipe), "path": str(path), "facts": facts}
 
     told = (cluster or ALONE).from_chief(start)
-    recipe, facts = recipe_files.from_dict(told["recipe"]), told["facts"]
+    recipe, facts = toml.from_dict(told["recipe"]), told["facts"]
     if data.fingerprint != facts["data"]["fingerprint"]:
         raise DataError(f"The dataset {data.path} of this worker is not the one that the chief has.")
     placement = _placement(recipe, options, cluster)
@@ -222,11 +223,11 @@ def _remove_empty(path: Path) -> None:
 
 def _recipe(options: dict[str, Any], data: "PreparedDataset") -> "tuple[Recipe, list[str]]":
     """The recipe with every change that the options ask for, and those changes."""
-    from alexnet_keras import recipe_files
+    from alexnet_keras.recipes import toml
 
     recipe_name = options["recipe"] or ("quickstart" if data.source == "demo" else "source")
     overrides = list(options["overrides"])
-    recipe = recipe_files.with_overrides(recipe_files.load_recipe(recipe_name), overrides)
+    recipe = toml.with_overrides(toml.load_recipe(recipe_name), overrides)
     changes = [f"training.epochs={options['epochs']}"] if options["epochs"] else []
     if batch_size := options["batch_size"]:
         changes.append(f"training.batch_size={batch_size}")
@@ -240,11 +241,11 @@ def _recipe(options: dict[str, Any], data: "PreparedDataset") -> "tuple[Recipe, 
     elif options["scale_lr"]:
         raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
     changes += _layer_rates(recipe.network, options)
-    recipe = recipe_files.with_overrides(recipe, changes)
+    recipe = toml.with_overrides(recipe, changes)
     images = data.examples("train")
     if images < recipe.training.batch_size:
         console.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
-        recipe = recipe_files.with_overrides(recipe, [f"training.batch_size={images}"])
+        recipe = toml.with_overrides(recipe, [f"training.batch_size={images}"])
     if recipe.name == "paper" and images < SMALL_DATASET:
         console.warn(
             "the initial weights of the paper's prose can leave the loss at ln(classes) for hundreds of steps on a "
@@ -269,9 +270,10 @@ def _layer_rates(network: "Network", options: dict[str, Any]) -> list[str]:
 
 def _resumed(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Trainer, bool]":
     """The trainer of the run named by --resume, or of the latest; devices may be chosen anew."""
-    from alexnet_keras import recipe_files, runs
+    from alexnet_keras import runs
     from alexnet_keras.cli.options import chosen_run, reading
-    from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.data.dataset import open_prepared
+    from alexnet_keras.recipes import toml
     from alexnet_keras.runs import IMPORTED
     from alexnet_keras.training.cluster import ALONE
 
@@ -290,10 +292,10 @@ def _resumed(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Train
                 f"The run {run.path} was imported and has no training to resume: start a new run from its weights "
                 f"with `{command('train', '--init-from', run.called)}`."
             )
-        return {"path": str(run.path), "facts": run.facts, "recipe": recipe_files.to_dict(run.recipe)}
+        return {"path": str(run.path), "facts": run.facts, "recipe": toml.to_dict(run.recipe)}
 
     told = (cluster or ALONE).from_chief(find)
-    run, facts, recipe = runs.Run(Path(told["path"])), told["facts"], recipe_files.from_dict(told["recipe"])
+    run, facts, recipe = runs.Run(Path(told["path"])), told["facts"], toml.from_dict(told["recipe"])
     data = reading(open_prepared(options["data"] or run.data_path))
     _check_data(run, facts, data, options["accept_new_data"], moved=options["data"] is not None)
     if options["strategy"] is None and options["gpus"] is None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from alexnet_keras.cli import console
 
 if TYPE_CHECKING:
-    from alexnet_keras.recipes import Training
+    from alexnet_keras.recipes.schema import Training
     from alexnet_keras.training.checkpoint import Position
-    from alexnet_keras.training.initialize import LayerOrigin
     from alexnet_keras.training.records import LayerRow
+    from alexnet_keras.training.start import LayerOrigin
     from alexnet_keras.training.step import StepResult
 
 

@@ -21,7 +21,7 @@ from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from alexnet_keras.kernel_color import ColorReport
+    from alexnet_keras.network.kernels import ColorReport
     from alexnet_keras.runs import Run
 
 SALIENCY_ROWS = 3
@@ -37,14 +37,14 @@ scaling_option = click.option(
     default="kernel",
     help="Show each kernel by its own largest weight, or all by the largest of them.",
 )
-picture_seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), help="Chooses validation pictures where no --image is given. [default: 0]"
+image_seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), help="Chooses validation images where no --image is given. [default: 0]"
 )
 
 
 def image_option(**settings: Any) -> Callable:
     """--image; with `multiple=True` it may be given several times."""
-    what = "A picture file, prepared as training's pictures were"
+    what = "An image file, prepared as training's images were"
     several = "; may be repeated" if settings.get("multiple") else ""
     return click.option(
         "--image",
@@ -57,7 +57,7 @@ def image_option(**settings: Any) -> Callable:
 
 @click.group()
 def visualize() -> None:
-    """Pictures of what a run has learnt.
+    """Figures of what a run has learnt.
 
     \b
     Example: alexnet visualize kernels
@@ -106,8 +106,8 @@ def architecture(run: str | None, out: Path | None, recipe: str | None) -> None:
     if recipe and (run or out is None):
         raise UsageError("--recipe draws a recipe's network and no run's: leave RUN out, and name a file with --out.")
     console.start_tensorflow()
-    from alexnet_keras.model import AlexNet
-    from alexnet_keras.recipe_files import load_recipe
+    from alexnet_keras.network.model import AlexNet
+    from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.visualization.architecture import draw_architecture
 
     if recipe and out:
@@ -125,7 +125,7 @@ def architecture(run: str | None, out: Path | None, recipe: str | None) -> None:
 @out_option
 @json_option
 def towers(run: str | None, out: Path | None, as_json: bool) -> None:
-    """How colour-specific the first kernels of each tower are (the paper's section 6.1), in numbers and as a picture.
+    """How colour-specific the first kernels of each tower are (the paper's section 6.1), in numbers and as a figure.
 
     The colour share of a kernel is the share of its energy off the grey axis: 0 for a grey kernel, 2/3 expected of
     random weights, 1 for a purely chromatic one.
@@ -136,9 +136,8 @@ def towers(run: str | None, out: Path | None, as_json: bool) -> None:
       alexnet visualize towers my-run --out towers.pdf --json
     """
     console.start_tensorflow()
-    from alexnet_keras.kernel_color import compare_towers
-    from alexnet_keras.kernel_grid import first_kernels
-    from alexnet_keras.visualization.towers import draw_towers
+    from alexnet_keras.network.kernels import compare_towers, first_kernels
+    from alexnet_keras.visualization.kernels import draw_towers
 
     run = chosen_run(run)
     found = first_kernels(run.load_model())
@@ -164,7 +163,7 @@ def towers(run: str | None, out: Path | None, as_json: bool) -> None:
     help="Show each map by its own largest activity, or all by that of the layer.",
 )
 @image_option()
-@picture_seed_option
+@image_seed_option
 def activations(
     run: str | None,
     data: str | None,
@@ -174,7 +173,7 @@ def activations(
     image: Path | None,
     seed: int | None,
 ) -> None:
-    """The feature maps of a layer for one picture, towers apart.
+    """The feature maps of a layer for one image, towers apart.
 
     \b
     Examples:
@@ -186,7 +185,7 @@ def activations(
 
     _check_alone(image, data=data, seed=seed)
     run = chosen_run(run)
-    images, labels, names, titles = _pictures(run, data, [image] if image else [], 1, seed)
+    images, labels, names, titles = _images(run, data, [image] if image else [], 1, seed)
     found = feature_maps(run.load_model(), layer, images[0])
     path = out or run.figure_path(f"activations-{layer}.png")
     draw_activations(found, path, names[0] if labels is None else titles[labels[0]], scaling)
@@ -201,8 +200,8 @@ def activations(
 @click.option(
     "--class", "class_name", metavar="NAME", help="Class whose score is explained. [default: the likeliest one]"
 )
-@click.option("--count", type=click.IntRange(1, 20), help=f"Validation pictures to show. [default: {SALIENCY_ROWS}]")
-@picture_seed_option
+@click.option("--count", type=click.IntRange(1, 20), help=f"Validation images to show. [default: {SALIENCY_ROWS}]")
+@image_seed_option
 def saliency(
     run: str | None,
     data: str | None,
@@ -212,7 +211,7 @@ def saliency(
     count: int | None,
     seed: int | None,
 ) -> None:
-    """Pictures beside the gradient of a class's score with respect to their pixels (Simonyan et al. 2013).
+    """Images beside the gradient of a class's score with respect to their pixels (Simonyan et al. 2013).
 
     \b
     Examples:
@@ -224,7 +223,7 @@ def saliency(
 
     _check_alone(image, data=data, count=count, seed=seed)
     run = chosen_run(run)
-    images, labels, _, titles = _pictures(run, data, image, count or SALIENCY_ROWS, seed)
+    images, labels, _, titles = _images(run, data, image, count or SALIENCY_ROWS, seed)
     label = None if class_name is None else class_named(class_name, run.facts["classes"], titles)
     path = out or run.figure_path("saliency.png")
     draw_saliency(find_saliency(run.load_model(), images, label), titles, path, labels)
@@ -254,16 +253,16 @@ def curves(runs: tuple[str, ...], out: Path | None) -> None:
 @run_argument
 @run_data_option
 @out_option
-@click.option("--queries", type=click.IntRange(1, 20), help="Validation pictures to ask about. [default: 5]")
+@click.option("--queries", type=click.IntRange(1, 20), help="Validation images to ask about. [default: 5]")
 @click.option("--neighbors", "count", type=click.IntRange(1, 20), default=6, help="Training images beside each query.")
-@click.option("--seed", type=click.IntRange(min=0), help="Chooses the validation pictures. [default: 0]")
+@click.option("--seed", type=click.IntRange(min=0), help="Chooses the validation images. [default: 0]")
 @click.option(
     "--query",
     "files",
     type=click.Path(path_type=Path),
     metavar="FILE",
     multiple=True,
-    help="A picture of your own to ask about, prepared as training's pictures were; may be repeated.",
+    help="An image of your own to ask about, prepared as training's images were; may be repeated.",
 )
 def neighbors(
     run: str | None,
@@ -282,18 +281,17 @@ def neighbors(
       alexnet visualize neighbors --query cat.jpg --query dog.jpg
     """
     if files and (queries, seed) != (None, None):
-        raise UsageError("--query says which pictures are asked about: leave out --queries and --seed.")
+        raise UsageError("--query says which images are asked about: leave out --queries and --seed.")
     run = chosen_run(run)
     dataset = data_of_run(run, data)
     if dataset.examples("train") < count:
         raise DataError(f"{dataset.path} has {dataset.examples('train')} training images, too few for {count}.")
     console.start_tensorflow()
-    from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches
-    from alexnet_keras.evaluation.nearest import find_nearest
+    from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches, find_nearest
     from alexnet_keras.visualization.neighbors import Query, draw_neighbors
 
     extract = FeatureExtractor(run.load_model())
-    images, labels, names, titles = _pictures(run, data, files, queries or 5, seed)
+    images, labels, names, titles = _images(run, data, files, queries or 5, seed)
     asked = [
         Query(image, name) if labels is None else Query(image, titles[label], label)
         for image, label, name in zip(images, [None] * len(images) if labels is None else labels, names, strict=True)
@@ -309,11 +307,11 @@ def neighbors(
 @run_argument
 @run_data_option
 @out_option
-@click.option("--count", type=click.IntRange(1, 40), default=8, help="Pictures to show.")
-@click.option("--only-errors", is_flag=True, help="Only pictures that the network gets wrong.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Chooses the validation pictures.")
+@click.option("--count", type=click.IntRange(1, 40), default=8, help="Images to show.")
+@click.option("--only-errors", is_flag=True, help="Only images that the network gets wrong.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Chooses the validation images.")
 def predictions(run: str | None, data: str | None, out: Path | None, count: int, only_errors: bool, seed: int) -> None:
-    """Validation pictures with the five classes the network finds likeliest (the paper's figure 4, left).
+    """Validation images with the five classes the network finds likeliest (the paper's figure 4, left).
 
     \b
     Examples:
@@ -332,12 +330,12 @@ def predictions(run: str | None, data: str | None, out: Path | None, count: int,
         if not len(order):
             raise DataError(f"The run {run.path} makes no error on the val split of {dataset.path}.")
     console.start_tensorflow()
-    from alexnet_keras.evaluation.pictures import spread_over_classes
-    from alexnet_keras.visualization.predictions import draw_predictions, predicted_pictures
+    from alexnet_keras.evaluation.inputs import spread_over_classes
+    from alexnet_keras.visualization.predictions import draw_predictions, predicted_images
 
     chosen = order[spread_over_classes(found.labels[order], count)]
     path = out or run.figure_path("errors.png" if only_errors else "predictions.png")
-    draw_predictions(predicted_pictures(found, dataset, chosen), path)
+    draw_predictions(predicted_images(found, dataset, chosen), path)
     console.result(f"Wrote {path}")
 
 
@@ -345,7 +343,7 @@ def predictions(run: str | None, data: str | None, out: Path | None, count: int,
 @run_argument
 @run_data_option
 @out_option
-@click.option("--split", default="val", metavar="NAME", help="Split whose pictures are counted.")
+@click.option("--split", default="val", metavar="NAME", help="Split whose images are counted.")
 @click.option("--ten-crop", is_flag=True, help="Of the average over ten crops.")
 def confusion(run: str | None, data: str | None, out: Path | None, split: str, ten_crop: bool) -> None:
     """Which classes are taken for which: the confusion matrix, of many classes the worst part of it.
@@ -366,35 +364,35 @@ def confusion(run: str | None, data: str | None, out: Path | None, split: str, t
 
 
 def _check_alone(image: Path | tuple[Path, ...] | None, **others: object) -> None:
-    """Refuses options that choose pictures of a dataset beside --image, which brings its own."""
+    """Refuses options that choose images of a dataset beside --image, which brings its own."""
     given = [f"--{name}" for name, value in others.items() if value is not None]
     if image and given:
-        raise UsageError(f"--image says which pictures are shown: leave out {' and '.join(given)}.")
+        raise UsageError(f"--image says which images are shown: leave out {' and '.join(given)}.")
 
 
-def _pictures(
+def _images(
     run: "Run", data: str | None, files: Sequence[Path], count: int, seed: int | None
 ) -> "tuple[np.ndarray, np.ndarray | None, list[str], Sequence[str]]":
-    """The pictures that files hold, or some of the validation split.
+    """The images that files hold, or some of the validation split.
 
     Returns:
-        Images uint8 `(n, 256, 256, 3)`, labels `(n,)` or None where the user brought the pictures, their names, and
+        Images uint8 `(n, 256, 256, 3)`, labels `(n,)` or None where the user brought the images, their names, and
         what the run's classes are called.
     """
     import numpy as np
 
-    from alexnet_keras.evaluation.pictures import preparation_of, read_picture, some_pictures
+    from alexnet_keras.evaluation.inputs import preparation_of, read_image, some_images
 
     if files:
         preparation = preparation_of(run)
-        images = np.stack([read_picture(file, preparation) for file in files])
+        images = np.stack([read_image(file, preparation) for file in files])
         return images, None, [file.name for file in files], run.titles
     dataset = data_of_run(run, data)
-    return *some_pictures(dataset, "val", count, seed or 0), dataset.titles
+    return *some_images(dataset, "val", count, seed or 0), dataset.titles
 
 
 def _print_towers(report: "ColorReport") -> None:
-    from alexnet_keras.kernel_color import CAVEAT
+    from alexnet_keras.network.kernels import CAVEAT
 
     console.table(
         "Colour share of the first kernels (0 grey, 0.67 random, 1 purely chromatic)",

@@ -1,7 +1,7 @@
 """
 # Walkthrough in Python
 
-What the commands do, from Python: make pictures, build AlexNet, look at its layers, train it, measure its errors, and
+What the commands do, from Python: make images, build AlexNet, look at its layers, train it, measure its errors, and
 look at its kernels. It takes about a minute on two cores, needs no GPU and downloads nothing. All files go into the
 folder `walkthrough`.
 
@@ -16,12 +16,12 @@ import keras
 import numpy as np
 
 from alexnet_keras import AlexNet, Classifier, Run, load_recipe, open_prepared
-from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.demo import demo_source
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
-from alexnet_keras.kernel_grid import first_kernels
-from alexnet_keras.model_summary import parameters_of
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.network.kernels import first_kernels
+from alexnet_keras.network.summary import parameters_of
+from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.training.devices import choose_placement
 from alexnet_keras.training.observer import Observer
 from alexnet_keras.training.trainer import Trainer, TrainingOptions
@@ -31,14 +31,14 @@ from alexnet_keras.visualization.kernels import draw_kernels
 FOLDER = Path("walkthrough")
 
 """
-## Pictures
+## Images
 
-The demo pictures are drawn by code: a disc, a square or a triangle, red or blue, with horizontal or vertical stripes,
+The demo images are drawn by code: a disc, a square or a triangle, red or blue, with horizontal or vertical stripes,
 which makes twelve classes. Any folder of class folders would do as well, with
 `alexnet_keras.data.sources.folder.folder_source`.
 
-Preparing brings every picture to 256x256, as in section 2 of the paper, writes shards that TensorFlow Datasets can
-read, and measures the mean image and the colour covariance of the training pictures. What is there already is not made
+Preparing brings every image to 256x256, as in section 2 of the paper, writes shards that TensorFlow Datasets can
+read, and measures the mean image and the colour covariance of the training images. What is there already is not made
 again.
 """
 
@@ -46,7 +46,7 @@ source = demo_source(FOLDER / "pictures", train=40, val=10)
 prepare(source, FOLDER / "data")
 data = open_prepared(FOLDER / "data")
 
-print(f"{data.examples('train')} training pictures, {data.examples('val')} to validate on")
+print(f"{data.examples('train')} training images, {data.examples('val')} to validate on")
 print(f"{len(data.classes)} classes, the first of them {data.classes[0]}")
 print(f"mean colour {np.round(data.statistics.rgb_mean, 1)}")
 
@@ -80,7 +80,7 @@ for layer in model.layers:
 
 A `Trainer` trains one run: a directory with the recipe, the model, a state to resume from, and the history. It uses the
 paper's update rule, in which the weight decay is inside the velocity, and the recipe's schedule, scaled to the number
-of epochs. With half of the recipe's pictures a batch the rates are halved, too.
+of epochs. With half of the recipe's images a batch the rates are halved, too.
 
 Fields of a recipe are changed by their names, as with `alexnet train --set`. An `Observer` is told what happens; this
 one prints a line an epoch.
@@ -114,17 +114,17 @@ best = run.load_model("best")
 for views in ("centre", "ten-crop"):
     found = evaluate(Predictor(best, views), data, "val")
     error = found.top1
-    print(f"{views}: top-1 error {error.error:.1%} ({error.low:.1%} to {error.high:.1%}) on {found.images} pictures")
+    print(f"{views}: top-1 error {error.error:.1%} ({error.low:.1%} to {error.high:.1%}) on {found.images} images")
 
 """
-## A picture
+## An image
 
-A `Classifier` takes any picture file and prepares it exactly as the training pictures were prepared.
+A `Classifier` takes any image file and prepares it exactly as the training images were prepared.
 """
 
 classifier = Classifier(run)
-picture = FOLDER / "pictures/val/red-disc-vertical/000.jpg"
-for guess in classifier(picture, count=3):
+image = FOLDER / "pictures/val/red-disc-vertical/000.jpg"
+for guess in classifier(image, count=3):
     print(f"{guess.probability:6.1%} {guess.title}")
 
 """

@@ -75,8 +75,8 @@ def memory_given_back():
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def draw_pictures(folder: Path, counts: dict[str, int], size: tuple[int, int] = (260, 300), seed: int = 0) -> Path:
-    """Class folders of JPEG pictures, each class a colour of its own with noise."""
+def draw_images(folder: Path, counts: dict[str, int], size: tuple[int, int] = (260, 300), seed: int = 0) -> Path:
+    """Class folders of JPEG images, each class a colour of its own with noise."""
     random = np.random.default_rng(seed)
     for number, (name, count) in enumerate(counts.items()):
         (folder / name).mkdir(parents=True)
@@ -88,33 +88,33 @@ def draw_pictures(folder: Path, counts: dict[str, int], size: tuple[int, int] = 
 
 
 @pytest.fixture(scope="session")
-def write_pictures():
-    """`draw_pictures`, for tests that need a folder of their own."""
-    return draw_pictures
+def write_images():
+    """`draw_images`, for tests that need a folder of their own."""
+    return draw_images
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory) -> Path:
-    """Three classes in train and val folders: 36 and 12 pictures."""
+def images(tmp_path_factory) -> Path:
+    """Three classes in train and val folders: 36 and 12 images."""
     root = tmp_path_factory.mktemp("pictures")
     for split, count, seed in (("train", 12, 1), ("val", 4, 2)):
-        draw_pictures(root / split, dict.fromkeys(("blue", "green", "red"), count), seed=seed)
+        draw_images(root / split, dict.fromkeys(("blue", "green", "red"), count), seed=seed)
     return root
 
 
 @pytest.fixture(scope="session")
-def prepared(pictures, tmp_path_factory):
+def prepared(images, tmp_path_factory):
     """The same, prepared."""
-    from alexnet_keras.data.prepare import prepare
+    from alexnet_keras.data.preparation import prepare
     from alexnet_keras.data.sources.folder import folder_source
 
-    return prepare(folder_source(pictures), tmp_path_factory.mktemp("data") / "colors", seed=0)
+    return prepare(folder_source(images), tmp_path_factory.mktemp("data") / "colors", seed=0)
 
 
 @pytest.fixture(scope="session")
 def tiny():
     """The topology of `source`, a few kernels wide, for training in seconds."""
-    from alexnet_keras.recipe_files import load_recipe, with_overrides
+    from alexnet_keras.recipes.toml import load_recipe, with_overrides
 
     widths = {"conv1": 6, "conv2": 8, "conv3": 8, "conv4": 8, "conv5": 6}
     changes = [f"network.{name}.filters={width}" for name, width in widths.items()]

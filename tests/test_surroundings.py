@@ -11,9 +11,9 @@ ASK = """
 import json, sys
 import keras, numpy as np
 from alexnet_keras import AlexNet
-from alexnet_keras.model_summary import parameters_of
+from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.training.optimizer import AlexNetSGD
-from alexnet_keras.recipe_files import load_recipe, with_overrides
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
 small = [f"network.{name}.filters=4" for name in ("conv1", "conv2", "conv3", "conv4", "conv5")]
 small += ["network.fc6.units=8", "network.fc7.units=6", "network.lrn.windows=layer"]
 model = AlexNet(with_overrides(load_recipe("source"), small), classes=3, seed=1)

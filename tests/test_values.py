@@ -10,9 +10,9 @@ from alexnet_keras.data.statistics import PixelSums, Statistics
 from alexnet_keras.evaluation.ensemble import Ensemble, Rows, _Contest
 from alexnet_keras.evaluation.errors import ErrorRate, Evaluation, Tally
 from alexnet_keras.evaluation.predictions import Predictions
-from alexnet_keras.kernel_color import ColorReport, TowerColor, TowerDifference
+from alexnet_keras.network.kernels import ColorReport, TowerColor, TowerDifference
 from alexnet_keras.training.checkpoint import Position, State
-from alexnet_keras.training.loss_scale import LossScale
+from alexnet_keras.training.optimizer import LossScale
 from alexnet_keras.training.schedule import EpochPlan
 
 ARRAY = np.zeros((3, 3))

@@ -25,7 +25,7 @@ def measure(name: str, request: Request, on_repeat: Callable[[int], None] = lamb
 
     Args:
         name: train, infer, input or prepare.
-        request: What is asked for. Of `input` without data, generated pictures are prepared first.
+        request: What is asked for. Of `input` without data, generated images are prepared first.
         on_repeat: Called with the number of timed repeats done since the last call.
 
     Raises:

@@ -32,20 +32,20 @@ def main() -> None:
 
 def perform(task: dict[str, Any], told: TextIO) -> dict[str, Any] | None:
     """The measurement that a task asks for, as plain values; None of the task DATASET."""
-    from alexnet_keras.benchmarking import measurements
+    from alexnet_keras.benchmarking import measure
     from alexnet_keras.benchmarking.result import Request
 
     folder = Path(task["folder"])
     if task["name"] == DATASET:
-        measurements.prepare_generated(folder)
+        measure.prepare_generated(folder)
         return None
-    measure = {
-        "train": measurements.train,
-        "infer": measurements.infer,
-        "input": measurements.read_input,
-        "prepare": measurements.prepare_pictures,
+    measurement = {
+        "train": measure.train,
+        "infer": measure.infer,
+        "input": measure.read_input,
+        "prepare": measure.prepare_images,
     }[task["name"]]
-    return asdict(measure(Request(**task["request"]), folder, lambda: tell(told, done=1)))
+    return asdict(measurement(Request(**task["request"]), folder, lambda: tell(told, done=1)))
 
 
 def tell(told: TextIO, **message: Any) -> None:

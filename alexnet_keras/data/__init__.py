@@ -1,4 +1,4 @@
-"""Data: pictures from a source, prepared once into shards that plain TFDS opens, then fed to training.
+"""Data: images from a source, prepared once into shards that plain TFDS opens, then fed to training.
 
-`sources` lists pictures, `prepare` turns them into a prepared dataset, `prepared` opens one again.
+`sources` lists images, `prepare` turns them into a prepared dataset, `prepared` opens one again.
 """

@@ -13,8 +13,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from alexnet_keras import errors
-from alexnet_keras.data.prepare import Preparation, claimed, finish_parts, found_done, write_missing
-from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.data.preparation import Preparation, claimed, finish_parts, found_done, write_missing
 from alexnet_keras.data.resume import finished_shard
 from alexnet_keras.errors import AlexNetError, UsageError
 
@@ -28,7 +28,7 @@ def prepare_with_beam(
     options: Sequence[str] = (),
     *,
     overwrite: bool = False,
-    on_progress: Callable[[int], None] = lambda pictures: None,
+    on_progress: Callable[[int], None] = lambda images: None,
     on_note: Callable[[str], None] = lambda text: None,
 ) -> PreparedDataset:
     """`prepare_all`, its shards made by the workers of a Beam runner.
@@ -39,7 +39,7 @@ def prepare_with_beam(
         runner: As Beam names it: "DirectRunner", "FlinkRunner", "SparkRunner".
         options: Its options, "key=value", or "key" for a flag.
         overwrite: Replace a preparation with other options in the same directory.
-        on_progress: Called with the number of pictures done since the last call, from another thread.
+        on_progress: Called with the number of images done since the last call, from another thread.
         on_note: Called with a sentence when earlier work is found and used.
 
     Raises:
@@ -78,7 +78,7 @@ class WriteShard(beam.DoFn):
 
     def process(self, number: int) -> None:
         """Write one shard."""
-        write_missing(self._preparation, self._preparation.shards[number : number + 1], lambda pictures: None)
+        write_missing(self._preparation, self._preparation.shards[number : number + 1], lambda images: None)
 
 
 def _as_ours(error: Exception) -> AlexNetError:

@@ -3,7 +3,7 @@
 The order of an epoch and every crop and flip are functions of (seed, epoch, example) alone, not of thread
 timing: a repeated run sees the same batches, and a resumed one goes on in the same stream. The order is a
 permutation of all records, every one as likely as any other: each record is read by itself, from where it lies in
-its shard, so that the pictures of one shard meet in a batch no oftener than those of different ones.
+its shard, so that the images of one shard meet in a batch no oftener than those of different ones.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras.data.decode import IMAGE_SIZE
-from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.data.record_index import RECORD_FOOTER, RECORD_HEADER, offsets_of
+from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.data.images import IMAGE_SIZE
+from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER, offsets_of
 from alexnet_keras.errors import DataError
-from alexnet_keras.recipes import Augmentation
+from alexnet_keras.recipes.schema import Augmentation
 
 WIDEST = 4 / 3  # of crops of random size: width to height, or height to width (Szegedy and others, 2014)
 ORDER = 2  # of an epoch; 1 shuffled in a window of SHUFFLE_BYTES

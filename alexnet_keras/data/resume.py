@@ -6,15 +6,18 @@ import re
 from pathlib import Path
 from typing import Any
 
-from alexnet_keras.data import record_index
-from alexnet_keras.data.prepared import DATASET_LOCK, MANIFEST, STATISTICS, open_prepared, read_manifest
-from alexnet_keras.data.shards import WORK, ShardRecord, load_sums, record_path
-from alexnet_keras.data.tfds_metadata import METADATA_FILES
+from alexnet_keras.data import shards
+from alexnet_keras.data.dataset import DATASET_LOCK, MANIFEST, STATISTICS, open_prepared, read_manifest
+from alexnet_keras.data.shards import METADATA_FILES, WORK, ShardRecord, load_sums, record_path
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
-from alexnet_keras.files import write_by_rename
+from alexnet_keras.storage.files import write_by_rename
 
 PLAN, PLAN_LOCK = "plan.json", "plan.lock"
+
+
 DIGEST = "plan"  # beside the options in the first of them
+
+
 INDEX = "index-"  # what sources remember of archives, good for any plan
 
 
@@ -67,7 +70,7 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
     """Leave the directory with nothing but finished parts of this plan.
 
     Args:
-        plan_digest: Of which picture goes where; the options decide it, together with NumPy.
+        plan_digest: Of which image goes where; the options decide it, together with NumPy.
 
     Raises:
         DataError: It holds parts of another plan, and `overwrite` is not set.
@@ -83,7 +86,7 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
         return
     if found == options and digest not in (None, plan_digest) and not overwrite:
         raise DataError(
-            f"{out} holds an unfinished preparation that another version of NumPy planned, with the pictures in "
+            f"{out} holds an unfinished preparation that another version of NumPy planned, with the images in "
             "another order. Finish it with that version, choose another --out, or --overwrite to start over."
         )
     if found is not None and found != options and not overwrite:
@@ -94,7 +97,7 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
     _write_plan(plan, None)  # first: interrupted from here on, it is still ours and still has to be cleared
     (out / MANIFEST).unlink(missing_ok=True)
     for path in sorted(out.iterdir()):
-        if path.name in (STATISTICS, record_index.INDEX, *METADATA_FILES) or re.search(
+        if path.name in (STATISTICS, shards.INDEX, *METADATA_FILES) or re.search(
             r"\.tfrecord-\d{5}-of-\d{5}$", path.name
         ):
             path.unlink()
@@ -125,4 +128,4 @@ def _write_plan(plan: Path, options: dict[str, Any] | None) -> None:
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     if changed := [key for key in {**found, **wanted} if key != "pictures" and found.get(key) != wanted.get(key)]:
         return ", ".join(f"{key} is {found.get(key)} there and {wanted.get(key)} here" for key in changed)
-    return "its pictures are not the same as those of the source"
+    return "its images are not the same as those of the source"

@@ -1,23 +1,142 @@
-"""Write shards, each by rename once it is whole, and a record of what is in it."""
+"""Shards: which image goes where, TFRecord files written whole and renamed, their records' index, TFDS's metadata.
+
+The plan, a shuffle of the whole split cut into shards of equal size, is made from the list of images and the seed
+before anything is read, so that an interrupted preparation finds the same plan again, and training may read shards in
+order."""
 
 import contextlib
 import gc
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from alexnet_keras.data.decode import Decoding
-from alexnet_keras.data.encoding import Encoding
-from alexnet_keras.data.plan import ShardPlan
-from alexnet_keras.data.sources.source import Pictures, Source
+from alexnet_keras.data.image_formats import Decoding
+from alexnet_keras.data.images import IMAGE_SIZE, Encoding
+from alexnet_keras.data.sources.source import ImageList, Source
 from alexnet_keras.data.squares import Batch, cut_at, encoded_squares
 from alexnet_keras.data.statistics import PixelSums
-from alexnet_keras.files import partial_path, replace, sha256_of, tensorflow_errors_as_os_errors, write_by_rename
+from alexnet_keras.errors import DAMAGED, DataError
+from alexnet_keras.storage.files import (
+    partial_path,
+    replace,
+    sha256_of,
+    tensorflow_errors_as_os_errors,
+    write_by_rename,
+)
+
+SHARD_EXAMPLES = 1024  # at most; about 40 MB, the unit of work that is not done again after an interruption
+
+
+@dataclass(frozen=True, eq=False)
+class ShardPlan:
+    """One shard to be written.
+
+    Attributes:
+        filename: The name TFDS expects, such as "demo-train.tfrecord-00000-of-00002".
+        split: The split it belongs to.
+        images: (n,) indices into the split's images, in the order of the records.
+    """
+
+    filename: str
+    split: str
+    images: np.ndarray
+
+
+def digest_of(shards: Iterable[ShardPlan]) -> str:
+    """SHA-256 (hex) over which image goes where: NumPy does not promise the same order from version to version."""
+    digest = hashlib.sha256()
+    for shard in shards:
+        digest.update(f"{shard.filename}\n".encode())
+        digest.update(shard.images.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def plan_shards(source: Source, dataset: str, seed: int, shard_examples: int = SHARD_EXAMPLES) -> list[ShardPlan]:
+    """The shards of every split, in order.
+
+    Args:
+        source: The images.
+        dataset: The dataset's name as it stands in file names.
+        seed: Decides the order, together with the split's name.
+        shard_examples: Images in a shard at most; shards of a split differ by at most one.
+    """
+    shards = []
+    for split, images in source.splits.items():
+        order = np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(len(images))
+        number = max(1, -(-len(images) // shard_examples))
+        for index, part in enumerate(np.array_split(order, number)):
+            filename = f"{dataset}-{split}.tfrecord-{index:05d}-of-{number:05d}"
+            shards.append(ShardPlan(filename, split, part))
+    return shards
+
+
+RECORD_HEADER = 12  # eight bytes of length and four of checksum, then the record
+RECORD_FOOTER = 4  # and four more
+INDEX = "index.npz"  # beside the shards of a prepared dataset: for each split the length of every record, in order
+
+
+def save_lengths(path: Path, lengths: dict[str, np.ndarray]) -> None:
+    """Writes the lengths of the records of each split, bytes."""
+    saved: dict[str, Any] = {split: found.astype(np.uint32) for split, found in lengths.items()}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **saved)
+
+
+def load_lengths(path: Path, split: str) -> np.ndarray:
+    """What `save_lengths` wrote of a split, int64.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = file[split]
+    except DAMAGED as error:
+        raise DataError(f"{path} is damaged: prepare the dataset again with --overwrite.") from error
+    if found.ndim != 1 or found.dtype != np.uint32:
+        raise DataError(f"{path} is damaged: prepare the dataset again with --overwrite.")
+    return found.astype(np.int64)
+
+
+def found_lengths(files: Sequence[Path]) -> list[np.ndarray]:
+    """The lengths of the records of files, as their headers tell, int64: of datasets that have no index.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    return [_lengths(file) for file in files]
+
+
+def _lengths(path: Path) -> np.ndarray:
+    size, offset, found = path.stat().st_size, 0, []
+    with path.open("rb") as file:
+        while offset < size:
+            file.seek(offset)
+            length = int.from_bytes(file.read(8), "little")
+            offset += RECORD_HEADER + length + RECORD_FOOTER
+            found.append(length)
+    if offset != size:
+        raise DataError(f"A record of {path} is damaged: prepare the dataset again with --overwrite.")
+    return np.array(found, np.int64)
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Where each record of one file begins, bytes, int64."""
+    ends = np.cumsum(lengths + RECORD_HEADER + RECORD_FOOTER)
+    return ends - lengths - RECORD_HEADER - RECORD_FOOTER
+
+
+METADATA_FILES = ("dataset_info.json", "features.json", "label.labels.txt")
+TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+
 
 WORK = ".prepare"  # what an unfinished preparation remembers, in the dataset's directory
 
@@ -37,7 +156,7 @@ class ShardRecord:
         sha256: Its checksum.
         labels: (n,) int32, the label of each record.
         lengths: (n,) uint32, the bytes of each record.
-        rejected: (filename, reason) of each picture that could not be used.
+        rejected: (filename, reason) of each image that could not be used.
     """
 
     filename: str
@@ -62,8 +181,8 @@ class ShardRecord:
                 facts=np.array(json.dumps(facts)),
                 labels=self.labels,
                 lengths=self.lengths,
-                pictures=np.array(sums.pictures),
-                image=sums.image.astype(np.uint32),  # at most 255 times the pictures of a shard
+                pictures=np.array(sums.images),
+                image=sums.image.astype(np.uint32),  # at most 255 times the images of a shard
                 products=sums.products,
             )
 
@@ -95,22 +214,22 @@ def write_shards(
 
     Args:
         plans: The shards.
-        source: Their pictures.
+        source: Their images.
         directory: Where the shards go.
-        encoding: How pictures are stored.
+        encoding: How images are stored.
         decoding: How they are read.
-        on_progress: Called with the number of pictures done since the last call.
-        on_rejected: Called with the name and reason of each picture that cannot be used.
+        on_progress: Called with the number of images done since the last call.
+        on_rejected: Called with the name and reason of each image that cannot be used.
 
     Raises:
         OSError: A shard cannot be written (disk full, for one).
     """
-    edges = np.cumsum([0, *(len(plan.pictures) for plan in plans)])
+    edges = np.cumsum([0, *(len(plan.images) for plan in plans)])
 
     def read(position: int) -> bytes:
         number = int(np.searchsorted(edges, position, "right")) - 1
         plan = plans[number]
-        return source.splits[plan.split].read(int(plan.pictures[position - edges[number]]))
+        return source.splits[plan.split].read(int(plan.images[position - edges[number]]))
 
     # One stream for all: starting one costs a fifth of a second, and its end leaves processors idle.
     # Closed at once on an error, because TensorFlow complains of a reader that outlives Python.
@@ -125,9 +244,9 @@ def write_shards(
         for plan, first in zip(plans, edges, strict=False):
             # Another process may be writing the same shard: each writes its own file.
             partial = partial_path(directory / WORK / plan.filename)
-            pictures = source.splits[plan.split]
+            images = source.splits[plan.split]
             record, sums = ShardRecord(plan.filename, plan.split), PixelSums()
-            _write(record, sums, partial, plan, pictures, int(first), batches, on_progress, on_rejected)
+            _write(record, sums, partial, plan, images, int(first), batches, on_progress, on_rejected)
             if sealed:
                 sealed.result()
             sealed = background.submit(_seal, record, sums, partial, directory)
@@ -160,32 +279,32 @@ def _write(
     sums: PixelSums,
     partial: Path,
     plan: ShardPlan,
-    pictures: Pictures,
+    images: ImageList,
     first: int,
     batches: Iterator[Batch],
     on_progress: Callable[[int], None],
     on_rejected: Callable[[str, str], None],
 ) -> None:
-    """Write one shard, whose pictures stand in the stream from position `first` on, and fill in its record."""
+    """Write one shard, whose images stand in the stream from position `first` on, and fill in its record."""
     import tensorflow as tf
 
-    reached, stop = first, first + len(plan.pictures)
+    reached, stop = first, first + len(plan.images)
     labels: list[int] = []
     lengths: list[int] = []
     with tensorflow_errors_as_os_errors(partial), tf.io.TFRecordWriter(str(partial)) as writer:
         while reached < stop:
             batch = next(batches)
-            indices = plan.pictures[batch.positions - first]
+            indices = plan.images[batch.positions - first]
             for index, encoded in zip(indices.tolist(), batch.encoded, strict=True):
-                label = int(pictures.labels[index])
-                example = _example(encoded, label, pictures.filenames[index])
+                label = int(images.labels[index])
+                example = _example(encoded, label, images.filenames[index])
                 writer.write(example)
                 labels.append(label)
                 lengths.append(len(example))
             if plan.split == "train":
                 sums.add(batch.squares)
             for position, reason in batch.rejected:
-                name = pictures.filenames[int(plan.pictures[position - first])]
+                name = images.filenames[int(plan.images[position - first])]
                 record.rejected.append((name, reason))
                 on_rejected(name, reason)
             on_progress(batch.stop - reached)
@@ -205,3 +324,44 @@ def _example(encoded: bytes, label: int, filename: str) -> bytes:
     )
     # The order of a map's entries is otherwise free to change, and with it the shard's checksum.
     return tf.train.Example(features=features).SerializeToString(deterministic=True)
+
+
+def write_tfds_metadata(
+    out: Path, dataset: str, source: Source, encoding: Encoding, splits: dict[str, list[ShardRecord]]
+) -> None:
+    """Write `METADATA_FILES` into the directory of the shards.
+
+    Args:
+        out: The directory.
+        dataset: The dataset's name as it stands in file names.
+        source: Gives the class names.
+        encoding: How images are stored.
+        splits: The records of each split's shards, in order.
+    """
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=out, template=TEMPLATE, dataset_name=dataset, filetype_suffix="tfrecord"
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=out,
+        features=tfds.features.FeaturesDict(
+            {
+                "image": encoding.feature(),
+                "label": tfds.features.ClassLabel(names=source.classes),
+                "filename": tfds.features.Text(),
+            }
+        ),
+        split_infos=[
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[record.examples for record in records],
+                num_bytes=sum(record.bytes for record in records),
+                filename_template=template,
+            )
+            for split, records in splits.items()
+        ],
+        filename_template=template,
+        description=f"Images of {len(source.classes)} classes, {IMAGE_SIZE}x{IMAGE_SIZE}, for AlexNet.",
+        check_data=False,
+    )

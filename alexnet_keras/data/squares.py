@@ -1,4 +1,4 @@
-"""A stream of pictures: read, decoded, brought to 256x256 and encoded again, in order.
+"""A stream of images: read, decoded, brought to 256x256 and encoded again, in order.
 
 TensorFlow's own threads decode and encode, while Python reads files ahead of them. Measured against a pool of
 Python threads calling the same operations, this is one and a half times as fast.
@@ -12,23 +12,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_keras.data.decode import IMAGE_SIZE, LARGE, Decoding, UnreadableImage, fit_to_square, orientation
-from alexnet_keras.data.decode import square_from_jpeg_or_png as square_function
-from alexnet_keras.data.encoding import Encoding
+from alexnet_keras.data.image_formats import Decoding, UnreadableImage
+from alexnet_keras.data.images import IMAGE_SIZE, LARGE, Encoding, fit_to_square, orientation
+from alexnet_keras.data.images import square_from_jpeg_or_png as square_function
 
 READERS = 4  # threads that read, so that a disk or server that answers slowly is asked several things at once
-READ_AHEAD = 16  # pictures that a reader reads in one go
-BATCH = 64  # pictures handed on at once
-IN_FLIGHT = 4  # pictures in work for each processor: a large one holds up its successors, not their decoding
+READ_AHEAD = 16  # images that a reader reads in one go
+BATCH = 64  # images handed on at once
+IN_FLIGHT = 4  # images in work for each processor: a large one holds up its successors, not their decoding
 
 
 class Batch(NamedTuple):
-    """Consecutive pictures of the stream.
+    """Consecutive images of the stream.
 
     Attributes:
-        stop: The position after the last picture of this batch.
-        positions: (n,) int64, ascending: where the usable pictures stand.
-        encoded: n encoded pictures.
+        stop: The position after the last image of this batch.
+        positions: (n,) int64, ascending: where the usable images stand.
+        encoded: n encoded images.
         squares: (n, 256, 256, 3) uint8, the same before they were encoded.
         rejected: (position, reason) of each of the others.
     """
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """Pictures that were read: their positions, bytes and orientations."""
+    """Images that were read: their positions, bytes and orientations."""
 
     positions: np.ndarray
     contents: np.ndarray
@@ -54,11 +54,11 @@ def encoded_squares(
     encoding: Encoding = Encoding(),
     decoding: Decoding = Decoding(),
 ) -> Iterator[Batch]:
-    """The pictures at positions 0 to `number`, exclusive, in order.
+    """The images at positions 0 to `number`, exclusive, in order.
 
     Args:
-        read: The encoded bytes of the picture at a position. Called from other threads, ahead of time;
-            OSError makes the picture a rejected one.
+        read: The encoded bytes of the image at a position. Called from other threads, ahead of time;
+            OSError makes the image a rejected one.
         number: How many there are.
         encoding: How to store them.
         decoding: How to read them.
@@ -97,13 +97,13 @@ def cut_at(edges: Iterable[int], batches: Iterable[Batch]) -> Generator[Batch, N
 def _fast(
     read: Callable[[int], bytes], number: int, encoding: Encoding, decoding: Decoding
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(positions, encoded pictures, pixels) of every picture that TensorFlow decodes, in order."""
+    """(positions, encoded images, pixels) of every image that TensorFlow decodes, in order."""
     import tensorflow as tf
 
     failures: list[Exception] = []
 
     def read_ahead() -> Iterator[_Read]:
-        # tf.data takes an exception in here for one more picture to leave out, so it is carried past it.
+        # tf.data takes an exception in here for one more image to leave out, so it is carried past it.
         try:
             yield from _read_in_threads(read, number, decoding)
         except Exception as error:
@@ -130,7 +130,7 @@ def _fast(
 
 
 def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decoding) -> Iterator[_Read]:
-    """Pictures in order, a few at once."""
+    """Images in order, a few at once."""
 
     def read_some(start: int) -> _Read:
         positions, contents, orientations = [], [], []

@@ -1,4 +1,4 @@
-"""Statistics of the training pictures: the mean image and the covariance of RGB, in one pass.
+"""Statistics of the training images: the mean image and the covariance of RGB, in one pass.
 
 The paper subtracts the mean image (section 2) and draws its colour noise along the eigenvectors of the
 covariance of RGB pixel values (section 4.1).
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_keras.data.decode import IMAGE_SIZE
+from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.errors import DAMAGED, DataError
 
 SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
-BLOCK = 3072  # values of each picture at once; a multiple of 3 that divides 256 * 256 * 3
+BLOCK = 3072  # values of each image at once; a multiple of 3 that divides 256 * 256 * 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,23 +76,23 @@ class Statistics:
 
 @dataclass(eq=False)
 class PixelSums:
-    """Running sums over pictures, in whole numbers: exact, and the same in whatever order they are added.
+    """Running sums over images, in whole numbers: exact, and the same in whatever order they are added.
 
     Attributes:
-        pictures: How many were added.
+        images: How many were added.
         image: (256, 256, 3) int64, the sum of them.
         products: (3, 3) int64, the sums of products of channels over all pixels.
     """
 
-    pictures: int = 0
+    images: int = 0
     image: np.ndarray = field(default_factory=lambda: np.zeros(SHAPE, np.int64))
     products: np.ndarray = field(default_factory=lambda: np.zeros((3, 3), np.int64))
 
     def add(self, pixels: np.ndarray) -> None:
-        """Add pictures, (n, 256, 256, 3) uint8, at most 257 at once: then their sums and sums of squares are whole
+        """Add images, (n, 256, 256, 3) uint8, at most 257 at once: then their sums and sums of squares are whole
         numbers below 2**24, which float32 holds exactly whatever the order of adding.
         """
-        self.pictures += len(pixels)
+        self.images += len(pixels)
         flat = pixels.reshape(len(pixels), -1)
         total = np.empty(flat.shape[1], np.float32)
         # [0]: each value by itself; [1]: by its right neighbour, red-green, green-blue, blue-(red of the next
@@ -113,16 +113,16 @@ class PixelSums:
 
     def merge(self, other: "PixelSums") -> None:
         """Add another part's sums."""
-        self.pictures += other.pictures
+        self.images += other.images
         self.image += other.image
         self.products += other.products
 
     def statistics(self) -> Statistics:
-        """Mean image, RGB mean and covariance of everything added so far (at least one picture)."""
-        pixels = self.pictures * IMAGE_SIZE * IMAGE_SIZE
+        """Mean image, RGB mean and covariance of everything added so far (at least one image)."""
+        pixels = self.images * IMAGE_SIZE * IMAGE_SIZE
         rgb_mean = self.image.sum(axis=(0, 1)) / pixels
         return Statistics(
-            mean_image=(self.image / self.pictures).astype(np.float32),
+            mean_image=(self.image / self.images).astype(np.float32),
             rgb_mean=rgb_mean,
             covariance=self.products / pixels - np.outer(rgb_mean, rgb_mean),
         )

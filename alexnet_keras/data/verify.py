@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alexnet_keras.data.prepared import PreparedDataset, Shard, fingerprint
-from alexnet_keras.files import sha256_of
+from alexnet_keras.data.dataset import PreparedDataset, Shard, fingerprint
+from alexnet_keras.storage.files import sha256_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -30,7 +30,7 @@ class Verification:
     problems: list[str] = field(default_factory=list)
 
 
-def verify(data: PreparedDataset, on_progress: Callable[[int], None] = lambda pictures: None) -> Verification:
+def verify(data: PreparedDataset, on_progress: Callable[[int], None] = lambda images: None) -> Verification:
     """Compare every file's checksum with the manifest's, decode every image, and count every class.
 
     Args:
@@ -49,7 +49,7 @@ def verify(data: PreparedDataset, on_progress: Callable[[int], None] = lambda pi
                 result.problems.append(f"{shard.path.name}: its checksum is not the manifest's.")
             _decode(data, shard, result, counts, on_progress)
         if different := int((counts != facts["class_counts"]).sum()):
-            result.problems.append(f"{split}: {different} classes do not have the manifest's number of pictures.")
+            result.problems.append(f"{split}: {different} classes do not have the manifest's number of images.")
     for name, checksum in data.manifest["files"].items():
         file = data.path / name
         if not file.is_file():

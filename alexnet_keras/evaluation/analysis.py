@@ -1,20 +1,24 @@
-"""Where the errors are: by class, by pair of classes, and by confidence."""
+"""Errors by class, by pair of classes and by confidence, and ILSVRC's submission files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
+from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.errors import ErrorRate, error_rate
 from alexnet_keras.evaluation.predictions import Predictions
+from alexnet_keras.storage.files import write_by_rename
 
 BINS = 15  # of confidence, of equal width: Guo et al. 2017, On Calibration of Modern Neural Networks
 
 
 @dataclass(frozen=True)
 class ClassErrors:
-    """The errors on the pictures of one class."""
+    """The errors on the images of one class."""
 
     label: int
     images: int
@@ -24,7 +28,7 @@ class ClassErrors:
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many pictures of class `label` were taken for class `guess`, and which share of that class they are."""
+    """How many images of class `label` were taken for class `guess`, and which share of that class they are."""
 
     label: int
     guess: int
@@ -37,9 +41,9 @@ class Calibration:
     """How far confidence, the probability of the likeliest class, is from the share of right answers.
 
     Attributes:
-        expected_error: The mean over pictures of |accuracy - confidence| of their bin (ECE), 0..1.
-        confidence, accuracy: Means of each bin that has pictures, 0..1.
-        images: The number of pictures in each of those bins.
+        expected_error: The mean over images of |accuracy - confidence| of their bin (ECE), 0..1.
+        confidence, accuracy: Means of each bin that has images, 0..1.
+        images: The number of images in each of those bins.
     """
 
     expected_error: float
@@ -50,7 +54,7 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """What became of each picture; every array is `(images,)`.
+    """What became of each image; every array is `(images,)`.
 
     Attributes:
         labels: The right class.
@@ -75,7 +79,7 @@ class Outcomes:
 
     @cached_property
     def matrix(self) -> sparse.csr_array:
-        """The confusion matrix: pictures of each true class (rows) taken for each class (columns), int64.
+        """The confusion matrix: images of each true class (rows) taken for each class (columns), int64.
 
         Sparse: of ten thousand classes most pairs are never confused.
         """
@@ -83,7 +87,7 @@ class Outcomes:
         return sparse.coo_array((ones, (self.labels, self.guesses)), (self.classes, self.classes)).tocsr()
 
     def by_class(self) -> list[ClassErrors]:
-        """The errors of every class that has pictures, by label."""
+        """The errors of every class that has images, by label."""
         images = np.bincount(self.labels, minlength=self.classes)
         misses1, misses5 = (np.bincount(self.labels[self.ranks >= k], minlength=self.classes).tolist() for k in (1, 5))
         return [
@@ -118,3 +122,36 @@ class Outcomes:
             accuracy.tolist(),
             images[used].tolist(),
         )
+
+
+GUESSES = 5
+
+
+def write_submission(path: Path, top: np.ndarray, filenames: Sequence[str], ids: Sequence[int]) -> None:
+    """Writes a line an image, in the order of file names, with the devkit's ids of its five likeliest classes.
+
+    Args:
+        top: `(images, 5)`, the likeliest classes, the likeliest first, in the order of `filenames`.
+        filenames: `ILSVRC2012_val_00000001.JPEG` and so on.
+        ids: the ILSVRC id, 1 to 1000, of each class; five at least.
+    """
+    id_of = np.asarray(ids)
+    lines = [" ".join(map(str, id_of[row])) for row in top]
+    in_order = sorted(range(len(filenames)), key=lambda index: Path(filenames[index]).name)
+    with write_by_rename(path) as partial:
+        partial.write_text("".join(f"{lines[index]}\n" for index in in_order), encoding="utf-8")
+
+
+def check_can_submit(ids: Sequence[int]) -> None:
+    """Refuses classes that no submission can name.
+
+    Raises:
+        UsageError: they have no ILSVRC ids, or there are fewer than five.
+    """
+    if not ids:
+        raise UsageError(
+            "--submission writes the ILSVRC ids of the devkit, and this dataset was prepared from a source without "
+            "one: prepare it from ilsvrc:DIR with the devkit's archive in DIR."
+        )
+    if len(ids) < GUESSES:
+        raise UsageError(f"A submission has five ids a line, and there are only {len(ids)} classes.")

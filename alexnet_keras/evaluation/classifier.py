@@ -1,4 +1,4 @@
-"""A trained run that says what is in a picture."""
+"""A trained run as a classifier of images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,8 +12,7 @@ import numpy as np
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.errors import check_finite
-from alexnet_keras.evaluation.picture_inputs import several, square_of
-from alexnet_keras.evaluation.pictures import preparation_of
+from alexnet_keras.evaluation.inputs import preparation_of, several, square_of
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.runs import Run, latest_run, open_run
@@ -33,16 +32,16 @@ class Guess:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What is in a picture: itself as training would have read it and the likeliest classes, or what is wrong."""
+    """What is in an image: itself as training would have read it and the likeliest classes, or what is wrong."""
 
-    path: Path | None  # None of a picture in memory
+    path: Path | None  # None of an image in memory
     square: np.ndarray | None = None  # (256, 256, 3) uint8
     guesses: Sequence[Guess] = ()
     error: AlexNetError | None = None
 
 
 class Classifier:
-    """A trained run that says what is in a picture, which is prepared exactly as the training pictures were.
+    """A trained run that says what is in an image, which is prepared exactly as the training images were.
 
         from alexnet_keras import Classifier
 
@@ -67,43 +66,43 @@ class Classifier:
         self.titles: list[str] = list(self.run.titles)
 
     @overload
-    def __call__(self, picture: str | PathLike | bytes | IO[bytes], count: int = 5) -> list[Guess]: ...
+    def __call__(self, image: str | PathLike | bytes | IO[bytes], count: int = 5) -> list[Guess]: ...
     @overload
-    def __call__(self, picture: list | tuple | Iterator, count: int = 5) -> list[Answer]: ...
+    def __call__(self, image: list | tuple | Iterator, count: int = 5) -> list[Answer]: ...
     @overload
-    def __call__(self, picture: Any, count: int = 5) -> Any: ...
-    def __call__(self, picture: Any, count: int = 5) -> Any:
-        """The likeliest classes of a picture, the likeliest first; of several pictures an answer for each.
+    def __call__(self, image: Any, count: int = 5) -> Any: ...
+    def __call__(self, image: Any, count: int = 5) -> Any:
+        """The likeliest classes of an image, the likeliest first; of several images an answer for each.
 
-        A picture is a file's path or bytes (JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC, JPEG 2000), an object
+        An image is a file's path or bytes (JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC, JPEG 2000), an object
         with `read`, a Pillow image, or an array: `(height, width)` or `(height, width, 1)` grey, `(height, width, 3)`
         RGB, `(height, width, 4)` RGB and opacity, uint8 or other numbers 0..255. Tensors are arrays. Arrays with the
         channels first, with values 0..1 or with normalised values are refused.
 
         Args:
-            picture: a picture; or a list, a generator or a batch `(n, height, width, channels)` of some.
+            image: an image; or a list, a generator or a batch `(n, height, width, channels)` of some.
             count: how many classes.
 
         Returns:
-            `list[Guess]` of one picture; `list[Answer]`, in order, of several, as `many` gives them.
+            `list[Guess]` of one image; `list[Answer]`, in order, of several, as `many` gives them.
 
         Raises:
             UsageError: there is no such file, or it is nothing of the kind.
-            DataError: it is no picture that can be used.
+            DataError: it is no image that can be used.
         """
-        if several(picture) is not None:
-            return list(self.many(picture, count))
+        if several(image) is not None:
+            return list(self.many(image, count))
         _check(count)
-        return self.guesses(self.predictor(self.square(picture)[None])[0], count)
+        return self.guesses(self.predictor(self.square(image)[None])[0], count)
 
-    def square(self, picture: Any) -> np.ndarray:
-        """One picture, of any kind, as training would have read it: (256, 256, 3) uint8, RGB.
+    def square(self, image: Any) -> np.ndarray:
+        """One image, of any kind, as training would have read it: (256, 256, 3) uint8, RGB.
 
         Raises:
             UsageError: there is no such file, or it is nothing of the kind.
-            DataError: it is no picture that can be used.
+            DataError: it is no image that can be used.
         """
-        return square_of(picture, self.preparation)
+        return square_of(image, self.preparation)
 
     def guesses(self, probabilities: np.ndarray, count: int = 5) -> list[Guess]:
         """The likeliest classes of probabilities `(classes,)`.
@@ -114,35 +113,35 @@ class Classifier:
         check_finite(probabilities[None], f"The probabilities of the run {self.run.name}")
         return likeliest(probabilities, count, self.names, self.titles)
 
-    def many(self, pictures: Iterable, count: int = 5) -> Iterator[Answer]:
-        """What is in pictures, in their order, many at a time; one that cannot be used is told apart by its error.
+    def many(self, images: Iterable, count: int = 5) -> Iterator[Answer]:
+        """What is in images, in their order, many at a time; one that cannot be used is told apart by its error.
 
         Args:
-            pictures: a list, a generator or a batch `(n, height, width, channels)`, of anything that is one picture.
+            images: a list, a generator or a batch `(n, height, width, channels)`, of anything that is one image.
             count: how many classes.
 
         Raises:
-            UsageError: it is one picture.
+            UsageError: it is one image.
         """
-        given = several(pictures)
+        given = several(images)
         if given is None:
-            raise UsageError(f"This {type(pictures).__name__} is not several pictures: give a list of them.")
+            raise UsageError(f"This {type(images).__name__} is not several images: give a list of them.")
         _check(count)
 
-        def read(picture: Any) -> np.ndarray | AlexNetError:
+        def read(image: Any) -> np.ndarray | AlexNetError:
             try:
-                return self.square(picture)
+                return self.square(image)
             except AlexNetError as error:
                 return error
 
-        def started(picture: Any) -> tuple[Path | None, Future | np.ndarray | AlexNetError]:
-            if isinstance(picture, str | PathLike):
-                return Path(fsdecode(picture)), pool.submit(read, picture)
-            return None, read(picture)  # neither a file object nor a Pillow image is for several threads
+        def started(image: Any) -> tuple[Path | None, Future | np.ndarray | AlexNetError]:
+            if isinstance(image, str | PathLike):
+                return Path(fsdecode(image)), pool.submit(read, image)
+            return None, read(image)  # neither a file object nor a Pillow image is for several threads
 
-        remaining, size = iter(given), self.predictor.pictures_at_a_time
+        remaining, size = iter(given), self.predictor.images_at_a_time
         with ThreadPoolExecutor(READERS) as pool:
-            while group := [started(picture) for picture in islice(remaining, size)]:
+            while group := [started(image) for image in islice(remaining, size)]:
                 squares = [each.result() if isinstance(each, Future) else each for _, each in group]
                 usable = [square for square in squares if isinstance(square, np.ndarray)]
                 found = iter(self.predictor(np.stack(usable)) if usable else ())
@@ -159,7 +158,7 @@ def _check(count: int) -> None:
 
 
 def guesses_of(predictions: Predictions, position: int, titles: Sequence[str], names: Sequence[str]) -> list[Guess]:
-    """The five likeliest classes of the picture at a position of a split, the likeliest first."""
+    """The five likeliest classes of the image at a position of a split, the likeliest first."""
     found = predictions.summary
     pairs = zip(found.top[position].tolist(), found.top_probabilities[position].tolist(), strict=True)
     return [Guess(label, names[label], titles[label], probability) for label, probability in pairs]

@@ -20,7 +20,7 @@ Score = tuple[int, int, float]  # misses that count, the other misses, loss: les
 
 @dataclass(frozen=True)
 class Rows:
-    """Every `step`-th picture of a split from `start` on; all of them by default.
+    """Every `step`-th image of a split from `start` on; all of them by default.
 
     A prepared split is stored in a random order, so that rows 0, 2, 4, ... are a fair half of it.
     """
@@ -41,7 +41,7 @@ class Ensemble:
     """Members and the weight of each.
 
     Attributes:
-        members: Their predictions of the same pictures.
+        members: Their predictions of the same images.
         weights: `(members,)` float64, none negative, not all 0; made to sum to 1 where probabilities are averaged.
     """
 
@@ -49,10 +49,10 @@ class Ensemble:
     weights: np.ndarray
 
     def __post_init__(self) -> None:
-        check_same_pictures(self.members)
+        check_same_images(self.members)
 
     def chunks(self, rows: Rows = Rows()) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Averaged probabilities, float64 `(n, classes)`, and labels, a few thousand pictures at a time."""
+        """Averaged probabilities, float64 `(n, classes)`, and labels, a few thousand images at a time."""
         shares = self.weights / self.weights.sum()
         offset = 0
         for parts in zip(*(member.chunks() for member in self.members), strict=True):
@@ -91,12 +91,12 @@ def one_hot(members: int, index: int) -> np.ndarray:
     return np.eye(members)[index]
 
 
-def check_same_pictures(members: Sequence[Predictions]) -> None:
+def check_same_images(members: Sequence[Predictions]) -> None:
     """Refuses predictions that cannot be averaged.
 
     Raises:
         UsageError: there is only one member.
-        DataError: they are of different pictures or classes.
+        DataError: they are of different images or classes.
     """
     if len(members) < 2:
         raise UsageError("An ensemble has at least two members: name two runs or more.")
@@ -105,7 +105,7 @@ def check_same_pictures(members: Sequence[Predictions]) -> None:
         same = member.facts["data_fingerprint"] == first.facts["data_fingerprint"]
         if not same or (member.classes, len(member.labels)) != (first.classes, len(first.labels)):
             raise DataError(
-                f"{member.facts['run']} and {first.facts['run']} were evaluated on different pictures: name the data "
+                f"{member.facts['run']} and {first.facts['run']} were evaluated on different images: name the data "
                 "with --data."
             )
 
@@ -118,9 +118,9 @@ def search(members: Sequence[Predictions], rows: Rows = Rows()) -> Ensemble:
     the best member, and ends, on the rows it searched, no worse than either.
 
     Args:
-        rows: the pictures to search on.
+        rows: the images to search on.
     """
-    check_same_pictures(members)
+    check_same_images(members)
     count = len(members)
     contest = _Contest.of(members, rows)
     starts = [np.ones(count), *np.eye(count)]
@@ -153,20 +153,20 @@ def _descend(contest: "_Contest", start: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Contest:
-    """All that weights are judged by: for every picture, the classes that could come out ahead of the right one.
+    """All that weights are judged by: for every image, the classes that could come out ahead of the right one.
 
     A class that no member finds at least as likely as the right one stays behind it whatever the weights, so only
     the others, a few of a thousand, are kept; that makes a search take seconds.
     """
 
-    pictures: np.ndarray  # (pairs,) the picture of each pair of a picture and a contender
+    images: np.ndarray  # (pairs,) the image of each pair of an image and a contender
     leads: np.ndarray  # (pairs, members) by how much each member prefers the contender to the right class
-    at_label: np.ndarray  # (pictures, members) the probability of the right class
+    at_label: np.ndarray  # (images, members) the probability of the right class
     top1_first: bool
 
     @classmethod
     def of(cls, members: Sequence[Predictions], rows: Rows) -> "_Contest":
-        pictures, leads, at_label = [], [], []
+        images, leads, at_label = [], [], []
         offset = done = 0
         for parts in zip(*(member.chunks() for member in members), strict=True):
             labels = rows.of(parts[0][1], offset)
@@ -175,26 +175,26 @@ class _Contest:
             for (part, _), probability in zip(parts, of_label, strict=True):
                 ahead |= rows.of(part, offset) >= probability[:, None]
             ahead[np.arange(len(labels)), labels] = False
-            picture, contender = np.nonzero(ahead)
+            image, contender = np.nonzero(ahead)
             leads.append(
                 np.stack(
                     [
-                        rows.of(part, offset)[picture, contender].astype(np.float64) - probability[picture]
+                        rows.of(part, offset)[image, contender].astype(np.float64) - probability[image]
                         for (part, _), probability in zip(parts, of_label, strict=True)
                     ],
                     axis=1,
                 )
             )
-            pictures.append(picture + done)
+            images.append(image + done)
             at_label.append(np.stack(of_label, axis=1).astype(np.float64))
             offset, done = offset + len(parts[0][1]), done + len(labels)
         if not done:
-            raise DataError("There are no pictures to search the weights on.")
+            raise DataError("There are no images to search the weights on.")
         classes = members[0].classes
-        return cls(np.concatenate(pictures), np.concatenate(leads), np.concatenate(at_label), classes <= 5)
+        return cls(np.concatenate(images), np.concatenate(leads), np.concatenate(at_label), classes <= 5)
 
     def score(self, weights: np.ndarray) -> Score:
-        ahead = self.pictures[self.leads @ weights >= 0]
+        ahead = self.images[self.leads @ weights >= 0]
         ranks = np.bincount(ahead, minlength=len(self.at_label))
         averaged = self.at_label @ (weights / weights.sum())
         loss = float(-np.log(np.maximum(averaged, 1e-12)).sum())

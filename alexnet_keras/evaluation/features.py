@@ -1,6 +1,6 @@
-"""What any layer makes of pictures, batch by batch."""
+"""The activations of any layer for images, batch by batch, and the nearest training images by them, exactly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import keras
@@ -8,18 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.backend import require_tensorflow
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import evaluation_batches
-from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.evaluation.errors import check_finite
-from alexnet_keras.evaluation.views import centre
-from alexnet_keras.model import node_of
+from alexnet_keras.evaluation.predictor import centre
+from alexnet_keras.network.model import node_of
 
 BATCH_SIZE = 128
 
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """Features of consecutive pictures of a split; the first axis of every array counts pictures."""
+    """Features of consecutive images of a split; the first axis of every array counts images."""
 
     features: np.ndarray  # (n, size) float32, of the centre crop
     labels: np.ndarray  # (n,) int64
@@ -28,7 +28,7 @@ class FeatureBatch:
 
 
 class FeatureExtractor:
-    """From 256x256 pictures to a layer's output on their centre crops, towers joined, one row a picture.
+    """From 256x256 images to a layer's output on their centre crops, towers joined, one row an image.
 
     Args:
         model: any model of this package's layers.
@@ -56,7 +56,7 @@ class FeatureExtractor:
         )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Pictures `(n, 256, 256, 3)` uint8 to features `(n, size)` float32.
+        """Images `(n, 256, 256, 3)` uint8 to features `(n, size)` float32.
 
         Raises:
             NotFiniteError: they are not finite.
@@ -89,3 +89,58 @@ def outputs_of(model: keras.Model, layer: str) -> list:
 def last_hidden_layer(model: keras.Model) -> str:
     """The name of the layer whose output the classifier reads."""
     return node_of(model, "fc8").input_tensors[0]._keras_history.operation.name
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The images nearest to one query, nearest first; the first axis of every array counts them."""
+
+    images: np.ndarray  # (n, 256, 256, 3) uint8
+    labels: np.ndarray  # (n,) int64
+    filenames: np.ndarray  # (n,) str
+    distances: np.ndarray  # (n,) float64, Euclidean
+
+
+def find_nearest(
+    queries: np.ndarray,
+    batches: Iterable[FeatureBatch],
+    count: int,
+    on_progress: Callable[[int], None] = lambda images: None,
+) -> list[Nearest]:
+    """The `count` images nearest to each query (paper, section 6.1).
+
+    The images are read once; only those nearest so far are held, so that memory does not grow with their number.
+    Of equally near ones the first comes first.
+
+    Args:
+        queries: `(queries, size)`, the queries' features.
+        batches: every image's features; at least `count` images.
+        on_progress: called with the number of images seen since the last call.
+    """
+    queries = queries.astype(np.float64)
+    squares = (queries**2).sum(axis=1)[:, None]
+    nearest = np.full((len(queries), count), np.inf)  # squared distances
+    positions = np.full((len(queries), count), -1)
+    held: dict[int, tuple[np.ndarray, int, str]] = {}
+    seen = 0
+    for batch in batches:
+        features = batch.features.astype(np.float64)
+        # |q - x|^2 = |q|^2 + |x|^2 - 2 q.x, where rounding may leave less than 0
+        found = np.maximum(squares + (features**2).sum(axis=1) - 2 * queries @ features.T, 0)
+        numbers = np.broadcast_to(np.arange(seen, seen + len(features)), found.shape)
+        candidates = np.concatenate([nearest, found], axis=1)
+        order = np.argsort(candidates, axis=1, kind="stable")[:, :count]
+        nearest = np.take_along_axis(candidates, order, axis=1)
+        positions = np.take_along_axis(np.concatenate([positions, numbers], axis=1), order, axis=1)
+        wanted = set(positions.ravel().tolist())
+        held = {position: kept for position, kept in held.items() if position in wanted}
+        for position in wanted.intersection(range(seen, seen + len(features))):
+            row = position - seen
+            held[position] = (batch.images[row].copy(), int(batch.labels[row]), str(batch.filenames[row]))
+        seen += len(features)
+        on_progress(len(features))
+    result = []
+    for row, distances in zip(positions.tolist(), np.sqrt(nearest), strict=True):
+        images, labels, filenames = zip(*(held[position] for position in row), strict=True)
+        result.append(Nearest(np.stack(images), np.array(labels), np.array(filenames), distances))
+    return result

@@ -1,4 +1,4 @@
-"""What a run's model says of every picture of a split, kept in the run so that it is computed once."""
+"""What a run's model says of every image of a split, kept in the run so that it is computed once."""
 
 import atexit
 import json
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.evaluation.errors import Evaluation, Tally, check_finite
-from alexnet_keras.files import allocate, locked, sha256_of, write_by_rename
 from alexnet_keras.runs import Run
+from alexnet_keras.storage.files import allocate, locked, sha256_of, write_by_rename
 
 ROWS = 4096  # of probabilities in memory at a time
 MOST_BYTES = 8 * 2**30  # of probabilities that are kept whole; of larger splits only what figures and tables need
@@ -90,7 +90,7 @@ class Predictions:
 
     @cached_property
     def filenames(self) -> list[str]:
-        """The name of each picture's file, as it is in the dataset."""
+        """The name of each image's file, as it is in the dataset."""
         return json.loads((self.path / FILENAMES).read_text(encoding="utf-8"))
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -144,7 +144,7 @@ def predictions_of(
         which: the `"best"` or the `"last"` model of the run.
         on_start: called before anything is computed, and not where nothing has to be.
         on_wait: called before waiting for another process.
-        on_progress: called with the number of pictures done since the last call.
+        on_progress: called with the number of images done since the last call.
 
     Raises:
         UsageError: the run has no such model yet, or the dataset no such split.
@@ -205,7 +205,7 @@ def kept_predictions(run: Run, fingerprint: str, split: str, views: str) -> Pred
 
 
 def _saved(path: Path, facts: dict[str, Any]) -> Predictions | None:
-    """What is in a directory, if it is whole and of the same model, pictures and views."""
+    """What is in a directory, if it is whole and of the same model, images and views."""
     try:
         found = json.loads((path / FACTS).read_text(encoding="utf-8"))
         # neither the name of the run nor where the data is changes what was predicted
@@ -243,7 +243,7 @@ def _predict(
         if is_whole:
             whole = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=(images, classes))
             allocate(partial)  # a full disk is told here; on a page that is not there the process would end
-        for batch, batch_labels, names in evaluation_batches(data, split, predictor.pictures_at_a_time):
+        for batch, batch_labels, names in evaluation_batches(data, split, predictor.images_at_a_time):
             found = check_finite(predictor(batch), f"The probabilities of the run {facts['run']}")
             if is_whole:
                 whole[done : done + len(found)] = found

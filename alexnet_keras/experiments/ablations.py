@@ -8,12 +8,19 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from alexnet_keras.experiments import variants
-from alexnet_keras.experiments.comparisons import Kind, Measured, difference, error, kinds, measure
-from alexnet_keras.experiments.datasets import chosen_data
-from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Finding, Outcome, seeds_text
-from alexnet_keras.experiments.scales import base_recipe
-from alexnet_keras.recipes import Recipe
+from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data
+from alexnet_keras.experiments.outcome import (
+    Finding,
+    Kind,
+    Measured,
+    Outcome,
+    difference,
+    error,
+    kinds,
+    measure,
+    seeds_text,
+)
+from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
 BASE = "source"
@@ -43,8 +50,8 @@ def _removal(name: str) -> Ablation:
     return Ablation(f"without {name}", partial(variants.without, name=name), claim, sign=1 if claim else 0)
 
 
-# Differences in points of top-1 / top-5 error. Nets 147, 148 and 150 against 145 on the 2012 validation pictures,
-# 145-half against 145-2010 on the 2010 test pictures.
+# Differences in points of top-1 / top-5 error. Nets 147, 148 and 150 against 145 on the 2012 validation images,
+# 145-half against 145-2010 on the 2010 test images.
 ABLATIONS = {
     "no-lrn": Ablation("no normalisation", variants.no_normalization, "+1.4 / +1.2", "+1.4 / +1.2 (148)"),
     "no-overlap": Ablation("pooling without overlap", variants.no_overlap, "+0.4 / +0.3", "+0.4 / +0.3 (147)"),
@@ -61,7 +68,7 @@ ABLATIONS = {
 
 
 def run(lab: Lab) -> Outcome:
-    """The base and the chosen ablations, a seed each; ten crops of the validation pictures."""
+    """The base and the chosen ablations, a seed each; ten crops of the validation images."""
     data = chosen_data(lab)
     base = base_recipe(lab.request)
     names = lab.request.chosen(list(ABLATIONS))
@@ -75,9 +82,9 @@ def run(lab: Lab) -> Outcome:
     return Outcome(
         summary=(
             f"{len(names)} networks that each lack or change one thing, and the network they are derived from (recipe "
-            f"{base.name}), were trained for {epochs} epochs on the {data.examples('train'):,} training pictures of "
+            f"{base.name}), were trained for {epochs} epochs on the {data.examples('train'):,} training images of "
             f"{data.path.name}, {len(data.classes)} classes, with {seeds_text(lab.request.seeds)} each, and tested "
-            f"with ten crops on its {data.examples('val'):,} validation pictures. A difference is taken between "
+            f"with ten crops on its {data.examples('val'):,} validation images. A difference is taken between "
             "networks of the same seed; its interval is over the seeds."
         ),
         findings=tuple(findings),

@@ -96,16 +96,16 @@ EXPERIMENTS = {
             "kernel, and a Mann-Whitney test between the towers of each run.",
             PREPARED,
             "about 250 GPU-hours of 2012 a seed",
-            "3 minutes a seed on 3,000 pictures",
+            "3 minutes a seed on 3,000 images",
         ),
         Experiment(
             "figure-4",
-            "five likeliest classes, and nearest training pictures",
+            "five likeliest classes, and nearest training images",
             "section 6.1, figure 4",
-            "Pictures whose last hidden layers are near to each other show the same kind of object, though their "
+            "Images whose last hidden layers are near to each other show the same kind of object, though their "
             "pixels are generally not near.",
-            "The same networks as figure-3's. Eight validation pictures with five labels each; five others with their "
-            "six nearest training pictures; over 200 queries the neighbours' classes, and their places by pixels.",
+            "The same networks as figure-3's. Eight validation images with five labels each; five others with their "
+            "six nearest training images; over 200 queries the neighbours' classes, and their places by pixels.",
             PREPARED,
             "as figure-3",
             "as figure-3",
@@ -114,14 +114,14 @@ EXPERIMENTS = {
             "table-1",
             "sparse coding, SIFT + Fisher vectors, and the CNN",
             "section 6, table 1",
-            "On ILSVRC-2010's test pictures top-1 / top-5 error: sparse coding 47.1 / 28.2, SIFT + FVs 45.7 / 25.7, "
+            "On ILSVRC-2010's test images top-1 / top-5 error: sparse coding 47.1 / 28.2, SIFT + FVs 45.7 / 25.7, "
             "the CNN 37.5 / 17.0 %, and 39.0 / 18.3 % from the centre crop alone.",
-            "All systems on the same pictures. sparse-coding: dense SIFT, dictionary learning, maxima over a spatial "
+            "All systems on the same images. sparse-coding: dense SIFT, dictionary learning, maxima over a spatial "
             "pyramid, linear SVM. fisher-vectors: dense SIFT at several sizes, PCA, Gaussian mixture, improved Fisher "
             "vectors, linear SVM. cnn and cnn-centre: the recipe source, in miniature quickstart, 20 epochs.",
             PREPARED + "; tested on its test split if it has one, else on val",
             "about 250 GPU-hours of 2012; 200 and 280 core-hours for the classical systems",
-            "20 minutes on 4,000 pictures",
+            "20 minutes on 4,000 images",
             log="145-2010: 37.5 / 17.0, centre crop 39.0 / 18.3",
             seeds=1,
             parts=True,
@@ -137,7 +137,7 @@ EXPERIMENTS = {
             "conv1 0.0001, fc8 0.01); 30 epochs each, in miniature 10. Ensembles average ten-crop probabilities.",
             PREPARED + "; --pretrain: others",
             "about 250 GPU-hours of 2012 a network, more for --pretrain",
-            "an hour on 3,000 pictures and 10,000 to pre-train on",
+            "an hour on 3,000 images and 10,000 to pre-train on",
             log="145: 40.7 / 18.2; 146-2012-2011: 39.0 / 16.6; 146-2012-2009: 39.1 / 16.9",
             seeds=5,
             pretrain=True,
@@ -146,13 +146,13 @@ EXPERIMENTS = {
             "fall-2009",
             "ImageNet of Fall 2009",
             "section 6",
-            "With 10,184 classes, 8.9 million pictures and half of them held out, the six-convolution network has "
+            "With 10,184 classes, 8.9 million images and half of them held out, the six-convolution network has "
             "67.4 % top-1 and 40.9 % top-5 error; the best before had 78.1 and 60.9.",
             "The six-convolution network, begun anew or, with --pretrain, with the convolutions of a five-convolution "
             "network trained on that set. Ten crops of the half held out.",
             "a prepared dataset with half of each class held out: alexnet prepare synsets:DIR --holdout 0.5",
             "two weeks on two GPUs of 2012",
-            "5 minutes a seed on 3,000 pictures",
+            "5 minutes a seed on 3,000 images",
             pretrain=True,
         ),
         Experiment(
@@ -166,7 +166,7 @@ EXPERIMENTS = {
             "Ten crops. In miniature: the recipe quickstart, 20 epochs.",
             PREPARED,
             "about 250 GPU-hours of 2012 a network and seed",
-            "3 minutes a network and seed on 3,000 pictures",
+            "3 minutes a network and seed on 3,000 images",
             log="148 (no normalisation) +1.4 / +1.2; 147 (no overlap) +0.4 / +0.3; 145-half (one tower) +1.7 / +1.2; "
             "150 (towers that never communicate) +1.2 / +1.1",
             parts=True,
@@ -191,7 +191,7 @@ EXPERIMENTS = {
             "learning.",
             "The full network started as source, as the prose has it (paper), as Caffe (caffe), and as the prose on "
             "pixels of variance 1 (unit-variance): signal and gradient of every layer on a first batch, then 120 steps "
-            "of 128 pictures each (full: 2,000).",
+            "of 128 images each (full: 2,000).",
             PREPARED,
             "2 GPU-hours",
             "5 minutes a start and seed in float32, 2 in mixed_bfloat16",
@@ -211,7 +211,7 @@ EXPERIMENTS = {
             "choices, 10.",
             PREPARED,
             "about 250 GPU-hours of 2012 for source and half of it for each of the others, a seed",
-            "3 minutes for source and 1.5 for each of the others, a seed, on 3,000 pictures",
+            "3 minutes for source and 1.5 for each of the others, a seed, on 3,000 images",
             parts=True,
         ),
     )

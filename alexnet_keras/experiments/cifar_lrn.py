@@ -5,9 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from alexnet_keras.experiments.cifar_images import CifarImages, load_cifar
-from alexnet_keras.experiments.cifar_networks import CifarNetwork
-from alexnet_keras.experiments.cifar_training import CifarRun, CifarTrainer, error_on
+from alexnet_keras.experiments.cifar import CifarImages, CifarNetwork, CifarRun, CifarTrainer, error_on, load_cifar
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
 from alexnet_keras.visualization.style import INK, SERIES, save_figure
@@ -38,9 +36,9 @@ def run(lab: Lab) -> Outcome:
     return Outcome(
         summary=(
             f"The network of the paper's footnote, two convolutional and two locally-connected layers, was trained "
-            f"with and without normalisation on random 24x24 crops of the {len(images.train):,} training pictures of "
+            f"with and without normalisation on random 24x24 crops of the {len(images.train):,} training images of "
             f"{images.given} for {told}; the authors trained for about 470. The test error, by ten crops on "
-            f"{len(images.test):,} pictures, was {100 * errors['without'].mean:.1f} % without and "
+            f"{len(images.test):,} images, was {100 * errors['without'].mean:.1f} % without and "
             f"{100 * errors['with'].mean:.1f} % with normalisation."
         ),
         findings=tuple(findings),

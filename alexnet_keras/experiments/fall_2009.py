@@ -1,14 +1,11 @@
-"""Section 6: ImageNet of Fall 2009, many classes, half of the pictures held out: 67.4 % and 40.9 % error."""
+"""Section 6: ImageNet of Fall 2009, many classes, half of the images held out: 67.4 % and 40.9 % error."""
 
 from pathlib import Path
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.experiments.datasets import chosen_data, opened
-from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data, opened
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, value
-from alexnet_keras.experiments.pretraining import pretrained
-from alexnet_keras.experiments.scales import base_recipe
-from alexnet_keras.experiments.variants import six_convolutions
+from alexnet_keras.experiments.variants import pretrained, six_convolutions
 from alexnet_keras.visualization.curves import draw_curves
 
 CLAIMS = {"top1": 0.674, "top5": 0.409}
@@ -20,11 +17,11 @@ def run(lab: Lab) -> Outcome:
     """The six-convolution network on many classes, a seed each, begun anew or with a network on other classes."""
     data = chosen_data(lab)
     train, val = data.examples("train"), data.examples("val")
-    # each picture has its own draw, so that of few pictures more or fewer than half may be held out
+    # each image has its own draw, so that of few images more or fewer than half may be held out
     asked = data.manifest["options"].get("holdout", val / (train + val))
     if not HALF[0] <= asked <= HALF[1]:
         raise DataError(
-            f"{data.path} holds out {val:,} of {train + val:,} pictures, and the paper half of them: prepare it with "
+            f"{data.path} holds out {val:,} of {train + val:,} images, and the paper half of them: prepare it with "
             "`alexnet prepare synsets:DIR --holdout 0.5`."
         )
     base = base_recipe(lab.request)
@@ -50,9 +47,9 @@ def run(lab: Lab) -> Outcome:
     begun = f" begun with the convolutions of a network trained on {first[0].path.name}" if first else ""
     return Outcome(
         summary=(
-            f"A network with six convolutional layers{begun} was trained for {epochs} epochs on {train:,} pictures of "
+            f"A network with six convolutional layers{begun} was trained for {epochs} epochs on {train:,} images of "
             f"{data.path.name}, {len(data.classes):,} classes, and tested with ten crops on the {val:,} held out. The "
-            "paper's set has 10,184 classes and 8.9 million pictures."
+            "paper's set has 10,184 classes and 8.9 million images."
         ),
         findings=tuple(findings),
         configuration=(f"{nets[0].recipe.name} with conv6, {epochs} epochs, {lab.request.precision}",),

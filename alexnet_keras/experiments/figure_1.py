@@ -11,9 +11,7 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from alexnet_keras.errors import DivergedError
-from alexnet_keras.experiments.cifar_images import CifarImages, load_cifar
-from alexnet_keras.experiments.cifar_networks import CifarNetwork
-from alexnet_keras.experiments.cifar_training import CifarRun, CifarTrainer
+from alexnet_keras.experiments.cifar import CifarImages, CifarNetwork, CifarRun, CifarTrainer, load_cifar
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction, shown
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
@@ -170,7 +168,7 @@ def _standing(rows: Rows) -> tuple[float, float]:
 
 def _summary(images: CifarImages, whole: dict, ratio: Estimate | None, rates: dict, most: int) -> str:
     text = (
-        f"Two networks that differ in their nonlinearity alone were trained on all {len(images.train):,} pictures of "
+        f"Two networks that differ in their nonlinearity alone were trained on all {len(images.train):,} images of "
         f"{images.given}, without regularisation, each at the best of {len(RATES)} learning rates ("
         + ", ".join(f"{NAMES[kind]} {', '.join(f'{rate:g}' for rate in found)}" for kind, found in rates.items())
         + "). "

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, Verdict
-from alexnet_keras.model import AlexNet
+from alexnet_keras.network.model import AlexNet
+from alexnet_keras.network.summary import LayerFacts, describe_architecture
 from alexnet_keras.visualization.architecture import draw_architecture
-from alexnet_keras.visualization.architecture_facts import LayerFacts, describe_architecture
 
 # Neurons by layer (paper, figure 2), and parameters (section 1: "60 million").
 NEURONS = {"conv1": 253_440, "conv2": 186_624, "conv3": 64_896, "conv4": 64_896, "conv5": 43_264}

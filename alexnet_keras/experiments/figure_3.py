@@ -4,14 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_keras.experiments.datasets import chosen_data
-from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction, seeds_text
-from alexnet_keras.experiments.scales import base_recipe
-from alexnet_keras.kernel_color import CAVEAT, ColorReport, compare_towers
-from alexnet_keras.kernel_grid import first_kernels
+from alexnet_keras.network.kernels import CAVEAT, ColorReport, compare_towers, first_kernels
 from alexnet_keras.runs import Run
-from alexnet_keras.visualization.towers import draw_towers
+from alexnet_keras.visualization.kernels import draw_towers
 
 CLEAR = 0.01  # a p-value below it counts as a specialised pair of towers
 
@@ -33,7 +30,7 @@ def run(lab: Lab) -> Outcome:
     return Outcome(
         summary=(
             f"The recipe {base.name} was trained for {base.training.epochs} epochs on the {data.examples('train'):,} "
-            f"pictures of {data.path.name} with {seeds_text(len(nets))}. A kernel's colour share is the part of its "
+            f"images of {data.path.name} with {seeds_text(len(nets))}. A kernel's colour share is the part of its "
             f"energy off the grey axis (0 grey, 0.67 random weights). In {clear} of {len(pairs)} runs one tower's "
             f"kernels are more colourful than the other's at p < {CLEAR} (Mann-Whitney). {CAVEAT}"
         ),

@@ -1,4 +1,4 @@
-"""Figure 4: what the network says of eight pictures, and which training pictures it finds most like five others."""
+"""Figure 4: what the network says of eight images, and which training images it finds most like five others."""
 
 from functools import partial
 from pathlib import Path
@@ -8,23 +8,20 @@ import numpy as np
 from matplotlib import image as files
 from matplotlib.figure import Figure
 
-from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches
-from alexnet_keras.evaluation.nearest import find_nearest
-from alexnet_keras.evaluation.pictures import some_pictures, spread_over_classes
-from alexnet_keras.experiments.datasets import chosen_data
-from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches, find_nearest
+from alexnet_keras.evaluation.inputs import some_images, spread_over_classes
+from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
-from alexnet_keras.experiments.scales import base_recipe
 from alexnet_keras.runs import Run
 from alexnet_keras.visualization.neighbors import Query, draw_neighbors
-from alexnet_keras.visualization.predictions import draw_predictions, predicted_pictures
+from alexnet_keras.visualization.predictions import draw_predictions, predicted_images
 from alexnet_keras.visualization.style import save_figure
 
-LABELLED, QUERIES, NEIGHBORS = 8, 5, 6  # pictures of the figure (paper, figure 4)
+LABELLED, QUERIES, NEIGHBORS = 8, 5, 6  # images of the figure (paper, figure 4)
 MEASURED = 200  # queries that the numbers are of
-AMONG = 20_000  # training pictures that they are searched among, the first of the split's random order
-PIXELS = 16  # side of the picture that pixel distances are of
+AMONG = 20_000  # training images that they are searched among, the first of the split's random order
+PIXELS = 16  # side of the image that pixel distances are of
 
 
 def run(lab: Lab) -> Outcome:
@@ -46,11 +43,11 @@ def run(lab: Lab) -> Outcome:
     top5 = Estimate(tuple(lab.errors(net, data, "val").top5.error for net in nets))
     gain = Estimate(tuple(value - chance for value in same.values))
     lab.folder.mkdir(parents=True, exist_ok=True)
-    draw_pictures(lab, nets[0], data)
+    draw_images(lab, nets[0], data)
     return Outcome(
         summary=(
             f"The recipe {base.name}, trained for {base.training.epochs} epochs on {data.path.name}, was asked for the "
-            f"five likeliest classes of {LABELLED} validation pictures, and for the {NEIGHBORS} training pictures "
+            f"five likeliest classes of {LABELLED} validation images, and for the {NEIGHBORS} training images "
             f"nearest in its last hidden layer to {QUERIES} others. Over {min(MEASURED, data.examples('val'))} "
             f"queries, {100 * same.mean:.0f} % of the neighbours are of the query's class ({100 * chance:.0f} % would "
             f"be by chance, {100 * by_pixels.mean:.0f} % of the nearest by pixels)."
@@ -67,7 +64,7 @@ def run(lab: Lab) -> Outcome:
             Finding("neighbours of the query's class", "", "", same, "percent"),
             Finding("the same for the nearest by pixels", "", "", by_pixels, "percent"),
             Finding(
-                "where the neighbours stand among all training pictures by distance of pixels (0 nearest, 50 % random)",
+                "where the neighbours stand among all training images by distance of pixels (0 nearest, 50 % random)",
                 "generally not close in pixels",
                 "",
                 rank,
@@ -89,7 +86,7 @@ def chance_of(data: PreparedDataset) -> float:
 def measure(lab: Lab, net: Run, data: PreparedDataset) -> dict[str, Any]:
     """Over many queries: the shares of neighbours of the same class, by features and by pixels, and pixel ranks."""
     extract = FeatureExtractor(net.load_model("last"))
-    images, labels, _ = some_pictures(data, "val", min(MEASURED, data.examples("val")), seed=0)
+    images, labels, _ = some_images(data, "val", min(MEASURED, data.examples("val")), seed=0)
     features, train_labels, pixels = [], [], []
     with lab.watcher.progress(f"features of {net.name}", data.examples("train")) as advance:
         for batch in feature_batches(extract, data, "train"):
@@ -102,7 +99,7 @@ def measure(lab: Lab, net: Run, data: PreparedDataset) -> dict[str, Any]:
     train_labels = np.concatenate(train_labels)
     of_features = order_of(extract(images), np.concatenate(features))
     of_pixels = order_of(thumbnails(images), np.concatenate(pixels))
-    ranks = np.argsort(of_pixels, axis=1)  # the place of each training picture by its pixels
+    ranks = np.argsort(of_pixels, axis=1)  # the place of each training image by its pixels
     nearest = of_features[:, :NEIGHBORS]
     return {
         "same_class": float((train_labels[nearest] == labels[:, None]).mean()),
@@ -112,7 +109,7 @@ def measure(lab: Lab, net: Run, data: PreparedDataset) -> dict[str, Any]:
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
-    """Pictures `(n, 256, 256, 3)` as vectors of the means of their 16x16 squares, float32 `(n, 768)`."""
+    """Images `(n, 256, 256, 3)` as vectors of the means of their 16x16 squares, float32 `(n, 768)`."""
     side = images.shape[1] // PIXELS
     blocks = images.reshape(len(images), PIXELS, side, PIXELS, side, 3)
     return blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(images), -1)
@@ -124,14 +121,14 @@ def order_of(queries: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.argsort((others**2).sum(axis=1) - 2 * queries @ others.T, axis=1, kind="stable")
 
 
-def draw_pictures(lab: Lab, net: Run, data: PreparedDataset) -> None:
+def draw_images(lab: Lab, net: Run, data: PreparedDataset) -> None:
     """Both halves of the figure, each in a file of its own."""
     predictions = lab.predictions(net, data, "val", "centre")
     order = np.random.default_rng(0).permutation(len(predictions.labels))
     chosen = order[spread_over_classes(predictions.labels[order], LABELLED)]
-    draw_predictions(predicted_pictures(predictions, data, chosen), lab.folder / "predictions.png")
+    draw_predictions(predicted_images(predictions, data, chosen), lab.folder / "predictions.png")
     extract = FeatureExtractor(net.load_model("last"))
-    images, labels, _ = some_pictures(data, "val", QUERIES, seed=0)
+    images, labels, _ = some_images(data, "val", QUERIES, seed=0)
     found = find_nearest(extract(images), feature_batches(extract, data, "train"), NEIGHBORS)
     asked = [Query(image, data.titles[label], label) for image, label in zip(images, labels.tolist(), strict=True)]
     draw_neighbors(asked, found, data.titles, lab.folder / "neighbors.png")

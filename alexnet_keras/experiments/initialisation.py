@@ -13,15 +13,14 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import training_batches
-from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.experiments.datasets import chosen_data
-from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.lab import Lab, chosen_data
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, seeds_text
-from alexnet_keras.experiments.starts import variants
-from alexnet_keras.recipe_files import load_recipe
-from alexnet_keras.recipes import Recipe
-from alexnet_keras.training.layer_signal import measure_signal
+from alexnet_keras.experiments.variants import variants
+from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.recipes.toml import load_recipe
+from alexnet_keras.training.diagnostics import measure_signal
 from alexnet_keras.training.start import new_network
 from alexnet_keras.training.step import TrainingStep
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, logarithmic, save_figure

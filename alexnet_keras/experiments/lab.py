@@ -1,31 +1,34 @@
-"""Where experiments work: parts that are done once, and networks that several experiments share.
+"""Where experiments work: parts that are computed once, networks that several experiments share, datasets and scales.
 
 saved_models/reproductions/
     nets/          the networks, each a run that every other command opens
-    figure-1-mini/ an experiment at a scale: parts/, result.json, picture.png, page.md
-"""
+    figure-1-mini/ an experiment at a scale: parts/, result.json, image.png, page.md"""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from alexnet_keras import recipe_files
-from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.data.dataset import PreparedDataset, latest_prepared, open_prepared
 from alexnet_keras.errors import DAMAGED, UsageError
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
-from alexnet_keras.files import write_by_rename
-from alexnet_keras.places import good_name, reproductions_root
-from alexnet_keras.recipes import Recipe
+from alexnet_keras.recipes import toml
+from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.runs import Run
+from alexnet_keras.storage.files import write_by_rename
+from alexnet_keras.storage.places import good_name, reproductions_root
 from alexnet_keras.training.devices import choose_placement
 from alexnet_keras.training.observer import Observer
 from alexnet_keras.training.trainer import Trainer, TrainingOptions
+
+MINI_EPOCHS = 20  # of a few thousand images
+
 
 Scale = Literal["full", "mini"]
 
@@ -145,7 +148,7 @@ class Lab:
             "gpus": self.request.gpus,
         }
         same = [
-            recipe_files.chosen(recipe),
+            toml.chosen(recipe),
             data.fingerprint,
             self.request.precision,
             start and [start.run.name, start.layer],
@@ -166,7 +169,7 @@ class Lab:
         return run
 
     def predictions(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Predictions:
-        """What the network says in the end of every picture of a split; computed once."""
+        """What the network says in the end of every image of a split; computed once."""
         images = data.examples(split)
         with self.watcher.progress(f"evaluating {run.name}", images) as advance:
             return predictions_of(run, data, split, views, which="last", on_progress=advance)
@@ -205,3 +208,39 @@ def _part_of(start: Start) -> Any:
 
     model = start.run.load_model("last")
     return keras.Model(model.input, model.get_layer(start.layer).output)
+
+
+def base_recipe(request: Request) -> Recipe:
+    """What the variants of an experiment are derived from: `source`, or in miniature the narrow `quickstart`."""
+    if request.scale == "full":
+        recipe, epochs = load_recipe("source"), request.epochs
+    else:
+        recipe, epochs = load_recipe("quickstart"), request.epochs or MINI_EPOCHS
+    return with_epochs(recipe, epochs) if epochs else recipe
+
+
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe for so many epochs, to which its schedule is scaled."""
+    return replace(recipe, training=replace(recipe.training, epochs=epochs))
+
+
+def chosen_data(lab: Lab) -> PreparedDataset:
+    """The one that `--data` names, or the latest.
+
+    Raises:
+        UsageError: there is none.
+        AlexNetError: another process is preparing it anew.
+    """
+    return opened(lab, latest_prepared() if lab.request.data is None else lab.request.data)
+
+
+def opened(lab: Lab, name: str | Path) -> PreparedDataset:
+    """A dataset, which no other process prepares anew as long as the experiment runs.
+
+    Raises:
+        UsageError: there is none of this name.
+        AlexNetError: another process is preparing it anew.
+    """
+    data = open_prepared(name)
+    lab.holding.enter_context(data.reading())
+    return open_prepared(data.path)

@@ -5,13 +5,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from alexnet_keras.experiments.comparisons import difference, error, kinds, measure
-from alexnet_keras.experiments.datasets import chosen_data
-from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Outcome, seeds_text
-from alexnet_keras.experiments.scales import base_recipe, with_epochs
-from alexnet_keras.modern_choices import CHOICES, modernised
-from alexnet_keras.recipes import Recipe
+from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data, with_epochs
+from alexnet_keras.experiments.outcome import Outcome, difference, error, kinds, measure, seeds_text
+from alexnet_keras.recipes.built_in import CHOICES, modernised
+from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
 BASE, MODERN = "source", "modern"
@@ -45,9 +42,9 @@ def run(lab: Lab) -> Outcome:
     return Outcome(
         summary=(
             f"The recipe {compared[BASE].name} was trained for {base.epochs} epochs, and with the choices of `modern` "
-            f"for {modern.epochs}, on the {data.examples('train'):,} training pictures of {data.path.name}, "
+            f"for {modern.epochs}, on the {data.examples('train'):,} training images of {data.path.name}, "
             f"{len(data.classes)} classes, with {seeds_text(lab.request.seeds)} each; the layers and their sizes are "
-            f"the same. Both were tested with ten crops on its {data.examples('val'):,} validation pictures. A "
+            f"the same. Both were tested with ten crops on its {data.examples('val'):,} validation images. A "
             "difference is taken between networks of the same seed; its interval is over the seeds."
         ),
         findings=tuple(findings),

@@ -1,22 +1,24 @@
-"""Results on disk: result.json, a picture, and a page in Markdown."""
+"""Results on disk: result.json, a figure, and a page in Markdown; all of them on one HTML page."""
 
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet_keras.errors import DAMAGED, DataError
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
 from alexnet_keras.experiments.outcome import Finding, Outcome
-from alexnet_keras.files import locked, write_by_rename
-from alexnet_keras.places import reproductions_root
+from alexnet_keras.reports.page import image_file, render
 from alexnet_keras.runs import environment
+from alexnet_keras.storage.files import locked, write_by_rename
+from alexnet_keras.storage.places import reproductions_root
 
 if TYPE_CHECKING:
     from alexnet_keras.experiments.lab import Lab
 
-RESULT, PAGE, PICTURE = "result.json", "page.md", "picture.png"
+RESULT, PAGE, FIGURE = "result.json", "page.md", "picture.png"
 COLUMNS = ("measured", "the paper", "the lab's log", "ours", "verdict")
 
 
@@ -48,7 +50,7 @@ def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
         outcome = experiment.module.run(lab)
         machine, date = environment(), datetime.now(UTC).isoformat(timespec="seconds")
         result = Result(lab.folder, experiment, lab.request.scale, command, date, machine, outcome)
-        experiment.module.draw(outcome, lab.folder / PICTURE)
+        experiment.module.draw(outcome, lab.folder / FIGURE)
         with write_by_rename(lab.folder / PAGE) as file:
             file.write_text(page(result), encoding="utf-8", errors="backslashreplace")
         with write_by_rename(lab.folder / RESULT) as file:
@@ -129,7 +131,7 @@ def page(result: Result) -> str:
         *([f"**The lab's logs**: {experiment.log}", ""] if experiment.log else []),
         f"**Here** ({result.scale}): {result.outcome.summary}",
         "",
-        f"![{experiment.title}]({PICTURE})",
+        f"![{experiment.title}]({FIGURE})",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|---|---|---|---|---|",
@@ -142,3 +144,51 @@ def page(result: Result) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+TEMPLATE = "reproductions.html.jinja"
+
+
+def write_report(root: Path, out: Path, now: datetime | None = None) -> list[Result]:
+    """Writes the page; returns the results on it.
+
+    Args:
+        root: where the results are.
+        now: when the page says it was written.
+
+    Raises:
+        UsageError: there is no result.
+        DataError: one cannot be read.
+    """
+    results = all_results(root)
+    if not results:
+        raise UsageError(f"There is no result under {root} yet: `alexnet reproduce list` shows what can be run.")
+    done = {result.experiment.name for result in results}
+    page = render(
+        TEMPLATE,
+        {
+            "results": [_shown(result) for result in results],
+            "all": EXPERIMENTS,
+            "missing": [experiment for name, experiment in EXPERIMENTS.items() if name not in done],
+            "written": f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "version": version("alexnet-keras"),
+        },
+    )
+    with write_by_rename(out) as file:
+        file.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return results
+
+
+def _shown(result: Result) -> dict[str, Any]:
+    return {
+        "id": result.path.name,
+        "experiment": result.experiment,
+        "scale": {"mini": "in miniature", "full": "at full size"}[result.scale],
+        "summary": result.outcome.summary,
+        "rows": rows(result),
+        "configuration": result.outcome.configuration,
+        "figure": image_file(result.path / FIGURE, result.experiment.title),
+        "command": result.command,
+        "date": result.date[:10],
+        "machine": machine_of(result),
+    }

@@ -1,4 +1,4 @@
-"""Table 1: sparse coding, SIFT with Fisher vectors, and the CNN, all trained on the same pictures."""
+"""Table 1: sparse coding, SIFT with Fisher vectors, and the CNN, all trained on the same images."""
 
 from dataclasses import asdict
 from functools import partial
@@ -7,15 +7,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.evaluation.errors import error_rate, top_k_misses
-from alexnet_keras.experiments.datasets import chosen_data
-from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
-from alexnet_keras.experiments.scales import base_recipe
 from alexnet_keras.visualization.style import INK, SERIES, save_figure
 
-# Top-1 and top-5 error on ILSVRC-2010's test pictures (paper, table 1, and section 4.1 for the centre crop).
+# Top-1 and top-5 error on ILSVRC-2010's test images (paper, table 1, and section 4.1 for the centre crop).
 CLAIMS = {
     "sparse-coding": ("47.1 %", "28.2 %"),
     "fisher-vectors": ("45.7 %", "25.7 %"),
@@ -50,7 +48,7 @@ def run(lab: Lab) -> Outcome:
             log = LOGS.get(name, ("", ""))[index]
             findings.append(
                 Finding(
-                    f"{title} error, {TITLES[name]}", CLAIMS[name][index], log, ours, note=_over_pictures(seeds, kind)
+                    f"{title} error, {TITLES[name]}", CLAIMS[name][index], log, ours, note=_over_images(seeds, kind)
                 )
             )
         if {"cnn", "fisher-vectors"} <= set(found):
@@ -65,10 +63,10 @@ def run(lab: Lab) -> Outcome:
     base = base_recipe(lab.request)
     return Outcome(
         summary=(
-            f"All systems were trained on the {data.examples('train'):,} training pictures of {data.path.name}, "
-            f"{len(data.classes)} classes, and tested on its {data.examples(split):,} pictures of the split {split}. "
+            f"All systems were trained on the {data.examples('train'):,} training images of {data.path.name}, "
+            f"{len(data.classes)} classes, and tested on its {data.examples(split):,} images of the split {split}. "
             f"The CNN is the recipe {base.name} after {base.training.epochs} epochs. The classical systems are ours, "
-            "built on OpenCV, scikit-image and scikit-learn; the paper quotes others' results. Few pictures favour "
+            "built on OpenCV, scikit-image and scikit-learn; the paper quotes others' results. Few images favour "
             "systems that learn less."
         ),
         findings=tuple(findings),
@@ -81,7 +79,7 @@ def run(lab: Lab) -> Outcome:
 
 
 def measure(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
-    """How many pictures a system gets wrong."""
+    """How many images a system gets wrong."""
     if name.startswith("cnn"):
         net = lab.trained("source", base_recipe(lab.request), data, seed)
         found = lab.errors(net, data, split, "centre" if name == "cnn-centre" else "ten-crop")
@@ -93,7 +91,7 @@ def measure(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -
 
 def fit(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
     """Fits a classical system and counts its mistakes."""
-    from alexnet_keras.experiments.baselines import fit_and_predict
+    from alexnet_keras.experiments.classical import fit_and_predict
 
     folder = lab.folder / "systems" / f"{name}-seed-{seed}"
     with lab.watcher.stages(f"{TITLES[name]}, seed {seed}") as observer:
@@ -123,15 +121,15 @@ def draw(outcome: Outcome, path: Path) -> None:
 
 
 def _settings_of(lab: Lab, name: str) -> Any:
-    from alexnet_keras.experiments.baselines import FULL, MINI
+    from alexnet_keras.experiments.classical import FULL, MINI
 
     return {"full": FULL, "mini": MINI}[lab.request.scale][name]
 
 
-def _over_pictures(seeds: dict[int, dict[str, Any]], kind: str) -> str:
-    """The interval over the pictures, which one seed has, too."""
+def _over_images(seeds: dict[int, dict[str, Any]], kind: str) -> str:
+    """The interval over the images, which one seed has, too."""
     if len(seeds) > 1:
         return ""
     (each,) = seeds.values()
     rate = error_rate(each[kind], each["images"])
-    return f"{100 * rate.low:.1f} to {100 * rate.high:.1f} % over pictures"
+    return f"{100 * rate.low:.1f} to {100 * rate.high:.1f} % over images"

@@ -4,20 +4,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alexnet_keras.data.prepared import PreparedDataset
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.ensemble import mean, search
 from alexnet_keras.evaluation.errors import Evaluation
-from alexnet_keras.experiments.datasets import chosen_data, opened
-from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data, opened
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
-from alexnet_keras.experiments.pretraining import fine_tuned, pretrained
-from alexnet_keras.experiments.scales import base_recipe
+from alexnet_keras.experiments.variants import fine_tuned, pretrained
 from alexnet_keras.runs import Run
 from alexnet_keras.visualization.style import INK, SERIES, save_figure
 
 STARS = 2  # pre-trained networks in the largest ensemble (paper, section 6)
-# Top-1 and top-5 error on the validation pictures: the paper's table 2, the lab's logs.
+# Top-1 and top-5 error on the validation images: the paper's table 2, the lab's logs.
 CLAIMS = {"1 CNN": ("40.7 %", "18.2 %"), "1 CNN*": ("39.0 %", "16.6 %")}
 CLAIMS |= {"CNNs": ("38.1 %", "16.4 %"), "CNNs*": ("36.7 %", "15.4 %")}
 LOGS = {"1 CNN": ("40.7 % (145)", "18.2 %"), "1 CNN*": ("39.0 % (146-2012-2011)", "16.6 %")}
@@ -54,10 +52,10 @@ def run(lab: Lab) -> Outcome:
     return Outcome(
         summary=(
             f"{len(cnns)} networks (recipe {base.name}, {base.training.epochs} epochs) were trained on the "
-            f"{data.examples('train'):,} pictures of {data.path.name}, {len(data.classes)} classes. {len(stars)} "
+            f"{data.examples('train'):,} images of {data.path.name}, {len(data.classes)} classes. {len(stars)} "
             f"networks with a sixth convolutional layer were begun with the first one's convolutions, trained on "
             f"{names}, and fine-tuned on {data.path.name}. All were tested with ten crops on its "
-            f"{data.examples('val'):,} validation pictures; ensembles average probabilities."
+            f"{data.examples('val'):,} validation images; ensembles average probabilities."
         ),
         findings=tuple(findings),
         configuration=(
@@ -114,7 +112,7 @@ def _ensemble(
     if len(runs) < 2:
         return []
     members = [lab.predictions(found, data, "val") for found in runs]
-    found = {"": mean(members), ", weights searched on the same pictures": search(members)}
+    found = {"": mean(members), ", weights searched on the same images": search(members)}
     count = f"{len(runs)} {name}"
     return [
         Finding(

@@ -9,9 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alexnet_keras.data.class_titles import WORDNET_ID, are_wordnet_ids, imagenet_words, renewed_titles
-from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.data.sources.class_list import lines_of
+from alexnet_keras.data.class_names import WORDNET_ID, are_wordnet_ids, imagenet_words, lines_of, renewed_titles
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DataError
 
 NUMBERED = (  # "0: tench", "0,tench"; "tench,0"; "n01440764 1 tench"; "0 tench"
@@ -36,7 +35,7 @@ class ClassNames(NamedTuple):
 
     Attributes:
         names: What tells them apart, of ImageNet's the WordNet ids.
-        titles: What they are called in pictures and tables.
+        titles: What they are called in images and tables.
     """
 
     names: tuple[str, ...]

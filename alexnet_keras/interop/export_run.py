@@ -14,11 +14,9 @@ import numpy as np
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.files import locked, partial_path, replace, write_by_rename
-from alexnet_keras.interop.export_agreement import Agreement, Samples, Tolerance, compare, outputs_of
-from alexnet_keras.interop.export_libraries import library
-from alexnet_keras.interop.export_network import exported_network
+from alexnet_keras.interop.exported import Agreement, Samples, Tolerance, compare, exported_network, library, outputs_of
 from alexnet_keras.runs import Run
+from alexnet_keras.storage.files import locked, partial_path, replace, write_by_rename
 
 # Rounding of float32 alone moves probabilities by 1e-6; float16's weights are right to 1 in 2048.
 TOLERANCES = {None: Tolerance(difference=1e-4), "float16": Tolerance(difference=0.02), "int8": Tolerance(moved=0.1)}
@@ -42,10 +40,10 @@ class Format:
 
 
 FORMATS = {
-    "saved-model": Format("saved-model", "export_saved_model", "saved_model"),
-    "onnx": Format("model.onnx", "export_onnx", "onnx", ("onnx", "onnxruntime")),
-    "tflite": Format("model.tflite", "export_tflite", "tflite"),
-    "safetensors": Format("model.safetensors", "export_safetensors", "safetensors", ("safetensors",)),
+    "saved-model": Format("saved-model", "tensorflow_formats", "saved_model"),
+    "onnx": Format("model.onnx", "onnx", "onnx", ("onnx", "onnxruntime")),
+    "tflite": Format("model.tflite", "tensorflow_formats", "tflite"),
+    "safetensors": Format("model.safetensors", "safetensors", "safetensors", ("safetensors",)),
 }
 
 
@@ -93,7 +91,7 @@ def export_run(
         model: what `run.load_model(which)` gave.
         to: one of FORMATS.
         quantize: of TFLite: None, `"float16"` or `"int8"`.
-        calibration: pictures for int8, uint8 `(n, 256, 256, 3)`.
+        calibration: images for int8, uint8 `(n, 256, 256, 3)`.
         tolerance: TOLERANCES has the defaults.
 
     Returns:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.interop.wanted import Shape, WantedArrays
+from alexnet_keras.interop.conventions import Shape, WantedArrays
 
 # Modules that only wrap another: of DataParallel, torch.compile, and sharded and checkpointed training.
 WRAPPERS = ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")

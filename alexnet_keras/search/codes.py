@@ -99,13 +99,13 @@ def train_encoder(
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.float32]:
     """The mean of every dimension, float32 `(size,)`, and one variance for all of them.
 
-    A variance for each would make every dimension worth the same, and change which pictures are near.
+    A variance for each would make every dimension worth the same, and change which images are near.
     """
     mean = features.mean(axis=0, dtype=np.float64)
     parts = (features[start : start + 1024] for start in range(0, len(features), 1024))
     squares = sum(float(np.sum((part - mean) ** 2)) for part in parts)
     if not squares:
-        raise DataError("The features of all pictures are the same: this layer has nothing in it to search by.")
+        raise DataError("The features of all images are the same: this layer has nothing in it to search by.")
     return mean.astype(np.float32), np.float32(squares / features.size)
 
 

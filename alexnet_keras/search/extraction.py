@@ -6,14 +6,21 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import images_at
-from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.features import BATCH_SIZE, FeatureExtractor, feature_batches
-from alexnet_keras.files import sha256_of
 from alexnet_keras.runs import Run
-from alexnet_keras.search.sealed import writing_lock
-from alexnet_keras.search.store import INDEX, FeatureStore, Origin, begin_features, open_features, rows_per_shard
+from alexnet_keras.search.store import (
+    INDEX,
+    FeatureStore,
+    Origin,
+    begin_features,
+    open_features,
+    rows_per_shard,
+    writing_lock,
+)
+from alexnet_keras.storage.files import sha256_of
 
 
 class RunFeatures:
@@ -96,7 +103,7 @@ class RunFeatures:
             return store.seal()
 
     def of_positions(self, data: PreparedDataset, split: str, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The features float32 `(n, size)` and labels int64 `(n,)` of some pictures of a split, in the stored order.
+        """The features float32 `(n, size)` and labels int64 `(n,)` of some images of a split, in the stored order.
 
         Raises:
             DataError: a record is damaged.
@@ -114,7 +121,7 @@ class RunFeatures:
 
 
 def _leaving_out(extract: Callable[[np.ndarray], np.ndarray], rows: int) -> Callable[[np.ndarray], np.ndarray]:
-    """`extract`, which does not compute the first `rows` pictures, whole batches of them, again."""
+    """`extract`, which does not compute the first `rows` images, whole batches of them, again."""
     passed = 0
 
     def extract_rest(images: np.ndarray) -> np.ndarray:

@@ -1,28 +1,58 @@
-"""A directory to search in: features and their binary codes in FAISS, and what they are of.
+"""A directory to search in: features and their binary codes in FAISS (extra `search`), and how well the codes do.
 
 search.json           run, model, layer, data, how the codes were learnt, recall; seals the others, written last
 exact-00000.faiss     IndexFlatL2 of a feature shard; several files are searched as one
-codes.faiss           IndexBinaryFlat of all pictures
+codes.faiss           IndexBinaryFlat of all images
 encoder.keras         from a layer's features to the code
-labels.npy, filenames.npy
-"""
+labels.npy, filenames.npy"""
 
+import os
+import time
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
-from alexnet_keras.files import sha256_of
-from alexnet_keras.places import command
 from alexnet_keras.runs import Run
-from alexnet_keras.search.codes import CodeOptions, Encoder
-from alexnet_keras.search.faiss_extra import faiss_library
-from alexnet_keras.search.sealed import check_bytes, check_size, read_facts
-from alexnet_keras.search.store import Origin
+from alexnet_keras.search.codes import SAMPLE_BYTES, CodeOptions, Encoder, train_encoder
+from alexnet_keras.search.store import (
+    LOCK,
+    FeatureStore,
+    Origin,
+    check_bytes,
+    check_size,
+    read_facts,
+    sample,
+    seal_of,
+    write_facts,
+    writing_lock,
+)
+from alexnet_keras.storage.files import sha256_of, write_by_rename
+from alexnet_keras.storage.places import command
+
+
+def faiss_library() -> ModuleType:
+    """The module `faiss`.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    # Between searches FAISS's threads would wait in a busy loop and keep TensorFlow's from the processor: on two cores
+    # an encoder and a search then take 20 ms instead of 1. OpenMP reads this when it is loaded, which other libraries
+    # may do earlier, so the commands ask for FAISS before TensorFlow.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        import faiss
+    except ImportError as error:
+        raise UsageError("Search needs FAISS: pip install 'alexnet-keras[search]'.") from error
+    return faiss
+
 
 FACTS = "search.json"
 FORMAT = "alexnet-keras search index, version 1"
@@ -32,10 +62,10 @@ REMEDY = "Build it again with `alexnet search build`."
 
 @dataclass(frozen=True)
 class Found:
-    """The pictures nearest to each query, nearest first.
+    """The images nearest to each query, nearest first.
 
     Attributes:
-        rows: int64 `(queries, count)`, the pictures' positions in the indexed split.
+        rows: int64 `(queries, count)`, the images' positions in the indexed split.
         distances: float32 `(queries, count)`, Euclidean; of codes the number of bits that differ.
     """
 
@@ -72,7 +102,7 @@ class SearchIndex:
         return CodeOptions(**self.facts["options"])
 
     def exact(self, features: np.ndarray, count: int) -> Found:
-        """The `count` pictures of least Euclidean distance to each row of features `(n, size)`."""
+        """The `count` images of least Euclidean distance to each row of features `(n, size)`."""
         count = min(count, self.rows)
         best = Found(np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32))
         for shard, start in self._vectors:
@@ -81,7 +111,7 @@ class SearchIndex:
         return Found(best.rows, np.sqrt(np.maximum(best.distances, 0)))
 
     def by_code(self, features: np.ndarray, count: int) -> Found:
-        """The `count` pictures whose codes differ in the fewest bits."""
+        """The `count` images whose codes differ in the fewest bits."""
         distances, rows = self._codes.search(self.encoder(features), min(count, self.rows))
         return Found(rows, distances.astype(np.float32))
 
@@ -118,7 +148,7 @@ class SearchIndex:
         return shards
 
     def _distances(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Euclidean distances of one query's features `(size,)` to the pictures at some rows, in their order."""
+        """Euclidean distances of one query's features `(size,)` to the images at some rows, in their order."""
         distances = np.empty(len(rows), np.float32)
         for shard, start in self._vectors:
             inside = (rows >= start) & (rows < start + shard.ntotal)
@@ -213,3 +243,179 @@ def check_same_model(index: SearchIndex, run: Run) -> None:
 
 def exact_name(number: int) -> str:
     return f"exact-{number:05}.faiss"
+
+
+QUERIES = 1000  # images to measure recall with, from a split that is not indexed
+
+
+def build(
+    path: Path,
+    store: FeatureStore,
+    options: CodeOptions,
+    held_out: tuple[str, np.ndarray, np.ndarray] | None,
+    on_epoch: Callable[[float], None] = lambda loss: None,
+) -> SearchIndex:
+    """Learns codes on features, indexes both, and measures the codes against exact search.
+
+    Held in memory are a sample of at most `codes.SAMPLE_BYTES` to learn on, one shard, and all codes.
+
+    Args:
+        held_out: the name of a split that is not indexed, features float32 `(queries, size)` of images of it and
+            their labels int64 `(queries,)`; None measures nothing.
+        on_epoch: called with the loss of each epoch of the autoencoder.
+
+    Raises:
+        UsageError: FAISS is missing, or the directory has other things in it.
+        DataError: a feature file is damaged, or all features are the same.
+        AlexNetError: another process is writing there.
+    """
+    faiss_library()
+    with writing_lock(path):
+        _clear(path)
+        rows = sample(store, SAMPLE_BYTES, options.seed)
+        encoder, loss = train_encoder(rows, options, on_epoch)
+        index = _write(path, store, encoder)
+        facts = {**index.facts, "options": asdict(options), "sampled": len(rows), "loss": loss}
+        if held_out:
+            split, features, labels = held_out
+            measured = measure(SearchIndex(path, facts, store.origin), features, labels)
+            facts |= {"queries": {"split": split, "count": len(labels)}, "methods": measured}
+        write_facts(path / FACTS, facts)
+        return SearchIndex(path, facts, store.origin)
+
+
+def finished_index(path: Path, origin: Origin, options: CodeOptions) -> SearchIndex | None:
+    """The index in a directory if it is whole, of these features, and built with these options."""
+    try:
+        index = open_index(path)
+    except (DataError, UsageError):
+        return None
+    return index if index.origin.same_features(origin) and index.options == options else None
+
+
+def queries_of(data: PreparedDataset, indexed: str, seed: int) -> tuple[str, np.ndarray] | None:
+    """A split that is not indexed and positions in it of images to search for; None where there is no other split."""
+    for split in ("val", "test", "train"):
+        if split != indexed and split in data.splits and (examples := data.examples(split)):
+            return split, np.sort(np.random.default_rng(seed).permutation(examples)[:QUERIES])
+    return None
+
+
+def _write(path: Path, store: FeatureStore, encoder: Encoder) -> SearchIndex:
+    """Writes every file but the one that seals them; a shard at a time."""
+    faiss = faiss_library()
+    codes = faiss.IndexBinaryFlat(encoder.bits)
+    labels, filenames, shards = [], [], []
+    for number, shard in enumerate(store.read()):
+        exact = faiss.IndexFlatL2(store.size)
+        exact.add(np.asarray(shard.features))
+        with write_by_rename(path / exact_name(number)) as file:
+            faiss.write_index(exact, str(file))
+        codes.add(encoder(shard.features))
+        labels.append(shard.labels)
+        filenames.append(shard.filenames)
+        shards.append(len(shard.labels))
+    with write_by_rename(path / CODES) as file:
+        faiss.write_index_binary(codes, str(file))
+    with write_by_rename(path / ENCODER) as file:
+        encoder.model.save(file)
+    for name, parts in ((LABELS, labels), (FILENAMES, filenames)):
+        with write_by_rename(path / name) as file:
+            np.save(file, np.concatenate(parts), allow_pickle=False)
+    names = [*map(exact_name, range(len(shards))), CODES, ENCODER, LABELS, FILENAMES]
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        **asdict(store.origin),
+        "size": store.size,
+        "rows": store.rows,
+        "classes": list(store.classes),
+        "titles": list(store.titles),
+        "shards": shards,
+        "files": {name: seal_of(path / name) for name in names},
+    }
+    return SearchIndex(path, facts, store.origin)
+
+
+def _clear(path: Path) -> None:
+    """Takes away an older index, search.json first, so that what is left is never taken for a whole one.
+
+    Raises:
+        UsageError: there are other things in the directory.
+    """
+    found = {file.name for file in path.iterdir()} - {LOCK}
+    if any(not name.endswith((".faiss", FACTS, ENCODER, LABELS, FILENAMES)) for name in found):
+        raise UsageError(f"{path} has other things in it than an index: choose another directory with --out.")
+    for name in sorted(found, key=lambda name: name != FACTS):
+        (path / name).unlink()
+
+
+DEPTHS = (1, 10, 100)  # the k of recall@k
+SHORTLIST = 200  # images nearest by code that are looked at again, exactly
+TIMED = 50  # queries asked one at a time for the clock
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to search."""
+
+    name: str
+    bytes_per_picture: int  # that it reads of every image; not of a short list
+    search: Callable[[np.ndarray, int], Found]  # features `(n, size)` and how many neighbours
+
+
+def methods_of(index: SearchIndex) -> list[Method]:
+    """Exact search first."""
+    shortlist = min(SHORTLIST, index.rows)
+    vector, code = 4 * index.facts["size"], index.options.bits // 8
+    return [
+        Method("exact", vector, index.exact),
+        Method("codes", code, index.by_code),
+        Method(
+            f"codes, {shortlist} re-ranked", code, lambda features, count: index.reranked(features, count, shortlist)
+        ),
+    ]
+
+
+def measure(index: SearchIndex, features: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+    """Searches for images that are not in the index, in every way.
+
+    Args:
+        features: float32 `(queries, size)`.
+        labels: int64 `(queries,)`, their classes.
+
+    Returns:
+        For each method its name, bytes an image, milliseconds a query (one at a time, without the network that gives
+        the features), `recall` and `same_class`, both by k: the share of the k nearest by exact search that are among
+        the k it finds, and the share of those it finds that are of the query's class.
+    """
+    depths = [k for k in DEPTHS if k <= index.rows]
+    results, truth = [], None
+    for method in methods_of(index):
+        found = method.search(features, depths[-1]).rows
+        truth = found if truth is None else truth
+        same = index.labels[found] == labels[:, None]
+        results.append(
+            {
+                "method": method.name,
+                "bytes_per_picture": method.bytes_per_picture,
+                "ms_per_query": _milliseconds(method, features, depths[-1]),
+                "recall": {str(k): recall(found, truth, k) for k in depths},
+                "same_class": {str(k): float(same[:, :k].mean()) for k in depths},
+            }
+        )
+    return results
+
+
+def recall(found: np.ndarray, truth: np.ndarray, k: int) -> float:
+    """The mean share of the first k of `truth` that are among the first k of `found`, both `(queries, >= k)` rows."""
+    shared = [len(np.intersect1d(a[:k], b[:k])) for a, b in zip(found, truth, strict=True)]
+    return float(np.mean(shared)) / k
+
+
+def _milliseconds(method: Method, features: np.ndarray, count: int) -> float:
+    method.search(features[:1], count)  # files are read and memory is taken by now
+    asked = features[:TIMED]
+    start = time.perf_counter()
+    for query in asked:
+        method.search(query[None], count)
+    return (time.perf_counter() - start) / len(asked) * 1000

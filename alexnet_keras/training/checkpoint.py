@@ -13,9 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from alexnet_keras import recipe_files
 from alexnet_keras.errors import DAMAGED, DataError
-from alexnet_keras.files import write_by_rename
+from alexnet_keras.recipes import toml
+from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.training.optimizer import AlexNetSGD
 
 KEEP = 3  # states; each holds the weights twice
@@ -35,7 +35,7 @@ class Position:
         stall_told: Whether the warning of a stalled start has been given.
         history: A row for every finished epoch.
         best_sha256: The checksum of the model of the best of them, hex; "" where none was kept.
-        order: Which kind of order the pictures of an epoch come in: `pipeline.ORDER`, or 1 in a run of 0.1.
+        order: Which kind of order the images of an epoch come in: `pipeline.ORDER`, or 1 in a run of 0.1.
     """
 
     epoch: int = 0
@@ -145,7 +145,7 @@ def check_same(state: State, about: dict[str, Any]) -> None:
         if there == here:
             continue
         if key == "recipe" and there is not None:
-            flat, other = (recipe_files.flatten(recipe_files.from_dict(values)) for values in (here, there))
+            flat, other = (toml.flatten(toml.from_dict(values)) for values in (here, there))
             for name in {**flat, **other}:
                 ours, theirs = (side[name].value if name in side else "missing" for side in (flat, other))
                 if ours != theirs:

@@ -1,7 +1,10 @@
-"""What can go wrong in a night, told in words: divergence, a stalled start, too little memory."""
+"""Requests to stop (Ctrl-C, SIGTERM, SIGHUP), and what can go wrong: divergence, a stalled start, too little memory."""
 
+import signal
+import threading
 from collections.abc import Callable
 from math import log
+from types import FrameType, TracebackType
 from typing import Any
 
 import keras
@@ -9,7 +12,40 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.errors import AlexNetError, DivergedError
-from alexnet_keras.layers.each_tower import tower_letter
+from alexnet_keras.layers.towers import tower_letter
+
+STOPPING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # Windows has none
+
+
+class StopSignals:
+    """Inside `with StopSignals() as signals`, SIGINT, SIGTERM and SIGHUP set `signals.requested`; a second interrupts.
+
+    A SIGHUP that is ignored, as under nohup, stays so. Outside the main thread, where Python delivers no signals, it
+    never asks.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                if number is signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
 
 STALL_STEPS = 500  # steps after which the loss should have left ln(classes)
 STALL_LAST = 100  # steps before that whose mean loss is looked at
@@ -82,7 +118,7 @@ def stall_advice(classes: int) -> str:
         f"after {STALL_STEPS} steps the loss is still ln({classes}) = {log(classes):.3f}, that of guessing. Likely "
         "causes: initial weights too small for this data (the recipe `paper` on a small set: use `source`), a learning "
         "rate too low or so high that the ReLUs died (--set training.weight_rate), or labels that do not go with "
-        "the pictures (alexnet info data --sheet)."
+        "the images (alexnet info data --sheet)."
     )
 
 

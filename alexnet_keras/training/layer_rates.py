@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from alexnet_keras.errors import UsageError
-from alexnet_keras.recipes import Network
+from alexnet_keras.recipes.schema import Network
 
 CLASSIFIER = "fc8"
 

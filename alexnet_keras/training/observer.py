@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from alexnet_keras.training.checkpoint import Position
-from alexnet_keras.training.initialize import LayerOrigin
 from alexnet_keras.training.records import LayerRow
+from alexnet_keras.training.start import LayerOrigin
 from alexnet_keras.training.step import StepResult
 
 

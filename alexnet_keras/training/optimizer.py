@@ -1,8 +1,9 @@
-"""The paper's update rule as a Keras optimizer."""
+"""The paper's update rule as a Keras optimizer, and the loss scale that keeps float16's gradients from vanishing."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -10,6 +11,33 @@ from keras import ops
 
 from alexnet_keras.backend import Tensor, on_tensorflow
 from alexnet_keras.training.schedule import BIASES
+
+START = 2.0**15
+GROW_AFTER = 2000  # steps in a row without an overflow
+
+
+@dataclass(frozen=True)
+class LossScale:
+    """The loss is multiplied by `factor` before the backward pass, and the gradients divided by it after.
+
+    A step whose gradients overflow changes no weight and halves the factor; GROW_AFTER steps without one double it.
+    """
+
+    factor: float = START
+    good_steps: int = 0
+
+    def after(self, updated: bool) -> "LossScale":
+        """The scale of the next step, after one whose gradients were finite, or not."""
+        if not updated:
+            return LossScale(self.factor / 2)
+        if self.good_steps + 1 == GROW_AFTER:
+            return LossScale(self.factor * 2)
+        return replace(self, good_steps=self.good_steps + 1)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether gradients overflow even unscaled: the training itself has diverged."""
+        return self.factor < 1
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")

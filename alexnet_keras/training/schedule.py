@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alexnet_keras.recipes import Network, Training
+from alexnet_keras.recipes.schema import Network, Training
 
 CONV1 = "conv1"  # the layer that net 145 lowered and froze
 BIASES = "_biases"  # after a layer's name: the kind of its biases, where they have a rate of their own

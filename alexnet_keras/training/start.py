@@ -1,7 +1,7 @@
-"""What a run begins with: a new network, another run's weights, or its own last state; the chief's on every worker."""
+"""What a run starts with: a new network, another run's weights, or its own last state; the chief's on every worker."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,66 @@ from typing import Any
 import keras
 import numpy as np
 
-from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.model import AlexNet
-from alexnet_keras.recipes import Recipe
+from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.network.model import AlexNet
+from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.training.checkpoint import Position, State, check_same, newest_state, shapes_of, state_variables
 from alexnet_keras.training.cluster import Cluster
-from alexnet_keras.training.initialize import LayerOrigin, copy_layers
 from alexnet_keras.training.optimizer import AlexNetSGD
 from alexnet_keras.training.schedule import layer_decays, plan_epoch, rate_factors
+
+
+@dataclass(frozen=True)
+class LayerOrigin:
+    """Where a layer's first weights came from: `outcome` is "copied", "skipped", "new" or "not used", and why."""
+
+    layer: str
+    outcome: str
+    why: str = ""
+
+
+def copy_layers(model: keras.Model, source: keras.Model) -> list[LayerOrigin]:
+    """Copies into `model` the weights of every layer of `source` that has the same name, variables and shapes.
+
+    Returns:
+        A line for every layer with weights of either model, in the order of `model`; a layer is copied whole or not.
+    """
+    theirs, ours = weights_by_layer(source), weights_by_layer(model)
+    origins = []
+    for layer, variables in ours.items():
+        found = theirs.get(layer)
+        if found is None:
+            origins.append(LayerOrigin(layer, "new", "the other run has no such layer"))
+            continue
+        shapes, wanted = ({name: tuple(v.shape) for name, v in side.items()} for side in (found, variables))
+        if shapes != wanted:
+            there, here = _difference(shapes, wanted)
+            origins.append(LayerOrigin(layer, "skipped", f"{there} there, {here} here"))
+            continue
+        for name, variable in variables.items():
+            variable.assign(found[name])
+        origins.append(LayerOrigin(layer, "copied"))
+    unused = [LayerOrigin(layer, "not used", "this network has no such layer") for layer in theirs if layer not in ours]
+    return origins + unused
+
+
+def weights_by_layer(model: keras.Model) -> dict[str, dict[str, keras.Variable]]:
+    """The variables of each layer that is trained, by their names in the layer."""
+    layers: dict[str, dict[str, keras.Variable]] = {}
+    for variable in model.trainable_variables:
+        layer, _, name = variable.path.rpartition("/")
+        layers.setdefault(layer.rpartition("/")[2], {})[name] = variable
+    return layers
+
+
+def _difference(there: dict[str, tuple], here: dict[str, tuple]) -> tuple[str, str]:
+    """The first variable in which two layers differ, on either side."""
+    name = next(name for name in {**here, **there} if there.get(name) != here.get(name))
+
+    def told(side: dict[str, tuple]) -> str:
+        return f"{name} is {'×'.join(map(str, side[name]))}" if name in side else f"no {name}"
+
+    return told(there), told(here)
 
 
 def new_network(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) -> tuple[keras.Model, AlexNetSGD]:

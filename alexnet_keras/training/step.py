@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from alexnet_keras.backend import require_tensorflow
-from alexnet_keras.model import logits_of
+from alexnet_keras.network.model import logits_of
 from alexnet_keras.training.optimizer import AlexNetSGD
 
 AVERAGED_STEPS = 10  # the longer, the slower a running average grows long at the start

@@ -10,26 +10,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras import recipe_files
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import ORDER, Share, iterate, steps_per_epoch, training_batches
-from alexnet_keras.data.prepared import PreparedDataset
 from alexnet_keras.errors import AlexNetError, DataError, DivergedError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
-from alexnet_keras.files import replace, sha256_of, write_by_rename
 from alexnet_keras.layers import ColorNoise
-from alexnet_keras.model_card import write_model_card
-from alexnet_keras.model_summary import parameters_of
-from alexnet_keras.places import command
-from alexnet_keras.recipes import Recipe
+from alexnet_keras.network.summary import parameters_of
+from alexnet_keras.recipes import toml
+from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.reports.model_card import write_model_card
 from alexnet_keras.runs import Run, best_epoch
+from alexnet_keras.storage.files import replace, sha256_of, write_by_rename
+from alexnet_keras.storage.places import command
 from alexnet_keras.training import guards
 from alexnet_keras.training.checkpoint import Position, save_state
 from alexnet_keras.training.devices import Placement
-from alexnet_keras.training.interruptions import StopSignals
+from alexnet_keras.training.guards import StopSignals
 from alexnet_keras.training.layer_rates import check_something_learns, frozen_layers
-from alexnet_keras.training.loss_scale import LossScale
 from alexnet_keras.training.observer import Observer
+from alexnet_keras.training.optimizer import LossScale
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, plan_epoch, rate_factors
 from alexnet_keras.training.start import initialize, new_average, new_network, restore, warn_of_untrained
@@ -178,7 +178,7 @@ class Trainer:
     def _about(self) -> dict[str, Any]:
         """What a state must share with the run that continues from it."""
         return {
-            "recipe": recipe_files.to_dict(self.recipe),
+            "recipe": toml.to_dict(self.recipe),
             "seed": self.options.seed,
             "precision": self.options.precision,
             "classes": list(self.data.classes),

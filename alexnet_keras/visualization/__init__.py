@@ -1,1 +1,1 @@
-"""Pictures of what a network has learnt. Matplotlib, without a display."""
+"""Figures of what a network has learnt. Matplotlib, without a display."""

@@ -1,4 +1,4 @@
-"""Feature maps: what a layer makes of one picture."""
+"""Feature maps: what a layer makes of one image."""
 
 from dataclasses import dataclass
 from math import ceil, sqrt
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.features import outputs_of
-from alexnet_keras.evaluation.views import centre
+from alexnet_keras.evaluation.predictor import centre
 from alexnet_keras.layers import EachTower, TowerConv2D
-from alexnet_keras.layers.each_tower import tower_letter
+from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.visualization.style import INK, QUIET, save_figure, shorten
 
 MOST_MAPS = 64  # of a tower
@@ -30,7 +30,7 @@ MapScaling = Literal["map", "global"]
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """A layer's maps of one picture.
+    """A layer's maps of one image.
 
     Attributes:
         layer: Its name.
@@ -54,7 +54,7 @@ def layers_with_maps(model: keras.Model) -> list[str]:
 
 
 def feature_maps(model: keras.Model, layer: str, image: np.ndarray) -> FeatureMaps:
-    """The maps of a layer for the centre crop of one picture, uint8 `(256, 256, 3)`.
+    """The maps of a layer for the centre crop of one image, uint8 `(256, 256, 3)`.
 
     Raises:
         UsageError: there is no such layer, or it has no maps; the sentence names those that have.
@@ -81,7 +81,7 @@ def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: M
 
     Args:
         path: .png, .svg or .pdf.
-        title: what the picture is, under the crop.
+        title: what the image is, under the crop.
         scaling: `"map"` shows each map by its own largest activity, `"global"` all by that of the layer.
 
     Raises:

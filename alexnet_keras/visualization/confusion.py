@@ -19,10 +19,10 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
     """Writes a confusion matrix: a row a true class, a column a predicted one, in percent of the row.
 
     Of more than 30 classes it shows those among which the worst confusions are; a last column then holds what was
-    taken for a class that is not shown. A class without pictures has an empty row.
+    taken for a class that is not shown. A class without images has an empty row.
 
     Args:
-        matrix: `(classes, classes)`, numbers of pictures [true, predicted].
+        matrix: `(classes, classes)`, numbers of images [true, predicted].
         titles: what the classes are called.
         path: .png, .svg or .pdf.
 
@@ -44,7 +44,7 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
     cell = min(0.9, max(0.27, 3.0 / len(chosen)))  # inches
     figure = Figure(figsize=(cell * shown.shape[1] + 2.4, cell * len(chosen) + 2.6), layout="constrained")
     axis = figure.subplots()
-    axis.set_facecolor("#e5e5e5")  # rows of classes without pictures, which are NaN
+    axis.set_facecolor("#e5e5e5")  # rows of classes without images, which are NaN
     axis.imshow(shown, cmap="Blues", vmin=0.0, vmax=1.0, interpolation="nearest")
     size = min(9.0, 24 * cell)
     for (row, column), share in np.ndenumerate(shown):
@@ -69,7 +69,7 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
 
 
 def row_shares(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Counts to shares of their rows' totals; NaN in the row of a class without pictures."""
+    """Counts to shares of their rows' totals; NaN in the row of a class without images."""
     return np.divide(counts, totals[:, None], out=np.full(counts.shape, np.nan), where=totals[:, None] > 0)
 
 
@@ -77,7 +77,7 @@ def worst_confused(matrix: sparse.sparray | np.ndarray, count: int) -> np.ndarra
     """The labels, ascending, of `count` classes among which are the confusions that take the most of a class.
 
     Pairs of a true and a wrongly predicted class are gone through, the one with the largest share of its true class
-    first (of equal shares the one with more pictures), and both classes are taken while there is room. Where there are
+    first (of equal shares the one with more images), and both classes are taken while there is room. Where there are
     no more confusions, the first classes fill up.
     """
     counts = sparse.csr_array(matrix, dtype=np.float64)

@@ -13,19 +13,19 @@ from matplotlib.figure import Figure
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.errors import check_finite
-from alexnet_keras.evaluation.views import centre
-from alexnet_keras.model import logits_of
+from alexnet_keras.evaluation.predictor import centre
+from alexnet_keras.network.model import logits_of
 from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten_all
 
 CEILING = 99.5  # percentile of a map's values that is shown brightest: a few pixels tower above the rest
-TALL = 5  # pictures that are shown one below the other; of more, two beside each other
+TALL = 5  # images that are shown one below the other; of more, two beside each other
 LABEL = 24  # characters
 MOST_NAMED = 12  # classes that an error lists
 
 
 @dataclass(frozen=True)
 class Saliency:
-    """The gradients of class scores with respect to pictures; the first axis of every array counts pictures.
+    """The gradients of class scores with respect to images; the first axis of every array counts images.
 
     Attributes:
         crops: What the network saw, uint8 `(n, side, side, 3)`.
@@ -48,11 +48,11 @@ class Saliency:
 
 
 def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = None) -> Saliency:
-    """Differentiates the score of a class, the input of the softmax, with respect to the centre crops of pictures.
+    """Differentiates the score of a class, the input of the softmax, with respect to the centre crops of images.
 
     Args:
         images: uint8 `(n, 256, 256, 3)`.
-        label: the class; None for the likeliest one of each picture.
+        label: the class; None for the likeliest one of each image.
 
     Raises:
         NotFiniteError: scores or gradients are not finite.
@@ -66,7 +66,7 @@ def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = No
         scores = tf.cast(logits(pixels, training=False), tf.float32)
         predicted = tf.argmax(scores, axis=1)
         explained = predicted if label is None else tf.fill(tf.shape(predicted), tf.constant(label, tf.int64))
-        # Pictures do not meet inside the network, so the gradient of the sum is that of each score.
+        # Images do not meet inside the network, so the gradient of the sum is that of each score.
         total = tf.reduce_sum(tf.gather(scores, explained, batch_dims=1))
     gradients = tape.gradient(total, pixels).numpy()
     check_finite(scores.numpy(), "The network's scores")
@@ -77,7 +77,7 @@ def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = No
 def draw_saliency(
     found: Saliency, titles: Sequence[str], path: Path, labels: Sequence[int] | np.ndarray | None = None
 ) -> None:
-    """Writes each picture with its map beside it, black where the gradient is zero.
+    """Writes each image with its map beside it, black where the gradient is zero.
 
     Args:
         titles: what the classes are called.
@@ -90,7 +90,7 @@ def draw_saliency(
     short = shorten_all(titles, LABEL)
     titles = [short[title] for title in titles]
     count = len(found.crops)
-    across = 1 if count <= TALL else 2  # pairs of picture and map in a row
+    across = 1 if count <= TALL else 2  # pairs of image and map in a row
     rows = -(-count // across)
     figure = Figure(figsize=(5.2 * across, 2.75 * rows + 0.3), layout="constrained")
     grid = figure.subplots(rows, 2 * across, squeeze=False)
@@ -143,7 +143,7 @@ def class_named(name: str, classes: Sequence[str], titles: Sequence[str]) -> int
 
 
 def _prediction(found: Saliency, index: int, titles: Sequence[str], label: int | None) -> tuple[str, str]:
-    """What the network says of a picture, and the colour to say it in."""
+    """What the network says of an image, and the colour to say it in."""
     predicted = int(found.predicted[index])
     said = f"predicted {titles[predicted]} ({found.probabilities[index, predicted]:.1%})"
     if label is None:

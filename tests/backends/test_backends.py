@@ -16,8 +16,8 @@ from alexnet_keras.backend import backend_name, require_tensorflow
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.features import FeatureExtractor
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.layers.placement import tower_devices
-from alexnet_keras.recipe_files import load_recipe, to_toml, with_overrides
+from alexnet_keras.layers.execution import tower_devices
+from alexnet_keras.recipes.toml import load_recipe, to_toml, with_overrides
 from alexnet_keras.training.step import TrainingStep
 from alexnet_keras.visualization.saliency import find_saliency
 
@@ -115,8 +115,8 @@ def test_commands_that_compute_nothing_run_on_any_backend():
 
 
 @pytest.mark.slow
-def test_pictures_are_prepared_whatever_kerass_backend(pictures, tmp_path):
-    result = on_the_command_line("prepare", pictures, "--out", tmp_path / "data")
+def test_images_are_prepared_whatever_kerass_backend(images, tmp_path):
+    result = on_the_command_line("prepare", images, "--out", tmp_path / "data")
     assert result.returncode == 0, result.stderr
     assert "36 train, 12 val" in result.stdout
 

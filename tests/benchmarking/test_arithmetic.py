@@ -3,7 +3,7 @@
 import pytest
 
 from alexnet_keras import AlexNet
-from alexnet_keras.benchmarking.arithmetic import forward_operations, matrix_product, training_operations
+from alexnet_keras.benchmarking.measure import forward_operations, matrix_product, training_operations
 
 # Output positions, kernels of both towers, and the inputs of one kernel: paper, section 3.5 and figure 2.
 CONV1 = 55 * 55 * 96 * (11 * 11 * 3)
@@ -34,7 +34,7 @@ def test_training_adds_two_gradients_and_none_for_the_image(model):
 
 
 def test_a_network_in_one_tower_is_counted_as_well(tiny):
-    from alexnet_keras.recipe_files import with_overrides
+    from alexnet_keras.recipes.toml import with_overrides
 
     one = AlexNet(with_overrides(tiny, ["network.towers=1"]), classes=3, seed=0)
     conv1 = 55 * 55 * 6 * (11 * 11 * 3)

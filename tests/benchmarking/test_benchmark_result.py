@@ -7,9 +7,17 @@ import sys
 
 import pytest
 
-from alexnet_keras.benchmarking.comparison import changes, differences
 from alexnet_keras.benchmarking.machine import this_machine
-from alexnet_keras.benchmarking.result import FORMAT, Measurement, Repeat, Request, Result, read_result
+from alexnet_keras.benchmarking.result import (
+    FORMAT,
+    Measurement,
+    Repeat,
+    Request,
+    Result,
+    changes,
+    differences,
+    read_result,
+)
 from alexnet_keras.errors import DataError, UsageError
 
 
@@ -98,7 +106,7 @@ def test_options_that_do_not_matter_for_what_was_measured_are_not_told(result):
 
 
 def test_the_peak_of_memory_grows_with_what_is_taken():
-    code = "from alexnet_keras.benchmarking.memory import peak_bytes; print(peak_bytes()); "
+    code = "from alexnet_keras.benchmarking.measure import peak_bytes; print(peak_bytes()); "
     code += "block = b'x' * 2**28; print(peak_bytes()); del block; print(peak_bytes())"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     before, during, after = (int(line) for line in printed.split())

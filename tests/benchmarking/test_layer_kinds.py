@@ -6,9 +6,8 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import AlexNet
-from alexnet_keras.benchmarking.layer_kinds import CASTS, INPUT, LOSS, OPTIMIZER, OTHER, LayerKinds, kinds_in
-from alexnet_keras.benchmarking.tracing import traced_shares
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.benchmarking.trace import CASTS, INPUT, LOSS, OPTIMIZER, OTHER, LayerKinds, kinds_in, traced_shares
+from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.training.start import new_optimizer
 from alexnet_keras.training.step import TrainingStep
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_keras.benchmarking.tracing import Stretch, innermost, shares
+from alexnet_keras.benchmarking.trace import Stretch, innermost, shares
 from alexnet_keras.errors import AlexNetError
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet_keras.cli.main import cli
-from alexnet_keras.recipe_files import to_toml
+from alexnet_keras.recipes.toml import to_toml
 
 
 @pytest.fixture

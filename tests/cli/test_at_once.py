@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from alexnet_keras.cli.main import cli
-from alexnet_keras.data.prepared import DATASET_LOCK, open_prepared
+from alexnet_keras.data.dataset import DATASET_LOCK, open_prepared
 from alexnet_keras.errors import AlexNetError, UsageError
-from alexnet_keras.files import locked
-from alexnet_keras.places import runs_root
 from alexnet_keras.runs import Run, new_run_path
+from alexnet_keras.storage.files import locked
+from alexnet_keras.storage.places import runs_root
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def run(*arguments):
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-def test_a_dataset_that_is_read_is_not_prepared_anew(pictures, tmp_path, monkeypatch):
+def test_a_dataset_that_is_read_is_not_prepared_anew(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    prepare = ["prepare", pictures, "--out", "data/colors"]
+    prepare = ["prepare", images, "--out", "data/colors"]
     assert run(*prepare).exit_code == 0
     before = (tmp_path / "data/colors/manifest.json").read_bytes()
     with open_prepared("colors").reading(), open_prepared("colors").reading():
@@ -49,11 +49,11 @@ def test_a_dataset_that_is_read_is_not_prepared_anew(pictures, tmp_path, monkeyp
     assert run(*prepare, "--seed", "1", "--overwrite").exit_code == 0, "no lock is left behind"
 
 
-def test_a_preparation_that_another_process_finishes_meanwhile_is_not_made_again(pictures, tmp_path, monkeypatch):
-    from alexnet_keras.data import prepare as module
+def test_a_preparation_that_another_process_finishes_meanwhile_is_not_made_again(images, tmp_path, monkeypatch):
+    from alexnet_keras.data import preparation as module
     from alexnet_keras.data.sources.folder import folder_source
 
-    made = module.Preparation(folder_source(pictures), tmp_path / "set")
+    made = module.Preparation(folder_source(images), tmp_path / "set")
     first_look = module.found_done
 
     def too_early(*values):
@@ -130,9 +130,9 @@ def test_a_run_that_cannot_be_written_is_evaluated_and_printed(project, monkeypa
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_what_is_no_picture_is_named_and_the_others_are_prepared(pictures, tmp_path, monkeypatch):
+def test_what_is_no_image_is_named_and_the_others_are_prepared(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    copy = shutil.copytree(pictures, "mixed")
+    copy = shutil.copytree(images, "mixed")
     os.mkfifo(f"{copy}/train/red/pipe.jpg")
     (tmp_path / "mixed/train/red/link.jpg").symlink_to(tmp_path / "mixed/train/red/pipe.jpg")
     (tmp_path / "mixed/train/red/zero.jpg").symlink_to("/dev/zero")
@@ -148,11 +148,11 @@ def test_what_is_no_picture_is_named_and_the_others_are_prepared(pictures, tmp_p
     assert "floating-point numbers" in reasons["red/float.tif"]
 
 
-def test_a_split_without_one_usable_picture_is_bad_data(pictures, tmp_path, monkeypatch):
+def test_a_split_without_one_usable_image_is_bad_data(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    copy = shutil.copytree(pictures, "mixed")
+    copy = shutil.copytree(images, "mixed")
     for path in (tmp_path / "mixed/val").rglob("*.jpg"):
         path.write_bytes(b"none")
     done = run("prepare", str(copy), "--max-bad", "100")
     assert done.exit_code == 3, done.output
-    assert "None of the pictures in the val split can be used" in done.stderr
+    assert "None of the images in the val split can be used" in done.stderr

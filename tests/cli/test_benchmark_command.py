@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from alexnet_keras.benchmarking.result import read_result
 from alexnet_keras.cli.benchmark_tables import print_comparison
 from alexnet_keras.cli.main import cli
-from alexnet_keras.recipe_files import to_toml
+from alexnet_keras.recipes.toml import to_toml
 
 SMALL = ["--recipe", "tiny.toml", "--classes", "3", "--batch-size", "4", "--repeats", "1"]
 
@@ -76,7 +76,7 @@ def test_a_dataset_is_read_and_shown_beside_the_earlier_result(measured, prepare
     result = invoke(*options, "--compare", "all.json")
     assert result.exit_code == 0, result.stderr
     assert "| measurement | figure | then | now | ratio |" in result.stdout
-    assert "Warning: the data of input was" in result.stderr, "generated pictures then"
+    assert "Warning: the data of input was" in result.stderr, "generated images then"
     rows = [line for line in result.stdout.splitlines() if line.startswith("| input | images/s")]
     then, now, ratio = (float(cell.split()[0].replace(",", "")) for cell in rows[0].split("|")[3:6])
     assert ratio == pytest.approx(now / then, abs=0.006)
@@ -97,13 +97,13 @@ def test_what_the_earlier_result_lacks_is_shown_all_the_same(measured, monkeypat
 
 
 @pytest.mark.slow
-def test_pictures_of_ones_own_are_prepared_and_printed_as_json(measured, pictures, monkeypatch):
+def test_images_of_ones_own_are_prepared_and_printed_as_json(measured, images, monkeypatch):
     monkeypatch.chdir(measured[0])
-    result = invoke("prepare", "--source", pictures, "--repeats", 1, "--json", "--compare", "all.json")
+    result = invoke("prepare", "--source", images, "--repeats", 1, "--json", "--compare", "all.json")
     assert result.exit_code == 0, result.stderr
     printed = json.loads(result.stdout)
     assert list(printed["measurements"]) == ["prepare"]
-    assert printed["measurements"]["prepare"]["what"].startswith("48 pictures")
+    assert printed["measurements"]["prepare"]["what"].startswith("48 images")
     found = {each["figure"]: each for each in printed["compared"]}["images/s"]
     assert found["ratio"] == pytest.approx(found["now"] / found["then"])
     Path("printed.json").write_text(result.stdout)

@@ -138,9 +138,9 @@ def test_wrong_training_options(trained, prepared, monkeypatch, arguments, code,
     assert said in result.stderr and "Traceback" not in result.stderr
 
 
-def test_eval_of_a_damaged_model_and_of_other_data(trained, write_pictures, monkeypatch, tmp_path):
+def test_eval_of_a_damaged_model_and_of_other_data(trained, write_images, monkeypatch, tmp_path):
     monkeypatch.chdir(trained[0])
-    write_pictures(tmp_path / "two", {"x": 5, "y": 5})
+    write_images(tmp_path / "two", {"x": 5, "y": 5})
     assert CliRunner().invoke(cli, ["prepare", str(tmp_path / "two"), "--out", str(tmp_path / "out")]).exit_code == 0
     result = CliRunner().invoke(cli, ["eval", "tiny", "--data", str(tmp_path / "out")])
     assert result.exit_code == 3 and "classes" in result.stderr

@@ -1,4 +1,4 @@
-"""`alexnet eval`, `predict`, and the pictures that show predictions, through Click's runner."""
+"""`alexnet eval`, `predict`, and the images that show predictions, through Click's runner."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from PIL import Image
 
 from alexnet_keras import AlexNet
 from alexnet_keras.cli.main import cli
-from alexnet_keras.data.prepared import MANIFEST
+from alexnet_keras.data.dataset import MANIFEST
 from alexnet_keras.runs import Run
 
 
@@ -79,8 +79,8 @@ def broken(project):
     shutil.rmtree(path)
 
 
-def test_a_network_whose_probabilities_are_not_finite_is_refused_everywhere(alexnet, broken, pictures):
-    photo = next(pictures.rglob("*.jpg"))
+def test_a_network_whose_probabilities_are_not_finite_is_refused_everywhere(alexnet, broken, images):
+    photo = next(images.rglob("*.jpg"))
     for command in (
         ["eval", "broken"],
         ["eval", "broken", "--ten-crop"],
@@ -137,11 +137,11 @@ def test_weights_are_searched_on_one_split_and_reported_on_another(alexnet):
         (["eval", "tiny", "other", "--submission", "x.txt"], 2, "--ensemble of several"),
         (["eval", "tiny", "--submission", "x.txt"], 2, "devkit"),
         (["predict", "nowhere.jpg"], 2, "no file or directory nowhere.jpg"),
-        (["predict", "tiny.toml"], 3, "tiny.toml is no picture"),
-        (["predict", "-", "tiny.toml"], 2, "one picture on stdin"),
-        (["predict", "saved_models/tiny/state"], 3, "has no pictures in it"),
+        (["predict", "tiny.toml"], 3, "tiny.toml is no image"),
+        (["predict", "-", "tiny.toml"], 2, "one image on stdin"),
+        (["predict", "saved_models/tiny/state"], 3, "has no images in it"),
         (["predict", "tiny.toml", "--run", "nowhere"], 2, "There is no run 'nowhere'"),
-        (["visualize", "neighbors", "tiny", "--neighbors", "20", "--query", "tiny.toml"], 3, "no picture"),
+        (["visualize", "neighbors", "tiny", "--neighbors", "20", "--query", "tiny.toml"], 3, "no image"),
         (["visualize", "neighbors", "--query", "tiny.toml", "--queries", "3"], 2, "leave out"),
         (["visualize", "neighbors", "tiny", "--queries", "13"], 3, "fewer than the 13 wanted"),
         (["visualize", "confusion", "tiny", "--split", "none"], 2, "no split 'none'"),
@@ -169,17 +169,17 @@ def test_an_empty_split_and_a_run_without_a_best_model(alexnet, project, prepare
         assert (result.exit_code, "train it for at least one epoch" in result.stderr) == (2, True), result.stderr
 
 
-def test_predict_answers_for_files_folders_and_stdin(alexnet, pictures, tmp_path):
+def test_predict_answers_for_files_folders_and_stdin(alexnet, images, tmp_path):
     folder = tmp_path / "album"
-    shutil.copytree(pictures / "val", folder)
-    (folder / "notes.txt").write_text("no picture, and not asked for")
+    shutil.copytree(images / "val", folder)
+    (folder / "notes.txt").write_text("no image, and not asked for")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 cut short")
     (folder / "@eaDir").mkdir()
     shutil.copy(next(folder.glob("*/*.jpg")), folder / "@eaDir/thumbnail.jpg")
     result = alexnet("predict", folder, "--run", "tiny", "--json", "--png", tmp_path / "answers.png")
     assert result.exit_code == 3
-    assert "broken.jpg" in result.stderr and "1 of 13 pictures could not be used" in result.stderr
-    assert "1 file that is no picture (1 .txt)" in result.stderr and "of the system (1 @eaDir)" in result.stderr
+    assert "broken.jpg" in result.stderr and "1 of 13 images could not be used" in result.stderr
+    assert "1 file that is no image (1 .txt)" in result.stderr and "of the system (1 @eaDir)" in result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(lines) == 13 and sum("error" in line for line in lines) == 1
     answered = next(line for line in lines if "error" not in line)
@@ -207,23 +207,23 @@ def test_predict_answers_for_files_folders_and_stdin(alexnet, pictures, tmp_path
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_pictures_of_predictions_are_written(alexnet, project, arguments, file):
+def test_images_of_predictions_are_written(alexnet, project, arguments, file):
     result = alexnet("visualize", arguments[0], "other", *arguments[1:])
     assert result.exit_code == 0, result.stderr
     assert Image.open(project / "saved_models/other/figures" / file).width > 500
 
 
-def test_neighbors_of_a_picture_of_ones_own(alexnet, pictures, tmp_path):
-    photo = next((pictures / "train/red").iterdir())
+def test_neighbors_of_a_image_of_ones_own(alexnet, images, tmp_path):
+    photo = next((images / "train/red").iterdir())
     result = alexnet("visualize", "neighbors", "tiny", "--query", photo, "--out", tmp_path / "found.png")
     assert result.exit_code == 0, result.stderr
     assert Image.open(tmp_path / "found.png").width > 1000
 
 
 def test_a_submission_names_the_devkits_ids(alexnet, prepared, tmp_path, monkeypatch):
-    from alexnet_keras.data import prepared as module
+    from alexnet_keras.data import dataset as module
 
-    monkeypatch.setattr("alexnet_keras.evaluation.submission.GUESSES", 3)
+    monkeypatch.setattr("alexnet_keras.evaluation.analysis.GUESSES", 3)
     real = module.read_manifest
     monkeypatch.setattr(module, "read_manifest", lambda path: {**real(path), "ids": [30, 10, 20]})
     result = alexnet("eval", "tiny", "--submission", tmp_path / "out.txt")

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from alexnet_keras.cli.main import cli
 from alexnet_keras.interop import export_run
-from alexnet_keras.interop.export_agreement import Tolerance
+from alexnet_keras.interop.exported import Tolerance
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def export(trained, monkeypatch):
 def test_the_latest_run_is_written_into_itself(export, trained, to, name):
     result = export("--to", to)
     assert result.exit_code == 0, result.stderr
-    assert "latest run" in result.stderr and "12 of the 12 val pictures" in result.stdout
+    assert "latest run" in result.stderr and "12 of the 12 val images" in result.stdout
     path = trained[0] / "saved_models/tiny/exports" / name
     assert path.exists() and f"Wrote saved_models/tiny/exports/{name}" in result.stdout
     assert json.loads(path.with_name(f"{name}.json").read_text())["agreement"]["difference"] < 1e-4
@@ -42,7 +42,7 @@ def test_quantised_exports_tell_what_they_cost(export, quantize, tmp_path):
     out = tmp_path / "model.tflite"
     result = export("tiny", "--to", "tflite", "--quantize", quantize, "--out", out, "--pictures", 5)
     assert result.exit_code == 0, result.stderr
-    assert "top-1 error" in result.stdout and "5 of the 12 val pictures" in result.stdout and out.is_file()
+    assert "top-1 error" in result.stdout and "5 of the 12 val images" in result.stdout and out.is_file()
 
 
 def test_json(export, tmp_path):
@@ -59,7 +59,7 @@ def test_a_disagreement_ends_with_1_and_leaves_nothing(export, monkeypatch, tmp_
     assert not list(tmp_path.glob("*.tflite*"))
 
 
-def test_without_its_data_a_run_is_compared_on_generated_pictures(trained, monkeypatch, tmp_path):
+def test_without_its_data_a_run_is_compared_on_generated_images(trained, monkeypatch, tmp_path):
     shutil.copytree(trained[0] / "saved_models/tiny", tmp_path / "saved_models/tiny")
     facts = tmp_path / "saved_models/tiny/run.json"
     known = json.loads(facts.read_text())
@@ -68,7 +68,7 @@ def test_without_its_data_a_run_is_compared_on_generated_pictures(trained, monke
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli, ["export", "--to", "safetensors", "--pictures", "2"])
     assert result.exit_code == 0, result.stderr
-    assert "2 generated pictures" in result.stdout and "data/gone" in result.stderr
+    assert "2 generated images" in result.stdout and "data/gone" in result.stderr
     result = CliRunner().invoke(cli, ["export", "--to", "tflite", "--quantize", "int8"])
     assert result.exit_code == 2 and "data/gone" in result.stderr
 

@@ -10,7 +10,7 @@ from plain_networks import random_arrays
 from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import binaryproto, caffemodel, state_names, write_caffe_hdf5, write_legacy_pth, write_pth
 
-from alexnet_keras.recipe_files import to_toml
+from alexnet_keras.recipes.toml import to_toml
 
 COLORS = (*DENSE[:2], 3)  # as many classes as the prepared dataset of the tests has
 
@@ -73,12 +73,12 @@ def test_with_its_classes_named_it_is_evaluated_like_any_run(named, alexnet, pre
     assert "None" not in page, page[page.index("None") - 300 :][:400]
 
 
-def test_what_needs_no_data_works(imported, pictures, tmp_path):
-    picture = next((pictures / "val").rglob("*.jpg"))
-    result = imported("predict", picture, "--run", "net", "--json")
+def test_what_needs_no_data_works(imported, images, tmp_path):
+    image = next((images / "val").rglob("*.jpg"))
+    result = imported("predict", image, "--run", "net", "--json")
     assert result.exit_code == 0, result.stderr
     assert {guess["class"] for guess in json.loads(result.stdout)["predictions"]} == {"0000", "0001", "0002"}
-    for what in (["kernels"], ["towers"], ["architecture"], ["activations", "--image", picture]):
+    for what in (["kernels"], ["towers"], ["architecture"], ["activations", "--image", image]):
         result = imported("visualize", what[0], "net", *what[1:])
         assert result.exit_code == 0, result.stderr
     listed = json.loads(imported("runs", "--json").stdout)
@@ -118,14 +118,14 @@ def test_lists_of_classes_are_read_as_imagenet_has_them(alexnet, tmp_path):
 def test_a_known_file_is_recognised_and_its_published_accuracy_shown(alexnet, tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from alexnet_keras.files import sha256_of
-    from alexnet_keras.interop import known_files
+    from alexnet_keras.interop import formats
+    from alexnet_keras.storage.files import sha256_of
 
     arrays = random_arrays(FILTERS["torchvision"], DENSE, groups=1)
     path = write_pth(tmp_path / "net.pth", state_names(arrays))
     (tmp_path / "small.toml").write_text(to_toml(small("torchvision")))
-    known = tuple(replace(file, sha=sha256_of(path)[:8]) for file in known_files.KNOWN_BY_SHA256)
-    monkeypatch.setattr(known_files, "KNOWN_BY_SHA256", known)
+    known = tuple(replace(file, sha=sha256_of(path)[:8]) for file in formats.KNOWN_BY_SHA256)
+    monkeypatch.setattr(formats, "KNOWN_BY_SHA256", known)
     result = alexnet("import", path, "--recipe", "small.toml")
     assert result.exit_code == 0, result.stderr
     assert "56.5% top-1 and 79.1% top-5" in result.stdout

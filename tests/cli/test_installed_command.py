@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_keras.recipe_files import to_toml
+from alexnet_keras.recipes.toml import to_toml
 
 ALEXNET = Path(sys.executable).with_name("alexnet")
 
@@ -21,10 +21,10 @@ def alexnet(folder, *arguments, **options):
 
 
 @pytest.mark.slow
-def test_prepare_train_on_two_devices_eval_and_visualize_with_no_argument_named(pictures, tiny, tmp_path):
+def test_prepare_train_on_two_devices_eval_and_visualize_with_no_argument_named(images, tiny, tmp_path):
     (tmp_path / "tiny.toml").write_text(to_toml(tiny))
     steps = [
-        ["prepare", pictures, "--out", "data/colors"],
+        ["prepare", images, "--out", "data/colors"],
         ["train", "--gpus", "2", "--recipe", "tiny.toml"],
         ["eval", "--ten-crop", "--json"],
         ["visualize", "kernels"],

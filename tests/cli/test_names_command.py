@@ -64,9 +64,9 @@ def test_tables_and_bars_show_names_that_look_like_markup(capsys, monkeypatch):
     assert "[red]r [/]" in terminal.file.getvalue() and ":smile: [/b]" in terminal.file.getvalue()
 
 
-def test_home_is_where_commands_write_and_look(alexnet, tmp_path, write_pictures, monkeypatch):
+def test_home_is_where_commands_write_and_look(alexnet, tmp_path, write_images, monkeypatch):
     monkeypatch.setenv("ALEXNET_HOME", str(tmp_path / "my home"))
-    write_pictures(tmp_path / "some photos", {"cat": 2, "dog": 2}, size=(20, 20))
+    write_images(tmp_path / "some photos", {"cat": 2, "dog": 2}, size=(20, 20))
     prepared = alexnet("prepare", "some photos")
     assert prepared.exit_code == 0, prepared.stderr
     data = tmp_path / "my home/data/some photos"
@@ -80,8 +80,8 @@ def test_home_is_where_commands_write_and_look(alexnet, tmp_path, write_pictures
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my home", "some photos"]
 
 
-def test_the_current_directory_is_prepared_into_under_its_name(alexnet, tmp_path, write_pictures, monkeypatch):
-    write_pictures(tmp_path / "photos", {"cat": 2, "dog": 2}, size=(20, 20))
+def test_the_current_directory_is_prepared_into_under_its_name(alexnet, tmp_path, write_images, monkeypatch):
+    write_images(tmp_path / "photos", {"cat": 2, "dog": 2}, size=(20, 20))
     (tmp_path / "set").mkdir()
     monkeypatch.chdir(tmp_path / "set")
     prepared = CliRunner().invoke(cli, ["prepare", "../photos", "--out", ".", "--json"])

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from alexnet_keras.cli.main import cli
-from alexnet_keras.data.prepared import open_prepared
+from alexnet_keras.data.dataset import open_prepared
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_without_arguments_it_draws_and_prepares_the_demo_set(run, monkeypatch):
 
 
 def test_json_is_all_there_is_on_stdout(run, photos):
-    (photos / "cat/notes.jpg").write_text("no picture")
+    (photos / "cat/notes.jpg").write_text("no image")
     done = run("prepare", photos, "--out", "set", "--holdout", "0.4", "--json")
     found = json.loads(done.stdout)
     assert found["splits"]["val"]["examples"] in (3, 4)
@@ -65,24 +65,24 @@ def test_json_is_all_there_is_on_stdout(run, photos):
     assert found["fingerprint"] == open_prepared("set").fingerprint
 
 
-def test_rejected_pictures_are_shown_with_their_reasons(run, photos):
-    (photos / "cat/notes.jpg").write_text("no picture")
+def test_rejected_images_are_shown_with_their_reasons(run, photos):
+    (photos / "cat/notes.jpg").write_text("no image")
     done = run("prepare", photos)
     assert done.exit_code == 0
-    assert "1 picture could not be used" in done.stdout
+    assert "1 image could not be used" in done.stdout
     assert "cat/notes.jpg" in done.stdout
 
 
 def empty(folder):
-    for picture in folder.rglob("*.jpg"):
-        picture.unlink()
+    for image in folder.rglob("*.jpg"):
+        image.unlink()
     for name in ("cat", "dog"):
         (folder / name).rmdir()
 
 
 def one_class(folder):
-    for picture in (folder / "dog").iterdir():
-        picture.unlink()
+    for image in (folder / "dog").iterdir():
+        image.unlink()
     (folder / "dog").rmdir()
 
 
@@ -92,9 +92,9 @@ def other_classes(folder):
         Image.new("RGB", (9, 9)).save(folder / split / name / "0.jpg")
 
 
-def bad_pictures(folder):
-    for picture in [*sorted((folder / "cat").iterdir())[:2], *sorted((folder / "dog").iterdir())[:2]]:
-        picture.write_bytes(picture.read_bytes()[:100])
+def bad_images(folder):
+    for image in [*sorted((folder / "cat").iterdir())[:2], *sorted((folder / "dog").iterdir())[:2]]:
+        image.write_bytes(image.read_bytes()[:100])
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def bad_pictures(folder):
         (empty, ["photos"], 3, "is empty"),
         (one_class, ["photos"], 3, "one class"),
         (other_classes, ["photos"], 3, "lacks dog and also has emu"),
-        (bad_pictures, ["photos", "--max-bad", "3"], 3, "--max-bad allows 3"),
-        (bad_pictures, ["photos", "--max-bad", "30%"], 3, "--max-bad allows 3"),
-        (bad_pictures, ["folder:photos", "--max-bad", "40%"], 0, ""),
+        (bad_images, ["photos", "--max-bad", "3"], 3, "--max-bad allows 3"),
+        (bad_images, ["photos", "--max-bad", "30%"], 3, "--max-bad allows 3"),
+        (bad_images, ["folder:photos", "--max-bad", "40%"], 0, ""),
         (lambda folder: None, ["tfds:no_such_set"], 2, "knows no set"),
         (lambda folder: None, ["ilsvrc:nowhere"], 2, "no directory nowhere"),
-        (lambda folder: None, ["ilsvrc:photos"], 3, "no training pictures of ILSVRC"),
+        (lambda folder: None, ["ilsvrc:photos"], 3, "no training images of ILSVRC"),
         (lambda folder: None, ["synsets:photos"], 3, "no archives called <wnid>.tar"),
         (lambda folder: None, ["photos", "--classes", "nowhere.txt"], 2, "no file nowhere.txt"),
         (lambda folder: None, ["photos", "--partial"], 2, "--partial is for ilsvrc: sources"),
@@ -224,7 +224,7 @@ def test_verify_finds_it_whole_and_then_the_damage(run, photos):
 
 
 def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(run, photos):
-    (photos / "cat/notes.jpg").write_text("no picture")
+    (photos / "cat/notes.jpg").write_text("no image")
     (photos.parent / "names.txt").write_text("dog good dog, hound\ncat\n")
     assert run("prepare", photos, "--classes", "names.txt", "--out", "data/pets").exit_code == 0
     done = run("info", "data", "pets", "--sheet")

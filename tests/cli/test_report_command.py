@@ -43,9 +43,9 @@ def test_the_help_text_has_an_example(report):
 
 
 def test_the_parts_that_can_be_left_out_are_those_there_are():
-    from alexnet_keras.visualization import report_parts
+    from alexnet_keras.reports import run_report
 
-    assert tuple(report_parts.PARTS) == PARTS
+    assert tuple(run_report.PARTS) == PARTS
 
 
 def test_the_latest_run_is_reported_into_its_directory_and_nothing_is_computed_twice(report, trained, monkeypatch):

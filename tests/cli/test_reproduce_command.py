@@ -18,21 +18,21 @@ def results(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def others(write_pictures, tmp_path_factory):
+def others(write_images, tmp_path_factory):
     """A prepared set of two other classes, half of each held out."""
-    from alexnet_keras.data.prepare import prepare
+    from alexnet_keras.data.preparation import prepare
     from alexnet_keras.data.sources.folder import folder_source
 
-    folder = write_pictures(tmp_path_factory.mktemp("pictures") / "others", {"dark": 12, "light": 12}, seed=5)
+    folder = write_images(tmp_path_factory.mktemp("pictures") / "others", {"dark": 12, "light": 12}, seed=5)
     return prepare(folder_source(folder, holdout=0.5), tmp_path_factory.mktemp("data") / "others", seed=0)
 
 
 @pytest.fixture(scope="module")
-def little_cifar(write_pictures, tmp_path_factory):
-    """A folder of pictures as large as CIFAR-10's: 280, which are two batches, to train on, 20 to test on."""
+def little_cifar(write_images, tmp_path_factory):
+    """A folder of images as large as CIFAR-10's: 280, which are two batches, to train on, 20 to test on."""
     folder = tmp_path_factory.mktemp("pictures") / "little-cifar"
     for split, count, seed in (("train", 140, 6), ("test", 10, 7)):
-        write_pictures(folder / split, {"dark": count, "light": count}, (32, 32), seed)
+        write_images(folder / split, {"dark": count, "light": count}, (32, 32), seed)
     return folder
 
 
@@ -131,7 +131,7 @@ def test_initialisation_starts_one_network_in_every_way(reproduce, results, tiny
 
 
 @pytest.mark.slow
-def test_table_1_compares_systems_on_the_same_pictures(reproduce, results):
+def test_table_1_compares_systems_on_the_same_images(reproduce, results):
     done = reproduce("table-1", "--only", "fisher-vectors,cnn,cnn-centre", *SHORT)
     assert done.exit_code == 0, done.stderr
     found = result_of(results, "table-1-mini")
@@ -194,7 +194,7 @@ def test_table_2_pre_trains_fine_tunes_and_averages(reproduce, results, others):
 
 
 @pytest.mark.slow
-def test_fall_2009_wants_half_of_the_pictures_held_out(reproduce, results, others, prepared):
+def test_fall_2009_wants_half_of_the_images_held_out(reproduce, results, others, prepared):
     refused = reproduce("fall-2009", *SHORT)
     assert refused.exit_code == 3 and "--holdout 0.5" in refused.stderr
     done = reproduce("fall-2009", *SHORT, "--pretrain", str(prepared.path), data=others.path)

@@ -22,7 +22,7 @@ def project(tiny, prepared, tmp_path_factory):
     facts = {"classes": list(prepared.classes), "data": prepared.facts, "status": "finished"}
     run = Run.create(folder / "saved_models/tiny", tiny, facts)
     AlexNet(tiny, classes=3, seed=3).save(run.model_path)
-    (folder / "note.txt").write_text("not a picture")
+    (folder / "note.txt").write_text("not an image")
     return folder
 
 
@@ -64,7 +64,7 @@ def test_features_are_written_where_it_says_and_reused(run_in, project):
     before = {file.name: file.stat().st_mtime_ns for file in path.iterdir()}
     again = run_in("features", "tiny", "--layer", "fc6", "--split", "val")
     assert again.exit_code == 0 and "Using the features that are there" in again.stderr
-    assert "12 pictures" in again.stdout and "fc6-colors-val" in again.stdout
+    assert "12 images" in again.stdout and "fc6-colors-val" in again.stdout
     assert {file.name: file.stat().st_mtime_ns for file in path.iterdir()} == before
 
 
@@ -95,9 +95,9 @@ def test_build_measures_recall_and_a_repeated_build_is_there_already(indexed, ru
     assert "recall@10" in table and "12 queries of the split val" in table and "codes, 36 re-ranked" in table
 
 
-def test_a_training_picture_from_its_file_finds_itself(indexed, run_in, pictures):
+def test_a_training_image_from_its_file_finds_itself(indexed, run_in, images):
     """Which it does only if the file is prepared exactly as `alexnet prepare` did."""
-    files = [pictures / "train/red/003.jpg", pictures / "train/blue/011.jpg"]
+    files = [images / "train/red/003.jpg", images / "train/blue/011.jpg"]
     result = run_in("search", "query", *files, "--run", "tiny", "--count", 3, "--json")
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
@@ -115,12 +115,12 @@ def test_a_training_picture_from_its_file_finds_itself(indexed, run_in, pictures
     assert "red/003.jpg" in table and "rank" in table and "Nearest to" in table
 
 
-def test_an_index_elsewhere_and_of_another_layer(indexed, run_in, pictures, tmp_path):
+def test_an_index_elsewhere_and_of_another_layer(indexed, run_in, images, tmp_path):
     options = ["--layer", "pool5", "--split", "val", "--bits", 8, "--epochs", 1, "--out", tmp_path / "index"]
     result = run_in("search", "build", "tiny", *options)
     assert result.exit_code == 0, result.stderr
     assert "queries of the split train" in result.stdout
-    result = run_in("search", "query", pictures / "val/green/002.jpg", "--index", tmp_path / "index", "--json")
+    result = run_in("search", "query", images / "val/green/002.jpg", "--index", tmp_path / "index", "--json")
     assert json.loads(result.stdout)["found"][0]["neighbors"][0]["filename"].endswith("green/002.jpg")
 
 
@@ -136,8 +136,8 @@ def test_an_index_elsewhere_and_of_another_layer(indexed, run_in, pictures, tmp_
         (["search", "build", "--bits", "100"], 2, "multiple of 8"),
         (["search", "build", "--bits", "4"], 2, "--bits"),
         (["search", "query", "no.jpg"], 2, "There is no file no.jpg"),
-        (["search", "query", "note.txt"], 3, "note.txt is no picture that can be used"),
-        (["search", "query"], 2, "PICTURE"),
+        (["search", "query", "note.txt"], 3, "note.txt is no image that can be used"),
+        (["search", "query"], 2, "IMAGE"),
         (["search", "query", "no.jpg", "--index", "nowhere"], 2, "alexnet search build"),
         (["search", "query", "no.jpg", "--rerank", "20"], 2, "--codes"),
         (["search", "query", "no.jpg", "--codes", "--rerank", "5"], 2, "less than the --count 10"),
@@ -165,23 +165,23 @@ def test_without_faiss(indexed, run_in, command, monkeypatch):
     assert result.exit_code == 2 and "pip install 'alexnet-keras[search]'" in result.stderr
 
 
-def test_without_an_index_and_with_another_runs(indexed, run_in, pictures, tiny):
+def test_without_an_index_and_with_another_runs(indexed, run_in, images, tiny):
     from alexnet_keras import AlexNet
 
     shutil.copytree(indexed[0], indexed[0].parent / "other")
     shutil.rmtree(indexed[0].parent / "other/search")
     try:
-        result = run_in("search", "query", pictures / "train/red/003.jpg", "--run", "other")
+        result = run_in("search", "query", images / "train/red/003.jpg", "--run", "other")
         assert result.exit_code == 2 and "`alexnet search build other`" in result.stderr
         AlexNet(tiny, classes=3, seed=4).save(indexed[0].parent / "other/model.keras")
         index = ["--index", indexed[0] / "search/drop7-colors-train"]
-        result = run_in("search", "query", pictures / "train/red/003.jpg", "--run", "other", *index)
+        result = run_in("search", "query", images / "train/red/003.jpg", "--run", "other", *index)
         assert result.exit_code == 3 and "built from the run tiny" in result.stderr and "other" in result.stderr
     finally:
         shutil.rmtree(indexed[0].parent / "other")
 
 
-def test_damaged_features_and_a_damaged_index(indexed, run_in, pictures, tmp_path):
+def test_damaged_features_and_a_damaged_index(indexed, run_in, images, tmp_path):
     assert run_in("features", "--split", "val", "--out", tmp_path / "own").exit_code == 0
     shard = tmp_path / "own/00000.features.npy"
     shard.write_bytes(shard.read_bytes()[:-40])
@@ -189,13 +189,13 @@ def test_damaged_features_and_a_damaged_index(indexed, run_in, pictures, tmp_pat
     assert result.exit_code == 3 and "00000.features.npy is damaged" in result.stderr
     index = shutil.copytree(indexed[0] / "search/drop7-colors-train", tmp_path / "index")
     (index / "exact-00000.faiss").write_bytes(b"\0" * (index / "exact-00000.faiss").stat().st_size)
-    result = run_in("search", "query", pictures / "train/red/003.jpg", "--index", index)
+    result = run_in("search", "query", images / "train/red/003.jpg", "--index", index)
     assert result.exit_code == 3 and "exact-00000.faiss is damaged" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_data_with_other_classes_and_an_empty_split(indexed, run_in, write_pictures, prepared, tmp_path):
-    write_pictures(tmp_path / "two", {"x": 5, "y": 5})
+def test_data_with_other_classes_and_an_empty_split(indexed, run_in, write_images, prepared, tmp_path):
+    write_images(tmp_path / "two", {"x": 5, "y": 5})
     assert run_in("prepare", tmp_path / "two", "--out", tmp_path / "out").exit_code == 0
     for command in (["features", "tiny"], ["search", "build", "tiny"]):
         result = run_in(*command, "--data", tmp_path / "out")

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet_keras.cli.main import cli
-from alexnet_keras.recipe_files import flatten, load_recipe
+from alexnet_keras.recipes.toml import flatten, load_recipe
 
 
 @pytest.fixture
@@ -148,14 +148,14 @@ def test_layers_and_factors_that_cannot_be_are_refused_and_leave_no_run(folder, 
 
 
 def test_a_changed_dataset_is_refused_unless_accepted_and_other_classes_always(
-    folder, prepared, write_pictures, tmp_path
+    folder, prepared, write_images, tmp_path
 ):
     data = tmp_path / "data"
     shutil.copytree(prepared.path, data)
     arguments = ["train", "--data", data, "--recipe", "tiny.toml", "--run", "changing"]
     assert invoke(*arguments, "--epochs", 1).exit_code == 0
-    write_pictures(tmp_path / "more/train", dict.fromkeys(("blue", "green", "red"), 9), seed=7)
-    write_pictures(tmp_path / "more/val", dict.fromkeys(("blue", "green", "red"), 3), seed=8)
+    write_images(tmp_path / "more/train", dict.fromkeys(("blue", "green", "red"), 9), seed=7)
+    write_images(tmp_path / "more/val", dict.fromkeys(("blue", "green", "red"), 3), seed=8)
     shutil.rmtree(data)
     assert invoke("prepare", tmp_path / "more", "--out", data).exit_code == 0
     refused = invoke("train", "--resume", "changing")
@@ -164,7 +164,7 @@ def test_a_changed_dataset_is_refused_unless_accepted_and_other_classes_always(
     assert accepted.exit_code == 0, accepted.stderr
     assert invoke("train", "--resume", "changing").exit_code == 0, "accepted once, it is the run's data"
     assert invoke("train", "--accept-new-data").exit_code == 2
-    write_pictures(tmp_path / "other", {"x": 5, "y": 5, "z": 5})
+    write_images(tmp_path / "other", {"x": 5, "y": 5, "z": 5})
     assert invoke("prepare", tmp_path / "other", "--out", tmp_path / "xyz").exit_code == 0
     other = invoke("train", "--resume", "changing", "--data", tmp_path / "xyz", "--accept-new-data")
     assert other.exit_code == 3 and "x, y, z only in the data; blue, green, red only in the run" in other.stderr

@@ -19,7 +19,7 @@ def visualize(trained, monkeypatch):
 
 @pytest.fixture
 def photo(tmp_path):
-    """A picture of the user's own."""
+    """An image of the user's own."""
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     return tmp_path / "photo.png"
@@ -52,7 +52,7 @@ def test_every_help_text_has_an_example(alexnet, what):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_picture_is_written_into_the_run_or_where_it_is_told(visualize, trained, tmp_path, arguments, file):
+def test_a_image_is_written_into_the_run_or_where_it_is_told(visualize, trained, tmp_path, arguments, file):
     place = trained[0] / "saved_models/tiny/figures" / file
     place.unlink(missing_ok=True)
     result = visualize(*arguments)
@@ -79,14 +79,14 @@ def test_towers_prints_the_numbers_and_what_they_do_not_say(visualize, tmp_path)
 
 
 @pytest.mark.parametrize("what", ["activations", "saliency"])
-def test_a_picture_of_the_users_own(visualize, tmp_path, photo, what):
+def test_a_image_of_the_users_own(visualize, tmp_path, photo, what):
     result = visualize(what, "--image", photo, "--out", tmp_path / "picture.png")
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "picture.png").is_file()
 
 
 @pytest.mark.slow
-def test_several_pictures_of_the_users_own(visualize, tmp_path, photo):
+def test_several_images_of_the_users_own(visualize, tmp_path, photo):
     arguments = ["--image", photo, "--image", photo, "--out", tmp_path / "picture.png"]
     assert visualize("saliency", *arguments).exit_code == 0
     two = Image.open(tmp_path / "picture.png").height
@@ -94,7 +94,7 @@ def test_several_pictures_of_the_users_own(visualize, tmp_path, photo):
     assert two > 1.8 * Image.open(tmp_path / "picture.png").height
 
 
-def test_the_seed_chooses_the_picture(visualize, tmp_path):
+def test_the_seed_chooses_the_image(visualize, tmp_path):
     written = []
     for seed in (1, 1, 2):
         visualize("saliency", "--count", "1", "--seed", seed, "--out", tmp_path / "picture.png")

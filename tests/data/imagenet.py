@@ -20,7 +20,7 @@ WORDS = {
     "n03000684": "chain saw, chainsaw",
 }
 WNIDS = sorted(ILSVRC_IDS)
-VAL_TRUTH = ["n03000684", "n01440764", "n01443537", "n03000684", "n02102040", "n01440764"]  # of pictures 1, 2, ...
+VAL_TRUTH = ["n03000684", "n01440764", "n01443537", "n03000684", "n02102040", "n01440764"]  # of images 1, 2, ...
 TEST_TRUTH = ["n02102040", "n01443537", "n01440764", "n03000684"]
 HUGE = "n03000684_99.JPEG"  # claims 60,000 x 60,000 pixels
 
@@ -30,9 +30,9 @@ def pixels(seed: int, height: int = 90, width: int = 120) -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def encode(picture: np.ndarray | Image.Image, form: str = "JPEG", **options) -> bytes:
+def encode(image: np.ndarray | Image.Image, form: str = "JPEG", **options) -> bytes:
     file = io.BytesIO()
-    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(file, form, **options)
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file, form, **options)
     return file.getvalue()
 
 
@@ -74,8 +74,8 @@ ODD = {
 }
 
 
-def train_pictures() -> dict[str, dict[str, bytes]]:
-    """Of each synset, its pictures by name."""
+def train_images() -> dict[str, dict[str, bytes]]:
+    """Of each synset, its images by name."""
     made = {wnid: {} for wnid in WNIDS}
     for label, wnid in enumerate(WNIDS):
         for index in range(4 + label):
@@ -86,7 +86,7 @@ def train_pictures() -> dict[str, dict[str, bytes]]:
     return made
 
 
-def flat_pictures(split: str, number: int, year: int = 2012) -> dict[str, bytes]:
+def flat_images(split: str, number: int, year: int = 2012) -> dict[str, bytes]:
     """ILSVRC2012_val_00000001.JPEG and so on."""
     return {f"ILSVRC{year}_{split}_{i:08d}.JPEG": encode(pixels(1000 + i)) for i in range(1, number + 1)}
 
@@ -140,7 +140,7 @@ def gzipped_devkit(files: dict[str, bytes], top: str) -> bytes:
 
 
 def counts_of(train: dict[str, dict[str, bytes]]) -> dict[str, int]:
-    return {wnid: len(pictures) for wnid, pictures in train.items()}
+    return {wnid: len(images) for wnid, images in train.items()}
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
@@ -151,11 +151,11 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
 
 def as_tars(folder: Path) -> Path:
     """ILSVRC-2012 as it was downloaded."""
-    train = train_pictures()
-    inner = {f"{wnid}.tar": tar_of(pictures, top=()) for wnid, pictures in train.items()}
+    train = train_images()
+    inner = {f"{wnid}.tar": tar_of(images, top=()) for wnid, images in train.items()}
     files = {
         "ILSVRC2012_img_train.tar": tar_of(inner),
-        "ILSVRC2012_img_val.tar": tar_of(flat_pictures("val", len(VAL_TRUTH))),
+        "ILSVRC2012_img_val.tar": tar_of(flat_images("val", len(VAL_TRUTH))),
         "ILSVRC2012_devkit_t12.tar.gz": gzipped_devkit(devkit_files(counts_of(train)), "ILSVRC2012_devkit_t12"),
     }
     write_files(folder, files)
@@ -164,15 +164,15 @@ def as_tars(folder: Path) -> Path:
 
 def as_tars_of_2010(folder: Path) -> Path:
     """ILSVRC-2010, whose test split has its labels in the devkit."""
-    train = train_pictures()
-    inner = {f"{wnid}.tar": tar_of(pictures, top=()) for wnid, pictures in train.items()}
+    train = train_images()
+    inner = {f"{wnid}.tar": tar_of(images, top=()) for wnid, images in train.items()}
     devkit = devkit_files(counts_of(train), 2010, test=TEST_TRUTH)
-    flat = {split: flat_pictures(split, number, 2010) for split, number in (("val", 6), ("test", 4))}
+    flat = {split: flat_images(split, number, 2010) for split, number in (("val", 6), ("test", 4))}
     files = {
         "ILSVRC2010_images_train.tar": tar_of(inner, top=()),
         **{
-            f"ILSVRC2010_images_{split}.tar": tar_of({f"{split}/{n}": p for n, p in pictures.items()}, top=(split,))
-            for split, pictures in flat.items()
+            f"ILSVRC2010_images_{split}.tar": tar_of({f"{split}/{n}": p for n, p in images.items()}, top=(split,))
+            for split, images in flat.items()
         },
         "ILSVRC2010_devkit-1.0.tar.gz": gzipped_devkit(devkit, "devkit-1.0"),
     }
@@ -182,30 +182,30 @@ def as_tars_of_2010(folder: Path) -> Path:
 
 def as_folders(folder: Path) -> Path:
     """`train/<wnid>/`, flat `val/` and the unpacked devkit."""
-    train = train_pictures()
-    for wnid, pictures in train.items():
-        write_files(folder / "train" / wnid, pictures)
-    write_files(folder / "val", flat_pictures("val", len(VAL_TRUTH)))
+    train = train_images()
+    for wnid, images in train.items():
+        write_files(folder / "train" / wnid, images)
+    write_files(folder / "val", flat_images("val", len(VAL_TRUTH)))
     write_files(folder / "ILSVRC2012_devkit_t12", devkit_files(counts_of(train)))
     return folder
 
 
 def as_class_folders(folder: Path) -> Path:
     """`train/<wnid>/` and `val/<wnid>/`, and no list of anything."""
-    for wnid, pictures in train_pictures().items():
-        write_files(folder / "train" / wnid, pictures)
-    for wnid, (name, contents) in zip(VAL_TRUTH, flat_pictures("val", len(VAL_TRUTH)).items(), strict=True):
+    for wnid, images in train_images().items():
+        write_files(folder / "train" / wnid, images)
+    for wnid, (name, contents) in zip(VAL_TRUTH, flat_images("val", len(VAL_TRUTH)).items(), strict=True):
         write_files(folder / "val" / wnid, {name: contents})
     return folder
 
 
 def as_kaggle(folder: Path) -> Path:
     """Kaggle's layout: boxes and all."""
-    for wnid, pictures in train_pictures().items():
-        write_files(folder / "ILSVRC/Data/CLS-LOC/train" / wnid, pictures)
-    val = flat_pictures("val", len(VAL_TRUTH))
+    for wnid, images in train_images().items():
+        write_files(folder / "ILSVRC/Data/CLS-LOC/train" / wnid, images)
+    val = flat_images("val", len(VAL_TRUTH))
     write_files(folder / "ILSVRC/Data/CLS-LOC/val", val)
-    write_files(folder / "ILSVRC/Data/CLS-LOC/test", flat_pictures("test", 3))
+    write_files(folder / "ILSVRC/Data/CLS-LOC/test", flat_images("test", 3))
     with (folder / "LOC_val_solution.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["ImageId", "PredictionString"])
@@ -217,7 +217,7 @@ def as_kaggle(folder: Path) -> Path:
 
 def as_synsets(folder: Path) -> Path:
     """A tar for each synset, beside WordNet's list of words, which names many more."""
-    write_files(folder, {f"{wnid}.tar": tar_of(pictures, top=()) for wnid, pictures in train_pictures().items()})
+    write_files(folder, {f"{wnid}.tar": tar_of(images, top=()) for wnid, images in train_images().items()})
     (folder / "words.txt").write_text("n00001740\tentity\n" + "".join(f"{w}\t{t}\n" for w, t in WORDS.items()))
     return folder
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from alexnet_keras.data.class_titles import class_titles, class_words, imagenet_words, renewed_titles
-from alexnet_keras.data.prepared import open_prepared
+from alexnet_keras.data.class_names import class_titles, class_words, imagenet_words, renewed_titles
+from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.runs import Run
 
 

@@ -1,4 +1,4 @@
-"""`fit_to_square` against pictures whose right answer is known without it."""
+"""`fit_to_square` against images whose right answer is known without it."""
 
 import io
 import os
@@ -11,13 +11,14 @@ import pytest
 from imagenet import as_ycck
 from PIL import Image, ImageOps
 
-from alexnet_keras.data.decode import Decoding, UnreadableImage, fit_to_square, read_picture_file
+from alexnet_keras.data.image_formats import Decoding, UnreadableImage
+from alexnet_keras.data.images import fit_to_square, read_image_file
 
 
 def encode(pixels: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
-    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     file = io.BytesIO()
-    picture.save(file, form, **options)
+    image.save(file, form, **options)
     return file.getvalue()
 
 
@@ -38,7 +39,7 @@ def test_shrinking_takes_the_mean_of_each_block(factor):
     assert np.abs(found - means).max() <= 0.5 + 1e-3
 
 
-def test_a_picture_of_the_right_size_is_not_changed():
+def test_a_image_of_the_right_size_is_not_changed():
     pixels = noise(256, 256)
     np.testing.assert_array_equal(fit_to_square(encode(pixels)), pixels)
 
@@ -124,7 +125,7 @@ def test_a_file_cut_short_is_refused(form, options, keep):
         fit_to_square(whole[: int(len(whole) * keep)])
 
 
-@pytest.mark.parametrize("contents, reason", [(b"", "empty"), (b"not a picture", "not a picture")])
+@pytest.mark.parametrize("contents, reason", [(b"", "empty"), (b"not an image", "not an image")])
 def test_other_files_are_refused_with_the_reason(contents, reason):
     with pytest.raises(UnreadableImage, match=reason):
         fit_to_square(contents)
@@ -145,10 +146,10 @@ def test_a_jpeg_that_claims_to_be_huge_is_refused_before_memory_is_taken():
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP"])
 def test_the_limit_on_pixels_can_be_chosen_and_holds_for_every_format(form):
-    picture = encode(smooth(300, 300), form)
+    image = encode(smooth(300, 300), form)
     with pytest.raises(UnreadableImage, match="300x300 pixels is more than 89,700"):
-        fit_to_square(picture, Decoding(max_pixels=300 * 299))
-    assert fit_to_square(picture, Decoding(max_pixels=300 * 300)).shape == (256, 256, 3)
+        fit_to_square(image, Decoding(max_pixels=300 * 299))
+    assert fit_to_square(image, Decoding(max_pixels=300 * 300)).shape == (256, 256, 3)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -164,7 +165,7 @@ def test_exif_orientation_is_honoured_where_asked_for(form, orientation):
     np.testing.assert_array_equal(found, fit_to_square(encode(upright)))
 
 
-def test_damaged_exif_data_does_not_cost_the_picture():
+def test_damaged_exif_data_does_not_cost_the_image():
     exif = Image.Exif()
     exif[0x0112] = 6
     whole = encode(smooth(300, 280), "JPEG", exif=exif)
@@ -173,7 +174,7 @@ def test_damaged_exif_data_does_not_cost_the_picture():
     np.testing.assert_array_equal(fit_to_square(damaged, Decoding(exif=True)), fit_to_square(damaged))
 
 
-def test_a_progressive_jpeg_is_the_same_picture_as_a_baseline_one():
+def test_a_progressive_jpeg_is_the_same_image_as_a_baseline_one():
     pixels = smooth(300, 400)
     np.testing.assert_array_equal(
         fit_to_square(encode(pixels, "JPEG", progressive=True)), fit_to_square(encode(pixels, "JPEG"))
@@ -184,10 +185,10 @@ def test_ycck_jpeg_keeps_its_colours():
     pixels = np.full((256, 256, 3), (200, 60, 30), np.uint8)
     pixels[:, 128:] = (20, 90, 220)
     encoded = as_ycck(pixels)
-    with Image.open(io.BytesIO(encoded)) as picture:
-        assert picture.mode == "CMYK"
-        assert picture.info["adobe_transform"] == 2
-        np.testing.assert_allclose(np.asarray(picture.convert("RGB")), pixels, atol=8)
+    with Image.open(io.BytesIO(encoded)) as image:
+        assert image.mode == "CMYK"
+        assert image.info["adobe_transform"] == 2
+        np.testing.assert_allclose(np.asarray(image.convert("RGB")), pixels, atol=8)
     np.testing.assert_allclose(fit_to_square(encoded), pixels, atol=8)
 
 
@@ -228,11 +229,11 @@ def test_grey_with_opacity_and_a_palette_with_a_transparent_colour():
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_tiffs_orientation_counts_where_that_of_a_jpeg_does(orientation, turned):
     pixels = smooth(256, 300)
-    picture = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = fit_to_square(encode(picture, "TIFF", exif=exif), Decoding(exif=turned))
-    expected = encode(picture, exif=exif)  # as PNG, of which the other decoder takes care
+    found = fit_to_square(encode(image, "TIFF", exif=exif), Decoding(exif=turned))
+    expected = encode(image, exif=exif)  # as PNG, of which the other decoder takes care
     np.testing.assert_array_equal(found, fit_to_square(expected, Decoding(exif=turned)))
     if not turned:
         np.testing.assert_array_equal(found, pixels[:, 22:278])
@@ -251,9 +252,9 @@ def test_sixteen_bit_grey_pgm_and_tiff_are_scaled():
 
 @pytest.mark.parametrize(("kind", "words"), [(np.int32, "numbers of 32 bits"), (np.float32, "floating-point numbers")])
 def test_pixels_that_do_not_say_what_is_white_are_refused(kind, words):
-    picture = Image.fromarray(np.linspace(0, 1000, 256 * 256).reshape(256, 256).astype(kind))
+    image = Image.fromarray(np.linspace(0, 1000, 256 * 256).reshape(256, 256).astype(kind))
     with pytest.raises(UnreadableImage, match=f"its pixels are {words}, which say nothing of what is white"):
-        fit_to_square(encode(picture, "TIFF"))
+        fit_to_square(encode(image, "TIFF"))
 
 
 def test_a_tiff_with_a_field_of_the_wrong_type_is_refused():
@@ -297,18 +298,18 @@ def test_the_limit_of_pillow_is_left_alone_and_ours_is_the_one_that_counts(monke
     assert Image.MAX_IMAGE_PIXELS == 1000
 
 
-def test_what_is_no_picture_is_not_read_whole(tmp_path):
+def test_what_is_no_image_is_not_read_whole(tmp_path):
     film = tmp_path / "film.jpg"
     with film.open("wb") as file:
         file.write(b"\0\0\0\x18ftypmp42")
         file.truncate(20 * 2**30)  # without taking any space
-    assert len(read_picture_file(film)) < 100
+    assert len(read_image_file(film)) < 100
     long = tmp_path / "long.jpg"
     with long.open("wb") as file:
         file.write(encode(smooth(8, 8), "JPEG"))
         file.truncate(20 * 2**30)
     with pytest.raises(OSError, match="20,480 MiB, more than any picture has"):
-        read_picture_file(long)
+        read_image_file(long)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
@@ -318,4 +319,4 @@ def test_pipes_and_devices_are_not_read(tmp_path):
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     for name in ("pipe.jpg", "link.jpg", "zero.jpg"):
         with pytest.raises(OSError, match="not a plain file"):
-            read_picture_file(tmp_path / name)
+            read_image_file(tmp_path / name)

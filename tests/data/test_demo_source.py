@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_keras.data.sources.demo import demo_pictures, demo_source
-from alexnet_keras.data.sources.demo_drawing import KINDS, Kind, draw
+from alexnet_keras.data.sources.demo import KINDS, Kind, demo_images, demo_source, draw
 from alexnet_keras.data.sources.open import SourceRequest, open_source
 from alexnet_keras.errors import UsageError
 
 
-def test_a_picture_depends_on_seed_split_class_and_number_alone():
+def test_a_image_depends_on_seed_split_class_and_number_alone():
     kind = Kind("red", "disc", "vertical")
     first = draw(kind, 3, "train", 5)
     np.testing.assert_array_equal(draw(kind, 3, "train", 5), first)
@@ -33,10 +32,10 @@ def test_each_class_differs_from_another_in_one_thing_only():
             assert {getattr(k, field) for k in KINDS} == value
 
 
-def test_the_files_are_ordinary_pictures_of_varying_size(tmp_path):
+def test_the_files_are_ordinary_images_of_varying_size(tmp_path):
     source = demo_source(tmp_path / "demo-pictures", train=2, val=1)
     assert source.given == "demo"
-    assert {split: len(pictures) for split, pictures in source.splits.items()} == {"train": 24, "val": 12}
+    assert {split: len(images) for split, images in source.splits.items()} == {"train": 24, "val": 12}
     assert source.classes == tuple(sorted(kind.folder for kind in KINDS))
     sizes = {Image.open(io.BytesIO(source.splits["train"].read(i))).size for i in range(24)}
     assert len(sizes) > 12
@@ -69,7 +68,7 @@ def test_drawing_goes_on_where_it_was_interrupted(tmp_path):
     assert again.digest() == whole.digest()
 
 
-def test_pictures_of_another_seed_are_refused_unless_overwritten(tmp_path):
+def test_images_of_another_seed_are_refused_unless_overwritten(tmp_path):
     demo_source(tmp_path / "p", seed=1, train=1, val=1)
     with pytest.raises(UsageError, match="--overwrite"):
         demo_source(tmp_path / "p", seed=2, train=1, val=1)
@@ -85,7 +84,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
 
 
 def test_the_default_size():
-    assert demo_pictures() == 1500
+    assert demo_images() == 1500
 
 
 def test_a_request_has_to_say_where_to_draw():

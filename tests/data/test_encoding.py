@@ -1,24 +1,23 @@
-"""Every way to store a picture: what goes in comes out, through this package and through plain TFDS."""
+"""Every way to store an image: what goes in comes out, through this package and through plain TFDS."""
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from alexnet_keras.data.decode import fit_to_square
-from alexnet_keras.data.encoding import Encoding
+from alexnet_keras.data.images import Encoding, fit_to_square
 from alexnet_keras.data.pipeline import evaluation_batches, training_batches
-from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
-from alexnet_keras.recipes import Augmentation
+from alexnet_keras.recipes.schema import Augmentation
 
 MEAN_ERROR = {"png": 0, "raw": 0, "jpeg": 2}
 
 
 @pytest.fixture(scope="module")
-def prepared_as(tmp_path_factory, write_pictures):
+def prepared_as(tmp_path_factory, write_images):
     root = tmp_path_factory.mktemp("encodings")
     for split, count in (("train", 5), ("val", 2)):
-        write_pictures(root / "in" / split, {"blue": count, "green": count}, size=(280, 300))
+        write_images(root / "in" / split, {"blue": count, "green": count}, size=(280, 300))
 
     def make(kind, quality=95):
         out = root / f"{kind}{quality}"
@@ -32,7 +31,7 @@ def squares(folder, split):
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "raw"])
-def test_plain_tfds_and_the_pipeline_give_the_same_pictures(kind, prepared_as):
+def test_plain_tfds_and_the_pipeline_give_the_same_images(kind, prepared_as):
     folder, make = prepared_as
     data = make(kind)
     expected = squares(folder, "train")

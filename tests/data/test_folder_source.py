@@ -47,7 +47,7 @@ def test_the_seed_decides_what_is_held_out(make_folder):
 
 def test_train_and_test_without_validation_validates_on_test(make_folder):
     source = folder_source(make_folder({"train/a": 2, "train/b": 2, "test/a": 1, "test/b": 1}))
-    assert {split: len(pictures) for split, pictures in source.splits.items()} == {"train": 4, "val": 2}
+    assert {split: len(images) for split, images in source.splits.items()} == {"train": 4, "val": 2}
     assert "test folder is used for validation" in source.notes[0]
 
 
@@ -62,7 +62,7 @@ def test_nested_files_count_hidden_ones_do_not_and_link_loops_end(make_folder):
     (folder / "a/deep/loop").symlink_to(folder / "a")
     (folder / "b/everything").symlink_to(folder)
     source = folder_source(folder)
-    names = sorted(name for pictures in source.splits.values() for name in pictures.filenames)
+    names = sorted(name for images in source.splits.values() for name in images.filenames)
     assert names == ["a/deep/deeper/000.jpg", "a/deep/deeper/001.jpg", "b/000.jpg", "b/001.jpg"]
 
 
@@ -85,8 +85,8 @@ def test_a_missing_folder_is_a_usage_error(tmp_path):
         ({".": 0}, "is empty"),
         ({".": 2}, "no class folders"),
         ({"only": 3}, "one class, 'only'"),
-        ({"a": 2, "b": 0}, "b has no pictures"),
-        ({"a": 1, "b": 1}, "single picture"),
+        ({"a": 2, "b": 0}, "b has no images"),
+        ({"a": 1, "b": 1}, "single image"),
         ({"val/a": 1, "val/b": 1}, "no train folder"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "val/c": 1}, "lacks b and also has c"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "valid/a": 1}, "two val folders"),

@@ -1,4 +1,4 @@
-"""ImageNet in every layout it comes in: the same pictures with the same labels, to the byte."""
+"""ImageNet in every layout it comes in: the same images with the same labels, to the byte."""
 
 import io
 import tarfile
@@ -9,9 +9,8 @@ import pytest
 import tensorflow as tf
 from imagenet import HUGE, ILSVRC_IDS, LAYOUTS, TEST_TRUTH, VAL_TRUTH, WNIDS, WORDS
 
-from alexnet_keras.data.prepare import prepare
-from alexnet_keras.data.sources.ilsvrc import ilsvrc_source
-from alexnet_keras.data.sources.synsets import synsets_source
+from alexnet_keras.data.preparation import prepare
+from alexnet_keras.data.sources.ilsvrc import ilsvrc_source, synsets_source
 from alexnet_keras.errors import DataError, UsageError
 
 
@@ -33,12 +32,12 @@ def from_tars(tmp_path_factory):
     return prepare(source, folder / "set", shard_examples=8)
 
 
-def test_from_the_official_tars_every_picture_has_its_label_and_its_name(from_tars):
+def test_from_the_official_tars_every_image_has_its_label_and_its_name(from_tars):
     assert from_tars.classes == tuple(WNIDS)
     assert from_tars.words == tuple(WORDS[wnid] for wnid in WNIDS)
     assert from_tars.ids == tuple(ILSVRC_IDS[wnid] for wnid in WNIDS)
     assert from_tars.titles[2] == "English springer"
-    made = imagenet.train_pictures()
+    made = imagenet.train_images()
     wanted = {f"{wnid}/{name}": label for label, wnid in enumerate(WNIDS) for name in made[wnid] if name != HUGE}
     wanted |= {f"ILSVRC2012_val_{i:08d}.JPEG": WNIDS.index(wnid) for i, wnid in enumerate(VAL_TRUTH, start=1)}
     found = {
@@ -89,7 +88,7 @@ def test_ilsvrc_order_is_the_devkits(from_tars, tmp_path):
 
 def test_2010_has_a_test_split_with_labels(tmp_path):
     source = ilsvrc_source(imagenet.as_tars_of_2010(tmp_path / "in"))
-    assert {split: len(pictures) for split, pictures in source.splits.items()} == {"train": 31, "val": 6, "test": 4}
+    assert {split: len(images) for split, images in source.splits.items()} == {"train": 31, "val": 6, "test": 4}
     assert [source.classes[label] for label in source.splits["test"].labels] == TEST_TRUTH
     assert source.splits["test"].filenames[0] == "ILSVRC2010_test_00000001.JPEG"
     assert prepare(source, tmp_path / "set").examples("test") == 4
@@ -97,7 +96,7 @@ def test_2010_has_a_test_split_with_labels(tmp_path):
 
 def test_2010s_test_labels_may_lie_beside_the_archives(tmp_path):
     folder = imagenet.as_tars_of_2010(tmp_path / "in")
-    train = imagenet.train_pictures()
+    train = imagenet.train_images()
     devkit = imagenet.devkit_files(imagenet.counts_of(train), 2010)
     (folder / "ILSVRC2010_devkit-1.0.tar.gz").write_bytes(imagenet.gzipped_devkit(devkit, "devkit-1.0"))
     assert "no labels and is left out" in ilsvrc_source(folder).notes[0]
@@ -109,7 +108,7 @@ def test_2010s_test_labels_may_lie_beside_the_archives(tmp_path):
 
 def test_an_outer_tar_that_was_unpacked_once_is_a_folder_of_tars(from_tars, tmp_path):
     folder = imagenet.as_tars(tmp_path / "in")
-    inner = {f"{wnid}.tar": imagenet.tar_of(made) for wnid, made in imagenet.train_pictures().items()}
+    inner = {f"{wnid}.tar": imagenet.tar_of(made) for wnid, made in imagenet.train_images().items()}
     imagenet.write_files(folder / "train", inner)
     (folder / "ILSVRC2012_img_train.tar").unlink()
     found = prepare(ilsvrc_source(folder), tmp_path / "set", shard_examples=8)
@@ -147,7 +146,7 @@ def test_the_index_is_kept_and_made_again_when_the_archive_changes(tmp_path):
     assert again.digest() == first.digest()
     assert [again.splits["train"].read(i) for i in (0, 9)] == [first.splits["train"].read(i) for i in (0, 9)]
     val = folder / "ILSVRC2012_img_val.tar"
-    val.write_bytes(imagenet.tar_of({**imagenet.flat_pictures("val", 6), ".DS_Store": b"x" * 1000}))
+    val.write_bytes(imagenet.tar_of({**imagenet.flat_images("val", 6), ".DS_Store": b"x" * 1000}))
     ilsvrc_source(folder, cache=cache, on_progress=found.append)
     assert sum(found) == 6
 
@@ -184,14 +183,14 @@ def cut(name, keep):
 
 
 def more_in_the_devkit(folder):
-    counts = {**imagenet.counts_of(imagenet.train_pictures()), "n01440764": 1300}
+    counts = {**imagenet.counts_of(imagenet.train_images()), "n01440764": 1300}
     made = imagenet.gzipped_devkit(imagenet.devkit_files(counts), "ILSVRC2012_devkit_t12")
     (folder / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(made)
 
 
 def other_truth(truth):
     def change(folder):
-        counts = imagenet.counts_of(imagenet.train_pictures())
+        counts = imagenet.counts_of(imagenet.train_images())
         files = imagenet.devkit_files(counts, val=truth if isinstance(truth[0], str) else VAL_TRUTH)
         if not isinstance(truth[0], str):
             files["data/ILSVRC2012_validation_ground_truth.txt"] = b"\n".join(b"%d" % line for line in truth)
@@ -202,16 +201,16 @@ def other_truth(truth):
 
 
 def one_synset_less(folder):
-    replace_tar(folder, "ILSVRC2012_img_train.tar", without(nested(imagenet.train_pictures()), "n01443537"))
+    replace_tar(folder, "ILSVRC2012_img_train.tar", without(nested(imagenet.train_images()), "n01443537"))
 
 
 def a_strange_synset(folder):
-    train = nested(imagenet.train_pictures())
+    train = nested(imagenet.train_images())
     replace_tar(folder, "ILSVRC2012_img_train.tar", {**train, "n09999999.tar": train["n01440764.tar"]})
 
 
-def a_picture_twice(folder):
-    train = imagenet.train_pictures()
+def a_image_twice(folder):
+    train = imagenet.train_images()
     made = io.BytesIO(imagenet.tar_of(train["n02102040"], top=()))
     with tarfile.open(fileobj=made, mode="a") as archive:
         archive.addfile(tarfile.TarInfo("n02102040_0.JPEG"))
@@ -219,7 +218,7 @@ def a_picture_twice(folder):
 
 
 def a_file_among_the_tars(folder):
-    replace_tar(folder, "ILSVRC2012_img_train.tar", {**nested(imagenet.train_pictures()), "readme.txt": b"hello"})
+    replace_tar(folder, "ILSVRC2012_img_train.tar", {**nested(imagenet.train_images()), "readme.txt": b"hello"})
 
 
 def compressed(folder):
@@ -233,13 +232,13 @@ def gone(name):
 
 
 def spoilt_meta(folder):
-    files = imagenet.devkit_files(imagenet.counts_of(imagenet.train_pictures()))
+    files = imagenet.devkit_files(imagenet.counts_of(imagenet.train_images()))
     files["data/meta.mat"] = files["data/meta.mat"][:200]
     (folder / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(imagenet.gzipped_devkit(files, "t12"))
 
 
 def without_meta(folder):
-    files = imagenet.devkit_files(imagenet.counts_of(imagenet.train_pictures()))
+    files = imagenet.devkit_files(imagenet.counts_of(imagenet.train_images()))
     (folder / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(imagenet.gzipped_devkit(without(files, "meta"), "t12"))
 
 
@@ -260,18 +259,18 @@ def without_meta(folder):
         (lambda f: add_member(f, "ILSVRC2012_val_00000007.JPEG"), "ILSVRC2012_val_00000007.JPEG of .* has no label"),
         (lambda f: add_member(f, "cat.JPEG"), "cat.JPEG of .* has no label"),
         (lambda f: add_member(f, "ILSVRC2012_val_00000006.JPEG"), "two members called 'ILSVRC2012_val_00000006.JPEG'"),
-        (lambda f: add_member(f, "ILSVRC2012_val_6.JPEG"), "two pictures of the number of ILSVRC2012_val_0*6.JPEG"),
-        (a_picture_twice, "two members called 'n02102040/n02102040_0.JPEG'"),
-        (more_in_the_devkit, r"6 pictures of n01440764 and .* counts 1,300. .*--partial"),
-        (other_truth([*VAL_TRUTH, "n01440764"]), "6 pictures and .* labels 7. .*--partial"),
+        (lambda f: add_member(f, "ILSVRC2012_val_6.JPEG"), "two images of the number of ILSVRC2012_val_0*6.JPEG"),
+        (a_image_twice, "two members called 'n02102040/n02102040_0.JPEG'"),
+        (more_in_the_devkit, r"6 images of n01440764 and .* counts 1,300. .*--partial"),
+        (other_truth([*VAL_TRUTH, "n01440764"]), "6 images and .* labels 7. .*--partial"),
         (other_truth(VAL_TRUTH[:4]), "ILSVRC2012_val_00000005.JPEG and 1 more of .* has no label"),
         (other_truth([1, 2, 3, 9, 1, 1]), "Line 4 of .* is '9', which is no ILSVRC id"),
         (other_truth([5, 2, 3, 4, 1, 1]), "Line 1 of .* is '5', which is no ILSVRC id"),
-        (one_synset_less, "no pictures of n01443537, which .* names"),
+        (one_synset_less, "no images of n01443537, which .* names"),
         (a_strange_synset, "synsets that are not in .*devkit.*: n09999999"),
         (a_file_among_the_tars, "should hold a tar for each synset, and has 'readme.txt'"),
         (gone("ILSVRC2012_devkit_t12.tar.gz"), "has no devkit"),
-        (gone("ILSVRC2012_img_train.tar"), "no training pictures of ILSVRC"),
+        (gone("ILSVRC2012_img_train.tar"), "no training images of ILSVRC"),
         (cut("ILSVRC2012_devkit_t12.tar.gz", 0.6), "devkit .* is cut short or damaged"),
         (spoilt_meta, "meta.mat of the devkit .* cannot be read"),
         (without_meta, "has no data/meta.mat"),
@@ -307,7 +306,7 @@ def test_ilsvrc_order_needs_a_devkit(tmp_path):
         ilsvrc_source(imagenet.as_kaggle(tmp_path / "in"), class_order="ilsvrc")
 
 
-def test_kaggles_solution_without_a_picture_of_the_split_is_named(tmp_path):
+def test_kaggles_solution_without_a_image_of_the_split_is_named(tmp_path):
     folder = imagenet.as_kaggle(tmp_path / "in")
     lines = (folder / "LOC_val_solution.csv").read_text().splitlines()
     (folder / "LOC_val_solution.csv").write_text("\n".join(lines[:-1]))

@@ -14,8 +14,8 @@ from PIL import Image
 
 from alexnet_keras.cli.prepare import _request, prepare
 from alexnet_keras.data.sources.folder import folder_source
-from alexnet_keras.data.sources.layout import split_names
 from alexnet_keras.data.sources.open import open_source
+from alexnet_keras.data.sources.source import split_names
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 
 PAGE = Path(__file__).parents[2] / "docs/preparing-data.md"
@@ -24,7 +24,7 @@ TWO_LINES = 2 * 80 - len("Error: ")
 SYNSETS = {"n01440764": "tench, Tinca tinca", "n01443537": "goldfish, Carassius auratus"}
 
 
-def picture(number: int) -> bytes:
+def image(number: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (4, 4), (number % 256, 0, 0)).save(file, "JPEG")
     return file.getvalue()
@@ -41,14 +41,12 @@ def parsed(tree: str) -> dict[str, bytes | None]:
             above.append(name)
             files["".join(above)] = None
             for each in inside:
-                files["".join([*above, each])] = None if each.endswith("/") else picture(len(files))
+                files["".join([*above, each])] = None if each.endswith("/") else image(len(files))
         elif name.endswith(":"):
             files["".join([*above, name[:-1]])] = "\n".join(line.partition(": ")[2].split(" | ")).encode()
         else:
             for each in [name, *inside]:
-                files["".join([*above, each])] = (
-                    b"no picture" if each.endswith((".txt", ".json")) else picture(len(files))
-                )
+                files["".join([*above, each])] = b"no image" if each.endswith((".txt", ".json")) else image(len(files))
     return files
 
 
@@ -81,7 +79,7 @@ def write_parquet(path: Path, labels: list[str], names=("healthy", "rust"), rows
     import pyarrow.parquet
 
     features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
-    images = pa.array([{"bytes": picture(i), "path": f"{i}.jpg"} for i in range(len(labels))])
+    images = pa.array([{"bytes": image(i), "path": f"{i}.jpg"} for i in range(len(labels))])
     numbers = pa.array([names.index(label) if label in names else -1 for label in labels], pa.int64())
     table = pa.table({"image": images, "label": numbers, **columns})
     table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
@@ -96,7 +94,7 @@ def opened(command: str):
 
 
 def read_as(source) -> str:
-    counts = ", ".join(f"{len(pictures)} {split}" for split, pictures in source.splits.items())
+    counts = ", ".join(f"{len(images)} {split}" for split, images in source.splits.items())
     return f"{', '.join(source.classes)}: {counts}"
 
 
@@ -113,9 +111,9 @@ def test_the_layouts_of_the_documentation_are_read_as_it_says(example, tmp_path,
         return
     source = opened(first)
     assert read_as(source) == last
-    for pictures in source.splits.values():
-        for i in range(len(pictures)):
-            assert pictures.read(i).startswith(b"\xff\xd8")
+    for images in source.splits.values():
+        for i in range(len(images)):
+            assert images.read(i).startswith(b"\xff\xd8")
 
 
 def test_every_layout_of_the_table_of_sources_has_its_example():
@@ -140,7 +138,7 @@ def made(tmp_path, monkeypatch):
             path = Path("photos", name.replace("~", " "))
             (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
             if not name.endswith("/"):
-                path.write_bytes(picture(1) if path.suffix in (".jpg", ".JPEG", "") else b"no picture at all")
+                path.write_bytes(image(1) if path.suffix in (".jpg", ".JPEG", "") else b"no image at all")
         return Path("photos")
 
     return make
@@ -174,7 +172,7 @@ def made(tmp_path, monkeypatch):
 def test_folders_are_read_by_what_fits(made, files, expected):
     folder = made(files)
     if expected.endswith("0 val"):
-        with pytest.raises(DataError, match="single picture"):
+        with pytest.raises(DataError, match="single image"):
             folder_source(folder)
         return
     assert read_as(folder_source(folder)) == expected
@@ -187,8 +185,8 @@ def test_folders_are_read_by_what_fits(made, files, expected):
         ("cats/2019/1.jpg cats/2020/1.jpg dogs/2019/1.jpg dogs/2020/1.jpg", "fits two readings: classes cats, dogs"),
         ("images/a/1.jpg images/b/1.jpg masks/1.png", "or those in images. Give photos/images"),
         ("cats/train/1.jpg cats/val/1.jpg dogs/train/1.jpg dogs/val/1.jpg", "split folders inside cats"),
-        ("train/cat.0.jpg train/dog.1.jpg test1/1.jpg", "pictures but no class folders"),
-        ("train/a/1.jpg train/b/1.jpg val/1.jpg", "photos/val has pictures but no class folders"),
+        ("train/cat.0.jpg train/dog.1.jpg test1/1.jpg", "images but no class folders"),
+        ("train/a/1.jpg train/b/1.jpg val/1.jpg", "photos/val has images but no class folders"),
         ("train/images/1.jpg train/labels/1.txt valid/images/1.jpg", "one class, 'images'"),
         ("train/a/1.jpg train/b/1.jpg training/a/1.jpg", "two train folders: train and training"),
         ("Testing/a/1.jpg Testing/b/1.jpg", "but no train folder"),
@@ -209,13 +207,13 @@ def test_folders_are_read_by_what_fits(made, files, expected):
             "train/apple/scab/1.jpg train/apple/fine/1.jpg train/corn/scab/1.jpg train/corn/fine/1.jpg",
             "say --splits train=train",
         ),
-        ("train/a/1.jpg train/b/1.jpg val/", "val has no pictures in it"),
-        ("train/a/1.jpg train/b/1.jpg val/notes.txt", "val has no pictures in it"),
+        ("train/a/1.jpg train/b/1.jpg val/", "val has no images in it"),
+        ("train/a/1.jpg train/b/1.jpg val/notes.txt", "val has no images in it"),
         ("0/a/1.jpg 0/b/1.jpg 1/a/1.jpg 1/b/1.jpg 2/1.jpg", "fits two readings: classes 0, 1"),
         ("scans/1.dcm scans/2.dcm", "but .dcm"),
-        ("a.zip b.zip", "packed archives and no pictures"),
+        ("a.zip b.zip", "packed archives and no images"),
         ("data/train.parquet", "parquet:photos"),
-        ("a.txt", "has no pictures"),
+        ("a.txt", "has no images"),
         ("mine/manifest.json mine/dataset_info.json mine/sheet.jpg", "what alexnet made: mine"),
     ],
 )
@@ -251,27 +249,27 @@ def test_split_folders_that_are_none_are_refused(text):
         prepare.make_context("prepare", ["x", "--splits", text])
 
 
-def test_what_is_no_picture_is_passed_over_and_counted(made):
+def test_what_is_no_image_is_passed_over_and_counted(made):
     folder = made(
         "a/1.jpg a/2.jpg b/1.jpg b/2.jpg b/noSuffix a/notes.txt a/train.log a/weights.npy a/1.jpg.part b/2.jpg~ "
         "a/._1.jpg a/@eaDir/1.jpg/THUMB_M.jpg b/#recycle/old.jpg a/__MACOSX/1.jpg prepared/.prepare/x a/run/run.json "
         "a/run/recipe.toml a/run/figures/1.jpg venv/pyvenv.cfg venv/lib/1.jpg"
     )
     source = folder_source(folder)
-    names = sorted(name for pictures in source.splits.values() for name in pictures.filenames)
+    names = sorted(name for images in source.splits.values() for name in images.filenames)
     assert names == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "b/noSuffix"]
     notes = " ".join(source.notes)
-    assert "5 files that are no pictures" in notes and "3 folders of the system" in notes
+    assert "5 files that are no images" in notes and "3 folders of the system" in notes
     assert "made by alexnet: prepared, venv" in notes and "made by alexnet: run" in notes
     assert all(len(note) <= 160 for note in source.notes)
 
 
 def test_the_output_inside_the_input_is_no_class_the_second_time(make_folder, monkeypatch):
-    from alexnet_keras.data.prepare import prepare as prepare_set
+    from alexnet_keras.data.preparation import prepare as prepare_set
 
     folder = make_folder({"a": 3, "b": 3})
     first = prepare_set(folder_source(folder), folder / "out/set")
-    again = prepare_set(folder_source(folder), folder / "out/set")  # done already: the same pictures
+    again = prepare_set(folder_source(folder), folder / "out/set")  # done already: the same images
     assert again.fingerprint == first.fingerprint and again.classes == ("a", "b")
     with pytest.raises(DataError, match="is prepared already"):
         folder_source(folder / "out/set")
@@ -304,9 +302,9 @@ def test_a_folder_that_cannot_be_read_is_told(made):
 def test_links_to_themselves_are_told_when_they_are_read(made):
     folder = made("a/1.jpg a/2.jpg b/1.jpg b/2.jpg")
     (folder / "a/loop.jpg").symlink_to("loop.jpg")
-    pictures = folder_source(folder, holdout=0.01).splits["train"]
+    images = folder_source(folder, holdout=0.01).splits["train"]
     with pytest.raises(OSError, match="loop"):
-        [pictures.read(i) for i in range(len(pictures))]
+        [images.read(i) for i in range(len(images))]
 
 
 def test_folders_without_end_are_told(made):
@@ -320,7 +318,7 @@ def test_folders_without_end_are_told(made):
         sys.setrecursionlimit(before)
 
 
-def test_tables_beside_pictures_are_matched_as_others_and_told(made):
+def test_tables_beside_images_are_matched_as_others_and_told(made):
     folder = made("train/a/1.jpg train/b/1.jpg val/x.0.jpg val/y.0.jpg")
     (folder / "val.csv").write_text("id,label\nx.0,b\ny.0,a\n")
     source = folder_source(folder)
@@ -368,7 +366,7 @@ def test_names_that_splits_have():
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_tables_give_pictures_their_classes(made, table, expected, encoding):
+def test_tables_give_images_their_classes(made, table, expected, encoding):
     folder = made("deep/a.jpg b.jpg c.jpg d.jpg e.jpg")
     Path("table.csv").write_text(table, encoding=encoding)
     source = folder_source(folder, labels=["table.csv"])
@@ -399,7 +397,7 @@ def test_tables_give_pictures_their_classes(made, table, expected, encoding):
         ('file,label\na.jpg,"cat\nb.jpg,dog', "a quote that is not closed"),
         ("file,label\na.jpg,nan\nb.jpg,dog", "Line 2 of table.csv has no label"),
         ("file,label\ntrain/a.jpg,cat\ntest/b.jpg,dog", "No file of table.csv is in photos"),
-        ("file,label,split\na.jpg,cat,val\nb.jpg,dog,val", "no training pictures"),
+        ("file,label,split\na.jpg,cat,val\nb.jpg,dog,val", "no training images"),
         ("", "is empty"),
     ],
 )
@@ -411,7 +409,7 @@ def test_tables_that_cannot_be_used_are_refused(made, table, words):
     assert len(str(error.value)) <= TWO_LINES
 
 
-def test_several_tables_and_a_part_of_the_pictures(made):
+def test_several_tables_and_a_part_of_the_images(made):
     folder = made("a.jpg b.jpg c.jpg d.jpg")
     Path("train.csv").write_text("file,label\na.jpg,cat\nb.jpg,dog\ngone.jpg,cat\n")
     Path("val.csv").write_text("file,label\nc.jpg,cat\n")
@@ -486,10 +484,10 @@ def test_a_ground_truth_with_a_byte_order_mark_is_read(tmp_path):
 
 def test_litter_among_synsets_is_passed_over(tmp_path):
     imagenet.as_folders(tmp_path)
-    imagenet.write_files(tmp_path / "train", {"@eaDir/1.jpg": picture(1), "n01440764/list.txt": b"no picture"})
+    imagenet.write_files(tmp_path / "train", {"@eaDir/1.jpg": image(1), "n01440764/list.txt": b"no image"})
     source = open_source(_request(f"ilsvrc:{tmp_path}", tmp_path / "out", _defaults()))
     assert len(source.classes) == 4
-    assert any("1 file that is no picture" in note for note in source.notes)
+    assert any("1 file that is no image" in note for note in source.notes)
 
 
 def test_parquet_files_are_read_in_any_order(tmp_path, monkeypatch):
@@ -500,11 +498,11 @@ def test_parquet_files_are_read_in_any_order(tmp_path, monkeypatch):
     write_parquet(tmp_path / "beans.parquet", labels)
     source = parquet.parquet_source(tmp_path / "beans.parquet", holdout=0.5)
     found = {
-        name: (source.classes[label], pictures.read(i))
-        for pictures in source.splits.values()
-        for i, (name, label) in reversed(list(enumerate(zip(pictures.filenames, pictures.labels, strict=True))))
+        name: (source.classes[label], images.read(i))
+        for images in source.splits.values()
+        for i, (name, label) in reversed(list(enumerate(zip(images.filenames, images.labels, strict=True))))
     }
-    expected = {f"beans/{i:08d}": (label, picture(i)) for i, label in enumerate(labels) if label}
+    expected = {f"beans/{i:08d}": (label, image(i)) for i, label in enumerate(labels) if label}
     assert found == expected
 
 
@@ -522,7 +520,7 @@ def test_parquet_files_of_splits_under_other_names(tmp_path, names):
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-40]), "damaged or no parquet file"),
         (lambda path: path.write_bytes(b"<html>"), "damaged or no parquet file"),
-        (lambda path: write_parquet(path, ["rust"], other=[b"x"]), "2 columns with the bytes of pictures"),
+        (lambda path: write_parquet(path, ["rust"], other=[b"x"]), "2 columns with the bytes of images"),
         (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"), "Git LFS"),
         (lambda path: path.rename(path.with_name("train-00000-of-00003.parquet")), "is one of 3 files and 1 are there"),
         (lambda path: write_parquet(path, ["rust", "rust"], names=("rust",)), "has one class"),

@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from alexnet_keras.data.prepare import Preparation, finish_parts, prepare_all, prepare_part
+from alexnet_keras.data.preparation import Preparation, finish_parts, prepare_all, prepare_part
 from alexnet_keras.data.sources.open import SourceRequest, open_source
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 
 PART = """
 import sys
 from pathlib import Path
-from alexnet_keras.data.prepare import Preparation, prepare_part
+from alexnet_keras.data.preparation import Preparation, prepare_part
 from alexnet_keras.data.sources.folder import folder_source
 folder, out, first, stop = sys.argv[1:]
 preparation = Preparation(folder_source(Path(folder)), Path(out), shard_examples=4)
@@ -109,11 +109,11 @@ def manifest_of(path):
 def test_what_a_beam_worker_cannot_use_is_said_as_one_process_says_it(folder, tmp_path):
     from alexnet_keras.data.beam import prepare_with_beam
 
-    for picture in (folder / "train/a").iterdir():
-        picture.write_bytes(b"no")
+    for image in (folder / "train/a").iterdir():
+        image.write_bytes(b"no")
     source = open_source(SourceRequest(str(folder)))
     preparation = Preparation(source, tmp_path / "set", shard_examples=16, max_bad=2)
-    with pytest.raises(DataError, match=r"^3 of 32 pictures cannot be used and --max-bad allows 2.*Remove them"):
+    with pytest.raises(DataError, match=r"^3 of 32 images cannot be used and --max-bad allows 2.*Remove them"):
         prepare_with_beam(preparation, functools.partial(lambda: preparation), "DirectRunner")
 
 

@@ -1,4 +1,4 @@
-"""Every kind of file that people have among their pictures: read, or refused by its name."""
+"""Every kind of file that people have among their images: read, or refused by its name."""
 
 import importlib
 import io
@@ -9,21 +9,22 @@ import pytest
 from PIL import Image, features
 from test_decode import encode, smooth
 
-from alexnet_keras.data import picture_kinds
-from alexnet_keras.data.decode import SUFFIXES, Decoding, UnreadableImage, fit_to_square, is_picture
+from alexnet_keras.data import image_formats
+from alexnet_keras.data.image_formats import Decoding, UnreadableImage
+from alexnet_keras.data.images import SUFFIXES, fit_to_square, is_image
 
 avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow does not read AVIF")
 BLACK = Image.new("RGB", (300, 256))
 
 
-def heic(picture: Image.Image, **options) -> bytes:
+def heic(image: Image.Image, **options) -> bytes:
     file = io.BytesIO()
-    pytest.importorskip("pillow_heif").from_pillow(picture).save(file, quality=95, **options)
+    pytest.importorskip("pillow_heif").from_pillow(image).save(file, quality=95, **options)
     return file.getvalue()
 
 
-def encoded_as(form: str, picture: Image.Image, **options) -> bytes:
-    return heic(picture, **options) if form == "HEIC" else encode(picture, form, **options)
+def encoded_as(form: str, image: Image.Image, **options) -> bytes:
+    return heic(image, **options) if form == "HEIC" else encode(image, form, **options)
 
 
 NEWER = [pytest.param("AVIF", marks=avif), "HEIC", "JPEG2000"]
@@ -33,7 +34,7 @@ NEWER = [pytest.param("AVIF", marks=avif), "HEIC", "JPEG2000"]
 def test_newer_formats_are_read_and_their_size_is_looked_at_before(form):
     pixels = smooth(256, 300)
     whole = encoded_as(form, Image.fromarray(pixels))
-    assert is_picture(whole[:32])
+    assert is_image(whole[:32])
     assert np.abs(fit_to_square(whole).astype(int) - pixels[:, 22:278]).mean() < 2
     with pytest.raises(UnreadableImage, match="300x256 pixels is more than 76,799"):
         fit_to_square(whole, Decoding(max_pixels=300 * 256 - 1))
@@ -71,13 +72,13 @@ def test_a_jpeg_2000_of_very_many_tiles_takes_no_memory(no_jp2):
 def test_avif_and_heic_lie_as_their_boxes_say(form, turned):
     pixels = smooth(300, 256)
     exif = Image.Exif()
-    exif[0x0112] = 6  # which both store as a rotation of the picture itself
+    exif[0x0112] = 6  # which both store as a rotation of the image itself
     found = fit_to_square(encoded_as(form, Image.fromarray(pixels), exif=exif.tobytes()), Decoding(exif=turned))
     assert np.abs(found.astype(int) - np.rot90(pixels, -1)[:, 22:278]).mean() < 2
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "MPO", pytest.param("AVIF", marks=avif)])
-def test_of_several_pictures_in_a_file_the_first_is_taken(form):
+def test_of_several_images_in_a_file_the_first_is_taken(form):
     pixels = smooth(256, 300)
     found = fit_to_square(encode(Image.fromarray(pixels), form, save_all=True, append_images=[BLACK]))
     assert np.abs(found.astype(int) - pixels[:, 22:278]).mean() < 8
@@ -99,7 +100,7 @@ def tiff(order: str = "<", **extra: int) -> bytes:
 @pytest.mark.parametrize("order", "<>")
 def test_a_cameras_raw_file_is_not_taken_for_its_thumbnail(tags, order):
     assert (fit_to_square(tiff(order)) == 0).all()
-    assert (fit_to_square(tiff(order, tag_254=0, tag_330=512)) == 0).all()  # smaller copies of this picture
+    assert (fit_to_square(tiff(order, tag_254=0, tag_330=512)) == 0).all()  # smaller copies of this image
     with pytest.raises(UnreadableImage, match="a camera's raw file is not read; save it as JPEG or PNG"):
         fit_to_square(tiff(order, **tags))
 
@@ -143,7 +144,7 @@ def test_heic_without_its_library_names_it(brands, monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", missing)
     start = struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands
-    assert not picture_kinds.openers(start)
+    assert not image_formats.openers(start)
     with pytest.raises(UnreadableImage, match=r"HEIC needs pillow-heif: pip install 'alexnet-keras\[heic\]'"):
         fit_to_square(start)
 
@@ -162,6 +163,6 @@ def test_pillow_is_left_as_it_was():
 
 def test_the_suffixes_of_every_format_that_is_read_are_known():
     Image.init()
-    of_formats = {suffix for suffix, form in Image.EXTENSION.items() if form in (*picture_kinds.FORMATS, "MPO")}
+    of_formats = {suffix for suffix, form in Image.EXTENSION.items() if form in (*image_formats.FORMATS, "MPO")}
     assert of_formats - {".pfm"} <= SUFFIXES  # whose numbers say nothing of what is white
     assert {".heic", ".heif", ".hif", ".avif"} <= SUFFIXES == {suffix.lower() for suffix in SUFFIXES}

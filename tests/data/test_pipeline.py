@@ -1,4 +1,4 @@
-"""Batches: crops and flips against hand-made pictures, order and randomness."""
+"""Batches: crops and flips against hand-made images, order and randomness."""
 
 import json
 import shutil
@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from alexnet_keras.data import pipeline
+from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.pipeline import (
     Share,
     epoch_order,
@@ -18,11 +19,10 @@ from alexnet_keras.data.pipeline import (
     steps_per_epoch,
     training_batches,
 )
-from alexnet_keras.data.prepare import prepare
-from alexnet_keras.data.prepared import open_prepared
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError
-from alexnet_keras.recipes import Augmentation
+from alexnet_keras.recipes.schema import Augmentation
 
 PLAIN = Augmentation(random_crop=False, flip=False)
 SINGLE = Augmentation(crop_group=1)
@@ -31,7 +31,7 @@ FIRST_PLACES = [(27, 2, True), (28, 2, True), (27, 4, True), (7, 8, True)]  # of
 
 @pytest.fixture(scope="module")
 def ramps(tmp_path_factory):
-    """Pictures that tell where a crop was: red grows by one a column, green by one a row; blue names the picture."""
+    """Images that tell where a crop was: red grows by one a column, green by one a row; blue names the image."""
     root = tmp_path_factory.mktemp("ramps")
     rows, columns = np.mgrid[0:256, 0:256]
     for split, count in (("train", 20), ("val", 3)):
@@ -52,25 +52,25 @@ def batches(data, augmentation=SINGLE, *, batch_size=8, seed=0, epoch=0, **more)
 
 @pytest.fixture(scope="module")
 def where(ramps):
-    """A function from a crop to its (top, left, flipped), exact to the pixel: the crop is found in its picture."""
-    pictures = {
+    """A function from a crop to its (top, left, flipped), exact to the pixel: the crop is found in its image."""
+    by_name = {
         name_of(image): image for images, *_ in evaluation_batches(ramps, "train", 40) for image in images.numpy()
     }
-    assert len(pictures) == 40
+    assert len(by_name) == 40
 
     def find(crop):
-        picture = pictures[name_of(crop)]
+        whole = by_name[name_of(crop)]
         found = [
             (top, left, flipped)
             for flipped in (False, True)
             for top in range(33)
             for left in range(33)
-            if np.array_equal((crop[:, ::-1] if flipped else crop)[112], picture[top + 112, left : left + 224])
+            if np.array_equal((crop[:, ::-1] if flipped else crop)[112], whole[top + 112, left : left + 224])
         ]
         assert len(found) == 1
         top, left, flipped = found[0]
-        whole = picture[top : top + 224, left : left + 224]
-        np.testing.assert_array_equal(crop[:, ::-1] if flipped else crop, whole)
+        cut = whole[top : top + 224, left : left + 224]
+        np.testing.assert_array_equal(crop[:, ::-1] if flipped else crop, cut)
         return found[0]
 
     return find
@@ -112,7 +112,7 @@ def test_an_epoch_holds_every_image_once_and_a_full_last_batch(ramps):
     assert len(set(blues[:40])) == 40
     assert blues[40:] == blues[:8]  # filled up from the epoch's start
     assert sorted(labels[:40]) == [0] * 20 + [1] * 20
-    assert [blue % 2 for blue in blues] == labels.tolist()  # label and picture belong together
+    assert [blue % 2 for blue in blues] == labels.tolist()  # label and image belong together
 
 
 def test_a_seed_and_epoch_repeat_exactly_and_others_differ(ramps):
@@ -147,7 +147,7 @@ def test_the_recipe_decides_whether_crops_are_random(ramps, where):
 def test_a_damaged_record_is_told(ramps, tmp_path):
     import shutil
 
-    from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.errors import DataError
 
     shutil.copytree(ramps.path, tmp_path / "copy")
@@ -179,7 +179,7 @@ def test_crops_of_random_size_have_the_areas_and_shapes_that_were_asked_for(ramp
     assert len(corners) > 30
 
 
-def test_a_crop_of_the_whole_picture_shrinks_it(ramps):
+def test_a_crop_of_the_whole_image_shrinks_it(ramps):
     images, _ = batches(ramps, replace(PLAIN, crop_area=(1.0, 1.0)))
     square = [image for image in images if np.ptp(image[112, :, 0].astype(int)) > 250]
     assert square, "some shapes are close to a square"
@@ -203,8 +203,8 @@ def test_the_order_is_a_function_of_seed_and_epoch_whatever_tensorflow_was_seede
     assert epoch_order(6, 2, seed=0, epoch=0).tolist() == [5, 4, 2, 1, 0, 3], "with every version of NumPy"
 
 
-def test_the_pictures_of_a_shard_meet_in_a_batch_as_often_as_in_a_true_shuffle():
-    """Of 100,000 pictures in shards of 100: the share of pairs in a batch that are of one shard, to that of any pairs.
+def test_the_images_of_a_shard_meet_in_a_batch_as_often_as_in_a_true_shuffle():
+    """Of 100,000 images in shards of 100: the share of pairs in a batch that are of one shard, to that of any pairs.
 
     It was 65 where records were shuffled in a window of 256 MiB. Over 100 epochs its standard deviation is 0.5 %.
     """
@@ -244,7 +244,7 @@ def test_a_worker_reads_no_record_but_its_own(ramps, monkeypatch):
 
     monkeypatch.setattr(pipeline, "_from_offset", counted)
     batches(ramps, PLAIN, share=Share(1, 4))
-    assert len(read) == 10, "of 40 pictures a quarter"
+    assert len(read) == 10, "of 40 images a quarter"
     read.clear()
     seen = [evaluation_batches(ramps, "train", 40, Share(index, 3)) for index in range(3)]
     names = [[name_of(image) for images, *_ in share for image in images.numpy()] for share in seen]

@@ -1,4 +1,4 @@
-"""A prepared dataset: right pictures, right numbers, and open to anyone."""
+"""A prepared dataset: right images, right numbers, and open to anyone."""
 
 import hashlib
 import json
@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from small_sets import COUNTS, contents, small
 
-from alexnet_keras.data.decode import fit_to_square
-from alexnet_keras.data.prepared import latest_prepared, open_prepared
+from alexnet_keras.data.dataset import latest_prepared, open_prepared
+from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.files import tensorflow_errors_as_os_errors
+from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def records(prepared, split):
             yield parsed["filename"].numpy().decode(), int(parsed["label"]), parsed["image"].numpy()
 
 
-def test_every_picture_arrives_once_with_its_label_as_a_jpeg_of_its_square(folder, tmp_path):
+def test_every_image_arrives_once_with_its_label_as_a_jpeg_of_its_square(folder, tmp_path):
     prepared = small(folder, tmp_path / "set")
     assert prepared.classes == ("cat", "dog")
     assert [shard.examples for shard in prepared.splits["train"]] == [5, 5, 5, 5]
@@ -128,13 +128,13 @@ def test_two_preparations_end_with_the_same_bytes(folder, tmp_path):
     assert first.fingerprint == second.fingerprint
 
 
-# Pictures that cannot be used
+# Images that cannot be used
 
 
 def spoil(folder):
     cut = folder / "train/cat/003.jpg"
     cut.write_bytes(cut.read_bytes()[:-200])
-    (folder / "train/dog/notes.jpg").write_text("not a picture")
+    (folder / "train/dog/notes.jpg").write_text("not an image")
     (folder / "val/dog/empty.jpg").write_bytes(b"")
     (folder / "train/dog/gone.jpg").symlink_to(folder / "nowhere")
 
@@ -172,19 +172,19 @@ def test_a_png_among_the_jpegs_keeps_its_place(folder, tmp_path):
 @pytest.mark.parametrize("allowed", [3, 0.15])
 def test_more_bad_files_than_allowed_stop_it_and_leave_no_dataset(folder, tmp_path, allowed):
     spoil(folder)
-    with pytest.raises(DataError, match=r"4 of 28 pictures cannot be used|--max-bad allows"):
+    with pytest.raises(DataError, match=r"4 of 28 images cannot be used|--max-bad allows"):
         small(folder, tmp_path / "set", max_bad=3 if allowed == 3 else 0.1)
     with pytest.raises(DataError, match="not finished"):
         open_prepared(tmp_path / "set")
     assert len(small(folder, tmp_path / "set", max_bad=4 if allowed == 3 else allowed).rejected) == 4
 
 
-def test_a_class_without_a_usable_picture_is_named_and_the_work_is_not_lost(folder, tmp_path):
-    for picture in (folder / "train/dog").iterdir():
-        picture.write_bytes(b"no")
+def test_a_class_without_a_usable_image_is_named_and_the_work_is_not_lost(folder, tmp_path):
+    for image in (folder / "train/dog").iterdir():
+        image.write_bytes(b"no")
     notes = []
     prepared = small(folder, tmp_path / "set", on_note=notes.append)
-    assert "no training picture can be used of the class dog" in notes[-1]
+    assert "no training image can be used of the class dog" in notes[-1]
     assert prepared.class_counts("train") == [11, 0]
 
 

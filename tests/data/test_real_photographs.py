@@ -1,8 +1,8 @@
-"""Checks against ImageNet's own pictures and constants, which cannot be given away with the project.
+"""Checks against ImageNet's own images and constants, which cannot be given away with the project.
 
 ALEXNET_REAL_DATA names a directory with `imagenet-fullres-dev.tar` (some originals, flat), `imagenette224-dev.tar`
 (class folders, files of the validation split under their own names) and `meta/` (the original colour components, the
-WordNet id of every class and of every validation picture). Skipped where it is not set.
+WordNet id of every class and of every validation image). Skipped where it is not set.
 """
 
 import os
@@ -13,10 +13,9 @@ import imagenet
 import numpy as np
 import pytest
 
-from alexnet_keras.data.decode import fit_to_square
-from alexnet_keras.data.encoding import Encoding
+from alexnet_keras.data.images import Encoding, fit_to_square
 from alexnet_keras.data.pipeline import evaluation_batches
-from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.data.sources.ilsvrc import ilsvrc_source
 
@@ -24,15 +23,15 @@ REAL = os.environ.get("ALEXNET_REAL_DATA")
 pytestmark = [pytest.mark.skipif(not REAL, reason="ALEXNET_REAL_DATA is not set"), pytest.mark.slow]
 
 
-def pictures_of(archive: str) -> dict[str, bytes]:
-    """Pictures of a tar by name, without its top folder."""
+def images_of(archive: str) -> dict[str, bytes]:
+    """Images of a tar by name, without its top folder."""
     with tarfile.open(Path(REAL) / archive) as opened:
         files = (member for member in opened if member.isfile() and member.name.endswith(".JPEG"))
         return {member.name.partition("/")[2]: opened.extractfile(member).read() for member in files}
 
 
 def test_the_colour_components_of_originals_are_those_of_the_original(tmp_path):
-    for index, (name, contents) in enumerate(pictures_of("imagenet-fullres-dev.tar").items()):
+    for index, (name, contents) in enumerate(images_of("imagenet-fullres-dev.tar").items()):
         for split in ("train", "val") if index < 2 else ("train",):
             imagenet.write_files(tmp_path / "in" / split / f"class{index % 2}", {name: contents})
     found = prepare(folder_source(tmp_path / "in"), tmp_path / "set").statistics
@@ -45,16 +44,16 @@ def test_the_colour_components_of_originals_are_those_of_the_original(tmp_path):
     assert (cosines > 0.99).all()
 
 
-def test_labels_of_true_named_validation_pictures_are_those_of_imagenet(tmp_path):
+def test_labels_of_true_named_validation_images_are_those_of_imagenet(tmp_path):
     """An official-style set: its devkit numbers the 1000 classes in an order of its own."""
     meta = Path(REAL) / "meta"
     wnids = (meta / "imagenet2012_labels.txt").read_text().split()
     truth = (meta / "imagenet2012_validation_labels.txt").read_text().split()
-    pictures = pictures_of("imagenette224-dev.tar")
-    folder_of = {Path(name).name: Path(name).parts[1] for name in pictures}
-    val = {Path(name).name: contents for name, contents in pictures.items() if "ILSVRC2012_val_" in name}
+    images = images_of("imagenette224-dev.tar")
+    folder_of = {Path(name).name: Path(name).parts[1] for name in images}
+    val = {Path(name).name: contents for name, contents in images.items() if "ILSVRC2012_val_" in name}
     train: dict[str, dict[str, bytes]] = {}
-    for name, contents in pictures.items():
+    for name, contents in images.items():
         if Path(name).name not in val:
             train.setdefault(folder_of[Path(name).name], {})[Path(name).name] = contents
     assert len(val) == 167 and len(train) == 10
@@ -91,7 +90,7 @@ def test_labels_of_true_named_validation_pictures_are_those_of_imagenet(tmp_path
 )
 def test_storing_costs_what_the_docs_say(encoding, change, size):
     changes, sizes = [], []
-    for contents in pictures_of("imagenet-fullres-dev.tar").values():
+    for contents in images_of("imagenet-fullres-dev.tar").values():
         square = fit_to_square(contents)
         stored = encoding.encode(square).numpy()
         sizes.append(len(stored) / 1000)

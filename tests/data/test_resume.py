@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 from small_sets import COUNTS, contents, small
 
-from alexnet_keras.data.prepare import prepare
-from alexnet_keras.data.prepared import open_prepared
+from alexnet_keras.data.dataset import open_prepared
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
 
@@ -75,7 +75,7 @@ def test_finished_shards_are_not_made_again(folder, tmp_path, monkeypatch):
 KILLED = """
 import sys
 from pathlib import Path
-from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 print("ready", flush=True)
 prepare(folder_source(Path(sys.argv[1])), Path(sys.argv[2]), shard_examples=4)
@@ -137,10 +137,10 @@ def test_other_options_are_refused_with_what_differs_and_overwrite_replaces(fold
     assert contents(again.path) == contents(fresh.path)
 
 
-def test_other_pictures_are_refused(folder, tmp_path):
+def test_other_images_are_refused(folder, tmp_path):
     small(folder, tmp_path / "set")
     (folder / "train/cat/000.jpg").unlink()
-    with pytest.raises(DataError, match="pictures are not the same"):
+    with pytest.raises(DataError, match="images are not the same"):
         small(folder, tmp_path / "set")
 
 

@@ -1,14 +1,11 @@
-"""Fewer classes and fewer pictures, from any source."""
+"""Fewer classes and fewer images, from any source."""
 
 import numpy as np
 import pytest
 
 from alexnet_keras.data.sources.folder import folder_source
-from alexnet_keras.data.sources.holdout import drawn, hold_out
-from alexnet_keras.data.sources.names import Names
 from alexnet_keras.data.sources.open import SourceRequest, default_name, open_source
-from alexnet_keras.data.sources.selection import limit_per_class, select_classes
-from alexnet_keras.data.sources.source import Pictures, Source
+from alexnet_keras.data.sources.source import ImageList, Names, Source, drawn, hold_out, limit_per_class, select_classes
 from alexnet_keras.errors import DataError
 
 
@@ -25,10 +22,10 @@ def test_classes_of_a_file_are_taken_and_named(folder, tmp_path):
     assert source.classes == ("cat", "hot dog")
     assert source.words == ("Felis catus", "hot dog")
     for split in ("train", "val"):
-        pictures = source.splits[split]
-        for i, (name, label) in enumerate(zip(pictures.filenames, pictures.labels, strict=True)):
+        images = source.splits[split]
+        for i, (name, label) in enumerate(zip(images.filenames, images.labels, strict=True)):
             assert name.startswith(source.classes[label] + "/")
-            assert pictures.read(i) == (folder / split / name).read_bytes()
+            assert images.read(i) == (folder / split / name).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -52,9 +49,9 @@ def test_a_limit_holds_for_each_class_and_split_and_is_a_choice_of_the_seed(fold
     for limited in taken:
         assert np.bincount(limited.splits["train"].labels).tolist() == [2, 2, 2]
         assert np.bincount(limited.splits["val"].labels).tolist() == [2, 2, 1]
-        pictures = limited.splits["train"]
-        for i, name in enumerate(pictures.filenames):
-            assert pictures.read(i) == (folder / "train" / name).read_bytes()
+        images = limited.splits["train"]
+        for i, name in enumerate(images.filenames):
+            assert images.read(i) == (folder / "train" / name).read_bytes()
     names = [list(limited.splits["train"].filenames) for limited in taken]
     assert names[0] == names[1] != names[2]
 
@@ -64,7 +61,7 @@ def test_a_request_is_all_that_is_needed(folder, tmp_path):
     request = SourceRequest(f"folder:{folder}", classes=tmp_path / "list.txt", limit_per_class=1)
     source = open_source(request)
     assert source.classes == ("dog", "hot dog")
-    assert [len(pictures) for pictures in source.splits.values()] == [2, 2]
+    assert [len(images) for images in source.splits.values()] == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -88,32 +85,32 @@ def test_packed_names_are_a_list_of_strings():
 
 
 def numbered(classes, each, extra=()):
-    """A source of named pictures; `extra` are (class, name) beside them."""
+    """A source of named images; `extra` are (class, name) beside them."""
     names = [(name, f"{name}/{index:04}.jpg") for name in classes for index in range(each)]
     names = sorted([*names, *extra])
     labels = np.array([classes.index(name) for name, _ in names], np.int32)
-    return Pictures([name for _, name in names], labels, np.ones(len(names), np.int64), lambda index: b"")
+    return ImageList([name for _, name in names], labels, np.ones(len(names), np.int64), lambda index: b"")
 
 
-@pytest.mark.parametrize("change", ["one more class", "one more picture", "another order of classes"])
+@pytest.mark.parametrize("change", ["one more class", "one more image", "another order of classes"])
 def test_what_is_held_out_stays_so_whatever_is_added(change):
     before = numbered(["bee", "cat", "dog"], 200)
-    classes, pictures = ["bee", "cat", "dog"], numbered(["bee", "cat", "dog"], 200, [("cat", "cat/new.jpg")])
+    classes, images = ["bee", "cat", "dog"], numbered(["bee", "cat", "dog"], 200, [("cat", "cat/new.jpg")])
     if change == "one more class":
         classes = ["ant", "bee", "cat", "dog"]
-        pictures = numbered(classes, 200)
+        images = numbered(classes, 200)
     elif change == "another order of classes":
         classes = ["dog", "bee", "cat"]
-        pictures = numbered(classes, 200)
-    held = [hold_out(before, ["bee", "cat", "dog"], 0.2, seed=1), hold_out(pictures, classes, 0.2, seed=1)]
+        images = numbered(classes, 200)
+    held = [hold_out(before, ["bee", "cat", "dog"], 0.2, seed=1), hold_out(images, classes, 0.2, seed=1)]
     for split, other in (("train", "val"), ("val", "train")):
         assert not set(held[0][split].filenames) & set(held[1][other].filenames)
     assert abs(len(held[0]["val"]) - 120) < 3 * 10  # of 600, by three standard deviations
 
 
-def test_a_limit_chooses_the_same_pictures_but_for_those_that_must_move():
-    def chosen(pictures, classes):
-        source = Source("x", tuple(classes), {"train": pictures})
+def test_a_limit_chooses_the_same_images_but_for_those_that_must_move():
+    def chosen(images, classes):
+        source = Source("x", tuple(classes), {"train": images})
         return set(limit_per_class(source, 50, seed=3).splits["train"].filenames)
 
     before = chosen(numbered(["bee", "cat"], 200), ["bee", "cat"])
@@ -125,10 +122,10 @@ def test_a_limit_chooses_the_same_pictures_but_for_those_that_must_move():
 
 
 def test_draws_are_even_and_of_seed_class_and_name_alone():
-    pictures = numbered(["bee", "cat"], 2000)
-    draws = drawn(pictures, ["bee", "cat"], seed=0)
+    images = numbered(["bee", "cat"], 2000)
+    draws = drawn(images, ["bee", "cat"], seed=0)
     assert np.abs(np.histogram(draws, 10, (0, 1))[0] - 400).max() < 4 * 400**0.5
-    swapped = drawn(pictures.take(np.arange(4000)[::-1]), ["bee", "cat"], seed=0)
+    swapped = drawn(images.take(np.arange(4000)[::-1]), ["bee", "cat"], seed=0)
     np.testing.assert_array_equal(swapped[::-1], draws)
-    assert (drawn(pictures, ["bee", "cat"], seed=1) != draws).all()
-    assert (drawn(pictures, ["bee", "dog"], seed=0) != draws).sum() == 2000
+    assert (drawn(images, ["bee", "cat"], seed=1) != draws).all()
+    assert (drawn(images, ["bee", "dog"], seed=0) != draws).sum() == 2000

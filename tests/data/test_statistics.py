@@ -37,7 +37,7 @@ def test_eigenvectors_stand_in_columns_and_rebuild_the_covariance(statistics):
     np.testing.assert_allclose(statistics.standard_deviations**2, values, rtol=1e-12)
 
 
-def test_the_brightest_pictures_do_not_overflow():
+def test_the_brightest_images_do_not_overflow():
     sums = PixelSums()
     sums.add(np.full((257, 256, 256, 3), 255, np.uint8))
     statistics = sums.statistics()
@@ -91,13 +91,13 @@ def test_eigenvalues_ascend_and_those_that_rounding_made_negative_are_0():
     np.testing.assert_array_equal(np.abs(statistics.eigenvectors), np.eye(3)[:, ::-1])
 
 
-def test_a_picture_of_one_colour_by_hand():
+def test_a_image_of_one_colour_by_hand():
     sums = PixelSums()
     sums.add(np.broadcast_to(np.array([3, 5, 7], np.uint8), (2, 256, 256, 3)))
-    assert sums.pictures == 2
+    assert sums.images == 2
     np.testing.assert_array_equal(sums.image, np.broadcast_to([6, 10, 14], (256, 256, 3)))
     np.testing.assert_array_equal(sums.products, 2 * 65536 * np.outer([3, 5, 7], [3, 5, 7]))
-    assert PixelSums().pictures == 0 and not PixelSums().image.any() and not PixelSums().products.any()
+    assert PixelSums().images == 0 and not PixelSums().image.any() and not PixelSums().products.any()
 
 
 class Opened:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.tfds import tfds_source
 from alexnet_keras.errors import DataError, UsageError
 
@@ -43,7 +43,7 @@ def write_set(data_dir, name_on_disk, features, splits, **options):
     Made(data_dir=str(data_dir)).download_and_prepare()
 
 
-def pictures(number, labels, seed=0, **more):
+def images(number, labels, seed=0, **more):
     rng = np.random.default_rng(seed)
     return [
         {"image": rng.integers(0, 256, (30, 40, 3), dtype=np.uint8), "label": labels[i % len(labels)], **more}
@@ -56,7 +56,7 @@ LABEL = tfds.features.ClassLabel(names=["cat", "dog", "emu"])
 
 
 def test_a_generated_set_is_read_by_name_with_its_labels_and_pixels(tmp_path):
-    examples = {"train": pictures(12, [0, 1, 2]), "test": pictures(6, [2, 1, 0], seed=1)}
+    examples = {"train": images(12, [0, 1, 2]), "test": images(6, [2, 1, 0], seed=1)}
     write_set(tmp_path, "made_set", {"image": IMAGE, "label": LABEL}, examples)
     source = tfds_source("made_set", data_dir=tmp_path)
     assert source.classes == ("cat", "dog", "emu")
@@ -79,7 +79,7 @@ def test_a_generated_set_is_read_by_name_with_its_labels_and_pixels(tmp_path):
 
 def test_file_names_are_kept_and_what_has_no_label_is_left_out(tmp_path):
     features = {"image": IMAGE, "label": LABEL, "file_name": tfds.features.Text()}
-    named = [{**e, "file_name": f"picture{i}.png"} for i, e in enumerate(pictures(10, [0, 1]))]
+    named = [{**e, "file_name": f"picture{i}.png"} for i, e in enumerate(images(10, [0, 1]))]
     unlabelled = [{**e, "label": -1} for e in named[:3]]
     write_set(tmp_path, "named_set", features, {"train": [*named, *unlabelled], "test": unlabelled})
     source = tfds_source("named_set", data_dir=tmp_path, holdout=0.4, seed=2)

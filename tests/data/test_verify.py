@@ -5,8 +5,8 @@ import json
 import pytest
 import tensorflow as tf
 
-from alexnet_keras.data.prepare import prepare
-from alexnet_keras.data.prepared import open_prepared
+from alexnet_keras.data.dataset import open_prepared
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.data.verify import verify
 

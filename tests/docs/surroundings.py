@@ -11,8 +11,8 @@ from imagenet import as_synsets, as_tars
 from plain_networks import random_arrays
 from written_files import binaryproto, caffemodel
 
-from alexnet_keras.data.prepared import PreparedDataset
-from alexnet_keras.recipes import Recipe
+from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.recipes.schema import Recipe
 
 FILTERS, UNITS = 8, 16  # of every layer, all towers
 
@@ -31,7 +31,7 @@ class Surroundings:
 
     Attributes:
         folder: That folder.
-        draw: `draw_pictures` of the tests' conftest.
+        draw: `draw_images` of the tests' conftest.
         prepared: A small prepared dataset, of which every named one is a copy.
         run: A trained run's directory, likewise.
     """
@@ -42,7 +42,7 @@ class Surroundings:
     run: Path
 
     def make(self, name: str) -> None:
-        """Makes one thing by its path; what no case names is a picture."""
+        """Makes one thing by its path; what no case names is an image."""
         first, _, rest = name.partition("/")
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,8 @@ class Surroundings:
             case "photos" | "trashnet":
                 self.draw(path, {"cat": 10, "dog": 10})
             case "holiday":
-                self._picture(path / "beach.jpg")
-                self._picture(path / "mountain.jpg")
+                self._image(path / "beach.jpg")
+                self._image(path / "mountain.jpg")
             case "bvlc_alexnet.caffemodel":
                 sizes = (UNITS, UNITS, len(self.prepared.classes))
                 path.write_bytes(caffemodel(random_arrays((FILTERS,) * 5, sizes)))
@@ -66,9 +66,9 @@ class Surroundings:
             case "synset_words.txt":
                 path.write_text("".join(f"{name}\n" for name in self.prepared.classes))
             case _:
-                self._picture(path)
+                self._image(path)
 
-    def _picture(self, path: Path) -> None:
+    def _image(self, path: Path) -> None:
         drawn = self.draw(self.folder / ".drawn" / path.name, {"one": 1})
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(drawn / "one" / "000.jpg", path)

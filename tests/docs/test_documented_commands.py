@@ -17,11 +17,11 @@ from click.testing import CliRunner
 from documented import LANGUAGES, PAGES, ROOT, Block, Command, blocks, commands, prose, spans, usages
 from surroundings import Surroundings, narrow
 
-from alexnet_keras.built_in_recipes import BUILT_IN
 from alexnet_keras.cli.main import cli
 from alexnet_keras.experiments import ablations, modern, table_1
 from alexnet_keras.experiments.catalog import EXPERIMENTS
-from alexnet_keras.recipe_files import to_toml
+from alexnet_keras.recipes.built_in import BUILT_IN
+from alexnet_keras.recipes.toml import to_toml
 
 # What a page takes for granted, by path in its folder.
 GIVEN = {
@@ -250,12 +250,12 @@ def test_every_script_of_the_benchmarks_is_there_with_its_options(page):
 
 
 @pytest.fixture(scope="module")
-def prepared_photos(pictures, tmp_path_factory):
+def prepared_photos(images, tmp_path_factory):
     """A prepared dataset called photos."""
-    from alexnet_keras.data.prepare import prepare
+    from alexnet_keras.data.preparation import prepare
     from alexnet_keras.data.sources.folder import folder_source
 
-    return prepare(folder_source(pictures), tmp_path_factory.mktemp("data") / "photos", seed=0)
+    return prepare(folder_source(images), tmp_path_factory.mktemp("data") / "photos", seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -277,16 +277,14 @@ def steps(page: str) -> list[Command | Block]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if steps(page)])
-def test_what_a_page_says_is_run_in_its_order(
-    page, tmp_path, monkeypatch, write_pictures, prepared_photos, trained_run
-):
+def test_what_a_page_says_is_run_in_its_order(page, tmp_path, monkeypatch, write_images, prepared_photos, trained_run):
     from alexnet_keras.data.sources import demo
 
     for name, recipe in BUILT_IN.items():
         monkeypatch.setitem(BUILT_IN, name, narrow(recipe))
-    few = {**demo.demo_source.__kwdefaults__, "train": 4, "val": 2}  # demo pictures of a class
+    few = {**demo.demo_source.__kwdefaults__, "train": 4, "val": 2}  # demo images of a class
     monkeypatch.setattr(demo.demo_source, "__kwdefaults__", few)
-    surroundings = Surroundings(tmp_path, write_pictures, prepared_photos, trained_run)
+    surroundings = Surroundings(tmp_path, write_images, prepared_photos, trained_run)
     for name in GIVEN.get(page, ()):
         surroundings.make(name)
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,7 @@ def test_confusions_and_errors_by_class_by_hand():
     outcomes = Outcomes.of(predictions(probabilities, [0, 0, 0, 2, 2]))
     np.testing.assert_array_equal(outcomes.matrix.toarray(), [[1, 2, 0], [0, 0, 0], [0, 1, 1]])
     assert outcomes.confusions(5) == [Confusion(0, 1, 2, 2 / 3), Confusion(2, 1, 1, 0.5)]
-    first, third = outcomes.by_class()  # class 1 has no pictures
+    first, third = outcomes.by_class()  # class 1 has no images
     assert (first.label, first.images, first.top1.error) == (0, 3, 2 / 3)
     assert (third.label, third.images, third.top1.error, third.top5.error) == (2, 2, 0.5, 0.0)
 

@@ -1,4 +1,4 @@
-"""Pictures named by a run: files are prepared exactly as training's pictures were."""
+"""Images named by a run: files are prepared exactly as training's images were."""
 
 from pathlib import Path
 
@@ -7,31 +7,31 @@ import pytest
 from PIL import Image
 
 from alexnet_keras import AlexNet, Classifier
-from alexnet_keras.data.encoding import Encoding
+from alexnet_keras.data.images import Encoding
 from alexnet_keras.data.pipeline import evaluation_batches
-from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.pictures import Preparation, pictures_at, preparation_of, read_picture, some_pictures
+from alexnet_keras.evaluation.inputs import Preparation, preparation_of, read_image, some_images, stacked_images
 from alexnet_keras.runs import Run
 
 
 @pytest.fixture(scope="module", params=["jpeg", "raw"])
-def run_and_data(request, tiny, pictures, tmp_path_factory):
+def run_and_data(request, tiny, images, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
-    data = prepare(folder_source(pictures), root / "data", seed=0, encoding=Encoding(request.param, 80))
+    data = prepare(folder_source(images), root / "data", seed=0, encoding=Encoding(request.param, 80))
     run = Run.create(root / "run", tiny, {"classes": list(data.classes), "data": data.facts})
     AlexNet(tiny, classes=3, seed=3).save(run.model_path)
     return run, data
 
 
-def test_a_file_is_what_training_read_of_it_bit_for_bit(run_and_data, pictures):
+def test_a_file_is_what_training_read_of_it_bit_for_bit(run_and_data, images):
     run, data = run_and_data
     preparation = preparation_of(run)
     (batch,) = evaluation_batches(data, "val", 100)
     for image, filename in zip(batch[0].numpy(), batch[2].numpy(), strict=True):
-        path = next(pictures.rglob(f"val/{filename.decode().removeprefix('val/')}"))
-        np.testing.assert_array_equal(read_picture(path, preparation), image)
+        path = next(images.rglob(f"val/{filename.decode().removeprefix('val/')}"))
+        np.testing.assert_array_equal(read_image(path, preparation), image)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_a_file_is_what_training_read_of_it_bit_for_bit(run_and_data, pictures):
 )
 def test_what_is_no_files_name_is_told_apart_from_a_missing_file(name, reason):
     with pytest.raises(UsageError, match=reason):
-        read_picture(Path(name), Preparation())
+        read_image(Path(name), Preparation())
 
 
-def test_three_lines_of_python(run_and_data, pictures):
+def test_three_lines_of_python(run_and_data, images):
     run, data = run_and_data
     classifier = Classifier(run.path)
-    path = next((pictures / "val" / "red").iterdir())
+    path = next((images / "val" / "red").iterdir())
     guesses = classifier(path, count=3)
     expected = classifier.predictor(classifier.square(path)[None])[0]
     assert [guess.probability for guess in guesses] == sorted(expected.tolist(), reverse=True)
@@ -63,10 +63,10 @@ def test_three_lines_of_python(run_and_data, pictures):
     assert classifier(path.read_bytes(), count=3) == guesses
 
 
-def test_many_files_come_in_order_and_bad_ones_with_their_error(run_and_data, pictures, tmp_path):
+def test_many_files_come_in_order_and_bad_ones_with_their_error(run_and_data, images, tmp_path):
     run, _ = run_and_data
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    files = sorted((pictures / "val").rglob("*.jpg"))
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    files = sorted((images / "val").rglob("*.jpg"))
     files[5:5] = [tmp_path / "bad.jpg", tmp_path / "nowhere.jpg"]
     classifier = Classifier(run)
     answers = list(classifier.many(files, 3))
@@ -81,17 +81,17 @@ def test_many_files_come_in_order_and_bad_ones_with_their_error(run_and_data, pi
         )
 
 
-def test_bytes_that_are_no_picture_are_told(run_and_data, tmp_path):
+def test_bytes_that_are_no_image_are_told(run_and_data, tmp_path):
     classifier = Classifier(run_and_data[0])
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="no image"):
         classifier(b"GIF89a, not quite")
     with pytest.raises(DataError, match="cannot be read"):
         classifier(tmp_path)
 
 
-def test_pictures_of_every_kind_come_in_order_and_are_answered_as_files_are(run_and_data, pictures):
+def test_images_of_every_kind_come_in_order_and_are_answered_as_files_are(run_and_data, images):
     classifier = Classifier(run_and_data[0])
-    files = sorted((pictures / "val").rglob("*.jpg"))[:3]
+    files = sorted((images / "val").rglob("*.jpg"))[:3]
     opened = [Image.open(file) for file in files]
     same = opened[1]
     mixed = [
@@ -122,7 +122,7 @@ def test_pictures_of_every_kind_come_in_order_and_are_answered_as_files_are(run_
 def test_what_is_asked_wrongly_is_told(run_and_data):
     classifier = Classifier(run_and_data[0])
     for one in ("photo.jpg", np.zeros((9, 9, 3), np.uint8), None):
-        with pytest.raises(UsageError, match="is not several pictures: give a list of them"):
+        with pytest.raises(UsageError, match="is not several images: give a list of them"):
             list(classifier.many(one))
     for count in (0, -1):
         with pytest.raises(UsageError, match="count must be at least 1"):
@@ -137,18 +137,18 @@ def test_ten_crops_are_averaged_where_asked_for(run_and_data, tmp_path):
     assert one != ten
 
 
-def test_pictures_of_a_split_by_position(prepared):
-    images, labels, filenames = pictures_at(prepared, "train", [30, 2, 17])
+def test_images_of_a_split_by_position(prepared):
+    images, labels, filenames = stacked_images(prepared, "train", [30, 2, 17])
     (everything,) = evaluation_batches(prepared, "train", 100)
     np.testing.assert_array_equal(images, everything[0].numpy()[[30, 2, 17]])
     np.testing.assert_array_equal(labels, everything[1].numpy()[[30, 2, 17]])
     assert filenames == [everything[2].numpy()[index].decode() for index in (30, 2, 17)]
 
 
-def test_some_pictures_are_of_different_classes_and_follow_the_seed(prepared):
-    _, labels, filenames = some_pictures(prepared, "val", 3, seed=1)
+def test_some_images_are_of_different_classes_and_follow_the_seed(prepared):
+    _, labels, filenames = some_images(prepared, "val", 3, seed=1)
     assert sorted(labels) == [0, 1, 2]
-    assert some_pictures(prepared, "val", 3, seed=1)[2] == filenames
-    assert any(some_pictures(prepared, "val", 3, seed=seed)[2] != filenames for seed in (2, 3))
+    assert some_images(prepared, "val", 3, seed=1)[2] == filenames
+    assert any(some_images(prepared, "val", 3, seed=seed)[2] != filenames for seed in (2, 3))
     with pytest.raises(DataError, match="fewer than the 13 wanted"):
-        some_pictures(prepared, "val", 13)
+        some_images(prepared, "val", 13)

@@ -10,7 +10,7 @@ from synthetic import made_up
 from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.evaluation import ensemble
 from alexnet_keras.evaluation import predictions as predictions_module
-from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Rows, check_same_pictures, mean, one_hot, search
+from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Rows, check_same_images, mean, one_hot, search
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictions import Predictions
 
@@ -66,7 +66,7 @@ def test_a_useless_member_gets_little_weight(members):
     assert weights[2] / weights.sum() < 0.15
 
 
-def test_halves_share_no_picture_and_pieces_do_not_matter(members, monkeypatch):
+def test_halves_share_no_image_and_pieces_do_not_matter(members, monkeypatch):
     whole = [np.concatenate(parts) for parts in zip(*mean(members).chunks(EVEN), strict=True)]
     np.testing.assert_array_equal(whole[1], members[0].labels[::2])
     monkeypatch.setattr(predictions_module, "ROWS", 37)
@@ -78,21 +78,21 @@ def test_halves_share_no_picture_and_pieces_do_not_matter(members, monkeypatch):
     assert search(members, EVEN).tally(ODD).images == 200
 
 
-def test_of_a_thousand_classes_only_a_few_a_picture_are_compared():
-    """That is what makes a search over seven members and 50,000 pictures take seconds."""
+def test_of_a_thousand_classes_only_a_few_a_image_are_compared():
+    """That is what makes a search over seven members and 50,000 images take seconds."""
     from alexnet_keras.evaluation.ensemble import _Contest
 
     members = [made_up(str(seed), 6.0, images=5000, classes=1000, seed=seed) for seed in range(7)]
     contest = _Contest.of(members, Rows())
-    assert len(contest.pictures) < 0.02 * 5000 * 1000
+    assert len(contest.images) < 0.02 * 5000 * 1000
 
 
 def test_what_cannot_be_averaged_is_told(members):
     with pytest.raises(UsageError, match="at least two members"):
         mean(members[:1])
-    with pytest.raises(DataError, match="different pictures"):
+    with pytest.raises(DataError, match="different images"):
         mean([members[0], made_up("other", 1.0, data="others")])
-    with pytest.raises(DataError, match="different pictures"):
+    with pytest.raises(DataError, match="different images"):
         mean([members[0], made_up("other", 1.0, classes=10)])
 
 
@@ -156,16 +156,16 @@ def test_it_is_the_loss_that_tells_equal_errors_apart():
     assert found.tally().loss == pytest.approx(-10 * np.log(0.98), rel=1e-5)
 
 
-def test_there_must_be_pictures_to_search_on():
-    with pytest.raises(DataError, match="no pictures"):
+def test_there_must_be_images_to_search_on():
+    with pytest.raises(DataError, match="no images"):
         search([member("a", np.zeros((0, 6)), []), member("b", np.zeros((0, 6)), [])])
     one = [member(name, [[0.5, 0.3, 0.2]], [0]) for name in "ab"]
     assert search(one).tally().images == 1
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         search(one, ODD)
 
 
-def test_the_pictures_are_the_same_only_if_fingerprint_and_shape_are():
+def test_the_images_are_the_same_only_if_fingerprint_and_shape_are():
     labels = [0, 1]
     base = member("base", np.full((2, 3), 1 / 3), labels)
     for other in (
@@ -174,5 +174,5 @@ def test_the_pictures_are_the_same_only_if_fingerprint_and_shape_are():
     ):
         for members in ([base, other], [base, base, other]):
             with pytest.raises(DataError, match="other and base"):
-                check_same_pictures(members)
-    check_same_pictures([base, base])
+                check_same_images(members)
+    check_same_images([base, base])

@@ -3,8 +3,7 @@
 import numpy as np
 
 from alexnet_keras import AlexNet
-from alexnet_keras.evaluation.features import FeatureBatch, FeatureExtractor, feature_batches
-from alexnet_keras.evaluation.nearest import find_nearest
+from alexnet_keras.evaluation.features import FeatureBatch, FeatureExtractor, feature_batches, find_nearest
 
 
 def batches(features, size):
@@ -31,7 +30,7 @@ def test_any_batch_size_finds_what_brute_force_finds():
             np.testing.assert_allclose(nearest.distances, distances[row, order[row]], rtol=1e-9)
 
 
-def test_of_equal_pictures_the_first_comes_first_and_distance_0_is_0():
+def test_of_equal_images_the_first_comes_first_and_distance_0_is_0():
     features = np.tile(np.array([[1e4, 3.3, -2.7]], np.float32), (9, 1))
     (found,) = find_nearest(features[:1], batches(features, 2), 3)
     assert found.filenames.tolist() == ["0", "1", "2"]

@@ -1,4 +1,4 @@
-"""What Python programs hold as pictures: prepared as files are, or refused by a sentence."""
+"""What Python programs hold as images: prepared as files are, or refused by a sentence."""
 
 import io
 import re
@@ -11,11 +11,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from alexnet_keras.data.decode import Decoding, fit_to_square
-from alexnet_keras.data.encoding import Encoding
+from alexnet_keras.data.image_formats import Decoding
+from alexnet_keras.data.images import Encoding, fit_to_square
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.picture_inputs import several, square_of
-from alexnet_keras.evaluation.pictures import Preparation
+from alexnet_keras.evaluation.inputs import Preparation, several, square_of
 
 PREPARATION = Preparation(Decoding(), Encoding("png"))
 RANDOM = np.random.default_rng(0)
@@ -93,10 +92,10 @@ STORED = {
 @pytest.mark.parametrize("loaded", [False, True])
 @pytest.mark.parametrize("kind", STORED)
 def test_a_pillow_image_of_a_png_is_what_the_file_is_bit_for_bit(kind, loaded):
-    picture = Image.open(io.BytesIO(STORED[kind]))
+    image = Image.open(io.BytesIO(STORED[kind]))
     if loaded:
-        picture.load()
-    np.testing.assert_array_equal(square_of(picture, PREPARATION), of_file(STORED[kind]))
+        image.load()
+    np.testing.assert_array_equal(square_of(image, PREPARATION), of_file(STORED[kind]))
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -106,11 +105,11 @@ def test_a_pillow_image_lies_as_its_file_does_and_is_left_as_it_was(form, turned
     exif[0x0112] = 6
     Image.fromarray(RGB).save(file, form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
     preparation = Preparation(Decoding(exif=turned), Encoding("png"))
-    picture = Image.open(file)
-    found = square_of(picture, preparation).astype(int)
+    image = Image.open(file)
+    found = square_of(image, preparation).astype(int)
     assert np.abs(found - of_file(file.getvalue(), preparation)).max() <= (1 if form == "JPEG" else 0)
     if form != "TIFF":  # which Pillow itself turns when it is loaded
-        assert picture.size == (400, 300) and picture.getexif()[0x0112] == 6
+        assert image.size == (400, 300) and image.getexif()[0x0112] == 6
 
 
 @pytest.mark.parametrize("start", [0, 3])
@@ -151,7 +150,7 @@ UNIT = (RGB / 255).astype(np.float32)
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (UNIT, "An array (300, 400, 3) of float32 is no picture that can be used: its values are 0 to 1 and not"),
+        (UNIT, "An array (300, 400, 3) of float32 is no image that can be used: its values are 0 to 1 and not"),
         (UNIT * 1.06 - 0.03, "its values are -0.03 to 1.03 and not 0..255; multiply them by 255"),
         (UNIT * 2 - 1, "its values are -1 to 1 and not 0..255, as they were in its file"),
         ((UNIT - 0.45) / 0.225, "its values are -2 to 2.444 and not 0..255, as they were in its file"),
@@ -159,28 +158,28 @@ UNIT = (RGB / 255).astype(np.float32)
         (RGB.astype(np.uint16) * 257, "its values are 0 to 6.554e+04 and not 0..255"),
         (RGB - 120.0, "its values are -120 to 135 and not 0..255"),
         (np.where(RGB == 3, np.nan, RGB), "it has values that are not finite"),
-        (keras.KerasTensor((9, 9, 3)), "This KerasTensor is no picture that can be used: A KerasTensor is symbolic"),
-        (RGB > 100, "a picture's values are numbers 0..255"),
-        (RGB.astype(complex), "a picture's values are numbers 0..255"),
+        (keras.KerasTensor((9, 9, 3)), "This KerasTensor is no image that can be used: A KerasTensor is symbolic"),
+        (RGB > 100, "an image's values are numbers 0..255"),
+        (RGB.astype(complex), "an image's values are numbers 0..255"),
         (RGB.transpose(2, 0, 1), "its channels come first; give numpy.moveaxis(array, 0, -1)"),
         (GREY[None], "its channels come first"),
-        (RGB[None], "it is a batch; give its pictures one by one"),
+        (RGB[None], "it is a batch; give its images one by one"),
         (RGB[:0], "it has no pixels"),
         (Image.new("RGB", (0, 9)), "it has no pixels"),
-        (PIXELS[..., :2], "a picture is (height, width), (height, width, 3) or (height, width, 4)"),
-        (np.float32(3), "a picture is (height, width)"),
+        (PIXELS[..., :2], "an image is (height, width), (height, width, 3) or (height, width, 4)"),
+        (np.float32(3), "an image is (height, width)"),
         (np.broadcast_to(np.uint8(0), (20_000, 20_000, 3)), "20000x20000 pixels is more than 100,000,000"),
         (Image.fromarray(GREY.astype(np.float32)), "its pixels are floating-point numbers"),
         (Image.open(io.BytesIO(png(RGB)[:9000])), "image file is truncated"),
         (io.StringIO("no bytes"), "it gives text and not bytes; open it with 'rb'"),
         (opened_as_text(), "it gives text and not bytes; open it with 'rb'"),
-        (io.BytesIO(), "This BytesIO is no picture that can be used: empty file."),
+        (io.BytesIO(), "This BytesIO is no image that can be used: empty file."),
         (closed(), "I/O operation on closed file."),
-        (Tensor(RGB, TypeError("can't convert a tensor on cuda:0\nto numpy")), "This Tensor is no picture that can be"),
-        (b"GIF89a, not quite", "These bytes are no picture that can be used"),
+        (Tensor(RGB, TypeError("can't convert a tensor on cuda:0\nto numpy")), "This Tensor is no image that can be"),
+        (b"GIF89a, not quite", "These bytes are no image that can be used"),
     ],
 )  # fmt: skip
-def test_what_is_no_plain_picture_is_refused_and_not_guessed_at(given, reason):
+def test_what_is_no_plain_image_is_refused_and_not_guessed_at(given, reason):
     with pytest.raises(DataError, match=re.escape(reason)) as caught:
         square_of(given, PREPARATION)
     assert len(str(caught.value)) <= 153 and str(caught.value).endswith(".") and ".." not in str(caught.value)[-3:]
@@ -195,9 +194,9 @@ def test_what_is_no_plain_picture_is_refused_and_not_guessed_at(given, reason):
         ("\x89PNG\0\0", "begins no file's name; what a file holds is given as bytes"),
         ("/9j/4AAQSkZJRg" * 999, "begins no file's name; what a file holds is given as bytes"),
         ("nowhere.jpg", "There is no file nowhere.jpg"),
-        (None, "None is no picture: whatever read it found no picture"),
-        ({"bytes": png(RGB)}, "This dict is no picture; give a file's path or bytes"),
-        (7, "This int is no picture; give a file's path or bytes"),
+        (None, "None is no image: whatever read it found no image"),
+        ({"bytes": png(RGB)}, "This dict is no image; give a file's path or bytes"),
+        (7, "This int is no image; give a file's path or bytes"),
     ],
 )
 def test_what_is_nothing_of_the_kind_is_refused(given, reason):
@@ -223,14 +222,14 @@ def test_what_is_nothing_of_the_kind_is_refused(given, reason):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_holds_several_pictures(given, count):
+def test_what_holds_several_images(given, count):
     assert len(list(several(given))) == count
 
 
 @pytest.mark.parametrize(
     "given", ["a.jpg", b"GIF", RGB, GREY, Image.new("RGB", (9, 9)), io.BytesIO(), tf.constant(RGB), None, {"a": RGB}, 7]
 )
-def test_what_is_one_picture_or_none(given):
+def test_what_is_one_image_or_none(given):
     assert several(given) is None
 
 

@@ -17,8 +17,8 @@ from alexnet_keras.evaluation.analysis import Outcomes
 from alexnet_keras.evaluation.ensemble import mean
 from alexnet_keras.evaluation.predictions import predictions_of
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
-from alexnet_keras.files import sha256_of
 from alexnet_keras.runs import Run
+from alexnet_keras.storage.files import sha256_of
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,12 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import AlexNet
-from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.evaluation.shared_corners import SharedCorners
-from alexnet_keras.evaluation.views import corners, ten_crop
-from alexnet_keras.layers.placement import tower_devices
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.evaluation.predictor import Predictor, SharedCorners, corners, ten_crop
+from alexnet_keras.layers.execution import tower_devices
+from alexnet_keras.recipes.toml import with_overrides
 
 random = np.random.default_rng(0)
-PICTURES = random.integers(0, 256, (3, 256, 256, 3), np.uint8)
+IMAGES = random.integers(0, 256, (3, 256, 256, 3), np.uint8)
 MEAN = random.uniform(90, 140, (256, 256, 3)).astype(np.float32)  # at its own place in every crop
 CORNERS = corners(256, 224)
 
@@ -21,7 +19,7 @@ CORNERS = corners(256, 224)
 def one_by_one(model):
     """The mean of ten forward passes."""
     forward = tf.function(lambda view: model(view, training=False), autograph=False)
-    return np.mean([forward(view).numpy() for view in ten_crop(tf.constant(PICTURES), 224)], axis=0)
+    return np.mean([forward(view).numpy() for view in ten_crop(tf.constant(IMAGES), 224)], axis=0)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +34,7 @@ def one_by_one(model):
 def test_they_agree_to_rounding(tiny, change):
     model = AlexNet(with_overrides(tiny, [change]), classes=7, seed=0, mean_image=MEAN)
     assert SharedCorners.applies(model, CORNERS)
-    np.testing.assert_allclose(Predictor(model, "ten-crop")(PICTURES), one_by_one(model), rtol=2e-5)
+    np.testing.assert_allclose(Predictor(model, "ten-crop")(IMAGES), one_by_one(model), rtol=2e-5)
 
 
 def test_each_crops_maps_are_the_first_convolutions(tiny):
@@ -45,9 +43,9 @@ def test_each_crops_maps_are_the_first_convolutions(tiny):
     shared = SharedCorners(model, CORNERS, 256)
     rest = shared.rest
     shared.rest = lambda maps, training: seen.append(maps) or rest(maps, training=training)
-    shared(tf.constant(PICTURES))
+    shared(tf.constant(IMAGES))
     conv1 = keras.Model(model.input, model.get_layer("conv1").output)
-    views = [conv1(view) for view in ten_crop(tf.constant(PICTURES), 224)]  # a list of towers each
+    views = [conv1(view) for view in ten_crop(tf.constant(IMAGES), 224)]  # a list of towers each
     for tower, maps in enumerate(seen[0]):
         maps = tf.reshape(maps, (2, 3, 5, *maps.shape[1:])).numpy()
         for number, (y, x) in enumerate(CORNERS):
@@ -62,7 +60,7 @@ def test_bfloat16_is_about_as_far_from_float32_as_without(tiny):
     smooth = np.broadcast_to(slope + np.array([120.3, 115.7, 101.2]), (256, 256, 3))
     exact = one_by_one(AlexNet(tiny, classes=7, seed=0, mean_image=smooth))
     model = AlexNet(tiny, classes=7, seed=0, mean_image=smooth, dtype="mixed_bfloat16")
-    error = np.abs(Predictor(model, "ten-crop")(PICTURES) - exact).max()
+    error = np.abs(Predictor(model, "ten-crop")(IMAGES) - exact).max()
     assert error < 2 * np.abs(one_by_one(model) - exact).max() + 1e-4
 
 
@@ -72,4 +70,4 @@ def test_another_beginning_is_left_alone(tiny):
     with tower_devices("/CPU:0", "/CPU:1"):
         placed = AlexNet(tiny, classes=7, seed=0)
     assert not SharedCorners.applies(placed, CORNERS)
-    np.testing.assert_allclose(Predictor(placed, "ten-crop")(PICTURES), one_by_one(placed), rtol=2e-5)
+    np.testing.assert_allclose(Predictor(placed, "ten-crop")(IMAGES), one_by_one(placed), rtol=2e-5)

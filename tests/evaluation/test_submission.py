@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.analysis import check_can_submit, write_submission
 from alexnet_keras.evaluation.predictions import top_classes
-from alexnet_keras.evaluation.submission import check_can_submit, write_submission
 
 
 def test_five_ids_a_line_in_the_order_of_file_names(tmp_path):

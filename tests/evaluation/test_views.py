@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras.evaluation.views import VIEWS, centre, corners, ten_crop
+from alexnet_keras.evaluation.predictor import VIEWS, centre, corners, ten_crop
 
 # Every pixel is a number of its own.
 IMAGES = np.arange(2 * 256 * 256 * 3).reshape(2, 256, 256, 3)
@@ -24,7 +24,7 @@ def test_the_centre_view():
     np.testing.assert_array_equal(view, IMAGES[:, 16:240, 16:240])
 
 
-def test_views_of_other_sizes_and_of_a_picture_that_is_no_square():
+def test_views_of_other_sizes_and_of_a_image_that_is_no_square():
     assert corners(227, 224) == [(0, 0), (0, 3), (1, 1), (3, 0), (3, 3)]
     assert corners(5, 5) == [(0, 0)] * 5
     wide = tf.constant(IMAGES[:, :100, :200])

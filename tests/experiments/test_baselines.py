@@ -12,15 +12,19 @@ from sklearn.svm import LinearSVC
 
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.evaluation.errors import top_k_misses
-from alexnet_keras.experiments.baselines import FULL, MINI, SYSTEMS, FisherVectors, SparseCoding, fit_and_predict
-from alexnet_keras.experiments.baselines.classifier import decision_values, train_svm, tune_svm
-from alexnet_keras.experiments.baselines.dense_sift import DenseSift
-from alexnet_keras.experiments.baselines.encoding import EncodedSplit
-from alexnet_keras.experiments.baselines.fisher_vectors import FisherEncoder, learn_mixture
-from alexnet_keras.experiments.baselines.kept import kept_arrays
-from alexnet_keras.experiments.baselines.settings import Grid, Sample, Svm
-from alexnet_keras.experiments.baselines.sparse_codes import learn_dictionary, pyramid_maxima, sparse_codes
-from alexnet_keras.files import locked
+from alexnet_keras.experiments.classical import FULL, MINI, SYSTEMS, FisherVectors, SparseCoding, fit_and_predict
+from alexnet_keras.experiments.classical.classifier import EncodedSplit, decision_values, train_svm, tune_svm
+from alexnet_keras.experiments.classical.codings import (
+    DenseSift,
+    FisherEncoder,
+    learn_dictionary,
+    learn_mixture,
+    pyramid_maxima,
+    sparse_codes,
+)
+from alexnet_keras.experiments.classical.settings import Grid, Sample, Svm
+from alexnet_keras.experiments.classical.systems import kept_arrays
+from alexnet_keras.storage.files import locked
 
 GRID = Grid(sides=(96, 64), patch=16, step=8)
 SVM = Svm(alphas=(1e-2, 1e-4), epochs=4, positive_weight=1.0, tuning_images=1000)
@@ -31,7 +35,7 @@ SMALL = {
 
 
 def stripes(angle, seed):
-    """A picture uint8 `(256, 256, 3)` of waves that run in a direction, radians, with noise."""
+    """An image uint8 `(256, 256, 3)` of waves that run in a direction, radians, with noise."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:256, :256]
     waves = np.sin((np.cos(angle) * x + np.sin(angle) * y) / 3 + random.uniform(0, 6))
@@ -62,10 +66,10 @@ def encoded(tmp_path):
 
 @pytest.fixture(scope="session")
 def waves(tmp_path_factory):
-    """A prepared dataset of two classes, upright and slanting waves: 24 pictures to train on in 3 shards, 8 in val."""
+    """A prepared dataset of two classes, upright and slanting waves: 24 images to train on in 3 shards, 8 in val."""
     from PIL import Image
 
-    from alexnet_keras.data.prepare import prepare
+    from alexnet_keras.data.preparation import prepare
     from alexnet_keras.data.sources.folder import folder_source
 
     root = tmp_path_factory.mktemp("waves")
@@ -73,8 +77,8 @@ def waves(tmp_path_factory):
         for number, name in enumerate(("slanting", "upright")):
             (root / split / name).mkdir(parents=True)
             for index in range(count):
-                picture = stripes(0.8 * number, seed=1000 * number + index + 100 * (split == "val"))
-                Image.fromarray(picture).save(root / split / name / f"{index}.png")
+                image = stripes(0.8 * number, seed=1000 * number + index + 100 * (split == "val"))
+                Image.fromarray(image).save(root / split / name / f"{index}.png")
     return prepare(folder_source(root), tmp_path_factory.mktemp("data") / "waves", seed=0, shard_examples=8)
 
 
@@ -91,13 +95,13 @@ def test_descriptors_have_length_one_and_know_the_direction_of_edges():
     assert directions == [0, 2]  # of 8: to the right or left, and up or down
 
 
-def test_places_are_centred_and_follow_the_picture():
+def test_places_are_centred_and_follow_the_image():
     sift = DenseSift(GRID)
     np.testing.assert_allclose(sift.places.mean(axis=0), 0.5, atol=1e-6)
     np.testing.assert_allclose(sift.places[:2] * 96, [[8, 8], [8, 16]], atol=1e-4)
-    picture = np.full((256, 256, 3), 128, np.uint8)
-    picture[:100] = stripes(0.5, 3)[:100]  # texture at the top only
-    lengths = np.linalg.norm(sift(picture), axis=1)
+    image = np.full((256, 256, 3), 128, np.uint8)
+    image[:100] = stripes(0.5, 3)[:100]  # texture at the top only
+    lengths = np.linalg.norm(sift(image), axis=1)
     assert (lengths[sift.places[:, 0] < 0.3] > 0.9).all() and (lengths[sift.places[:, 0] > 0.6] < 0.1).all()
 
 
@@ -152,7 +156,7 @@ def test_fisher_vectors_follow_their_formula():
     settings = replace(SMALL["fisher-vectors"], stripes=2)
     sift = DenseSift(GRID)
     descriptors = np.concatenate([sift(stripes(angle, seed)) for seed, angle in enumerate((0, 1, 2))])
-    picture = stripes(1, 5)
+    image = stripes(1, 5)
     learnt = learn_mixture(descriptors, settings, 0, no_observer)
     encode = FisherEncoder(settings, **learnt)
     weights, means, variances = (learnt[name].astype(np.float64) for name in ("weights", "means", "variances"))
@@ -171,10 +175,10 @@ def test_fisher_vectors_follow_their_formula():
         rooted = np.sign(gains) * np.sqrt(np.abs(gains))
         return rooted / np.linalg.norm(rooted)
 
-    projected = (sift(picture) - learnt["mean"]).astype(np.float64) @ learnt["axes"]
+    projected = (sift(image) - learnt["mean"]).astype(np.float64) @ learnt["axes"]
     upper = sift.places[:, 0] < 0.5
     expected = np.concatenate([vector(projected[part]) for part in (upper | True, upper, ~upper)]) / np.sqrt(3)
-    found = encode(picture)
+    found = encode(image)
     assert found.shape == (encode.size,) == (3 * 4 * 17,) and found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-3)  # the root of a rounding error
 
@@ -232,8 +236,8 @@ def test_the_classifier_learns_what_can_be_told_apart(encoded, classes):
     assert top_k_misses(scores, labels[rows], 1) <= 1
 
 
-def test_alphas_are_compared_on_pictures_that_were_not_trained_on(encoded):
-    """Labels drawn by lot: whatever is learnt of them, held-out pictures are guessed."""
+def test_alphas_are_compared_on_images_that_were_not_trained_on(encoded):
+    """Labels drawn by lot: whatever is learnt of them, held-out images are guessed."""
     features = np.random.default_rng(0).normal(size=(200, 300))
     labels = np.random.default_rng(1).integers(0, 4, 200)
     tuned = tune_svm(encoded(features, labels, 50), 4, replace(SVM, epochs=10), 0, no_observer)

@@ -7,9 +7,19 @@ from PIL import Image
 
 from alexnet_keras.errors import DataError
 from alexnet_keras.experiments import figure_1
-from alexnet_keras.experiments.cifar_images import CifarImages, Labelled, load_cifar, random_crops, ten_crops
-from alexnet_keras.experiments.cifar_networks import CifarNetwork, build, optimizer_of
-from alexnet_keras.experiments.cifar_training import CifarRun, CifarTrainer, error_on
+from alexnet_keras.experiments.cifar import (
+    CifarImages,
+    CifarNetwork,
+    CifarRun,
+    CifarTrainer,
+    Labelled,
+    build,
+    error_on,
+    load_cifar,
+    optimizer_of,
+    random_crops,
+    ten_crops,
+)
 from alexnet_keras.layers import LocallyConnected2D
 
 MEAN = np.full((32, 32, 3), 120, np.float32)
@@ -17,7 +27,7 @@ MEAN = np.full((32, 32, 3), 120, np.float32)
 
 @pytest.fixture(scope="module")
 def images():
-    """Pictures that are dark in one half and bright in the other; which one is the class."""
+    """Images that are dark in one half and bright in the other; which one is the class."""
     random = np.random.default_rng(0)
 
     def draw(count):
@@ -45,7 +55,7 @@ def test_a_folder_is_read_with_its_labels(tmp_path):
     assert found.classes == ("cat", "dog")
 
 
-def test_pictures_of_another_size_are_refused(tmp_path):
+def test_images_of_another_size_are_refused(tmp_path):
     with pytest.raises(DataError, match="is 33x32; CIFAR-10's are 32x32"):
         load_cifar(str(folder_of(tmp_path, (33, 32))))
 

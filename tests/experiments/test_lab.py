@@ -8,8 +8,7 @@ import pytest
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.experiments.lab import Lab, Request, Silent, Start
-from alexnet_keras.experiments.pretraining import LAST_COPIED, LAST_HIDDEN
-from alexnet_keras.experiments.variants import six_convolutions
+from alexnet_keras.experiments.variants import LAST_COPIED, LAST_HIDDEN, six_convolutions
 
 
 @pytest.fixture

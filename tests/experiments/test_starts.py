@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from alexnet_keras import AlexNet
-from alexnet_keras.built_in_recipes import BUILT_IN
-from alexnet_keras.experiments.starts import pixel_std_of, variants
-from alexnet_keras.recipe_files import flatten, from_dict, load_recipe, to_dict
-from alexnet_keras.recipes import IMAGENET_COLOR_STDS, IMAGENET_COLOR_VECTORS
+from alexnet_keras.experiments.variants import pixel_std_of, variants
+from alexnet_keras.recipes.built_in import BUILT_IN
+from alexnet_keras.recipes.schema import IMAGENET_COLOR_STDS, IMAGENET_COLOR_VECTORS
+from alexnet_keras.recipes.toml import flatten, from_dict, load_recipe, to_dict
 
 STARTS = ("source", "paper", "caffe", "unit-variance")
 

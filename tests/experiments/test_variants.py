@@ -7,8 +7,8 @@ import pytest
 from alexnet_keras import AlexNet
 from alexnet_keras.experiments import variants
 from alexnet_keras.experiments.ablations import ABLATIONS
-from alexnet_keras.experiments.pretraining import fine_tuning_recipe, pretraining_recipe
-from alexnet_keras.recipe_files import flatten, load_recipe
+from alexnet_keras.experiments.variants import fine_tuning_recipe, pretraining_recipe
+from alexnet_keras.recipes.toml import flatten, load_recipe
 
 CONVOLUTIONS = [f"conv{number}" for number in range(1, 6)]
 # The fields that an ablation changes in a recipe; removals are looked at below.

@@ -13,13 +13,13 @@ import tensorflow as tf
 from PIL import Image
 
 from alexnet_keras import AlexNet, load_recipe
-from alexnet_keras.data.encoding import Encoding
+from alexnet_keras.data.images import Encoding
 from alexnet_keras.data.pipeline import training_batches
-from alexnet_keras.data.prepare import prepare
+from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.data.statistics import PixelSums
-from alexnet_keras.evaluation.views import centre, ten_crop
-from alexnet_keras.recipes import Augmentation
+from alexnet_keras.evaluation.predictor import centre, ten_crop
+from alexnet_keras.recipes.schema import Augmentation
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +111,14 @@ def test_the_source_shares_a_crop_among_32_images_and_the_others_do_not(recipe, 
 @pytest.mark.parametrize(("recipe", "size", "margin"), [("source", 224, 16), ("paper", 224, 16), ("caffe", 227, 14)])
 def test_the_centre_of_the_mean_image_is_subtracted_whatever_the_crop(recipe, size, margin, narrow):
     random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (3, 256, 256, 3)).astype(np.uint8)
+    images = random.integers(0, 256, (3, 256, 256, 3)).astype(np.uint8)
     sums = PixelSums()
-    sums.add(pictures)
-    mean = pictures.astype(np.float64).mean(axis=0)
+    sums.add(images)
+    mean = images.astype(np.float64).mean(axis=0)
     model = AlexNet(narrow(recipe), classes=2, mean_image=sums.statistics().mean_image)
     centre_of_mean = mean[margin : margin + size, margin : margin + size]
     for top, left in ((0, 0), (256 - size, 3), (margin, margin)):
-        crop = pictures[:1, top : top + size, left : left + size]
+        crop = images[:1, top : top + size, left : left + size]
         expected = crop - centre_of_mean  # pixels stay on the scale of 0..255
         np.testing.assert_allclose(model.get_layer("mean")(crop)[0], expected[0], rtol=0, atol=1e-4)
 
@@ -132,10 +132,10 @@ def test_a_mean_colour_is_the_mean_of_the_mean_image(narrow):
 
 def test_the_order_of_ten_crops_of_227_pixels():
     rows, columns = np.mgrid[0:256, 0:256]
-    pictures = tf.constant(np.stack([rows, columns, columns], -1)[None])
-    views = [view.numpy()[0] for view in ten_crop(pictures, 227)]
+    images = tf.constant(np.stack([rows, columns, columns], -1)[None])
+    views = [view.numpy()[0] for view in ten_crop(images, 227)]
     upper_left = [tuple(view[0, 0, :2]) for view in views[:5]]
     assert upper_left == [(0, 0), (0, 29), (14, 14), (29, 0), (29, 29)]
     for view, mirrored in zip(views[:5], views[5:], strict=True):
         np.testing.assert_array_equal(mirrored, view[:, ::-1])
-    assert tuple(centre(pictures, 227)[0][0, 0, 0, :2].numpy()) == (14, 14)
+    assert tuple(centre(images, 227)[0][0, 0, 0, :2].numpy()) == (14, 14)

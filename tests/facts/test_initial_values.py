@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from alexnet_keras import AlexNet, load_recipe
-from alexnet_keras.model import logits_of
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.network.model import logits_of
+from alexnet_keras.recipes.toml import with_overrides
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 STDS = {  # of N(0, std)

@@ -6,7 +6,7 @@ stretched over other numbers of epochs, and the cosine, which neither source has
 
 import pytest
 
-from alexnet_keras.recipe_files import load_recipe, with_overrides
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
 from alexnet_keras.training.schedule import plan_epoch
 
 # First and last epoch, rates of weights, biases and conv1's weights, and whether there is colour noise.

@@ -1,7 +1,7 @@
 """Section 1 and rows 2.1, 2.4 to 2.7 and 2.16: shapes, what reads what, initial weights, the forward pass in NumPy.
 
-tests/test_model.py has the parameters, 60,965,224 and 62,378,344 if nothing were split, and the layers' order by name;
-tests/benchmarking/test_arithmetic.py the operations, 1.45e9 forward and 4.13e9 in training.
+tests/network/test_model.py has the parameters, 60,965,224 and 62,378,344 if nothing were split, and the layers' order
+by name; tests/benchmarking/test_arithmetic.py the operations, 1.45e9 forward and 4.13e9 in training.
 """
 
 import keras
@@ -12,9 +12,9 @@ from scipy.ndimage import uniform_filter, uniform_filter1d
 from alexnet_keras import AlexNet, load_recipe
 from alexnet_keras.experiments.variants import six_convolutions
 from alexnet_keras.layers import TowerConv2D
-from alexnet_keras.model import logits_of
-from alexnet_keras.model_summary import summarize
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.network.model import logits_of
+from alexnet_keras.network.summary import summarize
+from alexnet_keras.recipes.toml import with_overrides
 
 SHAPES = {  # of the output of each tower
     "conv1": (55, 55, 48),

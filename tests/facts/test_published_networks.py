@@ -9,8 +9,8 @@ test_learning_rates.py the schedules; tests/data/test_ilsvrc_source.py the two o
 import pytest
 
 from alexnet_keras import AlexNet, load_recipe
-from alexnet_keras.model_summary import summarize
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.network.summary import summarize
+from alexnet_keras.recipes.toml import with_overrides
 
 
 def wide(name):

@@ -15,14 +15,14 @@ ROWS = {
     "1 shapes and kernels of every layer, per tower": ["facts/test_network.py::test_shapes_of_every_layer"],
     "1 which layers read both towers": [
         "facts/test_network.py::test_what_reads_the_other_tower",
-        "test_model.py::test_the_first_towers_do_not_read_each_other",
+        "network/test_model.py::test_the_first_towers_do_not_read_each_other",
     ],
     "1 each tower on a device of its own, fc8 on the first": [
-        "test_model.py::test_towers_live_and_compute_on_their_own_devices_forward_and_backward"
+        "network/test_model.py::test_towers_live_and_compute_on_their_own_devices_forward_and_backward"
     ],
     "1 the forward pass, at its numbers and at others": ["facts/test_network.py::test_the_forward_pass_is_numpys"],
-    "1 60,965,224 parameters": ["test_model.py::test_the_full_network_has_60_965_224_parameters"],
-    "1 62,378,344 if nothing were split": ["test_model.py::test_unsplit_it_would_have_62_378_344_parameters"],
+    "1 60,965,224 parameters": ["network/test_model.py::test_the_full_network_has_60_965_224_parameters"],
+    "1 62,378,344 if nothing were split": ["network/test_model.py::test_unsplit_it_would_have_62_378_344_parameters"],
     "1 neurons and multiply-adds, layer by layer": ["facts/test_network.py::test_neurons_and_multiply_adds"],
     "1 1.45 GFLOP forward, 4.13 a training step": [
         "benchmarking/test_arithmetic.py::test_the_forward_pass_is_two_operations_a_multiply_add",
@@ -44,7 +44,7 @@ ROWS = {
     ],
     "2.4 order of the first layer": [
         "facts/test_network.py::test_the_forward_pass_is_numpys",
-        "test_model.py::test_the_recipes_order_their_layers_as_their_sources_do",
+        "network/test_model.py::test_the_recipes_order_their_layers_as_their_sources_do",
     ],
     "2.5 order of the second layer, spatial normalisation": [
         "facts/test_normalization.py::test_spatial_normalization_and_its_gradient",

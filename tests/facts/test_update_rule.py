@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from alexnet_keras.layers import TowerDense
-from alexnet_keras.recipe_files import load_recipe, with_overrides
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
 from alexnet_keras.training.start import new_optimizer
 
 # momentum, decay of weights and of biases, rates of weights and of biases

@@ -2,7 +2,7 @@
 
     python tests/golden/make.py NAME
 
-A generation is what one version of the package wrote: pictures, the dataset prepared of them, a run that was stopped in
+A generation is what one version of the package wrote: images, the dataset prepared of them, a run that was stopped in
 the middle of an epoch, the run's exports, and the numbers that all of these gave. `test_golden_files.py` opens every
 generation with the package of today. So this program is run to ADD a generation, when a version is about to change what
 it writes, and never to replace one: it refuses a NAME that is there. Files that no longer open are a fault of the
@@ -31,7 +31,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the file that is no picture is no news
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the file that is no image is no news
 
 import keras
 import numpy as np
@@ -41,18 +41,18 @@ from PIL import Image
 from alexnet_keras import Classifier
 from alexnet_keras.cli.main import cli
 from alexnet_keras.cli.training_progress import ProgressLines
+from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.pipeline import evaluation_batches
-from alexnet_keras.data.prepared import open_prepared
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.model import features_of, logits_of
+from alexnet_keras.network.model import features_of, logits_of
 from alexnet_keras.runs import environment, open_run
 
 HERE = Path(__file__).resolve().parent
 ARCHIVES = ("pictures", "data", "saved_models")  # directories, each packed into NAME.tar.xz
 LEFT_OUT = ("events", "lock", ".prepare")
 COLORS = {"amber": (210, 150, 40), "green": (60, 180, 80), "violet": (120, 70, 200)}
-TRAIN, VAL = 8, 2  # pictures of each class
-WIDE = 3  # every so many pictures has to be resized, the others only cropped
+TRAIN, VAL = 8, 2  # images of each class
+WIDE = 3  # every so many images has to be resized, the others only cropped
 PHOTO = "pictures/val/violet/1.png"  # to classify: a wide one
 STOP = (1, 0)  # epoch and step after which the run is stopped: a third of the second of four epochs
 CHANGES = [  # `source`, a few kernels wide
@@ -180,18 +180,18 @@ def _make(root: Path) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def _draw(folder: Path) -> None:
-    """Class folders of pictures made of coloured cells, which compress well, and one file that is no picture."""
+    """Class folders of images made of coloured cells, which compress well, and one file that is no image."""
     random = np.random.default_rng(11)
     for split, count in (("train", TRAIN), ("val", VAL)):
         for name, color in COLORS.items():
             (folder / split / name).mkdir(parents=True)
             for index in range(count):
                 _cells(random, color, wide=index % WIDE == 1).save(folder / split / name / f"{index}.png")
-    (folder / "train" / "amber" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    (folder / "train" / "amber" / "broken.jpg").write_bytes(b"\xff\xd8 no image")
 
 
 def _cells(random: np.random.Generator, color: tuple[int, int, int], wide: bool) -> Image.Image:
-    """A picture of 8 by 8 cells of 32 pixels around a colour; a wide one has 12 by 10 cells of 40."""
+    """An image of 8 by 8 cells of 32 pixels around a colour; a wide one has 12 by 10 cells of 40."""
     rows, columns, side = (10, 12, 40) if wide else (8, 8, 32)
     cells = np.asarray(color) * random.uniform(0.3, 1.2, (rows, columns, 1)) + random.normal(0, 20, (rows, columns, 3))
     pixels = np.clip(cells, 0, 255).astype(np.uint8).repeat(side, axis=0).repeat(side, axis=1)
@@ -199,7 +199,7 @@ def _cells(random: np.random.Generator, color: tuple[int, int, int], wide: bool)
 
 
 def _squares() -> np.ndarray:
-    """Pictures to ask the network about, (4, 256, 256, 3) uint8: a grey one, and cells of each colour."""
+    """Images to ask the network about, (4, 256, 256, 3) uint8: a grey one, and cells of each colour."""
     random = np.random.default_rng(13)
     cells = [np.asarray(_cells(random, color, wide=False)) for color in COLORS.values()]
     return np.stack([np.full_like(cells[0], 128), *cells])

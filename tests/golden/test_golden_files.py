@@ -15,13 +15,13 @@ from click.testing import CliRunner
 
 from alexnet_keras import AlexNet, Classifier
 from alexnet_keras.cli.main import cli
+from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.pipeline import evaluation_batches
-from alexnet_keras.data.prepared import open_prepared
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.interop.export_onnx import open_onnx
-from alexnet_keras.interop.export_safetensors import open_safetensors
-from alexnet_keras.model import features_of, logits_of
-from alexnet_keras.model_summary import parameters_of
+from alexnet_keras.interop.onnx import open_onnx
+from alexnet_keras.interop.safetensors import open_safetensors
+from alexnet_keras.network.model import features_of, logits_of
+from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.runs import Run, open_run
 from alexnet_keras.training.checkpoint import saved_states
 
@@ -127,8 +127,8 @@ def test_a_prepared_dataset_opens_with_tfds_alone(golden):
         assert np.abs(difference).mean() < 0.5, "TFDS decodes JPEG by a faster and coarser method"
 
 
-def test_the_same_pictures_are_prepared_as_they_were(golden):
-    """Which picture comes where, what is left out, the statistics and the pixels; encoders may round otherwise."""
+def test_the_same_images_are_prepared_as_they_were(golden):
+    """Which image comes where, what is left out, the statistics and the pixels; encoders may round otherwise."""
     alexnet("prepare", "pictures", "--out", "data/again", "--name", "cells", "--seed", "5", "--shard-examples", "16")
     old, new = open_prepared("cells"), open_prepared("again")
     assert new.manifest["options"] == old.manifest["options"]
@@ -163,7 +163,7 @@ def test_the_weights_of_a_model_file_go_into_a_network_of_its_recipe(golden):
 
 
 @pytest.mark.parametrize("views", ["centre", "ten-crop"])
-def test_a_run_says_the_same_of_pictures(golden, views):
+def test_a_run_says_the_same_of_images(golden, views):
     classifier = Classifier("stopped", ten_crop=views == "ten-crop")
     same(classifier.predictor(golden.squares), golden.arrays[f"probabilities/{views}"])
     same(Predictor(open_run("stopped").load_model(), views)(golden.squares), golden.arrays[f"probabilities/{views}"])

@@ -1,10 +1,10 @@
-"""A run whose network nobody trained, but whose probabilities differ from picture to picture."""
+"""A run whose network nobody trained, but whose probabilities differ from image to image."""
 
 import numpy as np
 import pytest
 
 from alexnet_keras import AlexNet
-from alexnet_keras.interop.export_agreement import samples_of
+from alexnet_keras.interop.exported import samples_of
 from alexnet_keras.runs import Run
 
 
@@ -38,5 +38,5 @@ def run(run_of, tiny):
 
 @pytest.fixture(scope="session")
 def samples(prepared):
-    """Twelve pictures."""
+    """Twelve images."""
     return samples_of(prepared, "val", 64)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from alexnet_keras.model import logits_of
-from alexnet_keras.recipe_files import load_recipe, with_overrides
+from alexnet_keras.network.model import logits_of
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
 
 CLASSES = 7
 FILTERS = {"caffe": (12, 16, 12, 8, 8), "torchvision": (8, 12, 10, 8, 6)}  # of all towers
@@ -27,8 +27,8 @@ def crops(side, count=2):
     return np.clip(pixels[:, :side, :side] * [1.0, 0.7, 0.4], 0, 255).astype(np.uint8)
 
 
-def our_logits(model, pictures):
-    return logits_of(model)(pictures, training=False).numpy()
+def our_logits(model, images):
+    return logits_of(model)(images, training=False).numpy()
 
 
 def assert_same(found, expected, relative=1e-5):

@@ -17,9 +17,9 @@ from written_files import (
 )
 
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.interop.caffe_file import read_caffe_mean, recipe_of_caffe
+from alexnet_keras.interop.caffe import read_caffe_mean, recipe_of_caffe
 from alexnet_keras.interop.formats import CAFFE_MEAN, FORMATS
-from alexnet_keras.interop.weights_in import import_network
+from alexnet_keras.interop.import_run import import_network
 
 SIDE = 227
 
@@ -45,10 +45,10 @@ def test_an_imported_caffemodel_answers_as_caffe_does(recipe, old, arrays, mean,
     mean_path.write_bytes(binaryproto(mean, old))
     assert recipe_of_caffe(path) == recipe
     network = import_network(path, "caffe", recipe=small(recipe), mean=mean_path)
-    pictures = crops(SIDE)
+    images = crops(SIDE)
     centre = mean[:, 14 : 14 + SIDE, 14 : 14 + SIDE]
-    expected = [caffe_logits(arrays, crop, centre, pool_first) for crop in pictures]
-    assert_same(our_logits(network.model, pictures), expected)
+    expected = [caffe_logits(arrays, crop, centre, pool_first) for crop in images]
+    assert_same(our_logits(network.model, images), expected)
     assert network.classes == CLASSES
 
 
@@ -56,9 +56,9 @@ def test_without_a_mean_image_the_mean_colour_is_subtracted(arrays, tmp_path):
     path = tmp_path / "net.caffemodel"
     path.write_bytes(caffemodel(arrays))
     network = import_network(path, "caffe", recipe=small("caffe"))
-    pictures = crops(SIDE)
+    images = crops(SIDE)
     blue_first = np.array(CAFFE_MEAN)[::-1, None, None]
-    assert_same(our_logits(network.model, pictures), [caffe_logits(arrays, crop, blue_first) for crop in pictures])
+    assert_same(our_logits(network.model, images), [caffe_logits(arrays, crop, blue_first) for crop in images])
 
 
 def assert_read(path, arrays):
@@ -163,22 +163,22 @@ def test_torontos_file_answers_as_caffe_does(protocol, arrays, tmp_path):
     path = tmp_path / "bvlc_alexnet.npy"
     write_toronto(path, arrays, protocol)
     network = import_network(path, "toronto", recipe=small("caffe"))
-    pictures = crops(SIDE)
+    images = crops(SIDE)
     blue_first = np.array(CAFFE_MEAN)[::-1, None, None]
-    assert_same(our_logits(network.model, pictures), [caffe_logits(arrays, crop, blue_first) for crop in pictures])
+    assert_same(our_logits(network.model, images), [caffe_logits(arrays, crop, blue_first) for crop in images])
 
 
 def test_torontos_file_as_python_2_wrote_it_answers_as_caffe_does(arrays, tmp_path):
     path = write_npy(tmp_path / "bvlc_alexnet.npy", python_2_pickle(torontos_layers(arrays)))
     network = import_network(path, "toronto", recipe=small("caffe"))
-    pictures = crops(SIDE)
+    images = crops(SIDE)
     blue_first = np.array(CAFFE_MEAN)[::-1, None, None]
-    assert_same(our_logits(network.model, pictures), [caffe_logits(arrays, crop, blue_first) for crop in pictures])
+    assert_same(our_logits(network.model, images), [caffe_logits(arrays, crop, blue_first) for crop in images])
 
 
 def test_the_normalisation_reaches_over_the_groups(arrays, mean, tmp_path):
     """With windows inside towers the answers differ, so that the recipe's `windows` is needed and looked at above."""
-    from alexnet_keras.recipe_files import with_overrides
+    from alexnet_keras.recipes.toml import with_overrides
 
     path = tmp_path / "net.caffemodel"
     path.write_bytes(caffemodel(arrays))
@@ -197,9 +197,9 @@ def test_the_network_is_caffes_in_pytorch_too(arrays, mean, tmp_path):
     path.write_bytes(caffemodel(arrays))
     mean_path.write_bytes(binaryproto(mean))
     network = import_network(path, "caffe", recipe=small("caffe"), mean=mean_path)
-    pictures = crops(SIDE)
+    images = crops(SIDE)
     w = {name: tuple(map(torch.from_numpy, pair)) for name, pair in arrays.items()}
-    x = torch.from_numpy(pictures.transpose(0, 3, 1, 2)[:, ::-1].astype(np.float32))
+    x = torch.from_numpy(images.transpose(0, 3, 1, 2)[:, ::-1].astype(np.float32))
     x = x - torch.from_numpy(mean[:, 14 : 14 + SIDE, 14 : 14 + SIDE])
     x = f.local_response_norm(f.relu(f.conv2d(x, *w["conv1"], stride=4)), 5, 1e-4, 0.75, 1.0)
     x = f.relu(f.conv2d(f.max_pool2d(x, 3, 2, ceil_mode=True), *w["conv2"], padding=2, groups=2))
@@ -209,7 +209,7 @@ def test_the_network_is_caffes_in_pytorch_too(arrays, mean, tmp_path):
     x = f.max_pool2d(f.relu(f.conv2d(x, *w["conv5"], padding=1, groups=2)), 3, 2, ceil_mode=True).flatten(1)
     for name in ("fc6", "fc7"):
         x = f.relu(f.linear(x, *w[name]))
-    assert_same(our_logits(network.model, pictures), f.linear(x, *w["fc8"]).numpy())
+    assert_same(our_logits(network.model, images), f.linear(x, *w["fc8"]).numpy())
 
 
 def test_training_with_the_plain_mask_sees_what_inverted_dropout_shows_in_caffe(arrays, tmp_path):
@@ -223,7 +223,7 @@ def test_training_with_the_plain_mask_sees_what_inverted_dropout_shows_in_caffe(
 
 
 def test_the_first_kernels_are_rgb(arrays, tmp_path):
-    from alexnet_keras.kernel_grid import first_kernels
+    from alexnet_keras.network.kernels import first_kernels
 
     path = tmp_path / "net.caffemodel"
     path.write_bytes(caffemodel(arrays))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alexnet_keras.data.class_titles import imagenet_words
+from alexnet_keras.data.class_names import imagenet_words
 from alexnet_keras.errors import DataError
 from alexnet_keras.interop.class_names import read_class_names
 

@@ -8,10 +8,10 @@ import onnx
 import pytest
 
 from alexnet_keras import AlexNet
-from alexnet_keras.interop.export_network import exported_network
-from alexnet_keras.interop.export_onnx import open_onnx, write_onnx
 from alexnet_keras.interop.export_run import export_run
-from alexnet_keras.recipe_files import load_recipe, with_overrides
+from alexnet_keras.interop.exported import exported_network
+from alexnet_keras.interop.onnx import open_onnx, write_onnx
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
 
 pytestmark = pytest.mark.slow  # the conversion is
 
@@ -45,7 +45,7 @@ def test_it_carries_labels_recipe_and_provenance(written, run):
     assert facts["provenance"]["run"] == run.name and facts["recipe"]["name"] == run.recipe.name
 
 
-def test_any_number_of_pictures_at_once(written, samples):
+def test_any_number_of_images_at_once(written, samples):
     network = open_onnx(written)
     one_by_one = np.concatenate([network(image[None]) for image in samples.images[:3]])
     np.testing.assert_allclose(network(samples.images[:3]), one_by_one, atol=1e-6)

@@ -7,18 +7,17 @@ import pytest
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.interop import export_libraries
-from alexnet_keras.interop.export_agreement import Samples, Tolerance, compare, outputs_of
-from alexnet_keras.interop.export_network import exported_network, in_float32
+from alexnet_keras.interop import exported
 from alexnet_keras.interop.export_run import FORMATS, default_path, export_run, facts_path
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.interop.exported import Samples, Tolerance, compare, exported_network, in_float32, outputs_of
+from alexnet_keras.recipes.toml import with_overrides
 
 EACH_FORMAT = pytest.mark.parametrize(
     "to", [to if to == "safetensors" else pytest.param(to, marks=pytest.mark.slow) for to in FORMATS]
 )
 
 
-def test_the_pictures_tell_networks_apart(run, samples):
+def test_the_images_tell_networks_apart(run, samples):
     found = outputs_of(Predictor(run.load_model()), samples)
     assert np.ptp(found, axis=0).max() > 0.01
 
@@ -27,7 +26,7 @@ def test_the_pictures_tell_networks_apart(run, samples):
 def test_an_export_agrees_with_its_run(run, samples, to):
     out = default_path(run, to)
     agreement = export_run(run, run.load_model(), to, out, samples)
-    assert out.exists() and agreement.pictures == 12
+    assert out.exists() and agreement.images == 12
     assert agreement.difference < 1e-5 and agreement.same_top1 == agreement.same_top5 == 1
     assert agreement.error == agreement.own_error
     written = json.loads(facts_path(out).read_text())
@@ -84,14 +83,14 @@ def test_agreement_counts_what_moved():
 
 @pytest.mark.parametrize(("to", "name"), [("onnx", "onnx"), ("onnx", "onnxruntime"), ("safetensors", "safetensors")])
 def test_a_missing_library_is_a_sentence(run, samples, to, name, monkeypatch, tmp_path):
-    real = export_libraries.importlib.import_module
+    real = exported.importlib.import_module
 
     def without(module):
         if module.partition(".")[0] == name:
             raise ImportError(module)
         return real(module)
 
-    monkeypatch.setattr(export_libraries.importlib, "import_module", without)
+    monkeypatch.setattr(exported.importlib, "import_module", without)
     with pytest.raises(UsageError, match=rf"needs {name}: pip install 'alexnet-keras\[export\]'"):
         export_run(run, run.load_model(), to, tmp_path / "out", samples)
 

@@ -8,8 +8,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.interop.export_network import exported_network
-from alexnet_keras.interop.export_safetensors import read_safetensors, write_safetensors
+from alexnet_keras.interop.exported import exported_network
+from alexnet_keras.interop.safetensors import read_safetensors, write_safetensors
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import Classifier
-from alexnet_keras.data.decode import fit_to_square
-from alexnet_keras.interop.export_network import exported_network
-from alexnet_keras.interop.export_saved_model import open_saved_model, write_saved_model
+from alexnet_keras.data.images import fit_to_square
+from alexnet_keras.interop.exported import exported_network
+from alexnet_keras.interop.tensorflow_formats import open_saved_model, write_saved_model
 
 pytestmark = pytest.mark.slow  # the conversion is
 
@@ -45,9 +45,9 @@ def written(run, tmp_path_factory):
     return path.rename(folder / "saved")
 
 
-def test_it_needs_neither_this_package_nor_keras(written, run, samples, pictures, tmp_path):
+def test_it_needs_neither_this_package_nor_keras(written, run, samples, images, tmp_path):
     np.save(tmp_path / "images.npy", samples.images)
-    photo = next((pictures / "val").rglob("*.jpg"))
+    photo = next((images / "val").rglob("*.jpg"))
     command = [sys.executable, "-c", ELSEWHERE, str(written), str(tmp_path / "images.npy"), str(photo)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_keras.interop.export_agreement import samples_of
-from alexnet_keras.interop.export_network import exported_network
 from alexnet_keras.interop.export_run import export_run
-from alexnet_keras.interop.export_tflite import open_tflite, write_tflite
+from alexnet_keras.interop.exported import exported_network, samples_of
+from alexnet_keras.interop.tensorflow_formats import open_tflite, write_tflite
 
 pytestmark = pytest.mark.slow  # the conversion is
 
@@ -38,7 +37,7 @@ def test_labels_and_provenance_are_in_the_file(run, tmp_path):
         assert json.loads(archive.read("provenance.json"))["run"] == run.name
 
 
-def test_any_number_of_pictures_at_once(run, samples, tmp_path):
+def test_any_number_of_images_at_once(run, samples, tmp_path):
     write_tflite(exported_network(run, run.load_model()), tmp_path / "model.tflite")
     network = open_tflite(tmp_path / "model.tflite")
     one_by_one = np.concatenate([network(image[None]) for image in samples.images[:3]])

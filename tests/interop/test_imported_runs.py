@@ -9,11 +9,11 @@ from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import state_names, write_pth
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.files import partial_path
 from alexnet_keras.interop.class_names import class_names, read_class_names
-from alexnet_keras.interop.known_files import known_file
-from alexnet_keras.interop.weights_in import import_run
+from alexnet_keras.interop.formats import known_file
+from alexnet_keras.interop.import_run import import_run
 from alexnet_keras.runs import all_runs
+from alexnet_keras.storage.files import partial_path
 
 
 def dataset(*classes):
@@ -69,7 +69,7 @@ def test_an_import_that_was_killed_leaves_no_run_and_is_made_again(tmp_path, mon
     folder = tmp_path / "runs" / "a"
     with monkeypatch.context() as patch:  # a killed process removes nothing
         patch.setattr(keras.Model, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        patch.setattr("alexnet_keras.interop.weights_in.shutil.rmtree", lambda *_, **__: None)
+        patch.setattr("alexnet_keras.interop.import_run.shutil.rmtree", lambda *_, **__: None)
         with pytest.raises(KeyboardInterrupt):
             import_run(folder, path, "torchvision", recipe=small("torchvision"))
     assert [run.name for run in folder.parent.iterdir()] == [partial_path(folder).name]

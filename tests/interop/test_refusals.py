@@ -30,7 +30,7 @@ from written_files import (
 )
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.interop.weights_in import import_network
+from alexnet_keras.interop.import_run import import_network
 
 COMMAND = b"cposix\nsystem\n" + text("touch was-run") + b"\x85R."
 

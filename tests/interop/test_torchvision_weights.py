@@ -6,7 +6,7 @@ from plain_networks import random_arrays, torchvision_logits
 from small_networks import DENSE, FILTERS, assert_same, crops, our_logits, small
 from written_files import state_names, write_legacy_pth, write_pth, write_safetensors
 
-from alexnet_keras.interop.weights_in import import_network
+from alexnet_keras.interop.import_run import import_network
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +19,9 @@ def test_an_imported_state_dict_answers_as_the_network_it_came_from(write, array
     kind = "safetensors" if write is write_safetensors else "torchvision"
     path = write(tmp_path / "weights", state_names(arrays))
     network = import_network(path, kind, recipe=small("torchvision"))
-    pictures = crops(224)
+    images = crops(224)
     assert network.classes == DENSE[-1]
-    assert_same(our_logits(network.model, pictures), [torchvision_logits(arrays, crop) for crop in pictures])
+    assert_same(our_logits(network.model, images), [torchvision_logits(arrays, crop) for crop in images])
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -57,16 +57,16 @@ def test_a_file_that_pytorch_saved_answers_as_in_pytorch(zipped, nested, tmp_pat
     path = tmp_path / "weights.pth"
     torch.save({"epoch": 3, "state_dict": state} if nested else state, path, _use_new_zipfile_serialization=zipped)
     network = import_network(path, "torchvision", recipe=small("torchvision"))
-    pictures = crops(224)
+    images = crops(224)
     mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     with torch.no_grad():
-        expected = theirs((torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()) / 255 - mean) / std).numpy()
-    assert_same(our_logits(network.model, pictures), expected)
+        expected = theirs((torch.from_numpy(images.transpose(0, 3, 1, 2).copy()) / 255 - mean) / std).numpy()
+    assert_same(our_logits(network.model, images), expected)
 
 
 def test_the_recipe_has_the_parameters_of_the_published_network():
-    from alexnet_keras.interop.folding import Layout
-    from alexnet_keras.recipe_files import load_recipe
+    from alexnet_keras.interop.conventions import Layout
+    from alexnet_keras.recipes.toml import load_recipe
 
     shapes = Layout(channels_first=True).shapes(load_recipe("torchvision").network)
     sizes = [np.prod([1000 if n < 0 else n for n in shape]) for pair in shapes.values() for shape in pair]

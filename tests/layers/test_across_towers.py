@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from alexnet_keras import AlexNet
 from alexnet_keras.layers import AcrossTowers, LocalResponseNormalization
-from alexnet_keras.layers.placement import tower_devices
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.layers.execution import tower_devices
+from alexnet_keras.recipes.toml import with_overrides
 
 
 def test_windows_reach_over_the_towers_edge():

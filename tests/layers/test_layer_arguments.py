@@ -18,13 +18,11 @@ from alexnet_keras.layers import (
     SpatialResponseNormalization,
     TowerConv2D,
     TowerDense,
-    compiled,
-    placement,
-    tower_conv2d,
+    execution,
+    towers,
 )
-from alexnet_keras.layers.each_tower import tower_letter
-from alexnet_keras.layers.randomness import for_examples
-from alexnet_keras.layers.tower_weights import is_one_shape
+from alexnet_keras.layers.execution import for_examples
+from alexnet_keras.layers.towers import is_one_shape, tower_letter
 
 random = np.random.default_rng(17)
 
@@ -188,8 +186,8 @@ def test_strided_convolutions_of_few_maps_are_in_blocks_in_bfloat16(
         made.append(size)
         return original(images, kernel, size)
 
-    original = tower_conv2d.in_blocks
-    monkeypatch.setattr(tower_conv2d, "in_blocks", watched)
+    original = towers.in_blocks
+    monkeypatch.setattr(towers, "in_blocks", watched)
     layer = TowerConv2D(4, 3, stride, towers=1, dtype=dtype)
     layer.build([(None, height, 19, maps)])
     operations_of(lambda x: layer.call([x]), (2, height, 19, maps), dtype=getattr(tf, dtype))
@@ -199,7 +197,7 @@ def test_strided_convolutions_of_few_maps_are_in_blocks_in_bfloat16(
 @pytest.mark.parametrize(("beta", "powers"), [(0.75, 0), (0.6, 1)])
 def test_a_power_of_three_quarters_is_two_roots(beta, powers):
     layer = LocalResponseNormalization(3, 0.01, beta)
-    with compiled.plain():
+    with execution.plain():
         assert operations_of(layer, (2, 3, 3, 8)).count("Pow") == powers
 
 
@@ -215,24 +213,24 @@ def test_on_another_backend_pieces_are_neither_compiled_nor_placed(monkeypatch):
     def double(x):
         return 2 * x
 
-    assert not compiled.is_plain() and compiled.compiled(double) is not double
-    with compiled.plain():
-        assert compiled.is_plain()
-    monkeypatch.setattr(compiled, "on_tensorflow", lambda: False)
-    assert compiled.is_plain() and compiled.compiled(double) is double
+    assert not execution.is_plain() and execution.compiled(double) is not double
+    with execution.plain():
+        assert execution.is_plain()
+    monkeypatch.setattr(execution, "on_tensorflow", lambda: False)
+    assert execution.is_plain() and execution.compiled(double) is double
     monkeypatch.setattr(backend, "on_tensorflow", lambda: False)
-    with pytest.raises(UsageError, match="needs Keras's TensorFlow backend"), placement.tower_devices("/CPU:0"):
+    with pytest.raises(UsageError, match="needs Keras's TensorFlow backend"), execution.tower_devices("/CPU:0"):
         pass
 
 
 def test_devices_hold_inside_their_scope_alone():
-    assert placement.current_devices() is None
-    with placement.tower_devices("/CPU:0", "/CPU:1"):
-        assert placement.current_devices() == ("/CPU:0", "/CPU:1")
+    assert execution.current_devices() is None
+    with execution.tower_devices("/CPU:0", "/CPU:1"):
+        assert execution.current_devices() == ("/CPU:0", "/CPU:1")
         assert TowerDense(2).on_devices
-        with placement.tower_devices():
-            assert placement.current_devices() is None
-    assert placement.current_devices() is None and not TowerDense(2).on_devices
+        with execution.tower_devices():
+            assert execution.current_devices() is None
+    assert execution.current_devices() is None and not TowerDense(2).on_devices
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
@@ -261,7 +259,7 @@ def test_towers_on_devices_compute_what_they_compute_on_one(reads):
     inputs = [np.random.default_rng(seed).normal(size=(2, 5, 5, 4)).astype(np.float32) for seed in (0, 1)]
     layers = []
     for devices in ((), ("/CPU:0", "/CPU:1")):
-        with placement.tower_devices(*devices):
+        with execution.tower_devices(*devices):
             layers.append(TowerConv2D(3, 3, reads=reads, kernel_initializer=keras.initializers.RandomNormal(seed=1)))
     for one, other in zip(*(layer(inputs) for layer in layers), strict=True):
         np.testing.assert_array_equal(one, other)

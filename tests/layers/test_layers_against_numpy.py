@@ -14,7 +14,7 @@ from alexnet_keras.layers import (
     TowerConv2D,
     TowerDense,
 )
-from alexnet_keras.layers.tower_conv2d import in_blocks
+from alexnet_keras.layers.towers import in_blocks
 
 random = np.random.default_rng(7)
 

@@ -42,9 +42,9 @@ def store_of(tmp_path):
 
 @pytest.fixture(scope="session")
 def built(curved, tmp_path_factory):
-    """An index of 250 pictures in three shards."""
-    from alexnet_keras.search.building import build
+    """An index of 250 images in three shards."""
     from alexnet_keras.search.codes import CodeOptions
+    from alexnet_keras.search.index import build
 
     root = tmp_path_factory.mktemp("search")
     return build(root / "index", write_store(root / "features", curved(250, seed=1), 100), CodeOptions(32, 2, 0), None)

@@ -1,11 +1,11 @@
-"""Codes: near pictures get near codes, better than bits drawn by chance, and the same codes for the same seed."""
+"""Codes: near images get near codes, better than bits drawn by chance, and the same codes for the same seed."""
 
 import numpy as np
 import pytest
 
 from alexnet_keras.errors import DataError
 from alexnet_keras.search.codes import CodeOptions, Encoder, train_encoder
-from alexnet_keras.search.recall import recall
+from alexnet_keras.search.index import recall
 
 
 def nearest(vectors, queries, count):
@@ -52,7 +52,7 @@ def test_any_number_of_rows_is_learnt_from_and_encoded(curved, rows):
 
 
 def test_features_that_are_all_the_same_cannot_be_told_apart():
-    with pytest.raises(DataError, match="all pictures are the same"):
+    with pytest.raises(DataError, match="all images are the same"):
         train_encoder(np.full((10, 4), 2, np.float32), CodeOptions(8, 1))
 
 

@@ -11,19 +11,27 @@ from damage import cut, flip
 
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.runs import Run
-from alexnet_keras.search import building, codes
-from alexnet_keras.search.building import build, finished_index, queries_of
+from alexnet_keras.search import codes
+from alexnet_keras.search import index as search_index
 from alexnet_keras.search.codes import CodeOptions
-from alexnet_keras.search.index import check_same_model, latest_index, open_index
-from alexnet_keras.search.recall import measure, recall
-from alexnet_keras.search.sealed import writing_lock
+from alexnet_keras.search.index import (
+    build,
+    check_same_model,
+    finished_index,
+    latest_index,
+    measure,
+    open_index,
+    queries_of,
+    recall,
+)
+from alexnet_keras.search.store import writing_lock
 
 OPTIONS = CodeOptions(bits=32, epochs=2, seed=0)
 
 
 @pytest.fixture
 def index(built, tmp_path):
-    """An index of 250 pictures to look at or to damage."""
+    """An index of 250 images to look at or to damage."""
     return open_index(shutil.copytree(built.path, tmp_path / "index"))
 
 
@@ -60,7 +68,7 @@ def test_reranking_everything_is_exact_search_and_reranking_a_few_is_exact_among
         np.testing.assert_array_equal(rows, among[np.argsort(distances, kind="stable")[:5]])
 
 
-def test_an_indexed_picture_is_nearest_to_itself_and_has_its_name(index, curved):
+def test_an_indexed_image_is_nearest_to_itself_and_has_its_name(index, curved):
     found = index.exact(curved(250, seed=1)[[7, 130, 249]], 1)
     assert index.filenames[found.rows[:, 0]].tolist() == ["7.jpg", "130.jpg", "249.jpg"]
     assert index.labels[found.rows[:, 0]].tolist() == [1, 1, 0]
@@ -94,7 +102,7 @@ def test_depths_end_with_the_set(curved, store_of, tmp_path):
 
 
 def test_queries_come_from_a_split_that_is_not_indexed(prepared, monkeypatch):
-    monkeypatch.setattr(building, "QUERIES", 5)
+    monkeypatch.setattr(search_index, "QUERIES", 5)
     split, positions = queries_of(prepared, "train", seed=1)
     assert split == "val" and len(set(positions)) == 5 and positions.max() < 12
     assert queries_of(prepared, "val", seed=1)[0] == "train"
@@ -107,7 +115,7 @@ def test_building_holds_a_sample_and_a_shard_not_everything(store_of, tmp_path, 
     store = store_of(features, rows=1024)
     del features
     monkeypatch.setattr(codes, "SAMPLE_BYTES", 2**20)
-    monkeypatch.setattr(building, "SAMPLE_BYTES", 2**20)
+    monkeypatch.setattr(search_index, "SAMPLE_BYTES", 2**20)
     tracemalloc.start()
     index = build(tmp_path / "index", store, CodeOptions(8, 1), None)
     _, peak = tracemalloc.get_traced_memory()
@@ -131,7 +139,7 @@ def test_an_index_is_used_again_only_if_it_is_whole_and_of_the_same_features_and
 def test_an_index_that_was_not_finished_is_none(curved, store_of, tmp_path, monkeypatch):
     store = store_of(curved(60, seed=1))
     build(tmp_path / "index", store, OPTIONS, None)
-    monkeypatch.setattr(building, "seal_of", lambda path: 1 / 0)
+    monkeypatch.setattr(search_index, "seal_of", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         build(tmp_path / "index", store, OPTIONS, None)
     with pytest.raises(UsageError, match="alexnet search build"):

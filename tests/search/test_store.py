@@ -9,11 +9,10 @@ from damage import cut, flip
 
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
-from alexnet_keras.files import sha256_of
 from alexnet_keras.search import extraction, store
 from alexnet_keras.search.extraction import RunFeatures
-from alexnet_keras.search.sealed import writing_lock
-from alexnet_keras.search.store import open_features, sample
+from alexnet_keras.search.store import open_features, sample, writing_lock
+from alexnet_keras.storage.files import sha256_of
 
 
 def assert_same(found, expected):
@@ -23,7 +22,7 @@ def assert_same(found, expected):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    """A shard takes two batches of five pictures, of a layer of 24 numbers."""
+    """A shard takes two batches of five images, of a layer of 24 numbers."""
     monkeypatch.setattr(extraction, "BATCH_SIZE", 5)
     monkeypatch.setattr(store, "SHARD_BYTES", 10 * 24 * 4)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from alexnet_keras.errors import DataError
 from alexnet_keras.layers import TowerDense
-from alexnet_keras.recipe_files import load_recipe, to_dict, with_overrides
+from alexnet_keras.recipes.toml import load_recipe, to_dict, with_overrides
 from alexnet_keras.training import checkpoint
 from alexnet_keras.training.checkpoint import (
     Position,

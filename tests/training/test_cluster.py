@@ -14,7 +14,7 @@ import pytest
 from toy_runs import last_weights, step_losses
 
 from alexnet_keras.errors import AlexNetError, UsageError
-from alexnet_keras.recipe_files import to_toml, with_overrides
+from alexnet_keras.recipes.toml import to_toml, with_overrides
 from alexnet_keras.runs import open_run
 from alexnet_keras.training.cluster import ALONE, Cluster, read_cluster
 

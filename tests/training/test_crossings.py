@@ -5,7 +5,7 @@ import tensorflow as tf
 from toy_runs import TOWERS
 
 from alexnet_keras import AlexNet
-from alexnet_keras.training.crossings import SCALARS, crossings, misplaced
+from alexnet_keras.training.diagnostics import SCALARS, crossings, misplaced
 from alexnet_keras.training.optimizer import AlexNetSGD
 from alexnet_keras.training.step import TrainingStep
 

@@ -8,11 +8,11 @@ from toy_runs import TOWERS, Watching, new_run, trainer
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import AlexNetError, DivergedError
 from alexnet_keras.evaluation.errors import Evaluation, Tally
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.training import guards
 from alexnet_keras.training import trainer as trainer_module
 from alexnet_keras.training.checkpoint import saved_states
-from alexnet_keras.training.loss_scale import GROW_AFTER, LossScale
+from alexnet_keras.training.optimizer import GROW_AFTER, LossScale
 from alexnet_keras.training.step import TrainingStep
 
 

@@ -4,8 +4,8 @@ import numpy as np
 from toy_runs import Watching, last_weights, new_run, trainer
 
 from alexnet_keras import AlexNet
-from alexnet_keras.recipe_files import from_dict, to_dict, with_overrides
-from alexnet_keras.training.initialize import copy_layers
+from alexnet_keras.recipes.toml import from_dict, to_dict, with_overrides
+from alexnet_keras.training.start import copy_layers
 
 
 def test_layers_of_the_same_name_and_shape_are_copied_and_the_others_told(tiny):

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from alexnet_keras.training.interruptions import STOPPING, StopSignals
+from alexnet_keras.training.guards import STOPPING, StopSignals
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ import pytest
 from toy_runs import ONE, TOWERS, Watching, crash, new_run, trainer
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.kernel_grid import first_kernels
-from alexnet_keras.recipe_files import with_overrides
-from alexnet_keras.training.kernel_history import keep_kernels, kept_kernels
+from alexnet_keras.network.kernels import first_kernels
+from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.training.records import keep_kernels, kept_kernels
 from alexnet_keras.training.start import new_network
 
 

@@ -7,7 +7,7 @@ from toy_runs import Watching, new_run, trainer
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
-from alexnet_keras.recipe_files import load_recipe, with_overrides
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
 from alexnet_keras.training.layer_rates import check_something_learns, frozen_layers, layer_names, rate_changes
 from alexnet_keras.training.start import new_optimizer
 from alexnet_keras.training.step import TrainingStep

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from alexnet_keras import AlexNet
 from alexnet_keras.experiments.initialisation import variants
-from alexnet_keras.recipe_files import load_recipe, with_overrides
-from alexnet_keras.training.layer_signal import measure_signal
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
+from alexnet_keras.training.diagnostics import measure_signal
 
 random = np.random.default_rng(0)
 IMAGES = random.integers(0, 256, (6, 224, 224, 3), np.uint8)

@@ -1,6 +1,6 @@
 """The factor of float16's loss, step by step."""
 
-from alexnet_keras.training.loss_scale import LossScale
+from alexnet_keras.training.optimizer import LossScale
 
 
 def test_it_starts_at_2_to_the_15th_and_doubles_after_2000_good_steps_in_a_row():

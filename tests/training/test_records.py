@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from toy_runs import Watching, crash, new_run, trainer
 
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.training.records import keep_rows, ratios_of_layers
 
 

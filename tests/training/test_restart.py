@@ -16,9 +16,9 @@ import pytest
 from toy_runs import ONE, TOWERS, Watching, crash, last_weights, new_run, step_losses, trainer
 
 from alexnet_keras.errors import AlexNetError, DataError
-from alexnet_keras.files import sha256_of
-from alexnet_keras.recipe_files import to_toml, with_overrides
+from alexnet_keras.recipes.toml import to_toml, with_overrides
 from alexnet_keras.runs import Run
+from alexnet_keras.storage.files import sha256_of
 from alexnet_keras.training import trainer as trainer_module
 from alexnet_keras.training.checkpoint import KEEP, newest_state, saved_states
 from alexnet_keras.training.devices import Placement

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from alexnet_keras.recipe_files import load_recipe, with_overrides
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
 from alexnet_keras.training.schedule import EpochPlan, layer_decays, plan_epoch, plateau_drops, rate_factors
 
 

@@ -7,7 +7,7 @@ from toy_runs import ONE, TOWERS, new_run, step_losses, trainer
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
-from alexnet_keras.recipe_files import with_overrides
+from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.training.devices import Placement, choose_placement
 from alexnet_keras.training.step import cross_entropy
 

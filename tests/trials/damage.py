@@ -69,41 +69,42 @@ def damage(content: bytes, chosen: random.Random) -> bytes:
 
 def kinds(folder: Path, project: Path) -> list[Kind]:
     """Every kind, with an undamaged file of it."""
-    return [*_pictures(folder, project), *_sources(folder), *_datasets(project), *_runs(project), *_weights(folder)]
+    return [*_images(folder, project), *_sources(folder), *_datasets(project), *_runs(project), *_weights(folder)]
 
 
-def _pictures(folder: Path, project: Path) -> Iterator[Kind]:
+def _images(folder: Path, project: Path) -> Iterator[Kind]:
     from PIL import Image
 
     def read(path: Path) -> None:
-        from alexnet_keras.data.decode import Decoding, fit_to_square, read_picture_file
+        from alexnet_keras.data.image_formats import Decoding
+        from alexnet_keras.data.images import fit_to_square, read_image_file
 
         for exif in (False, True):
-            fit_to_square(read_picture_file(path), Decoding(exif=exif))
+            fit_to_square(read_image_file(path), Decoding(exif=exif))
 
-    picture = Image.open(project / "photo.jpg").convert("RGB").resize((150, 120))
+    photo = Image.open(project / "photo.jpg").convert("RGB").resize((150, 120))
     exif = Image.Exif()
     exif[0x0112] = 6
-    see_through = picture.convert("RGBA")
+    see_through = photo.convert("RGBA")
     see_through.putalpha(120)
     files: dict[str, tuple[Any, str, dict[str, Any]]] = {
-        "JPEG": (picture, "JPEG", {"exif": exif}),
-        "progressive JPEG": (picture, "JPEG", {"progressive": True}),
-        "CMYK JPEG": (picture.convert("CMYK"), "JPEG", {}),
-        "PNG": (picture, "PNG", {}),
+        "JPEG": (photo, "JPEG", {"exif": exif}),
+        "progressive JPEG": (photo, "JPEG", {"progressive": True}),
+        "CMYK JPEG": (photo.convert("CMYK"), "JPEG", {}),
+        "PNG": (photo, "PNG", {}),
         "transparent PNG": (see_through, "PNG", {}),
-        "palette PNG": (picture.convert("P"), "PNG", {"transparency": 3}),
-        "GIF": (picture, "GIF", {}),
-        "BMP": (picture, "BMP", {}),
+        "palette PNG": (photo.convert("P"), "PNG", {"transparency": 3}),
+        "GIF": (photo, "GIF", {}),
+        "BMP": (photo, "BMP", {}),
         "WebP": (see_through, "WEBP", {}),
-        "lossless WebP": (picture, "WEBP", {"lossless": True}),
-        "TIFF": (picture, "TIFF", {"exif": exif}),
+        "lossless WebP": (photo, "WEBP", {"lossless": True}),
+        "TIFF": (photo, "TIFF", {"exif": exif}),
         "LZW TIFF": (see_through, "TIFF", {"compression": "tiff_lzw"}),
         "grey TIFF": (Image.fromarray((_numbers((60, 60)) * 60000).astype("uint16")), "TIFF", {}),
-        "PPM": (picture, "PPM", {}),
+        "PPM": (photo, "PPM", {}),
     }
     for name, (image, form, options) in files.items():
-        path = folder / f"picture {name}"
+        path = folder / f"photo {name}"
         image.save(path, form, **options)
         yield Kind(name, path, read)
 
@@ -117,10 +118,10 @@ def _sources(folder: Path) -> Iterator[Kind]:
     def read(path: Path) -> None:
         from alexnet_keras.data.sources.ilsvrc import ilsvrc_source
 
-        for pictures in ilsvrc_source(place).splits.values():
-            for index in range(0, len(pictures), 5):
-                with contextlib.suppress(OSError):  # such a picture is rejected, and named
-                    pictures.read(index)
+        for images in ilsvrc_source(place).splits.values():
+            for index in range(0, len(images), 5):
+                with contextlib.suppress(OSError):  # such an image is rejected, and named
+                    images.read(index)
 
     def read_devkit(path: Path) -> None:
         from alexnet_keras.data.sources import devkit as module
@@ -136,7 +137,7 @@ def _sources(folder: Path) -> Iterator[Kind]:
     listed.write_text("n01440764 tench, Tinca tinca\nn03000684 chain saw\n")
 
     def read_list(path: Path) -> None:
-        from alexnet_keras.data.sources.class_list import read_class_list
+        from alexnet_keras.data.class_names import read_class_list
 
         read_class_list(path, frozenset(("n01440764", "n03000684")))
 
@@ -147,10 +148,10 @@ def _datasets(project: Path) -> Iterator[Kind]:
     data = project / "data/set"
 
     def read(path: Path) -> None:
+        from alexnet_keras.data.dataset import open_prepared
         from alexnet_keras.data.pipeline import evaluation_batches, iterate, training_batches
-        from alexnet_keras.data.prepared import open_prepared
         from alexnet_keras.data.verify import verify
-        from alexnet_keras.recipes import Augmentation
+        from alexnet_keras.recipes.schema import Augmentation
 
         found = open_prepared(data)
         assert found.statistics
@@ -214,7 +215,7 @@ def _runs(project: Path) -> Iterator[Kind]:
 
     import numpy as np
 
-    from alexnet_keras.data.prepared import open_prepared
+    from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.evaluation.predictions import kept_predictions
     from alexnet_keras.runs import Run
     from alexnet_keras.training.checkpoint import saved_states
@@ -242,7 +243,7 @@ def _runs(project: Path) -> Iterator[Kind]:
     yield Kind("kernels .npy", kernels[-1], command("visualize", "kernels", "one", "--over-time"), 2)
 
     def read_recipe(path: Path) -> None:
-        from alexnet_keras.recipe_files import load_recipe
+        from alexnet_keras.recipes.toml import load_recipe
 
         load_recipe(path)
 
@@ -256,7 +257,7 @@ def _runs(project: Path) -> Iterator[Kind]:
 
 
 def _tables(folder: Path) -> Iterator[Kind]:
-    """Pictures with their labels in a table, and in parquet files."""
+    """Images with their labels in a table, and in parquet files."""
     import imagenet
     from test_layouts import write_parquet
 
@@ -265,13 +266,13 @@ def _tables(folder: Path) -> Iterator[Kind]:
     from alexnet_keras.data.sources.source import Source
 
     def all_of(source: Source) -> None:
-        for pictures in source.splits.values():
-            for index in range(len(pictures)):
-                with contextlib.suppress(OSError):  # such a picture is rejected, and named
-                    pictures.read(index)
+        for images in source.splits.values():
+            for index in range(len(images)):
+                with contextlib.suppress(OSError):  # such an image is rejected, and named
+                    images.read(index)
 
     (folder / "flat").mkdir()
-    imagenet.write_files(folder / "flat", imagenet.flat_pictures("val", 6))
+    imagenet.write_files(folder / "flat", imagenet.flat_images("val", 6))
     table = folder / "labels.csv"
     names = sorted(path.name for path in (folder / "flat").iterdir())
     table.write_text("".join(f"{name},{('cat', 'dog')[i % 2]}\n" for i, name in enumerate(names)))
@@ -304,14 +305,14 @@ def _weights(folder: Path) -> Iterator[Kind]:
 
     def imported(kind: str, recipe: str) -> Callable[[Path], None]:
         def read(path: Path) -> None:
-            from alexnet_keras.interop.weights_in import import_network
+            from alexnet_keras.interop.import_run import import_network
 
             import_network(path, kind, recipe=recipes[recipe])
 
         return read
 
     def with_mean(path: Path) -> None:
-        from alexnet_keras.interop.caffe_file import read_caffe_mean
+        from alexnet_keras.interop.caffe import read_caffe_mean
 
         read_caffe_mean(path, 227)
 
@@ -408,7 +409,7 @@ def _is_first(trials: list[Kind], index: int) -> bool:
 
 
 def _work(trials: list[Kind], start: int, seed: int, told: Any) -> None:
-    from alexnet_keras.data.decode import UnreadableImage
+    from alexnet_keras.data.image_formats import UnreadableImage
     from alexnet_keras.errors import AlexNetError
 
     quiet = os.open(os.devnull, os.O_WRONLY)

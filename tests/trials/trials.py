@@ -140,13 +140,13 @@ def preload() -> None:
 
 
 def project_in(folder: Path) -> Path:
-    """A project with pictures, a prepared dataset, two finished runs and one that was stopped."""
-    from alexnet_keras.benchmarking.generated import write_pictures
-    from alexnet_keras.recipe_files import load_recipe, to_toml, with_overrides
+    """A project with images, a prepared dataset, two finished runs and one that was stopped."""
+    from alexnet_keras.benchmarking.measure import write_images
+    from alexnet_keras.recipes.toml import load_recipe, to_toml, with_overrides
 
     project = folder / "project"
     project.mkdir(parents=True)
-    write_pictures(project / "pictures", 48)
+    write_images(project / "pictures", 48)
     shutil.copyfile(next((project / "pictures/val").rglob("*.jpg")), project / "photo.jpg")
     (project / "small.toml").write_text(to_toml(with_overrides(load_recipe("source"), SMALL)))
     for arguments in (

@@ -51,7 +51,7 @@ def test_a_layer_without_maps_is_refused_with_those_that_have_some(model, image,
 
 
 def test_maps_of_a_bfloat16_model_and_of_one_tower(tiny, image):
-    from alexnet_keras.recipe_files import with_overrides
+    from alexnet_keras.recipes.toml import with_overrides
 
     mixed = AlexNet(tiny, classes=3, seed=0, dtype="mixed_bfloat16")
     assert feature_maps(mixed, "conv1", image).towers[0].dtype == np.float32
@@ -70,7 +70,7 @@ def test_maps_stand_in_rows_with_a_line_between_them():
 
 @pytest.mark.parametrize("scaling", ["map", "global"])
 @pytest.mark.parametrize("values", ["signed", "positive", "dead", "one spike"])
-def test_the_picture_is_written_whatever_the_activities_are(image, tmp_path, values, scaling):
+def test_the_image_is_written_whatever_the_activities_are(image, tmp_path, values, scaling):
     maps = np.random.default_rng(1).normal(size=(2, 13, 13, 192)).astype(np.float32)
     match values:
         case "positive":
@@ -83,7 +83,7 @@ def test_the_picture_is_written_whatever_the_activities_are(image, tmp_path, val
             maps[0, 5, 5, 7] = 3.0
     found = FeatureMaps("relu3", image[:224, :224], list(maps))
     with np.errstate(all="raise"):
-        draw_activations(found, tmp_path / "maps.png", "a picture", scaling)
+        draw_activations(found, tmp_path / "maps.png", "an image", scaling)
     assert Image.open(tmp_path / "maps.png").width > 1500
 
 

@@ -1,4 +1,4 @@
-"""Figure 2 of a model: its facts are the paper's, and the picture can be read."""
+"""Figure 2 of a model: its facts are the paper's, and the image can be read."""
 
 from itertools import combinations
 
@@ -9,14 +9,13 @@ from PIL import Image
 from toy_runs import TOWERS
 
 from alexnet_keras import AlexNet
-from alexnet_keras.model_summary import PAPER_NEURONS, parameters_of
-from alexnet_keras.recipe_files import from_dict, load_recipe, to_dict, with_overrides
-from alexnet_keras.training.crossings import SCALARS, crossings
+from alexnet_keras.network.summary import PAPER_NEURONS, Passage, describe_architecture, parameters_of
+from alexnet_keras.recipes.toml import from_dict, load_recipe, to_dict, with_overrides
+from alexnet_keras.training.diagnostics import SCALARS, crossings
 from alexnet_keras.training.optimizer import AlexNetSGD
 from alexnet_keras.training.step import TrainingStep
 from alexnet_keras.visualization import architecture
 from alexnet_keras.visualization.architecture import draw_architecture
-from alexnet_keras.visualization.architecture_facts import Passage, describe_architecture
 
 APART = ["network.conv3.reads=own", "network.fc6.reads=own", "network.fc7.reads=own"]
 
@@ -133,7 +132,7 @@ def drawn(monkeypatch, tmp_path):
 
 
 @variations
-def test_no_text_of_the_picture_covers_another_or_leaves_it(drawn, tiny, vary):
+def test_no_text_of_the_image_covers_another_or_leaves_it(drawn, tiny, vary):
     figure, texts, boxes = drawn(AlexNet(vary(tiny), classes=3, seed=0))
     for (one, first), (other, second) in combinations(zip(texts, boxes, strict=True), 2):
         assert not first.overlaps(second), (one, other)

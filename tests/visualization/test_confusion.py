@@ -69,16 +69,16 @@ def test_of_a_thousand_classes_the_worst_confusions_are_among_those_shown(drawn)
     assert shown[row, column] == pytest.approx(30 / matrix[10].sum())
 
 
-def test_the_worst_are_found_by_share_and_of_equal_shares_by_pictures():
+def test_the_worst_are_found_by_share_and_of_equal_shares_by_images():
     matrix = np.diag([10, 100, 10, 10, 10]).astype(float)
     matrix[0, 1], matrix[1, 2], matrix[3, 4] = 5, 20, 5  # a third, a sixth, a third
     assert worst_confused(matrix, 4).tolist() == [0, 1, 3, 4]
-    matrix[1, 2] = 50  # a third, of more pictures
+    matrix[1, 2] = 50  # a third, of more images
     assert worst_confused(matrix, 2).tolist() == [1, 2]
     assert worst_confused(matrix, 3).tolist() == [0, 1, 2]
 
 
-def test_classes_without_pictures_do_not_divide_by_zero(drawn):
+def test_classes_without_images_do_not_divide_by_zero(drawn):
     with np.errstate(all="raise"):
         shares = row_shares(np.array([[0.0, 0.0], [1.0, 3.0]]), np.array([0.0, 4.0]))
         drawn(np.zeros((40, 40)), [str(i) for i in range(40)])

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from alexnet_keras.visualization import fonts
+from alexnet_keras.visualization import style
 from alexnet_keras.visualization.confusion import draw_confusion
 from alexnet_keras.visualization.style import save_figure, shorten, shorten_all
 
@@ -22,17 +22,17 @@ def installed(monkeypatch):
 
     def install(chinese):
         for name in ("_families", "_known", "_told"):
-            monkeypatch.setattr(fonts, name, type(getattr(fonts, name))())
+            monkeypatch.setattr(style, name, type(getattr(style, name))())
         files = {str(SHIPPED / "DejaVuSerif.ttf"): "DejaVu Serif", str(SHIPPED / "STIXGeneral.ttf"): "STIXGeneral"}
-        monkeypatch.setattr(fonts, "installed_fonts", lambda: files)
-        real = fonts.covered
+        monkeypatch.setattr(style, "installed_fonts", lambda: files)
+        real = style.covered
 
         def covered(paths, signs):
             paths = list(paths)
             extra = {sign for sign in signs if sign in "猫犬"} if chinese and paths == [next(iter(files))] else set()
             return real(paths, signs) | extra
 
-        monkeypatch.setattr(fonts, "covered", covered)
+        monkeypatch.setattr(style, "covered", covered)
 
     return install
 
@@ -43,7 +43,7 @@ def test_a_font_that_has_the_characters_is_used(installed, tmp_path, caplog):
     figure.suptitle("猫: cat")
     save_figure(figure, tmp_path / "figure.png")
     assert figure.get_suptitle() == "猫: cat" and not caplog.records
-    assert fonts.more_families() == ["DejaVu Serif"]
+    assert style.more_families() == ["DejaVu Serif"]
     assert figure._suptitle.get_fontfamily() == [*matplotlib.rcParams["font.family"], "DejaVu Serif"]
 
 
@@ -95,6 +95,6 @@ def test_classes_whose_names_begin_alike_are_told_apart_in_a_confusion_matrix(tm
 
 
 def test_installed_fonts_are_whole_and_shown():
-    found = fonts.installed_fonts()
+    found = style.installed_fonts()
     assert str(SHIPPED / "DejaVuSans.ttf") in found and "Last Resort" not in " ".join(found.values())
     assert set(found) <= {font.fname for font in font_manager.fontManager.ttflist}

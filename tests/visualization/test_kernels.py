@@ -6,9 +6,9 @@ from PIL import Image
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
-from alexnet_keras.kernel_grid import first_kernels, kernel_grid, largest_weight
+from alexnet_keras.network.kernels import first_kernels, kernel_grid, largest_weight
 from alexnet_keras.runs import Run
-from alexnet_keras.training.kernel_history import Moment, keep_kernels
+from alexnet_keras.training.records import Moment, keep_kernels
 from alexnet_keras.visualization import kernels as drawing
 from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time, evenly_chosen
 
@@ -37,7 +37,7 @@ def test_the_towers_kernels_are_the_first_convolutions(model):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-def test_the_kernel_picture_is_written(model, tmp_path, suffix):
+def test_the_kernel_image_is_written(model, tmp_path, suffix):
     path = tmp_path / f"kernels{suffix}"
     draw_kernels(model, path)
     assert path.stat().st_size > 1000
@@ -45,7 +45,7 @@ def test_the_kernel_picture_is_written(model, tmp_path, suffix):
         assert Image.open(path).width > 1000
 
 
-def test_a_picture_format_that_does_not_exist_is_refused(model, tmp_path):
+def test_a_image_format_that_does_not_exist_is_refused(model, tmp_path):
     with pytest.raises(UsageError, match=r"\.png"):
         draw_kernels(model, tmp_path / "kernels.txt")
 

@@ -1,4 +1,4 @@
-"""Saliency: right gradients, of the right class, beside the right picture."""
+"""Saliency: right gradients, of the right class, beside the right image."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import NotFiniteError, UsageError
-from alexnet_keras.model import logits_of
+from alexnet_keras.network.model import logits_of
 from alexnet_keras.visualization.saliency import class_named, draw_saliency, find_saliency
 
 
@@ -26,7 +26,7 @@ def model(tiny):
 
 @pytest.fixture(scope="module")
 def images():
-    """Smooth pictures: (2, 256, 256, 3) uint8."""
+    """Smooth images: (2, 256, 256, 3) uint8."""
     coarse = np.random.default_rng(1).integers(40, 216, (2, 16, 16, 3), np.uint8)
     return np.stack([np.asarray(Image.fromarray(one).resize((256, 256), Image.BICUBIC)) for one in coarse])
 
@@ -63,7 +63,7 @@ def test_the_class_is_the_likeliest_one_unless_another_is_named(model, images):
     np.testing.assert_array_equal(other.predicted, found.predicted)
 
 
-def test_pictures_of_a_batch_do_not_mix(model, images):
+def test_images_of_a_batch_do_not_mix(model, images):
     together, alone = find_saliency(model, images, 1), find_saliency(model, images[1:], 1)
     largest = np.abs(alone.gradients).max()
     np.testing.assert_allclose(together.gradients[1], alone.gradients[0], atol=1e-4 * largest)
@@ -95,14 +95,14 @@ def test_gradients_of_a_bfloat16_model_are_close(tiny, model, images):
 
 
 @pytest.mark.parametrize("count", [1, 2, pytest.param(7, marks=pytest.mark.slow)])
-def test_the_picture_is_written(model, images, tmp_path, count):
+def test_the_image_is_written(model, images, tmp_path, count):
     found = find_saliency(model, np.concatenate([images] * 4)[:count])
     draw_saliency(found, ["a", "b", "c"], tmp_path / "saliency.png", [0] * count)
     assert Image.open(tmp_path / "saliency.png").width > 900
     draw_saliency(found, ["a", "b", "c"], tmp_path / "saliency.pdf")
 
 
-def test_a_network_that_does_not_look_at_its_picture_is_drawn(tiny, images, tmp_path):
+def test_a_network_that_does_not_look_at_its_image_is_drawn(tiny, images, tmp_path):
     model = AlexNet(tiny, classes=3, seed=0)
     model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
     found = find_saliency(model, images)

@@ -1,1 +1,1 @@
-"""Sources: where pictures come from. One file a kind; each answers with a `source.Source`."""
+"""Sources: where images come from. One file a kind; each answers with a `source.Source`."""

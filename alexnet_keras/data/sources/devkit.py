@@ -1,9 +1,7 @@
-"""The development kit of an ILSVRC challenge: its synsets and the labels of its pictures, from the archive or
-unpacked.
+"""The development kit of an ILSVRC challenge: its synsets and the labels of its images, from the archive or unpacked.
 
 `data/meta.mat` gives every synset its ILSVRC id (1 to 1000 for the classes, more for the nodes above them), its
-WordNet id and its name; the ground truth files hold an ILSVRC id a line.
-"""
+WordNet id and its name; the ground truth files hold an ILSVRC id a line."""
 
 import functools
 import json
@@ -15,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from alexnet_keras.data.sources.names import some
+from alexnet_keras.data.class_names import some
 from alexnet_keras.errors import DAMAGED, DataError
 
 LIMIT = 64 * 2**20  # bytes of one of its files; the real ones have less than one megabyte
+
 META = "meta.mat"
 READER = "alexnet_keras.data.sources.meta_mat"  # a process of its own
 GROUND_TRUTH = re.compile(r"ILSVRC20\d\d_(validation|test)_ground_truth\.txt$")
@@ -33,13 +32,13 @@ class Synset:
         ilsvrc_id: 1 to 1000.
         wnid: Its WordNet id, "n01440764".
         words: Its name, "tench, Tinca tinca".
-        train_pictures: How many training pictures the devkit says it has.
+        train_images: How many training images the devkit says it has.
     """
 
     ilsvrc_id: int
     wnid: str
     words: str
-    train_pictures: int
+    train_images: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ class Devkit:
     Attributes:
         path: The archive or folder.
         synsets: The classes, by ILSVRC id.
-        ground_truth: For "val" and "test", as far as it is there: the WordNet id of picture 1, 2, ...
+        ground_truth: For "val" and "test", as far as it is there: the WordNet id of image 1, 2, ...
     """
 
     path: Path
@@ -75,7 +74,7 @@ def read_devkit(path: Path) -> Devkit:
 
 
 def parse_ground_truth(contents: bytes, synsets: tuple[Synset, ...], title: str) -> tuple[str, ...]:
-    """The WordNet id of picture 1, 2, ... from a file with an ILSVRC id a line.
+    """The WordNet id of image 1, 2, ... from a file with an ILSVRC id a line.
 
     Raises:
         DataError: A line is no id of these synsets.

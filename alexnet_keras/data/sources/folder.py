@@ -1,7 +1,7 @@
-"""Pictures in folders: `DIR/<class>/*`, `DIR/{train,val,test}/<class>/*` under any of the names people have for those,
-pictures whose names end in a WordNet id, and pictures that a table gives their classes.
+"""Images in folders: `DIR/<class>/*`, `DIR/{train,val,test}/<class>/*` under any of the names people have for those,
+images whose names end in a WordNet id, and images that a table gives their classes.
 
-Files may lie deeper inside a class folder. What is no picture is passed over and counted; what turns out not to be one
+Files may lie deeper inside a class folder. What is no image is passed over and counted; what turns out not to be one
 is rejected, with the reason, when it is decoded.
 """
 
@@ -11,18 +11,24 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from alexnet_keras.data.class_titles import are_wordnet_ids
-from alexnet_keras.data.decode import read_picture_file
+from alexnet_keras.data.class_names import are_wordnet_ids, read_words, some
+from alexnet_keras.data.images import read_image_file
 from alexnet_keras.data.sources import tables
-from alexnet_keras.data.sources.class_list import read_words
-from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, with_validation
 from alexnet_keras.data.sources.layout import Layout, Root, read_layout
-from alexnet_keras.data.sources.listing import PassedOver, identity_of, is_own, pictures_below
-from alexnet_keras.data.sources.names import Names, printable, some
-from alexnet_keras.data.sources.source import Pictures, Source, pictures_of
-from alexnet_keras.data.sources.split_names import SPLITS, split_names
+from alexnet_keras.data.sources.listing import PassedOver, identity_of, images_below, is_own
+from alexnet_keras.data.sources.source import (
+    DEFAULT_HOLDOUT,
+    SPLITS,
+    ImageList,
+    Names,
+    Source,
+    images_of,
+    printable,
+    split_names,
+    with_validation,
+)
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.places import command, exists, refuse_url
+from alexnet_keras.storage.places import command, exists, refuse_url
 
 WORD_LISTS = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt")
 
@@ -36,9 +42,9 @@ def folder_source(
     splits: Mapping[str, str] | None = None,
     labels: Sequence[str] = (),
     partial: bool = False,
-    on_progress: Callable[[int], None] = lambda pictures: None,
+    on_progress: Callable[[int], None] = lambda images: None,
 ) -> Source:
-    """List a folder of pictures.
+    """List a folder of images.
 
     Without split folders (or with only "train"), `holdout` of every class becomes "val". With "train" and
     "test" but no validation folder, "test" becomes "val".
@@ -46,12 +52,12 @@ def folder_source(
     Args:
         folder: The folder.
         holdout: The part of each class to hold out, 0..1.
-        seed: Decides which pictures are held out.
+        seed: Decides which images are held out.
         given: How the user named the source; "folder:" and the path by default.
         splits: Which folder is which split, {"train": "Training"}; {} for none; None to tell by their names.
         labels: Tables of file and label, each as "FILE" or "SPLIT=FILE"; class folders then say nothing.
         partial: Accept tables that name files which are not there.
-        on_progress: Called with the number of pictures found since the last call.
+        on_progress: Called with the number of images found since the last call.
 
     Raises:
         UsageError: The folder, a table or a split's folder does not exist.
@@ -101,10 +107,10 @@ def _words(folders: Sequence[Path], classes: Sequence[str]) -> tuple[str, ...]:
 
 def _from_layout(
     layout: Layout, passed: PassedOver, on_progress: Callable[[int], None]
-) -> tuple[dict[str, Pictures], list[str]]:
-    """The pictures of each split, and the classes."""
+) -> tuple[dict[str, ImageList], list[str]]:
+    """The images of each split, and the classes."""
     train = layout.roots["train"]
-    splits: dict[str, Pictures] = {}
+    splits: dict[str, ImageList] = {}
     classes = list(train.classes)
     if not train.classes:
         index = index_folders(train.path, [""], on_progress, passed)
@@ -116,18 +122,18 @@ def _from_layout(
             continue
         if root.classes:
             _same_classes(classes, list(root.classes), split, root.path)
-            splits[split] = _pictures(root.path, classes, passed, on_progress)
+            splits[split] = _images(root.path, classes, passed, on_progress)
             continue
         index = index_folders(root.path, [""], on_progress, passed)
         labels = _labels_by_name(index, root)
         if strange := sorted(set(labels) - set(classes)):
-            raise DataError(f"{root.path} has pictures of classes that train does not have: {some(strange)}.")
+            raise DataError(f"{root.path} has images of classes that train does not have: {some(strange)}.")
         splits[split] = _labelled(index, labels, classes)
     return splits, classes
 
 
 def _labels_by_name(index: "FolderIndex", root: Root) -> list[str]:
-    """The class of each picture, by its root's table or by the WordNet id in its name."""
+    """The class of each image, by its root's table or by the WordNet id in its name."""
     if root.table:
         rows = tables.matched(root.table, index.names, root.path, partial=True)
         labels = [root.table.rows[row].label if row >= 0 else "" for row in rows]
@@ -137,16 +143,16 @@ def _labels_by_name(index: "FolderIndex", root: Root) -> list[str]:
         first = PurePosixPath(index.names[labels.index("")]).name
         source = f"--labels {root.table.path} leaves them out" if root.table else "name them, or move them away"
         raise DataError(
-            f"{labels.count(''):,} of {len(labels):,} pictures in {root.path} have no label: {first}; {source}."
+            f"{labels.count(''):,} of {len(labels):,} images in {root.path} have no label: {first}; {source}."
         )
     return labels
 
 
-def _labelled(index: "FolderIndex", labels: Sequence[str], classes: Sequence[str]) -> Pictures:
+def _labelled(index: "FolderIndex", labels: Sequence[str], classes: Sequence[str]) -> ImageList:
     number = {name: label for label, name in enumerate(classes)}
     numbers = np.fromiter((number.get(label, -1) for label in labels), np.int32, len(labels))
-    pictures = Pictures(index.names, numbers, index.sizes, index.read)
-    return pictures if (numbers >= 0).all() else pictures.take(np.flatnonzero(numbers >= 0))
+    images = ImageList(index.names, numbers, index.sizes, index.read)
+    return images if (numbers >= 0).all() else images.take(np.flatnonzero(numbers >= 0))
 
 
 def _from_tables(
@@ -155,11 +161,11 @@ def _from_tables(
     partial: bool,
     passed: PassedOver,
     on_progress: Callable[[int], None],
-) -> tuple[dict[str, Pictures], list[str], list[str]]:
-    """The pictures of each split, the classes, and notes, where tables name both."""
+) -> tuple[dict[str, ImageList], list[str], list[str]]:
+    """The images of each split, the classes, and notes, where tables name both."""
     index = index_folders(folder, [""], on_progress, passed)
     if not len(index.names):
-        raise DataError(f"{folder} has no pictures in it.")
+        raise DataError(f"{folder} has no images in it.")
     of_split: dict[str, list[str]] = {}
     labelled = np.zeros(len(index.names), bool)
     notes = []
@@ -180,13 +186,13 @@ def _from_tables(
             of_split.setdefault(part, [""] * len(labelled))[i] = names[rows_of[i]]
             labelled[i] = True
     if "train" not in of_split:
-        raise DataError(f"The tables name no training pictures: --labels train={given[0][1]}.")
+        raise DataError(f"The tables name no training images: --labels train={given[0][1]}.")
     classes = _at_least_two(tables.in_order(label for label in of_split["train"] if label), given[0][1])
     for split, labels in of_split.items():
         if strange := sorted(set(labels) - set(classes) - {""}):
             raise DataError(f"The {split} split has classes that train does not have: {some(strange)}.")
     if unnamed := int((~labelled).sum()):
-        notes.append(f"Left out, being in no table: {unnamed:,} of {len(labelled):,} pictures in {folder}.")
+        notes.append(f"Left out, being in no table: {unnamed:,} of {len(labelled):,} images in {folder}.")
     return {split: _labelled(index, labels, classes) for split, labels in of_split.items()}, classes, notes
 
 
@@ -225,20 +231,20 @@ class FolderIndex:
 
     def read(self, i: int) -> bytes:
         """The bytes of file i; raises OSError where they cannot be had."""
-        return read_picture_file(self.root / self.paths[i])
+        return read_image_file(self.root / self.paths[i])
 
 
 def index_folders(
     root: Path, classes: Sequence[str], on_progress: Callable[[int], None], passed: PassedOver
 ) -> FolderIndex:
-    """Every picture below the class folders of `root`; what is none is counted in `passed`."""
+    """Every image below the class folders of `root`; what is none is counted in `passed`."""
     names: list[str] = []
     counts: list[int] = []
     sizes: list[int] = []
     for name in classes:
         before = len(names)
         ancestors = frozenset(identity_of(path) for path in (root.parent, root, root / name))
-        for path, size in sorted(pictures_below(root / name, name, ancestors, passed)):
+        for path, size in sorted(images_below(root / name, name, ancestors, passed)):
             names.append(path)
             sizes.append(size)
         counts.append(len(names) - before)
@@ -247,10 +253,10 @@ def index_folders(
     return FolderIndex(root, tuple(classes), np.array(counts, np.int64), plain, paths, np.array(sizes, np.int64))
 
 
-def _pictures(root: Path, classes: list[str], passed: PassedOver, on_progress: Callable[[int], None]) -> Pictures:
-    """Every picture of a split; names are relative to the split's folder, in sorted order."""
+def _images(root: Path, classes: list[str], passed: PassedOver, on_progress: Callable[[int], None]) -> ImageList:
+    """Every image of a split; names are relative to the split's folder, in sorted order."""
     index = index_folders(root, classes, on_progress, passed)
     if not index.counts.all():
         empty = classes[int(np.argmin(index.counts))]
-        raise DataError(f"The class folder {root / empty} has no pictures in it. Fill it or remove it.")
-    return pictures_of(index, range(len(classes)))
+        raise DataError(f"The class folder {root / empty} has no images in it. Fill it or remove it.")
+    return images_of(index, range(len(classes)))

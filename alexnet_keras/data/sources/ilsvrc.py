@@ -1,16 +1,18 @@
-"""ImageNet as its challenges gave it out, ILSVRC-2012 and ILSVRC-2010: the archives, or what people unpack them to.
+"""ImageNet as it was given out: the challenges of 2012 and 2010, and archives by synset (Fall 2009, Fall 2011).
 
-Archives are read in place. Of each split the first of these is taken:
+Archives are read in place. Of each split of a challenge the first of these is taken:
 
 - train: `ILSVRC2012_img_train.tar`, an archive of an archive for each synset (2010: `ILSVRC2010_images_train.tar`);
   a folder `train` with a folder, or an archive, for each synset; Kaggle's `ILSVRC/Data/CLS-LOC/train`.
 - val and test: `ILSVRC2012_img_val.tar` (2010: `ILSVRC2010_images_val.tar`), a flat archive; a folder `val`, flat or
   with a folder for each synset; Kaggle's.
 
-Labels of flat pictures come from their names, where those end in a WordNet id (as Hugging Face has them), from the
+Labels of flat images come from their names, where those end in a WordNet id (as Hugging Face has them), from the
 devkit (`ILSVRC2012_devkit_t12.tar.gz`, or unpacked), from Kaggle's `LOC_val_solution.csv` or from Caffe's `val.txt`;
 names of classes from the devkit, `LOC_synset_mapping.txt` or `synset_words.txt`.
-"""
+
+By synset there is an archive for each, as Fall 2009 (10,184 classes) and Fall 2011 (21,841) come, or one archive of
+them all (`fall11_whole.tar`)."""
 
 import csv
 import re
@@ -22,14 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.data.sources.class_list import lines_of, read_class_list, read_words
+from alexnet_keras.data.class_names import lines_of, read_class_list, read_words, some
 from alexnet_keras.data.sources.devkit import Devkit, parse_ground_truth, read_devkit
 from alexnet_keras.data.sources.folder import FolderIndex, index_folders
-from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
 from alexnet_keras.data.sources.layout import packed_split
 from alexnet_keras.data.sources.listing import SYSTEM_FOLDERS, PassedOver
-from alexnet_keras.data.sources.names import Names, some
-from alexnet_keras.data.sources.source import Index, Pictures, Source, pictures_of
+from alexnet_keras.data.sources.source import DEFAULT_HOLDOUT, ImageList, Index, Names, Source, hold_out, images_of
 from alexnet_keras.data.sources.tables import labels_beside, matched, wnid_of
 from alexnet_keras.data.sources.tar import index_flat, index_nested, index_synsets
 from alexnet_keras.errors import DataError, UsageError
@@ -77,20 +77,20 @@ def ilsvrc_source(
     holdout: float = DEFAULT_HOLDOUT,
     seed: int = 0,
     cache: Path | None = None,
-    on_progress: Callable[[int], None] = lambda pictures: None,
+    on_progress: Callable[[int], None] = lambda images: None,
 ) -> Source:
-    """List the pictures of a directory that holds ILSVRC-2012 or ILSVRC-2010.
+    """List the images of a directory that holds ILSVRC-2012 or ILSVRC-2010.
 
     Args:
         folder: The directory.
         class_order: "wnid" sorts classes by WordNet id, as Caffe, Keras and torchvision do; "ilsvrc" by the devkit's
             own id.
         classes: A file of the classes to take; all by default.
-        partial: Accept fewer classes and pictures than the devkit counts.
+        partial: Accept fewer classes and images than the devkit counts.
         holdout: The part of each class to hold out where there is no validation split, 0..1.
         seed: Decides which.
         cache: A directory to keep the archives' indices in.
-        on_progress: Called with the number of pictures found since the last call.
+        on_progress: Called with the number of images found since the last call.
 
     Raises:
         UsageError: The directory does not exist, or there are no ILSVRC ids to order by.
@@ -103,10 +103,10 @@ def ilsvrc_source(
     wnids = _check_train(found, train, known, chosen, partial)
     ordered = _order(found, wnids, class_order)
     label_of = {wnid: label for label, wnid in enumerate(ordered)}
-    splits = {"train": pictures_of(train, (label_of.get(group, -1) for group in train.groups))}
+    splits = {"train": images_of(train, (label_of.get(group, -1) for group in train.groups))}
     for split in ("val", "test"):
-        if split in found.places and (pictures := _labelled_split(found, split, label_of, partial, cache, on_progress)):
-            splits[split] = pictures
+        if split in found.places and (images := _labelled_split(found, split, label_of, partial, cache, on_progress)):
+            splits[split] = images
     options: dict[str, Any] = {"class_order": class_order}
     if "val" not in splits:
         options["holdout"] = holdout
@@ -150,8 +150,8 @@ def _look(folder: Path) -> _Found:
             notes.append(f"Of the {split} split {there[0]} is read, not {some(map(str, there[1:]))}.")
     if "train" not in places:
         raise DataError(
-            f"{folder} has no training pictures of ILSVRC: neither ILSVRC2012_img_train.tar nor a folder train. "
-            "Pictures in class folders need no ilsvrc: in front."
+            f"{folder} has no training images of ILSVRC: neither ILSVRC2012_img_train.tar nor a folder train. "
+            "Images in class folders need no ilsvrc: in front."
         )
     devkits = [folder / name for name in names if "devkit" in name.lower()]
     devkits.sort(key=lambda path: not path.is_file())
@@ -203,7 +203,7 @@ def _train_index(
 
 
 def _by_name(index: FolderIndex, only: frozenset[str] | None) -> FolderIndex:
-    """Pictures in no folders, grouped by the WordNet ids in their names."""
+    """Images in no folders, grouped by the WordNet ids in their names."""
     wnids = [wnid_of(name) or "" for name in index.names]
     order = np.array(
         sorted((i for i, wnid in enumerate(wnids) if only is None or wnid in only), key=wnids.__getitem__), np.int64
@@ -220,7 +220,7 @@ def _by_name(index: FolderIndex, only: frozenset[str] | None) -> FolderIndex:
 def _check_train(
     found: _Found, train: Index, known: frozenset[str], chosen: Mapping[str, str] | None, partial: bool
 ) -> set[str]:
-    """The classes that take part, after holding the training pictures against the devkit."""
+    """The classes that take part, after holding the training images against the devkit."""
     place = found.places["train"]
     listed = str(found.devkit.path) if found.devkit else "the list of synsets"
     if strange := sorted(set(train.groups) - known):
@@ -229,18 +229,18 @@ def _check_train(
     wanted = set(chosen) if chosen is not None else set(known)
     if missing := sorted(wnid for wnid in wanted if not counts.get(wnid)):
         if not partial:
-            raise DataError(f"{place} has no pictures of {some(missing)}, which {listed} names. {found.partly}")
-        found.notes.append(f"Left out, having no training pictures: {some(missing)}.")
+            raise DataError(f"{place} has no images of {some(missing)}, which {listed} names. {found.partly}")
+        found.notes.append(f"Left out, having no training images: {some(missing)}.")
     if found.devkit and not partial:
         for synset in found.devkit.synsets:
-            if synset.wnid in wanted and counts[synset.wnid] != synset.train_pictures:
+            if synset.wnid in wanted and counts[synset.wnid] != synset.train_images:
                 raise DataError(
-                    f"{place} has {counts[synset.wnid]:,} pictures of {synset.wnid} and {listed} counts "
-                    f"{synset.train_pictures:,}. {found.partly}"
+                    f"{place} has {counts[synset.wnid]:,} images of {synset.wnid} and {listed} counts "
+                    f"{synset.train_images:,}. {found.partly}"
                 )
     taking_part = wanted - set(missing)
     if len(taking_part) < 2:
-        raise DataError(f"{place} has pictures of {len(taking_part)} classes. At least two are needed to tell apart.")
+        raise DataError(f"{place} has images of {len(taking_part)} classes. At least two are needed to tell apart.")
     return taking_part
 
 
@@ -259,8 +259,8 @@ def _labelled_split(
     partial: bool,
     cache: Path | None,
     on_progress: Callable[[int], None],
-) -> Pictures | None:
-    """The pictures of val or test, sorted by name; None, with a note, where a test split has no labels."""
+) -> ImageList | None:
+    """The images of val or test, sorted by name; None, with a note, where a test split has no labels."""
     place = found.places[split]
     folders: list[str] = []
     if place.is_dir():
@@ -276,23 +276,23 @@ def _labelled_split(
     if folders:
         wnids = list(np.repeat(np.array(index.groups, object), index.counts))
         if strange := sorted(set(folders) - _known_classes(found)):
-            raise DataError(f"{place} has folders that are no synsets of the training pictures: {some(strange)}.")
+            raise DataError(f"{place} has folders that are no synsets of the training images: {some(strange)}.")
     else:
         wnids = _ground_truth(found, split, names, partial)
     order = sorted(range(len(names)), key=names.__getitem__)
     for first, second in pairwise(order):
         if names[first] == names[second]:
-            raise DataError(f"{place} has two pictures called {names[first]!r}.")
+            raise DataError(f"{place} has two images called {names[first]!r}.")
     kept = np.array([i for i in order if wnids[i] in label_of], np.int64)
     labels = np.array([label_of.get(wnid, -1) for wnid in wnids], np.int32)
-    pictures = Pictures(Names.pack(names), labels, index.sizes, index.read).take(kept)
-    if not len(pictures):
-        raise DataError(f"{place} has no picture of any class of the training pictures.")
-    return pictures
+    images = ImageList(Names.pack(names), labels, index.sizes, index.read).take(kept)
+    if not len(images):
+        raise DataError(f"{place} has no image of any class of the training images.")
+    return images
 
 
 def _ground_truth(found: _Found, split: str, names: list[str], partial: bool) -> list[str]:
-    """The WordNet id of each flat picture."""
+    """The WordNet id of each flat image."""
     truth: Mapping[Any, str]
     keys: list[Any]
     place = found.places[split]
@@ -312,20 +312,20 @@ def _ground_truth(found: _Found, split: str, names: list[str], partial: bool) ->
         keys = list(range(len(names)))
     else:
         raise DataError(
-            f"{place} is flat, and {found.folder} has no devkit, {SOLUTION} or val.txt to label its pictures."
+            f"{place} is flat, and {found.folder} has no devkit, {SOLUTION} or val.txt to label its images."
         )
     if unlabelled := [name for name, key in zip(names, keys, strict=True) if key not in truth]:
-        raise DataError(f"{some(unlabelled, 1)} of {place} has no label: {title} labels {len(truth):,} pictures.")
+        raise DataError(f"{some(unlabelled, 1)} of {place} has no label: {title} labels {len(truth):,} images.")
     if len(set(keys)) != len(keys):
         twice = next(name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1)
-        raise DataError(f"{place} has two pictures of the number of {twice}.")
+        raise DataError(f"{place} has two images of the number of {twice}.")
     if len(keys) != len(truth) and not partial:
-        raise DataError(f"{place} has {len(keys):,} pictures and {title} labels {len(truth):,}. {found.partly}")
+        raise DataError(f"{place} has {len(keys):,} images and {title} labels {len(truth):,}. {found.partly}")
     return [truth[key] for key in keys]
 
 
 def _numbered(found: _Found, split: str) -> tuple[tuple[str, ...], str] | None:
-    """The WordNet ids of pictures 1, 2, ... and where they come from."""
+    """The WordNet ids of images 1, 2, ... and where they come from."""
     if found.devkit is None:
         return None
     if split in found.devkit.ground_truth:
@@ -336,7 +336,7 @@ def _numbered(found: _Found, split: str) -> tuple[tuple[str, ...], str] | None:
 
 
 def _solution(path: Path) -> dict[str, str]:
-    """Kaggle's list: picture, then WordNet id and box, once for each box of the one class."""
+    """Kaggle's list: image, then WordNet id and box, once for each box of the one class."""
     try:
         rows = list(csv.reader(lines_of(path), strict=True))
     except csv.Error as error:
@@ -346,3 +346,70 @@ def _solution(path: Path) -> dict[str, str]:
     if short := [number for number, row in enumerate(rows, start=1) if len(row) < 2 or not row[1].strip()]:
         raise DataError(f"Line {short[0]:,} of {path} has no label.")
     return {row[0]: row[1].split()[0] for row in rows[1:]}
+
+
+SYNSET_WORD_LISTS = ("words.txt", "synset_words.txt", "LOC_synset_mapping.txt")
+
+
+def synsets_source(
+    place: Path,
+    *,
+    classes: Path | None = None,
+    holdout: float = DEFAULT_HOLDOUT,
+    seed: int = 0,
+    cache: Path | None = None,
+    on_progress: Callable[[int], None] = lambda images: None,
+) -> Source:
+    """List the images of archives of one synset each. Classes are in the order of their WordNet ids.
+
+    Args:
+        place: A directory of `<wnid>.tar`, or an archive of them.
+        classes: A file of the classes to take; all by default.
+        holdout: The part of each class to hold out for validation, 0..1 (the paper halves Fall 2009).
+        seed: Decides which.
+        cache: A directory to keep the archives' index in.
+        on_progress: Called with the number of images found since the last call.
+
+    Raises:
+        UsageError: There is no such directory or archive.
+        DataError: An archive is damaged, or a class of the list has none.
+    """
+    if not place.exists():
+        raise UsageError(f"There is no directory or archive {place}.")
+    folder = place if place.is_dir() else place.parent
+    notes = []
+    if place.is_dir():
+        archives = {path.stem: path for path in sorted(place.glob("*.tar")) if not path.name.startswith(".")}
+        if not archives:
+            packed = " They are compressed: unpack them once (gunzip)." if any(place.glob("*.tar.gz")) else ""
+            raise DataError(f"{place} has no archives called <wnid>.tar.{packed}")
+        chosen = read_class_list(classes, archives) if classes else None
+        paths = [path for name, path in archives.items() if chosen is None or name in chosen]
+        index = index_synsets(paths, on_progress, cache)
+    else:
+        index = index_nested(place, on_progress, cache)
+        chosen = read_class_list(classes, frozenset(index.groups)) if classes else None
+    lists = [folder / name for name in SYNSET_WORD_LISTS if (folder / name).is_file()]
+    words = read_words(lists[0]) if lists else {}
+    if words and (strange := sorted(set(index.groups) - words.keys())):
+        raise DataError(f"{place} has synsets that are not in {lists[0]}: {some(strange)}.")
+    words |= {name: text for name, text in (chosen or {}).items() if text}
+    filled = [group for group, count in zip(index.groups, index.counts, strict=True) if count]
+    if empty := sorted(set(index.groups) - set(filled)):
+        if chosen:
+            raise DataError(f"The archive of {empty[0]}, which {classes} names, is empty.")
+        notes.append(f"Left out, their archives being empty: {some(empty)}.")
+    ordered = sorted(group for group in filled if chosen is None or group in chosen)
+    if len(ordered) < 2:
+        raise DataError(f"{place} has images of {len(ordered)} classes. At least two are needed to tell apart.")
+    label_of = {group: label for label, group in enumerate(ordered)}
+    images = images_of(index, (label_of.get(group, -1) for group in index.groups))
+    notes.append(f"Archives of synsets have no validation split; {holdout:.0%} of every class is held out.")
+    return Source(
+        given=f"synsets:{place}",
+        classes=tuple(ordered),
+        splits=hold_out(images, ordered, holdout, seed),
+        words=tuple(words.get(group) or group for group in ordered) if words else (),
+        options={"holdout": holdout},
+        notes=tuple(notes),
+    )

@@ -1,21 +1,20 @@
-"""How a folder of pictures is to be read: which folders are splits, which are classes, and where labels stand.
+"""How a folder of images is to be read: which folders are splits, which are classes, and where labels stand.
 
-People call splits by many names and put folders around folders. What is read is what fits alone; where nothing does, or
-two readings do, the folder is refused with what was found in it.
-"""
+Folders stand in folders, and splits have many names. The one reading that fits is taken; where none does, or two do,
+the folder is refused with what was found in it."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from alexnet_keras.data.class_names import some
 from alexnet_keras.data.sources.listing import PassedOver, Tree, entries_of, identity_of, look
-from alexnet_keras.data.sources.names import some
-from alexnet_keras.data.sources.split_names import FILLERS, SPLITS, split_names, split_of, words_of_name
+from alexnet_keras.data.sources.source import FILLERS, SPLITS, split_names, split_of, words_of_name
 from alexnet_keras.data.sources.tables import Table, labels_beside, wnid_of
 from alexnet_keras.errors import DataError, UsageError
 
-# Folders of what belongs to pictures, and of pictures in several parts: no classes.
+# Folders of what belongs to images, and of images in several parts: no classes.
 _COMPANIONS = frozenset((
     "image", "images", "img", "imgs", "jpegimages", "mask", "masks", "annotation", "annotations", "label", "labels",
     "trimap", "trimaps", "segmentation", "segmentations", "segmentationclass", "segmentationobject", "groundtruth",
@@ -29,12 +28,12 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Root:
-    """Where the pictures of one split lie.
+    """Where the images of one split lie.
 
     Attributes:
         path: The folder that file names begin below.
-        classes: Its class folders; () where the pictures lie in no class folders.
-        table: What gives pictures in no class folders their classes; None where their names do.
+        classes: Its class folders; () where the images lie in no class folders.
+        table: What gives images in no class folders their classes; None where their names do.
     """
 
     path: Path
@@ -67,7 +66,7 @@ def packed_split(folder: Path, split: str) -> Path | None:
 
 
 def read_layout(folder: Path, chosen: Mapping[str, str] | None = None) -> Layout:
-    """How a folder of pictures is read.
+    """How a folder of images is read.
 
     Args:
         folder: The folder.
@@ -78,7 +77,7 @@ def read_layout(folder: Path, chosen: Mapping[str, str] | None = None) -> Layout
         DataError: Nothing fits, or more than one reading does.
     """
     tree, layout = look(folder), Layout()
-    if not tree.holds_pictures:
+    if not tree.holds_images:
         raise DataError(_why_nothing(tree))
     if not chosen or not all((folder / name).is_dir() for name in chosen.values()):
         tree = _unwrapped(tree, layout)
@@ -93,12 +92,12 @@ def read_layout(folder: Path, chosen: Mapping[str, str] | None = None) -> Layout
         except _Unlabelled as error:
             if split != "test":
                 raise DataError(str(error)) from None
-            layout.notes.append(f"The pictures of {root.path} have no classes and are left out.")
+            layout.notes.append(f"The images of {root.path} have no classes and are left out.")
     return layout
 
 
 class _Unlabelled(DataError):
-    """Pictures that nothing gives a class."""
+    """Images that nothing gives a class."""
 
 
 def _unwrapped(tree: Tree, layout: Layout) -> Tree:
@@ -109,7 +108,7 @@ def _unwrapped(tree: Tree, layout: Layout) -> Tree:
         if len(only) != 1 or split_names(tree.folders):
             break
         inner = look(only[0].path)
-        if not inner.folders or (tree.pictures and len(inner.folders) < 2):
+        if not inner.folders or (tree.images and len(inner.folders) < 2):
             break
         tree = inner
     if tree.path != start:
@@ -119,7 +118,7 @@ def _unwrapped(tree: Tree, layout: Layout) -> Tree:
 
 def _core(tree: Tree) -> Tree:
     """The folder at the end of a chain of folders with nothing else in them."""
-    while not tree.pictures and len(tree.folders) == 1:
+    while not tree.images and len(tree.folders) == 1:
         tree = next(iter(tree.folders.values()))
     return tree
 
@@ -162,7 +161,7 @@ def _check_all_there(tree: Tree, roots: Mapping[str, Tree]) -> None:
     if "val" not in roots:
         named = split_names((*tree.empty, *tree.without, *roots))
         if hollow := [name for name in (*tree.empty, *tree.without) if named.get(name) == "val"]:
-            raise DataError(f"{tree.path / hollow[0]} has no pictures in it. Fill it, or say --splits train=DIR.")
+            raise DataError(f"{tree.path / hollow[0]} has no images in it. Fill it, or say --splits train=DIR.")
         if packed := packed_split(tree.path, "val"):
             raise DataError(f"{packed} is still packed: unpack it, or name the split folders with --splits.")
     if len({identity_of(root.path) for root in roots.values()}) < len(roots):
@@ -177,7 +176,7 @@ def _roots_as_named(tree: Tree, chosen: Mapping[str, str]) -> dict[str, Tree]:
         if not path.is_dir():
             raise UsageError(f"There is no folder {path} to take the {split} split from.")
         roots[split] = look(path)
-        if not roots[split].holds_pictures:
+        if not roots[split].holds_images:
             raise DataError(_why_nothing(roots[split]))
     if roots and "train" not in roots:
         raise UsageError("--splits names no train folder: --splits train=DIR,val=DIR.")
@@ -187,7 +186,7 @@ def _roots_as_named(tree: Tree, chosen: Mapping[str, str]) -> dict[str, Tree]:
 
 
 def _root(tree: Tree, split: str, top: Tree, layout: Layout, otherwise: str | None) -> Root:
-    """Where and how the pictures of a split are labelled.
+    """Where and how the images of a split are labelled.
 
     Args:
         tree: The split's folder.
@@ -198,9 +197,7 @@ def _root(tree: Tree, split: str, top: Tree, layout: Layout, otherwise: str | No
     """
     for _ in range(DEEPEST):
         if tree.empty and tree.folders:
-            raise DataError(
-                f"The class folder {tree.path / tree.empty[0]} has no pictures in it. Fill it or remove it."
-            )
+            raise DataError(f"The class folder {tree.path / tree.empty[0]} has no images in it. Fill it or remove it.")
         if len(tree.folders) > 1:
             return _class_folders(tree, layout, otherwise)
         if found := _labelled_flat(tree, split, top, layout):
@@ -225,19 +222,19 @@ def _class_folders(tree: Tree, layout: Layout, otherwise: str | None) -> Root:
     if otherwise is not None:
         _check_readings(tree, layout, otherwise)
     if tree.without:
-        layout.notes.append(f"Passed over in {tree.path}, having no pictures: {some(tree.without, SHOWN)}.")
+        layout.notes.append(f"Passed over in {tree.path}, having no images: {some(tree.without, SHOWN)}.")
     if tree.own:
         layout.notes.append(f"Passed over in {tree.path}, being made by alexnet: {some(tree.own, SHOWN)}.")
-    if tree.pictures:
-        layout.notes.append(f"Passed over in {tree.path}: pictures outside the class folders.")
+    if tree.images:
+        layout.notes.append(f"Passed over in {tree.path}: images outside the class folders.")
     for _ in entries_of(tree.path, layout.passed):
         pass
     return Root(tree.path, tuple(tree.folders))
 
 
 def _labelled_flat(tree: Tree, split: str, above: Tree, layout: Layout) -> Root | None:
-    """Pictures without class folders, where a table beside them or their names give their classes."""
-    if not tree.pictures:
+    """Images without class folders, where a table beside them or their names give their classes."""
+    if not tree.images:
         return None
     if table := labels_beside(split, (tree.path, above.path)):
         layout.notes.append(f"The classes of {tree.path} are those of {table.title}.")
@@ -249,7 +246,7 @@ def _labelled_flat(tree: Tree, split: str, above: Tree, layout: Layout) -> Root 
 def _check_readings(tree: Tree, layout: Layout, otherwise: str) -> None:
     """Refuses folders that may be something else than classes, and tells of classes that hold only folders."""
     path, cores = tree.path, {name: _core(child) for name, child in tree.folders.items()}
-    nested = {name: core for name, core in cores.items() if not core.pictures and len(core.folders) > 1}
+    nested = {name: core for name, core in cores.items() if not core.images and len(core.folders) > 1}
     rather = f"or say --splits {otherwise}."
     named = split_names(tree.folders)
     if "train" in named.values() and len(set(named.values())) > 1:
@@ -304,27 +301,27 @@ def _why_nothing(tree: Tree) -> str:
     path = tree.path
     inside = [inner for inner in path.iterdir() if not inner.name.startswith(".")]
     if not inside:
-        return f"{path} is empty. It should hold a folder of pictures for each class."
+        return f"{path} is empty. It should hold a folder of images for each class."
     if any(path.glob("*.tar")) or any(path.glob("train/*.tar")):
         return f"{path} has tar files and no class folders. Give it as ilsvrc:{path} or synsets:{path}."
     if any(PACKED.search(inner.name.lower()) for inner in inside):
-        return f"{path} has packed archives and no pictures. Unpack them, and give the folder of class folders."
+        return f"{path} has packed archives and no images. Unpack them, and give the folder of class folders."
     if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
         return f"{path} has parquet files: give it as parquet:{path}."
     if tree.own:
-        return f"{path} has no pictures, but what alexnet made: {some(tree.own, SHOWN)}. Give the folder of pictures."
+        return f"{path} has no images, but what alexnet made: {some(tree.own, SHOWN)}. Give the folder of images."
     kinds = sorted({inner.suffix.lower() for inner in path.rglob("*") if inner.suffix and inner.is_file()})
     holds = f", but {some(kinds, SHOWN)}" if kinds else ""
-    return f"{path} has no pictures in it{holds}. It should hold a folder of pictures for each class."
+    return f"{path} has no images in it{holds}. It should hold a folder of images for each class."
 
 
 def _why_unlabelled(tree: Tree, top: Tree) -> str:
     if any(top.path.glob("*devkit*")):
-        return f"{tree.path} has pictures without class folders, and {top.path} a devkit: give it as ilsvrc:{top.path}."
+        return f"{tree.path} has images without class folders, and {top.path} a devkit: give it as ilsvrc:{top.path}."
     tables = {path.name: path for folder in (top.path, tree.path) for path in folder.glob("*.csv")}
     likely = sorted(tables, key=lambda name: (not re.search("train|label", name.lower()), name))
     table = tables[likely[0]] if likely else "FILE"
     return (
-        f"{tree.path} has pictures but no class folders. Make a folder for each class, or name a table of their "
+        f"{tree.path} has images but no class folders. Make a folder for each class, or name a table of their "
         f"classes: --labels {table}."
     )

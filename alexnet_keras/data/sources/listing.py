@@ -1,6 +1,6 @@
-"""Which files below a folder are pictures, and what else lies there.
+"""Which files below a folder are images, and what else lies there.
 
-A file is taken for a picture by its suffix; where its name has none that is known, by its first bytes. Hidden files,
+A file is taken for an image by its suffix; where its name has none that is known, by its first bytes. Hidden files,
 what operating systems and network disks leave in folders, and what this program has made itself are passed over.
 """
 
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alexnet_keras.data.decode import START, SUFFIXES, is_picture
+from alexnet_keras.data.images import START, SUFFIXES, is_image
 from alexnet_keras.errors import DataError
 
 # Recycle bins, thumbnails and snapshots of Windows, macOS, Synology, QNAP and others, in lower case.
@@ -23,7 +23,7 @@ SYSTEM_FOLDERS = frozenset((
     "temporary items", "__pycache__", "site-packages", "node_modules",
 ))  # fmt: skip
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp", ".bak", ".orig", ".swp", "~")
-# A folder with all files of one of these is a dataset, a run, or the drawn demo pictures; or a Python environment.
+# A folder with all files of one of these is a dataset, a run, or the drawn demo images; or a Python environment.
 OWN_FILES = (
     frozenset(("manifest.json", "dataset_info.json")),
     frozenset((".prepare",)),
@@ -32,7 +32,7 @@ OWN_FILES = (
     frozenset(("pyvenv.cfg",)),
 )
 OWN_NAMES = frozenset().union(*OWN_FILES)
-LOOKED_AT = (2**62, 256, 64)  # entries of a folder, by depth, after which one with a picture is a folder of pictures
+LOOKED_AT = (2**62, 256, 64)  # entries of a folder, by depth, after which one with an image is a folder of images
 SHOWN = 3  # kinds in a sentence
 
 
@@ -41,7 +41,7 @@ class PassedOver:
     """What was not taken, counted.
 
     Attributes:
-        files: Files that are no pictures, by suffix in lower case.
+        files: Files that are no images, by suffix in lower case.
         folders: Folders of operating systems and disks, by name.
         own: Folders that this program made, and Python environments, by name.
     """
@@ -54,7 +54,7 @@ class PassedOver:
         """Sentences about it; none where there is nothing to say."""
         found = []
         if number := self.files.total():
-            files = f"{number:,} files that are no pictures" if number > 1 else "1 file that is no picture"
+            files = f"{number:,} files that are no images" if number > 1 else "1 file that is no image"
             found.append(f"Passed over in {folder}: {files} ({_kinds(self.files)}).")
         if number := self.folders.total():
             folders = f"{number:,} folder{'s' * (number > 1)} of the system"
@@ -72,7 +72,7 @@ def _kinds(counts: Counter[str]) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _known_kind(suffix: str) -> bool | None:
-    """Whether files with a suffix are pictures; None where it may be anything."""
+    """Whether files with a suffix are images; None where it may be anything."""
     if suffix in SUFFIXES:
         return True
     if suffix.endswith(UNFINISHED):
@@ -87,18 +87,18 @@ def _suffix(name: str) -> str:
     return f".{suffix.lower()}" if dot else ""
 
 
-def is_picture_name(name: str) -> bool | None:
-    """Whether a file with this name is a picture; None where only its first bytes say."""
+def is_image_name(name: str) -> bool | None:
+    """Whether a file with this name is an image; None where only its first bytes say."""
     return _known_kind(_suffix(name))
 
 
-def _is_picture_file(entry: os.DirEntry) -> bool:
-    known = is_picture_name(entry.name)
+def _is_image_file(entry: os.DirEntry) -> bool:
+    known = is_image_name(entry.name)
     if known is not None:
         return known
     try:
         with Path(entry.path).open("rb") as file:
-            return is_picture(file.read(START))
+            return is_image(file.read(START))
     except OSError:
         return False
 
@@ -125,7 +125,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 def entries_of(
     path: Path, passed: PassedOver | None = None, marks: set[str] | None = None
 ) -> Iterator[tuple[os.DirEntry, bool]]:
-    """What a folder holds that counts: each picture, with False, and each folder, with True.
+    """What a folder holds that counts: each image, with False, and each folder, with True.
 
     Args:
         path: The folder.
@@ -145,25 +145,25 @@ def entries_of(
                 elif passed:
                     passed.folders[name] += 1
             elif entry.is_symlink() or entry.is_file():  # a link to nothing is told of when it is read
-                if _is_picture_file(entry):
+                if _is_image_file(entry):
                     yield entry, False
                 elif passed:
                     passed.files[_suffix(name)] += 1
 
 
 def is_own(path: Path) -> bool:
-    """Whether a folder is a dataset or run of this program, its demo pictures, or a Python environment."""
+    """Whether a folder is a dataset or run of this program, its demo images, or a Python environment."""
     return any(all((path / name).exists() for name in names) for names in OWN_FILES)
 
 
-def pictures_below(
+def images_below(
     path: Path, name: str, ancestors: frozenset[tuple[int, int]], passed: PassedOver
 ) -> Iterator[tuple[str, int]]:
-    """(name, bytes) of each picture below a folder; a link back to a folder above is not followed.
+    """(name, bytes) of each image below a folder; a link back to a folder above is not followed.
 
     Args:
         path: The folder.
-        name: What its pictures' names begin with; "" for nothing.
+        name: What its images' names begin with; "" for nothing.
         ancestors: The identities of the folders above, and its own.
         passed: Where to count what is passed over.
     """
@@ -181,7 +181,7 @@ def pictures_below(
         if is_own(Path(entry.path)):
             passed.own.append(entry.name)
         else:
-            yield from pictures_below(Path(entry.path), inner, ancestors | {identity}, passed)
+            yield from images_below(Path(entry.path), inner, ancestors | {identity}, passed)
 
 
 def identity_of(path: Path) -> tuple[int, int]:
@@ -192,34 +192,34 @@ def identity_of(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder, and those folders below it that hold pictures.
+    """A folder, and those folders below it that hold images.
 
     Attributes:
         path: The folder.
-        pictures: Whether there are pictures in the folder itself.
-        folders: The folders in it that hold pictures at any depth, by name, in sorted order.
+        images: Whether there are images in the folder itself.
+        folders: The folders in it that hold images at any depth, by name, in sorted order.
         empty: The folders in it that hold nothing at all.
-        without: The folders in it that hold files, and no pictures.
+        without: The folders in it that hold files, and no images.
         own: The folders in it that this program made, and Python environments.
     """
 
     path: Path
-    pictures: bool
+    images: bool
     folders: dict[str, "Tree"]
     empty: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
 
     @property
-    def holds_pictures(self) -> bool:
-        """Whether there are pictures in it or anywhere below."""
-        return self.pictures or bool(self.folders)
+    def holds_images(self) -> bool:
+        """Whether there are images in it or anywhere below."""
+        return self.images or bool(self.folders)
 
 
 def look(path: Path) -> Tree:
-    """How pictures lie below a folder.
+    """How images lie below a folder.
 
-    Of a folder with pictures in it the first entries say enough, so that ImageNet's 1,281,167 files are not listed
+    Of a folder with images in it the first entries say enough, so that ImageNet's 1,281,167 files are not listed
     twice.
     """
     return _look(path, frozenset(), 0)[0]
@@ -228,15 +228,15 @@ def look(path: Path) -> Tree:
 def _look(path: Path, ancestors: frozenset[tuple[int, int]], depth: int) -> tuple[Tree, bool]:
     """A folder's tree, and whether the folder is of this program's own."""
     enough = LOOKED_AT[min(depth, len(LOOKED_AT) - 1)]
-    pictures, inside, marks = False, [], set[str]()
+    images, inside, marks = False, [], set[str]()
     for seen, (entry, is_folder) in enumerate(entries_of(path, marks=marks)):
         if is_folder:
             inside.append(entry)
-        pictures = pictures or not is_folder
-        if pictures and seen > enough:
+        images = images or not is_folder
+        if images and seen > enough:
             break
     own = any(names <= marks for names in OWN_FILES)
-    if pictures and depth >= len(LOOKED_AT) - 1:
+    if images and depth >= len(LOOKED_AT) - 1:
         return Tree(path, True, {}), own
     ancestors |= {identity_of(path)}
     folders, empty, without, made = {}, [], [], []
@@ -247,10 +247,10 @@ def _look(path: Path, ancestors: frozenset[tuple[int, int]], depth: int) -> tupl
         found, is_ours = _look(child, ancestors, depth + 1)
         if is_ours:
             made.append(entry.name)
-        elif found.holds_pictures:
+        elif found.holds_images:
             folders[entry.name] = found
         elif any(not inner.name.startswith(".") for inner in child.iterdir()):
             without.append(entry.name)
         else:
             empty.append(entry.name)
-    return Tree(path, pictures, folders, tuple(empty), tuple(without), tuple(made)), own
+    return Tree(path, images, folders, tuple(empty), tuple(without), tuple(made)), own

@@ -1,7 +1,7 @@
 """The process that reads a devkit's meta.mat: `python -m alexnet_keras.data.sources.meta_mat`.
 
 SciPy's reader trusts what such a file says of itself, and a damaged one can end the process. The file comes in by
-stdin; one line of JSON goes out: {"synsets": [[id, WordNet id, words, pictures, children], ...]} or {"error": ...}.
+stdin; one line of JSON goes out: {"synsets": [[id, WordNet id, words, images, children], ...]} or {"error": ...}.
 """
 
 import io

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT
-from alexnet_keras.data.sources.selection import limit_per_class, select_classes
-from alexnet_keras.data.sources.source import Source
+from alexnet_keras.data.sources.source import DEFAULT_HOLDOUT, Source, limit_per_class, select_classes
 from alexnet_keras.data.sources.tables import parse_tables
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.places import at_home
+from alexnet_keras.storage.places import at_home
 
 KINDS = ("folder", "tfds", "ilsvrc", "synsets", "parquet")
 PLACES = ("folder", "ilsvrc", "synsets", "parquet")  # those that name a place on disk
@@ -19,22 +17,22 @@ PLACES = ("folder", "ilsvrc", "synsets", "parquet")  # those that name a place o
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """A source and every choice about its pictures; plain values, so that it travels to other processes.
+    """A source and every choice about its images; plain values, so that it travels to other processes.
 
     Attributes:
         given: "demo", a folder of class folders, or "tfds:NAME", "ilsvrc:DIR", "synsets:DIR", "parquet:DIR",
             "folder:DIR". "~" is the home directory.
-        seed: Decides which pictures are held out or taken, and what the demo set looks like.
+        seed: Decides which images are held out or taken, and what the demo set looks like.
         holdout: The part of each class to hold out where there is no validation split, 0..1.
         class_order: "wnid" or "ilsvrc"; None for the usual order.
         classes: A file of the classes to take; all by default.
-        limit_per_class: Pictures of each class in each split at most.
-        partial: Accept fewer pictures than an ILSVRC devkit, or a table, counts.
+        limit_per_class: Images of each class in each split at most.
+        partial: Accept fewer images than an ILSVRC devkit, or a table, counts.
         splits: Which folder is which split, {"train": "Training"}; {} for none; None to tell by their names.
         labels: Tables of file and label, "FILE" or "SPLIT=FILE".
         tfds_dir: Where TFDS keeps its sets.
-        demo_folder: Where the demo pictures are drawn.
-        overwrite: Draw the demo pictures anew where others are.
+        demo_folder: Where the demo images are drawn.
+        overwrite: Draw the demo images anew where others are.
         cache: A directory to keep indices of archives in.
     """
 
@@ -85,12 +83,12 @@ def default_name(given: str) -> str:
     return "demo" if kind == "demo" else at_home(bare).resolve().name.removesuffix(".tar") or "pictures"
 
 
-def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lambda pictures: None) -> Source:
-    """List the pictures of a source.
+def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lambda images: None) -> Source:
+    """List the images of a source.
 
     Args:
         request: Which.
-        on_progress: Called with the number of pictures found (of the demo: drawn) since the last call.
+        on_progress: Called with the number of images found (of the demo: drawn) since the last call.
 
     Raises:
         UsageError: It does not exist, or an option does not apply to it.
@@ -103,7 +101,7 @@ def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lam
         raise UsageError(f"--partial is for ilsvrc: sources and --labels, and {request.given} is neither.")
     if kind != "folder" and (request.labels or request.splits is not None):
         option = "--labels" if request.labels else "--splits"
-        raise UsageError(f"{option} is for folders of pictures, and {request.given} is none.")
+        raise UsageError(f"{option} is for folders of images, and {request.given} is none.")
     if request.labels and request.splits is not None:
         raise UsageError("--labels and --splits exclude each other: --labels train=FILE --labels val=FILE.")
     source = _OPENERS[kind](request, on_progress)
@@ -164,7 +162,7 @@ def _ilsvrc(request: SourceRequest, on_progress: Callable[[int], None]) -> Sourc
 
 
 def _synsets(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
-    from alexnet_keras.data.sources.synsets import synsets_source
+    from alexnet_keras.data.sources.ilsvrc import synsets_source
 
     return synsets_source(
         request.place,

@@ -1,7 +1,7 @@
-"""Parquet files with the bytes of a picture and its label in each row, as Hugging Face's datasets come.
+"""Parquet files with the bytes of an image and its label in each row, as Hugging Face's datasets come.
 
-A file is read a row group at a time (Hugging Face writes a hundred pictures to one), and the last of them are kept, so
-that pictures can be read in any order. It needs pyarrow: the extra `parquet`.
+A file is read a row group at a time (Hugging Face writes a hundred images to one), and the last of them are kept, so
+that images can be read in any order. It needs pyarrow: the extra `parquet`.
 """
 
 import errno
@@ -17,13 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, with_validation
-from alexnet_keras.data.sources.names import Names, printable, some
-from alexnet_keras.data.sources.source import Pictures, Source
-from alexnet_keras.data.sources.split_names import SPLITS, split_names
+from alexnet_keras.data.class_names import some
+from alexnet_keras.data.sources.source import (
+    DEFAULT_HOLDOUT,
+    SPLITS,
+    ImageList,
+    Names,
+    Source,
+    printable,
+    split_names,
+    with_validation,
+)
 from alexnet_keras.data.sources.tables import LABEL_COLUMNS, in_order
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
-from alexnet_keras.file_kinds import EMPTY, LFS, file_kind
+from alexnet_keras.storage.file_kinds import EMPTY, LFS, file_kind
 
 if TYPE_CHECKING:
     import pyarrow
@@ -41,9 +48,9 @@ def parquet_source(
     *,
     holdout: float = DEFAULT_HOLDOUT,
     seed: int = 0,
-    on_progress: Callable[[int], None] = lambda pictures: None,
+    on_progress: Callable[[int], None] = lambda images: None,
 ) -> Source:
-    """List the pictures of parquet files.
+    """List the images of parquet files.
 
     A file's split is told by its name ("validation-00000-of-00014.parquet") or by its folder's; files that name none
     are "train".
@@ -52,11 +59,11 @@ def parquet_source(
         folder: A directory of parquet files, or one such file.
         holdout: The part of each class to hold out where there is no validation split, 0..1.
         seed: Decides which.
-        on_progress: Called with the number of pictures found since the last call.
+        on_progress: Called with the number of images found since the last call.
 
     Raises:
         UsageError: It does not exist, or pyarrow is not installed.
-        DataError: A file is damaged, or has no column of pictures or of labels.
+        DataError: A file is damaged, or has no column of images or of labels.
     """
     if not folder.exists():
         raise UsageError(f"There is no directory or file {folder}.")
@@ -72,7 +79,7 @@ def parquet_source(
     if not paths:
         raise DataError(f"{folder} has no parquet files.")
     notes: list[str] = []
-    splits: dict[str, Pictures] = {}
+    splits: dict[str, ImageList] = {}
     classes: Sequence[str] = ()
     files, without = _by_split(paths, folder)
     if without:
@@ -89,10 +96,10 @@ def parquet_source(
             classes = known
         elif list(known) != list(classes):
             raise DataError(f"The classes of the {split} split of {folder} differ from those of train.")
-        splits[split] = table.pictures(labels)
+        splits[split] = table.images(labels)
         on_progress(len(splits[split]))
     if "train" not in splits:
-        raise DataError(f"{folder} has no training pictures: no file is called train-... .")
+        raise DataError(f"{folder} has no training images: no file is called train-... .")
     if len(classes) < 2:
         raise DataError(f"{folder} has one class, {classes[0]!r}. At least two are needed to tell apart.")
     options, note = with_validation(splits, classes, holdout, seed, folder, "split")
@@ -142,7 +149,7 @@ def _set_of(path: Path) -> tuple[Path, str]:
 
 
 class _Table:
-    """The rows of some files as one sequence of pictures."""
+    """The rows of some files as one sequence of images."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = list(paths)
@@ -188,16 +195,16 @@ class _Table:
         number = {name: label for label, name in enumerate(names)}
         return np.array([number.get(text, -1) for text in texts], np.int32), names
 
-    def pictures(self, labels: np.ndarray) -> Pictures:
-        """The pictures that have a label."""
-        names: list[str] = []  # by file and row; a picture's size is the mean of its row group's, which are unread
+    def images(self, labels: np.ndarray) -> ImageList:
+        """The images that have a label."""
+        names: list[str] = []  # by file and row; an image's size is the mean of its row group's, which are unread
         for number, (file, _) in enumerate(self.groups):
             names += [f"{self.paths[file].stem}/{row:08d}" for row in range(self.edges[number], self.edges[number + 1])]
-        pictures = Pictures(Names.pack(names), labels, self.sizes, self.read)
-        return pictures if (labels >= 0).all() else pictures.take(np.flatnonzero(labels >= 0))
+        images = ImageList(Names.pack(names), labels, self.sizes, self.read)
+        return images if (labels >= 0).all() else images.take(np.flatnonzero(labels >= 0))
 
     def read(self, i: int) -> bytes:
-        """The bytes of picture i.
+        """The bytes of image i.
 
         Raises:
             OSError: A file is gone or damaged.
@@ -212,7 +219,7 @@ class _Table:
         return found
 
     def _column(self, number: int) -> "pyarrow.ChunkedArray":
-        """The pictures of a row group."""
+        """The images of a row group."""
         with self._lock:
             if number in self._kept:
                 self._kept.move_to_end(number)
@@ -253,7 +260,7 @@ def _opened(path: Path) -> "pyarrow.parquet.ParquetFile":
 
 
 def _image_column(schema: "pyarrow.Schema", path: Path) -> tuple[str, bool]:
-    """The column of pictures, and whether their bytes are a field of it.
+    """The column of images, and whether their bytes are a field of it.
 
     Raises:
         DataError: There is none, or more than one.
@@ -268,7 +275,7 @@ def _image_column(schema: "pyarrow.Schema", path: Path) -> tuple[str, bool]:
             found.append((field.name, False))
     if len(found) != 1:
         says = f"{len(found)} columns" if found else "no column"
-        raise DataError(f"{path} has {says} with the bytes of pictures, among {some(schema.names, 4)}.")
+        raise DataError(f"{path} has {says} with the bytes of images, among {some(schema.names, 4)}.")
     return found[0]
 
 

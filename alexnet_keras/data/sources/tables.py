@@ -1,4 +1,4 @@
-"""Tables that give pictures their classes: a CSV of file and label, Caffe's `val.txt`, tiny ImageNet's
+"""Tables that give images their classes: a CSV of file and label, Caffe's `val.txt`, tiny ImageNet's
 `val_annotations.txt`, Kaggle's `LOC_val_solution.csv`, and file names that end in a WordNet id.
 """
 
@@ -10,13 +10,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from alexnet_keras.data.class_titles import WORDNET_ID
-from alexnet_keras.data.sources.class_list import lines_of
-from alexnet_keras.data.sources.listing import is_picture_name
-from alexnet_keras.data.sources.names import some
-from alexnet_keras.data.sources.split_names import split_word
+from alexnet_keras.data.class_names import WORDNET_ID, lines_of, some
+from alexnet_keras.data.sources.listing import is_image_name
+from alexnet_keras.data.sources.source import split_word
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.places import at_home
+from alexnet_keras.storage.places import at_home
 
 MOST_BYTES = 2**30  # ImageNet's training list has 45 MB
 WNID = re.compile(r"(?:^|_)(n\d{8})(?=\.\w+$)|^(n\d{8})(?=_)")  # ..._n01440764.JPEG, n01440764_10026.JPEG
@@ -69,7 +67,7 @@ class Table:
 
 
 def wnid_of(name: str) -> str | None:
-    """The WordNet id that a file is named by, as Hugging Face and ImageNet's training pictures are."""
+    """The WordNet id that a file is named by, as Hugging Face and ImageNet's training images are."""
     match = WNID.search(PurePosixPath(name).name)
     return (match[1] or match[2]) if match else None
 
@@ -98,7 +96,7 @@ def read_table(path: Path) -> Table:
         file = next(iter(looking or (others if len(others) == 1 else [])), None)
     if label is None and file is not None and len(header) == 2:
         label = 1 - file
-    if not body or _is_file(cells[0][0]):  # no line of names: a picture is called "name.jpg", a column is not
+    if not body or _is_file(cells[0][0]):  # no line of names: an image is called "name.jpg", a column is not
         file = label = None
     if file is None or label is None:
         return Table(path, _rows(path, *_without_names(path, cells), [], 0, 1, None))
@@ -169,7 +167,7 @@ def _cells(lines: list[str], path: Path) -> list[list[str]]:
 def _parted(line: str) -> list[str]:
     """A file and its label, parted by a space; either may have spaces in it."""
     first, _, rest = line.partition(" ")
-    if not is_picture_name(first):
+    if not is_image_name(first):
         return line.rsplit(None, 1)
     word = (rest.split() or [""])[0]
     return [first, word if _is_number(word) or WORDNET_ID.fullmatch(word) else rest.strip()]
@@ -219,7 +217,7 @@ def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str
 
 def _is_file(cell: str) -> bool:
     path = PurePosixPath(cell.strip().strip("'").replace("\\", "/"))
-    return is_picture_name(path.name) is True or (bool(path.suffix) and not _is_decimal(cell)) or "/" in str(path)
+    return is_image_name(path.name) is True or (bool(path.suffix) and not _is_decimal(cell)) or "/" in str(path)
 
 
 def _is_decimal(cell: str) -> bool:
@@ -239,7 +237,7 @@ def _by_folder(path: Path, cells: Sequence[Sequence[str]]) -> list[Row]:
 
 
 def labels_beside(split: str, folders: Iterable[Path]) -> Table | None:
-    """The table of a split's pictures that lies in one of these folders, with the names of the classes in it.
+    """The table of a split's images that lies in one of these folders, with the names of the classes in it.
 
     Raises:
         DataError: There is a table whose numbers a list of classes does not have.
@@ -294,16 +292,16 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def matched(table: Table, names: Sequence[str], folder: Path, partial: bool) -> np.ndarray:
-    """(names,) the row of each picture, or -1.
+    """(names,) the row of each image, or -1.
 
     A file may be named by its path from the folder or from one above, by the end of its path, by its bare name, and
     without its suffix.
 
     Raises:
-        DataError: A file is not there, more than one picture may be meant, or a picture has two labels.
+        DataError: A file is not there, more than one image may be meant, or an image has two labels.
     """
     rows, places = table.rows, _places(names)
-    of_picture = np.full(len(names), -1, np.int64)
+    of_image = np.full(len(names), -1, np.int64)
     missing, unclear = [], []
     for number, row in enumerate(rows):
         found = _place(row.file, places, folder)
@@ -311,12 +309,12 @@ def matched(table: Table, names: Sequence[str], folder: Path, partial: bool) -> 
             missing.append(row.file)
         elif found == AMBIGUOUS:
             unclear.append(row.file)
-        elif (before := of_picture[found]) >= 0 and rows[before].label != row.label:
+        elif (before := of_image[found]) >= 0 and rows[before].label != row.label:
             raise DataError(
                 f"{table.path} gives {row.file} two labels, {rows[before].label} and {row.label}: leave one of them."
             )
         else:
-            of_picture[found] = number
+            of_image[found] = number
     if missing == [rows[0].file] and len(rows) > 2 and not _is_file(rows[0].file):
         missing = []  # names of columns
     if unclear:
@@ -328,18 +326,18 @@ def matched(table: Table, names: Sequence[str], folder: Path, partial: bool) -> 
             f"{len(missing):,} of {len(rows):,} files of {table.path} are not in {folder}: {some(missing, 1)}. "
             "For a part of the set: --partial."
         )
-    return of_picture
+    return of_image
 
 
 def _places(names: Sequence[str]) -> dict[str, int]:
-    """The picture that each end of a path means, with and without its suffix; AMBIGUOUS for several."""
+    """The image that each end of a path means, with and without its suffix; AMBIGUOUS for several."""
     places: dict[str, int] = {}
     for index, name in enumerate(names):
         parts = PurePosixPath(name).parts
         for first in range(len(parts)):
             end = "/".join(parts[first:])
             suffix = PurePosixPath(end).suffix
-            for key in (end, end.removesuffix(suffix)) if suffix and is_picture_name(end) else (end,):
+            for key in (end, end.removesuffix(suffix)) if suffix and is_image_name(end) else (end,):
                 places[key] = AMBIGUOUS if places.get(key, index) != index else index
     places.update((name, index) for index, name in enumerate(names))
     return places

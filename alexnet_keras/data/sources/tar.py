@@ -18,10 +18,10 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from alexnet_keras.data.decode import LARGE, START, check_length, is_picture
-from alexnet_keras.data.sources.names import NamePacker, Names, printable
+from alexnet_keras.data.images import LARGE, START, check_length, is_image
+from alexnet_keras.data.sources.source import NamePacker, Names, printable
 from alexnet_keras.errors import DAMAGED, DataError
-from alexnet_keras.files import write_by_rename
+from alexnet_keras.storage.files import write_by_rename
 
 REPORT_EVERY = 1000  # members between two reports of progress
 
@@ -37,13 +37,13 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class ArchiveIndex:
-    """Every picture of one or more archives, in columns; pictures of a group stand together, sorted by name.
+    """Every image of one or more archives, in columns; images of a group stand together, sorted by name.
 
     Attributes:
         groups: A name for each group: the synset of an archive of one synset, "" for a flat archive.
-        counts: (groups,) int64, pictures in each.
+        counts: (groups,) int64, images in each.
         archives: The archive of each group.
-        names: (n,) the pictures: "group/name", or the bare name in a flat archive.
+        names: (n,) the images: "group/name", or the bare name in a flat archive.
         offsets: (n,) int64, bytes from the archive's start.
         sizes: (n,) uint32 or int64, bytes.
     """
@@ -60,7 +60,7 @@ class ArchiveIndex:
         return np.cumsum(self.counts)
 
     def read(self, i: int) -> bytes:
-        """The bytes of picture i.
+        """The bytes of image i.
 
         Raises:
             OSError: The archive is gone, or has become shorter.
@@ -69,7 +69,7 @@ class ArchiveIndex:
         offset, size = int(self.offsets[i]), int(self.sizes[i])
         if size > START:
             check_length(size)
-            if size > LARGE and not is_picture(start := read_at(archive, offset, START)):
+            if size > LARGE and not is_image(start := read_at(archive, offset, START)):
                 return start
         return read_at(archive, offset, size)
 
@@ -167,7 +167,7 @@ def _checked(member: tarfile.TarInfo, title: str) -> str | None:
 
 
 def index_flat(path: Path, on_progress: Callable[[int], None], cache: Path | None) -> ArchiveIndex:
-    """The pictures of one archive, in one group without a name; folders inside the archive do not count."""
+    """The images of one archive, in one group without a name; folders inside the archive do not count."""
 
     def found() -> Iterator[tuple[str, Path, Iterator[Member]]]:
         yield "", path, members(path)
@@ -176,7 +176,7 @@ def index_flat(path: Path, on_progress: Callable[[int], None], cache: Path | Non
 
 
 def index_synsets(paths: Sequence[Path], on_progress: Callable[[int], None], cache: Path | None) -> ArchiveIndex:
-    """The pictures of archives of one synset each; a group is called as its archive is."""
+    """The images of archives of one synset each; a group is called as its archive is."""
 
     def found() -> Iterator[tuple[str, Path, Iterator[Member]]]:
         for path in sorted(paths, key=lambda path: path.stem):
@@ -188,11 +188,11 @@ def index_synsets(paths: Sequence[Path], on_progress: Callable[[int], None], cac
 def index_nested(
     path: Path, on_progress: Callable[[int], None], cache: Path | None, only: frozenset[str] | None = None
 ) -> ArchiveIndex:
-    """The pictures of an archive of archives; an inner archive is a group.
+    """The images of an archive of archives; an inner archive is a group.
 
     Args:
         path: The outer archive.
-        on_progress: Called with the number of pictures found since the last call.
+        on_progress: Called with the number of images found since the last call.
         cache: A directory to keep the index in, for the next time.
         only: The inner archives to look into, without ".tar"; all by default.
     """
@@ -255,7 +255,7 @@ def index_members(
 
 
 def _compact(sizes: list[int]) -> np.ndarray:
-    """Bytes of pictures, in half the memory where none has 4 GB."""
+    """Bytes of images, in half the memory where none has 4 GB."""
     return np.array(sizes, np.uint32 if max(sizes, default=0) < 2**32 else np.int64)
 
 

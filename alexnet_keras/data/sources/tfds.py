@@ -2,7 +2,7 @@
 "name/config:1.0.0".
 
 A set that is already generated is read from disk and no network is asked. Its records are indexed once (file,
-offset, length, label), then read at random, so memory holds the index and not the pictures.
+offset, length, label), then read at random, so memory holds the index and not the images.
 """
 
 import contextlib
@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alexnet_keras.data.decode import check_length
-from alexnet_keras.data.record_index import RECORD_FOOTER, RECORD_HEADER
-from alexnet_keras.data.sources.holdout import DEFAULT_HOLDOUT, hold_out
-from alexnet_keras.data.sources.names import Names
-from alexnet_keras.data.sources.source import Pictures, Source
+from alexnet_keras.data.images import check_length
+from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER
+from alexnet_keras.data.sources.source import DEFAULT_HOLDOUT, ImageList, Names, Source, hold_out
 from alexnet_keras.errors import DataError, UsageError
 
 SPLIT_NAMES = {"train": "train", "validation": "val", "val": "val", "valid": "val", "test": "test"}
@@ -38,7 +36,7 @@ def tfds_source(
     data_dir: Path | None = None,
     holdout: float = DEFAULT_HOLDOUT,
     seed: int = 0,
-    on_progress: Callable[[int], None] = lambda pictures: None,
+    on_progress: Callable[[int], None] = lambda images: None,
 ) -> Source:
     """Index a TFDS set, after generating it where that has not been done.
 
@@ -49,8 +47,8 @@ def tfds_source(
         name: As `tfds.builder` takes it.
         data_dir: Where TFDS keeps its sets; its own default if None.
         holdout: The part of each class to hold out, 0..1.
-        seed: Decides which pictures are held out.
-        on_progress: Called with the number of pictures found since the last call.
+        seed: Decides which images are held out.
+        on_progress: Called with the number of images found since the last call.
 
     Raises:
         UsageError: TFDS knows no such set.
@@ -67,9 +65,9 @@ def tfds_source(
         if split is None:
             notes.append(f"The split {found!r} of tfds:{name} is left out.")
             continue
-        pictures = _pictures([Path(path) for path in info.filepaths], keys, classes, on_progress)
-        if len(pictures):
-            splits[split] = pictures
+        images = _images([Path(path) for path in info.filepaths], keys, classes, on_progress)
+        if len(images):
+            splits[split] = images
         else:
             notes.append(f"The split {found!r} of tfds:{name} has no labels and is left out.")
     if "train" not in splits:
@@ -82,7 +80,7 @@ def tfds_source(
         options["holdout"] = holdout
         splits |= hold_out(splits["train"], classes, holdout, seed)
         notes.append(f"tfds:{name} has no validation split; {holdout:.0%} of every class is held out.")
-    ordered: dict[str, Pictures] = {split: splits[split] for split in ("train", "val", "test") if split in splits}
+    ordered: dict[str, ImageList] = {split: splits[split] for split in ("train", "val", "test") if split in splits}
     return Source(f"tfds:{name}", classes, ordered, options=options, notes=tuple(notes))
 
 
@@ -148,11 +146,11 @@ def _keys(info: Any) -> _Keys:
         found.append((preferred or keys)[0])
     names = [key for key in NAME_FEATURES if type(features.get(key)) is tfds.features.Text]
     if features[found[0]].np_dtype != np.uint8:
-        raise DataError(f"The images of tfds:{info.name} are not 8-bit pictures. Its features: {listed}.")
+        raise DataError(f"The images of tfds:{info.name} are not 8-bit images. Its features: {listed}.")
     return _Keys(found[0], found[1], names[0] if names else None)
 
 
-def _pictures(files: list[Path], keys: _Keys, classes: tuple[str, ...], on_progress: Callable[[int], None]) -> Pictures:
+def _images(files: list[Path], keys: _Keys, classes: tuple[str, ...], on_progress: Callable[[int], None]) -> ImageList:
     """Index the labelled records of a split."""
     file_numbers, offsets, lengths, labels, names = [], [], [], [], []
     for number, file in enumerate(files):
@@ -178,7 +176,7 @@ def _pictures(files: list[Path], keys: _Keys, classes: tuple[str, ...], on_progr
     def read(i: int) -> bytes:
         return _read(files[file_number[i]], int(offset[i]), int(length[i]), keys.image)
 
-    return Pictures(Names.pack(filenames), label, length, read)
+    return ImageList(Names.pack(filenames), label, length, read)
 
 
 def _index(file: Path, keys: _Keys) -> tuple[np.ndarray, np.ndarray, list[bytes]]:

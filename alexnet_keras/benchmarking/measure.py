@@ -1,0 +1,346 @@
+"""The measurements, each to be made in a process of its own, and what a network takes in operations and memory.
+
+A multiply-add is two operations. Only convolutions and matrix products count: what else a network does (normalisation,
+pooling, the update of the weights) takes time and is no part of the count."""
+
+import io
+import itertools
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from alexnet_keras.benchmarking.result import Measurement, Repeat, Request
+from alexnet_keras.benchmarking.trace import OTHER, LayerKinds, kinds_in, traced_shares
+from alexnet_keras.data.dataset import PreparedDataset, open_prepared
+from alexnet_keras.data.pipeline import iterate, training_batches
+from alexnet_keras.data.preparation import prepare
+from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.data.sources.open import SourceRequest, open_source
+from alexnet_keras.data.sources.source import Source
+from alexnet_keras.data.squares import IMAGE_SIZE
+from alexnet_keras.network.model import AlexNet
+from alexnet_keras.network.summary import summarize
+from alexnet_keras.recipes.schema import IMAGENET_RGB_MEAN, Recipe
+from alexnet_keras.recipes.toml import from_dict
+from alexnet_keras.training.start import new_optimizer
+from alexnet_keras.training.step import TrainingStep
+
+_STATUS = Path("/proc/self/status")
+
+
+def peak_bytes() -> int | None:
+    """The most resident memory of this process so far, bytes; None where the system does not tell.
+
+    Linux counts VmHWM from the start of the program. `ru_maxrss`, which other systems have instead, would there begin
+    with what the process that started this one had.
+    """
+    if _STATUS.exists():
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", _STATUS.read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+PRODUCT_SIDE = 4096  # of the square matrices whose product is timed
+PRODUCT_SECONDS = 0.5  # products are repeated for so long, at least
+
+
+def forward_operations(model: keras.Model) -> int:
+    """Floating-point operations of the forward pass of one image."""
+    return 2 * sum(row.multiply_adds for row in summarize(model))
+
+
+def training_operations(model: keras.Model) -> int:
+    """Floating-point operations of one image in a training step.
+
+    Forward, the gradient of the weights, and the gradient of the input, each as many again; nobody asks for the
+    gradient of the image.
+    """
+    return sum(2 * (2 if row.reads == "image" else 3) * row.multiply_adds for row in summarize(model))
+
+
+def matrix_product(dtype: str, side: int = PRODUCT_SIDE) -> Callable[[], float]:
+    """A function that multiplies two square matrices in TensorFlow and returns the rate, in operations a second.
+
+    Args:
+        dtype: of the matrices, such as "float32" or "bfloat16".
+        side: rows and columns.
+    """
+    random = tf.random.Generator.from_seed(0)
+    left, right = (tf.cast(random.normal((side, side)), dtype) for _ in range(2))
+    product = tf.function(lambda: tf.matmul(left, right)[0, 0], autograph=False)
+    float(product())  # traced, and its memory taken
+
+    def rate() -> float:
+        start, products = time.perf_counter(), 0
+        while (passed := time.perf_counter() - start) < PRODUCT_SECONDS or not products:
+            float(product())
+            products += 1
+        return 2 * side**3 * products / passed
+
+    return rate
+
+
+WIDTH, HEIGHT = 500, 375  # pixels, the most frequent size in ImageNet
+QUALITY = 90  # with the grain below about 95 kB a file; ImageNet's have 110 on average
+CLASSES = 4
+DISTINCT = 16  # images that are drawn; the others are copies of them
+GRAIN = 18.0  # standard deviation, 0..255
+
+
+def write_images(folder: Path, number: int) -> None:
+    """Writes `{train,val}/<class>/NNNN.jpg`, an eighth of them in val.
+
+    Args:
+        folder: Where; it must not exist.
+        number: Of images in all, at least one of each class in both splits.
+    """
+    drawn = [jpeg(seed) for seed in range(min(DISTINCT, number))]
+    held_out = max(CLASSES, number // 8)
+    for split, count in (("train", max(CLASSES, number - held_out)), ("val", held_out)):
+        for index in range(count):
+            path = folder / split / f"class{index % CLASSES}" / f"{index:04d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(drawn[index % len(drawn)])
+
+
+def jpeg(seed: int) -> bytes:
+    """One image as JPEG: patches of all sizes, the smaller the fainter, as photographs have them, and grain."""
+    random = np.random.default_rng(seed)
+    canvas = np.full((HEIGHT, WIDTH, 3), 127.0, np.float32)
+    for level in range(1, 8):
+        cells = 2**level
+        patches = random.normal(0, 1, (max(1, cells * HEIGHT // WIDTH), cells, 3)).astype(np.float32)
+        for channel in range(3):
+            layer = Image.fromarray(patches[..., channel]).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+            canvas[..., channel] += 60.0 / level * np.asarray(layer)
+    canvas += random.normal(0, GRAIN, (HEIGHT, WIDTH, 1)).astype(np.float32)
+    file = io.BytesIO()
+    Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+WARM_UP, TRACED = 2, 2  # steps
+RATE = (
+    1e-6  # of learning: no weight goes far, and the update has ordinary numbers to work with, neither 0 nor tiny ones
+)
+READY, READ_SECONDS = 8, 1.0  # batches, more than the pipeline prefetches; a repeat reads for so long, and so many
+IMAGES = 512  # prepared in a repeat, at most
+FEWEST = 8  # of them in a split, where it has so many
+
+
+def train(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
+    """Steps of training on one batch of random images in memory, with everything that a step of a run does.
+
+    Args:
+        request: What is asked for.
+        folder: An empty directory for whatever is written.
+        tell: Called after every timed repeat.
+    """
+    recipe, images = from_dict(request.recipe), _images(request)
+    labels = tf.constant(np.random.default_rng(1).integers(0, request.classes, request.batch_size))
+    base = peak_bytes()
+    model = _network(recipe, request)
+    optimizer = new_optimizer(recipe, model)
+    optimizer.set_rates(dict.fromkeys(optimizer.rates, RATE))
+    strategy, scaled = tf.distribute.get_strategy(), request.precision == "mixed_float16"
+    step = TrainingStep(model, optimizer, strategy, seed=0, batch_size=request.batch_size, scaled=scaled)
+    numbers = itertools.count()
+    return _stepping(
+        request,
+        folder,
+        tell,
+        what=f"training steps of the recipe {recipe.name}, batches of {request.batch_size}, {request.precision}",
+        step=lambda: step(images, labels, next(numbers)),
+        base=base,
+        operations=training_operations(model),
+        kinds=kinds_in(model, training=True),
+        # after the steps: the function is traced by then, and this finds it
+        kind_of=lambda: LayerKinds(
+            model,
+            step.compiled.get_concrete_function(images, labels, *step.scalars(0)).graph,
+            "images",
+            optimizer.name,
+        ),
+    )
+
+
+def infer(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
+    """The forward pass of one batch of random images in memory, to probabilities. Arguments as `train`."""
+    recipe, images = from_dict(request.recipe), _images(request)
+    base = peak_bytes()
+    model = _network(recipe, request)
+    probabilities = tf.function(lambda images: model(images, training=False), autograph=False)
+    return _stepping(
+        request,
+        folder,
+        tell,
+        what=f"forward passes of the recipe {recipe.name}, batches of {request.batch_size}, {request.precision}",
+        step=lambda: probabilities(images).numpy(),
+        base=base,
+        operations=forward_operations(model),
+        kinds=kinds_in(model, training=False),
+        kind_of=lambda: LayerKinds(model, probabilities.get_concrete_function(images).graph, "images"),
+    )
+
+
+def read_input(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
+    """Batches of crops from a prepared dataset, as training reads them, and no training. Arguments as `train`.
+
+    Raises:
+        UsageError, DataError: There is no such dataset, or it is damaged.
+    """
+    assert request.data is not None  # `processes.measure` has images drawn where none is named
+    recipe, data = from_dict(request.recipe), open_prepared(request.data)
+    base = peak_bytes()
+    batches = iterate(data, _epochs(data, recipe, request.batch_size))
+    repeats = []
+    for _ in range(request.repeats):
+        for _ in itertools.islice(batches, READY):  # those that were made while nobody waited are not timed
+            pass
+        start, read = time.perf_counter(), 0
+        while (passed := time.perf_counter() - start) < READ_SECONDS or read < READY:
+            next(batches)
+            read += 1
+        repeats.append(Repeat(read * request.batch_size, passed))
+        tell()
+    size = recipe.network.input_size
+    return Measurement(
+        what=f"crops of {size}x{size} from {data.name}, {data.examples('train')} images as {data.encoding.kind}, "
+        f"batches of {request.batch_size}",
+        device="CPU",
+        repeats=tuple(repeats),
+        peak_bytes=peak_bytes(),
+        base_bytes=base,
+    )
+
+
+def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
+    """Preparation of images into a directory: all that `alexnet prepare` does after it has listed them.
+
+    The first of `request.repeats + 1` preparations reads the files once and is not timed. Arguments as `train`.
+
+    Raises:
+        UsageError, DataError: There is no such source, or its images cannot be used.
+    """
+    source = _generated(folder) if request.source is None else _some_of(request.source, folder)
+    images = sum(len(split) for split in source.splits.values())
+    base, repeats = peak_bytes(), []
+    for number in range(request.repeats + 1):
+        out = folder / "prepared"
+        start = time.perf_counter()
+        prepare(source, out, name="benchmark")
+        passed = time.perf_counter() - start
+        shutil.rmtree(out)
+        if number:
+            repeats.append(Repeat(images, passed))
+            tell()
+    of = source.given if request.source else f"generated JPEG of {WIDTH}x{HEIGHT}"
+    return Measurement(
+        what=f"{images} images, {of}",
+        device="CPU",
+        repeats=tuple(repeats),
+        peak_bytes=peak_bytes(),
+        base_bytes=base,
+    )
+
+
+def prepare_generated(folder: Path) -> None:
+    """Prepares generated images into a directory, for `read_input` where there is no other dataset."""
+    source = _generated(folder.with_name(f"{folder.name}-pictures"))
+    prepare(source, folder, name="generated images")
+
+
+def _stepping(
+    request: Request,
+    folder: Path,
+    tell: Callable[[], None],
+    *,
+    what: str,
+    step: Callable[[], Any],
+    base: int | None,
+    operations: int,
+    kinds: list[str],
+    kind_of: Callable[[], LayerKinds],
+) -> Measurement:
+    """Warm-up, memory, timed steps each with matrix products after it, and then the trace of others."""
+    for _ in range(WARM_UP):
+        step()
+    peak = peak_bytes()  # before there are large matrices
+    product = matrix_product(keras.DTypePolicy(request.precision).compute_dtype)
+    repeats = []
+    for _ in range(request.repeats):
+        start = time.perf_counter()
+        step()
+        repeats.append(Repeat(request.batch_size, time.perf_counter() - start, product()))
+        tell()
+    device, shares = _device(), {}
+    if device == "CPU":  # of a GPU the operations' times on the host would say how long it took to start them
+        found = traced_shares(step, TRACED, kind_of(), folder)
+        shares = {kind: found.pop(kind, 0.0) for kind in kinds}
+        shares[OTHER] += sum(found.values())
+    return Measurement(what, device, tuple(repeats), operations, peak, base, shares)
+
+
+def _network(recipe: Recipe, request: Request) -> keras.Model:
+    mean = np.broadcast_to(np.asarray(IMAGENET_RGB_MEAN, np.float32), (IMAGE_SIZE, IMAGE_SIZE, 3))
+    return AlexNet(recipe, classes=request.classes, mean_image=mean, seed=0, dtype=request.precision)
+
+
+def _images(request: Request) -> tf.Tensor:
+    side = from_dict(request.recipe).network.input_size
+    random = np.random.default_rng(0)
+    return tf.constant(random.integers(0, 256, (request.batch_size, side, side, 3), np.uint8))
+
+
+def _device() -> str:
+    """What TensorFlow computes on."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "CPU"
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+
+
+def _epochs(data: PreparedDataset, recipe: Recipe, batch_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Batches without end, as training sees them."""
+    for epoch in itertools.count():
+        yield from training_batches(
+            data,
+            recipe.augmentation,
+            batch_size=batch_size,
+            crop_size=recipe.network.input_size,
+            seed=0,
+            epoch=epoch,
+        )
+
+
+def _generated(folder: Path) -> Source:
+    images = folder / "pictures"
+    write_images(images, IMAGES)
+    return folder_source(images)
+
+
+def _some_of(given: str, folder: Path) -> Source:
+    """A source, and where it is large some of its images at random, of every split its part."""
+    source = open_source(SourceRequest(given, demo_folder=folder / "demo", cache=folder))
+    part = min(1.0, IMAGES / sum(len(images) for images in source.splits.values()))
+    splits = {}
+    for split, images in source.splits.items():
+        number = max(min(FEWEST, len(images)), int(part * len(images)))
+        chosen = np.random.default_rng(0).permutation(len(images))[:number]
+        splits[split] = images.take(np.sort(chosen))
+    return Source(source.given, source.classes, splits, source.words, source.ids, source.options, source.notes)

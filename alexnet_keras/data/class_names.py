@@ -1,0 +1,188 @@
+"""What classes are called: lists of them in text files, and their titles in figures and tables, each different.
+
+ImageNet's own lists are read as they are: `words.txt` (id, tab, words), `synset_words.txt` and
+`LOC_synset_mapping.txt` (id, space, words), or bare ids."""
+
+import codecs
+import functools
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
+
+from alexnet_keras.errors import DataError, UsageError
+
+WORDNET_ID = re.compile(r"n\d{8}")
+
+
+WORDS = Path(__file__).with_name("imagenet2012_words.tsv")  # the devkit's words of the 1000 synsets of ILSVRC-2012
+
+
+@functools.cache
+def imagenet_words() -> dict[str, str]:
+    """The words of the 1000 synsets of ILSVRC-2012 by their WordNet ids, in the order of these."""
+    lines = WORDS.read_text(encoding="utf-8").splitlines()
+    return {wnid: words for wnid, _, words in (line.partition("\t") for line in lines)}
+
+
+def are_wordnet_ids(names: Sequence[str]) -> bool:
+    """Whether classes are called by WordNet ids, n and eight digits, all of them."""
+    return bool(names) and all(map(WORDNET_ID.fullmatch, names))
+
+
+def class_words(names: Sequence[str], words: Sequence[str] = ()) -> tuple[str, ...]:
+    """Classes in words, "tench, Tinca tinca": those given, or ImageNet's where all names are WordNet ids, or the names.
+
+    Args:
+        names: of the classes.
+        words: of each, its name where nothing else is known; or () for none.
+    """
+    words = tuple(words) or tuple(names)
+    if not are_wordnet_ids(names) or not any(map(str.__eq__, names, words)):
+        return words
+    known = imagenet_words()
+    return tuple(known.get(name, name) if text == name else text for name, text in zip(names, words, strict=True))
+
+
+def class_titles(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    """One title for each class, no two of which look the same.
+
+    WordNet's words are synonyms between commas, and the first is the title. Where two classes share it, those that have
+    one take their next synonym, and otherwise both their WordNet id: "crane (n02012849)". Of other classes the words
+    are the title as they are, with the class's name, or else its label, behind them where two share them.
+
+    Args:
+        names: of the classes, all different.
+        words: of each, as `class_words` returns them.
+    """
+    synonyms = [_synonyms(name, text) for name, text in zip(names, words, strict=True)]
+    chosen = [0] * len(synonyms)
+    titles = [found[0] for found in synonyms]
+    while shared := _shared(names, titles):
+        for labels in shared:
+            further = [label for label in labels if chosen[label] + 1 < len(synonyms[label])]
+            for label in further or labels:
+                chosen[label] += 1
+                if further:
+                    titles[label] = synonyms[label][chosen[label]]
+                elif chosen[label] == len(synonyms[label]) and synonyms[label][0] != names[label]:
+                    titles[label] = f"{synonyms[label][0]} ({names[label]})"
+                else:
+                    titles[label] = f"{titles[label]} ({label})"
+    return tuple(titles)
+
+
+def renewed_titles(names: Sequence[str], titles: Sequence[str]) -> tuple[str, ...]:
+    """The titles of classes from those that a file keeps, which may be cut at the first comma and be shared.
+
+    Args:
+        names: of the classes, all different.
+        titles: of each, as version 0.1 kept them, or words.
+    """
+    if len(titles) != len(names):
+        titles = names
+    words = [name if name.startswith(f"{title},") else title for name, title in zip(names, titles, strict=True)]
+    if are_wordnet_ids(names):
+        known = imagenet_words()
+        longer = ((known.get(name, ""), title) for name, title in zip(names, words, strict=True))
+        words = [text if text.startswith(f"{title},") else title for text, title in longer]
+    return class_titles(names, class_words(names, words))
+
+
+def _synonyms(name: str, words: str) -> list[str]:
+    if not WORDNET_ID.fullmatch(name):
+        return [words]
+    return [word for part in words.split(",") if (word := part.strip())] or [name]
+
+
+def _shared(names: Sequence[str], titles: Sequence[str]) -> list[list[int]]:
+    """The labels of classes whose titles look the same, group by group."""
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for label, (name, title) in enumerate(zip(names, titles, strict=True)):
+        groups[_look(title).casefold() if WORDNET_ID.fullmatch(name) else _look(title)].append(label)
+    return [labels for labels in groups.values() if len(labels) > 1]
+
+
+def _look(text: str) -> str:
+    """What two texts share that nobody can tell apart: signs that show nothing, kinds of spaces and of encoding."""
+    if text.isascii():
+        return " ".join(text.split())
+    shown = (sign for sign in unicodedata.normalize("NFC", text) if unicodedata.category(sign) != "Cf")
+    return " ".join("".join(shown).split())
+
+
+LIMIT = 64 * 2**20  # bytes; ImageNet's longest list has 4 MB
+
+
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what PowerShell's > writes
+
+
+def read_class_list(path: Path, known: Container[str]) -> dict[str, str]:
+    """The classes of a file, in its order, each with its name in words ("" where the file has none).
+
+    Args:
+        path: The file.
+        known: Every class there is. A line is a class of these, or begins with one.
+
+    Raises:
+        UsageError: There is no such file.
+        DataError: It is no text, names a class that is not there or one twice, or names none.
+    """
+    found: dict[str, str] = {}
+    unknown = []
+    for line in lines_of(path):
+        name, words = _parted(line, known)
+        if name in found:
+            raise DataError(f"{path} names the class {name!r} twice.")
+        found[name] = words
+        if name not in known:
+            unknown.append(name)
+    if unknown:
+        raise DataError(f"{path} names classes that the source does not have: {some(unknown)}.")
+    if not found:
+        raise DataError(f"{path} names no class.")
+    return found
+
+
+def read_words(path: Path) -> dict[str, str]:
+    """Every synset of one of ImageNet's lists with its name in words.
+
+    Raises:
+        UsageError: There is no such file.
+        DataError: It is no text.
+    """
+    return dict(_parted(line, ()) for line in lines_of(path))
+
+
+def lines_of(path: Path, limit: int = LIMIT) -> list[str]:
+    """The lines of a text file of at most `limit` bytes that have something on them.
+
+    Raises:
+        UsageError: There is no such file.
+        DataError: It is no text, or larger than any such list.
+    """
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.")
+    if path.stat().st_size > limit:
+        raise DataError(f"{path} has {path.stat().st_size:,} bytes: too large for a list of classes or labels.")
+    written = path.read_bytes()
+    try:
+        text = written.decode("utf-16" if written.startswith(UTF_16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file, or not in UTF-8: save it as UTF-8.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _parted(line: str, known: Container[str]) -> tuple[str, str]:
+    if line in known:
+        return line, ""
+    name, _, words = line.partition("\t") if "\t" in line else line.partition(" ")
+    return name.strip(), words.strip()
+
+
+def some(names: Iterable[str], shown: int = 5) -> str:
+    """A few of the names and how many more there are, for a sentence."""
+    names = list(names)
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,297 @@
+"""Images for a network, prepared as its training images were: in files, in memory, and some of a prepared split."""
+
+import errno
+import io
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike, fsdecode
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet_keras.data.dataset import PreparedDataset, open_prepared
+from alexnet_keras.data.image_formats import (
+    BYTES_A_PIXEL,
+    START,
+    WHITE,
+    Decoding,
+    UnreadableImage,
+    check_cost,
+    check_image,
+    laid_on_white,
+    rgb_of,
+)
+from alexnet_keras.data.images import (
+    JPEG_QUALITY,
+    MOST_BYTES,
+    Encoding,
+    check_length,
+    fit_to_square,
+    is_image,
+    read_image_file,
+    square_of_pixels,
+)
+from alexnet_keras.data.pipeline import images_at
+from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.runs import Run
+from alexnet_keras.storage.places import refuse_url
+
+SAMPLE = 16  # images looked at for each one wanted, so that different classes are among them
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How `alexnet prepare` made the images that a run was trained on."""
+
+    decoding: Decoding = Decoding()
+    encoding: Encoding = Encoding()
+
+    def square(self, encoded: bytes) -> np.ndarray:
+        """An image file's bytes to what training would have read of it: (256, 256, 3) uint8, RGB.
+
+        Raises:
+            UnreadableImage: the bytes are no image that can be used; the message is the reason.
+        """
+        return self._stored(fit_to_square(encoded, self.decoding))
+
+    def square_of_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (height, width, 3) uint8, RGB, to what training would have read of them: (256, 256, 3) uint8."""
+        return self._stored(square_of_pixels(pixels))
+
+    def _stored(self, square: np.ndarray) -> np.ndarray:
+        stored = self.encoding.encode(square)
+        return self.encoding.decode(self.encoding.stored(stored.numpy(), square)).numpy()
+
+
+def preparation_of(run: Run) -> Preparation:
+    """The preparation of the data that a run was trained on, as the run itself remembers it."""
+    data = run.facts["data"]
+    options = data["options"] if "options" in data else open_prepared(run.data_path).manifest["options"]
+    return Preparation(
+        Decoding(options["max_pixels"], options["exif"]),
+        Encoding(options["encoding"], options["jpeg_quality"] or JPEG_QUALITY),
+    )
+
+
+def read_image(path: Path, preparation: Preparation) -> np.ndarray:
+    """An image file as training would have seen it: (256, 256, 3) uint8, RGB.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it cannot be read, or is no image.
+    """
+    try:
+        encoded = read_image_file(path)
+    except (OSError, ValueError) as error:  # the latter of a zero byte
+        number, text = getattr(error, "errno", None), str(path)
+        refuse_url(text)
+        if number in (None, errno.ENAMETOOLONG):
+            beginning = repr(text[:30])
+            raise UsageError(f"{beginning} begins no file's name; what a file holds is given as bytes.") from error
+        if number == errno.ENOENT:
+            raise UsageError(f"There is no file {path}.") from error
+        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from error
+    try:
+        return preparation.square(encoded)
+    except UnreadableImage as error:
+        raise DataError(f"{path} is no image that can be used: {error}.") from error
+
+
+def stacked_images(data: PreparedDataset, split: str, positions: Iterable[int]) -> tuple[np.ndarray, np.ndarray, list]:
+    """Images of a split by their positions in it.
+
+    Returns:
+        Images uint8 `(n, 256, 256, 3)`, labels int64 `(n,)` and file names, in the order of `positions`.
+    """
+    positions = [int(position) for position in positions]
+    found = {
+        position: (image.numpy(), int(label), filename.numpy().decode("utf-8", "replace"))
+        for position, image, label, filename in images_at(data, split, positions)
+    }
+    images, labels, filenames = zip(*(found[position] for position in positions), strict=True)
+    return np.stack(images), np.array(labels), list(filenames)
+
+
+def some_images(
+    data: PreparedDataset, split: str, count: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """A seeded choice of images of a split, of different classes as far as can be.
+
+    Returns:
+        Images uint8 `(count, 256, 256, 3)`, labels int64 `(count,)` and file names.
+
+    Raises:
+        UsageError: there is no such split.
+        DataError: it has fewer images.
+    """
+    examples = data.examples(split)
+    if examples < count:
+        raise DataError(f"The split {split!r} of {data.path} has {examples} images, fewer than the {count} wanted.")
+    sample = np.random.default_rng(seed).permutation(examples)[: count * SAMPLE]
+    images, labels, filenames = stacked_images(data, split, sample)
+    chosen = spread_over_classes(labels, count)
+    return images[chosen], labels[chosen], [filenames[index] for index in chosen]
+
+
+def spread_over_classes(labels: np.ndarray, count: int) -> np.ndarray:
+    """Indices of `count` of the labels: the first of each class in order, then the second of each, and so on."""
+    seen: dict[int, int] = {}
+    turns = np.empty(len(labels), np.int64)
+    for index, label in enumerate(labels.tolist()):
+        turns[index] = seen[label] = seen.get(label, -1) + 1
+    return np.argsort(turns, kind="stable")[:count]
+
+
+BLACK = 2  # numbers none of which reaches this are 0..1: of 0..255 they would all be black
+MOST_OF_A_REASON = 100  # characters of what a library says
+HALF = 0.5  # that rounding takes back
+NO_TEXT = "it gives text and not bytes; open it with 'rb'"
+WANTED = "give a file's path or bytes, a Pillow image, or an array (height, width, 3)"
+
+
+def square_of(image: Any, preparation: Preparation) -> np.ndarray:
+    """An image as training would have read it: (256, 256, 3) uint8, RGB.
+
+    Args:
+        image: a path; a file's bytes; an object with `read`; a Pillow image; or anything that NumPy makes an array
+            of: `(height, width)` or `(height, width, 1)` grey, `(height, width, 3)` RGB or `(height, width, 4)` with
+            opacity, whole or floating-point numbers 0..255.
+
+    Raises:
+        UsageError: there is no such file, or it is nothing of the kind.
+        DataError: it is no image that can be used.
+    """
+    if isinstance(image, str | PathLike):
+        return read_image(Path(fsdecode(image)), preparation)
+    try:
+        return _square_in_memory(image, preparation)
+    except AlexNetError:
+        raise
+    except Exception as error:  # of closed files, tensors on other devices and the like anything
+        reason = next(iter(str(getattr(error, "strerror", None) or error).splitlines()), type(error).__name__)
+        raise DataError(
+            f"{_name(image)} no image that can be used: {reason[:MOST_OF_A_REASON].rstrip('.')}."
+        ) from error
+
+
+def several(images: Any) -> Iterable | None:
+    """The images of a list, a generator, a batch or anything else that yields some; None of what is one image."""
+    one = isinstance(images, str | bytes | bytearray | memoryview | PathLike) or hasattr(images, "read")
+    if one or isinstance(images, Mapping):
+        return None
+    if not hasattr(images, "__array__"):
+        return images if isinstance(images, Iterable) else None
+    try:
+        array = np.asarray(images)
+    except Exception:  # whatever it is, `square_of` tells why
+        return None
+    return array if array.ndim == 4 or (array.ndim == 1 and array.dtype.kind in "OUST") else None
+
+
+def _square_in_memory(image: Any, preparation: Preparation) -> np.ndarray:
+    if isinstance(image, bytes | bytearray | memoryview):
+        return preparation.square(bytes(image))
+    if hasattr(image, "read"):
+        return preparation.square(_read(image))
+    if _is_pillow_image(image):
+        return preparation.square_of_pixels(_pillow_pixels(image, preparation))
+    if not hasattr(image, "__array__"):
+        hint = ": whatever read it found no image" if image is None else ""
+        raise UsageError(f"{_name(image)} no image{hint}; {WANTED}.")
+    array = np.asarray(image)
+    if array.ndim == 0 and isinstance(array.item(), bytes):  # what tf.io.read_file gives
+        return preparation.square(array.item())
+    if array.ndim == 1 and array.dtype == np.uint8:  # what np.fromfile gives
+        return preparation.square(array.tobytes())
+    return preparation.square_of_pixels(_array_pixels(array, preparation))
+
+
+def _read(file: Any) -> bytes:
+    """The bytes of a file object, from its beginning where it can go there, as Pillow reads it."""
+    if isinstance(file, io.TextIOBase):
+        raise UnreadableImage(NO_TEXT)
+    if hasattr(file, "seekable") and file.seekable():
+        file.seek(0)
+    start = _read_up_to(START, file)
+    if not is_image(start):
+        return start
+    rest = _read_up_to(MOST_BYTES, file)
+    check_length(len(start) + len(rest))
+    return start + rest
+
+
+def _read_up_to(most: int, file: Any) -> bytes:
+    """So many bytes, or all there are: files of other machines give what has come."""
+    parts: list[bytes] = []
+    while most > 0 and (part := file.read(most)):
+        if isinstance(part, str):
+            raise UnreadableImage(NO_TEXT)
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
+
+
+def _is_pillow_image(image: Any) -> bool:
+    if "PIL.Image" not in sys.modules:  # so it is none
+        return False
+    from PIL import Image
+
+    return isinstance(image, Image.Image)
+
+
+def _pillow_pixels(image: Any, preparation: Preparation) -> np.ndarray:
+    from PIL import ImageOps
+
+    if not all(image.size):
+        raise UnreadableImage("it has no pixels")
+    decoding = preparation.decoding
+    if decoding.exif or image.format == "AVIF":
+        check_image(image, decoding)
+        image = ImageOps.exif_transpose(image)  # a copy: what is given stays as it is
+    return rgb_of(image, decoding)
+
+
+def _array_pixels(array: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """(height, width, 3) uint8 of an array; one whose meaning is not plain is refused rather than guessed at."""
+    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        raise UnreadableImage("its channels come first; give numpy.moveaxis(array, 0, -1)")
+    if array.ndim == 4:
+        raise UnreadableImage("it is a batch; give its images one by one")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
+        raise UnreadableImage("an image is (height, width), (height, width, 3) or (height, width, 4)")
+    if not array.size:
+        raise UnreadableImage("it has no pixels")
+    check_cost(array.shape[1], array.shape[0], BYTES_A_PIXEL, preparation.decoding)
+    pixels = _levels(array).reshape(*array.shape[:2], -1)
+    if pixels.shape[-1] == 4:
+        return laid_on_white(pixels)
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+
+
+def _levels(array: np.ndarray) -> np.ndarray:
+    """Numbers 0..255 to the nearest uint8."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in "iuf":
+        if array.dtype.name != "bfloat16":
+            raise UnreadableImage("an image's values are numbers 0..255")
+        array = array.astype(np.float32)
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite(high - low):
+        raise UnreadableImage("it has values that are not finite")
+    small = 0 < max(-low, high) < BLACK  # all zeros are black either way
+    if small or low < -HALF or high > WHITE + HALF:
+        advice = "; multiply them by 255" if small and low > -HALF / 2 else ", as they were in its file"
+        raise UnreadableImage(f"its values are {low:.4g} to {high:.4g} and not 0..255{advice}")
+    return np.clip(np.round(array), 0, WHITE).astype(np.uint8)
+
+
+def _name(image: Any) -> str:
+    """The beginning of a sentence about an image."""
+    if isinstance(image, bytes):
+        return "These bytes are"
+    if isinstance(image, np.ndarray):
+        return f"An array {image.shape} of {image.dtype} is"
+    return "None is" if image is None else f"This {type(image).__name__} is"

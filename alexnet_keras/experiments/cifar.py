@@ -1,0 +1,320 @@
+"""The paper's networks for CIFAR-10, which it names and does not give: their images, layers and training.
+
+Section 3.1 speaks of "a four-layer convolutional network", section 3.3 of "a four-layer CNN" with 13 % test error
+without normalisation and 11 % with. The second two are in what the authors released as cuda-convnet: its
+`layers-conv-local-13pct.cfg` and `layers-conv-local-11pct.cfg`, two convolutional and two locally-connected layers
+under the classifier. For the first we take the network with four layers of weights there, `layers-19pct.cfg`.
+
+Trainings resume, and repeat to the last bit."""
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from PIL import Image
+
+from alexnet_keras.backend import CHANNELS_LAST, Tensor
+from alexnet_keras.data.sources.open import SourceRequest, open_source
+from alexnet_keras.data.sources.source import ImageList
+from alexnet_keras.errors import DataError, DivergedError
+from alexnet_keras.evaluation.errors import top_k_misses
+from alexnet_keras.layers import LocallyConnected2D, LocalResponseNormalization, MeanSubtraction
+from alexnet_keras.network.model import seed_of_part
+from alexnet_keras.training.checkpoint import Position, check_same, newest_state, save_state, shapes_of, state_variables
+from alexnet_keras.training.optimizer import AlexNetSGD
+
+SIDE = 32  # pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images uint8 `(n, side, side, 3)`, RGB, and labels int64 `(n,)`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class CifarImages:
+    """The training and the test images.
+
+    Attributes:
+        digest: Of names, labels and sizes, hex: two sets with the same digest are the same images.
+    """
+
+    train: Labelled
+    test: Labelled
+    classes: tuple[str, ...]
+    given: str
+    digest: str
+
+
+def load_cifar(given: str, on_progress: Callable[[int], None] = lambda images: None) -> CifarImages:
+    """Reads all images of a source.
+
+    Args:
+        given: a folder with train and test folders of class folders, or `tfds:cifar10`.
+        on_progress: called with the number of images read since the last call.
+
+    Raises:
+        UsageError: there is no such source.
+        DataError: an image cannot be read, or is not 32x32.
+    """
+    source = open_source(SourceRequest(given))
+    read = {split: _read(source.splits[split], on_progress) for split in ("train", "val")}
+    return CifarImages(read["train"], read["val"], source.classes, source.given, source.digest())
+
+
+def random_crops(images: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
+    """A crop of every image at a place of its own, half of them mirrored: `(n, side, side, 3)`."""
+    margin = images.shape[1] - side
+    top, left = random.integers(0, margin + 1, (2, len(images), 1))
+    rows, columns = (start + np.arange(side) for start in (top, left))
+    columns = np.where(random.random((len(images), 1)) < 0.5, columns, columns[:, ::-1])
+    return images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def ten_crops(images: np.ndarray, side: int) -> np.ndarray:
+    """The four corners, the centre, and their reflections (paper, section 4.1): `(10, n, side, side, 3)`."""
+    margin = images.shape[1] - side
+    places = [(0, 0), (0, margin), (margin // 2, margin // 2), (margin, 0), (margin, margin)]
+    crops = np.stack([images[:, top : top + side, left : left + side] for top, left in places])
+    return np.concatenate([crops, crops[:, :, :, ::-1]])
+
+
+def _read(listed: ImageList, on_progress: Callable[[int], None]) -> Labelled:
+    def read(index: int) -> np.ndarray:
+        name = listed.filenames[index]
+        try:
+            with Image.open(io.BytesIO(listed.read(index))) as image:
+                size = image.size
+                pixels = np.asarray(image.convert("RGB")) if size == (SIDE, SIDE) else None
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"The image {name} cannot be read: {error}.") from error
+        if pixels is None:
+            raise DataError(f"The image {name} is {size[0]}x{size[1]}; CIFAR-10's are {SIDE}x{SIDE}.")
+        on_progress(1)
+        return pixels
+
+    with ThreadPoolExecutor() as pool:
+        images = np.stack(list(pool.map(read, range(len(listed)))))
+    return Labelled(images, listed.labels.astype(np.int64))
+
+
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class CifarNetwork:
+    """What one of these networks is, and how it is trained.
+
+    Attributes:
+        kind: `"convolutional"` (section 3.1) or `"local"` (section 3.3).
+        activation: of every hidden layer.
+        normalize: local response normalisation after both convolutions of `"local"`.
+        side: of the crop that it sees, pixels; 32 is the whole image.
+        decay: of the weights from the locally-connected layers on.
+        weight_rate, bias_rate: at the start. cuda-convnet: epsW 0.001 and epsB 0.002.
+    """
+
+    kind: Literal["convolutional", "local"]
+    activation: Literal["relu", "tanh"] = "relu"
+    normalize: bool = False
+    side: int = 32
+    decay: float = 0.0
+    weight_rate: float = 0.001
+    bias_rate: float = 0.002
+
+
+def build(network: CifarNetwork, mean_image: np.ndarray, seed: int, dtype: str = "float32") -> keras.Model:
+    """The model: uint8 crops `(batch, side, side, 3)` to logits `(batch, 10)`, float32.
+
+    Args:
+        mean_image: `(32, 32, 3)`, 0..255; the centre is subtracted from every crop.
+        seed: of the initial weights.
+        dtype: a Keras dtype policy.
+    """
+    options = {"dtype": dtype}
+    margin = (mean_image.shape[0] - network.side) // 2
+    mean = mean_image[margin : margin + network.side, margin : margin + network.side]
+
+    def weights(name: str, std: float) -> dict:
+        start = keras.initializers.RandomNormal(0.0, std, seed=seed_of_part(seed, name))
+        return {"kernel_initializer": start, "name": name, **options}
+
+    def convolution(name: str, filters: int, std: float) -> layers.Layer:
+        return layers.Conv2D(filters, 5, padding="same", data_format=CHANNELS_LAST, **weights(name, std))
+
+    def nonlinear(x: Tensor) -> Tensor:
+        return layers.Activation(network.activation, **options)(x)
+
+    def pooled(x: Tensor, kind: type[layers.Layer] = layers.MaxPooling2D) -> Tensor:
+        # windows that end outside, as cuda-convnet's
+        return kind(3, 2, padding="same", data_format=CHANNELS_LAST, **options)(x)
+
+    image = keras.Input((network.side, network.side, 3), name="image", dtype="uint8")
+    x = MeanSubtraction(mean.shape, mean, name="mean")(image)
+    if network.kind == "convolutional":  # layers-19pct.cfg
+        x = nonlinear(pooled(convolution("conv1", 32, 0.0001)(x)))
+        x = pooled(nonlinear(convolution("conv2", 32, 0.01)(x)), layers.AveragePooling2D)
+        x = pooled(nonlinear(convolution("conv3", 64, 0.01)(x)), layers.AveragePooling2D)
+    else:  # layers-conv-local-13pct.cfg, and with normalisation layers-conv-local-11pct.cfg
+        for index, std in ((1, 0.0001), (2, 0.01)):
+            x = nonlinear(convolution(f"conv{index}", 64, std)(x))
+            if network.normalize:  # rnorm: scale 0.001, divided by its size, power 0.75, constant 1
+                x = LocalResponseNormalization(5, 0.001, 0.75, 1.0, "mean", name=f"norm{index}", **options)(x)
+            x = pooled(x)
+        for index in (3, 4):
+            x = nonlinear(LocallyConnected2D(32, 3, **weights(f"local{index}", 0.04))(x))
+    x = layers.Flatten(data_format=CHANNELS_LAST, **options)(x)
+    logits = layers.Dense(CLASSES, **weights("fc10", 0.01))(x)
+    return keras.Model(image, layers.Activation("linear", dtype="float32", name="logits")(logits))
+
+
+def optimizer_of(network: CifarNetwork, model: keras.Model) -> AlexNetSGD:
+    """The paper's update rule with the network's rates; in the released networks convolutions have no decay."""
+    decays = dict.fromkeys(("conv1", "conv2", "conv3"), 0.0)
+    optimizer = AlexNetSGD(
+        network.weight_rate, network.bias_rate, decay=network.decay, layer_decays=decays, name="cifar_sgd"
+    )
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+BATCH = 128  # as the paper's
+STRETCHES = 4  # of an epoch, each with an error of its own
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class CifarRun:
+    """One training of one network on one set of images.
+
+    Attributes:
+        folder: Where its states are kept.
+        drops: Epochs at which the rates of the weights are divided by ten.
+    """
+
+    folder: Path
+    network: CifarNetwork
+    images: CifarImages
+    seed: int
+    dtype: str = "float32"
+    drops: tuple[int, ...] = ()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a state has to share with the run that goes on from it."""
+        return {
+            "network": asdict(self.network),
+            "data": self.images.digest,
+            "seed": self.seed,
+            "dtype": self.dtype,
+            "drops": list(self.drops),
+        }
+
+
+class CifarTrainer:
+    """A network in the state that its run has reached.
+
+    Attributes:
+        position: Where it stands; its history has a row a stretch: the epoch at its end (0.25, 0.5, ..., or fewer where
+            an epoch has fewer batches), and loss and error, 0..1, in training, of the batches of the stretch as they
+            came.
+
+    Raises:
+        DataError: its last states cannot be read, or are another run's.
+    """
+
+    def __init__(self, run: CifarRun) -> None:
+        self.run = run
+        mean_image = run.images.train.images.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self.model = build(run.network, mean_image, run.seed, run.dtype)
+        self.optimizer = optimizer_of(run.network, self.model)
+        self.position = Position()
+        variables = state_variables(self.model, self.optimizer)
+        if state := newest_state(run.folder, shapes_of(variables)):
+            check_same(state, run.about)
+            for name, variable in variables.items():
+                variable.assign(state.arrays[name])
+            self.position = state.position
+        self._compiled = tf.function(self._step, autograph=False)
+
+    def train(self, epochs: int, on_stretch: Callable[[dict[str, float]], bool | None] = lambda row: None) -> None:
+        """Trains until so many epochs are done in all, and saves the state after each whole one.
+
+        Args:
+            on_stretch: called with every new row of the history; it ends the training at once by returning True.
+
+        Raises:
+            DivergedError: the loss is not a finite number.
+        """
+        while self.position.epoch < epochs:
+            if self._train_epoch(on_stretch):
+                return
+
+    def _train_epoch(self, on_stretch: Callable) -> bool:
+        position, network = self.position, self.run.network
+        drops = sum(position.epoch >= epoch for epoch in self.run.drops)
+        self.optimizer.set_rates({"weights": network.weight_rate / 10**drops})
+        random = np.random.default_rng([self.run.seed, position.epoch])
+        order = random.permutation(len(self.run.images.train))
+        batches = np.split(order, range(BATCH, len(order), BATCH))
+        if len(batches[-1]) < BATCH and len(batches) > 1:
+            batches.pop()
+        stretches = min(STRETCHES, len(batches))
+        for stretch, part in enumerate(np.array_split(np.arange(len(batches)), stretches)):
+            found = [self._take_step(batches[index], random) for index in part]
+            loss, error = np.mean(found, axis=0).tolist()
+            if not np.isfinite(loss):
+                raise DivergedError(f"The loss became {loss} at the rate {network.weight_rate:g}.")
+            row = {"epoch": position.epoch + (stretch + 1) / stretches, "loss": loss, "error": error}
+            position.history.append(row)
+            if on_stretch(row):
+                return True
+        position.epoch += 1
+        position.total_steps += len(batches)
+        save_state(self.run.folder, self.model, self.optimizer, position, self.run.about)
+        return False
+
+    def _take_step(self, rows: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
+        images, labels = self.run.images.train.images[rows], self.run.images.train.labels[rows]
+        if self.run.network.side < images.shape[1]:
+            images = random_crops(images, self.run.network.side, random)
+        loss, wrong = self._compiled(tf.constant(images), tf.constant(labels))
+        return float(loss), float(wrong)
+
+    def _step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = self.model(images, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        self.optimizer.apply(gradients, variables)
+        return loss, tf.reduce_mean(tf.cast(tf.argmax(logits, 1) != labels, tf.float32))
+
+
+def error_on(model: keras.Model, labelled: Labelled, side: int) -> float:
+    """Top-1 error, 0..1: on the whole images, or by the mean of the probabilities of ten crops of this side."""
+    wrong = 0
+
+    @tf.function(autograph=False)
+    def probabilities(images: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(model(images, training=False))
+
+    for start in range(0, len(labelled), EVALUATION_BATCH):
+        images = labelled.images[start : start + EVALUATION_BATCH]
+        views = ten_crops(images, side) if side < images.shape[1] else images[None]
+        averaged = np.mean([probabilities(tf.constant(view)).numpy() for view in views], axis=0)
+        wrong += top_k_misses(averaged, labelled.labels[start : start + EVALUATION_BATCH], 1)
+    return wrong / len(labelled)

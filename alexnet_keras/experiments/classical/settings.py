@@ -1,0 +1,186 @@
+"""The settings of both systems of table 1, in two sizes, and the libraries of the extra `baselines`.
+
+`MINI` is for some thousands of images and some minutes on two processors.
+
+`FULL` is for ILSVRC-2010 or ILSVRC-2012: 1.3 million images of 1000 classes. Its costs are computed from the rates of
+`MINI`, not measured:
+
+| system | numbers an image | folder | encoding | classifiers | memory |
+|---|---|---|---|---|---|
+| sparse coding | 21,504 | 57 GB | 50 core hours | 150 core hours | 4 GB |
+| Fisher vectors | 33,024 | 88 GB | 90 core hours | 190 core hours | 6 GB |
+
+With 16 processors that is half a day for the first and most of a day for the second, if the disk reads rows in any
+order at some hundred MB a second. Three stripes, as `MINI` has, would make the second four times as large and slow."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+from alexnet_keras.errors import UsageError
+
+_NEEDED = {"cv2": "OpenCV", "skimage": "scikit-image", "sklearn": "scikit-learn", "threadpoolctl": "scikit-learn"}
+
+
+def library(module: str) -> ModuleType:
+    """A module of one of the three libraries: "cv2", "skimage.feature", "sklearn.mixture".
+
+    Raises:
+        UsageError: the library is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = _NEEDED[module.split(".")[0]]
+        raise UsageError(f"The classical systems need {name}: pip install 'alexnet-keras[baselines]'.") from error
+
+
+def check_libraries() -> None:
+    """Asks for all of them, before any work is done.
+
+    Raises:
+        UsageError: one is not installed.
+    """
+    for module in _NEEDED:
+        library(module)
+
+
+# (stage, done, total): "dictionary", 1024, 100000. A stage that is there from an earlier call is not told of.
+Observer = Callable[[str, int, int], None]
+# (done, total) of one stage.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where descriptors are computed.
+
+    Attributes:
+        sides: The sides, pixels, that the image is scaled to, one after the other.
+        patch: The side of a patch in pixels of the scaled image; a descriptor is 4x4 bins of a quarter of it.
+        step: Pixels of the scaled image from patch to patch.
+    """
+
+    sides: tuple[int, ...]
+    patch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a dictionary or a mixture is learnt from: a seeded choice of training images, and of patches in each."""
+
+    images: int
+    patches: int
+
+
+@dataclass(frozen=True)
+class Svm:
+    """How the linear classifiers are trained, one against the rest.
+
+    Attributes:
+        alphas: Strengths of the weight decay, of which the best on held-out training images is taken.
+        epochs: Passes over the training images.
+        positive_weight: What an image of the class counts, where one of the rest counts 1.
+        tuning_images: The alphas are compared on a seeded choice of so many training images, of which a tenth is held
+            out; on all if there are fewer.
+    """
+
+    alphas: tuple[float, ...]
+    epochs: int
+    positive_weight: float
+    tuning_images: int
+
+
+@dataclass(frozen=True)
+class SparseCoding:
+    """SIFT, sparse codes, their maxima over a spatial pyramid, and linear SVMs: Yang et al., CVPR 2009.
+
+    Attributes:
+        grid: Where descriptors are computed.
+        sample: What the dictionary is learnt from.
+        atoms: Words of the dictionary.
+        penalty: The weight of the l1 norm while the dictionary is learnt.
+        nonzeros: Atoms in a code.
+        levels: Of the pyramid: 4 divides the image into 4x4 cells.
+        svm: How it is classified.
+    """
+
+    grid: Grid
+    sample: Sample
+    atoms: int
+    penalty: float
+    nonzeros: int
+    levels: tuple[int, ...]
+    svm: Svm
+
+
+@dataclass(frozen=True)
+class FisherVectors:
+    """SIFT, a mixture of Gaussians, Fisher vectors and linear SVMs: Sánchez and Perronnin, CVPR 2011.
+
+    Attributes:
+        grid: Where descriptors are computed.
+        sample: What the principal components and the mixture are learnt from.
+        components: Principal components of a descriptor that are kept.
+        gaussians: In the mixture.
+        stripes: Horizontal stripes of the image with a Fisher vector each, beside that of the whole; 0 for none.
+        svm: How it is classified.
+    """
+
+    grid: Grid
+    sample: Sample
+    components: int
+    gaussians: int
+    stripes: int
+    svm: Svm
+
+
+SystemSettings = SparseCoding | FisherVectors
+
+_MINI_SVM = Svm(alphas=(3e-4, 1e-4, 3e-5, 1e-5), epochs=10, positive_weight=1.0, tuning_images=10_000)
+
+MINI: dict[str, SystemSettings] = {
+    "sparse-coding": SparseCoding(
+        grid=Grid(sides=(256, 128), patch=16, step=6),
+        sample=Sample(images=1000, patches=50),
+        atoms=1024,
+        penalty=0.15,
+        nonzeros=5,
+        levels=(1, 2, 4),
+        svm=_MINI_SVM,
+    ),
+    "fisher-vectors": FisherVectors(
+        grid=Grid(sides=(256, 181, 128, 90), patch=24, step=6),
+        sample=Sample(images=1000, patches=200),
+        components=64,
+        gaussians=64,
+        stripes=3,
+        svm=_MINI_SVM,
+    ),
+}
+
+# In 1000 classes one image of a class meets 999 of the rest, which would outvote it: F. Perronnin et al., "Towards
+# Good Practice in Large-Scale Learning for Image Classification", CVPR 2012. The weight itself is a guess.
+_FULL_SVM = Svm(alphas=(1e-4, 1e-5, 1e-6), epochs=4, positive_weight=8.0, tuning_images=100_000)
+
+FULL: dict[str, SystemSettings] = {
+    "sparse-coding": SparseCoding(
+        grid=Grid(sides=(256, 181, 128), patch=16, step=6),
+        sample=Sample(images=10_000, patches=50),
+        atoms=1024,
+        penalty=0.15,
+        nonzeros=5,
+        levels=(1, 2, 4),
+        svm=_FULL_SVM,
+    ),
+    "fisher-vectors": FisherVectors(
+        grid=Grid(sides=(256, 181, 128, 90, 64), patch=32, step=4),
+        sample=Sample(images=10_000, patches=100),
+        components=64,
+        gaussians=256,
+        stripes=0,
+        svm=_FULL_SVM,
+    ),
+}

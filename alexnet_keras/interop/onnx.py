@@ -1,0 +1,198 @@
+"""A run as an ONNX graph of ordinary operators: Conv, LRN, MaxPool, Gemm and a few small ones.
+
+The graph is written layer by layer, which leaves it as readable as `network/model.py`: each tower's convolution is a
+node of its own, and nothing is left of how TensorFlow computes it. Images come in channels last,
+and are turned round once.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from alexnet_keras.data.images import IMAGE_SIZE
+from alexnet_keras.errors import AlexNetError
+from alexnet_keras.interop.exported import ExportedNetwork, library, recipe_json
+from alexnet_keras.layers import (
+    AcrossTowers,
+    ColorNoise,
+    EachTower,
+    LocalResponseNormalization,
+    MeanSubtraction,
+    PlainDropout,
+    SpatialResponseNormalization,
+    TowerConv2D,
+    TowerDense,
+)
+from alexnet_keras.layers.towers import tower_letter
+
+OPSET, IR_VERSION = 17, 8  # of 2022; every operator used here is older
+ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "softmax": "Softmax", "linear": "Identity"}
+
+
+def write_onnx(network: ExportedNetwork, path: Path) -> None:
+    """Writes an ONNX file: `images`, uint8 `(batch, 256, 256, 3)`, to `probabilities`, float32 `(batch, classes)`.
+
+    Its metadata_props are JSON: `names` and `titles` of the classes, `recipe`, `provenance`.
+
+    Raises:
+        UsageError: the library onnx is not installed.
+        AlexNetError: the network has a layer of another kind than AlexNet's.
+    """
+    onnx = library("onnx")
+    graph = _Graph(onnx)
+    graph.add_network(network)
+    kinds, side = onnx.TensorProto, IMAGE_SIZE
+    classes = len(network.names)
+    images = onnx.helper.make_tensor_value_info("images", kinds.UINT8, ["batch", side, side, 3])
+    probabilities = onnx.helper.make_tensor_value_info("probabilities", kinds.FLOAT, ["batch", classes])
+    made = onnx.helper.make_graph(graph.nodes, "alexnet", [images], [probabilities], graph.weights)
+    opset = onnx.helper.make_opsetid("", OPSET)
+    model = onnx.helper.make_model(made, opset_imports=[opset], ir_version=IR_VERSION, producer_name="alexnet-keras")
+    facts = {"names": network.names, "titles": network.titles, "recipe": recipe_json(network)}
+    onnx.helper.set_model_props(
+        model, {key: json.dumps(value) for key, value in {**facts, "provenance": network.provenance}.items()}
+    )
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def open_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """What onnxruntime makes of images with an ONNX file: uint8 `(batch, 256, 256, 3)` to `(batch, classes)`.
+
+    Raises:
+        UsageError: onnxruntime is not installed.
+    """
+    session = library("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: session.run(["probabilities"], {"images": images})[0]
+
+
+class _Graph:
+    """An ONNX graph that grows. `towers` are the names of the tensors reached so far, one a tower."""
+
+    def __init__(self, onnx: Any) -> None:
+        self.onnx = onnx
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+        self.towers = ["images"]
+        self.flattened: tuple[int, ...] | None = None  # (height, width, maps) that the next dense layer reads
+
+    def add_network(self, network: ExportedNetwork) -> None:
+        margin = (IMAGE_SIZE - network.crop) // 2
+        edges = {"starts": [margin] * 2, "ends": [margin + network.crop] * 2, "axes": [1, 2]}
+        edges = [self.weight(f"crop.{name}", value) for name, value in edges.items()]
+        cropped = self.node("Slice", "crop", ["images", *edges])
+        self.towers = [self.node("Transpose", "channels_first", [cropped], perm=[0, 3, 1, 2])]
+        for layer in network.model.layers:
+            self.add(layer)
+
+    def weight(self, name: str, value: ArrayLike) -> str:
+        value = np.asarray(value)
+        value = value.astype(np.float32 if value.dtype.kind == "f" else np.int64)
+        self.weights.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(self, operator: str, name: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
+        output = output or name
+        self.nodes.append(self.onnx.helper.make_node(operator, inputs, [output], name=name, **attributes))
+        return output
+
+    def add(self, layer: keras.layers.Layer) -> None:
+        match layer:
+            case keras.layers.InputLayer() | ColorNoise():
+                return
+            case MeanSubtraction():
+                self.towers = [self._mean(layer, self.towers[0])]
+            case TowerConv2D() | TowerDense():
+                self.towers = [self._tower(layer, tower) for tower in range(layer.towers)]
+                self.flattened = None
+            case AcrossTowers():  # is an EachTower, too, so it comes first
+                self.towers = self._across(layer)
+            case EachTower():
+                if isinstance(layer.layer, keras.layers.Flatten):
+                    self.flattened = tuple(keras.tree.flatten(layer.input)[0].shape[1:])
+                self.towers = [
+                    self._ordinary(layer.layer, f"{layer.name}_{tower_letter(tower)}", x)
+                    for tower, x in enumerate(self.towers)
+                ]
+            case keras.layers.Activation(name="predictions"):
+                operator = ACTIVATIONS[layer.activation.__name__]
+                self.node(operator, "predictions", self.towers, "probabilities")
+            case _:
+                raise AlexNetError(f"The layer {layer.name} ({type(layer).__name__}) has no ONNX form here.")
+
+    def _mean(self, layer: MeanSubtraction, x: str) -> str:
+        x = self.node("Cast", "float", [x], to=self.onnx.TensorProto.FLOAT)
+        x = self.node("Sub", layer.name, [x, self.weight("mean_image", layer.mean_image.transpose(2, 0, 1)[None])])
+        return x if layer.scale == 1 else self.node("Mul", "scale", [x, self.weight("input_scale", layer.scale)])
+
+    def _tower(self, layer: TowerConv2D | TowerDense, tower: int) -> str:
+        x, letter = self.towers[0], tower_letter(tower)
+        name = f"{layer.name}_{letter}"
+        if len(self.towers) > 1:
+            x = self.towers[tower] if layer.reads == "own" else f"{layer.name}_reads"
+            if layer.reads == "all" and tower == 0:
+                self.node("Concat", x, self.towers, axis=1)
+        kernel = keras.ops.convert_to_numpy(layer.kernels[tower])
+        bias = self.weight(f"{layer.name}.bias_{letter}", keras.ops.convert_to_numpy(layer.biases[tower]))
+        kernel_name = f"{layer.name}.kernel_{letter}"
+        if isinstance(layer, TowerConv2D):
+            kernel = self.weight(kernel_name, kernel.transpose(3, 2, 0, 1))
+            before, after = layer.padding
+            pads, strides = [before, before, after, after], [layer.strides] * 2
+            return self.node("Conv", name, [x, kernel, bias], pads=pads, strides=strides)
+        return self.node("Gemm", name, [x, self.weight(kernel_name, self._rows(kernel)), bias])
+
+    def _across(self, layer: AcrossTowers) -> list[str]:
+        """The layer over the maps of all towers, parted again."""
+        joined = self.node("Concat", f"{layer.name}_reads", self.towers, axis=1)
+        whole = self._ordinary(layer.layer, f"{layer.name}_all", joined)
+        parts, start = [], 0
+        for tower, output in enumerate(keras.tree.flatten(layer.output)):
+            letter, stop = tower_letter(tower), start + output.shape[-1]
+            edges = {"starts": [start], "ends": [stop], "axes": [1]}
+            edges = [self.weight(f"{layer.name}.{letter}.{name}", value) for name, value in edges.items()]
+            parts.append(self.node("Slice", f"{layer.name}_{letter}", [whole, *edges]))
+            start = stop
+        return parts
+
+    def _rows(self, kernel: np.ndarray) -> np.ndarray:
+        """The kernel of a dense layer, its inputs in the order in which channels-first maps are flattened."""
+        if self.flattened is None:
+            return kernel
+        units = kernel.shape[-1]
+        return kernel.reshape(-1, *self.flattened, units).transpose(0, 3, 1, 2, 4).reshape(-1, units)
+
+    def _ordinary(self, layer: keras.layers.Layer, name: str, x: str) -> str:
+        match layer:
+            case keras.layers.MaxPooling2D():
+                return self.node("MaxPool", name, [x], kernel_shape=layer.pool_size, strides=layer.strides)
+            case keras.layers.Activation():
+                return self.node(ACTIVATIONS[layer.activation.__name__], name, [x])
+            case keras.layers.Flatten():
+                return self.node("Flatten", name, [x])
+            case PlainDropout():
+                return self.node("Mul", name, [x, self.weight(f"{name}.kept", 1.0 - layer.rate)])
+            case LocalResponseNormalization():
+                # the operator divides alpha by the window's size
+                alpha = layer.alpha * (1 if layer.alpha_convention == "mean" else layer.n)
+                return self.node("LRN", name, [x], alpha=alpha, beta=layer.beta, bias=layer.k, size=layer.n)
+            case SpatialResponseNormalization():
+                return self._spatial(layer, name, x)
+            case _:
+                raise AlexNetError(f"The layer {name} ({type(layer).__name__}) has no ONNX form here.")
+
+    def _spatial(self, layer: SpatialResponseNormalization, name: str, x: str) -> str:
+        """x * (k + scale * mean of squares)^-beta, zeros outside the map counted in the mean."""
+        constants = {"scale": layer.scale, "k": layer.k, "power": -layer.beta}
+        scale, k, power = (self.weight(f"{name}.{key}", value) for key, value in constants.items())
+        squares = self.node("Mul", f"{name}_squares", [x, x])
+        kernel, pads = [layer.size] * 2, [layer.size // 2] * 4
+        mean = self.node("AveragePool", f"{name}_mean", [squares], kernel_shape=kernel, pads=pads, count_include_pad=1)
+        scaled = self.node("Mul", f"{name}_scaled", [mean, scale])
+        divisor = self.node("Add", f"{name}_divisor", [scaled, k])
+        return self.node("Mul", name, [x, self.node("Pow", f"{name}_factor", [divisor, power])])

@@ -1,0 +1,106 @@
+"""bvlc_alexnet.npy of the University of Toronto: Caffe's AlexNet as a pickled {layer: [weights, biases]}.
+
+Caffe's weights, converted by caffe-tensorflow for Guerzhoy and Frossard's page "AlexNet implementation + weights in
+TensorFlow" (2016). The reader puts the pickle's arrays together itself, so that none can claim memory for numbers that
+are not there.
+"""
+
+import io
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet_keras.errors import DAMAGED, DataError
+from alexnet_keras.interop.conventions import WantedArrays
+from alexnet_keras.interop.torch import Refused, StandIn, load
+
+TYPES = ("f2", "f4", "f8")
+ROOM = 2**16  # bytes of a pickle beside its numbers
+
+
+def read_toronto(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
+    """The arrays of a file by layer and number, float32: "conv1[0]" its weights, "conv1[1]" its biases.
+
+    Raises:
+        DataError: the file is damaged, would run code, or has not exactly the arrays that are wanted.
+    """
+    try:
+        size = path.stat().st_size
+        if size > wanted.most_bytes + ROOM:
+            raise Refused(f"it has {size:,} bytes, more than the network can need")
+        layers = _layers(path)
+        arrays = {f"{name}[{index}]": array for name, pair in layers.items() for index, array in enumerate(pair)}
+        if not all(isinstance(array, PickledArray) and array.numbers is not None for array in arrays.values()):
+            raise Refused("it holds something else than arrays")
+        names = wanted.find(path, {name: array.numbers.shape for name, array in arrays.items()})
+        return {name: arrays[theirs].numbers.astype(np.float32) for name, theirs in names.items()}
+    except DataError:
+        raise
+    except DAMAGED as error:
+        raise DataError(f"{path} cannot be used as weights: {str(error).strip() or 'it is damaged'}.") from error
+
+
+def _layers(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise Refused(f"it is in the version {version} of NumPy's format")
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if shape != () or dtype != np.dtype(object):
+            raise Refused("it is an array of numbers, not a dictionary of layers; a mean image goes with --mean")
+        outer = load(io.BytesIO(file.read()), ALLOWED, encoding="latin1")  # Python 2 wrote it
+    found = outer.inside if isinstance(outer, PickledArray) else outer
+    if not isinstance(found, dict):
+        raise Refused("it holds no dictionary of layers")
+    return {name.decode("latin1") if isinstance(name, bytes) else str(name): pair for name, pair in found.items()}
+
+
+class PickledType:
+    """What `numpy.dtype` becomes."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.code = code.decode("latin1") if isinstance(code, bytes) else str(code)
+        self.order = "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = str(state[1])
+
+
+class PickledArray:
+    """What `numpy.ndarray` becomes: `numbers`, or the one object `inside`."""
+
+    numbers: np.ndarray | None = None
+    inside: Any = None
+
+    def __setstate__(self, state: tuple) -> None:
+        shape, kind, fortran, content = state[-4:]
+        if not isinstance(kind, PickledType):
+            raise Refused("it holds an array without a type")
+        if kind.code[:1] == "O" and tuple(shape) == () and len(content) == 1:
+            self.inside = content[0]
+            return
+        if kind.code not in TYPES or kind.order not in ("<", ">", "=", "|") or not all(n > 0 for n in shape):
+            raise Refused(f"it holds an array of the type {kind.code!r}, which is none of {', '.join(TYPES)}")
+        raw = content.encode("latin1") if isinstance(content, str) else bytes(content) if content else b""
+        dtype = np.dtype(kind.order.replace("|", "=") + kind.code)
+        if len(raw) != prod(shape) * dtype.itemsize:
+            raise Refused(f"it holds an array of {len(raw):,} bytes with room for {prod(shape) * dtype.itemsize:,}")
+        self.numbers = np.frombuffer(raw, dtype).reshape(tuple(shape), order="F" if fortran else "C")
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """What `_codecs.encode` becomes: Python 3 writes bytes so in a pickle that Python 2 can read."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise Refused("it encodes something that is no bytes")
+    return text.encode("latin1")
+
+
+ALLOWED = {
+    **{f"numpy.{core}.multiarray._reconstruct": StandIn(lambda *_: PickledArray()) for core in ("core", "_core")},
+    "numpy.ndarray": "numpy.ndarray",  # an argument of _reconstruct
+    "numpy.dtype": StandIn(PickledType),
+    "_codecs.encode": StandIn(_encode),
+}

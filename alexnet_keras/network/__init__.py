@@ -1,0 +1,1 @@
+"""The network: its functional model, its summary and its first layer's kernels."""

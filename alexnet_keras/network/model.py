@@ -1,0 +1,385 @@
+"""AlexNet as a functional Keras model, built from a recipe."""
+
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+from numpy.typing import ArrayLike
+
+from alexnet_keras.backend import CHANNELS_LAST
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.layers import (
+    AcrossTowers,
+    ColorNoise,
+    EachTower,
+    LocalResponseNormalization,
+    MeanSubtraction,
+    PlainDropout,
+    SpatialResponseNormalization,
+    TowerConv2D,
+    TowerDense,
+)
+from alexnet_keras.recipes import schema, toml
+from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
+
+STEP_PREFIX = {"lrn": "norm", "spatial_norm": "spatial", "pool": "pool", "relu": "relu", "tanh": "tanh"}
+
+
+def AlexNet(
+    recipe: str | Path | schema.Recipe = "source",
+    weights: str | Path | None = None,
+    include_top: bool = True,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    *,
+    mean_image: ArrayLike | None = None,
+    color_stds: ArrayLike = schema.IMAGENET_COLOR_STDS,
+    color_vectors: ArrayLike = schema.IMAGENET_COLOR_VECTORS,
+    seed: int | None = None,
+    dtype: str | keras.DTypePolicy | None = None,
+    name: str = "alexnet",
+) -> keras.Model:
+    """The network of Krizhevsky, Sutskever and Hinton (2012), in two towers.
+
+    Args:
+        recipe: `"source"` (net 145, the default), `"paper"`, `"quickstart"`, a TOML file, or a `Recipe`.
+        weights: None for initial weights, or the path of a `.keras` or `.weights.h5` file to load, mean image and all.
+            Of a file that tells other classes apart, or ends otherwise, everything but the classifier is taken.
+        include_top: end with the classifier fc8. Without it the output is the last hidden layer, 4096 numbers.
+        classes: number of classes.
+        classifier_activation: activation of the last layer; None gives logits.
+        mean_image: the training set's mean: `(256, 256, 3)`, `(224, 224, 3)` or `(3,)`, RGB, 0..255. Of a larger
+            image the centre is taken (net 145). Default: ImageNet's mean colour.
+        color_stds: standard deviations of the training set's RGB values along its principal components, 0..255
+            scale. Default: ImageNet's.
+        color_vectors: the components, 3x3, in columns. Default: ImageNet's.
+        seed: an integer for repeatable initial weights, dropout and colour noise.
+        dtype: a Keras dtype policy, such as `"mixed_bfloat16"`; None takes Keras's where its variables are float32, and
+            else float32. Logits, and the classifier's activation, are float32 in any case.
+        name: the model's name.
+
+    Input shape: `(batch, 224, 224, 3)`, RGB, 0..255, uint8 or float; mean subtraction and colour noise are layers
+    of the model. Output shape: `(batch, classes)`.
+
+    Returns:
+        A functional `keras.Model`; 60,965,224 trainable parameters for `source` and `paper` with 1000 classes. The mean
+        image is the one weight that is not trained.
+
+    Raises:
+        UsageError: no such recipe, no classes, or no such file of weights.
+        DataError: the file of weights is damaged, or of another network.
+    """
+    if not isinstance(recipe, schema.Recipe):
+        recipe = toml.load_recipe(recipe)
+    net, augmentation = recipe.network, recipe.augmentation
+    if include_top and not classes > 0:
+        raise UsageError(f"classes must be at least 1. Received: classes={classes}")
+    dtype = _policy(dtype)
+
+    def weights_of(part: str, std: float, bias: float) -> dict:
+        return {
+            "kernel_initializer": keras.initializers.RandomNormal(0.0, std, seed=seed_of_part(seed, part)),
+            "bias_initializer": keras.initializers.Constant(bias),
+            "dtype": dtype,
+            "name": part,
+        }
+
+    def step(kind: str, index: str) -> keras.layers.Layer:
+        options = {"name": STEP_PREFIX[kind] + index, "dtype": dtype}
+        match kind:
+            case "lrn":
+                lrn = net.lrn
+                return LocalResponseNormalization(lrn.n, lrn.alpha, lrn.beta, lrn.k, lrn.alpha_convention, **options)
+            case "spatial_norm":
+                spatial = net.spatial_norm
+                return SpatialResponseNormalization(spatial.size, spatial.scale, spatial.beta, spatial.k, **options)
+            case "pool":
+                return layers.MaxPooling2D(net.pool_size, net.pool_stride, data_format=CHANNELS_LAST, **options)
+            case _:
+                return layers.Activation(kind, **options)
+
+    image = keras.Input((net.input_size, net.input_size, 3), name="image", dtype="float32")
+    mean = _mean(mean_image, augmentation.mean, net.input_size)
+    x = MeanSubtraction(image.shape[1:], mean, augmentation.input_scale, name="mean")(image)
+    if augmentation.color_noise:
+        stds = np.asarray(color_stds, np.float64)
+        # The paper's eigenvalues are variances of pixels scaled to 0..1: std^2 / 255^2, times 255 to be in pixels.
+        magnitudes = stds if augmentation.color_noise_scale == "standard_deviation" else stds**2 / 255.0
+        x = ColorNoise(
+            magnitudes * augmentation.input_scale,
+            color_vectors,
+            augmentation.color_noise,
+            augmentation.color_noise_rescale,
+            seed=seed_of_part(seed, "color_noise"),
+            name="color_noise",
+        )(x)
+
+    for conv in net.convolutions:
+        towers = TowerConv2D(
+            conv.filters,
+            conv.kernel,
+            conv.stride,
+            conv.padding,
+            towers=net.towers,
+            reads=conv.reads,
+            **weights_of(conv.name, conv.initial_std, conv.initial_bias),
+        )
+        x = towers(x)
+        for place, kind in enumerate(conv.then):
+            again = conv.then[:place].count(kind)  # a network without one of the layers pools twice after another
+            wrapped = AcrossTowers if kind == "lrn" and net.lrn.windows == "layer" else EachTower
+            x = wrapped(step(kind, conv.name.removeprefix("conv") + f"_{again + 1}" * (again > 0)))(x)
+
+    x = EachTower(layers.Flatten(CHANNELS_LAST, name="flatten", dtype=dtype))(x)
+    for dense in net.dense:
+        towers = TowerDense(
+            dense.units,
+            towers=net.towers,
+            reads=dense.reads,
+            **weights_of(dense.name, dense.initial_std, dense.initial_bias),
+        )
+        index = dense.name.removeprefix("fc")
+        x = EachTower(step(dense.activation, f"_{dense.name}"))(towers(x))
+        if dense.dropout:
+            drop = PlainDropout(
+                dense.dropout, seed=seed_of_part(seed, f"drop{index}"), name=f"drop{index}", dtype=dtype
+            )
+            x = EachTower(drop)(x)
+
+    if include_top:
+        # net 145: fc8 is on the first device and reads both towers
+        options = weights_of("fc8", net.classifier_std, net.classifier_bias)
+        options["dtype"] = (
+            "float32"  # in bfloat16 some of 1000 logits would be equal, and ties count against the network
+        )
+        (x,) = TowerDense(classes, towers=1, reads="all", **options)(x)
+        output = layers.Activation(classifier_activation or "linear", dtype="float32", name="predictions")(x)
+    else:
+        output = layers.Concatenate(name="features", dtype=dtype)(x) if net.towers > 1 else x[0]
+
+    model = keras.Model(image, output, name=name)
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def seed_of_part(seed: int | None, part: str) -> int | None:
+    """A seed for one part of a network, such as conv1, unrelated to those of its other parts; None without a seed."""
+    return None if seed is None else (seed * 1_000_003 + zlib.crc32(part.encode())) % 2**31
+
+
+def load_model(file: str | Path) -> keras.Model:
+    """The model in a `.keras` file.
+
+    Raises:
+        DataError: the file is damaged, or no model of Keras's.
+    """
+    refuse_other_kinds(Path(file), "keras", "hdf5")
+    try:
+        return keras.saving.load_model(file, compile=False)
+    except Exception as error:  # of damaged archives and configs Keras raises all sorts of things
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{file} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
+
+
+def load_weights(model: keras.Model, file: str | Path) -> None:
+    """Loads the weights of a `.keras` or `.weights.h5` file, mean image and all, into a network of AlexNet's.
+
+    A classifier for other classes, or none, is left as it is, with a warning. So is told where the file's network has
+    other layers than weights alone show.
+
+    Raises:
+        UsageError: there is no such file, or it is in another format.
+        DataError: it is damaged, or of another network.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise UsageError(
+            f"There is no file of weights {file}. AlexNet comes with none: `alexnet import` reads others'."
+        )
+    other = None
+    if file.suffix == ".keras":
+        other = load_model(file)
+        taken = copy_weights(model, other)
+    elif file.name.endswith(".weights.h5"):
+        taken = _load_h5(model, file)
+    else:
+        kind = file_kind(file)
+        told = f": it is {kind.told}" if kind else ""
+        raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not{told}.")
+    wanted = [layer.name for layer in model.layers if layer.weights]
+    if missing := [name for name in wanted if name not in taken and name != "fc8"]:
+        raise DataError(f"{file} is of another network: it has no {', '.join(missing)} of the same shape.")
+    if other is not None:
+        _warn_of_differences(model, other, file)
+    if "fc8" in wanted and "fc8" not in taken:
+        warnings.warn(
+            f"{file} tells other classes apart than this network: its fc8 was not loaded, and ours has its initial "
+            "weights.",
+            stacklevel=2,
+        )
+
+
+def copy_weights(model: keras.Model, other: keras.Model) -> list[str]:
+    """Gives a network the weights of another, layer by layer, and returns the names of the layers that took them.
+
+    A layer without one of the same name and shapes in the other stays as it is.
+    """
+    found = {layer.name: layer for layer in other.layers if layer.weights}
+    return [layer.name for layer in model.layers if layer.weights and _take(layer, found.get(layer.name))]
+
+
+def _take(layer: keras.layers.Layer, other: keras.layers.Layer | None) -> bool:
+    """Gives a layer the weights of another; False where that has none, or of other shapes."""
+    if other is None or [w.name for w in layer.weights] != [w.name for w in other.weights]:
+        return False
+    values = other.get_weights()
+    if isinstance(layer, MeanSubtraction):  # of a mean colour, every pixel gets it
+        values = [np.broadcast_to(values[0], layer.shape)] if values[0].shape == (1, 1, 3) else values
+    if [w.shape for w in layer.weights] != [value.shape for value in values]:
+        return False
+    layer.set_weights(values)
+    return True
+
+
+def _load_h5(model: keras.Model, file: Path) -> list[str]:
+    """Loads a .weights.h5 file and returns the names of the layers that took weights from it."""
+    refuse_other_kinds(file, "hdf5")
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    before = {name: layer.get_weights() for name, layer in layers.items()}
+    for weight in model.weights:  # what is still so afterwards has not been loaded
+        weight.assign(np.full(weight.shape, np.nan, np.float32))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(file, skip_mismatch=True)
+    except Exception as error:  # of damaged files h5py and Keras raise all sorts of things
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{file} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
+    taken = [name for name, layer in layers.items() if not all(np.isnan(w).all() for w in layer.get_weights())]
+    for name in set(layers) - set(taken):
+        layers[name].set_weights(before[name])
+    return taken
+
+
+def _warn_of_differences(model: keras.Model, other: keras.Model, file: Path) -> None:
+    """Warns where layers of the same name compute otherwise, by their configs."""
+    told = []
+    theirs = {layer.name: _arithmetic(layer) for layer in other.layers}
+    for layer in model.layers:
+        ours, there = _arithmetic(layer), theirs.get(layer.name)
+        if layer.name != "fc8" and ours != there and there is not None:
+            told += [f"{layer.name}: {key} is {there.get(key)} there" for key in ours if ours[key] != there.get(key)]
+        elif there is None and not isinstance(layer, keras.layers.InputLayer) and layer.name != "features":
+            told.append(f"it has no {layer.name}")
+    if told:
+        warnings.warn(f"{file} is of another recipe's network ({'; '.join(told[:3])}).", stacklevel=3)
+
+
+def _arithmetic(layer: keras.layers.Layer) -> dict[str, Any]:
+    """What of a layer's config decides its output, given its weights."""
+    config = layer.get_config()
+    inner = config.get("layer")
+    config = {**config, **(inner["config"] if inner else {})}
+    decorations = (
+        "name",
+        "dtype",
+        "trainable",
+        "seed",
+        "layer",
+        "mean",
+        "shape",
+        "kernel_initializer",
+        "bias_initializer",
+    )
+    return {key: value for key, value in config.items() if key not in (*decorations, "magnitudes", "vectors")}
+
+
+def _policy(dtype: str | keras.DTypePolicy | None) -> str | keras.DTypePolicy:
+    """The dtype policy of a network's layers: keras.json's `floatx` is not meant for it, a policy that mixes is."""
+    policy = keras.dtype_policies.get(dtype) if dtype is not None else keras.config.dtype_policy()
+    if policy.quantization_mode:
+        raise UsageError(
+            f"The dtype policy {policy.name} quantizes, and towers have no such form: take float32 or mixed_bfloat16."
+        )
+    if dtype is not None:
+        return dtype
+    return policy if policy.variable_dtype == "float32" else "float32"
+
+
+def logits_of(model: keras.Model) -> keras.Model:
+    """The same model, sharing its layers, with the classifier's logits as the output: what training needs."""
+    return keras.Model(model.input, node_of(model, "predictions").input_tensors[0], name=f"{model.name}_logits")
+
+
+def features_of(model: keras.Model) -> keras.Model:
+    """The same model, sharing its layers, with the last hidden layer as the output: `(batch, 4096)`."""
+    towers = node_of(model, "fc8").input_tensors
+    joined = layers.Concatenate(name="features", dtype="float32")(towers) if len(towers) > 1 else towers[0]
+    return keras.Model(model.input, joined, name=f"{model.name}_features")
+
+
+def node_of(model: keras.Model, layer: str) -> Any:
+    """A layer's place in a model's graph, with `input_tensors` and `output_tensors`, one a tower.
+
+    A layer that models share has a place in each of them, of which its `input` and `output` are those of the first.
+
+    Raises:
+        UsageError: there is no such layer; the sentence lists those there are.
+    """
+    waiting, seen = keras.tree.flatten(model.outputs), set()
+    while waiting:
+        operation, index, _ = waiting.pop()._keras_history
+        node = operation._inbound_nodes[index]
+        if operation.name == layer:
+            return node
+        if id(node) not in seen:
+            seen.add(id(node))
+            waiting += node.input_tensors
+    names = ", ".join(found.name for found in model.layers)
+    raise UsageError(f"There is no layer {layer!r}; the layers are {names}.")
+
+
+def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> np.ndarray:
+    """What MeanSubtraction subtracts: `(size, size, 3)`, or a colour `(3,)`."""
+    mean = np.asarray(schema.IMAGENET_RGB_MEAN if mean_image is None else mean_image, np.float32)
+    if mean.ndim == 1 or kind == "channel":
+        return mean.reshape(-1, 3).mean(axis=0, dtype=np.float64)
+    top, left = (mean.shape[0] - size) // 2, (mean.shape[1] - size) // 2
+    return mean[top : top + size, left : left + size]
+
+
+def join_towers(model: keras.Model, layer: str) -> keras.Model:
+    """The same model, sharing its layers, in which the towers of a layer pass through one tensor.
+
+    That is the output of a further layer, called `conv5_joined` after `conv5`: `(batch, ..., maps)`, the maps of the
+    first tower before those of the second, as the paper counts its kernels. What follows reads its parts, so that the
+    model's answers are the same, but for rounding, and have gradients with respect to it. Of a network of one tower it
+    is the layer's output itself.
+
+        network = join_towers(logits_of(model), "relu5")
+        maps = network.get_layer("relu5_joined").output
+        grad_model = keras.Model(network.input, [maps, network.output])
+
+    Args:
+        model: a network of AlexNet's, or one with its layers.
+        layer: a layer's name, such as `"conv5"`, before its ReLU, or `"relu5"`, after it.
+
+    Raises:
+        UsageError: there is no such layer; the sentence lists those there are.
+    """
+    towers, name = node_of(model, layer).output_tensors, f"{layer}_joined"
+    if len(towers) == 1:
+        parts = [layers.Identity(name=name, dtype=towers[0].dtype)(towers[0])]
+    else:
+        joined = layers.Concatenate(axis=-1, name=name, dtype=towers[0].dtype)(towers)
+        edges = [sum(tower.shape[-1] for tower in towers[:count]) for count in range(1, len(towers))]
+        parts = ops.split(joined, edges, axis=-1)
+    if towers[0] is model.outputs[0]:  # nothing follows
+        return keras.Model(model.input, parts[0], name=model.name)
+    behind = keras.Model(towers, model.output)
+    return keras.Model(model.input, behind.call(parts), name=model.name)

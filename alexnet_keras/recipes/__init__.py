@@ -1,0 +1,1 @@
+"""Recipes: every constant of a network and its training, with its source."""

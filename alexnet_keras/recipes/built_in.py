@@ -1,0 +1,324 @@
+"""The recipes that come with the package: net 145, the paper's prose, narrow and published networks, and a modern one.
+
+`modern` keeps the layers of `source`, their sizes and the number of parameters, and changes how it is trained: one
+function a choice, each from a recipe to a recipe. `alexnet reproduce modern` measures each choice by leaving it out;
+docs/modern.md has the figures.
+
+This module imports neither Keras nor TensorFlow."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from alexnet_keras.recipes.schema import (
+    IMAGENET_COLOR_STDS,
+    Augmentation,
+    Convolution,
+    Dense,
+    LocalResponse,
+    Network,
+    Recipe,
+    Schedule,
+    Step,
+    Training,
+)
+
+PIXEL_STD = math.hypot(*IMAGENET_COLOR_STDS) / math.sqrt(3)  # 74.4 of 255, of a pixel's channel less its mean
+WARMUP = 1 / 20  # of the epochs
+DROPOUT = 0.25  # half of the paper's, which "roughly doubles the number of iterations" (section 4.2)
+LABEL_SMOOTHING = 0.1  # Szegedy and others, 2015
+AVERAGED = 1 / 30  # of the epochs
+
+
+def initialisation(recipe: Recipe) -> Recipe:
+    """Weights that keep the signal's size through ReLUs (He and others, 2015), biases of 0, input of unit variance."""
+    net, fans = recipe.network, fan_ins(recipe.network)
+    convolutions = tuple(
+        replace(conv, initial_std=math.sqrt(2 / fans[conv.name]), initial_bias=0.0) for conv in net.convolutions
+    )
+    dense = tuple(replace(layer, initial_std=math.sqrt(2 / fans[layer.name]), initial_bias=0.0) for layer in net.dense)
+    return replace(
+        recipe,
+        network=replace(net, convolutions=convolutions, dense=dense, classifier_std=math.sqrt(1 / fans["fc8"])),
+        augmentation=replace(recipe.augmentation, input_scale=1 / PIXEL_STD),
+    )
+
+
+def schedule(recipe: Recipe) -> Recipe:
+    """Rates that rise over the first epochs and fall along half a cosine, the same for weights and biases."""
+    training = recipe.training
+    slow = replace(
+        training.schedule,
+        kind="cosine",
+        length=training.epochs,
+        warmup_epochs=max(1, round(WARMUP * training.epochs)),
+        drop_epochs=(),
+        conv1_lowered_epoch=None,
+        conv1_frozen_epoch=None,
+        color_noise_off_epoch=None,
+    )
+    return replace(recipe, training=replace(training, schedule=slow, bias_rate=training.weight_rate))
+
+
+def label_smoothing(recipe: Recipe) -> Recipe:
+    """A tenth of the target spread over all classes."""
+    return replace(recipe, training=replace(recipe.training, label_smoothing=LABEL_SMOOTHING))
+
+
+def averaging(recipe: Recipe) -> Recipe:
+    """A running average of the weights is what is tested."""
+    return replace(recipe, training=replace(recipe.training, averaging_epochs=AVERAGED * recipe.training.epochs))
+
+
+def augmentation(recipe: Recipe) -> Recipe:
+    """A crop and flip for every image, and colour noise that leaves the contrast alone, as the paper has them."""
+    changed = replace(recipe.augmentation, crop_group=1, color_noise_rescale=False)
+    return replace(recipe, augmentation=changed)
+
+
+def less_dropout(recipe: Recipe) -> Recipe:
+    """Every hidden neuron left out in a quarter of the steps, not in half of them."""
+    dense = tuple(replace(layer, dropout=DROPOUT) for layer in recipe.network.dense)
+    return replace(recipe, network=replace(recipe.network, dense=dense))
+
+
+CHOICES: dict[str, Callable[[Recipe], Recipe]] = {
+    "initialisation": initialisation,
+    "schedule": schedule,
+    "label-smoothing": label_smoothing,
+    "averaging": averaging,
+    "augmentation": augmentation,
+    "less-dropout": less_dropout,
+}
+
+
+def modernised(recipe: Recipe, without: str = "") -> Recipe:
+    """The recipe with every choice but one."""
+    for name, choice in CHOICES.items():
+        if name != without:
+            recipe = choice(recipe)
+    return recipe
+
+
+def fan_ins(net: Network) -> dict[str, int]:
+    """How many numbers each layer's neurons read: of its own tower, or of all."""
+    fans, side, maps = {}, net.input_size, 3
+    for index, conv in enumerate(net.convolutions):
+        read = maps * (net.towers if conv.reads == "all" and index else 1)
+        fans[conv.name] = conv.kernel**2 * read
+        side = (side + sum(conv.padding) - conv.kernel) // conv.stride + 1
+        side = (side - net.pool_size) // net.pool_stride + 1 if "pool" in conv.then else side
+        maps = conv.filters
+    units = side**2 * maps
+    for dense in net.dense:
+        fans[dense.name] = units * (net.towers if dense.reads == "all" else 1)
+        units = dense.units
+    fans["fc8"] = units * net.towers
+    return fans
+
+
+MODERN_EPOCHS = 45  # half of source's
+
+
+def _source() -> Recipe:
+    return Recipe(
+        name="source",
+        summary="Net 145 of the released 2012 code: the network behind the paper's tables "
+        "(ImageNet 2012 validation, ten crops: 40.7 % top-1, 18.2 % top-5 error after 91 epochs).",
+        network=Network(
+            convolutions=(
+                # net 145: the order is conv, LRN, pool, ReLU. The last window reads three zeros:
+                # (224 + 3 - 11) / 4 + 1 = 55.
+                Convolution("conv1", 48, 11, 4, (0, 3), "all", 0.01, 0.0, ("lrn", "pool", "relu")),
+                Convolution("conv2", 128, 5, 1, (2, 2), "own", 0.01, 1.0, ("relu", "lrn", "spatial_norm", "pool")),
+                Convolution("conv3", 192, 3, 1, (1, 1), "all", 0.03, 0.0, ("relu",)),
+                Convolution("conv4", 192, 3, 1, (1, 1), "own", 0.03, 1.0, ("relu",)),
+                Convolution("conv5", 128, 3, 1, (1, 1), "own", 0.03, 1.0, ("relu", "pool")),
+            ),
+            dense=(Dense("fc6", 2048), Dense("fc7", 2048)),
+        ),
+        training=Training(
+            schedule=Schedule(
+                conv1_lowered_epoch=67,
+                conv1_frozen_epoch=72,
+                color_noise_off_epoch=67,  # net 145
+            )
+        ),
+    )
+
+
+def _paper() -> Recipe:
+    source = _source()
+    order: dict[str, tuple[Step, ...]] = {
+        "conv1": ("relu", "lrn", "pool"),
+        "conv2": ("relu", "lrn", "pool"),
+    }  # paper, section 3.5
+    return replace(
+        source,
+        name="paper",
+        summary="The prose of the 2012 paper, where it differs from the code. On a small dataset its initial weights "
+        "leave the loss at ln(classes) for hundreds of steps; `source` starts sooner.",
+        network=replace(
+            source.network,
+            convolutions=tuple(
+                replace(conv, initial_std=0.01, then=order.get(conv.name, conv.then))  # paper, section 5
+                for conv in source.network.convolutions
+            ),
+            lrn=replace(source.network.lrn, alpha_convention="sum"),
+        ),
+        augmentation=Augmentation(crop_group=1, color_noise_scale="eigenvalue", color_noise_rescale=False),
+        training=Training(
+            epochs=90,
+            bias_decay=0.0005,
+            bias_rate=0.01,
+            schedule=Schedule(
+                kind="plateau",
+                length=90,
+                biases_drop=True,
+            ),
+        ),
+    )
+
+
+def _quickstart() -> Recipe:
+    source = _source()
+    filters = {"conv1": 24, "conv2": 32, "conv3": 48, "conv4": 48, "conv5": 32}
+    # A narrower layer adds up fewer inputs. From conv3 on its initial weights are larger by the square root of the
+    # ratio, so that the signal starts as strong as in `source`; with 0.01 and 0.03 the loss stays at ln(classes)
+    # longer. conv1 starts smaller and conv2 makes up for it: in minutes of training conv1's kernels then outgrow
+    # their initial noise, and figure 3 shows what they have learnt.
+    stds = {"conv1": 0.003, "conv2": 0.045, "conv3": 0.06, "conv4": 0.06, "conv5": 0.06}
+    return replace(
+        source,
+        name="quickstart",
+        summary="The topology of `source`, narrower, for a processor without a GPU and for the demo data: minutes.",
+        network=replace(
+            source.network,
+            convolutions=tuple(
+                replace(conv, filters=filters[conv.name], initial_std=stds[conv.name])
+                for conv in source.network.convolutions
+            ),
+            dense=(Dense("fc6", 256, initial_std=0.02), Dense("fc7", 256, initial_std=0.028)),
+            classifier_std=0.028,
+        ),
+        augmentation=replace(source.augmentation, crop_group=1),
+        training=replace(
+            source.training,
+            epochs=24,
+            batch_size=32,
+            schedule=Schedule(length=24, drop_epochs=(18, 22), color_noise_off_epoch=18),
+        ),
+    )
+
+
+def _caffe() -> Recipe:
+    """models/bvlc_alexnet of github.com/BVLC/caffe: train_val.prototxt, solver.prototxt and readme.md."""
+    return Recipe(
+        name="caffe",
+        summary="AlexNet as Caffe has it, bvlc_alexnet (ImageNet 2012 validation, centre crop: 57.1 % top-1, 80.2 % "
+        "top-5 accuracy). Its normalisation has k = 1 and looks across the towers, its crops are 227 pixels wide.",
+        network=Network(
+            input_size=227,  # (227 - 11) / 4 + 1 = 55: Caffe reads real pixels where net 145 reads zeros
+            convolutions=(
+                Convolution("conv1", 48, 11, 4, (0, 0), "all", 0.01, 0.0, ("relu", "lrn", "pool")),
+                Convolution("conv2", 128, 5, 1, (2, 2), "own", 0.01, 0.1, ("relu", "lrn", "pool")),
+                Convolution("conv3", 192, 3, 1, (1, 1), "all", 0.01, 0.0, ("relu",)),
+                Convolution("conv4", 192, 3, 1, (1, 1), "own", 0.01, 0.1, ("relu",)),
+                Convolution("conv5", 128, 3, 1, (1, 1), "own", 0.01, 0.1, ("relu", "pool")),
+            ),
+            # Caffe's dropout is the inverted form: what follows one reads numbers twice as large in training there.
+            dense=(
+                Dense("fc6", 2048, initial_std=0.005, initial_bias=0.1),
+                Dense("fc7", 2048, initial_std=0.005, initial_bias=0.1),
+            ),
+            lrn=LocalResponse(k=1.0, windows="layer"),
+        ),
+        augmentation=Augmentation(crop_group=1, color_noise=0.0, color_noise_rescale=False),  # readme: no relighting
+        training=Training(
+            epochs=90,  # max_iter 450,000 of 256 images
+            batch_size=256,
+            schedule=Schedule(length=90, drop_epochs=(20, 40, 60, 80), biases_drop=True),  # stepsize 100,000
+        ),
+    )
+
+
+def _caffenet() -> Recipe:
+    """models/bvlc_reference_caffenet of the same repository."""
+    caffe = _caffe()
+    order: dict[str, tuple[Step, ...]] = {"conv1": ("relu", "pool", "lrn"), "conv2": ("relu", "pool", "lrn")}
+    net = caffe.network
+    return replace(
+        caffe,
+        name="caffenet",
+        summary="CaffeNet, bvlc_reference_caffenet: `caffe` with pooling before normalisation and biases of 1 "
+        "(ImageNet 2012 validation, centre crop: 57.4 % top-1, 80.4 % top-5 accuracy).",
+        network=replace(
+            net,
+            convolutions=tuple(
+                replace(conv, initial_bias=1.0 if conv.initial_bias else 0.0, then=order.get(conv.name, conv.then))
+                for conv in net.convolutions
+            ),
+            dense=tuple(replace(dense, initial_bias=1.0) for dense in net.dense),
+        ),
+    )
+
+
+def _torchvision() -> Recipe:
+    """torchvision/models/alexnet.py and references/classification of github.com/pytorch/vision."""
+
+    def std(inputs: int) -> float:  # of PyTorch's initial weights, uniform in +-1 / sqrt(inputs)
+        return (3 * inputs) ** -0.5
+
+    return Recipe(
+        name="torchvision",
+        summary="torchvision's alexnet, of Krizhevsky's \"One weird trick\" (2014): one tower, no normalisation "
+        "(ImageNet 2012 validation, centre crop: 56.522 % top-1, 79.066 % top-5 accuracy). The dropout that it has "
+        "before fc6, too, and its crops of random size are left out in training.",
+        network=Network(
+            towers=1,
+            convolutions=(
+                Convolution("conv1", 64, 11, 4, (2, 2), "all", std(363), 0.0, ("relu", "pool")),
+                Convolution("conv2", 192, 5, 1, (2, 2), "all", std(1600), 0.0, ("relu", "pool")),
+                Convolution("conv3", 384, 3, 1, (1, 1), "all", std(1728), 0.0, ("relu",)),
+                Convolution("conv4", 256, 3, 1, (1, 1), "all", std(3456), 0.0, ("relu",)),
+                Convolution("conv5", 256, 3, 1, (1, 1), "all", std(2304), 0.0, ("relu", "pool")),
+            ),
+            dense=(
+                Dense("fc6", 4096, initial_std=std(9216), initial_bias=0.0),
+                Dense("fc7", 4096, initial_std=std(4096), initial_bias=0.0, dropout=0.0),
+            ),
+            classifier_std=std(4096),
+        ),
+        augmentation=Augmentation(
+            mean="channel",
+            input_scale=1 / (255 * 0.226),  # pixels / 255, divided by the mean of torchvision's .229, .224 and .225
+            crop_group=1,
+            color_noise=0.0,
+            color_noise_rescale=False,
+        ),
+        training=Training(
+            epochs=90,
+            batch_size=256,  # 32 on each of 8 GPUs
+            weight_decay=1e-4,
+            bias_decay=1e-4,
+            bias_rate=0.01,
+            schedule=Schedule(length=90, drop_epochs=(30, 60), biases_drop=True),
+        ),
+    )
+
+
+def _modern() -> Recipe:
+    source = _source()
+    recipe = modernised(replace(source, training=replace(source.training, epochs=MODERN_EPOCHS)))
+    return replace(
+        recipe,
+        name="modern",
+        summary="The layers of `source`, trained with what has been learnt since: half the epochs, and a lower error "
+        "in the miniature that `alexnet reproduce modern` runs.",
+    )
+
+
+BUILT_IN = {
+    recipe.name: recipe
+    for recipe in (_source(), _paper(), _quickstart(), _modern(), _caffe(), _caffenet(), _torchvision())
+}

@@ -1,0 +1,80 @@
+"""Where the package reports what it does: notes, warnings, progress, and the events of a training.
+
+Functions that take long take a `reporter`; the default reports nothing. The command line has one that prints, and a
+program can have its own:
+
+    class Lines(Reporter):
+        def on_epoch_end(self, row, layers):
+            print(row["epoch"], row["val_top1_error"])
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from alexnet_keras.recipes.schema import Recipe
+    from alexnet_keras.training.checkpoint import Position
+    from alexnet_keras.training.records import LayerRow
+    from alexnet_keras.training.start import LayerOrigin
+    from alexnet_keras.training.step import StepResult
+
+
+class Advance(Protocol):
+    """Moves a piece of work forward by `n`, with a text beside its bar."""
+
+    def __call__(self, n: int = 1, text: str = "") -> None: ...
+
+
+class Reporter:
+    """Reports nothing; subclasses report what they override."""
+
+    def note(self, text: str) -> None:
+        """A sentence about what is going on."""
+
+    def warn(self, text: str) -> None:
+        """Something is worth a look; the work goes on."""
+
+    def progress(
+        self, what: str, total: int | None, unit: str = "images", done: int = 0
+    ) -> "AbstractContextManager[Advance]":
+        """A piece of work of known or unknown length: `with reporter.progress("evaluating", 3000) as advance:`.
+
+        Args:
+            what: Its name, such as "evaluating".
+            total: Its length in units; None where that is unknown.
+            unit: What is counted.
+            done: Units that were done before.
+        """
+        return _nothing()
+
+    def on_train_begin(self, recipe: "Recipe", validation_images: int, position: "Position") -> None:
+        """A training begins, or resumes, at a position."""
+
+    def on_initial_weights(self, origins: "list[LayerOrigin]") -> None:
+        """The initial weights were taken from another run, layer by layer."""
+
+    def on_epoch_begin(self, epoch: int, first_step: int, steps: int, rates: dict[str, float]) -> None:
+        """The steps `first_step` to `steps` of an epoch are about to be taken, with these learning rates by kind."""
+
+    def on_step(self, epoch: int, step: int, result: "StepResult") -> None:
+        """A step of an epoch was taken; both are counted from 0."""
+
+    def on_validation(self, images: int) -> None:
+        """This many more images of the validation split were evaluated."""
+
+    def on_epoch_end(self, row: dict[str, float], layers: "list[LayerRow]") -> None:
+        """An epoch was validated and saved: its row of history.csv and its rows of layers.csv."""
+
+    def on_train_end(self) -> None:
+        """A training ended, finished or not."""
+
+
+SILENT = Reporter()
+
+
+@contextmanager
+def _nothing() -> Iterator[Advance]:
+    yield lambda n=1, text="": None

@@ -1,0 +1,1 @@
+"""Files and directories that commands share: written whole, locked, named, and kept."""

@@ -1,0 +1,345 @@
+"""The report of a run: what is on the page, that it is sound HTML, and that it needs nothing but itself."""
+
+import re
+import shlex
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from alexnet_keras import AlexNet
+from alexnet_keras.evaluation.predictions import kept_predictions, predictions_of
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
+from alexnet_keras.reports.page import photograph
+from alexnet_keras.reports.run_report import PARTS, Evaluated, find_neighborhoods, write_report
+from alexnet_keras.runs import Run, another_name, prepare_command, train_command
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"quoted' & <b>",
+    "{{ 7 * 7 }} $\\frac{1$",
+    "<img src=x onerror=alert(1)>",
+    "&lt;already&gt;",
+    "a" * 300,
+)
+
+
+class Page(HTMLParser):
+    """A parsed page: its elements, its text, and whatever is wrong with its tags."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.html, self.elements, self.open, self.problems, self.pieces = html, [], [], [], []
+        self.feed(html)
+        self.close()
+        self.problems += [f"<{tag}> is not closed" for tag in self.open]
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if len({name for name, _ in attributes}) < len(attributes):
+            self.problems.append(f"<{tag}> has an attribute twice")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.problems.append(f"</{tag}> closes nothing")
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.pieces.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.pieces))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def alts(self):
+        return [image["alt"] for image in self.all("img")]
+
+
+@pytest.fixture(scope="module")
+def six(write_images, tmp_path_factory):
+    """Six classes, which is one more than five, with names in words that no page may take for HTML."""
+    from alexnet_keras.data.preparation import prepare
+    from alexnet_keras.data.sources.folder import folder_source
+
+    root = tmp_path_factory.mktemp("six")
+    for split, count in (("train", 3), ("val", 2)):
+        write_images(root / "pictures" / split, {f"class {i}": count for i in range(6)}, seed=count)
+    data = prepare(folder_source(root / "pictures"), root / "six", seed=5)
+    return replace(data, words=HOSTILE)
+
+
+def run_on(data, recipe, path, **facts):
+    """A run with a model that knows nothing, and a history that was made up."""
+    known = {
+        "recipe": recipe.name,
+        "overrides": [],
+        "classes": list(data.classes),
+        "data": data.facts,
+        "seed": 7,
+        "precision": "float32",
+        "strategy": "towers",
+        "gpus": 2,
+        "devices": ["/CPU:0", "/CPU:1"],
+        "deterministic": True,
+        "init_from": None,
+        "status": "finished",
+    }
+    run = Run.create(path, recipe, {**known, **facts})
+    AlexNet(recipe, classes=len(data.classes), seed=3).save(run.model_path)
+    run.write_history(
+        [
+            {
+                "epoch": epoch,
+                "seconds": 90.0,
+                "loss": 1.5 - 0.3 * epoch,
+                "val_loss": 1.6 - 0.3 * epoch,
+                "top1_error": 0.8 - 0.2 * epoch,
+                "val_top1_error": 0.75 - 0.25 * epoch,
+                "val_top5_error": 0.1,
+                "rate_weights": 0.01,
+            }
+            for epoch in range(2)
+        ]
+    )
+    return run
+
+
+@pytest.fixture(scope="module")
+def evaluated(six, tiny, tmp_path_factory):
+    """A run on six classes and all that is known of it: run, model, evaluated, neighbourhoods."""
+    run = run_on(six, tiny, tmp_path_factory.mktemp("runs") / "six <&> run")
+    model = run.load_model()
+    found = Evaluated("val", six, predictions_of(run, six, "val"), predictions_of(run, six, "val", "ten-crop"))
+    return run, model, found, find_neighborhoods(model, six, "val")
+
+
+@pytest.fixture(scope="module")
+def page(evaluated, tmp_path_factory):
+    """The whole report of it."""
+    run, model, found, neighborhoods = evaluated
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    assert write_report(run, found, model, path, neighborhoods=neighborhoods, now=NOON) == {}
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def written(run, found, model, folder, **options):
+    """A report with fewer parts, and what it says is missing."""
+    missing = write_report(run, found, model, folder / "report.html", **options)
+    return Page((folder / "report.html").read_text(encoding="utf-8")), missing
+
+
+def test_it_is_sound_html(page):
+    assert page.problems == []
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert page.all("html") == [{"lang": "en"}]
+    assert [len(page.all(tag)) for tag in ("title", "h1", "main", "nav")] == [1, 1, 1, 1]
+    for anchor in page.all("a"):
+        assert anchor["href"].removeprefix("#") in ids
+    for _, attributes in page.elements:
+        assert attributes.get("aria-labelledby", ids[0]) in ids
+
+
+def test_it_needs_nothing_but_itself(page):
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy and "script" not in policy
+    assert not page.all("script") and not page.all("iframe") and not page.all("object")
+    for tag, attributes in page.elements:
+        assert not any(name.startswith("on") for name in attributes)
+        assert attributes.get("src", "data:").startswith("data:")
+        assert attributes.get("href", "#").startswith(("#", "data:"))
+        assert "http" not in " ".join(value or "" for name, value in attributes.items() if name != "src"), tag
+    assert "url(" not in page.html and "@import" not in page.html and "http:" not in page.html
+
+
+def test_a_screen_reader_has_something_to_say_of_everything(page):
+    assert all(len(alt) > 15 for alt in page.alts())
+    assert len(set(page.alts())) > 20
+    assert all(head["scope"] in ("row", "col") for head in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table")) > 4
+    for _, attributes in page.elements:
+        if "scroll" in attributes.get("class", "").split():
+            assert attributes["tabindex"] == "0" and attributes["role"] == "region" and attributes["aria-label"]
+
+
+def test_names_of_classes_are_shown_as_text(page):
+    for name in HOSTILE:
+        assert name in page.text
+    assert "<script" not in page.html and "<b>" not in page.html and "<img src=x" not in page.html
+    assert "six <&> run" in page.text and "<&>" not in page.html
+    assert any(alt.startswith(HOSTILE[1]) for alt in page.alts())
+
+
+def test_it_has_every_part(page, evaluated):
+    run, _, found, _ = evaluated
+    ids = {attributes.get("id") for attributes in page.all("section")}
+    assert ids == {"run", "errors", *PARTS, "recipe", "environment", "commands"}
+    for said in (
+        "finished",
+        "2 of 2; the best, which is shown here, is number 2",
+        found.data.fingerprint,
+        "18 train, 12 val",
+        "3 minutes",
+        "towers: /CPU:0, /CPU:1",
+        "Written 2026-01-02 12:00 UTC",
+        run.facts["environment"]["tensorflow"],
+        "no independent replicates",
+        "expected calibration error",
+        "Euclidean distances",
+        "only a run on the same data compares with them",
+    ):
+        assert said in page.text, said
+    assert len(page.alts()) == 5 + 8 + min(8, wrong(found)) + 5 * 7
+
+
+def wrong(found):
+    return sum(
+        int(rows.argmax()) != label for rows, label in zip(found.centre.probabilities, found.centre.labels, strict=True)
+    )
+
+
+def test_errors_stand_beside_the_papers_and_beside_chance(page, evaluated):
+    _, _, found, _ = evaluated
+    text = page.text.replace("\xa0", " ")
+    for views, predictions in (("centre crop", found.centre), ("ten crops", found.ten_crop)):
+        errors = predictions.evaluation()
+        row = f"This run {errors.top1.error:.1%} ({100 * errors.top1.low:.1f} to {errors.top1.high:.1%})"
+        row = f"{row} {errors.top5.error:.1%} ({100 * errors.top5.low:.1f} to {errors.top5.high:.1%}) {views} 12 of val"
+        assert row.replace("%", " %") in text
+    assert "Guessing, 6 classes 83.3 % 16.7 %" in text
+    assert "Paper, table 2, 1 CNN 40.7 % 18.2 % ten crops ILSVRC-2012 val" in text
+    assert "Paper, table 1, CNN 37.5 % 17.0 % ten crops ILSVRC-2010 test" in text
+    assert "Paper, section 4.1 39.0 % 18.3 % centre crop ILSVRC-2010 test" in text
+
+
+def test_with_five_classes_or_fewer_there_is_no_top5_error(prepared, tiny, tmp_path):
+    run = run_on(prepared, tiny, tmp_path / "three")
+    found = Evaluated("val", prepared, predictions_of(run, prepared, "val"), None)
+    page, missing = written(run, found, run.load_model(), tmp_path, without=("neighbors", "kernels", "towers"))
+    assert page.problems == [] and missing == {}
+    assert "Top-5 error" not in page.text and "the right one is always among five" in page.text
+    assert "Guessing, 3 classes 66.7" in page.text
+    assert "were not evaluated" in page.text, "of ten crops"
+    assert "with the 3 classes that the network finds likeliest" in page.text
+
+
+def test_what_is_left_out_on_request_is_not_mentioned(evaluated, tmp_path):
+    run, model, found, _ = evaluated
+    page, missing = written(run, found, model, tmp_path, without=("neighbors", "kernels", "towers", "predictions"))
+    assert missing == {} and page.problems == []
+    assert {attributes.get("id") for attributes in page.all("section")}.isdisjoint(["neighbors", "kernels", "towers"])
+    assert "Nearest training images" not in page.text
+    assert len(page.alts()) == 3
+
+
+def test_without_the_data_the_page_says_what_it_lacks(evaluated, tmp_path):
+    run, model, found, _ = evaluated
+    gone = Evaluated("val", None, found.centre, found.ten_crop, "There is no prepared dataset data/six.")
+    page, missing = written(run, gone, model, tmp_path, without=("kernels", "towers"))
+    assert missing.keys() == {"predictions", "neighbors"} and page.problems == []
+    assert page.text.count("There is no prepared dataset data/six.") == 3
+    assert "What was computed before is shown" in page.text and "The classes with the largest errors" in page.text
+    assert HOSTILE[0] in page.text, "the run remembers what its classes are called"
+
+
+def test_without_data_and_predictions_there_is_still_a_page(evaluated, tmp_path):
+    run, model, _, _ = evaluated
+    page, missing = written(run, Evaluated("val", None, None, None, "It is gone."), model, tmp_path)
+    assert missing.keys() == {"predictions", "neighbors", "classes", "calibration"} and page.problems == []
+    assert "Its errors have not been computed." in page.text and "not computed" in page.text
+
+
+@pytest.mark.parametrize(("status", "said"), [("interrupted", "was interrupted"), ("diverged", "diverged")])
+def test_an_unfinished_run_is_said_to_be_one(six, tiny, tmp_path, status, said):
+    recipe = with_overrides(tiny, ["training.epochs=9"])
+    run = run_on(six, recipe, tmp_path / "run", status=status, ended="Ctrl-C <now>")
+    found = Evaluated("val", None, None, None)
+    page, _ = written(run, found, run.load_model(), tmp_path, without=PARTS)
+    assert f"This run {said}. 2 of 9 epochs are done" in page.text and f"{status}: Ctrl-C <now>" in page.text
+
+
+def test_other_data_than_the_run_was_trained_on_is_said(evaluated, tmp_path):
+    run, model, found, _ = evaluated
+    other = replace(found.data, fingerprint="f" * 64)
+    page, _ = written(run, replace(found, data=other), model, tmp_path, without=PARTS)
+    assert "which is not the one that the run was trained on" in page.text
+
+
+def test_what_was_predicted_is_found_again_for_this_model_and_this_data(six, tiny, tmp_path):
+    run = run_on(six, tiny, tmp_path / "run")
+    made = predictions_of(run, six, "val")
+    kept = kept_predictions(run, six.fingerprint, "val", "centre")
+    np.testing.assert_array_equal(kept.probabilities, made.probabilities)
+    assert kept_predictions(run, six.fingerprint, "val", "ten-crop") is None
+    assert kept_predictions(run, six.fingerprint, "train", "centre") is None
+    assert kept_predictions(run, "0" * 64, "val", "centre") is None
+    (made.path / "labels.npy").write_bytes(b"")
+    assert kept_predictions(run, six.fingerprint, "val", "centre") is None
+    AlexNet(tiny, classes=6, seed=4).save(run.model_path)
+    assert kept_predictions(run, six.fingerprint, "val", "centre") is None
+
+
+def words(command):
+    return shlex.split(command.replace(" \\\n", " "))
+
+
+def test_the_training_command_has_everything_that_made_the_run(six, tmp_path):
+    overrides = ["training.epochs=3", "training.weight_rate=0.005"]
+    recipe = with_overrides(load_recipe("quickstart"), overrides)
+    run = Run.create(
+        tmp_path / "it's mine",
+        recipe,
+        {
+            "recipe": "quickstart",
+            "overrides": overrides,
+            "data": {**six.facts, "path": "data/my photos"},
+            "seed": 3,
+            "precision": "mixed_bfloat16",
+            "strategy": "mirrored",
+            "gpus": 4,
+            "deterministic": True,
+            "init_from": "/runs/first one",
+        },
+    )
+    command = train_command(run, another_name(run))
+    assert words(command) == [
+        *("alexnet", "train", "--data", "data/my photos", "--run", "it's mine-again", "--recipe", "quickstart"),
+        *("--set", "training.epochs=3", "--set", "training.weight_rate=0.005", "--seed", "3"),
+        *("--precision", "mixed_bfloat16", "--strategy", "mirrored", "--gpus", "4", "--deterministic"),
+        *("--init-from", "/runs/first one"),
+    ]
+
+
+def test_a_recipe_that_its_name_does_not_give_is_read_from_the_run(six, tiny, tmp_path):
+    run = Run.create(tmp_path / "run", tiny, {"recipe": tiny.name, "overrides": [], "data": six.facts})
+    command = words(train_command(run, "again"))
+    assert command[command.index("--recipe") + 1] == str(run.path / "recipe.toml")
+
+
+def test_the_preparing_command_has_the_options_that_were_not_the_defaults(six):
+    options = {**six.manifest["options"], "name": "photos", "seed": 0}
+    facts = {"source": "folder:my photos", "path": "data/my photos", "options": {**options, "name": "my photos"}}
+    assert words(prepare_command(facts)) == ["alexnet", "prepare", "folder:my photos"]
+    others = {"seed": 4, "holdout": 0.5, "limit_per_class": 20, "exif": True, "encoding": "png", "jpeg_quality": None}
+    facts = {"source": "folder:my photos", "path": "elsewhere/set", "options": {**options, **others}}
+    assert words(prepare_command(facts)) == [
+        *("alexnet", "prepare", "folder:my photos", "--out", "elsewhere/set", "--name", "photos", "--seed", "4"),
+        *("--holdout", "0.5", "--limit-per-class", "20", "--exif", "--encoding", "png"),
+    ]
+    assert prepare_command({"path": "data/old", "fingerprint": "f"}) is None
+
+
+def test_photographs_are_embedded_small():
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    image = photograph(noise, 128, "noise")
+    assert (image.width, image.height) == (128, 128)
+    assert image.source.startswith("data:image/jpeg;base64,") and len(image.source) < 30_000

@@ -1,0 +1,170 @@
+"""Files that appear whole, and stay."""
+
+import errno
+import logging
+import os
+import stat
+import subprocess
+import sys
+import threading
+
+import portalocker
+import pytest
+
+from alexnet_keras.errors import AlexNetError
+from alexnet_keras.storage import files
+from alexnet_keras.storage.files import allocate, is_locked, locked, partial_path, write_by_rename
+
+HOLD = """
+import sys
+from pathlib import Path
+from alexnet_keras.storage.files import locked
+with locked(Path(sys.argv[1]), None, shared=len(sys.argv) > 2):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held(tmp_path):
+    """Has another process hold a lock until the test ends."""
+    processes = []
+
+    def hold(*more):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path / "lock"), *more], stdin=-1, stdout=-1, text=True
+        )
+        processes.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield hold
+    for process in processes:
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="directories are not flushed here")
+def test_the_file_is_flushed_before_its_rename_and_the_directory_after_it(tmp_path, monkeypatch):
+    flushed = []
+
+    def fsync(descriptor):
+        is_directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        flushed.append(("directory" if is_directory else "file", (tmp_path / "made").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with write_by_rename(tmp_path / "made") as path:
+        path.write_text("whole")
+    assert flushed == [("file", False), ("directory", True)]
+    assert (tmp_path / "made").read_text() == "whole"
+
+
+def test_a_file_system_that_cannot_flush_directories_is_no_error(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with write_by_rename(tmp_path / "made") as path:
+        path.write_text("whole")
+    assert [file.name for file in tmp_path.iterdir()] == ["made"]
+
+
+def test_two_that_write_the_same_path_write_it_whole_each(tmp_path, monkeypatch):
+    with write_by_rename(tmp_path / "made.txt") as one:
+        one.write_text("one")
+        monkeypatch.setattr(files, "process_name", lambda: "elsewhere-1")
+        with write_by_rename(tmp_path / "made.txt") as other:
+            assert one != other and one.suffix == other.suffix == ".txt"
+            other.write_text("other")
+        assert (tmp_path / "made.txt").read_text() == "other"
+    assert (tmp_path / "made.txt").read_text() == "one"
+    assert [file.name for file in tmp_path.iterdir()] == ["made.txt"]
+
+
+def test_what_killed_processes_left_is_removed_and_what_live_ones_write_is_not(tmp_path):
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    host, _, _ = files.process_name().rpartition("-")
+    dead = tmp_path / f".partial-{host}-{process.stdout.strip()}-report.html"
+    (tmp_path / f".partial-{host}-{process.stdout.strip()}-model").mkdir()
+    alive, elsewhere = tmp_path / f".partial-{host}-{os.getppid()}-a", tmp_path / ".partial-another-host-1-a"
+    for file in (dead, alive, elsewhere):
+        file.write_text("x")
+    partial_path(tmp_path / "b")
+    assert {file.name for file in tmp_path.iterdir()} == {alive.name, elsewhere.name}
+
+
+def test_a_lock_is_refused_with_its_holder_or_waited_for(tmp_path, held):
+    lock, other = tmp_path / "lock", held()
+    assert is_locked(lock)
+    with pytest.raises(AlexNetError, match=f"busy \\(.*-{other.pid}\\)"), locked(lock, "busy{holder}"):
+        pass
+    waited = []
+
+    def end():
+        waited.append(is_locked(lock))
+        threading.Timer(0.3, other.stdin.close).start()
+
+    with locked(lock, None, on_wait=end):
+        assert waited == [True] and is_locked(lock)
+        assert lock.read_text() == files.process_name()
+    assert not is_locked(lock) and not lock.read_bytes()
+
+
+def test_a_shared_lock_is_held_by_many_and_by_none_beside_another(tmp_path, held):
+    lock = tmp_path / "lock"
+    held("shared")
+    with locked(lock, "busy", shared=True):
+        assert not is_locked(lock)
+    with pytest.raises(AlexNetError, match="busy"), locked(lock, "busy"):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_that_is_said_and_work_goes_on(tmp_path, monkeypatch, caplog, number):
+    """As on Lustre, and on NFS that is mounted without them."""
+
+    def lock(file, flags):
+        raise portalocker.LockException(OSError(number, os.strerror(number)))
+
+    monkeypatch.setattr(portalocker, "lock", lock)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            with locked(tmp_path / "lock", "busy"):
+                assert is_locked(tmp_path / "lock"), "that nobody works there cannot be said"
+    (told,) = caplog.messages
+    assert told.startswith(f"Warning: there are no locks in {tmp_path} ([Errno {number}]")
+    assert "let no other command work there meanwhile" in told
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_what_cannot_be_written_is_read_without_a_lock(tmp_path, monkeypatch, number):
+    real = type(tmp_path).open
+
+    def opened(self, mode="r", *more):
+        if "a" in mode:
+            raise OSError(number, os.strerror(number), str(self))
+        return real(self, mode, *more)
+
+    monkeypatch.setattr(type(tmp_path), "open", opened)
+    with locked(tmp_path / "lock", "busy", shared=True):
+        pass
+    with pytest.raises(OSError, match=os.strerror(number)), locked(tmp_path / "lock", "busy"):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="space cannot be taken here beforehand")
+def test_space_is_taken_before_pages_are_written(tmp_path, monkeypatch):
+    with (tmp_path / "made").open("wb") as file:
+        file.truncate(2**20)
+    assert (tmp_path / "made").stat().st_blocks == 0
+    allocate(tmp_path / "made")
+    assert (tmp_path / "made").stat().st_blocks * 512 >= 2**20
+
+    def full(*values):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        allocate(tmp_path / "made")
