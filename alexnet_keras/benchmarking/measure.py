@@ -38,10 +38,10 @@ _STATUS = Path("/proc/self/status")
 
 
 def peak_bytes() -> int | None:
-    """The most resident memory of this process so far, bytes; None where the system does not tell.
+    """The peak resident memory of this process, bytes; None where the system does not report it.
 
-    Linux counts VmHWM from the start of the program. `ru_maxrss`, which other systems have instead, would there begin
-    with what the process that started this one had.
+    Linux counts VmHWM from the start of the program. Its `ru_maxrss`, which other systems have instead, would start
+    at the peak of the parent process.
     """
     if _STATUS.exists():
         found = re.search(r"^VmHWM:\s*(\d+) kB$", _STATUS.read_text(encoding="utf-8"), re.MULTILINE)
@@ -56,7 +56,7 @@ def peak_bytes() -> int | None:
 
 
 PRODUCT_SIDE = 4096  # of the square matrices whose product is timed
-PRODUCT_SECONDS = 0.5  # products are repeated for so long, at least
+PRODUCT_SECONDS = 0.5  # products are repeated for at least this long
 
 
 def forward_operations(model: keras.Model) -> int:
@@ -67,18 +67,18 @@ def forward_operations(model: keras.Model) -> int:
 def training_operations(model: keras.Model) -> int:
     """Floating-point operations of one image in a training step.
 
-    Forward, the gradient of the weights, and the gradient of the input, each as many again; nobody asks for the
-    gradient of the image.
+    The forward pass, the gradient of the weights and the gradient of the input take equally many; the gradient of the
+    image is not computed.
     """
     return sum(2 * (2 if row.reads == "image" else 3) * row.multiply_adds for row in summarize(model))
 
 
 def matrix_product(dtype: str, side: int = PRODUCT_SIDE) -> Callable[[], float]:
-    """A function that multiplies two square matrices in TensorFlow and returns the rate, in operations a second.
+    """A function that multiplies two square matrices in TensorFlow and returns the rate, operations per second.
 
     Args:
-        dtype: of the matrices, such as "float32" or "bfloat16".
-        side: rows and columns.
+        dtype: Dtype of the matrices, such as "float32" or "bfloat16".
+        side: Number of rows and columns.
     """
     random = tf.random.Generator.from_seed(0)
     left, right = (tf.cast(random.normal((side, side)), dtype) for _ in range(2))
@@ -107,7 +107,7 @@ def write_images(folder: Path, number: int) -> None:
 
     Args:
         folder: Where; it must not exist.
-        number: Of images in all, at least one of each class in both splits.
+        number: Number of images in both splits; each class has at least one in each.
     """
     drawn = [jpeg(seed) for seed in range(min(DISTINCT, number))]
     held_out = max(CLASSES, number // 8)
@@ -119,7 +119,7 @@ def write_images(folder: Path, number: int) -> None:
 
 
 def jpeg(seed: int) -> bytes:
-    """One image as JPEG: patches of all sizes, the smaller the fainter, as photographs have them, and grain."""
+    """One image as JPEG: patches of all sizes, smaller ones fainter, as in photographs, and grain."""
     random = np.random.default_rng(seed)
     canvas = np.full((HEIGHT, WIDTH, 3), 127.0, np.float32)
     for level in range(1, 8):
@@ -135,20 +135,18 @@ def jpeg(seed: int) -> bytes:
 
 
 WARM_UP, TRACED = 2, 2  # steps
-RATE = (
-    1e-6  # of learning: no weight goes far, and the update has ordinary numbers to work with, neither 0 nor tiny ones
-)
-READY, READ_SECONDS = 8, 1.0  # batches, more than the pipeline prefetches; a repeat reads for so long, and so many
-IMAGES = 512  # prepared in a repeat, at most
-FEWEST = 8  # of them in a split, where it has so many
+RATE = 1e-6  # learning rate: weights hardly change, and the update computes with ordinary numbers, not 0 or subnormal
+READY, READ_SECONDS = 8, 1.0  # batches, more than the pipeline prefetches, and seconds: a repeat reads at least both
+IMAGES = 512  # prepared in a repeat at most
+FEWEST = 8  # of them in a split that has as many
 
 
 def train(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
-    """Steps of training on one batch of random images in memory, with everything that a step of a run does.
+    """Measure training steps on one batch of random images in memory, with all that a step of a run does.
 
     Args:
-        request: What is asked for.
-        folder: An empty directory for whatever is written.
+        request: The network, the batch and the number of repeats.
+        folder: An empty directory for temporary files.
         tell: Called after every timed repeat.
     """
     recipe, images = from_dict(request.recipe), _images(request)
@@ -180,7 +178,7 @@ def train(request: Request, folder: Path, tell: Callable[[], None]) -> Measureme
 
 
 def infer(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
-    """The forward pass of one batch of random images in memory, to probabilities. Arguments as `train`."""
+    """Measure the forward pass, to probabilities, of one batch of random images in memory. Arguments as in `train`."""
     recipe, images = from_dict(request.recipe), _images(request)
     base = peak_bytes()
     model = _network(recipe, request)
@@ -199,18 +197,18 @@ def infer(request: Request, folder: Path, tell: Callable[[], None]) -> Measureme
 
 
 def read_input(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
-    """Batches of crops from a prepared dataset, as training reads them, and no training. Arguments as `train`.
+    """Measure reading batches of crops from a prepared dataset, as training does. Arguments as in `train`.
 
     Raises:
         UsageError, DataError: There is no such dataset, or it is damaged.
     """
-    assert request.data is not None  # `processes.measure` has images drawn where none is named
+    assert request.data is not None  # `worker.measure` prepares generated images where none is named
     recipe, data = from_dict(request.recipe), open_prepared(request.data)
     base = peak_bytes()
     batches = iterate(data, _epochs(data, recipe, request.batch_size))
     repeats = []
     for _ in range(request.repeats):
-        for _ in itertools.islice(batches, READY):  # those that were made while nobody waited are not timed
+        for _ in itertools.islice(batches, READY):  # batches that were ready before are not timed
             pass
         start, read = time.perf_counter(), 0
         while (passed := time.perf_counter() - start) < READ_SECONDS or read < READY:
@@ -230,9 +228,9 @@ def read_input(request: Request, folder: Path, tell: Callable[[], None]) -> Meas
 
 
 def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
-    """Preparation of images into a directory: all that `alexnet prepare` does after it has listed them.
+    """Measure preparing images into a directory: all that `alexnet prepare` does after listing them.
 
-    The first of `request.repeats + 1` preparations reads the files once and is not timed. Arguments as `train`.
+    The first of `request.repeats + 1` preparations reads the files once and is not timed. Arguments as in `train`.
 
     Raises:
         UsageError, DataError: There is no such source, or its images cannot be used.
@@ -260,7 +258,7 @@ def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> 
 
 
 def prepare_generated(folder: Path) -> None:
-    """Prepares generated images into a directory, for `read_input` where there is no other dataset."""
+    """Prepare generated images into a directory, for `read_input` where there is no other dataset."""
     source = _generated(folder.with_name(f"{folder.name}-pictures"))
     prepare(source, folder, name="generated images")
 
@@ -277,7 +275,7 @@ def _stepping(
     kinds: list[str],
     kind_of: Callable[[], LayerKinds],
 ) -> Measurement:
-    """Warm-up, memory, timed steps each with matrix products after it, and then the trace of others."""
+    """Warm up, measure memory, time steps each followed by matrix products, and trace further steps."""
     for _ in range(WARM_UP):
         step()
     peak = peak_bytes()  # before there are large matrices
@@ -289,7 +287,7 @@ def _stepping(
         repeats.append(Repeat(request.batch_size, time.perf_counter() - start, product()))
         tell()
     device, shares = _device(), {}
-    if device == "CPU":  # of a GPU the operations' times on the host would say how long it took to start them
+    if device == "CPU":  # on a GPU, times on the host are those of starting operations
         found = traced_shares(step, TRACED, kind_of(), folder)
         shares = {kind: found.pop(kind, 0.0) for kind in kinds}
         shares[OTHER] += sum(found.values())
@@ -308,7 +306,7 @@ def _images(request: Request) -> tf.Tensor:
 
 
 def _device() -> str:
-    """What TensorFlow computes on."""
+    """The device on which TensorFlow computes."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "CPU"
@@ -316,7 +314,7 @@ def _device() -> str:
 
 
 def _epochs(data: PreparedDataset, recipe: Recipe, batch_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """Batches without end, as training sees them."""
+    """Batches of all epochs, as training reads them, without end."""
     for epoch in itertools.count():
         yield from training_batches(
             data,
@@ -335,7 +333,7 @@ def _generated(folder: Path) -> Source:
 
 
 def _some_of(given: str, folder: Path) -> Source:
-    """A source, and where it is large some of its images at random, of every split its part."""
+    """A source; of a large one a random sample, with each split's share of it."""
     source = open_source(SourceRequest(given, demo_folder=folder / "demo", cache=folder))
     part = min(1.0, IMAGES / sum(len(images) for images in source.splits.values()))
     splits = {}

@@ -1,7 +1,11 @@
-"""A result: raw repeats, from which every figure follows, as a file, and two results side by side."""
+"""The result of a benchmark: the machine, raw repeats from which all figures follow, and a comparison with another."""
 
-import json
+import os
+import platform
+import re
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +15,8 @@ import pydantic
 from pydantic import Field
 
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.storage.files import write_by_rename
+from alexnet_keras.runs import environment
+from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.places import command
 
 FORMAT: Final = "alexnet-keras benchmark, version 1"
@@ -19,16 +24,17 @@ FORMAT: Final = "alexnet-keras benchmark, version 1"
 
 @dataclass(frozen=True)
 class Machine:
-    """What a measurement ran on.
+    """The machine that a measurement ran on.
 
     Attributes:
-        processor: Its model, as the system names it.
-        instructions: Of those that matrix products gain from, what it has.
-        cores: Processors that the system has.
-        threads: That TensorFlow computes with: as many as this process may use, unless TF_NUM_INTRAOP_THREADS is set.
-        memory_gib: Of the machine, GiB; None where the system does not tell.
+        processor: Model name, as the system reports it.
+        instructions: Instruction sets it has, of those that matrix products gain from.
+        cores: Number of processors.
+        threads: Threads that TensorFlow computes with: as many as this process may use, unless
+            TF_NUM_INTRAOP_THREADS is set.
+        memory_gib: Memory of the machine, GiB; None where the system does not report it.
         system: The operating system.
-        versions: Of Python and the packages.
+        versions: Versions of Python and the packages.
     """
 
     processor: str
@@ -40,16 +46,64 @@ class Machine:
     versions: dict[str, str]
 
 
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def this_machine() -> Machine:
+    """The machine of this process. Imports no TensorFlow."""
+    found = environment()
+    system, cores = found.pop("platform"), found.pop("cpus")
+    processor, flags = _processor()
+    return Machine(
+        processor=processor,
+        instructions=tuple(name for name in INSTRUCTIONS if name in flags),
+        cores=cores,
+        threads=int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0) or usable_processors(),
+        memory_gib=_memory_gib(),
+        system=system,
+        versions=found,
+    )
+
+
+def _processor() -> tuple[str, list[str]]:
+    """The processor's model and instruction sets, as far as the system reports them."""
+    if _CPU_INFO.exists():
+        text = _CPU_INFO.read_text(encoding="utf-8", errors="replace")
+        model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+        flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+        return model[1] if model else platform.machine(), flags[1].split() if flags else []
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        printed = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        return printed.stdout.strip() or platform.machine(), []
+    return platform.processor() or platform.machine(), []
+
+
+def _memory_gib() -> float | None:
+    """The memory of the machine; None where the system does not report it."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+
+
+def usable_processors() -> int:
+    """Number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured; plain values, so that it travels to another process.
+    """A measurement to be made, as plain values that can be sent to another process.
 
     Attributes:
-        recipe: Its fields, as `recipe_files.to_dict` gives them.
-        classes: Of the network.
-        batch_size: Images a step.
+        recipe: The recipe's fields, as `recipes.toml.to_dict` gives them.
+        classes: Number of classes.
+        batch_size: Images per step.
         precision: A Keras dtype policy.
-        repeats: That are timed, after a warm-up.
+        repeats: Number of timed repeats, after a warm-up.
         data: The prepared dataset that `input` reads; None: one made of generated images.
         source: The images that `prepare` prepares, as `alexnet prepare` names them; None: generated ones.
     """
@@ -68,9 +122,10 @@ class Repeat:
     """One timed repeat.
 
     Attributes:
-        images: How many went through.
-        seconds: How long it took.
-        product_rate: The machine's matrix products right after it, operations a second; None where none were made.
+        images: Number of images.
+        seconds: Duration.
+        product_rate: Rate of the machine's matrix products right after it, operations per second; None where none were
+            made.
     """
 
     images: int
@@ -93,17 +148,17 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one process measured.
+    """The measurement of one process.
 
     Attributes:
-        what: In words: what it did with what.
-        device: Where it computed: "CPU", or the name of a GPU.
-        repeats: In order.
-        operations: Floating-point operations an image takes; None where they are not what the time goes into.
-        peak_bytes: The most memory that the process has had resident, until matrix products were made.
-        base_bytes: The same before the model, or what else was measured, was made; None with `peak_bytes` where the
-            system does not tell.
-        shares: Of the time of a step, by the kind of layer, 0..1; empty where there are no layers, or on a GPU.
+        what: A description: the work and its input.
+        device: "CPU", or the name of a GPU.
+        repeats: The repeats in order.
+        operations: Floating-point operations per image; None where they do not decide the time.
+        peak_bytes: Peak resident memory of the process before matrix products were made.
+        base_bytes: The same before the model, or other object of the measurement, was made; None like `peak_bytes`
+            where the system does not report it.
+        shares: Share of the time of a step by kind of layer, 0..1; empty where there are no layers, or on a GPU.
     """
 
     what: str
@@ -116,7 +171,7 @@ class Measurement:
 
     @property
     def figures(self) -> dict[str, Spread]:
-        """Every figure by its name, which says the unit."""
+        """Every figure by its name, which includes the unit."""
         found = {"images/s": Spread.of(each.images / each.seconds for each in self.repeats)}
         products = [each.product_rate for each in self.repeats if each.product_rate]
         if self.operations and len(products) == len(self.repeats):
@@ -144,14 +199,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Result:
-    """All that one run of `alexnet benchmark` measured.
+    """All measurements of one `alexnet benchmark`.
 
     Attributes:
         format: FORMAT.
-        date: When, ISO 8601, UTC.
-        machine: On what.
-        request: What was asked for.
-        measurements: By name: train, infer, input, prepare.
+        date: Start, ISO 8601, UTC.
+        machine: The machine.
+        request: What was measured.
+        measurements: Measurements by name: train, infer, input, prepare.
     """
 
     format: Literal["alexnet-keras benchmark, version 1"]
@@ -161,7 +216,7 @@ class Result:
     measurements: dict[str, Measurement]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, the figures that follow from the repeats included."""
+        """The result as JSON holds it, with the figures that follow from the repeats."""
         made = asdict(self)
         for name, measurement in self.measurements.items():
             figures = {figure: spread._asdict() for figure, spread in measurement.figures.items()}
@@ -169,20 +224,19 @@ class Result:
         return made
 
     def write(self, path: Path) -> None:
-        """Writes the result as JSON."""
-        with write_by_rename(path) as partial:
-            partial.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        """Write the result as JSON."""
+        write_json(path, self.to_dict())
 
 
 _RESULT, _MEASUREMENT = pydantic.TypeAdapter(Result), pydantic.TypeAdapter(Measurement)
 
 
 def read_result(path: Path) -> Result:
-    """A result that was written or printed as JSON.
+    """Read a result that was written or printed as JSON.
 
     Raises:
         UsageError: There is no such file.
-        DataError: It is something else.
+        DataError: The file holds something else.
     """
     if not path.exists():
         raise UsageError(f"There is no file {path}: `{command('benchmark', '--out', path)}` writes one.")
@@ -195,19 +249,19 @@ def read_result(path: Path) -> Result:
 
 
 def measurement_from(values: dict[str, Any]) -> Measurement:
-    """The measurement that a process has sent as plain values."""
+    """The measurement in plain values that a process has sent."""
     return _MEASUREMENT.validate_python(values)
 
 
 class Change(NamedTuple):
-    """A figure then and now; then is None where it was not measured."""
+    """A figure then and now; `then` is None where it was not measured."""
 
     then: Spread | None
     now: Spread
 
     @property
     def ratio(self) -> float | None:
-        """Now over then, of the medians; None where there is nothing then, or 0."""
+        """Ratio of the medians, now to then; None where there was none, or 0."""
         return self.now.median / self.then.median if self.then and self.then.median else None
 
 
@@ -222,7 +276,7 @@ def changes(then: Result, now: Result) -> dict[tuple[str, str], Change]:
 
 
 def differences(then: Result, now: Result) -> list[str]:
-    """A sentence for each thing that makes figures differ and has nothing to do with what is compared."""
+    """A sentence for each difference of machine, versions or options that changes the figures by itself."""
     sentences = []
 
     def compare(what: str, before: object, after: object) -> None:

@@ -57,7 +57,7 @@ _FUSED_REACH = 8  # operations that TensorFlow fuses into one, at most
 
 
 class _Place(NamedTuple):
-    """Where in the network an operation belongs: the layer's position, what kind it is, whether it is a gradient."""
+    """An operation's place in the network: its layer's position, its kind, and whether it is a gradient."""
 
     position: int
     kind: str
@@ -74,7 +74,7 @@ def kind_of(layer: keras.Layer) -> str:
 
 
 def kinds_in(model: keras.Model, training: bool) -> list[str]:
-    """The kinds of layer that a network has, in the order of their first layer, then what else a step consists of."""
+    """The kinds of layer of a network, in the order of their first layer, then the other parts of a step."""
     layers = model.layers[:-1] if training else model.layers  # training takes the logits, before the softmax
     kinds = list(dict.fromkeys(kind for kind in map(kind_of, layers) if kind != OTHER))
     casts = [CASTS] if _casts(model) else []
@@ -82,13 +82,13 @@ def kinds_in(model: keras.Model, training: bool) -> list[str]:
 
 
 class LayerKinds:
-    """`kinds(name, type)` says what kind of layer an operation belongs to.
+    """`kinds(name, type)` is the kind of layer that an operation belongs to.
 
     Args:
         model: The network.
-        graph: Of the function that runs.
-        images: The name of the function's argument with the images.
-        optimizer: The optimizer's name, whose operations have it in theirs; "" where there is none.
+        graph: Graph of the function that runs.
+        images: Name of the function's argument with the images.
+        optimizer: Name of the optimizer, which its operations' names contain; "" where there is none.
     """
 
     def __init__(self, model: keras.Model, graph: tf.Graph, images: str, optimizer: str = "") -> None:
@@ -104,9 +104,9 @@ class LayerKinds:
             self._places[operation.name] = self._place(operation)
 
     def __call__(self, name: str, kind: str) -> str | None:
-        """The kind of the operation of this name and this type, as it ran; None where nothing tells.
+        """The kind of the operation with this name and type, as it ran; None where it is unknown.
 
-        TensorFlow may run operations that are not in the graph: those it has fused, inlined or added.
+        TensorFlow may run operations that are not in the graph: it fuses, inlines and adds some.
         """
         if self._optimizer and f"{self._optimizer}/" in name:
             return OPTIMIZER
@@ -126,7 +126,7 @@ class LayerKinds:
         forward = [place for place in read if not place.backward]
         if len(forward) == len(read):
             return max(forward, default=None)
-        # A gradient. What it kept of the forward pass is its layer's own and the output of the layer before.
+        # A gradient. From the forward pass it reads what its own layer kept, and the output of the layer before.
         return max(forward)._replace(backward=True) if forward else min(read)
 
     def _named(self, name: str) -> _Place | None:
@@ -141,7 +141,7 @@ class LayerKinds:
         return None
 
     def _first_of_fused(self, name: str, kind: str) -> str:
-        """The name of the nearest operation of a type that the one of this name depends on."""
+        """The name of the nearest operation of this type that the named one depends on."""
         reached = [self._operations[name]] if name in self._operations else []
         for _ in range(_FUSED_REACH):
             if found := next((operation for operation in reached if operation.type == kind), None):
@@ -151,7 +151,7 @@ class LayerKinds:
 
 
 def _casts(model: keras.Model) -> bool:
-    """Whether a network computes in another precision than it keeps its weights in."""
+    """True if a network computes in another precision than that of its weights."""
     return any(layer.compute_dtype != layer.variable_dtype for layer in model.layers)
 
 
@@ -160,7 +160,7 @@ _ASYNCHRONOUS = "ExecutorState::ProcessAsync::Start"  # such an operation's name
 
 
 class Stretch(NamedTuple):
-    """A time in which a thread was in one kind of operation. Picoseconds since the trace began; None: nothing tells."""
+    """A time in which a thread ran one kind of operation, picoseconds since the trace began; None: unknown."""
 
     start: int
     stop: int
@@ -170,16 +170,16 @@ class Stretch(NamedTuple):
 def traced_shares(
     step: Callable[[], Any], steps: int, kind_of: Callable[[str, str], str | None], folder: Path
 ) -> dict[str, float]:
-    """The share of the time of some steps that each kind of operation took, 0..1; they add up to 1.
+    """Trace some steps: each kind of operation's share of the time, 0..1, which add up to 1.
 
     Args:
-        step: Runs once and waits for its result.
-        steps: How many are traced.
+        step: Runs one step and waits for its result.
+        steps: Number of steps to trace.
         kind_of: From an operation's name and type to its kind.
-        folder: Where TensorFlow writes its trace.
+        folder: Directory for TensorFlow's trace.
 
     Raises:
-        AlexNetError: TensorFlow has traced no operation.
+        AlexNetError: TensorFlow traced no operation.
     """
     options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0)
     tf.profiler.experimental.start(str(folder), options)
@@ -199,7 +199,7 @@ def traced_shares(
 def innermost(events: list[Stretch]) -> list[Stretch]:
     """One thread's nested events as stretches that follow one another, each of the innermost event.
 
-    An event that nothing tells the kind of has the kind of the one around it.
+    An event of unknown kind has the kind of the event around it.
     """
     found: list[Stretch] = []
     around: list[Stretch] = []
@@ -228,10 +228,11 @@ def shares(threads: list[list[Stretch]]) -> dict[str, float]:
     """The share of each kind in the time from the first stretch to the last, 0..1.
 
     Args:
-        threads: Each one's stretches, which do not overlap. Where n threads are busy each gets an n-th of the time.
+        threads: The stretches of each thread, which do not overlap. While n threads are busy, each gets an n-th of the
+            time.
 
     Raises:
-        AlexNetError: There are none.
+        AlexNetError: There are no stretches.
     """
     stretches = [stretch for thread in threads for stretch in thread]
     changes = sorted(
@@ -268,7 +269,7 @@ def _threads(space: Any, kind_of: Callable[[str, str], str | None]) -> Iterator[
 
 
 def _operation(plane: Any, event: Any) -> tuple[str, str] | None:
-    """The name and type of the operation that an event is; None where it is something else."""
+    """The name and type of an event's operation; None for other events."""
     name = plane.event_metadata[event.metadata_id].name
     if name == _ASYNCHRONOUS:
         stats = {plane.stat_metadata[stat.metadata_id].name: _text(plane, stat) for stat in event.stats}

@@ -1,57 +1,139 @@
-"""The process that makes one measurement: `python -m alexnet_keras.benchmarking.worker`.
+"""Measurements in processes of their own, so that one's peak of memory and threads are not another's.
 
-It reads one line of JSON, the task, from stdin, and writes lines of JSON to what was stdout: {"done": 1} after every
-repeat, and at the end {"result": ...} or {"error": ..., "exit_code": ...}. Whatever libraries print goes to stderr. It
-ends when stdin does, so that it does not outlive the process that started it.
+The process, `python -m alexnet_keras.benchmarking.worker`, reads one line of JSON, the task, from stdin, and writes
+lines of JSON to what was stdout: {"done": 1} after every repeat, and finally {"result": ...} or
+{"error": ..., "exit_code": ...}. Whatever libraries print goes to stderr. It ends when stdin does, so that it does not
+outlive the process that started it.
 """
 
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import threading
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from alexnet_keras.benchmarking.result import Measurement, Request, measurement_from
 from alexnet_keras.errors import AlexNetError
+from alexnet_keras.reporter import Advance
 
 DATASET = "dataset"  # the task that makes a prepared dataset and measures nothing
 
 
+WORKER = "alexnet_keras.benchmarking.worker"
+ENDING_S = 10.0  # a process may take to end by itself after it has sent its result
+KILLED = -9  # exit status of a process that the system has killed for lack of memory
+
+
+def measure(name: str, request: Request, advance: Advance) -> Measurement:
+    """Make one measurement in a process of its own, in a temporary directory that is removed.
+
+    Args:
+        name: train, infer, input or prepare.
+        request: What to measure. For `input` without data, generated images are prepared first.
+        advance: Called with the number of timed repeats done since the last call.
+
+    Raises:
+        UsageError, DataError: The measurement raised it.
+        AlexNetError: The process failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="alexnet-benchmark-") as directory:
+        folder = Path(directory)
+        if name == "input" and request.data is None:
+            data = folder / "generated"
+            _run({"name": DATASET, "folder": str(data)}, directory, advance)
+            request = replace(request, data=str(data))
+        task = {"name": name, "folder": directory, "request": asdict(request)}
+        return measurement_from(_run(task, directory, advance))
+
+
+def _run(task: dict[str, Any], temporary: str, advance: Advance) -> Any:
+    """The result of a worker process, which has ended whatever happens.
+
+    The process keeps its temporary files in a directory of the caller: TensorFlow removes its own only at the end of a
+    process, which may be killed before.
+    """
+    command = [sys.executable, "-P", "-m", WORKER]  # -P: no module of the directory that the user happens to be in
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "TMPDIR": temporary}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as printed:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed, encoding="utf-8", env=environment
+        )
+        try:
+            assert process.stdin and process.stdout  # they are pipes
+            process.stdin.write(json.dumps(task) + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                message = json.loads(line)
+                if "done" in message:
+                    advance(message["done"])
+                    continue
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(ENDING_S)  # by itself
+                if "error" in message:
+                    raise _as_raised(message)
+                return message["result"]
+            status = process.wait()
+        except BrokenPipeError:
+            status = process.wait()
+        finally:
+            process.kill()
+            process.communicate()
+        printed.seek(0)
+        raise AlexNetError(_what_happened(task["name"], status, printed.read()))
+
+
+def _as_raised(message: dict[str, Any]) -> AlexNetError:
+    """The worker's error, with its exit code."""
+    error = AlexNetError(message["error"])
+    error.exit_code = message["exit_code"]
+    return error
+
+
+def _what_happened(name: str, status: int, printed: str) -> str:
+    if status == KILLED or "ResourceExhausted" in printed:
+        return f"There is not enough memory to measure {name}: try a smaller --batch-size."
+    last = next((line for line in reversed(printed.splitlines()) if line.strip()), f"exit status {status}")
+    return f"The process that measured {name} failed: {last}"
+
+
 def main() -> None:
     """The process."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as told:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
         os.dup2(2, 1)
         task = json.loads(sys.stdin.readline())
         threading.Thread(target=_end_with_stdin, daemon=True).start()
         try:
-            tell(told, result=perform(task, told))
+            tell(channel, result=perform(task, channel))
         except AlexNetError as error:
-            tell(told, error=str(error), exit_code=error.exit_code)
+            tell(channel, error=str(error), exit_code=error.exit_code)
 
 
-def perform(task: dict[str, Any], told: TextIO) -> dict[str, Any] | None:
-    """The measurement that a task asks for, as plain values; None of the task DATASET."""
-    from alexnet_keras.benchmarking import measure
-    from alexnet_keras.benchmarking.result import Request
+def perform(task: dict[str, Any], channel: TextIO) -> dict[str, Any] | None:
+    """The measurement of a task, as plain values; None for the task DATASET."""
+    from alexnet_keras.benchmarking import measure as measurements
 
     folder = Path(task["folder"])
     if task["name"] == DATASET:
-        measure.prepare_generated(folder)
+        measurements.prepare_generated(folder)
         return None
     measurement = {
-        "train": measure.train,
-        "infer": measure.infer,
-        "input": measure.read_input,
-        "prepare": measure.prepare_images,
+        "train": measurements.train,
+        "infer": measurements.infer,
+        "input": measurements.read_input,
+        "prepare": measurements.prepare_images,
     }[task["name"]]
-    return asdict(measurement(Request(**task["request"]), folder, lambda: tell(told, done=1)))
+    return asdict(measurement(Request(**task["request"]), folder, lambda: tell(channel, done=1)))
 
 
-def tell(told: TextIO, **message: Any) -> None:
-    """Sends one message to the process that started this one."""
-    told.write(json.dumps(message) + "\n")
-    told.flush()
+def tell(channel: TextIO, **message: Any) -> None:
+    """Send one message to the parent process."""
+    channel.write(json.dumps(message) + "\n")
+    channel.flush()
 
 
 def _end_with_stdin() -> None:

@@ -209,7 +209,7 @@ def load_weights(model: keras.Model, file: str | Path) -> None:
         taken = _load_h5(model, file)
     else:
         kind = file_kind(file)
-        told = f": it is {kind.told}" if kind else ""
+        told = f": it is {kind.description}" if kind else ""
         raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not{told}.")
     wanted = [layer.name for layer in model.layers if layer.weights]
     if missing := [name for name in wanted if name not in taken and name != "fc8"]:

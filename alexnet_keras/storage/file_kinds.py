@@ -1,6 +1,6 @@
-"""What a file is by its first bytes, whatever its name says: told where it was taken for something else.
+"""The kind of a file by its first bytes, whatever its name: for the message where it is not what was expected.
 
-Downloads leave other things in the place of weights: a Git LFS pointer, a web page, a server's answer, an archive.
+Downloads leave other things in place of weights: a Git LFS pointer, a web page, a server's answer, an archive.
 """
 
 import json
@@ -11,21 +11,21 @@ from typing import NamedTuple
 
 from alexnet_keras.errors import DAMAGED, DataError
 
-HEAD = 2**16  # bytes that are looked at
-QUOTED = 40  # characters of a text that a sentence quotes
+HEAD = 2**16  # bytes that are read
+QUOTED = 40  # characters of a text that a message quotes
 AGAIN = "download the file again"
 
 
 class FileKind(NamedTuple):
-    """What a file is.
+    """A kind of file.
 
     Attributes:
-        name: In a word, for readers to compare.
-        told: In words that follow "FILE is", with what to do.
+        name: One word, which readers compare.
+        description: Words that follow "FILE is", with what to do.
     """
 
     name: str
-    told: str
+    description: str
 
 
 EMPTY = FileKind("empty", "empty: copy or download it again")
@@ -37,7 +37,7 @@ TORCH = FileKind("torch", "a file of PyTorch's, which `alexnet import --from tor
 TORCH_SCRIPT = FileKind("torchscript", "a TorchScript program: save its state_dict() with torch.save instead")
 NPZ = FileKind("npz", "a .npz archive of NumPy's, in which nothing here looks for weights")
 SAFETENSORS = FileKind("safetensors", "a safetensors file, which `alexnet import --from safetensors` reads")
-MAGICS = (  # where, what stands there, and what it means
+MAGICS = (  # offset, bytes, kind
     (0, b"\x89HDF\r\n\x1a\n", FileKind("hdf5", "an HDF5 file, which `alexnet import --from caffe` reads if Caffe's")),
     (0, b"\x93NUMPY", FileKind("npy", "a .npy file, of which `alexnet import --from toronto` reads bvlc_alexnet.npy")),
     (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", TORCH),
@@ -58,22 +58,22 @@ TEXT = bytes({7, 8, 9, 10, 12, 13, 27} | set(range(32, 256)) - {127})
 
 
 def refuse_other_kinds(path: Path, *readable: str) -> None:
-    """Refuses a file that is recognised as something else than its reader can read.
+    """Refuse a file that is recognised as of another kind than its reader can read.
 
     Args:
-        path: the file; one that cannot be opened is left to the reader.
-        readable: names of kinds. What is not recognised is readable, too.
+        path: The file; one that cannot be opened is left to the reader.
+        readable: Names of kinds. Files of unknown kind are left to the reader, too.
 
     Raises:
-        DataError: the sentence says what the file is, and what to do.
+        DataError: The message says what the file is, and what to do.
     """
     kind = file_kind(path)
     if kind and kind.name not in readable:
-        raise DataError(f"{path} is {kind.told}.")
+        raise DataError(f"{path} is {kind.description}.")
 
 
 def file_kind(path: Path) -> FileKind | None:
-    """What a file is; None if its first bytes do not say so, or it cannot be opened."""
+    """The kind of a file; None where its first bytes do not show it, or it cannot be opened."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
@@ -117,8 +117,10 @@ def _text_kind(head: bytes) -> FileKind | None:
     if start.startswith(("<!doctype html", "<html", "<head", "<body", "<script", "<meta")) or "<html" in start:
         return HTML
     if start.startswith("<"):
-        told = re.search(r"<(?:code|message|title)>\s*([^<]+)", text, re.IGNORECASE)
-        return FileKind("xml", f"a server's answer in XML ({_quoted(told[1] if told else text)}), not weights: {AGAIN}")
+        reason = re.search(r"<(?:code|message|title)>\s*([^<]+)", text, re.IGNORECASE)
+        return FileKind(
+            "xml", f"a server's answer in XML ({_quoted(reason[1] if reason else text)}), not weights: {AGAIN}"
+        )
     if start.startswith(("{", "[")):
         return FileKind("json", f"JSON ({_quoted(_error_in(text))}), not weights: {AGAIN}")
     if "\ufffd" in start or ("\n" in text and text.endswith(".")):
@@ -127,16 +129,16 @@ def _text_kind(head: bytes) -> FileKind | None:
 
 
 def _error_in(text: str) -> str:
-    """What a server's answer in JSON says is wrong; the whole of another one."""
+    """The error in a server's answer in JSON; the whole text of other JSON."""
     try:
         answer = json.loads(text)
-        said = next(answer[key] for key in ("error", "message", "detail", "errors") if answer.get(key))
-        return str(said.get("message", said) if isinstance(said, dict) else said)
+        error = next(answer[key] for key in ("error", "message", "detail", "errors") if answer.get(key))
+        return str(error.get("message", error) if isinstance(error, dict) else error)
     except (AttributeError, StopIteration, RecursionError, ValueError):
         return text
 
 
 def _quoted(text: str) -> str:
-    """The beginning of a text's first line, without what could move a terminal's cursor."""
+    """The beginning of a text's first line, without control characters."""
     line = "".join(letter for letter in next(iter(text.strip().splitlines()), "") if letter.isprintable())
     return f"'{line[:QUOTED]}{'...' if len(line) > QUOTED else ''}'"

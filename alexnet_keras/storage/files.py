@@ -1,4 +1,4 @@
-"""Files that appear whole: written beside their place, then renamed into it."""
+"""Files that are written whole, by rename, their checksums, and locks."""
 
 import errno
 import functools
@@ -18,27 +18,27 @@ from alexnet_keras.errors import AlexNetError
 
 PARTIAL = ".partial-"  # the start of the name of a file that is being written
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
-WAIT_S = 0.1  # between two looks at a lock
+POLL_S = 0.1  # seconds between two attempts to take a lock
 
 
 def partial_path(path: Path) -> Path:
-    """Where this process, among all that may be writing the same path, writes `path` before it is whole.
+    """The temporary path at which this process writes `path`, unlike that of any other process that writes it.
 
-    What processes left there that were killed on this machine is removed.
+    Temporary files that killed processes of this machine left there are removed.
     """
     _remove_leftovers(path.parent, os.getpid())
     return path.with_name(f"{PARTIAL}{process_name()}-{path.name}")
 
 
 def process_name() -> str:
-    """This process, among all that see the same file system."""
+    """A name of this process that no other on the same file system has."""
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-@functools.cache  # a directory may hold thousands of files: it is looked through once
+@functools.cache  # a directory may hold thousands of files: it is listed once
 def _remove_leftovers(folder: Path, pid: int) -> None:
     ours = re.compile(re.escape(f"{PARTIAL}{socket.gethostname()}-") + r"(\d+)-")
-    if os.name != "posix" or not folder.is_dir():  # elsewhere asking for a process may end it
+    if os.name != "posix" or not folder.is_dir():  # elsewhere os.kill(pid, 0) may end the process
         return
     for path in folder.iterdir():
         found = ours.match(path.name)
@@ -58,11 +58,11 @@ def _lives(pid: int) -> bool:
 
 @contextmanager
 def write_by_rename(path: Path) -> Iterator[Path]:
-    """A path to write to; on success it is flushed to the disk and takes its place as `path`.
+    """Write a file by rename: yields a temporary path; on success its file is flushed to disk and renamed to `path`.
 
     On an error nothing is left behind and an older `path` stays as it was. Missing directories are made. The
-    path to write to has the suffix of `path`, which Keras and Matplotlib look at, and is this process's own: of two
-    that write the same path, each writes it whole.
+    temporary path has the suffix of `path`, which Keras and Matplotlib depend on, and belongs to this process: two
+    processes that write the same path each write it whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
@@ -77,13 +77,13 @@ def write_by_rename(path: Path) -> Iterator[Path]:
 
 
 def replace(whole: Path, path: Path) -> None:
-    """Gives a file or directory, which is on the disk, its place; a file may take another's."""
+    """Rename a file or directory, which is on the disk, durably; a file may replace another."""
     whole.replace(path)
     _flush_directory(path.parent)
 
 
 def _flush_directory(folder: Path) -> None:
-    """Makes a rename in it survive a power cut, where the platform and the file system have that."""
+    """Make renames in a directory survive a power cut, where the platform and the file system support that."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     with suppress(OSError):
@@ -95,35 +95,35 @@ def _flush_directory(folder: Path) -> None:
 
 
 def allocate(path: Path) -> None:
-    """Gives a file that is about to be written through a map of its pages all the space that its length says.
+    """Allocate the disk space of a file that is about to be written through a memory map.
 
     Raises:
-        OSError: there is not as much.
+        OSError: The disk has less space than the file's length.
     """
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, max(1, path.stat().st_size))
             except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # then the file system does not know how to
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot allocate
                     raise
 
 
 def sha256_of(path: Path) -> str:
-    """The checksum of a file, hex."""
+    """The SHA-256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha1_of(path: Path) -> str:
-    """The checksum that older projects publish, hex; it tells files apart and proves nothing."""
+    """The SHA-1 of a file, hex, which older projects publish; it identifies files and proves nothing."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
 
 
 @contextmanager
 def tensorflow_errors_as_os_errors(path: Path) -> Iterator[None]:
-    """TensorFlow reports a full disk in a class of its own; make it the OSError that Python raises."""
+    """Raise TensorFlow's errors of a full disk and the like as the OSError that Python raises."""
     import tensorflow as tf
 
     codes = {
@@ -142,12 +142,20 @@ def tensorflow_errors_as_os_errors(path: Path) -> Iterator[None]:
 def locked(
     lock: Path, otherwise: str | None, *, shared: bool = False, on_wait: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Hold a lock file while working.
+    """Hold a lock file.
 
-    A process that asks for it in vain gets the sentence `otherwise`, in which `{holder}` becomes the process that has
-    it, or, if that is None, calls `on_wait` and waits. Any number of processes hold a shared lock together, and none
-    while another has it alone. The lock ends with the process, however it ends. Where the file system has no locks, as
-    some that machines share have not, that is said on stderr, and there is none.
+    Any number of processes hold a shared lock together, and none while another holds it alone. The lock ends with the
+    process, however that ends. On a file system without locks, as some network file systems are, a warning is logged
+    and nothing is locked.
+
+    Args:
+        lock: The file.
+        otherwise: The message where another process holds it, in which `{holder}` becomes that process; None: wait.
+        shared: Take a shared lock.
+        on_wait: Called before waiting.
+
+    Raises:
+        AlexNetError: Another process holds the lock, and `otherwise` is given.
     """
     with _opened(lock, shared) as file:
         if file is None or _taken(file, shared) is not False:
@@ -155,9 +163,9 @@ def locked(
         elif otherwise is None:
             on_wait()
             while _taken(file, shared) is False:
-                time.sleep(WAIT_S)
+                time.sleep(POLL_S)
         else:
-            with suppress(OSError):  # Windows lets nobody read what another has locked
+            with suppress(OSError):  # on Windows a locked file cannot be read
                 file.seek(0)
                 holder = file.read(200).strip()
                 otherwise = otherwise.replace("{holder}", f" ({holder})" if holder else "")
@@ -172,11 +180,11 @@ def locked(
             yield
         finally:
             with suppress(OSError):
-                file.truncate(0)  # so that what is left does not tell who made it
+                file.truncate(0)  # the file left behind is always the same
 
 
 def is_locked(lock: Path) -> bool:
-    """Whether a process holds a lock file alone; that may be so wherever the file system has no locks."""
+    """True if a process holds a lock file alone, or may do so because the file system has no locks."""
     try:
         with lock.open() as file:
             return _taken(file, shared=True) is not True
@@ -186,7 +194,7 @@ def is_locked(lock: Path) -> bool:
 
 @contextmanager
 def _opened(lock: Path, shared: bool) -> Iterator[TextIO | None]:
-    """A lock file; None where a shared one is wanted and nothing can be written, by this process or likely any."""
+    """Open a lock file; None for a shared lock that does not exist where nothing can be written."""
     try:
         file = lock.open("a+")
     except OSError as error:
@@ -201,7 +209,7 @@ def _opened(lock: Path, shared: bool) -> Iterator[TextIO | None]:
 
 
 def _taken(file: TextIO, shared: bool) -> bool | None:
-    """Whether this process now has the lock; None where the file system has none to give."""
+    """Try to take the lock: True if this process has it now; None where the file system has no locks."""
     import portalocker
 
     kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
@@ -210,13 +218,13 @@ def _taken(file: TextIO, shared: bool) -> bool | None:
     except portalocker.AlreadyLocked:
         return False
     except (portalocker.LockException, ImportError) as error:
-        _tell_of_no_locks(Path(file.name).parent, str(error))
+        _warn_of_no_locks(Path(file.name).parent, str(error))
         return None
     return True
 
 
 @functools.cache
-def _tell_of_no_locks(folder: Path, reason: str) -> None:
+def _warn_of_no_locks(folder: Path, reason: str) -> None:
     logging.getLogger(__name__).warning(
         "Warning: there are no locks in %s (%s): let no other command work there meanwhile.", folder, reason
     )

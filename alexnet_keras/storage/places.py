@@ -1,4 +1,4 @@
-"""Where datasets and runs lie, what they may be called, and the commands that name them, to be copied into a shell."""
+"""Directories of datasets and runs, the names they may have, and commands that name them, quoted for a shell."""
 
 import errno
 import os
@@ -9,9 +9,9 @@ from pathlib import Path, PurePath
 from alexnet_keras.errors import UsageError
 
 HOME = "ALEXNET_HOME"  # the environment variable
-MOST_BYTES = 100  # of a name, so that file names made of it stay under the 255 that file systems take
+MOST_BYTES = 100  # of a name, so that file names derived from it stay under the 255 bytes that file systems allow
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:[a-z]+/", re.IGNORECASE)  # in a Path, // is one
-SHOWN = 20  # characters of a name that is refused
+SHOWN = 20  # characters of a refused name that are printed
 
 
 def home() -> Path:
@@ -31,22 +31,22 @@ def home() -> Path:
 
 
 def data_root() -> Path:
-    """Where datasets go and are found by name."""
+    """The directory in which datasets are written and found by name."""
     return home() / "data"
 
 
 def runs_root() -> Path:
-    """Where runs go and are found by name."""
+    """The directory in which runs are written and found by name."""
     return home() / "saved_models"
 
 
 def reproductions_root() -> Path:
-    """Where the results of experiments and their networks go."""
+    """The directory of the experiments' results and networks."""
     return runs_root() / "reproductions"
 
 
 def good_name(name: str, most: int = MOST_BYTES) -> str:
-    """The nearest name that a run or a dataset may have: the name itself, if it may. At most `most` bytes."""
+    """The nearest valid name of a run or dataset, of at most `most` bytes: the name itself where it is valid."""
     plain = "".join("-" if letter in "/\\" or not letter.isprintable() else letter for letter in name.strip())
     plain = plain.lstrip("-. ")
     stem, suffix = PurePath(plain).stem, PurePath(plain).suffix
@@ -57,10 +57,10 @@ def good_name(name: str, most: int = MOST_BYTES) -> str:
 
 
 def check_name(name: str, option: str) -> str:
-    """The name, if it may be that of a directory that other commands find.
+    """The name, checked: other commands have to find a directory of this name.
 
     Raises:
-        UsageError: it may not; the sentence proposes the nearest that may.
+        UsageError: The name is not valid; the message proposes the nearest valid one.
     """
     if name == good_name(name):
         return name
@@ -72,14 +72,14 @@ def check_name(name: str, option: str) -> str:
 
 
 def check_new_path(path: Path, option: str) -> Path:
-    """A path to write to, if each part of it that does not exist yet has a name that a file can be found by.
+    """A path to write to, checked: each part of it that does not exist yet must have a valid name.
 
     Raises:
-        UsageError: one has not; the sentence proposes the nearest path whose parts have.
+        UsageError: A part is not valid; the message proposes the nearest valid path.
     """
     parts = list(path.parts)
     for index, part in enumerate(parts):
-        bare = part.lstrip(".")  # a hidden file is as good as another
+        bare = part.lstrip(".")  # hidden files are allowed
         if bare and part != path.anchor and not os.path.lexists(Path(*parts[: index + 1])):
             parts[index] = part[: len(part) - len(bare)] + good_name(bare)
     if parts == list(path.parts):
@@ -92,7 +92,7 @@ def check_new_path(path: Path, option: str) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Whether something is there; nothing is where no file system takes a name so long."""
+    """True if the path exists; a path with a name too long for the file system does not."""
     try:
         return path.exists()
     except OSError as error:
@@ -102,10 +102,10 @@ def exists(path: Path) -> bool:
 
 
 def at_home(place: str) -> Path:
-    """A path, in which "~" is the home directory.
+    """A path with "~" expanded to the home directory.
 
     Raises:
-        UsageError: it is of a user that there is not.
+        UsageError: There is no such user.
     """
     try:
         return Path(place).expanduser()
@@ -114,10 +114,10 @@ def at_home(place: str) -> Path:
 
 
 def refuse_url(place: str | Path) -> None:
-    """Refuses an address where a file or directory is wanted.
+    """Refuse a URL where a file or directory is expected.
 
     Raises:
-        UsageError: it is one; the sentence says what to do.
+        UsageError: It is a URL; the message says what to do.
     """
     if URL.match(str(place)):
         address = re.sub(":/(?!/)", "://", str(place), count=1)[:60]
@@ -125,7 +125,7 @@ def refuse_url(place: str | Path) -> None:
 
 
 def shell(*words: str | Path) -> str:
-    """Words to copy into a shell, quoted where it needs that."""
+    """Words to copy into a shell, quoted where necessary."""
     return shlex.join(map(str, words))
 
 
@@ -135,7 +135,7 @@ def command(*words: str | Path) -> str:
 
 
 def argument(path: Path) -> str:
-    """A path as an argument of a command: one that begins with - would be taken for an option."""
+    """A path as an argument of a command, which does not look like an option."""
     return f"./{path}" if str(path).startswith("-") else str(path)
 
 

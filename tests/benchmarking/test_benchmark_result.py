@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from alexnet_keras.benchmarking.machine import this_machine
 from alexnet_keras.benchmarking.result import (
     FORMAT,
     Measurement,
@@ -17,6 +16,7 @@ from alexnet_keras.benchmarking.result import (
     changes,
     differences,
     read_result,
+    this_machine,
 )
 from alexnet_keras.errors import DataError, UsageError
 

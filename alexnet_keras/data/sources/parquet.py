@@ -243,7 +243,7 @@ def _damage_of(path: Path) -> Iterator[None]:
         yield
     except (pyarrow.ArrowException, *DAMAGED) as error:
         if (kind := file_kind(path)) in (LFS, EMPTY):
-            raise DataError(f"{path} is {kind.told}.") from error
+            raise DataError(f"{path} is {kind.description}.") from error
         raise DataError(f"{path} is damaged or no parquet file. Copy or download it again.") from error
 
 
