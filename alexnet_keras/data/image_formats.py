@@ -1,13 +1,16 @@
 """Image formats: which are read, and by which library, what other files are called, and how Pillow reads an image."""
 
-import importlib
 import io
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from alexnet_keras.errors import UsageError
+from alexnet_keras.storage.extras import optional
 
 MAX_PIXELS = 100_000_000  # an image this large takes 1 GB to decode; more is refused unread
 
@@ -152,10 +155,9 @@ def _brands(start: bytes) -> set[bytes]:
 
 def _pillow_heif() -> Any:
     """The module, where it is installed; it is not registered with Pillow, which belongs to the whole process."""
-    try:
-        return importlib.import_module("pillow_heif")
-    except ImportError:
-        return None
+    with suppress(UsageError):
+        return optional("pillow_heif", "heic")
+    return None
 
 
 BYTES_A_PIXEL = 10  # that decoding an ordinary image takes; what takes more may have fewer pixels

@@ -14,8 +14,9 @@ import numpy as np
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.interop.exported import Agreement, Samples, Tolerance, compare, exported_network, library, outputs_of
+from alexnet_keras.interop.exported import Agreement, Samples, Tolerance, compare, exported_network, outputs_of
 from alexnet_keras.runs import Run
+from alexnet_keras.storage.extras import optional
 from alexnet_keras.storage.files import locked, partial_path, replace, write_by_rename
 
 # Rounding of float32 alone moves probabilities by 1e-6; float16's weights are right to 1 in 2048.
@@ -65,7 +66,7 @@ def check_can_export(to: str, quantize: str | None, out: Path) -> None:
         UsageError: a library is missing, the format has no such quantisation, or something else is at `out`.
     """
     for name in FORMATS[to].needs:
-        library(name)
+        optional(name, "export")
     if quantize is not None and to != "tflite":
         raise UsageError(f"--quantize is of TFLite: {to} is written in float32.")
     is_one = (out / DIRECTORY_MARK).is_file() if to == "saved-model" else not out.is_dir()

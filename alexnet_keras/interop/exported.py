@@ -2,11 +2,9 @@
 
 The network is in float32, from 256x256 images to probabilities."""
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -16,7 +14,7 @@ from alexnet_keras.backend import Tensor
 from alexnet_keras.benchmarking.measure import jpeg
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import fit_to_square
-from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.evaluation.inputs import Preparation, preparation_of, stacked_images
 from alexnet_keras.evaluation.predictor import centre
 from alexnet_keras.layers.execution import plain
@@ -25,19 +23,6 @@ from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import sha256_of
-
-
-def library(name: str) -> ModuleType:
-    """A module of the extra.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        what = name.partition(".")[0]
-        raise UsageError(f"This export needs {what}: pip install 'alexnet-keras[export]'.") from error
 
 
 @dataclass(frozen=True, eq=False)

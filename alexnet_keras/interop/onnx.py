@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.errors import AlexNetError
-from alexnet_keras.interop.exported import ExportedNetwork, library, recipe_json
+from alexnet_keras.interop.exported import ExportedNetwork, recipe_json
 from alexnet_keras.layers import (
     AcrossTowers,
     ColorNoise,
@@ -29,6 +29,7 @@ from alexnet_keras.layers import (
     TowerDense,
 )
 from alexnet_keras.layers.towers import tower_letter
+from alexnet_keras.storage.extras import optional
 
 OPSET, IR_VERSION = 17, 8  # of 2022; every operator used here is older
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "softmax": "Softmax", "linear": "Identity"}
@@ -43,7 +44,7 @@ def write_onnx(network: ExportedNetwork, path: Path) -> None:
         UsageError: the library onnx is not installed.
         AlexNetError: the network has a layer of another kind than AlexNet's.
     """
-    onnx = library("onnx")
+    onnx = optional("onnx", "export")
     graph = _Graph(onnx)
     graph.add_network(network)
     kinds, side = onnx.TensorProto, IMAGE_SIZE
@@ -67,7 +68,7 @@ def open_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     Raises:
         UsageError: onnxruntime is not installed.
     """
-    session = library("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = optional("onnxruntime", "export").InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: session.run(["probabilities"], {"images": images})[0]
 
 

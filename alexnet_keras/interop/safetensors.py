@@ -14,11 +14,12 @@ import numpy as np
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop.conventions import WantedArrays
-from alexnet_keras.interop.exported import ExportedNetwork, library, recipe_json
+from alexnet_keras.interop.exported import ExportedNetwork, recipe_json
 from alexnet_keras.interop.state_dicts import floats_of, the_networks
 from alexnet_keras.layers.towers import TowerLayer
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.recipes import toml
+from alexnet_keras.storage.extras import optional
 
 MOST_HEADER = 2**20  # bytes; the format allows a hundred times that, AlexNet's takes two thousand
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bf16"}
@@ -91,7 +92,7 @@ def write_safetensors(network: ExportedNetwork, path: Path) -> None:
     }
     metadata = {"format": FORMAT, **{key: json.dumps(value) for key, value in facts.items()}}
     tensors = {name: np.ascontiguousarray(value) for name, value in _tensors(network.model).items()}
-    library("safetensors.numpy").save_file(tensors, str(path), metadata)
+    optional("safetensors.numpy", "export").save_file(tensors, str(path), metadata)
 
 
 def read_safetensors(path: Path) -> keras.Model:
@@ -101,7 +102,7 @@ def read_safetensors(path: Path) -> keras.Model:
         UsageError: there is no such file, or the library safetensors is not installed.
         DataError: it is damaged, or of another format.
     """
-    safetensors = library("safetensors")
+    safetensors = optional("safetensors", "export")
     if not Path(path).is_file():
         raise UsageError(f"There is no file {path}.")
     try:

@@ -33,6 +33,7 @@ from alexnet_keras.search.store import (
     write_facts,
     writing_lock,
 )
+from alexnet_keras.storage.extras import optional
 from alexnet_keras.storage.files import sha256_of, write_by_rename
 from alexnet_keras.storage.places import command
 
@@ -47,11 +48,7 @@ def faiss_library() -> ModuleType:
     # an encoder and a search then take 20 ms instead of 1. OpenMP reads this when it is loaded, which other libraries
     # may do earlier, so the commands ask for FAISS before TensorFlow.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        import faiss
-    except ImportError as error:
-        raise UsageError("Search needs FAISS: pip install 'alexnet-keras[search]'.") from error
-    return faiss
+    return optional("faiss", "search")
 
 
 FACTS = "search.json"

@@ -363,6 +363,6 @@ def test_what_cannot_be_done_is_told_in_a_sentence(waves, tmp_path):
 )
 def test_a_missing_extra_is_told_in_a_sentence(waves, tmp_path, monkeypatch, module, name):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageError, match=rf"need {name}: pip install 'alexnet-keras\[baselines\]'"):
+    with pytest.raises(UsageError, match=rf"needs {name}: pip install 'alexnet-keras\[baselines\]'"):
         fit_and_predict("sparse-coding", waves, "val", tmp_path / "new", SMALL["sparse-coding"])
     assert not (tmp_path / "new").exists()

@@ -1,13 +1,13 @@
 """Every export says what the run says, and one that does not is not kept."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.interop import exported
 from alexnet_keras.interop.export_run import FORMATS, default_path, export_run, facts_path
 from alexnet_keras.interop.exported import Samples, Tolerance, compare, exported_network, in_float32, outputs_of
 from alexnet_keras.recipes.toml import with_overrides
@@ -83,14 +83,7 @@ def test_agreement_counts_what_moved():
 
 @pytest.mark.parametrize(("to", "name"), [("onnx", "onnx"), ("onnx", "onnxruntime"), ("safetensors", "safetensors")])
 def test_a_missing_library_is_a_sentence(run, samples, to, name, monkeypatch, tmp_path):
-    real = exported.importlib.import_module
-
-    def without(module):
-        if module.partition(".")[0] == name:
-            raise ImportError(module)
-        return real(module)
-
-    monkeypatch.setattr(exported.importlib, "import_module", without)
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UsageError, match=rf"needs {name}: pip install 'alexnet-keras\[export\]'"):
         export_run(run, run.load_model(), to, tmp_path / "out", samples)
 

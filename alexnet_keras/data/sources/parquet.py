@@ -30,6 +30,7 @@ from alexnet_keras.data.sources.source import (
 )
 from alexnet_keras.data.sources.tables import LABEL_COLUMNS, in_order
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.storage.extras import optional
 from alexnet_keras.storage.file_kinds import EMPTY, LFS, file_kind
 
 if TYPE_CHECKING:
@@ -67,10 +68,7 @@ def parquet_source(
     """
     if not folder.exists():
         raise UsageError(f"There is no directory or file {folder}.")
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise UsageError("Parquet files are read by pyarrow: pip install 'alexnet-keras[parquet]'.") from error
+    optional("pyarrow.parquet", "parquet")
     paths = (
         [folder]
         if folder.is_file()

@@ -13,27 +13,14 @@
 With 16 processors that is half a day for the first and most of a day for the second, if the disk reads rows in any
 order at some hundred MB a second. Three stripes, as `MINI` has, would make the second four times as large and slow."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
+from functools import partial
 
-from alexnet_keras.errors import UsageError
+from alexnet_keras.storage.extras import optional
 
-_NEEDED = {"cv2": "OpenCV", "skimage": "scikit-image", "sklearn": "scikit-learn", "threadpoolctl": "scikit-learn"}
-
-
-def library(module: str) -> ModuleType:
-    """A module of one of the three libraries: "cv2", "skimage.feature", "sklearn.mixture".
-
-    Raises:
-        UsageError: the library is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        name = _NEEDED[module.split(".")[0]]
-        raise UsageError(f"The classical systems need {name}: pip install 'alexnet-keras[baselines]'.") from error
+# A module of OpenCV, scikit-image or scikit-learn: "cv2", "skimage.feature", "sklearn.mixture".
+library = partial(optional, extra="baselines")
 
 
 def check_libraries() -> None:
@@ -42,7 +29,7 @@ def check_libraries() -> None:
     Raises:
         UsageError: one is not installed.
     """
-    for module in _NEEDED:
+    for module in ("cv2", "skimage", "sklearn", "threadpoolctl"):
         library(module)
 
 

@@ -1,0 +1,37 @@
+"""Libraries that only an optional extra of the package installs."""
+
+import importlib
+from typing import Any
+
+from alexnet_keras.errors import UsageError
+
+# Libraries that people know by another name than that of their module.
+NAMES = {
+    "apache_beam": "Apache Beam",
+    "cv2": "OpenCV",
+    "faiss": "FAISS",
+    "pillow_heif": "pillow-heif",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "threadpoolctl": "scikit-learn",  # which installs it
+}
+
+
+def optional(module: str, extra: str) -> Any:
+    """Import a module that an optional extra installs.
+
+    Args:
+        module: Its name, such as "sklearn.mixture".
+        extra: The extra, such as "baselines".
+
+    Returns:
+        The module.
+
+    Raises:
+        UsageError: It cannot be imported; the sentence says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise UsageError(f"This needs {NAMES.get(package, package)}: pip install 'alexnet-keras[{extra}]'.") from error
