@@ -20,7 +20,7 @@ CALIBRATION = 128  # training images
 
 @click.command()
 @run_argument
-@click.option("--to", type=click.Choice(KINDS), required=True, help="What to write.")
+@click.option("--to", type=click.Choice(KINDS), required=True, help="The format to write.")
 @click.option(
     "--out",
     type=OutPath(),
@@ -31,7 +31,7 @@ CALIBRATION = 128  # training images
 @click.option(
     "--quantize",
     type=click.Choice(["float16", "int8"]),
-    help="Of TFLite: weights in float16, or convolutions and dense layers in int8.  [default: float32]",
+    help="For TFLite: weights in float16, or convolutions and dense layers in int8.  [default: float32]",
 )
 @click.option(
     "--images",
@@ -41,8 +41,8 @@ CALIBRATION = 128  # training images
     metavar="N",
     help=f"Validation images to compare on.  [default: {IMAGES}; with --quantize {IMAGES_QUANTIZED}]",
 )
-@click.option("--seed", default=0, help="Of the choice of images, for comparison and for int8's calibration.")
-@click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="Which model of the run.")
+@click.option("--seed", default=0, help="Seed of the choice of images, for comparison and for int8's calibration.")
+@click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="The model of the run.")
 @json_option
 def export(
     run: str | None,
@@ -57,14 +57,13 @@ def export(
 ) -> None:
     """Write a run for other programs: TensorFlow, ONNX, TFLite, or plain weights.
 
-    Images go in as uint8 RGB, (batch, 256, 256, 3), brought to 256x256 as `alexnet prepare` does: the shorter side
-    to 256 pixels, then the central square. The centre crop and the mean's subtraction are inside; probabilities come
-    out. A SavedModel also has a signature that takes the bytes of a JPEG or PNG and does all of it. The classes are in
-    the file.
+    The input is uint8 RGB, (batch, 256, 256, 3): images brought to 256x256 as `alexnet prepare` does, the shorter side
+    to 256 pixels, then the central square. The centre crop and the mean's subtraction are inside; the output is
+    probabilities. A SavedModel also has a signature that takes the bytes of a JPEG or PNG and does all of it. The
+    classes are in the file.
 
-    What was written is run on validation images, or on generated ones where the data is not there, and compared with
-    the run in float32; if it differs by more than rounding does, it is not kept. int8 takes its ranges from
-    training images.
+    The export is run on validation images, or on generated ones if the data is missing, and compared with the run in
+    float32; if it differs by more than rounding does, it is not kept. int8 takes its ranges from training images.
 
     \b
     Examples:
@@ -75,7 +74,7 @@ def export(
     run = chosen_run(run)
     run.path_of_model(which)
     console.start_tensorflow()
-    from alexnet_keras.interop.export_run import check_can_export, default_path, export_run, facts_path
+    from alexnet_keras.interop.export_run import check_can_export, comparison_path, default_path, export_run
     from alexnet_keras.interop.exported import generated_samples, samples_of
 
     path = out or default_path(run, to, quantize)
@@ -88,31 +87,31 @@ def export(
     calibration = samples_of(dataset, "train", CALIBRATION, seed).images if dataset and quantize == "int8" else None
     model = run.load_model(which)
     with console.libraries_silenced():
-        found = export_run(run, model, to, path, samples, which=which, quantize=quantize, calibration=calibration)
+        agreement = export_run(run, model, to, path, samples, which=which, quantize=quantize, calibration=calibration)
     size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
     if as_json:
-        facts = {"run": str(run.path), "export": to, "quantize": quantize, "path": str(path), "bytes": size}
-        console.emit_json({**facts, "agreement": found.to_dict()})
+        written = {"run": str(run.path), "export": to, "quantize": quantize, "path": str(path), "bytes": size}
+        console.emit_json({**written, "agreement": agreement.to_dict()})
         return
-    console.result(f"Compared with the run on {found.origin}:")
-    lines = [
-        ("largest difference of a probability", f"{found.difference:.2g} (in float32)"),
-        ("the same likeliest class", f"{found.same_top1:.1%}"),
-        ("the same five, in the same order", f"{found.same_top5:.1%}"),
+    console.result(f"Compared with the run on {agreement.origin}:")
+    rows = [
+        ("largest difference of a probability", f"{agreement.difference:.2g} (in float32)"),
+        ("the same likeliest class", f"{agreement.same_top1:.1%}"),
+        ("the same five, in the same order", f"{agreement.same_top5:.1%}"),
     ]
     if (precision := run.facts.get("precision", "float32")) != "float32":
-        lines.append((f"largest difference to {precision}", f"{found.as_trained:.2g} (as it was trained)"))
-    if found.error is not None and quantize:
-        lines.append(("top-1 error", f"{found.error:.2%} (the run: {found.own_error:.2%})"))
-    for what, value in lines:
-        console.result(f"  {what:<40} {value}")
+        rows.append((f"largest difference to {precision}", f"{agreement.as_trained:.2g} (as it was trained)"))
+    if agreement.error is not None and quantize:
+        rows.append(("top-1 error", f"{agreement.error:.2%} (the run: {agreement.own_error:.2%})"))
+    for name, value in rows:
+        console.result(f"  {name:<40} {value}")
     if to == "saved-model" and "[" in str(path.absolute()):
-        console.warn(f"TensorFlow takes {path} for a pattern and loads nothing from there: move it to where no [ is.")
-    console.result(f"Wrote {path} ({size / 1e6:.1f} MB), and the comparison to {facts_path(path)}")
+        console.warn(f"TensorFlow takes {path} for a pattern and loads nothing from it: move it to a path without [.")
+    console.result(f"Wrote {path} ({size / 1e6:.1f} MB), and the comparison to {comparison_path(path)}")
 
 
 def _dataset(run: "Run", data: str | None, quantize: str | None) -> "PreparedDataset | None":
-    """The dataset, or None where it is not needed and not there. One that is named has to be there."""
+    """The dataset, or None where it is missing and not needed. One that is named must exist."""
     try:
         return data_of_run(run, data)
     except (UsageError, DataError) as error:

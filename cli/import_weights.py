@@ -20,7 +20,7 @@ SUFFIXES = {
     ".ckpt": "torchvision",
     ".safetensors": "safetensors",
 }
-KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what first bytes say for certain
+KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what the first bytes say for certain
 
 
 @click.command("import")
@@ -47,8 +47,8 @@ KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what first byt
     "--labels",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The classes in the network's order: names, or WordNet ids and words, one a line, or as JSON or a Python "
-    "dictionary. [default: 0000, 0001, ...]",
+    help="The classes in the network's order: names, or WordNet ids and words, one on each line, or as JSON or a "
+    "Python dictionary. [default: 0000, 0001, ...]",
 )
 @click.option(
     "--data",
@@ -67,11 +67,11 @@ def import_weights(
     data: str | None,
     as_json: bool,
 ) -> None:
-    """A run from weights that Caffe or PyTorch trained: eval, predict and the others use it like any other.
+    """Make a run from weights that Caffe or PyTorch trained: eval, predict and the others use it like any other.
 
-    Read are bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel, and what was fine-tuned from them, as
+    The file is bvlc_alexnet.caffemodel or bvlc_reference_caffenet.caffemodel, or a network fine-tuned from them, as
     .caffemodel or .caffemodel.h5; bvlc_alexnet.npy of the University of Toronto; torchvision's alexnet as .pth or
-    .safetensors, or inside a checkpoint (.pth.tar, .ckpt); and networks of other sizes with a --recipe. Nothing in a
+    .safetensors, or inside a checkpoint (.pth.tar, .ckpt); or a network of another size, with a --recipe. Nothing in a
     file is run, and neither Caffe nor PyTorch is needed. Classes of published weights are in the order of their
     WordNet ids.
 
@@ -90,30 +90,28 @@ def import_weights(
     if mean and kind not in ("caffe", "toronto"):
         raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
     from alexnet_keras.data.dataset import open_prepared
+    from alexnet_keras.recipes.built_in import BUILT_IN
     from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.runs import check_new
 
     folder = runs_root() / (good_name(_stem(file)) if name is None else check_name(name, "--run"))
     check_new(folder)
-    chosen = load_recipe(recipe) if recipe else None
+    network = load_recipe(recipe) if recipe else None
     dataset = open_prepared(data) if data else None
     console.start_tensorflow()
-    from alexnet_keras.interop.import_run import STAGES, import_run
+    from alexnet_keras.interop.import_run import import_run
+    from alexnet_keras.reports.model_card import write_model_card
 
-    with console.progress("importing", len(STAGES), "stages") as advance:
-        run = import_run(
-            folder,
-            file,
-            kind,
-            recipe=chosen,
-            mean=mean,
-            labels=labels,
-            data=dataset,
-            on_stage=lambda done: advance(1, text=done),
-        )
+    run = import_run(
+        folder, file, kind, recipe=network, mean=mean, labels=labels, data=dataset, reporter=console.REPORTER
+    )
     facts = run.facts
-    for note in facts["imported"]["notes"]:
-        console.note(note)
+    words = ["alexnet", "import", file.absolute(), "--from", kind, "--run", run.name]
+    words += ["--recipe", Path(recipe).absolute() if recipe and recipe not in BUILT_IN else facts["recipe"]]
+    for option, path in (("--mean", mean), ("--labels", labels), ("--data", dataset and dataset.path)):
+        words += [option, path.absolute()] if path else []
+    run.update({"command": [str(word) for word in words]})
+    write_model_card(run)
     if as_json:
         console.emit_json({"run": str(run.path), "recipe": facts["recipe"], **facts["imported"]})
         return
@@ -127,11 +125,11 @@ def import_weights(
 
 
 def _kind_of(file: Path) -> str:
-    """What wrote a file, by its first bytes, or by its suffix where they do not tell.
+    """The program that wrote a file, by its first bytes, or by its suffix where they do not say.
 
     Raises:
-        UsageError: neither tells.
-        DataError: it is something else than weights.
+        UsageError: Neither says.
+        DataError: It is something else than weights.
     """
     from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
 
@@ -140,7 +138,7 @@ def _kind_of(file: Path) -> str:
         return KINDS[kind.name]
     if file.suffix.lower() not in SUFFIXES:
         refuse_other_kinds(file, "hdf5", "npy")
-        raise UsageError(f"What wrote {file} cannot be told from its name: say it with --from.")
+        raise UsageError(f"The name of {file} does not say what wrote it: say it with --from.")
     return SUFFIXES[file.suffix.lower()]
 
 

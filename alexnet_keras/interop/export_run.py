@@ -1,13 +1,11 @@
-"""A run written for other programs, and compared with itself before the file takes its place."""
+"""Write a run for other programs, and compare the file with the run before it takes its place."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +13,11 @@ import numpy as np
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop.exported import Agreement, Samples, Tolerance, compare, exported_network, outputs_of
+from alexnet_keras.interop.onnx import open_onnx, write_onnx
+from alexnet_keras.interop.safetensors import open_safetensors, write_safetensors
+from alexnet_keras.interop.tensorflow_formats import open_saved_model, open_tflite, write_saved_model, write_tflite
 from alexnet_keras.runs import Run
+from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.extras import optional
 from alexnet_keras.storage.files import locked, partial_path, replace, write_by_rename
 
@@ -29,46 +31,47 @@ class Format:
     """A kind of file to export to.
 
     Attributes:
-        name: Of the file in the run's exports/.
-        module, stem: Where its functions are: `write_STEM` and `open_STEM`.
+        name: The file's name in the run's exports/.
+        write: Writes an `ExportedNetwork` to a path.
+        open: Returns the file's network as a function from images to probabilities.
         needs: Libraries of the extra `export`.
     """
 
     name: str
-    module: str
-    stem: str
+    write: Callable[..., None]
+    open: Callable[[Path], Callable[[np.ndarray], np.ndarray]]
     needs: tuple[str, ...] = ()
 
 
 FORMATS = {
-    "saved-model": Format("saved-model", "tensorflow_formats", "saved_model"),
-    "onnx": Format("model.onnx", "onnx", "onnx", ("onnx", "onnxruntime")),
-    "tflite": Format("model.tflite", "tensorflow_formats", "tflite"),
-    "safetensors": Format("model.safetensors", "safetensors", "safetensors", ("safetensors",)),
+    "saved-model": Format("saved-model", write_saved_model, open_saved_model),
+    "onnx": Format("model.onnx", write_onnx, open_onnx, ("onnx", "onnxruntime")),
+    "tflite": Format("model.tflite", write_tflite, open_tflite),
+    "safetensors": Format("model.safetensors", write_safetensors, open_safetensors),
 }
 
 
 def default_path(run: Run, to: str, quantize: str | None = None) -> Path:
-    """Where an export of a run goes if nothing else is said: `exports/model-int8.tflite`."""
+    """The path of a run's export unless another is given: `exports/model-int8.tflite`."""
     name = Path(FORMATS[to].name)
     return run.exports_path / (name if quantize is None else name.with_stem(f"{name.stem}-{quantize}"))
 
 
-def facts_path(out: Path) -> Path:
-    """Where the comparison is written: beside the export, `model.onnx.json`."""
+def comparison_path(out: Path) -> Path:
+    """The path of an export's comparison, next to it: `model.onnx.json`."""
     return out.with_name(f"{out.name}.json")
 
 
 def check_can_export(to: str, quantize: str | None, out: Path) -> None:
-    """Refuses what cannot be written, before anything takes time.
+    """Refuse what cannot be written, before anything takes time.
 
     Raises:
-        UsageError: a library is missing, the format has no such quantisation, or something else is at `out`.
+        UsageError: A library is missing, the format has no such quantisation, or `out` is something else.
     """
     for name in FORMATS[to].needs:
         optional(name, "export")
     if quantize is not None and to != "tflite":
-        raise UsageError(f"--quantize is of TFLite: {to} is written in float32.")
+        raise UsageError(f"--quantize is for TFLite: {to} is written in float32.")
     is_one = (out / DIRECTORY_MARK).is_file() if to == "saved-model" else not out.is_dir()
     if out.exists() and not is_one:
         raise UsageError(f"{out} exists and is no {to} export: choose another path with --out.")
@@ -86,53 +89,44 @@ def export_run(
     calibration: np.ndarray | None = None,
     tolerance: Tolerance | None = None,
 ) -> Agreement:
-    """Writes an export, runs it, and lets it take its place if it says of the samples what the run says.
+    """Write an export, run it, and keep it if its probabilities are those of the run.
 
     Args:
-        model: what `run.load_model(which)` gave.
-        to: one of FORMATS.
-        quantize: of TFLite: None, `"float16"` or `"int8"`.
-        calibration: images for int8, uint8 `(n, 256, 256, 3)`.
-        tolerance: TOLERANCES has the defaults.
+        run: The run.
+        model: The model that `run.load_model(which)` returned.
+        to: A name in FORMATS.
+        out: The path to write to.
+        samples: The images to compare on.
+        which: `"best"` or `"last"`.
+        quantize: For TFLite: None, `"float16"` or `"int8"`.
+        calibration: Images for int8, uint8 `(n, 256, 256, 3)`.
+        tolerance: The differences that are allowed; by default those of TOLERANCES.
 
     Returns:
-        How far it agrees, which is also written beside it.
+        How far it agrees with the run, which is also written to `comparison_path(out)`.
 
     Raises:
-        UsageError: see `check_can_export`.
-        AlexNetError: it does not agree; nothing is left of it, and an older export stays.
+        UsageError: See `check_can_export`.
+        AlexNetError: It does not agree; nothing is left of it, and an older export stays.
     """
     check_can_export(to, quantize, out)
-    write, opened = _functions(to)
-    if to == "tflite":
-        write = partial(write, quantize=quantize, calibration=calibration)
+    form = FORMATS[to]
+    write = partial(form.write, quantize=quantize, calibration=calibration) if to == "tflite" else form.write
     tolerance = tolerance or TOLERANCES[quantize]
     network = exported_network(run, model, which)
     own, as_trained = (outputs_of(Predictor(each), samples) for each in (network.model, model))
     with (_directory_by_rename if to == "saved-model" else write_by_rename)(out) as path:
         write(network, path)
-        agreement = compare(outputs_of(opened(path), samples), own, as_trained, samples, tolerance)
+        agreement = compare(outputs_of(form.open(path), samples), own, as_trained, samples, tolerance)
         if not agreement.holds:
             raise AlexNetError(
-                f"The export differs from the run by up to {agreement.difference:.2g} in a probability and moves "
-                f"{agreement.moved:.2g} of it on average (allowed: {tolerance.difference:g} and {tolerance.moved:g}), "
-                f"on {agreement.origin}: it was not written."
+                f"The export was not written: on {agreement.origin}, its probabilities differ by up to "
+                f"{agreement.difference:.2g} (allowed {tolerance.difference:g}) and move by {agreement.moved:.2g} on "
+                f"average (allowed {tolerance.moved:g})."
             )
-    facts = {"export": to, "quantize": quantize, "agreement": agreement.to_dict(), "provenance": network.provenance}
-    _write_facts(facts_path(out), facts)
+    comparison = {"export": to, "quantize": quantize, "agreement": agreement.to_dict()}
+    write_json(comparison_path(out), {**comparison, "provenance": network.provenance})
     return agreement
-
-
-def _functions(to: str) -> tuple[Callable, Callable]:
-    import importlib
-
-    module = importlib.import_module(f"alexnet_keras.interop.{FORMATS[to].module}")
-    return getattr(module, f"write_{FORMATS[to].stem}"), getattr(module, f"open_{FORMATS[to].stem}")
-
-
-def _write_facts(path: Path, facts: dict[str, Any]) -> None:
-    with write_by_rename(path) as file:
-        file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

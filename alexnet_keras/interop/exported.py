@@ -1,4 +1,4 @@
-"""A run's network as every export needs it, and by how much an exported file's answers differ from the run's.
+"""A run's network as every export needs it, and how far an exported file agrees with the run.
 
 The network is in float32, from 256x256 images to probabilities."""
 
@@ -17,25 +17,27 @@ from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.evaluation.inputs import Preparation, preparation_of, stacked_images
 from alexnet_keras.evaluation.predictor import centre
+from alexnet_keras.layers import ColorNoise
 from alexnet_keras.layers.execution import plain
 from alexnet_keras.network.model import AlexNet, copy_weights
-from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import sha256_of
 
+BATCH = 16  # images that are compared at once
+
 
 @dataclass(frozen=True, eq=False)
 class ExportedNetwork:
-    """What is exported.
+    """A run's network, ready to be written in any format.
 
     Attributes:
-        model: The run's network in float32, whatever it was trained in: crops to probabilities.
-        recipe: Its recipe.
-        names: The name of each class, of ImageNet's the WordNet id; the index is the label.
-        titles: The same in words.
+        model: The network in float32, whatever it was trained in: crops to probabilities.
+        recipe: The run's recipe.
+        names: The name of each class, for ImageNet the WordNet id; the index is the label.
+        titles: Each class in words.
         preparation: How an image's file becomes a 256x256 image.
-        provenance: Which run, model and data it comes from, and what wrote it.
+        provenance: The run, model and data that it comes from, and the versions that wrote it.
     """
 
     model: keras.Model
@@ -52,65 +54,54 @@ class ExportedNetwork:
 
     @property
     def mean(self) -> np.ndarray:
-        """What is subtracted: `(crop, crop, 3)` float32, RGB, 0..255."""
+        """The mean image that is subtracted: `(crop, crop, 3)` float32, RGB, 0..255."""
         return self.model.get_layer("mean").mean_image
 
-    @property
-    def probabilities(self) -> Callable:
-        """For tracing, in ordinary operations: uint8 `(batch, 256, 256, 3)` to float32 `(batch, classes)`."""
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Compute, in ordinary operations that can be traced, the probabilities of images.
 
-        def probabilities(images: Tensor) -> Tensor:
-            with plain():
-                return self.model(centre(images, self.crop)[0], training=False)
+        Args:
+            images: uint8 `(batch, 256, 256, 3)`, RGB.
 
-        return probabilities
+        Returns:
+            float32 `(batch, classes)`.
+        """
+        with plain():
+            return self.model(centre(images, self.crop)[0], training=False)
 
 
 def exported_network(run: Run, model: keras.Model, which: str = "best") -> ExportedNetwork:
-    """The network of a run, ready to be exported.
+    """Return the network of a run, ready to be written.
 
     Args:
-        model: what `run.load_model(which)` gave.
+        run: The run.
+        model: The model that `run.load_model(which)` returned.
+        which: `"best"` or `"last"`.
     """
     facts = run.facts
-    data = facts["data"]
-    packages = ("alexnet-keras", "keras", "tensorflow")
-    return ExportedNetwork(
-        in_float32(model, run.recipe),
-        run.recipe,
-        list(facts["classes"]),
-        list(run.titles),
-        preparation_of(run),
-        {
-            "run": run.name,
-            "recipe": run.recipe.name,
-            "model": which,
-            "model_sha256": sha256_of(run.path_of_model(which)),
-            "trained_in": facts.get("precision", "float32"),
-            "data": data.get("name", ""),
-            "data_fingerprint": data["fingerprint"],
-            "written_with": {package: version(package) for package in packages},
-        },
-    )
+    provenance = {
+        "run": run.name,
+        "recipe": run.recipe.name,
+        "model": which,
+        "model_sha256": sha256_of(run.path_of_model(which)),
+        "trained_in": facts.get("precision", "float32"),
+        "data": facts["data"].get("name", ""),
+        "data_fingerprint": facts["data"]["fingerprint"],
+        "written_with": {package: version(package) for package in ("alexnet-keras", "keras", "tensorflow")},
+    }
+    names, titles = list(facts["classes"]), list(run.titles)
+    return ExportedNetwork(in_float32(model, run.recipe), run.recipe, names, titles, preparation_of(run), provenance)
 
 
 def in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """A model of AlexNet with the same weights, mean and colours that computes in float32."""
-    noise = next((layer for layer in model.layers if layer.name == "color_noise"), None)
+    """Return a model with the same weights, mean and colours that computes in float32."""
     same = AlexNet(recipe, classes=model.output_shape[-1], dtype="float32", name=model.name)
     copy_weights(same, model)
-    if noise is not None:
-        same.get_layer("color_noise").magnitudes = noise.magnitudes
-        same.get_layer("color_noise").vectors = noise.vectors
+    for layer in model.layers:
+        if isinstance(layer, ColorNoise):
+            noise = same.get_layer(layer.name)
+            noise.magnitudes, noise.vectors = layer.magnitudes, layer.vectors
     return same
-
-
-def recipe_json(network: ExportedNetwork) -> dict[str, Any]:
-    """The recipe as `recipe_files.from_dict` reads it."""
-    return toml.to_dict(network.recipe)
-
-
-BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +110,7 @@ class Samples:
 
     Attributes:
         images: uint8 `(n, 256, 256, 3)`, RGB.
-        labels: int64 `(n,)`; None of generated images.
+        labels: int64 `(n,)`; None for generated images.
         origin: What they are, in words.
     """
 
@@ -129,17 +120,17 @@ class Samples:
 
     @property
     def batches(self) -> Iterator[np.ndarray]:
-        """The images, some at a time."""
+        """The images, `BATCH` at a time."""
         return (self.images[start : start + BATCH] for start in range(0, len(self.images), BATCH))
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What an export may differ in; beyond it there is none.
+    """How far an export may differ from its run; one that differs more is not kept.
 
     Attributes:
-        difference: Of any probability of any image.
-        moved: Of the probability of an image, 0..1, as much may be given to other classes, on average.
+        difference: The largest difference of any probability of any image, 0..1.
+        moved: The probability given to other classes, 0..1, on average over the images.
     """
 
     difference: float = 1.0
@@ -151,14 +142,14 @@ class Agreement:
     """How far an export agrees with its run.
 
     Attributes:
-        images: How many were compared.
-        origin: Which.
-        difference: The largest of any probability, against the run's network in float32.
+        images: The number of images that were compared.
+        origin: What they are, in words.
+        difference: The largest difference of any probability from the run's network in float32.
         moved: The probability that other classes were given, on average over the images.
         same_top1, same_top5: Shares of images with the same likeliest class, and the same five in the same order.
-        as_trained: The largest difference against the network in the precision it was trained in.
+        as_trained: The largest difference from the network in the precision it was trained in.
         own_error, error: Top-1 error of the run's network and of the export; None without labels.
-        tolerance: What was allowed.
+        tolerance: The differences that were allowed.
     """
 
     images: int
@@ -178,19 +169,30 @@ class Agreement:
         return self.difference <= self.tolerance.difference and self.moved <= self.tolerance.moved
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        facts = asdict(self)
-        return {"pictures": facts.pop("images"), **facts}  # as 0.1 calls them
+        """Return it as JSON has it."""
+        values = asdict(self)
+        return {"pictures": values.pop("images"), **values}  # as 0.1 calls them
 
 
 def compare(
     exported: np.ndarray, own: np.ndarray, as_trained: np.ndarray, samples: Samples, tolerance: Tolerance
 ) -> Agreement:
-    """Compares probabilities `(n, classes)` of an export, of the run in float32, and of the run as it was trained."""
+    """Compare the probabilities of an export with those of its run.
+
+    Args:
+        exported: The export's, float32 `(n, classes)`.
+        own: The run's in float32.
+        as_trained: The run's in the precision it was trained in.
+        samples: The images.
+        tolerance: The differences that are allowed.
+
+    Raises:
+        AlexNetError: The export has another shape.
+    """
     if exported.shape != own.shape:
         raise AlexNetError(f"The export gives probabilities of shape {exported.shape}, the run {own.shape}.")
     differences = np.abs(exported.astype(np.float64) - own)
-    orders = [np.argsort(-found, axis=1, kind="stable")[:, :5] for found in (exported, own)]
+    orders = [np.argsort(-each, axis=1, kind="stable")[:, :5] for each in (exported, own)]
     errors = [None, None]
     if samples.labels is not None:
         errors = [float((order[:, 0] != samples.labels).mean()) for order in orders]
@@ -209,16 +211,22 @@ def compare(
 
 
 def outputs_of(network: Callable[[np.ndarray], np.ndarray], samples: Samples) -> np.ndarray:
-    """What a network says of the samples, `(n, classes)`."""
+    """Return a network's probabilities for the samples, `(n, classes)`."""
     return np.concatenate([np.asarray(network(batch)) for batch in samples.batches])
 
 
 def samples_of(data: PreparedDataset, split: str, count: int, seed: int = 0) -> Samples:
-    """A seeded choice of so many images of a split, or all if it has fewer.
+    """Choose images of a split at random.
+
+    Args:
+        data: A prepared dataset.
+        split: The split, such as "val".
+        count: The number of images; all of the split are taken if it has fewer.
+        seed: Decides which.
 
     Raises:
-        UsageError: there is no such split.
-        DataError: it is empty, or damaged.
+        UsageError: There is no such split.
+        DataError: The split is empty or damaged.
     """
     examples = data.examples(split)
     if not examples:
@@ -229,6 +237,6 @@ def samples_of(data: PreparedDataset, split: str, count: int, seed: int = 0) -> 
 
 
 def generated_samples(count: int) -> Samples:
-    """Patches of all sizes with grain, drawn by this package, where there are no images."""
+    """Generate images, patches of all sizes with grain, for where there are none."""
     images = np.stack([fit_to_square(jpeg(seed)) for seed in range(count)])
     return Samples(images, None, f"{count:,} generated images")

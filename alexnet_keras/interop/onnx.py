@@ -1,8 +1,8 @@
 """A run as an ONNX graph of ordinary operators: Conv, LRN, MaxPool, Gemm and a few small ones.
 
-The graph is written layer by layer, which leaves it as readable as `network/model.py`: each tower's convolution is a
-node of its own, and nothing is left of how TensorFlow computes it. Images come in channels last,
-and are turned round once.
+The graph is written layer by layer, which keeps it as readable as `network/model.py`: each tower's convolution is a
+node of its own, and nothing is left of how TensorFlow computes it. Images come in channels last and are transposed
+once.
 """
 
 import json
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.errors import AlexNetError
-from alexnet_keras.interop.exported import ExportedNetwork, recipe_json
+from alexnet_keras.interop.exported import ExportedNetwork
 from alexnet_keras.layers import (
     AcrossTowers,
     ColorNoise,
@@ -29,6 +29,7 @@ from alexnet_keras.layers import (
     TowerDense,
 )
 from alexnet_keras.layers.towers import tower_letter
+from alexnet_keras.recipes import toml
 from alexnet_keras.storage.extras import optional
 
 OPSET, IR_VERSION = 17, 8  # of 2022; every operator used here is older
@@ -36,34 +37,36 @@ ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "softmax": "Softmax", "linear": "
 
 
 def write_onnx(network: ExportedNetwork, path: Path) -> None:
-    """Writes an ONNX file: `images`, uint8 `(batch, 256, 256, 3)`, to `probabilities`, float32 `(batch, classes)`.
+    """Write an ONNX file: `images`, uint8 `(batch, 256, 256, 3)`, to `probabilities`, float32 `(batch, classes)`.
 
     Its metadata_props are JSON: `names` and `titles` of the classes, `recipe`, `provenance`.
 
     Raises:
-        UsageError: the library onnx is not installed.
-        AlexNetError: the network has a layer of another kind than AlexNet's.
+        UsageError: The library onnx is not installed.
+        AlexNetError: The network has a layer of another kind than AlexNet's.
     """
     onnx = optional("onnx", "export")
     graph = _Graph(onnx)
     graph.add_network(network)
-    kinds, side = onnx.TensorProto, IMAGE_SIZE
-    classes = len(network.names)
-    images = onnx.helper.make_tensor_value_info("images", kinds.UINT8, ["batch", side, side, 3])
-    probabilities = onnx.helper.make_tensor_value_info("probabilities", kinds.FLOAT, ["batch", classes])
+    image_shape, classes = ["batch", IMAGE_SIZE, IMAGE_SIZE, 3], len(network.names)
+    images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, image_shape)
+    probabilities = onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["batch", classes])
     made = onnx.helper.make_graph(graph.nodes, "alexnet", [images], [probabilities], graph.weights)
     opset = onnx.helper.make_opsetid("", OPSET)
     model = onnx.helper.make_model(made, opset_imports=[opset], ir_version=IR_VERSION, producer_name="alexnet-keras")
-    facts = {"names": network.names, "titles": network.titles, "recipe": recipe_json(network)}
-    onnx.helper.set_model_props(
-        model, {key: json.dumps(value) for key, value in {**facts, "provenance": network.provenance}.items()}
-    )
+    properties = {
+        "names": network.names,
+        "titles": network.titles,
+        "recipe": toml.to_dict(network.recipe),
+        "provenance": network.provenance,
+    }
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in properties.items()})
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
 
 
 def open_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """What onnxruntime makes of images with an ONNX file: uint8 `(batch, 256, 256, 3)` to `(batch, classes)`.
+    """Return an ONNX file as a function, run by onnxruntime: uint8 `(batch, 256, 256, 3)` to `(batch, classes)`.
 
     Raises:
         UsageError: onnxruntime is not installed.
@@ -73,7 +76,7 @@ def open_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 class _Graph:
-    """An ONNX graph that grows. `towers` are the names of the tensors reached so far, one a tower."""
+    """An ONNX graph that grows. `towers` are the names of the tensors reached so far, one for each tower."""
 
     def __init__(self, onnx: Any) -> None:
         self.onnx = onnx
@@ -84,9 +87,7 @@ class _Graph:
 
     def add_network(self, network: ExportedNetwork) -> None:
         margin = (IMAGE_SIZE - network.crop) // 2
-        edges = {"starts": [margin] * 2, "ends": [margin + network.crop] * 2, "axes": [1, 2]}
-        edges = [self.weight(f"crop.{name}", value) for name, value in edges.items()]
-        cropped = self.node("Slice", "crop", ["images", *edges])
+        cropped = self._slice("crop", "images", margin, margin + network.crop, [1, 2])
         self.towers = [self.node("Transpose", "channels_first", [cropped], perm=[0, 3, 1, 2])]
         for layer in network.model.layers:
             self.add(layer)
@@ -149,17 +150,19 @@ class _Graph:
         return self.node("Gemm", name, [x, self.weight(kernel_name, self._rows(kernel)), bias])
 
     def _across(self, layer: AcrossTowers) -> list[str]:
-        """The layer over the maps of all towers, parted again."""
+        """The layer over the maps of all towers, split again."""
         joined = self.node("Concat", f"{layer.name}_reads", self.towers, axis=1)
         whole = self._ordinary(layer.layer, f"{layer.name}_all", joined)
         parts, start = [], 0
         for tower, output in enumerate(keras.tree.flatten(layer.output)):
             letter, stop = tower_letter(tower), start + output.shape[-1]
-            edges = {"starts": [start], "ends": [stop], "axes": [1]}
-            edges = [self.weight(f"{layer.name}.{letter}.{name}", value) for name, value in edges.items()]
-            parts.append(self.node("Slice", f"{layer.name}_{letter}", [whole, *edges]))
+            parts.append(self._slice(f"{layer.name}_{letter}", whole, start, stop, [1]))
             start = stop
         return parts
+
+    def _slice(self, name: str, x: str, start: int, stop: int, axes: list[int]) -> str:
+        numbers = {"starts": [start] * len(axes), "ends": [stop] * len(axes), "axes": axes}
+        return self.node("Slice", name, [x, *(self.weight(f"{name}.{key}", value) for key, value in numbers.items())])
 
     def _rows(self, kernel: np.ndarray) -> np.ndarray:
         """The kernel of a dense layer, its inputs in the order in which channels-first maps are flattened."""

@@ -1,135 +1,131 @@
-"""Which arrays of a checkpoint are the network's: in which of its parts, and with what before their names.
+"""Find the network's arrays in a checkpoint: the part that holds them, and the prefix of their names.
 
-Trainers wrap networks, and every wrapper lengthens names: `module.features.0.weight`. They also save networks with
-optimisers and averages beside them. What is read is the one reading that gives exactly the arrays that are wanted.
+Trainers wrap networks, and every wrapper lengthens names: `module.features.0.weight`. They also save optimisers and
+running averages with the network. The one reading that gives exactly the expected arrays is taken.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from alexnet_keras.errors import DataError
-from alexnet_keras.interop.conventions import Shape, WantedArrays
+from alexnet_keras.interop.conventions import ExpectedArrays, Shape
 
 # Modules that only wrap another: of DataParallel, torch.compile, and sharded and checkpointed training.
 WRAPPERS = ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 MOST_PARTS = 32  # of a name, between its dots
 
 
-class Reading(NamedTuple):
+class Candidate(NamedTuple):
     """Arrays that may be the network's.
 
     Attributes:
-        place: The part of the file that they lie in, such as "state_dict"; "" for the file itself.
-        left_out: What is left out of their names.
-        arrays: By the names that remain.
-        others: Arrays of the same part that are not among them.
+        place: The part of the file that holds them, such as "state_dict"; "" for the file itself.
+        removed: What is removed from their names.
+        arrays: The arrays by the names that remain.
+        others: The number of other arrays in the same part.
     """
 
     place: str
-    left_out: tuple[str, ...]
+    removed: tuple[str, ...]
     arrays: dict[str, Any]
     others: int
 
-    @property
-    def told(self) -> str:
-        """Where it is, for sentences."""
-        names = " without ".join([f"'{name}'"[:60] for name in (self.place, *self.left_out) if name][:2])
-        return names or "the file itself"
+    def __str__(self) -> str:
+        names = [f"'{name}'"[:60] for name in (self.place, *self.removed) if name]
+        return " without ".join(names[:2]) or "the file itself"
+
+    def note(self, path: Path) -> list[str]:
+        """The sentence that says where the arrays were, if not in the file itself under their own names."""
+        if not (self.place or self.removed):
+            return []
+        place = f"from {self.place!r} of" if self.place else "from"
+        names = f", with {' and '.join(map(repr, self.removed))} left out of their names" if self.removed else ""
+        many = "other array there is" if self.others == 1 else "other arrays there are"
+        others = f"; {self.others} {many} not used" if self.others else ""
+        return [f"Took the network's arrays {place} {path.name}{names}{others}."]
 
 
-def the_networks(
-    path: Path, parts: Mapping[str, Mapping[str, Any]], shape_of: Callable[[Any], Shape], wanted: WantedArrays
+def select_network(
+    path: Path, parts: Mapping[str, Mapping[str, Any]], shape_of: Callable[[Any], Shape], expected: ExpectedArrays
 ) -> dict[str, Any]:
-    """The arrays of the one reading that fits, by the names that are wanted; `wanted.notes` says which it is.
+    """Select the arrays of the one network that fits; `expected.notes` gets a sentence that says where they were.
 
     Args:
-        path: the file, for sentences.
-        parts: arrays by name, of every part of the file.
-        shape_of: the shape of one; raises a ValueError or DataError if it is no array.
-        wanted: what the network needs.
+        path: The file, for sentences.
+        parts: Arrays by name, of every part of the file.
+        shape_of: Returns the shape of one; raises a ValueError or DataError if it is no array.
+        expected: The arrays that the network needs.
+
+    Returns:
+        The arrays by their expected names.
 
     Raises:
-        DataError: no reading fits, or more than one; or the error of `shape_of` in the one that fits best.
+        DataError: No candidate fits, or more than one does.
+        ValueError: That of `shape_of`, if the best candidate holds something that is no array.
     """
-    readings = [reading for place, part in parts.items() for reading in _readings(place, part, wanted)]
-    if not readings:  # another network's: its largest part lacks them all
-        largest: list[str] = max([list(part) for part in parts.values()], key=len, default=[])
-        wanted.check_names(path, largest)
-    fitting: list[tuple[Reading, dict[str, Any]]] = []
-    fault: Exception | None = None
-    for reading in sorted(readings, key=lambda one: -sum(name in wanted.shapes for name in one.arrays)):
+    candidates = [candidate for place, part in parts.items() for candidate in _candidates(place, part, expected)]
+    if not candidates:  # another network's: its largest part lacks them all
+        largest: list[str] = max(map(list, parts.values()), key=len, default=[])
+        expected.check_names(path, largest)
+    fitting: list[tuple[Candidate, dict[str, Any]]] = []
+    first_error: Exception | None = None
+    for candidate in sorted(candidates, key=lambda one: -sum(name in expected.shapes for name in one.arrays)):
+        matching = ExpectedArrays(expected.recipe, expected.shapes)
         try:
-            found = WantedArrays(wanted.recipe, wanted.shapes)
-            names = found.find(path, {name: shape_of(array) for name, array in reading.arrays.items()})
+            names = matching.match(path, {name: shape_of(array) for name, array in candidate.arrays.items()})
         except (DataError, ValueError) as error:
-            fault = fault or error
+            first_error = first_error or error
             continue
-        arrays = {name: reading.arrays[theirs] for name, theirs in names.items()}
+        arrays = {name: candidate.arrays[theirs] for name, theirs in names.items()}
         if arrays not in [others for _, others in fitting]:  # one network may be named twice
-            fitting.append((reading, arrays))
-            wanted.notes.extend([*_notes(path, reading), *found.notes])
+            fitting.append((candidate, arrays))
+            expected.notes.extend([*candidate.note(path), *matching.notes])
     if not fitting:
-        raise fault or DataError(f"{path} holds no arrays of a network.")
+        raise first_error or DataError(f"{path} holds no arrays of a network.")
     if len(fitting) > 1:
-        told = [reading.told for reading, _ in fitting]
+        first, second = (candidate for candidate, _ in fitting[:2])
         raise DataError(
-            f"{path} holds {len(told)} networks that fit, {told[0]} and {told[1]}{' and others' * (len(told) > 2)}: "
+            f"{path} holds {len(fitting)} networks that fit, {first} and {second}{' and others' * (len(fitting) > 2)}: "
             "save the one that you want in a file of its own."
         )
     return fitting[0][1]
 
 
-def floats_of(content: bytes, kind: str) -> np.ndarray:
-    """Numbers of a NumPy type, or of "bf16", which NumPy lacks: the first half of a float32."""
-    if kind != "bf16":
-        return np.frombuffer(content, kind)
-    return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")
-
-
-def _readings(place: str, part: Mapping[str, Any], wanted: WantedArrays) -> list[Reading]:
-    """The readings of one part: one for everything that stands before a wanted name."""
-    found: dict[str, dict[str, Any]] = {}
+def _candidates(place: str, part: Mapping[str, Any], expected: ExpectedArrays) -> list[Candidate]:
+    """The candidates in one part: one for every prefix of an expected name."""
+    arrays: dict[str, dict[str, Any]] = {}
     removed: dict[str, set[str]] = {}
     for name in part:
         words = name.split(".")[:MOST_PARTS]
         for start, word in enumerate(words):
-            if word not in WRAPPERS and _plain(words[start:]) in wanted.shapes:
-                found[_prefix(words[:start])] = {}
+            if word not in WRAPPERS and _unwrapped(words[start:]) in expected.shapes:
+                prefix = _prefix(words[:start])
+                arrays[prefix], removed[prefix] = {}, set()
                 break
     for name, array in part.items():
         words = name.split(".")[:MOST_PARTS]
-        starts = range(len(words) - 1, -1, -1)  # an average of the network may lie in a part of its own
-        prefix = next((_prefix(words[:start]) for start in starts if _prefix(words[:start]) in found), None)
+        # the longest prefix first: a running average of the network may be in a part of its own
+        prefixes = (_prefix(words[:start]) for start in reversed(range(len(words))))
+        prefix = next((prefix for prefix in prefixes if prefix in arrays), None)
         if prefix is None:
             continue
         rest = name.removeprefix(prefix)
-        plain = _plain(rest.split("."))
-        plain = rest if plain in found[prefix] else plain
-        found[prefix][plain] = array
-        removed.setdefault(prefix, set()).update(f"{w}." for w in rest.split(".") if w in WRAPPERS and plain != rest)
+        unwrapped = _unwrapped(rest.split("."))
+        if unwrapped in arrays[prefix]:
+            unwrapped = rest
+        elif unwrapped != rest:
+            removed[prefix].update(f"{word}." for word in rest.split(".") if word in WRAPPERS)
+        arrays[prefix][unwrapped] = array
     return [
-        Reading(place, (*((prefix,) if prefix else ()), *sorted(removed[prefix])), arrays, len(part) - len(arrays))
-        for prefix, arrays in found.items()
+        Candidate(place, tuple(filter(None, (prefix, *sorted(removed[prefix])))), found, len(part) - len(found))
+        for prefix, found in arrays.items()
     ]
 
 
-def _plain(words: list[str]) -> str:
+def _unwrapped(words: list[str]) -> str:
     return ".".join(word for word in words if word not in WRAPPERS)
 
 
 def _prefix(words: list[str]) -> str:
     return "".join(f"{word}." for word in words)
-
-
-def _notes(path: Path, reading: Reading) -> list[str]:
-    """What whoever gave the file should know of how it was read."""
-    if not (reading.place or reading.left_out):
-        return []
-    place = f"from {reading.place!r} of" if reading.place else "from"
-    names = f", with {' and '.join(map(repr, reading.left_out))} left out of their names" if reading.left_out else ""
-    many = "other array there is" if reading.others == 1 else "other arrays there are"
-    others = f"; {reading.others} {many} not used" if reading.others else ""
-    return [f"Took the network's arrays {place} {path.name}{names}{others}."]

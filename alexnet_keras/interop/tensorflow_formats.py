@@ -20,12 +20,14 @@ from alexnet_keras.data.images import IMAGE_SIZE, UPRIGHT, square_from_jpeg_or_p
 from alexnet_keras.evaluation.inputs import Preparation
 from alexnet_keras.interop.exported import ExportedNetwork
 
-LABELS = "labels.txt"
-PATTERN = re.compile(r"[*?[\]\\]")  # what TensorFlow reads in the path of a model, and looks for other files
+LABELS, PROVENANCE = "labels.txt", "provenance.json"
+IMAGES = [tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8, "images")]
+PATTERN = re.compile(r"[*?[\]\\]")  # what TensorFlow reads in the path of a model as a pattern of files
+IN_FLOAT = ["SUB", "PAD", "SQUARE", "STRIDED_SLICE", "ADD", "MUL", "SQRT", "RSQRT", "POW", "CAST"]
 
 
 def write_saved_model(network: ExportedNetwork, path: Path) -> None:
-    """Writes the directory of a SavedModel.
+    """Write the directory of a SavedModel.
 
     Its signatures:
 
@@ -34,20 +36,17 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
       run's data was prepared with EXIF orientation it also takes `orientation`, int32, 1..8;
     * `labels`: nothing, to `names` and `titles`, strings `(classes,)`.
 
-    `assets/labels.txt` has the classes in words, a line each.
+    `assets/labels.txt` has the classes in words, one on each line.
     """
-    probabilities = network.probabilities
     square = square_from_file(network.preparation)
-    module = tf.Module()
-    module.weights = [variable.value for variable in network.model.variables]
-    images = tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8, "images")
+    module = _module(network)
 
-    @tf.function(input_signature=[images], autograph=False)
+    @tf.function(input_signature=IMAGES, autograph=False)
     def of_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": probabilities(images)}
+        return {"probabilities": network.probabilities(images)}
 
     def of_file(encoded: tf.Tensor, orientation: int | tf.Tensor = UPRIGHT) -> dict[str, tf.Tensor]:
-        return {"probabilities": probabilities(square(encoded, orientation)[None])[0]}
+        return {"probabilities": network.probabilities(square(encoded, orientation)[None])[0]}
 
     file = [tf.TensorSpec((), tf.string, "encoded")]
     if network.preparation.decoding.exif:
@@ -59,7 +58,7 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / LABELS
-        lines.write_text("".join(f"{title}\n" for title in network.titles), encoding="utf-8")
+        lines.write_text(_lines(network), encoding="utf-8")
         module.labels = tf.saved_model.Asset(str(lines))
         signatures = {
             "serving_default": of_images,
@@ -71,8 +70,12 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
 
 
 def square_from_file(preparation: Preparation) -> Callable:
-    """A TensorFlow function from (bytes of a JPEG or PNG, orientation) to what training would have read: the image
-    brought to 256x256 and, where the data was stored as JPEG, through JPEG once more; (256, 256, 3) uint8.
+    """Return a TensorFlow function from the bytes of a JPEG or PNG to the image that training would have read.
+
+    The image is brought to 256x256 and, where the data was stored as JPEG, goes through JPEG once more.
+
+    Returns:
+        A function from (bytes as a string scalar, EXIF orientation 1..8) to `(256, 256, 3)` uint8.
     """
     fit, encoding = square_from_jpeg_or_png(preparation.decoding), preparation.encoding
 
@@ -84,19 +87,81 @@ def square_from_file(preparation: Preparation) -> Callable:
 
 
 def open_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """What a SavedModel says of images: uint8 `(batch, 256, 256, 3)` to probabilities float32 `(batch, classes)`."""
+    """Return a SavedModel as a function: uint8 `(batch, 256, 256, 3)` to float32 `(batch, classes)`."""
     with _without_patterns(path) as plain:
         loaded = tf.saved_model.load(str(plain))
+    return lambda images: loaded.signatures["serving_default"](images=tf.constant(images))["probabilities"].numpy()
+
+
+def write_tflite(
+    network: ExportedNetwork, path: Path, quantize: str | None = None, calibration: np.ndarray | None = None
+) -> None:
+    """Write a TFLite file: uint8 `(batch, 256, 256, 3)` to probabilities, float32 `(batch, classes)`.
+
+    After the network the file is a ZIP archive, as TFLite's associated files are, with `labels.txt` (the classes in
+    words, one on each line) and `provenance.json`.
+
+    Args:
+        network: The network.
+        path: The file.
+        quantize: None for float32, `"float16"` for weights of half the size, `"int8"` for weights and activations.
+        calibration: Images from which int8 takes the ranges of activations, uint8 `(n, 256, 256, 3)`.
+    """
+    module = _module(network)
+    traced = tf.function(network.probabilities, input_signature=IMAGES, autograph=False)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], module)
+    if quantize:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        if quantize == "int8":
+            assert calibration is not None, "int8 needs images for its calibration"
+            content = _quantized(converter, calibration)
+        else:
+            if quantize == "float16":
+                converter.target_spec.supported_types = [tf.float16]
+            content = converter.convert()
+    path.write_bytes(content)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(LABELS, _lines(network))
+        archive.writestr(PROVENANCE, json.dumps({**network.provenance, "quantize": quantize}, indent=1) + "\n")
+
+
+def open_tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a TFLite file as a function: uint8 `(batch, 256, 256, 3)` to float32 `(batch, classes)`."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        Interpreter = tf.lite.Interpreter
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's own interpreter announces its end
+        interpreter = Interpreter(model_path=str(path))
+    (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def probabilities(images: np.ndarray) -> np.ndarray:
-        return loaded.signatures["serving_default"](images=tf.constant(images))["probabilities"].numpy()
+        interpreter.resize_tensor_input(inputs["index"], images.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(inputs["index"], images)
+        interpreter.invoke()
+        return interpreter.get_tensor(outputs["index"])
 
     return probabilities
 
 
+def _module(network: ExportedNetwork) -> tf.Module:
+    """A module that holds the network's variables."""
+    module = tf.Module()
+    module.weights = [variable.value for variable in network.model.variables]
+    return module
+
+
+def _lines(network: ExportedNetwork) -> str:
+    return "".join(f"{title}\n" for title in network.titles)
+
+
 @contextmanager
 def _without_patterns(path: Path) -> Iterator[Path]:
-    """Another path to a directory that TensorFlow, which looks for its files by patterns, would not find by its own."""
+    """A path to a directory that TensorFlow takes for no pattern of files: its own, or a link's."""
     if not PATTERN.search(str(path)):
         yield path
         return
@@ -107,82 +172,15 @@ def _without_patterns(path: Path) -> Iterator[Path]:
         yield link
 
 
-IN_FLOAT = ["SUB", "PAD", "SQUARE", "STRIDED_SLICE", "ADD", "MUL", "SQRT", "RSQRT", "POW", "CAST"]
-TFLITE_LABELS, PROVENANCE = "labels.txt", "provenance.json"
-
-
-def write_tflite(
-    network: ExportedNetwork, path: Path, quantize: str | None = None, calibration: np.ndarray | None = None
-) -> None:
-    """Writes a TFLite file: uint8 `(batch, 256, 256, 3)` to probabilities, float32 `(batch, classes)`.
-
-    Behind the network the file is a ZIP archive, as TFLite's associated files are, with `labels.txt` (the classes in
-    words, a line each) and `provenance.json`.
-
-    Args:
-        quantize: None for float32, `"float16"` for weights of half the size, `"int8"` for weights and activations.
-        calibration: images for int8 to take the ranges of activations from, uint8 `(n, 256, 256, 3)`.
-    """
-    images = tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8, "images")
-    module = tf.Module()
-    module.weights = [variable.value for variable in network.model.variables]
-    traced = tf.function(network.probabilities, input_signature=[images], autograph=False)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], module)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        if quantize == "int8":
-            assert calibration is not None, "int8 needs images for its calibration"
-            content = _quantized(converter, calibration)
-        else:
-            content = _converted(converter, quantize)
-    path.write_bytes(content)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(TFLITE_LABELS, "".join(f"{title}\n" for title in network.titles))
-        archive.writestr(PROVENANCE, json.dumps({**network.provenance, "quantize": quantize}, indent=1) + "\n")
-
-
-def _converted(converter: tf.lite.TFLiteConverter, quantize: str | None) -> bytes:
-    if quantize == "float16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-    return converter.convert()
-
-
 def _quantized(converter: tf.lite.TFLiteConverter, calibration: np.ndarray) -> bytes:
-    """int8 but for the operations that stay in float32, which only the converter's debugger can leave out."""
+    """int8 except for the operations that stay in float32, which only the converter's debugger can leave out."""
 
     def images() -> Iterator[list[np.ndarray]]:
         return ([image[None]] for image in calibration)
 
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = images
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=IN_FLOAT)
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=images, debug_options=options
     )
     return debugger.get_nondebug_quantized_model()
-
-
-def open_tflite(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """What the interpreter makes of images: uint8 `(batch, 256, 256, 3)` to float32 `(batch, classes)`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TensorFlow's own interpreter announces its end
-        interpreter = _interpreter_class()(model_path=str(path))
-    (given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
-
-    def probabilities(images: np.ndarray) -> np.ndarray:
-        interpreter.resize_tensor_input(given["index"], images.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], images)
-        interpreter.invoke()
-        return interpreter.get_tensor(made["index"])
-
-    return probabilities
-
-
-def _interpreter_class() -> type:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        return tf.lite.Interpreter
-    return Interpreter

@@ -1,8 +1,8 @@
 """bvlc_alexnet.npy of the University of Toronto: Caffe's AlexNet as a pickled {layer: [weights, biases]}.
 
 Caffe's weights, converted by caffe-tensorflow for Guerzhoy and Frossard's page "AlexNet implementation + weights in
-TensorFlow" (2016). The reader puts the pickle's arrays together itself, so that none can claim memory for numbers that
-are not there.
+TensorFlow" (2016). The reader builds the pickle's arrays itself, so that none can claim memory for numbers that are not
+there.
 """
 
 import io
@@ -12,34 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.errors import DAMAGED, DataError
-from alexnet_keras.interop.conventions import WantedArrays
+from alexnet_keras.interop.conventions import ExpectedArrays, refusing_damage
 from alexnet_keras.interop.torch import Refused, StandIn, load
 
 TYPES = ("f2", "f4", "f8")
-ROOM = 2**16  # bytes of a pickle beside its numbers
+ROOM = 2**16  # bytes of a pickle besides its numbers
 
 
-def read_toronto(path: Path, wanted: WantedArrays) -> dict[str, np.ndarray]:
-    """The arrays of a file by layer and number, float32: "conv1[0]" its weights, "conv1[1]" its biases.
+def read_toronto(path: Path, expected: ExpectedArrays) -> dict[str, np.ndarray]:
+    """Read the arrays of a file by layer and number, float32: "conv1[0]" its weights, "conv1[1]" its biases.
 
     Raises:
-        DataError: the file is damaged, would run code, or has not exactly the arrays that are wanted.
+        DataError: The file is damaged, would run code, or does not hold exactly the expected arrays.
     """
-    try:
+    with refusing_damage(path):
         size = path.stat().st_size
-        if size > wanted.most_bytes + ROOM:
+        if size > expected.most_bytes + ROOM:
             raise Refused(f"it has {size:,} bytes, more than the network can need")
         layers = _layers(path)
         arrays = {f"{name}[{index}]": array for name, pair in layers.items() for index, array in enumerate(pair)}
         if not all(isinstance(array, PickledArray) and array.numbers is not None for array in arrays.values()):
             raise Refused("it holds something else than arrays")
-        names = wanted.find(path, {name: array.numbers.shape for name, array in arrays.items()})
+        names = expected.match(path, {name: array.numbers.shape for name, array in arrays.items()})
         return {name: arrays[theirs].numbers.astype(np.float32) for name, theirs in names.items()}
-    except DataError:
-        raise
-    except DAMAGED as error:
-        raise DataError(f"{path} cannot be used as weights: {str(error).strip() or 'it is damaged'}.") from error
 
 
 def _layers(path: Path) -> dict[str, Any]:
@@ -52,14 +47,14 @@ def _layers(path: Path) -> dict[str, Any]:
         if shape != () or dtype != np.dtype(object):
             raise Refused("it is an array of numbers, not a dictionary of layers; a mean image goes with --mean")
         outer = load(io.BytesIO(file.read()), ALLOWED, encoding="latin1")  # Python 2 wrote it
-    found = outer.inside if isinstance(outer, PickledArray) else outer
-    if not isinstance(found, dict):
+    layers = outer.inside if isinstance(outer, PickledArray) else outer
+    if not isinstance(layers, dict):
         raise Refused("it holds no dictionary of layers")
-    return {name.decode("latin1") if isinstance(name, bytes) else str(name): pair for name, pair in found.items()}
+    return {name.decode("latin1") if isinstance(name, bytes) else str(name): pair for name, pair in layers.items()}
 
 
 class PickledType:
-    """What `numpy.dtype` becomes."""
+    """Takes the place of `numpy.dtype`."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         self.code = code.decode("latin1") if isinstance(code, bytes) else str(code)
@@ -70,7 +65,7 @@ class PickledType:
 
 
 class PickledArray:
-    """What `numpy.ndarray` becomes: `numbers`, or the one object `inside`."""
+    """Takes the place of `numpy.ndarray`: has `numbers`, or the one object `inside`."""
 
     numbers: np.ndarray | None = None
     inside: Any = None
@@ -92,7 +87,7 @@ class PickledArray:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """What `_codecs.encode` becomes: Python 3 writes bytes so in a pickle that Python 2 can read."""
+    """Takes the place of `_codecs.encode`, with which Python 3 writes bytes in a pickle that Python 2 can read."""
     if not isinstance(text, str) or encoding != "latin1":
         raise Refused("it encodes something that is no bytes")
     return text.encode("latin1")

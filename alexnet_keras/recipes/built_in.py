@@ -107,7 +107,8 @@ def fan_ins(net: Network) -> dict[str, int]:
         read = maps * (net.towers if conv.reads == "all" and index else 1)
         fans[conv.name] = conv.kernel**2 * read
         side = (side + sum(conv.padding) - conv.kernel) // conv.stride + 1
-        side = (side - net.pool_size) // net.pool_stride + 1 if "pool" in conv.then else side
+        for _ in range(conv.then.count("pool")):  # a network without one of the layers pools twice after another
+            side = (side - net.pool_size) // net.pool_stride + 1
         maps = conv.filters
     units = side**2 * maps
     for dense in net.dense:

@@ -36,7 +36,11 @@ def test_a_run_is_made_and_what_it_is_of_is_kept(imported, tmp_path):
     assert facts["classes"] == ["0000", "0001", "0002"] and facts["status"] == "imported"
     assert facts["imported"]["file"] == "net.caffemodel" and facts["imported"]["published"] is None
     assert (run / "model.keras").read_bytes() == (run / "last.keras").read_bytes()
-    assert (run / "recipe.toml").exists()
+    assert (run / "recipe.toml").exists() and (run / "MODEL_CARD.md").exists()
+    assert facts["command"] == [
+        "alexnet", "import", str(tmp_path / "net.caffemodel"), "--from", "caffe", "--run", "net",
+        "--recipe", str(tmp_path / "small.toml"), "--mean", str(tmp_path / "mean.binaryproto"),
+    ]  # fmt: skip
 
 
 def test_without_data_commands_say_that_it_has_none(imported):
@@ -124,8 +128,8 @@ def test_a_known_file_is_recognised_and_its_published_accuracy_shown(alexnet, tm
     arrays = random_arrays(FILTERS["torchvision"], DENSE, groups=1)
     path = write_pth(tmp_path / "net.pth", state_names(arrays))
     (tmp_path / "small.toml").write_text(to_toml(small("torchvision")))
-    known = tuple(replace(file, sha=sha256_of(path)[:8]) for file in formats.KNOWN_BY_SHA256)
-    monkeypatch.setattr(formats, "KNOWN_BY_SHA256", known)
+    known = tuple(replace(file, sha=sha256_of(path)[:8]) for file in formats.PUBLISHED if file.name.endswith(".pth"))
+    monkeypatch.setattr(formats, "PUBLISHED", known)
     result = alexnet("import", path, "--recipe", "small.toml")
     assert result.exit_code == 0, result.stderr
     assert "56.5% top-1 and 79.1% top-5" in result.stdout

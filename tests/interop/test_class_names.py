@@ -106,7 +106,7 @@ def test_a_list_is_read_whole(text, names, read):
         ('{"0": {"name": "cat"}, "1": "dog", "2": "eel"}', "is no list of classes"),
         ("[" * 100_000 + "\n", "is no list of classes"),
         ("[" + "-" * 200_000 + "1]", "is no list of classes"),
-        ("{0: 'cat', 1: 'dog'}", "tells 3 classes apart and"),
+        ("{0: 'cat', 1: 'dog'}", "network has 3 classes and"),
         ("background\nn01440764\nn01443537\nn01484850", "begins with 'background'"),
         ("cat\ndog\n1: x", None),
         ("n01440764 a\nn01443537 b\nn01440764 c", "the class 'n01440764' twice"),

@@ -1,5 +1,6 @@
 """Runs of imported weights: what their classes are called, and what is left of one that could not be written."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import keras
@@ -12,8 +13,18 @@ from alexnet_keras.errors import DataError
 from alexnet_keras.interop.class_names import class_names, read_class_names
 from alexnet_keras.interop.formats import known_file
 from alexnet_keras.interop.import_run import import_run
+from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import all_runs
 from alexnet_keras.storage.files import partial_path
+
+
+class Stages(Reporter):
+    """Keeps the total and the texts of a piece of work."""
+
+    @contextmanager
+    def progress(self, what, total, unit="images", done=0):
+        self.done = [total]
+        yield lambda n=1, text="": self.done.append(text)
 
 
 def dataset(*classes):
@@ -22,7 +33,7 @@ def dataset(*classes):
 
 def test_a_dataset_names_the_classes_if_their_number_and_order_agree():
     assert class_names(2, None, dataset("cat", "dog")) == (("cat", "dog"), ("CAT", "DOG"))
-    with pytest.raises(DataError, match="tells 3 classes apart and the dataset data/x names 2"):
+    with pytest.raises(DataError, match="network has 3 classes and the dataset data/x names 2"):
         class_names(3, None, dataset("cat", "dog"))
     with pytest.raises(DataError, match="order of their WordNet ids"):
         class_names(2, None, dataset("n00000002", "n00000001"))
@@ -58,9 +69,9 @@ def test_nothing_is_left_of_a_run_that_could_not_be_written(tmp_path, monkeypatc
         with pytest.raises(OSError, match="full"):
             import_run(folder, path, "torchvision", recipe=small("torchvision"))
     assert not folder.exists()
-    done = []
-    run = import_run(folder, path, "torchvision", recipe=small("torchvision"), on_stage=done.append)
-    assert done == ["read", "recognised", "written"] and len(run.facts["classes"]) == CLASSES
+    reporter = Stages()
+    run = import_run(folder, path, "torchvision", recipe=small("torchvision"), reporter=reporter)
+    assert reporter.done == [3, "read", "recognised", "written"] and len(run.facts["classes"]) == CLASSES
     assert run.load_model("last").output_shape == (None, CLASSES)
 
 
