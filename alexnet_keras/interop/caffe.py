@@ -41,7 +41,7 @@ def read_caffe(path: Path, expected: ExpectedArrays) -> dict[str, np.ndarray]:
         DataError: The file is damaged, or does not hold exactly the expected arrays.
     """
     with refusing_damage(path):
-        if _is_hdf5(path):
+        if _kind(path) == "hdf5":
             return _read_hdf5(path, expected)
         arrays: dict[str, np.ndarray] = {}
         for layer in _layers(path, expected.most_bytes):
@@ -60,7 +60,7 @@ def recipe_of_caffe(path: Path) -> str:
         DataError: The file is damaged.
     """
     with refusing_damage(path):
-        if _is_hdf5(path):
+        if _kind(path) == "hdf5":
             with h5py.File(path, "r") as file:
                 _hdf5_layers(file)
             raise UsageError(f"{path} does not keep the order of its layers: say --recipe caffe or --recipe caffenet.")
@@ -83,8 +83,7 @@ def read_caffe_mean(path: Path, side: int) -> np.ndarray:
     with refusing_damage(path, "a mean image"):
         if path.stat().st_size > 9 * MOST_MEAN:  # float64, and the shape
             raise ValueError("it is larger than any mean image")
-        kind = file_kind(path)
-        if kind and kind.name == "npy":
+        if _kind(path) == "npy":
             numbers = np.load(path, mmap_mode="r", allow_pickle=False)
             numbers = numbers.reshape(_without_ones(numbers.shape, 3))
         else:
@@ -105,9 +104,9 @@ def read_caffe_mean(path: Path, side: int) -> np.ndarray:
         return mean
 
 
-def _is_hdf5(path: Path) -> bool:
+def _kind(path: Path) -> str:
     kind = file_kind(path)
-    return kind is not None and kind.name == "hdf5"
+    return kind.name if kind else ""
 
 
 def _rank(name: str, expected: ExpectedArrays) -> int:

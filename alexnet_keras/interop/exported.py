@@ -2,7 +2,7 @@
 
 The network is in float32, from 256x256 images to probabilities."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -118,11 +118,6 @@ class Samples:
     labels: np.ndarray | None
     origin: str
 
-    @property
-    def batches(self) -> Iterator[np.ndarray]:
-        """The images, `BATCH` at a time."""
-        return (self.images[start : start + BATCH] for start in range(0, len(self.images), BATCH))
-
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -192,27 +187,29 @@ def compare(
     if exported.shape != own.shape:
         raise AlexNetError(f"The export gives probabilities of shape {exported.shape}, the run {own.shape}.")
     differences = np.abs(exported.astype(np.float64) - own)
-    orders = [np.argsort(-each, axis=1, kind="stable")[:, :5] for each in (exported, own)]
-    errors = [None, None]
-    if samples.labels is not None:
-        errors = [float((order[:, 0] != samples.labels).mean()) for order in orders]
+    order, own_order = (np.argsort(-each, axis=1, kind="stable")[:, :5] for each in (exported, own))
+
+    def error_of(order: np.ndarray) -> float | None:
+        return None if samples.labels is None else float((order[:, 0] != samples.labels).mean())
+
     return Agreement(
         images=len(own),
         origin=samples.origin,
         difference=float(differences.max()),
         moved=float(differences.sum(axis=1).mean() / 2),
-        same_top1=float((orders[0][:, 0] == orders[1][:, 0]).mean()),
-        same_top5=float((orders[0] == orders[1]).all(axis=1).mean()),
+        same_top1=float((order[:, 0] == own_order[:, 0]).mean()),
+        same_top5=float((order == own_order).all(axis=1).mean()),
         as_trained=float(np.abs(exported - as_trained).max()),
-        own_error=errors[1],
-        error=errors[0],
+        own_error=error_of(own_order),
+        error=error_of(order),
         tolerance=tolerance,
     )
 
 
 def outputs_of(network: Callable[[np.ndarray], np.ndarray], samples: Samples) -> np.ndarray:
     """Return a network's probabilities for the samples, `(n, classes)`."""
-    return np.concatenate([np.asarray(network(batch)) for batch in samples.batches])
+    batches = (samples.images[start : start + BATCH] for start in range(0, len(samples.images), BATCH))
+    return np.concatenate([np.asarray(network(batch)) for batch in batches])
 
 
 def samples_of(data: PreparedDataset, split: str, count: int, seed: int = 0) -> Samples:

@@ -13,7 +13,7 @@ from alexnet_keras.data.image_formats import Decoding
 from alexnet_keras.data.images import Encoding
 from alexnet_keras.errors import DataError
 from alexnet_keras.interop.caffe import read_caffe_mean
-from alexnet_keras.interop.class_names import ClassNames, class_names
+from alexnet_keras.interop.class_names import class_names
 from alexnet_keras.interop.conventions import CLASSIFIER, convert_weights
 from alexnet_keras.interop.formats import FORMATS, known_file
 from alexnet_keras.network.model import AlexNet
@@ -26,6 +26,14 @@ from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.storage.files import partial_path, replace, sha1_of, sha256_of, write_by_rename
 
 STAGES = 3  # of an import: read, recognised, written
+NO_DATA = {  # the data in run.json of a run that has none: how images are read for it
+    "path": None,
+    "name": "",
+    "source": None,
+    "fingerprint": None,
+    "examples": {},
+    "options": {**Decoding().options, **Encoding("raw").options},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +124,7 @@ def import_run(
         facts = {
             "recipe": network.recipe.name,
             "overrides": [],
-            "data": data.facts if data else _no_data(classes),
+            "data": data.facts if data else {**NO_DATA, "titles": list(classes.titles)},
             "classes": list(classes.names),
             "imported": {
                 "from": kind,
@@ -153,16 +161,3 @@ def _write(folder: Path, network: ImportedNetwork, facts: dict[str, Any]) -> Non
     except BaseException:
         shutil.rmtree(made.path, ignore_errors=True)
         raise
-
-
-def _no_data(classes: ClassNames) -> dict[str, Any]:
-    """The data in run.json of a run that has none: how images are read for it, and the classes' titles."""
-    return {
-        "path": None,
-        "name": "",
-        "source": None,
-        "fingerprint": None,
-        "examples": {},
-        "options": {**Decoding().options, **Encoding("raw").options},
-        "titles": list(classes.titles),
-    }

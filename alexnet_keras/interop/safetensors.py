@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop.conventions import ExpectedArrays, refusing_damage
 from alexnet_keras.interop.exported import ExportedNetwork
@@ -92,12 +92,12 @@ def read_safetensors(path: Path) -> keras.Model:
     """
     if not Path(path).is_file():
         raise UsageError(f"There is no file {path}.")
-    try:
+    with refusing_damage(path, FORMAT, SafetensorError):
         with safe_open(str(path), framework="np") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata.pop("format", None) != FORMAT:
-            raise DataError(f"{path} is not {FORMAT!r}.")
+            raise ValueError("its metadata do not say so")
         values = {name: json.loads(value) for name, value in metadata.items()}
         recipe = toml.from_dict(values["recipe"], where=str(path))
         model = AlexNet(recipe, classes=len(values["names"]), dtype="float32")
@@ -108,9 +108,7 @@ def read_safetensors(path: Path) -> keras.Model:
         if values["color"]:
             noise = model.get_layer("color_noise")
             noise.magnitudes, noise.vectors = values["color"]["magnitudes"], values["color"]["vectors"]
-    except (SafetensorError, *DAMAGED) as error:
-        raise DataError(f"{path} is damaged, or not {FORMAT!r}: {error}") from error
-    return model
+        return model
 
 
 def open_safetensors(path: Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -103,7 +103,10 @@ def load(
                 raise Refused("it is damaged")
         end = stream.tell()
         stream.seek(start)
-        value = _Unpickler(stream, allowed, persistent, encoding, placeholders).load()
+        unpickler = _Unpickler(stream, encoding=encoding)
+        unpickler.allowed, unpickler.persistent = allowed, persistent
+        unpickler.placeholders = {} if placeholders else None
+        value = unpickler.load()
     except Refused:
         raise
     except Exception as error:  # a damaged pickle may fail in any way at all
@@ -113,30 +116,27 @@ def load(
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(
-        self, stream: io.BytesIO, allowed: Mapping[str, Any], persistent: Any, encoding: str, placeholders: bool
-    ) -> None:
-        super().__init__(stream, encoding=encoding)
-        self._allowed, self._persistent = allowed, persistent
-        self._placeholders: dict[str, type[Placeholder]] | None = {} if placeholders else None
+    allowed: Mapping[str, Any]
+    persistent: Callable[[Any], Any] | None
+    placeholders: dict[str, type[Placeholder]] | None
 
     def find_class(self, module: str, name: str) -> Any:
         asked = f"{module}.{name}"
-        if asked in self._allowed:
-            return self._allowed[asked]
+        if asked in self.allowed:
+            return self.allowed[asked]
         printed = "".join(letter for letter in asked if letter.isprintable())[:80]
-        if self._placeholders is None:
+        if self.placeholders is None:
             raise _asks_for(printed)
-        if asked not in self._placeholders:
-            if len(self._placeholders) == MOST_PLACEHOLDERS:
+        if asked not in self.placeholders:
+            if len(self.placeholders) == MOST_PLACEHOLDERS:
                 raise Refused(f"it asks for more than {MOST_PLACEHOLDERS:,} names that weights have no need of")
-            self._placeholders[asked] = type("Placeholder", (Placeholder,), {"asked": printed})
-        return self._placeholders[asked]
+            self.placeholders[asked] = type("Placeholder", (Placeholder,), {"asked": printed})
+        return self.placeholders[asked]
 
     def persistent_load(self, reference: Any) -> Any:
-        if self._persistent is None:
+        if self.persistent is None:
             raise Refused("it refers to something outside itself")
-        return self._persistent(reference)
+        return self.persistent(reference)
 
 
 def _asks_for(name: str) -> Refused:

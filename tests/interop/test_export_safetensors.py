@@ -49,7 +49,7 @@ def test_what_cannot_be_read_is_a_sentence(written, tmp_path):
         read_safetensors(tmp_path / "none.safetensors")
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(written.read_bytes()[:-100])
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match=r"cut\.safetensors cannot be used as alexnet-keras weights, version 1: "):
         read_safetensors(cut)
     with safe_open(written, framework="np") as file:
         metadata = file.metadata()
@@ -58,5 +58,5 @@ def test_what_cannot_be_read_is_a_sentence(written, tmp_path):
     tensors = load_file(written)
     save_file({**tensors, "fc7.bias_a": np.zeros(3)}, tmp_path / "shape.safetensors", metadata)
     for name in ("other", "part", "shape"):
-        with pytest.raises(DataError, match="alexnet-keras weights"):
+        with pytest.raises(DataError, match="cannot be used as alexnet-keras weights, version 1: "):
             read_safetensors(tmp_path / f"{name}.safetensors")

@@ -4,7 +4,7 @@ The numbers of `source` are those of layers-145.cfg and layer-params-145.cfg, th
 others each has its comment. A value is not taken from `recipes/` here, so that none changes unnoticed.
 """
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
@@ -222,6 +222,13 @@ def test_the_warm_up_of_modern_is_a_twentieth_of_the_epochs_and_at_least_one():
     for epochs, warmup in ((91, 5), (45, 2), (10, 1), (4, 1)):
         changed = CHOICES["schedule"](with_overrides(load_recipe("source"), [f"training.epochs={epochs}"]))
         assert changed.training.schedule.warmup_epochs == warmup
+
+
+def test_a_layer_that_pools_twice_leaves_smaller_maps():
+    net = load_recipe("source").network
+    conv1, *others = net.convolutions
+    twice = replace(net, convolutions=(replace(conv1, then=(*conv1.then, "pool")), *others))
+    assert (fan_ins(net)["fc6"], fan_ins(twice)["fc6"]) == (6 * 6 * 256, 2 * 2 * 256)
 
 
 def test_the_choices_of_modern_reach_one_tower_and_layers_that_read_their_own():
