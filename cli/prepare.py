@@ -10,7 +10,6 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, SectionedCommand, SectionOption, json_option
-from alexnet_keras.storage.extras import optional
 from alexnet_keras.storage.places import argument, check_name, command, data_root, good_name
 
 if TYPE_CHECKING:
@@ -307,7 +306,6 @@ def _with_beam(
     preparation: "Preparation",
     choices: dict[str, Any],
 ) -> "PreparedDataset":
-    optional("apache_beam", "beam")
     from alexnet_keras.data.beam import prepare_with_beam
 
     with console.progress("preparing", preparation.images) as advance:

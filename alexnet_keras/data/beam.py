@@ -9,14 +9,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-
 from alexnet_keras import errors
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.preparation import Preparation, claimed, finish_parts, found_done, write_missing
 from alexnet_keras.data.resume import finished_shard
 from alexnet_keras.errors import AlexNetError, UsageError
+from alexnet_keras.storage.extras import optional
+
+optional("apache_beam", "beam")
+import apache_beam as beam  # noqa: E402
+from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
 
 POLL_SECONDS = 1.0  # between two looks at which shards are done
 
