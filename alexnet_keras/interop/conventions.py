@@ -25,6 +25,7 @@ Shape = tuple[int, ...]
 CLASSES = -1  # in a shape: the number of classes, which only the file knows
 MOST_CLASSES = 1_000_000
 NAMED = 3  # arrays that a sentence names
+MOST_REASON = 160  # characters of what a library says of a damaged file, whose bytes it may quote
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def refusing_damage(path: object, use: str = "weights", *more: type[Exception]) 
         raise
     except DAMAGED + more as error:
         reason = str(error).strip().rstrip(".") or "it is damaged"
-        raise DataError(f"{path} cannot be used as {use}: {reason}.") from error
+        raise DataError(f"{path} cannot be used as {use}: {reason[:MOST_REASON]}.") from error
 
 
 Weights = tuple[np.ndarray, np.ndarray]  # a layer's kernel and bias

@@ -98,10 +98,10 @@ class _Graph:
         self.weights.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def node(self, operator: str, name: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
-        output = output or name
-        self.nodes.append(self.onnx.helper.make_node(operator, inputs, [output], name=name, **attributes))
-        return output
+    def node(self, operator: str, name: str, inputs: list[str], **attributes: Any) -> str:
+        """Adds a node, whose output has its name."""
+        self.nodes.append(self.onnx.helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
 
     def add(self, layer: keras.layers.Layer) -> None:
         match layer:
@@ -122,8 +122,7 @@ class _Graph:
                     for tower, x in enumerate(self.towers)
                 ]
             case keras.layers.Activation(name="predictions"):
-                operator = ACTIVATIONS[layer.activation.__name__]
-                self.node(operator, "predictions", self.towers, "probabilities")
+                self.node(ACTIVATIONS[layer.activation.__name__], "probabilities", self.towers)
             case _:
                 raise AlexNetError(f"The layer {layer.name} ({type(layer).__name__}) has no ONNX form here.")
 

@@ -17,7 +17,7 @@ import pickletools
 import struct
 import zipfile
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -208,6 +208,9 @@ class Tensor(NamedTuple):
         return np.lib.stride_tricks.as_strided(numbers, self.shape, steps, writeable=False).astype(np.float32)
 
 
+Contents = Callable[[list[Storage]], Iterator[tuple[Storage, bytes]]]  # reads the bytes of storages, one at a time
+
+
 def read_torch(path: Path, expected: ExpectedArrays) -> dict[str, np.ndarray]:
     """Read the arrays of a state dict by name, float32.
 
@@ -220,42 +223,50 @@ def read_torch(path: Path, expected: ExpectedArrays) -> dict[str, np.ndarray]:
     with refusing_damage(path), path.open("rb") as file:
         zipped = file.read(len(ZIP)) == ZIP
         file.seek(0)
-        return (_read_zip if zipped else _read_legacy)(path, file, expected)
-
-
-def _read_zip(path: Path, file: BinaryIO, expected: ExpectedArrays) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(file) as archive:
-        sizes = {member.filename: member.file_size for member in archive.infolist()}
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise Refused("it is compressed, which no file of PyTorch's is")  # and a few bytes may become gigabytes
-        pickles = [name for name in sizes if name.rpartition("/")[2] == "data.pkl"]
-        if len(pickles) != 1:
-            raise Refused("it is a zip file, but not one of PyTorch's with a data.pkl")
-        folder = pickles[0].removesuffix("data.pkl")
-
-        def member(name: str, most: int) -> bytes:
-            if sizes.get(name, most + 1) > most:
-                raise Refused(f"its member {name} is missing or claims {sizes.get(name, 0):,} bytes, above {most:,}")
-            with archive.open(name) as opened:
-                content = opened.read(most + 1)  # to the end, where its checksum is compared
-            if len(content) > most:
-                raise Refused(f"its member {name} has more bytes than it claims")
-            return content
-
-        if f"{folder}byteorder" in sizes and member(f"{folder}byteorder", 16).strip() != b"little":
-            raise Refused("its numbers are not little-endian")
-        saved, _ = _load_saved(io.BytesIO(member(pickles[0], MOST_PICKLE)))
-        tensors, storages = _network_of(path, saved, expected)
+        saved, contents_of = (_open_zip if zipped else _open_legacy)(file)
+        tensors = select_network(path, _parts(saved, expected), _shape_of, expected)
+        storages = list(dict.fromkeys(tensor.storage for tensor in tensors.values()))
+        if sum(storage.size for storage in storages) > expected.most_bytes:
+            raise Refused(f"its storages hold more than the {expected.most_bytes:,} bytes that the network can need")
         arrays: dict[str, np.ndarray] = {}
-        for storage in storages:
-            content = member(f"{folder}data/{storage.key}", storage.size)
-            if len(content) != storage.size:
-                raise Refused(f"the storage {storage.key} has {len(content):,} bytes instead of {storage.size:,}")
+        for storage, content in contents_of(storages):
             arrays |= {name: tensor.array(content) for name, tensor in tensors.items() if tensor.storage == storage}
     return arrays
 
 
-def _read_legacy(path: Path, file: BinaryIO, expected: ExpectedArrays) -> dict[str, np.ndarray]:
+def _open_zip(file: BinaryIO) -> tuple[Any, Contents]:
+    archive = zipfile.ZipFile(file)
+    sizes = {member.filename: member.file_size for member in archive.infolist()}
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise Refused("it is compressed, which no file of PyTorch's is")  # and a few bytes may become gigabytes
+    pickles = [name for name in sizes if name.rpartition("/")[2] == "data.pkl"]
+    if len(pickles) != 1:
+        raise Refused("it is a zip file, but not one of PyTorch's with a data.pkl")
+    folder = pickles[0].removesuffix("data.pkl")
+
+    def member(name: str, most: int) -> bytes:
+        if sizes.get(name, most + 1) > most:
+            raise Refused(f"its member {name} is missing or claims {sizes.get(name, 0):,} bytes, above {most:,}")
+        with archive.open(name) as opened:
+            content = opened.read(most + 1)  # to the end, where its checksum is compared
+        if len(content) > most:
+            raise Refused(f"its member {name} has more bytes than it claims")
+        return content
+
+    def contents_of(storages: list[Storage]) -> Iterator[tuple[Storage, bytes]]:
+        for storage in storages:
+            content = member(f"{folder}data/{storage.key}", storage.size)
+            if len(content) != storage.size:
+                raise Refused(f"the storage {storage.key} has {len(content):,} bytes instead of {storage.size:,}")
+            yield storage, content
+
+    if f"{folder}byteorder" in sizes and member(f"{folder}byteorder", 16).strip() != b"little":
+        raise Refused("its numbers are not little-endian")
+    saved, _ = _load_saved(io.BytesIO(member(pickles[0], MOST_PICKLE)))
+    return saved, contents_of
+
+
+def _open_legacy(file: BinaryIO) -> tuple[Any, Contents]:
     head = io.BytesIO(file.read(MOST_PICKLE))
     if load(head, {}) != MAGIC or load(head, {}) != PROTOCOL:
         raise Refused("it is none of PyTorch's files")
@@ -263,25 +274,25 @@ def _read_legacy(path: Path, file: BinaryIO, expected: ExpectedArrays) -> dict[s
         raise Refused("its numbers are not little-endian")
     saved, described = _load_saved(head)
     keys = load(head, {})
-    tensors, storages = _network_of(path, saved, expected)
-    if not isinstance(keys, list) or not all(storage.key in keys for storage in storages):
-        raise Refused("it lacks storages that its tensors need")
-    size = file.seek(0, os.SEEK_END)
-    file.seek(head.tell())
-    arrays: dict[str, np.ndarray] = {}
-    for key in keys:
-        (numbers,) = struct.unpack("<q", file.read(8))
-        storage = described.get(key)
-        if storage is None or numbers != storage.numbers:
-            raise Refused(f"the storage {key} is not the one that its tensors describe")
-        if storage.size > size - file.tell():
-            raise Refused("it ends too early")
-        if storage not in storages:
-            file.seek(storage.size, os.SEEK_CUR)
-            continue
-        content = file.read(storage.size)
-        arrays |= {name: tensor.array(content) for name, tensor in tensors.items() if tensor.storage == storage}
-    return arrays
+
+    def contents_of(storages: list[Storage]) -> Iterator[tuple[Storage, bytes]]:
+        if not isinstance(keys, list) or not all(storage.key in keys for storage in storages):
+            raise Refused("it lacks storages that its tensors need")
+        size = file.seek(0, os.SEEK_END)
+        file.seek(head.tell())
+        for key in keys:
+            (numbers,) = struct.unpack("<q", file.read(8))
+            storage = described.get(key)
+            if storage is None or numbers != storage.numbers:
+                raise Refused(f"the storage {key} is not the one that its tensors describe")
+            if storage.size > size - file.tell():
+                raise Refused("it ends too early")
+            if storage in storages:
+                yield storage, file.read(storage.size)
+            else:
+                file.seek(storage.size, os.SEEK_CUR)
+
+    return saved, contents_of
 
 
 def _load_saved(pickled: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
@@ -303,15 +314,6 @@ def _load_saved(pickled: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
         return storage
 
     return load(pickled, ALLOWED, referred, placeholders=True), storages
-
-
-def _network_of(path: Path, saved: Any, expected: ExpectedArrays) -> tuple[dict[str, Tensor], list[Storage]]:
-    """The tensors of the network, and their storages, which are no larger than they may have to be."""
-    tensors = select_network(path, _parts(saved, expected), _shape_of, expected)
-    storages = list(dict.fromkeys(tensor.storage for tensor in tensors.values()))
-    if sum(storage.size for storage in storages) > expected.most_bytes:
-        raise Refused(f"its storages hold more than the {expected.most_bytes:,} bytes that the network can need")
-    return tensors, storages
 
 
 def _parts(saved: Any, expected: ExpectedArrays) -> dict[str, dict[str, Any]]:
