@@ -38,7 +38,7 @@ def test_the_latest_run_is_written_into_itself(export, trained, to, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quantize", ["float16", "int8"])
-def test_quantised_exports_tell_what_they_cost(export, quantize, tmp_path):
+def test_quantised_exports_report_their_errors(export, quantize, tmp_path):
     out = tmp_path / "model.tflite"
     result = export("tiny", "--to", "tflite", "--quantize", quantize, "--out", out, "--pictures", 5)
     assert result.exit_code == 0, result.stderr

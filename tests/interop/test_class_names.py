@@ -1,12 +1,13 @@
-"""The lists of classes that people have, and what becomes of them."""
+"""Lists of classes in the forms that people have, and the names that classes get from them or from a dataset."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from alexnet_keras.data.class_names import imagenet_words
 from alexnet_keras.errors import DataError
-from alexnet_keras.interop.class_names import read_class_names
+from alexnet_keras.interop.class_names import class_names, read_class_names
 
 IDS = list(imagenet_words())
 WORDS = list(imagenet_words().values())
@@ -17,7 +18,7 @@ FISH = ("tench", "goldfish", "hen")
 
 @pytest.fixture
 def read(tmp_path):
-    """The classes of a list with this text, of a network with so many."""
+    """Reads the classes of a list with a text, for a network with a number of classes."""
 
     def read(text, count):
         (tmp_path / "labels").write_text(text, encoding="utf-8")
@@ -130,3 +131,26 @@ def test_a_list_that_windows_wrote_is_read(tmp_path):
     file.write_bytes("Übung\r\n".encode("cp1252"))
     with pytest.raises(DataError, match="save it as UTF-8"):
         read_class_names(file, 1)
+
+
+def dataset(*classes):
+    return SimpleNamespace(path="data/x", classes=classes, titles=tuple(name.upper() for name in classes))
+
+
+def test_a_dataset_names_the_classes_if_their_number_and_order_agree():
+    assert class_names(2, None, dataset("cat", "dog")) == (("cat", "dog"), ("CAT", "DOG"))
+    with pytest.raises(DataError, match="network has 3 classes and the dataset data/x names 2"):
+        class_names(3, None, dataset("cat", "dog"))
+    with pytest.raises(DataError, match="order of their WordNet ids"):
+        class_names(2, None, dataset("n00000002", "n00000001"))
+
+
+def test_a_list_names_the_classes_and_the_dataset_has_to_agree(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_text("n00000002 great shark, jaws\nn00000001\ttench\n\nplain words\nn00000003\n")
+    found = read_class_names(file)
+    assert found.names == ("n00000002", "n00000001", "plain words", "n00000003")
+    assert found.titles == ("great shark", "tench", "plain words", "n00000003")
+    assert class_names(4, file, dataset(*found.names)).titles == found.titles
+    with pytest.raises(DataError, match="in the same order"):
+        class_names(4, file, dataset(*sorted(found.names)))

@@ -1,7 +1,6 @@
-"""Runs of imported weights: what their classes are called, and what is left of one that could not be written."""
+"""Runs of imported weights: known files, progress, and what is left of one that could not be written."""
 
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import keras
 import pytest
@@ -9,8 +8,6 @@ from plain_networks import random_arrays
 from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import state_names, write_pth
 
-from alexnet_keras.errors import DataError
-from alexnet_keras.interop.class_names import class_names, read_class_names
 from alexnet_keras.interop.formats import known_file
 from alexnet_keras.interop.import_run import import_run
 from alexnet_keras.reporter import Reporter
@@ -25,29 +22,6 @@ class Stages(Reporter):
     def progress(self, what, total, unit="images", done=0):
         self.done = [total]
         yield lambda n=1, text="": self.done.append(text)
-
-
-def dataset(*classes):
-    return SimpleNamespace(path="data/x", classes=classes, titles=tuple(name.upper() for name in classes))
-
-
-def test_a_dataset_names_the_classes_if_their_number_and_order_agree():
-    assert class_names(2, None, dataset("cat", "dog")) == (("cat", "dog"), ("CAT", "DOG"))
-    with pytest.raises(DataError, match="network has 3 classes and the dataset data/x names 2"):
-        class_names(3, None, dataset("cat", "dog"))
-    with pytest.raises(DataError, match="order of their WordNet ids"):
-        class_names(2, None, dataset("n00000002", "n00000001"))
-
-
-def test_a_list_names_the_classes_and_the_dataset_has_to_agree(tmp_path):
-    file = tmp_path / "labels.txt"
-    file.write_text("n00000002 great shark, jaws\nn00000001\ttench\n\nplain words\nn00000003\n")
-    found = read_class_names(file)
-    assert found.names == ("n00000002", "n00000001", "plain words", "n00000003")
-    assert found.titles == ("great shark", "tench", "plain words", "n00000003")
-    assert class_names(4, file, dataset(*found.names)).titles == found.titles
-    with pytest.raises(DataError, match="in the same order"):
-        class_names(4, file, dataset(*sorted(found.names)))
 
 
 def test_published_files_are_known_by_their_checksums():

@@ -30,6 +30,7 @@ from written_files import (
 )
 
 from alexnet_keras.errors import DataError
+from alexnet_keras.interop.conventions import refusing_damage
 from alexnet_keras.interop.import_run import import_network
 
 COMMAND = b"cposix\nsystem\n" + text("touch was-run") + b"\x85R."
@@ -236,7 +237,7 @@ def test_a_header_of_safetensors_that_cannot_be_is_refused(change, arrays, refus
     assert "header" in refused(path, "safetensors")
 
 
-def test_what_else_caffe_writes_is_told(caffes, refused, tmp_path):
+def test_other_files_of_caffes_are_named(caffes, refused, tmp_path):
     path = tmp_path / "net.caffemodel"
     path.write_bytes(number(1, 5000) + field(2, "net_iter_5000.caffemodel") + field(3, blob(caffes["fc8"][0])))
     assert "it is a .solverstate" in refused(path, "caffe")
@@ -244,7 +245,7 @@ def test_what_else_caffe_writes_is_told(caffes, refused, tmp_path):
     assert "goes with --mean" in refused(path, "caffe")
 
 
-def test_what_is_no_weights_of_caffes_in_hdf5_is_told(caffes, refused, tmp_path):
+def test_hdf5_files_without_caffes_weights_are_named(caffes, refused, tmp_path):
     secret = tmp_path / "secret.h5"
     write_caffe_hdf5(secret, caffes)
 
@@ -287,3 +288,9 @@ def test_what_is_no_weights_of_caffes_in_hdf5_is_told(caffes, refused, tmp_path)
     cut = tmp_path / "cut.h5"
     cut.write_bytes(secret.read_bytes()[:3000])
     refused(cut, "caffe")
+
+
+def test_what_a_library_says_of_a_damaged_file_is_cut_short():
+    with pytest.raises(DataError) as caught, refusing_damage("net.pth"):
+        raise ValueError("9" * 1000)
+    assert str(caught.value) == f"net.pth cannot be used as weights: {'9' * 160}."

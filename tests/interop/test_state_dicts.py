@@ -116,7 +116,7 @@ def test_a_checkpoint_with_none_or_two_is_refused(write, saved, said, tmp_path, 
 
 
 @pytest.mark.parametrize("write", [write_pth, write_legacy_pth])
-def test_a_network_in_the_legacy_form_as_a_whole_is_told(write, tmp_path):
+def test_a_network_that_was_pickled_whole_in_the_legacy_form_is_named(write, tmp_path):
     reference = b"(" + text("module") + b"cnets\nAlexNet\n" + text("nets.py") + text("class AlexNet: ...") + b"tQ"
     path = write(tmp_path / "a.pth", Opcodes(reference + b")\x81}" + text("_modules") + b"}sb"))
     with pytest.raises(DataError, match=r"it is a pickled nets\.AlexNet"):
