@@ -251,19 +251,13 @@ def _open(request: "SourceRequest") -> "Source":
     """List the images, which of a large set takes a while."""
     from alexnet_keras.data.sources.open import kind_of, open_source
 
-    what, total = "indexing", None
-    if request.given == "demo":
-        from alexnet_keras.data.sources.demo import demo_images
-
-        what, total = "drawing", demo_images()
     if kind_of(request.given) == "tfds":
         console.start_tensorflow(keras=False)
         if not sys.stderr.isatty():
             import tensorflow_datasets as tfds
 
             tfds.disable_progress_bar()
-    with console.progress(what, total) as advance:
-        source = open_source(request, advance)
+    source = open_source(request, reporter=console.REPORTER)
     for text in source.notes:
         console.note(text)
     return source

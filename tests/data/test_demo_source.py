@@ -59,7 +59,7 @@ def test_drawing_goes_on_where_it_was_interrupted(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        demo_source(folder, train=2, val=1, on_progress=interrupt)
+        demo_source(folder, train=2, val=1, advance=interrupt)
     there = {path: path.stat().st_mtime_ns for path in folder.rglob("[0-9]*.jpg")}
     assert 10 <= len(there) < 36
     again = demo_source(folder, train=2, val=1)

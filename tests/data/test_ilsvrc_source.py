@@ -141,13 +141,13 @@ def test_the_index_is_kept_and_made_again_when_the_archive_changes(tmp_path):
     first = ilsvrc_source(folder, cache=cache)
     assert len(list(cache.iterdir())) == 2
     found = []
-    again = ilsvrc_source(folder, cache=cache, on_progress=found.append)
+    again = ilsvrc_source(folder, cache=cache, advance=found.append)
     assert sum(found) == 0
     assert again.digest() == first.digest()
     assert [again.splits["train"].read(i) for i in (0, 9)] == [first.splits["train"].read(i) for i in (0, 9)]
     val = folder / "ILSVRC2012_img_val.tar"
     val.write_bytes(imagenet.tar_of({**imagenet.flat_images("val", 6), ".DS_Store": b"x" * 1000}))
-    ilsvrc_source(folder, cache=cache, on_progress=found.append)
+    ilsvrc_source(folder, cache=cache, advance=found.append)
     assert sum(found) == 6
 
 
@@ -349,8 +349,8 @@ def test_a_meta_mat_that_ends_its_reader_is_bad_data(tmp_path, monkeypatch):
 
     kit = imagenet.as_folders(tmp_path / "in") / "ILSVRC2012_devkit_t12"
     assert devkit.read_devkit(kit).synsets
-    devkit._rows.cache_clear()
-    monkeypatch.setattr(devkit, "READER", "faulthandler")  # a module that reads nothing and tells nothing
+    devkit._read_meta.cache_clear()
+    monkeypatch.setattr(devkit, "READER", "faulthandler")  # a module that reads nothing and says nothing
     with pytest.raises(DataError, match=r"meta\.mat of the devkit .* is so damaged that its reader ended"):
         devkit.read_devkit(kit)
-    devkit._rows.cache_clear()
+    devkit._read_meta.cache_clear()
