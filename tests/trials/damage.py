@@ -259,7 +259,7 @@ def _runs(project: Path) -> Iterator[Kind]:
 def _tables(folder: Path) -> Iterator[Kind]:
     """Images with their labels in a table, and in parquet files."""
     import imagenet
-    from test_layouts import write_parquet
+    from layouts import write_parquet
 
     from alexnet_keras.data.sources.folder import folder_source
     from alexnet_keras.data.sources.parquet import parquet_source

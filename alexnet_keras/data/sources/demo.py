@@ -156,15 +156,11 @@ def demo_source(
         UsageError: The folder holds something else, or demo images of another seed or number.
     """
     _claim(folder, {"seed": seed, "train": train, "val": val}, overwrite)
-    wanted = [
-        (split, kind, index)
-        for split, number in (("train", train), ("val", val))
-        for kind in KINDS
-        for index in range(number)
-    ]
-    for kind in KINDS:
-        for split in ("train", "val"):
+    wanted = []
+    for split, number in (("train", train), ("val", val)):
+        for kind in KINDS:
             (folder / split / kind.folder).mkdir(parents=True, exist_ok=True)
+            wanted += [(split, kind, index) for index in range(number)]
 
     def write(split: str, kind: Kind, index: int) -> None:
         path = folder / split / kind.folder / f"{index:03d}.jpg"
@@ -187,7 +183,7 @@ def _claim(folder: Path, options: dict[str, int], overwrite: bool) -> None:
     """Mark the folder as a demo set of these options, and remove images that were drawn with others."""
     marker = folder / MARKER
     if not marker.exists():
-        if folder.exists() and (not folder.is_dir() or _holds_something(folder)):
+        if folder.exists() and not (folder.is_dir() and all(p.name.startswith(PARTIAL) for p in folder.iterdir())):
             raise UsageError(f"The demo images go into {folder}, which holds something else; choose another --out.")
         folder.mkdir(parents=True, exist_ok=True)
     else:
@@ -206,7 +202,3 @@ def _claim(folder: Path, options: dict[str, int], overwrite: bool) -> None:
             for image in folder.glob(f"*/{kind.folder}/*.jpg"):
                 image.unlink()
     write_json(marker, options, indent=None)
-
-
-def _holds_something(folder: Path) -> bool:
-    return any(not path.name.startswith(PARTIAL) for path in folder.iterdir())

@@ -63,9 +63,7 @@ def folder_source(
     """
     if not exists(folder):
         refuse_url(folder)
-        raise UsageError(
-            f"There is no folder {folder}. Give a folder of class folders, demo, tfds:NAME, ilsvrc:DIR or synsets:DIR."
-        )
+        raise UsageError(f"There is no folder {folder}. Give one of class folders, or demo, tfds:NAME or ilsvrc:DIR.")
     if not folder.is_dir():
         hint = f"parquet:{folder}" if folder.suffix == ".parquet" else "the folder that it unpacks to"
         raise DataError(f"{folder} is a file, not a folder of class folders. Give {hint}.")
@@ -87,7 +85,10 @@ def _from_layout(folder: Path, given: str, chosen: Mapping[str, str] | None, adv
         root = layout.roots[split]
         if root.classes:
             classes = classes or root.classes
-            _check_same(classes, root)
+            missing, extra = sorted({*classes} - {*root.classes}), sorted({*root.classes} - {*classes})
+            differences = [f"lacks {some(missing)}"] * bool(missing) + [f"also has {some(extra)}"] * bool(extra)
+            if differences:
+                raise DataError(f"{root.path} should have the classes of train; it {' and '.join(differences)}.")
             _, images = index_folders(root.path, root.classes, advance, layout.skipped)
             counts = np.bincount(images.labels, minlength=len(root.classes))
             if not counts.all():
@@ -128,9 +129,8 @@ def _labels_of_flat(names: Sequence[str], root: Root) -> list[str]:
     if "" in labels:
         first = PurePosixPath(names[labels.index("")]).name
         remedy = f"--labels {root.table.path} leaves them out" if root.table else "name them, or move them away"
-        raise DataError(
-            f"{labels.count(''):,} of {len(labels):,} images in {root.path} have no label: {first}; {remedy}."
-        )
+        number = f"{labels.count(''):,} of {len(labels):,}"
+        raise DataError(f"{number} images in {root.path} have no label: {first}; {remedy}.")
     return labels
 
 
@@ -181,15 +181,6 @@ def _labelled(images: ImageList, labels: Sequence[str], classes: Sequence[str], 
     if unknown := sorted(set(labels) - number.keys()):
         raise DataError(f"{place} has images of classes that train does not have: {some(unknown)}.")
     return images.relabelled(np.fromiter((number[label] for label in labels), np.int32, len(labels)))
-
-
-def _check_same(classes: Sequence[str], root: Root) -> None:
-    missing, extra = sorted(set(classes) - set(root.classes)), sorted(set(root.classes) - set(classes))
-    if missing or extra:
-        parts = [f"lacks {some(missing)}"] * bool(missing) + [f"also has {some(extra)}"] * bool(extra)
-        raise DataError(
-            f"The classes of {root.path} are not those of train: it {' and '.join(parts)}. Make them the same."
-        )
 
 
 def index_folders(

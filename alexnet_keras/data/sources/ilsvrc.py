@@ -161,10 +161,9 @@ def _read_challenge(folder: Path, partial: bool, cache: Path | None, advance: Ad
         if there[1:]:
             notes.append(f"The {split} split is read from {there[0]}, not from {some(map(str, there[1:]))}.")
     if "train" not in places:
-        raise DataError(
-            f"{folder} has no training images of ILSVRC: neither ILSVRC2012_img_train.tar nor a folder train. "
-            "Images in class folders need no ilsvrc: in front."
-        )
+        which = "neither ILSVRC2012_img_train.tar nor a folder train"
+        remedy = "Give a folder of class folders without ilsvrc: in front."
+        raise DataError(f"{folder} has no training images of ILSVRC, {which}. {remedy}")
     devkits = [folder / name for name in names if "devkit" in name.lower()]
     devkits.sort(key=lambda path: not path.is_file())
     devkit = read_devkit(devkits[0]) if devkits else None
@@ -182,16 +181,10 @@ def _known_classes(challenge: _Challenge) -> frozenset[str]:
     train = challenge.places["train"]
     if train.is_dir():
         paths = _visible(train)
-        inside = [path.stem if path.suffix == ".tar" else path.name for path in paths if _is_of_synset(path)]
+        inside = [path.name.removesuffix(".tar") for path in paths if path.is_dir() or path.suffix == ".tar"]
         return frozenset(inside or [wnid for path in paths if (wnid := wnid_of(path.name))])
-    raise DataError(
-        f"{challenge.folder} has no devkit (ILSVRC2012_devkit_t12.tar.gz) and no LOC_synset_mapping.txt, so the "
-        "classes are unknown. Put one next to the archives."
-    )
-
-
-def _is_of_synset(path: Path) -> bool:
-    return path.is_dir() or path.suffix == ".tar"
+    lists = "devkit (ILSVRC2012_devkit_t12.tar.gz) or LOC_synset_mapping.txt"
+    raise DataError(f"{challenge.folder} has no {lists} that names the classes. Put one next to the archives.")
 
 
 def _visible(place: Path) -> list[Path]:
@@ -244,10 +237,8 @@ def _check_train(
     if devkit and not challenge.partial:
         for synset in devkit.synsets:
             if synset.wnid in wanted and counts[synset.wnid] != synset.train_images:
-                raise DataError(
-                    f"{place} has {counts[synset.wnid]:,} images of {synset.wnid} and {listed} counts "
-                    f"{synset.train_images:,}. {challenge.remedy}"
-                )
+                images = f"{counts[synset.wnid]:,} images of {synset.wnid}"
+                raise DataError(f"{place} has {images} and {listed} counts {synset.train_images:,}. {challenge.remedy}")
     wnids = sorted(wanted.difference(missing))
     check_classes(wnids, place)
     return wnids

@@ -131,20 +131,15 @@ def _splits_by_name(tree: Tree, layout: Layout) -> dict[str, Tree]:
     trees: dict[str, Tree] = {}
     for name, split in named.items():
         if split in trees:
-            raise DataError(
-                f"{tree.path} has two {split} folders: {trees[split].path.name} and {name}. "
-                f"Choose one: --splits {split}=DIR."
-            )
+            both = f"{trees[split].path.name} and {name}"
+            raise DataError(f"{tree.path} has two {split} folders: {both}. Choose one: --splits {split}=DIR.")
         trees[split] = tree.folders[name]
     if not trees:
         return {}
     if "train" not in trees:
         if any(tree.path.glob("train/*.tar")):
             raise DataError(f"{tree.path} has a tar for each synset in train: give it as ilsvrc:{tree.path}.")
-        raise DataError(
-            f"{tree.path} has the split folder{'s' * (len(trees) > 1)} {some(sorted(named))} but no train folder. "
-            "Name it: --splits train=DIR."
-        )
+        raise DataError(f"{tree.path} has {some(sorted(named))} but no train folder. Name it: --splits train=DIR.")
     if "val" not in trees:
         _check_no_val_is_hidden(tree, trees)
     if _share_a_folder(trees):
@@ -208,10 +203,8 @@ def _root(tree: Tree, split: str, top: Tree, layout: Layout, alternative: str | 
         if not inner.folders:
             if root := _labelled_flat(inner, split, tree, layout) or _labelled_flat(inner, split, top, layout):
                 return root
-            raise _Unlabelled(
-                f"{tree.path} has one class, {inner.path.name!r}. At least two are needed; a table may give them: "
-                "--labels FILE."
-            )
+            remedy = "At least two are needed; a table may give them: --labels FILE."
+            raise _Unlabelled(f"{tree.path} has one class, {inner.path.name!r}. {remedy}")
         tree = inner
     raise DataError(f"{top.path} has no class folders {DEEPEST} folders deep. Give the folder that holds them.")
 
@@ -253,10 +246,8 @@ def _check_readings(tree: Tree, layout: Layout, alternative: str) -> None:
         raise DataError(f"{path} has split folders ({some(named, 2)}) deep inside. Give that folder.")
     for name, inner in nested.items():
         if _are_splits(inner):
-            raise DataError(
-                f"{path} has split folders inside {name} and other folders next to it. Give {inner.path}, "
-                "or put train and val above the classes."
-            )
+            remedy = f"Give {inner.path}, or put train and val above the classes."
+            raise DataError(f"{path} has split folders inside {name} and other folders. {remedy}")
     for name, inner in nested.items():
         if again := [folder for folder in inner.folders if folder in tree.folders]:
             raise DataError(f"{path} has classes again in {name} ({some(again, 2)}). Remove one of the two, {rather}")
@@ -264,29 +255,21 @@ def _check_readings(tree: Tree, layout: Layout, alternative: str) -> None:
     if len(names) > 1:
         first, *others = nested.values()
         if shared := [folder for folder in first.folders if all(folder in other.folders for other in others)]:
-            raise DataError(
-                f"{two_readings} {some(names, SHOWN)}, or sets of classes ({some(shared, 2)}) in each. "
-                f"Give one of them, {rather}"
-            )
+            sets = f"or sets of classes ({some(shared, 2)}) in each"
+            raise DataError(f"{two_readings} {some(names, SHOWN)}, {sets}. Give one of them, {rather}")
     for name, inner in nested.items():
         if _has_only_words_of(name, FILLERS | _COMPANIONS):
-            raise DataError(
-                f"{two_readings} {some(tree.folders, SHOWN)}, or those in {name}. Give {inner.path}, {rather}"
-            )
+            classes = some(tree.folders, SHOWN)
+            raise DataError(f"{two_readings} {classes}, or those in {name}. Give {inner.path}, {rather}")
     words = {tuple(words_of_name(name)) for name in tree.folders}
     in_parts = len(words) == 1 and set(next(iter(words))) & (FILLERS | _PARTS)
     if in_parts or any(_has_only_words_of(name, _COMPANIONS) for name in tree.folders):
-        raise DataError(
-            f"{path} has {some(tree.folders, SHOWN)}, which do not look like classes. Give a table, --labels FILE, "
-            f"{rather}"
-        )
+        folders = some(tree.folders, SHOWN)
+        raise DataError(f"{path} has {folders}, which do not look like classes. Give a table, --labels FILE, {rather}")
     if names:
         inside = f"{names[0]} ({some(nested[names[0]].folders, 2)})"
         more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-        layout.notes.append(
-            f"Each class of {path} that holds folders is read as one class: {inside}{more}. If that is wrong: "
-            "--labels FILE."
-        )
+        layout.notes.append(f"Read as one class each: {inside}{more}, of {path}. If that is wrong: --labels FILE.")
 
 
 def _innermost(tree: Tree) -> Tree:
@@ -329,9 +312,6 @@ def _why_unlabelled(tree: Tree, top: Tree) -> str:
     if any(top.path.glob("*devkit*")):
         return f"{tree.path} has images without class folders, and {top.path} a devkit: give it as ilsvrc:{top.path}."
     tables = {path.name: path for folder in (top.path, tree.path) for path in folder.glob("*.csv")}
-    likely = sorted(tables, key=lambda name: (not re.search("train|label", name.lower()), name))
-    table = tables[likely[0]] if likely else "FILE"
-    return (
-        f"{tree.path} has images but no class folders. Make a folder for each class, or name a table of their "
-        f"classes: --labels {table}."
-    )
+    likely = min(tables, key=lambda name: (not re.search("train|label", name.lower()), name), default=None)
+    remedy = f"Make one for each class, or name a table: --labels {tables[likely] if likely else 'FILE'}."
+    return f"{tree.path} has images but no class folders. {remedy}"

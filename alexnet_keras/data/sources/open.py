@@ -142,9 +142,8 @@ def _listed(kind: str, request: SourceRequest, advance: Advance) -> Source:
                 request.place, splits=request.splits, labels=request.labels, partial=request.partial, **common
             )
         except RecursionError as error:
-            raise DataError(
-                f"{request.place} has folders hundreds deep. Give the folder that holds the classes."
-            ) from error
+            remedy = "Give the folder that holds the classes."
+            raise DataError(f"{request.place} has folders hundreds deep. {remedy}") from error
     from alexnet_keras.data.sources.ilsvrc import ilsvrc_source, synsets_source
 
     common |= {"classes": request.classes, "cache": request.cache}

@@ -119,9 +119,8 @@ def _by_split(paths: Sequence[Path], folder: Path) -> tuple[dict[str, list[Path]
             raise DataError(f"{path} is one of {int(shard[2])} files and {there} are there. Download the others.")
     for split, its_files in files.items():
         if len({file.parent for file in its_files}) > 1 and len({titles[file] for file in its_files}) == 1:
-            raise DataError(
-                f"{folder} has the {split} split in several folders. Give one: parquet:{its_files[0].parent}."
-            )
+            one = f"parquet:{its_files[0].parent}"
+            raise DataError(f"{folder} has the {split} split in several folders. Give one: {one}.")
     return (files, others) if files else ({"train": list(paths)}, [])
 
 
@@ -147,10 +146,8 @@ class _Rows:
                 if rows > path.stat().st_size:
                     raise DataError(f"{path} is damaged: it claims {rows:,} rows. Copy or download it again.")
                 if size > LARGEST_GROUP:
-                    raise DataError(
-                        f"{path} has row groups of {size / 2**30:,.0f} GiB, and a row group is read whole: write it "
-                        "again with a hundred rows per group."
-                    )
+                    remedy = "Write it again with a hundred rows per group."
+                    raise DataError(f"{path} has row groups of {size / 2**30:,.0f} GiB, which are read whole. {remedy}")
                 self.groups.append((number, group))
                 edges.append(edges[-1] + rows)
                 sizes.append(np.full(rows, size // max(rows, 1), np.int64))

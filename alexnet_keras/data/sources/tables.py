@@ -154,9 +154,7 @@ def _without_names(path: Path, cells: list[list[str]]) -> tuple[list[list[str]],
     body = cells[1:] if named else cells
     wide = len(cells[0]) > 2
     if wide and (not _is_file(body[0][0]) or any(len(row) > 1 and _is_number(row[1]) for row in body)):
-        raise DataError(
-            f"{path} has the columns {some(cells[0], 3)}. Call two of them file and label in its first line."
-        )
+        raise DataError(f"{path} has the columns {some(cells[0], 3)}. Call two of them file and label in line 1.")
     return body, 1 + named
 
 
@@ -167,10 +165,8 @@ def _rows(
     rows = []
     for number, row in enumerate(body, start=first):
         if header and len(row) > len(header):
-            raise DataError(
-                f"Line {number:,} of {path} has {len(row)} cells and its first {len(header)}: put cells that have "
-                "commas in them in quotes."
-            )
+            numbers = f"{len(row)} cells and its first {len(header)}"
+            raise DataError(f"Line {number:,} of {path} has {numbers}: put cells with commas in quotes.")
         text = row[label].strip() if len(row) > label else ""
         if len(row) <= file or not row[file].strip() or text.lower() in NO_LABEL:
             raise DataError(f"Line {number:,} of {path} has no label. Give it one, or take the line out.")
@@ -214,9 +210,7 @@ def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str
         DataError: Only some of its rows name a split, or splits are given by a column of flags.
     """
     if flags := [name for name in header if re.fullmatch(r"is(train|test|val)\w*", name)]:
-        raise DataError(
-            f"{path} has the column {flags[0]}, which is not read: call it split, with train and val in it."
-        )
+        raise DataError(f"{path} has the column {flags[0]}, which is not read: give splits in one called split.")
     for name in SPLIT_COLUMNS:
         if name in header:
             index = header.index(name)
@@ -225,9 +219,7 @@ def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str
             if not unknown:
                 return index
             if len(unknown) < len(values):
-                raise DataError(
-                    f"{path} has the split {unknown[0]!r}, which is none of train, val and test: rename it."
-                )
+                raise DataError(f"{path} has the split {unknown[0]!r}: rename it to train, val or test.")
     return None
 
 
@@ -310,9 +302,8 @@ def match_rows(table: Table, names: Sequence[str], folder: Path, partial: bool) 
         elif image == AMBIGUOUS:
             ambiguous.append(row.file)
         elif (before := row_of[image]) >= 0 and rows[before].label != row.label:
-            raise DataError(
-                f"{table.path} gives {row.file} two labels, {rows[before].label} and {row.label}: leave one of them."
-            )
+            labels = f"{rows[before].label} and {row.label}"
+            raise DataError(f"{table.path} gives {row.file} two labels, {labels}: leave one of them.")
         else:
             row_of[image] = number
     if missing == [rows[0].file] and len(rows) > 2 and not _is_file(rows[0].file):
@@ -322,10 +313,8 @@ def match_rows(table: Table, names: Sequence[str], folder: Path, partial: bool) 
     if len(missing) == len(rows):
         raise DataError(f"No file of {table.path} is in {folder}; its first is {missing[0]}. Give the folder of these.")
     if missing and not partial:
-        raise DataError(
-            f"{len(missing):,} of {len(rows):,} files of {table.path} are not in {folder}: {some(missing, 1)}. "
-            "For a part of the set: --partial."
-        )
+        which = f"{len(missing):,} of {len(rows):,} files of {table.path}"
+        raise DataError(f"{which} are not in {folder}: {some(missing, 1)}. For a part of the set: --partial.")
     return row_of
 
 

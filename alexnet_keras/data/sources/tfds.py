@@ -89,9 +89,7 @@ def _builder(name: str, data_dir: Path | None) -> Any:
     try:
         builder = tfds.builder(name, data_dir=data_dir and str(data_dir.expanduser()))
     except tfds.core.DatasetNotFoundError as error:
-        raise UsageError(
-            f"TensorFlow Datasets knows no set {name!r}, and there is none of that name on disk."
-        ) from error
+        raise UsageError(f"TensorFlow Datasets knows no set {name!r}, and none of that name is on disk.") from error
     except (ValueError, AssertionError, ImportError) as error:  # an unknown config or version, a missing library
         raise UsageError(f"tfds:{name} cannot be opened: {_first_line(error)}") from error
     if not builder.is_prepared():
@@ -101,15 +99,12 @@ def _builder(name: str, data_dir: Path | None) -> Any:
         except Exception as error:  # a generator is a third party's script: any exception can come out of it
             if isinstance(error, OSError) and error.filename:  # the disk, not the network
                 raise
-            raise DataError(
-                f"tfds:{name} is not in {Path(builder.data_path).parent} and could not be downloaded "
-                f"({_first_line(error)}). Generate it where there is a network, with `tfds build`, and give its "
-                "directory as --tfds-dir."
-            ) from error
+            where = f"is not in {Path(builder.data_path).parent} and could not be downloaded"
+            remedy = "Generate it where there is a network, with `tfds build`, and give its directory as --tfds-dir."
+            raise DataError(f"tfds:{name} {where} ({_first_line(error)}). {remedy}") from error
     if builder.info.file_format.value != "tfrecord":
-        raise DataError(
-            f"tfds:{name} is stored as {builder.info.file_format.value}; generate it with --file_format=tfrecord."
-        )
+        stored = builder.info.file_format.value
+        raise DataError(f"tfds:{name} is stored as {stored}; generate it with --file_format=tfrecord.")
     return builder
 
 
