@@ -35,7 +35,7 @@ def plan() -> None:
 
     from alexnet_keras.data.preparation import Preparation
     from alexnet_keras.data.sources.source import Source, hold_out, no_progress
-    from alexnet_keras.data.sources.tar import Member, index_members
+    from alexnet_keras.data.sources.tar import Member, images_of, index_members
 
     def members(wnid: str, number: int):
         return (Member(f"{wnid}_{i}.JPEG", 512 + 110_000 * i, 109_000) for i in range(number))
@@ -43,7 +43,7 @@ def plan() -> None:
     sizes = [MEMBERS // SYNSETS + (label < MEMBERS % SYNSETS) for label in range(SYNSETS)]
     wnids = [f"n{1_000_000 + 500 * label:08d}" for label in range(SYNSETS)]
     found = ((wnid, Path(f"{wnid}.tar"), members(wnid, size)) for wnid, size in zip(wnids, sizes, strict=True))
-    images = index_members(found, no_progress).images()
+    _, images = images_of(index_members(found, no_progress))
     source = Source("synsets:fall11", tuple(wnids), hold_out(images, wnids, 0.5, seed=0), options={"holdout": 0.5})
     preparation = Preparation(source, Path("fall11"))
     planned = sum(len(shard.images) for shard in preparation.shards)

@@ -192,7 +192,7 @@ def index_folders(
         root: The folder of the class folders.
         classes: The class folders; [""] for `root` itself.
         advance: Called with the number of images listed since the last call.
-        skipped: Counts what is skipped.
+        skipped: Receives the counts of files and folders that are skipped.
 
     Returns:
         The class folders, and the images with names such as "class/name", sorted within each.

@@ -54,7 +54,7 @@ NUMBER = re.compile(r"_(\d+)\.\w+$")  # ILSVRC2012_val_00000001.JPEG
 
 @dataclass
 class _Challenge:
-    """The contents of a challenge's directory, and what was noted while reading it."""
+    """The contents of a challenge's directory, how to read them, and the notes made while reading."""
 
     folder: Path
     places: dict[str, Path]  # the archive or folder of each split

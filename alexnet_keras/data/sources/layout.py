@@ -14,7 +14,7 @@ from alexnet_keras.data.sources.source import FILLERS, SPLITS, split_names, spli
 from alexnet_keras.data.sources.tables import Table, split_table, wnid_of
 from alexnet_keras.errors import DataError, UsageError
 
-# Folders of what accompanies images, and of images in several parts: these are not classes.
+# Folders of masks and the like, and of images in several parts: these are not classes.
 _COMPANIONS = frozenset((
     "image", "images", "img", "imgs", "jpegimages", "mask", "masks", "annotation", "annotations", "label", "labels",
     "trimap", "trimaps", "segmentation", "segmentations", "segmentationclass", "segmentationobject", "groundtruth",
@@ -48,7 +48,7 @@ class Layout:
     Attributes:
         roots: The place of each split; "train" alone without split folders.
         notes: Sentences for the user about the reading.
-        skipped: Counts of what was skipped next to class folders.
+        skipped: Counts of the files and folders skipped next to class folders.
     """
 
     roots: dict[str, Root] = field(default_factory=dict)
@@ -280,8 +280,8 @@ def _innermost(tree: Tree) -> Tree:
 
 
 def _has_only_words_of(name: str, words: frozenset[str]) -> bool:
-    found = words_of_name(name)
-    return bool(found) and words.issuperset(found)
+    its_words = words_of_name(name)
+    return bool(its_words) and words.issuperset(its_words)
 
 
 def _are_splits(tree: Tree) -> bool:

@@ -1,4 +1,4 @@
-"""The images below a folder, told from everything else that lies there.
+"""The images below a folder, and everything else that lies there.
 
 A file counts as an image by its suffix, or by its first bytes if the suffix is unknown. Hidden files, system folders
 of operating systems and network disks, and folders that this program made are skipped.
@@ -113,7 +113,7 @@ def entries_of(path: Path, skipped: Skipped | None = None) -> Iterator[tuple[os.
 
     Args:
         path: The folder.
-        skipped: Counts what is skipped.
+        skipped: Receives the counts of files and folders that are skipped.
 
     Raises:
         DataError: The folder cannot be read.
@@ -153,7 +153,7 @@ def images_below(
         path: The folder.
         name: The prefix of its images' names, without the slash; "" for none.
         ancestors: The identities of the folders above, and its own.
-        skipped: Counts what is skipped.
+        skipped: Receives the counts of files and folders that are skipped.
     """
     for entry, is_folder in entries_of(path, skipped):
         inner = f"{name}/{entry.name}" if name else entry.name

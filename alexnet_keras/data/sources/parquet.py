@@ -211,7 +211,7 @@ class _Rows:
 
 @contextmanager
 def _damage_of(path: Path) -> Iterator[None]:
-    """Raise a DataError about the file for what pyarrow raises."""
+    """Turn exceptions of pyarrow into a DataError about the file."""
     import pyarrow
 
     try:

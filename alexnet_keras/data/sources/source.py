@@ -72,7 +72,7 @@ def words_of_name(name: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
 
 
-ESCAPE = "surrogateescape"  # what Python does with file names that are not UTF-8
+ESCAPE = "surrogateescape"  # Python's handling of file names that are not UTF-8
 
 
 class Names(Sequence):

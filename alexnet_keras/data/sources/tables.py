@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,8 +40,7 @@ TABLES = ("{}_annotations.txt", "{}.txt", "{}.csv", "{}_labels.csv", "{}_labels.
 AMBIGUOUS = -2
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row of a table: a file, its label, and its split ("" if the table has no column of splits)."""
 
     file: str
@@ -94,25 +94,21 @@ def read_table(path: Path) -> Table:
     cells = _cells(lines, path)
     if all(len(row) == 1 for row in cells):
         return Table(path, _rows_of_files(path, cells))
+    width = max(2, len(cells[0]))
+    cells = [[*map(str.strip, row), *[""] * (width - len(row))] for row in cells]
     header, body = [_plain(cell) for cell in cells[0]], cells[1:]
     file, label = _file_column(header, body), _label_column(header, body)
     if file is None and label is not None:
-        others = [index for index in range(len(header)) if index != label]
+        others = [index for index in range(width) if index != label]
         file = _first_of_files(others, body, others if len(others) == 1 else [])
-    if label is None and file is not None and len(header) == 2:
+    if label is None and file is not None and width == 2:
         label = 1 - file
     if not body or _is_file(cells[0][0]):  # no line of names: an image is called "name.jpg", a column is not
         file = label = None
     if file is None or label is None:
         return Table(path, _rows(path, *_without_names(path, cells), [], 0, 1, None))
     split = _split_column(path, header, body)
-    columns = (cells[0][file].strip(), cells[0][label].strip())
-    return Table(path, _rows(path, body, 2, header, file, label, split), columns)
-
-
-def _plain(name: str) -> str:
-    """A column's name in lower case, without spaces and punctuation."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return Table(path, _rows(path, body, 2, header, file, label, split), (cells[0][file], cells[0][label]))
 
 
 def _cells(lines: list[str], path: Path) -> list[list[str]]:
@@ -137,23 +133,22 @@ def _at_a_space(line: str) -> list[str]:
     if not is_image_name(first):
         return line.rsplit(None, 1)
     word = (rest.split() or [""])[0]
-    return [first, word if _is_number(word) or WORDNET_ID.fullmatch(word) else rest.strip()]
+    return [first, word if _is_number(word) or WORDNET_ID.fullmatch(word) else rest]
 
 
 def _rows_of_files(path: Path, cells: Sequence[Sequence[str]]) -> list[Row]:
     """The rows of a list of files alone: a file's class is the folder it lies in."""
-    files = [row[0].strip().replace("\\", "/") for row in cells if row]
-    if not all("/" in file for file in files):
+    files = [PurePosixPath(row[0].strip().replace("\\", "/")) for row in cells]
+    if not all(file.parent.name for file in files):
         raise DataError(f"{path} has one column, and a table has two: a file and its label.")
-    return [Row(file, PurePosixPath(file).parent.name) for file in files]
+    return [Row(str(file), file.parent.name) for file in files]
 
 
 def _without_names(path: Path, cells: list[list[str]]) -> tuple[list[list[str]], int]:
     """The lines of a table that are not column names, and the number of the first."""
     named = not _is_file(cells[0][0]) and len(cells) > 1 and _is_file(cells[1][0])
     body = cells[1:] if named else cells
-    wide = len(cells[0]) > 2
-    if wide and (not _is_file(body[0][0]) or any(len(row) > 1 and _is_number(row[1]) for row in body)):
+    if len(cells[0]) > 2 and (not _is_file(body[0][0]) or any(_is_number(row[1]) for row in body)):
         raise DataError(f"{path} has the columns {some(cells[0], 3)}. Call two of them file and label in line 1.")
     return body, 1 + named
 
@@ -167,39 +162,48 @@ def _rows(
         if header and len(row) > len(header):
             numbers = f"{len(row)} cells and its first {len(header)}"
             raise DataError(f"Line {number:,} of {path} has {numbers}: put cells with commas in quotes.")
-        text = row[label].strip() if len(row) > label else ""
-        if len(row) <= file or not row[file].strip() or text.lower() in NO_LABEL:
+        text = row[label]
+        if not row[file] or text.lower() in NO_LABEL:
             raise DataError(f"Line {number:,} of {path} has no label. Give it one, or take the line out.")
         if header and header[label] == "predictionstring":
             text = text.split()[0]
-        name = row[file].strip().replace("\\", "/")
-        rows.append(Row(name, text, row[split].strip() if split is not None and split < len(row) else ""))
-    if rows and all(re.fullmatch(r"\d{1,15}\.0+", row.label) or _is_number(row.label) for row in rows):
-        rows = [replace(row, label=str(int(row.label.partition(".")[0]))) for row in rows]
+        rows.append(Row(row[file].replace("\\", "/"), text, "" if split is None else row[split]))
+    if all(re.fullmatch(r"\d{1,15}\.0+", row.label) or _is_number(row.label) for row in rows):
+        rows = [row._replace(label=str(int(row.label.partition(".")[0]))) for row in rows]
     return rows
+
+
+def _plain(name: str) -> str:
+    """A column's name in lower case, without spaces and punctuation."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _columns(names: Sequence[str], header: Sequence[str]) -> list[int]:
+    """The columns with one of these names, in the order of the names."""
+    return [index for name in names for index, title in enumerate(header) if title == name]
 
 
 def _file_column(header: Sequence[str], body: Sequence[Sequence[str]]) -> int | None:
     """The column of files; among several with such a name, the first that contains files."""
-    candidates = [index for name in FILE_COLUMNS for index, title in enumerate(header) if title == name]
+    candidates = _columns(FILE_COLUMNS, header)
     return _first_of_files(candidates, body[:100], candidates)
 
 
 def _first_of_files(columns: Sequence[int], body: Sequence[Sequence[str]], otherwise: Sequence[int]) -> int | None:
     """The first of the columns that contains files in every row, or else the first of `otherwise`."""
-    with_files = [column for column in columns if all(len(row) > column and _is_file(row[column]) for row in body)]
+    with_files = [column for column in columns if all(_is_file(row[column]) for row in body)]
     return next(iter(with_files or otherwise), None)
 
 
 def _label_column(header: Sequence[str], body: Sequence[Sequence[str]]) -> int | None:
     """The column of labels: the likeliest name, and a column of class names rather than of their numbers."""
-    candidates = [index for name in LABEL_COLUMNS for index, title in enumerate(header) if title == name]
-    if candidates and all(len(row) > candidates[0] and _is_number(row[candidates[0]].strip()) for row in body):
+    candidates = _columns(LABEL_COLUMNS, header)
+    if candidates and all(_is_number(row[candidates[0]]) for row in body):
         likeliest = header[candidates[0]]
         stem = likeliest.removesuffix("id").removesuffix("s")
         names = [i for i in candidates if header[i] != likeliest and header[i].startswith(stem)]
         names += [i for i in candidates if header[i] in ("classname", "labelname", "categoryname")]
-        return (names or candidates)[0]
+        candidates = names or candidates
     return next(iter(candidates), None)
 
 
@@ -211,21 +215,19 @@ def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str
     """
     if flags := [name for name in header if re.fullmatch(r"is(train|test|val)\w*", name)]:
         raise DataError(f"{path} has the column {flags[0]}, which is not read: give splits in one called split.")
-    for name in SPLIT_COLUMNS:
-        if name in header:
-            index = header.index(name)
-            values = sorted({row[index].strip() for row in body if len(row) > index})
-            unknown = [value for value in values if not split_word(value)]
-            if not unknown:
-                return index
-            if len(unknown) < len(values):
-                raise DataError(f"{path} has the split {unknown[0]!r}: rename it to train, val or test.")
+    for index in _columns(SPLIT_COLUMNS, header):
+        values = sorted({row[index] for row in body})
+        unknown = [value for value in values if not split_word(value)]
+        if not unknown:
+            return index
+        if len(unknown) < len(values):
+            raise DataError(f"{path} has the split {unknown[0]!r}: rename it to train, val or test.")
     return None
 
 
 def _is_file(cell: str) -> bool:
-    path = PurePosixPath(cell.strip().strip("'").replace("\\", "/"))
-    is_decimal = re.fullmatch(r"-?\d*\.\d*", cell.strip())
+    path = PurePosixPath(cell.strip("'").replace("\\", "/"))
+    is_decimal = re.fullmatch(r"-?\d*\.\d*", cell)
     return is_image_name(path.name) is True or (bool(path.suffix) and not is_decimal) or "/" in str(path)
 
 
@@ -251,7 +253,7 @@ def split_table(split: str, folders: Iterable[Path]) -> Table | None:
                 except DataError:  # a list of files, or something else
                     continue
                 labels = label_names(table, folders)
-                rows = [replace(row, label=label) for row, label in zip(table.rows, labels, strict=True)]
+                rows = [row._replace(label=label) for row, label in zip(table.rows, labels, strict=True)]
                 return replace(table, rows=rows)
     return None
 

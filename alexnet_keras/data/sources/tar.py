@@ -11,10 +11,9 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -34,46 +33,6 @@ class Member(NamedTuple):
     name: str
     offset: int
     size: int
-
-
-@dataclass(frozen=True, eq=False)
-class ArchiveIndex:
-    """Every image of one or more archives, in columns; images of a group follow each other, sorted by name.
-
-    Attributes:
-        groups: A name for each group: the synset of an archive of one synset, "" for a flat archive.
-        counts: (groups,) int64, images in each.
-        archives: The archive of each group.
-        names: (n,) the images: "group/name", or the bare name in a flat archive.
-        offsets: (n,) int64, bytes from the archive's start.
-        sizes: (n,) uint32 or int64, bytes.
-    """
-
-    groups: tuple[str, ...]
-    counts: np.ndarray
-    archives: tuple[Path, ...]
-    names: Names
-    offsets: np.ndarray
-    sizes: np.ndarray
-
-    def images(self) -> ImageList:
-        """The images, labelled by the number of their group.
-
-        Reading one raises OSError if the archive is gone, or has become shorter.
-        """
-        labels = np.repeat(np.arange(len(self.groups), dtype=np.int32), self.counts)
-        ends = np.cumsum(self.counts)
-
-        def read(i: int) -> bytes:
-            archive = self.archives[int(np.searchsorted(ends, i, "right"))]
-            offset, size = int(self.offsets[i]), int(self.sizes[i])
-            if size > START:
-                check_length(size)
-                if size > LARGE and not is_image(start := read_at(archive, offset, START)):
-                    return start
-            return read_at(archive, offset, size)
-
-        return ImageList(self.names, labels, self.sizes, read)
 
 
 def read_at(path: Path, offset: int, size: int) -> bytes:
@@ -168,6 +127,8 @@ def _checked(member: tarfile.TarInfo, title: str) -> str | None:
 
 
 Index = tuple[tuple[str, ...], ImageList]  # the groups, and the images labelled by the number of their group
+Columns = dict[str, np.ndarray]  # an index as it is kept
+COLUMNS = ("facts", "archives", "counts", "text", "lengths", "offsets", "sizes")
 
 
 def index_flat(path: Path, advance: Advance, cache: Path | None) -> Index:
@@ -203,16 +164,22 @@ def index_nested(path: Path, advance: Advance, cache: Path | None, only: frozens
     return _kept([path], ["nested", *sorted(only or ())], cache, groups(), advance)
 
 
-def index_members(found: Iterable[tuple[str, Path, Iterable[Member]]], advance: Advance) -> ArchiveIndex:
+def index_members(groups: Iterable[tuple[str, Path, Iterable[Member]]], advance: Advance) -> Columns:
     """Index groups of members, each given as (group, archive, members).
+
+    Returns:
+        "facts": JSON of the groups' names and the archives' paths. "archives": (groups,) int64, the number of a group's
+        archive. "counts": (groups,) int64, its images, which follow each other, sorted by name. "text", "lengths": the
+        n images' names, "group/name", or the bare name without a group. "offsets": (n,) int64, bytes from the
+        archive's start. "sizes": (n,) uint32 or int64, bytes.
 
     Raises:
         DataError: A group has two members of one name, or two archives.
     """
-    groups: list[str] = []
+    names: list[str] = []
     archives, counts, packer = [], [], NamePacker()
     offsets, sizes, unreported = [], [], 0
-    for group, path, inside in found:
+    for group, path, inside in groups:
         listed = []
         for member in inside:
             name = f"{group}/{member.name.removeprefix(f'{group}/')}" if group else PurePosixPath(member.name).name
@@ -225,8 +192,8 @@ def index_members(found: Iterable[tuple[str, Path, Iterable[Member]]], advance: 
         for (name, *_), (following, *_) in pairwise(listed):
             if name == following:
                 raise DataError(f"{path} has two members called {name!r}. Copy or download it again.")
-        groups.append(group)
-        archives.append(path)
+        names.append(group)
+        archives.append(str(path.absolute()))
         counts.append(len(listed))
         packer.extend(name for name, _, _ in listed)
         offsets.append(np.fromiter((offset for _, offset, _ in listed), np.int64, len(listed)))
@@ -234,17 +201,44 @@ def index_members(found: Iterable[tuple[str, Path, Iterable[Member]]], advance: 
         small = np.uint32 if largest < 2**32 else np.int64  # half the memory unless an image has 4 GB
         sizes.append(np.fromiter((size for _, _, size in listed), small, len(listed)))
     advance(unreported)
-    if twice := [group for group, count in Counter(groups).items() if count > 1]:
-        first = archives[groups.index(twice[0])]
+    if twice := [group for group, count in Counter(names).items() if count > 1]:
+        first = archives[names.index(twice[0])]
         raise DataError(f"There are two archives of {twice[0]}, {first} and another next to it. Remove one.")
-    return ArchiveIndex(
-        tuple(groups),
-        np.array(counts, np.int64),
-        tuple(archives),
-        packer.names(),
-        np.concatenate([np.zeros(0, np.int64), *offsets]),
-        np.concatenate([np.zeros(0, np.uint32), *sizes]),
-    )
+    paths, packed = list(dict.fromkeys(archives)), packer.names()
+    number = {path: index for index, path in enumerate(paths)}
+    return {
+        "facts": np.array(json.dumps({"groups": names, "paths": paths})),
+        "archives": np.array([number[path] for path in archives], np.int64),
+        "counts": np.array(counts, np.int64),
+        "text": packed.text,
+        "lengths": packed.lengths,
+        "offsets": np.concatenate([np.zeros(0, np.int64), *offsets]),
+        "sizes": np.concatenate([np.zeros(0, np.uint32), *sizes]),
+    }
+
+
+def images_of(columns: Columns) -> Index:
+    """The groups of an index, and their images.
+
+    Reading an image raises OSError if its archive is gone, or has become shorter.
+    """
+    facts = json.loads(columns["facts"].item())
+    paths = [Path(path) for path in facts["paths"]]
+    archives, offsets, sizes = (columns[name] for name in ("archives", "offsets", "sizes"))
+    ends = np.cumsum(columns["counts"])
+
+    def read(i: int) -> bytes:
+        archive = paths[archives[np.searchsorted(ends, i, "right")]]
+        offset, size = int(offsets[i]), int(sizes[i])
+        if size > START:
+            check_length(size)
+            if size > LARGE and not is_image(start := read_at(archive, offset, START)):
+                return start
+        return read_at(archive, offset, size)
+
+    labels = np.repeat(np.arange(len(ends), dtype=np.int32), columns["counts"])
+    names = Names.from_lengths(columns["text"], columns["lengths"])
+    return tuple(facts["groups"]), ImageList(names, labels, sizes, read)
 
 
 def _kept(
@@ -256,43 +250,21 @@ def _kept(
 ) -> Index:
     """The index kept from an earlier time, as long as the archives have the same sizes and times."""
     if cache is None:
-        index = index_members(groups, advance)
-    else:
-        stamps = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        file = cache / f"index-{hashlib.sha256(json.dumps([kind, stamps]).encode()).hexdigest()[:16]}.npz"
-        index = kept(lambda: _load(file), lambda: _save(index_members(groups, advance), file))
-    return index.groups, index.images()
+        return images_of(index_members(groups, advance))
+    stamps = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    file = cache / f"index-{hashlib.sha256(json.dumps([kind, stamps]).encode()).hexdigest()[:16]}.npz"
 
+    def find() -> Columns | None:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in COLUMNS}
+        except DAMAGED:
+            return None
 
-def _save(index: ArchiveIndex, file: Path) -> ArchiveIndex:
-    paths = list(dict.fromkeys(index.archives))
-    numbers = {path: number for number, path in enumerate(paths)}
-    with write_by_rename(file) as partial, partial.open("wb") as opened:
-        np.savez(
-            opened,
-            facts=np.array(json.dumps({"groups": index.groups, "paths": [str(path.absolute()) for path in paths]})),
-            archives=np.array([numbers[path] for path in index.archives], np.int64),
-            counts=index.counts,
-            text=index.names.text,
-            lengths=index.names.lengths,
-            offsets=index.offsets,
-            sizes=index.sizes,
-        )
-    return index
+    def make() -> Columns:
+        columns: dict[str, Any] = index_members(groups, advance)
+        with write_by_rename(file) as partial, partial.open("wb") as opened:
+            np.savez(opened, **columns)
+        return columns
 
-
-def _load(file: Path) -> ArchiveIndex | None:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            facts = json.loads(arrays["facts"].item())
-            paths = [Path(path) for path in facts["paths"]]
-            return ArchiveIndex(
-                tuple(facts["groups"]),
-                arrays["counts"],
-                tuple(paths[number] for number in arrays["archives"]),
-                Names.from_lengths(arrays["text"], arrays["lengths"]),
-                arrays["offsets"],
-                arrays["sizes"],
-            )
-    except DAMAGED:
-        return None
+    return images_of(kept(find, make))
