@@ -115,18 +115,17 @@ def ilsvrc_source(
     for split in ("val", "test"):
         if split in challenge.places and (labelled := _labelled_split(challenge, split, label_of, known)):
             splits[split] = labelled
-    words = challenge.words | _given_words(chosen)
     id_of = {synset.wnid: synset.ilsvrc_id for synset in challenge.devkit.synsets} if challenge.devkit else {}
     source = Source(
         given=f"ilsvrc:{folder}",
         classes=tuple(wnids),
         splits=splits,
-        words=tuple(words.get(wnid) or wnid for wnid in wnids) if words else (),
+        words=_words_of(wnids, challenge.words, chosen),
         ids=tuple(id_of[wnid] for wnid in wnids) if id_of.keys() >= set(wnids) else (),
         options={"class_order": class_order},
         notes=(*challenge.notes, *challenge.skipped.notes(folder)),
     )
-    # The test split of 2010 is the one that results are published on: it stays a test split.
+    # The paper's results of 2010 (table 1) are of that year's test split: it is never validated on.
     return with_validation(source, holdout, seed, test_may_be_val=False)
 
 
@@ -136,9 +135,10 @@ def _labelled(groups: Sequence[str], images: ImageList, label_of: Mapping[str, i
     return images.relabelled(labels[images.labels])
 
 
-def _given_words(chosen: Mapping[str, str] | None) -> dict[str, str]:
-    """The words in the file of the classes to take."""
-    return {wnid: words for wnid, words in (chosen or {}).items() if words}
+def _words_of(wnids: Sequence[str], known: Mapping[str, str], chosen: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Each class's words, in the file of the classes to take or else as known, or its id; () if none has words."""
+    words = {**known, **{wnid: text for wnid, text in (chosen or {}).items() if text}}
+    return tuple(words.get(wnid) or wnid for wnid in wnids) if words else ()
 
 
 def _read_challenge(folder: Path, partial: bool, cache: Path | None, advance: Advance) -> _Challenge:
@@ -376,7 +376,6 @@ def synsets_source(
     words = read_words(listed) if listed else {}
     if words and (unknown := sorted(set(groups) - words.keys())):
         raise DataError(f"{place} has synsets that are not in {listed}: {some(unknown)}.")
-    words |= _given_words(chosen)
     filled = {groups[label] for label in np.unique(images.labels)}
     notes = []
     if empty := sorted(set(groups) - filled):
@@ -388,7 +387,7 @@ def synsets_source(
         given=f"synsets:{place}",
         classes=tuple(wnids),
         splits={"train": _labelled(groups, images, {wnid: label for label, wnid in enumerate(wnids)})},
-        words=tuple(words.get(wnid) or wnid for wnid in wnids) if words else (),
+        words=_words_of(wnids, words, chosen),
         notes=tuple(notes),
     )
     return with_validation(source, holdout, seed)

@@ -245,7 +245,8 @@ def _check_readings(tree: Tree, layout: Layout, alternative: str) -> None:
     if "train" in named.values() and len(set(named.values())) > 1:
         raise DataError(f"{path} has split folders ({some(named, 2)}) deep inside. Give that folder.")
     for name, inner in nested.items():
-        if _are_splits(inner):
+        inside = split_names(inner.folders)
+        if len(inside) == len(inner.folders) and "train" in inside.values():
             remedy = f"Give {inner.path}, or put train and val above the classes."
             raise DataError(f"{path} has split folders inside {name} and other folders. {remedy}")
     for name, inner in nested.items():
@@ -267,9 +268,9 @@ def _check_readings(tree: Tree, layout: Layout, alternative: str) -> None:
         folders = some(tree.folders, SHOWN)
         raise DataError(f"{path} has {folders}, which do not look like classes. Give a table, --labels FILE, {rather}")
     if names:
-        inside = f"{names[0]} ({some(nested[names[0]].folders, 2)})"
+        example = f"{names[0]} ({some(nested[names[0]].folders, 2)})"
         more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-        layout.notes.append(f"Read as one class each: {inside}{more}, of {path}. If that is wrong: --labels FILE.")
+        layout.notes.append(f"Read as one class each in {path}: {example}{more}. If that is wrong: --labels FILE.")
 
 
 def _innermost(tree: Tree) -> Tree:
@@ -282,12 +283,6 @@ def _innermost(tree: Tree) -> Tree:
 def _has_only_words_of(name: str, words: frozenset[str]) -> bool:
     its_words = words_of_name(name)
     return bool(its_words) and words.issuperset(its_words)
-
-
-def _are_splits(tree: Tree) -> bool:
-    """True if all folders of a folder have names of splits, train among them."""
-    named = split_names(tree.folders)
-    return len(named) == len(tree.folders) and "train" in named.values()
 
 
 def _why_no_images(tree: Tree) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from alexnet_keras.data.class_names import WORDNET_ID, lines_of, some
 from alexnet_keras.data.sources.listing import is_image_name
-from alexnet_keras.data.sources.source import SPLITS, split_word
+from alexnet_keras.data.sources.source import SPLITS, split_names
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.places import at_home
 
@@ -216,12 +216,13 @@ def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str
     if flags := [name for name in header if re.fullmatch(r"is(train|test|val)\w*", name)]:
         raise DataError(f"{path} has the column {flags[0]}, which is not read: give splits in one called split.")
     for index in _columns(SPLIT_COLUMNS, header):
-        values = sorted({row[index] for row in body})
-        unknown = [value for value in values if not split_word(value)]
-        if not unknown:
+        values = {row[index] for row in body}
+        named = split_names(values)
+        if named.keys() == values:
             return index
-        if len(unknown) < len(values):
-            raise DataError(f"{path} has the split {unknown[0]!r}: rename it to train, val or test.")
+        if named:
+            unknown = sorted(values - named.keys())[0]
+            raise DataError(f"{path} has the split {unknown!r}: rename it to train, val or test.")
     return None
 
 
