@@ -8,8 +8,8 @@ from pathlib import Path
 import imagenet
 from PIL import Image
 
-from alexnet_keras.cli.prepare import _request, prepare
-from alexnet_keras.data.sources.open import open_source
+from alexnet_keras.cli.prepare import PARTS, prepare
+from alexnet_keras.data.preparation import Preparation
 
 TWO_LINES = 2 * 80 - len("Error: ")
 SYNSETS = {"n01440764": "tench, Tinca tinca", "n01443537": "goldfish, Carassius auratus"}
@@ -77,8 +77,9 @@ def write_parquet(path: Path, labels: list[str], names=("healthy", "rust"), rows
 
 def opened(command: str):
     """The source that `alexnet prepare` would read."""
-    choices = dict(prepare.make_context("prepare", shlex.split(command)[2:]).params)
-    return open_source(_request(choices.pop("source"), Path("out/set"), choices))
+    params = prepare.make_context("prepare", shlex.split(command)[2:]).params
+    choices = {name: value for name, value in params.items() if name not in (*PARTS, "verify", "as_json", "out")}
+    return Preparation(choices.pop("source"), "out/set", **choices).images
 
 
 def read_as(source) -> str:

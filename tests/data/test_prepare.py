@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sets import COUNTS, contents, small
+from small_sets import COUNTS, Recorded, contents, small
 
 from alexnet_keras.data.dataset import latest_prepared, open_prepared
 from alexnet_keras.data.images import fit_to_square
@@ -182,9 +182,10 @@ def test_more_bad_files_than_allowed_stop_it_and_leave_no_dataset(folder, tmp_pa
 def test_a_class_without_a_usable_image_is_named_and_the_work_is_not_lost(folder, tmp_path):
     for image in (folder / "train/dog").iterdir():
         image.write_bytes(b"no")
-    notes = []
-    prepared = small(folder, tmp_path / "set", on_note=notes.append)
-    assert "no training image can be used of the class dog" in notes[-1]
+    reporter = Recorded()
+    prepared = small(folder, tmp_path / "set", reporter=reporter)
+    assert reporter.warnings == ["no training image of the class dog can be used."]
+    assert reporter.totals == [25] and reporter.done == 25, "also those that cannot be used"
     assert prepared.class_counts("train") == [11, 0]
 
 
