@@ -238,12 +238,12 @@ def write_shards(
 
     # One stream for all: starting one costs a fifth of a second, and its end leaves processors idle.
     stream = encoded_images(read, int(edges[-1]), encoding, decoding)
-    # A finished shard goes to the disk, which takes a while, as the next one is being made.
-    with (
-        _garbage_collector_spared(),
-        contextlib.closing(cut_at(edges, stream)) as batches,
-        ThreadPoolExecutor(1) as background,
-    ):
+    with contextlib.ExitStack() as stack:
+        gc.freeze()  # the garbage collector would go through a million objects of TensorFlow's again and again
+        stack.callback(gc.unfreeze)
+        batches = stack.enter_context(contextlib.closing(cut_at(edges, stream)))
+        # A finished shard goes to the disk, which takes a while, as the next one is being made.
+        background = stack.enter_context(ThreadPoolExecutor(1))
         sealed = None
         for plan, first in zip(plans, edges, strict=False):
             # Another process may be writing the same shard: each writes its own file.
@@ -255,16 +255,6 @@ def write_shards(
             sealed = background.submit(_seal, record, sums, partial, directory)
         if sealed:
             sealed.result()
-
-
-@contextlib.contextmanager
-def _garbage_collector_spared() -> Iterator[None]:
-    """Keep the garbage collector from going through a million objects of TensorFlow's again and again."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _seal(record: ShardRecord, sums: PixelSums, partial: Path, directory: Path) -> None:

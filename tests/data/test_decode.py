@@ -253,7 +253,7 @@ def test_sixteen_bit_grey_pgm_and_tiff_are_scaled():
 @pytest.mark.parametrize(("kind", "words"), [(np.int32, "numbers of 32 bits"), (np.float32, "floating-point numbers")])
 def test_pixels_that_do_not_say_what_is_white_are_refused(kind, words):
     image = Image.fromarray(np.linspace(0, 1000, 256 * 256).reshape(256, 256).astype(kind))
-    with pytest.raises(UnreadableImage, match=f"its pixels are {words}, which say nothing of what is white"):
+    with pytest.raises(UnreadableImage, match=f"its pixels are {words}, which do not define a white level"):
         fit_to_square(encode(image, "TIFF"))
 
 
@@ -308,7 +308,7 @@ def test_what_is_no_image_is_not_read_whole(tmp_path):
     with long.open("wb") as file:
         file.write(encode(smooth(8, 8), "JPEG"))
         file.truncate(20 * 2**30)
-    with pytest.raises(OSError, match="20,480 MiB, more than any picture has"):
+    with pytest.raises(OSError, match="20,480 MiB, more than any image has"):
         read_image_file(long)
 
 
