@@ -21,36 +21,38 @@ from alexnet_keras.errors import AlexNetError, UsageError
 POLL_SECONDS = 1.0  # between two looks at which shards are done
 
 
-def complete_with_beam(preparation: Preparation, runner: str, options: Sequence[str] = ()) -> PreparedDataset:
-    """Complete a preparation, as `Preparation.complete` does, with shards made by the workers of a Beam runner.
+def make_shards(preparation: Preparation, runner: str, options: Sequence[str] = ()) -> PreparedDataset | None:
+    """Make all shards of a preparation by the workers of a Beam runner.
 
     Args:
         preparation: The preparation. Workers open its source again, so the source has to be given by its name.
         runner: A runner by Beam's name: "DirectRunner", "FlinkRunner", "SparkRunner".
         options: Its options, "key=value", or "key" for a flag.
 
+    Returns:
+        The dataset, if it is there already; else None: `Preparation.finish` remains to be called.
+
     Raises:
         UsageError: Beam knows no such runner or option; as `Preparation.complete`.
         DataError: As `Preparation.complete`.
         AlexNetError: The pipeline failed.
     """
-    if data := preparation.existing():
-        return data
     flags = [f"--runner={runner}", *(f"--{option.lstrip('-')}" for option in options)]
     try:
         pipeline = beam.Pipeline(options=PipelineOptions(flags))
     except (ValueError, SystemExit) as error:
         raise UsageError(f"Apache Beam does not take {' '.join(flags)}: {error}.") from error
-    with preparation.claimed(alone=False) as data, _reported(preparation):
+    with preparation.claimed(alone=False) as data:
         if data:
             return data
         numbers = pipeline | "shards" >> beam.Create(range(len(preparation.shards))) | beam.Reshuffle()
         _ = numbers | "write" >> beam.ParDo(WriteShard(preparation.for_workers()))
         try:
-            pipeline.run().wait_until_finish()
+            with _reported(preparation):
+                pipeline.run().wait_until_finish()
         except Exception as error:  # a runner may raise anything, with the worker's error in its text
             raise _as_ours(error) from error
-    return preparation.finish()
+    return None
 
 
 class WriteShard(beam.DoFn):

@@ -6,7 +6,7 @@ processes or machines that make a part of the shards each. The manifest is writt
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
@@ -47,13 +47,13 @@ def prepare(
     name: str | None = None,
     seed: int = 0,
     holdout: float = DEFAULT_HOLDOUT,
-    classes: Path | None = None,
+    classes: str | Path | None = None,
     splits: Mapping[str, str] | None = None,
     labels: Sequence[str] = (),
     limit_per_class: int | None = None,
     class_order: Literal["wnid", "ilsvrc"] | None = None,
     partial: bool = False,
-    tfds_dir: Path | None = None,
+    tfds_dir: str | Path | None = None,
     exif: bool = False,
     max_pixels: int = MAX_PIXELS,
     max_bad: int | float | None = None,
@@ -125,13 +125,13 @@ class Preparation:
     name: str | None = None
     seed: int = 0
     holdout: float = DEFAULT_HOLDOUT
-    classes: Path | None = None
+    classes: str | Path | None = None
     splits: Mapping[str, str] | None = None
     labels: Sequence[str] = ()
     limit_per_class: int | None = None
     class_order: Literal["wnid", "ilsvrc"] | None = None
     partial: bool = False
-    tfds_dir: Path | None = None
+    tfds_dir: str | Path | None = None
     exif: bool = False
     max_pixels: int = MAX_PIXELS
     max_bad: int | float | None = None
@@ -167,12 +167,13 @@ class Preparation:
     @property
     def request(self) -> SourceRequest:
         """The choices of the images, and the directories in which the source may draw images and keep indices."""
-        choices = ("seed", "holdout", "classes", "splits", "limit_per_class", "class_order", "partial", "tfds_dir")
+        choices = ("seed", "holdout", "splits", "limit_per_class", "class_order", "partial", "overwrite")
         return SourceRequest(
             self.given,
             **{name: getattr(self, name) for name in choices},
+            classes=Path(self.classes) if self.classes else None,
             labels=tuple(self.labels),
-            overwrite=self.overwrite,
+            tfds_dir=Path(self.tfds_dir) if self.tfds_dir else None,
             demo_folder=self.directory.with_name(f"{self.directory.resolve().name}-pictures"),
             cache=self.directory / WORK,
         )
@@ -240,18 +241,18 @@ class Preparation:
         """
         if beam_runner:
             try:
-                from alexnet_keras.data.beam import complete_with_beam
+                from alexnet_keras.data.beam import make_shards
             except ImportError as error:
                 raise UsageError("Apache Beam is not installed: pip install 'alexnet-keras[beam]'.") from error
 
-            return complete_with_beam(self, beam_runner, beam_options)
-
-        def make_shards() -> None:
+            return make_shards(self, beam_runner, beam_options) or self.finish()
+        with self.claimed(alone=True) as data:
+            if data:
+                return data
             for leftover in (self.directory / WORK).glob(f"{PARTIAL}*"):
                 leftover.unlink(missing_ok=True)
             self.write_missing(self.shards)
-
-        return self._complete(make_shards)
+            return self._seal()
 
     def make_part(self, first: int, stop: int) -> None:
         """Make the shards `first` to `stop`, exclusive; other processes may make others meanwhile.
@@ -262,8 +263,6 @@ class Preparation:
         number = len(self.shards)
         if not 0 <= first < stop or first >= number:
             raise UsageError(f"There is no shard range {first}:{stop}: the shards are 0:{number}.")
-        if self.existing():
-            return
         with self.claimed(alone=False) as data:
             if not data:
                 self.write_missing(self.shards[first:stop])
@@ -275,16 +274,16 @@ class Preparation:
             UsageError: As `prepare`.
             DataError: A shard is missing; as `prepare`.
         """
-
-        def check_shards() -> None:
+        with self.claimed(alone=True) as data:
+            if data:
+                return data
             missing = [n for n, shard in enumerate(self.shards) if not finished_shard(self.directory, shard.filename)]
             if missing:
                 raise DataError(
                     f"{len(missing)} of the {len(self.shards)} shards of {self.directory} are not there yet: "
                     f"{some(_ranges(missing))}. Prepare them with --shard-range, or run without --finish."
                 )
-
-        return self._complete(check_shards)
+            return self._seal()
 
     def existing(self) -> PreparedDataset | None:
         """Open the dataset if it is there already, made from the same images with the same options.
@@ -306,8 +305,12 @@ class Preparation:
     def claimed(self, alone: bool) -> Iterator[PreparedDataset | None]:
         """Hold the directory, alone or together with other parts, and leave nothing in it but shards of this plan.
 
-        Yields the dataset if another process has finished it since the last look.
+        Yields:
+            The dataset, if it is there already or another process finishes it before this one holds the directory.
         """
+        if data := self.existing():
+            yield data
+            return
         out, work = self.directory, self.directory / WORK
         out.mkdir(parents=True, exist_ok=True)
         busy = f"Another process is preparing or reading {out}. Wait for it, or choose another --out."
@@ -361,23 +364,17 @@ class Preparation:
                 f"The last was {': '.join(rejected[-1])}. Remove them, or allow more."
             )
 
-    def _complete(self, work: Callable[[], None]) -> PreparedDataset:
-        """Return the dataset that is there, or else seal it after this work."""
-        if data := self.existing():
-            return data
-        with self.claimed(alone=True) as data:
-            if data:  # another process has finished it meanwhile
-                return data
-            work()
-            records = [ShardRecord.load(record_path(self.directory, shard.filename)) for shard in self.shards]
-            self._check_bad([rejection for record in records for rejection in record.rejected])
-            trained = seal(self.images, self.directory, self.dataset_name, self.options, self._encoding, records)
-            listed = np.bincount(self.images.splits["train"].labels, minlength=len(trained))
-            if lost := [self.images.classes[label] for label in np.flatnonzero((listed > 0) & (trained == 0))]:
-                self.reporter.warn(f"no training image of the class {some(lost)} can be used.")
-            data = open_prepared(self.directory)
-            shutil.rmtree(self.directory / WORK, ignore_errors=True)
-            return data
+    def _seal(self) -> PreparedDataset:
+        """Write statistics, metadata and the manifest after all shards are finished."""
+        records = [ShardRecord.load(record_path(self.directory, shard.filename)) for shard in self.shards]
+        self._check_bad([rejection for record in records for rejection in record.rejected])
+        trained = seal(self.images, self.directory, self.dataset_name, self.options, self._encoding, records)
+        listed = np.bincount(self.images.splits["train"].labels, minlength=len(trained))
+        if lost := [self.images.classes[label] for label in np.flatnonzero((listed > 0) & (trained == 0))]:
+            self.reporter.warn(f"no training image of the class {some(lost)} can be used.")
+        data = open_prepared(self.directory)
+        shutil.rmtree(self.directory / WORK, ignore_errors=True)
+        return data
 
     def for_workers(self) -> "Preparation":
         """The same for processes that run in another directory: absolute paths, no reporter, nothing overwritten."""

@@ -84,7 +84,7 @@ def plan_shards(source: Source, dataset: str, seed: int, shard_examples: int = S
 
 def save_lengths(path: Path, lengths: dict[str, np.ndarray]) -> None:
     """Write the lengths of the records of each split, bytes."""
-    saved: dict[str, Any] = {split: found.astype(np.uint32) for split, found in lengths.items()}
+    saved: dict[str, Any] = {split: each.astype(np.uint32) for split, each in lengths.items()}
     with path.open("wb") as file:
         np.savez_compressed(file, **saved)
 
@@ -167,11 +167,11 @@ class ShardRecord:
 
     def save(self, path: Path, sums: PixelSums) -> None:
         """Write an .npz file with the shard's pixel sums, whole or not at all."""
-        facts = {name: getattr(self, name) for name in ("filename", "split", "bytes", "sha256", "rejected")}
+        plain = {name: getattr(self, name) for name in ("filename", "split", "bytes", "sha256", "rejected")}
         with write_by_rename(path) as partial, partial.open("wb") as file:
             np.savez(
                 file,
-                facts=np.array(json.dumps(facts)),
+                facts=np.array(json.dumps(plain)),
                 labels=self.labels,
                 lengths=self.lengths,
                 pictures=np.array(sums.images),
@@ -183,9 +183,9 @@ class ShardRecord:
     def load(cls, path: Path) -> "ShardRecord":
         """Read a file that `save` wrote, without the sums."""
         with np.load(path, allow_pickle=False) as file:
-            facts = json.loads(file["facts"].item())
-            facts["rejected"] = [(name, reason) for name, reason in facts["rejected"]]
-            return cls(**facts, labels=file["labels"], lengths=file["lengths"])
+            plain = json.loads(file["facts"].item())
+            plain["rejected"] = [(name, reason) for name, reason in plain["rejected"]]
+            return cls(**plain, labels=file["labels"], lengths=file["lengths"])
 
 
 def load_sums(path: Path) -> PixelSums:

@@ -144,7 +144,7 @@ def test_the_recipe_decides_whether_crops_are_random(ramps, where):
     assert {where(image)[:2] for image in batches(ramps, only_flips)[0]} == {(16, 16)}
 
 
-def test_a_damaged_record_is_told(ramps, tmp_path):
+def test_a_damaged_record_is_reported(ramps, tmp_path):
     import shutil
 
     from alexnet_keras.data.dataset import open_prepared
@@ -188,7 +188,7 @@ def test_a_crop_of_the_whole_image_shrinks_it(ramps):
 
 
 def test_without_crops_of_random_size_the_draws_are_what_they_were(ramps, where):
-    """A run that began before there were such crops, or with 0.1, goes on with the same ones in the same order."""
+    """A run that began before there were such crops, or with 0.1, continues with the same ones in the same order."""
     assert [where(image) for image in batches(ramps, order=1)[0][:4]] == FIRST_PLACES
 
 
@@ -252,7 +252,7 @@ def test_a_worker_reads_no_record_but_its_own(ramps, monkeypatch):
     assert len(read) == 40
 
 
-def test_a_record_that_is_damaged_is_told_wherever_the_order_finds_it(ramps, tmp_path):
+def test_a_record_that_is_damaged_is_reported_wherever_the_order_finds_it(ramps, tmp_path):
     copy = shutil.copytree(ramps.path, tmp_path / "set")
     shard = open_prepared(copy).splits["train"][0].path
     content = bytearray(shard.read_bytes())
@@ -282,7 +282,7 @@ def test_a_dataset_of_0_1_has_its_records_found_in_its_shards(ramps, tmp_path):
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.99])
-def test_a_damaged_index_is_told(ramps, tmp_path, place):
+def test_a_damaged_index_is_reported(ramps, tmp_path, place):
     copy = shutil.copytree(ramps.path, tmp_path / "set")
     content = bytearray((copy / "index.npz").read_bytes())
     content[int(place * len(content))] ^= 255
