@@ -85,15 +85,14 @@ def _reported(preparation: Preparation) -> Iterator[None]:
     total = sum(len(shard.images) for shard in pending)
     with preparation.reporter.progress("preparing", total) as advance:
 
-        def look() -> None:
-            for shard in list(pending):
-                if record := finished_shard(preparation.directory, shard.filename):
-                    pending.remove(shard)
-                    advance(record.images)
-
         def watch() -> None:
-            while not over.wait(POLL_SECONDS):
-                look()
+            last = False
+            while not last:
+                last = over.wait(POLL_SECONDS)
+                for shard in list(pending):
+                    if record := finished_shard(preparation.directory, shard.filename):
+                        pending.remove(shard)
+                        advance(record.images)
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
@@ -102,4 +101,3 @@ def _reported(preparation: Preparation) -> Iterator[None]:
         finally:
             over.set()
             thread.join()
-        look()

@@ -38,6 +38,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000
 START = 32  # bytes of a file that identify its format
 AVIF, HEIC = {b"avif", b"avis"}, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}  # brands
 CAMERA = "a camera's raw file"
+# The reasons below are recorded in manifests: their words stay those of earlier versions.
 OTHERS = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
@@ -54,9 +55,9 @@ OTHERS = (
     *((start, CAMERA) for start in (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb")),
 )
 NO_IMAGES = (
-    (b"<!doctype html", "a web page, which servers send in place of an image"),
-    (b"<html", "a web page, which servers send in place of an image"),
-    (b"version https://git-lfs", "a pointer of Git LFS: `git lfs pull` fetches the image"),
+    (b"<!doctype html", "a web page, which servers send in place of a picture"),
+    (b"<html", "a web page, which servers send in place of a picture"),
+    (b"version https://git-lfs", "a pointer of Git LFS: `git lfs pull` fetches the picture"),
     (b"\x1aE\xdf\xa3", "a film"),
     (b"\x93numpy", "a NumPy array"),
     (b"pk\3\4", "a ZIP archive"),
@@ -103,9 +104,9 @@ def what_it_is(start: bytes) -> str:
     if kind:
         return f"{kind} is not read; save it as JPEG or PNG"
     if brands or (start[:4] == b"RIFF" and start[8:12] == b"AVI "):
-        return "not an image but a film"
+        return "not a picture but a film"
     kind = next((kind for prefix, kind in NO_IMAGES if text.startswith(prefix)), None)
-    return f"not an image but {kind}" if kind else "not an image in a known format"
+    return f"not a picture but {kind}" if kind else "not a picture in a known format"
 
 
 def is_raw(encoded: bytes) -> bool:
@@ -175,7 +176,7 @@ def decode_with_pillow(encoded: bytes, decoding: Decoding) -> np.ndarray:
             raise UnreadableImage("a camera's raw file is not read; save it as JPEG or PNG")
         _check_webp(encoded, decoding)
         if (number := tiles(encoded)) > MOST_TILES:
-            raise UnreadableImage(f"{number:,} tiles, and more than {MOST_TILES:,} take more memory than the image")
+            raise UnreadableImage(f"{number:,} tiles, and more than {MOST_TILES:,} take more memory than the picture")
         for opener in openers(encoded[:START]):
             try:
                 image = opener(io.BytesIO(encoded), "")

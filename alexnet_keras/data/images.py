@@ -203,7 +203,7 @@ def check_length(size: int) -> None:
         OSError: It is.
     """
     if size > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"{size / 2**20:,.0f} MiB, more than any image has")
+        raise OSError(errno.EFBIG, f"{size / 2**20:,.0f} MiB, more than any picture has")
 
 
 def read_image_file(path: Path) -> bytes:

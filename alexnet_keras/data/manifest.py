@@ -11,7 +11,7 @@ import pydantic
 from typing_extensions import TypedDict
 
 from alexnet_keras.data.images import IMAGE_SIZE, Encoding
-from alexnet_keras.data.shards import INDEX, ShardRecord, load_sums, record_path, save_lengths
+from alexnet_keras.data.shards import INDEX, ShardRecord, load_sums, record_path
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.statistics import PixelSums
 from alexnet_keras.errors import DataError
@@ -113,9 +113,10 @@ def seal(
     with write_by_rename(out / STATISTICS) as partial:
         sums.statistics().save(partial)
     with write_by_rename(out / INDEX) as partial:
-        save_lengths(
-            partial, {split: np.concatenate([record.lengths for record in part]) for split, part in splits.items()}
-        )
+        lengths: dict[str, Any] = {
+            split: np.concatenate([record.lengths for record in part]) for split, part in splits.items()
+        }
+        np.savez_compressed(partial, **lengths)
     _write_tfds_metadata(out, tfds_name(name), source, encoding, splits)
     manifest = {
         "format": FORMAT,

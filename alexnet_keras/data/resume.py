@@ -86,8 +86,8 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
             )
         if not same_plan and not overwrite:
             raise DataError(
-                f"{out} holds an unfinished preparation in the order of another version of NumPy. "
-                "Finish it with that version, choose another --out, or --overwrite to start over."
+                f"{out} holds an unfinished preparation that another version of NumPy planned. "
+                "Finish it with that version, or --overwrite to start over."
             )
     write_json(plan, None)  # first: interrupted from here on, it is still ours and still has to be cleared
     (out / MANIFEST).unlink(missing_ok=True)

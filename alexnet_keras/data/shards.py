@@ -14,7 +14,6 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -82,15 +81,8 @@ def plan_shards(source: Source, dataset: str, seed: int, shard_examples: int = S
     return shards
 
 
-def save_lengths(path: Path, lengths: dict[str, np.ndarray]) -> None:
-    """Write the lengths of the records of each split, bytes."""
-    saved: dict[str, Any] = {split: each.astype(np.uint32) for split, each in lengths.items()}
-    with path.open("wb") as file:
-        np.savez_compressed(file, **saved)
-
-
 def load_lengths(path: Path, split: str) -> np.ndarray:
-    """Read the lengths of the records of a split, int64, from a file that `save_lengths` wrote.
+    """Read the lengths of the records of a split, bytes, int64, from an index.
 
     Raises:
         DataError: The file is damaged.
@@ -168,9 +160,9 @@ class ShardRecord:
     def save(self, path: Path, sums: PixelSums) -> None:
         """Write an .npz file with the shard's pixel sums, whole or not at all."""
         plain = {name: getattr(self, name) for name in ("filename", "split", "bytes", "sha256", "rejected")}
-        with write_by_rename(path) as partial, partial.open("wb") as file:
+        with write_by_rename(path) as partial:
             np.savez(
-                file,
+                partial,
                 facts=np.array(json.dumps(plain)),
                 labels=self.labels,
                 lengths=self.lengths,

@@ -52,8 +52,7 @@ class Statistics:
 
     def save(self, path: Path) -> None:
         """Write an .npz file."""
-        with Path(path).open("wb") as file:
-            np.savez(file, mean_image=self.mean_image, rgb_mean=self.rgb_mean, covariance=self.covariance)
+        np.savez(path, mean_image=self.mean_image, rgb_mean=self.rgb_mean, covariance=self.covariance)
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
@@ -63,7 +62,7 @@ class Statistics:
             DataError: The file is missing, damaged, or holds something else.
         """
         try:
-            with np.load(Path(path), allow_pickle=False) as file:
+            with np.load(path, allow_pickle=False) as file:
                 statistics = cls(file["mean_image"], file["rgb_mean"], file["covariance"])
         except DAMAGED as error:
             raise DataError(f"The statistics in {path} cannot be read; prepare the dataset again.") from error

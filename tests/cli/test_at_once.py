@@ -144,7 +144,7 @@ def test_what_is_no_image_is_named_and_the_others_are_prepared(images, tmp_path,
     assert done.exit_code == 0, done.output
     reasons = {each["filename"]: each["reason"] for each in json.loads(done.stdout)["rejected"]}
     assert "not a plain file" in reasons["red/link.jpg"] and "not a plain file" in reasons["red/zero.jpg"]
-    assert reasons["red/film.jpg"] == "not an image but a film"
+    assert reasons["red/film.jpg"] == "not a picture but a film"
     assert "floating-point numbers" in reasons["red/float.tif"]
 
 

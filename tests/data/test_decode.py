@@ -125,7 +125,7 @@ def test_a_file_cut_short_is_refused(form, options, keep):
         fit_to_square(whole[: int(len(whole) * keep)])
 
 
-@pytest.mark.parametrize("contents, reason", [(b"", "empty"), (b"not an image", "not an image")])
+@pytest.mark.parametrize("contents, reason", [(b"", "empty"), (b"not an image", "not a picture")])
 def test_other_files_are_refused_with_the_reason(contents, reason):
     with pytest.raises(UnreadableImage, match=reason):
         fit_to_square(contents)
@@ -308,7 +308,7 @@ def test_what_is_no_image_is_not_read_whole(tmp_path):
     with long.open("wb") as file:
         file.write(encode(smooth(8, 8), "JPEG"))
         file.truncate(20 * 2**30)
-    with pytest.raises(OSError, match="20,480 MiB, more than any image has"):
+    with pytest.raises(OSError, match="20,480 MiB, more than any picture has"):
         read_image_file(long)
 
 

@@ -124,12 +124,12 @@ def test_a_raw_file_of_canon_is_one_by_its_mark():
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera's raw file is not read"),
         (b"FUJIFILMCCD-RAW 0201", "a camera's raw file is not read"),
         (b"IIU\0\x18\0\0\0", "a camera's raw file is not read"),
-        (b"\n<!DOCTYPE HTML><html>", "not an image but a web page"),
-        (b"version https://git-lfs.github.com/spec/v1", "not an image but a pointer of Git LFS: `git lfs pull`"),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "not an image but a film"),
-        (b"RIFF\0\0\0\0AVI LIST", "not an image but a film"),
-        (b"\x93NUMPY\1\0", "not an image but a NumPy array"),
-        (b"PK\3\4", "not an image but a ZIP archive"),
+        (b"\n<!DOCTYPE HTML><html>", "not a picture but a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "not a picture but a pointer of Git LFS: `git lfs pull`"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "not a picture but a film"),
+        (b"RIFF\0\0\0\0AVI LIST", "not a picture but a film"),
+        (b"\x93NUMPY\1\0", "not a picture but a NumPy array"),
+        (b"PK\3\4", "not a picture but a ZIP archive"),
     ],
 )
 def test_what_is_not_read_is_called_by_its_name(start, reason):
