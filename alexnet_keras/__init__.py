@@ -17,6 +17,7 @@ import wrapt
 
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
     from alexnet_keras.data.dataset import open_prepared
+    from alexnet_keras.data.preparation import prepare
     from alexnet_keras.evaluation.classifier import Classifier
     from alexnet_keras.network.model import AlexNet, join_towers
     from alexnet_keras.recipes.schema import Recipe
@@ -32,9 +33,20 @@ _PUBLIC = {
     "join_towers": "alexnet_keras.network.model",
     "load_recipe": "alexnet_keras.recipes.toml",
     "open_prepared": "alexnet_keras.data.dataset",
+    "prepare": "alexnet_keras.data.preparation",
     "Run": "alexnet_keras.runs",
 }
-__all__ = ["AlexNet", "Classifier", "Recipe", "Run", "__version__", "join_towers", "load_recipe", "open_prepared"]
+__all__ = [
+    "AlexNet",
+    "Classifier",
+    "Recipe",
+    "Run",
+    "__version__",
+    "join_towers",
+    "load_recipe",
+    "open_prepared",
+    "prepare",
+]
 
 
 @wrapt.when_imported("keras")

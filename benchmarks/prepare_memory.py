@@ -34,8 +34,8 @@ def plan() -> None:
     import tensorflow  # noqa: F401  a preparation has it loaded, too
 
     from alexnet_keras.data.preparation import Preparation
-    from alexnet_keras.data.sources.source import Source, hold_out, images_of
-    from alexnet_keras.data.sources.tar import Member, index_members
+    from alexnet_keras.data.sources.source import Source, hold_out, no_progress
+    from alexnet_keras.data.sources.tar import Member, images_of, index_members
 
     def members(wnid: str, number: int):
         return (Member(f"{wnid}_{i}.JPEG", 512 + 110_000 * i, 109_000) for i in range(number))
@@ -43,9 +43,8 @@ def plan() -> None:
     sizes = [MEMBERS // SYNSETS + (label < MEMBERS % SYNSETS) for label in range(SYNSETS)]
     wnids = [f"n{1_000_000 + 500 * label:08d}" for label in range(SYNSETS)]
     found = ((wnid, Path(f"{wnid}.tar"), members(wnid, size)) for wnid, size in zip(wnids, sizes, strict=True))
-    index = index_members(found, lambda images: None)
-    images = images_of(index, range(SYNSETS))
-    source = Source("synsets:fall11", tuple(wnids), hold_out(images, 0.5, seed=0), options={"holdout": 0.5})
+    _, images = images_of(index_members(found, no_progress))
+    source = Source("synsets:fall11", tuple(wnids), hold_out(images, wnids, 0.5, seed=0), options={"holdout": 0.5})
     preparation = Preparation(source, Path("fall11"))
     planned = sum(len(shard.images) for shard in preparation.shards)
     if planned != MEMBERS or len(preparation.options["pictures"]) != 64:

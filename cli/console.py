@@ -215,7 +215,7 @@ def _plain(console: Any, what: str, total: int | None, unit: str, done: int) -> 
 
 
 class ConsoleReporter(Reporter):
-    """Prints notes, warnings and progress."""
+    """Prints what the package reports, on stderr."""
 
     note = staticmethod(note)
     warn = staticmethod(warn)

@@ -9,7 +9,7 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, run_names
-from alexnet_keras.data.sources.listing import PassedOver, identity_of, images_below
+from alexnet_keras.data.sources.listing import Skipped, identity_of, images_below
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.storage.places import refuse_url
 
@@ -89,9 +89,9 @@ def _files(arguments: tuple[str, ...]) -> list[Path]:
         if not path.is_dir() or str(path) == STDIN:
             files.append(path)
             continue
-        passed = PassedOver()
-        inside = sorted(path / name for name, _ in images_below(path, "", frozenset([identity_of(path)]), passed))
-        for note in passed.notes(path):
+        skipped = Skipped()
+        inside = sorted(path / name for name, _ in images_below(path, "", frozenset([identity_of(path)]), skipped))
+        for note in skipped.notes(path):
             console.note(note)
         if not inside:
             raise DataError(f"{path} has no images in it.")

@@ -15,7 +15,7 @@ TYPED = """
 from typing import assert_type
 
 import alexnet_keras
-from alexnet_keras import AlexNet, Classifier, Recipe, Run, join_towers, load_recipe, open_prepared
+from alexnet_keras import AlexNet, Classifier, Recipe, Run, join_towers, load_recipe, open_prepared, prepare
 
 assert_type(alexnet_keras.__version__, str)
 assert_type(load_recipe("source"), Recipe)
@@ -24,6 +24,8 @@ assert_type(Classifier("my-run")("photo.jpg")[0].title, str)
 assert_type(Classifier("my-run")(["photo.jpg"])[0].guesses[0].title, str)
 join_towers(5, "conv5", 7)  # type: ignore[call-arg]
 assert_type(open_prepared("flowers").examples("val"), int)
+assert_type(prepare("photos", "data/photos", holdout=0.1).examples("val"), int)
+prepare("photos", encoding="gif")  # type: ignore[arg-type]
 AlexNet(recipe=load_recipe("source"), classes=10)
 AlexNet(classes="ten")  # type: ignore[arg-type]
 alexnet_keras.Alexnet  # type: ignore[attr-defined]

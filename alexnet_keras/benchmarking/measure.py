@@ -21,12 +21,12 @@ from PIL import Image
 from alexnet_keras.benchmarking.result import Measurement, Repeat, Request
 from alexnet_keras.benchmarking.trace import OTHER, LayerKinds, kinds_in, traced_shares
 from alexnet_keras.data.dataset import PreparedDataset, open_prepared
+from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.pipeline import iterate, training_batches
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.data.sources.open import SourceRequest, open_source
 from alexnet_keras.data.sources.source import Source
-from alexnet_keras.data.squares import IMAGE_SIZE
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import summarize
 from alexnet_keras.recipes.schema import IMAGENET_RGB_MEAN, Recipe

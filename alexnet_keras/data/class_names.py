@@ -1,4 +1,4 @@
-"""What classes are called: lists of them in text files, and their titles in figures and tables, each different.
+"""Names of classes: lists of them in text files, and their titles in figures and tables, no two alike.
 
 ImageNet's own lists are read as they are: `words.txt` (id, tab, words), `synset_words.txt` and
 `LOC_synset_mapping.txt` (id, space, words), or bare ids."""
@@ -14,29 +14,30 @@ from pathlib import Path
 from alexnet_keras.errors import DataError, UsageError
 
 WORDNET_ID = re.compile(r"n\d{8}")
-
-
 WORDS = Path(__file__).with_name("imagenet2012_words.tsv")  # the devkit's words of the 1000 synsets of ILSVRC-2012
+WORD_LISTS = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt")  # of synsets with their words
+LIMIT = 64 * 2**20  # bytes; ImageNet's longest list has 4 MB
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # PowerShell's > writes these
 
 
 @functools.cache
 def imagenet_words() -> dict[str, str]:
-    """The words of the 1000 synsets of ILSVRC-2012 by their WordNet ids, in the order of these."""
+    """The words of the 1000 synsets of ILSVRC-2012 by WordNet id, sorted by these."""
     lines = WORDS.read_text(encoding="utf-8").splitlines()
     return {wnid: words for wnid, _, words in (line.partition("\t") for line in lines)}
 
 
 def are_wordnet_ids(names: Sequence[str]) -> bool:
-    """Whether classes are called by WordNet ids, n and eight digits, all of them."""
+    """True if all classes have WordNet ids, "n" and eight digits, for names."""
     return bool(names) and all(map(WORDNET_ID.fullmatch, names))
 
 
 def class_words(names: Sequence[str], words: Sequence[str] = ()) -> tuple[str, ...]:
-    """Classes in words, "tench, Tinca tinca": those given, or ImageNet's where all names are WordNet ids, or the names.
+    """Each class in words, "tench, Tinca tinca": those given, ImageNet's if all names are WordNet ids, or the name.
 
     Args:
-        names: of the classes.
-        words: of each, its name where nothing else is known; or () for none.
+        names: The names of the classes.
+        words: Each class's words, or its name if nothing else is known; () for none.
     """
     words = tuple(words) or tuple(names)
     if not are_wordnet_ids(names) or not any(map(str.__eq__, names, words)):
@@ -48,17 +49,17 @@ def class_words(names: Sequence[str], words: Sequence[str] = ()) -> tuple[str, .
 def class_titles(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
     """One title for each class, no two of which look the same.
 
-    WordNet's words are synonyms between commas, and the first is the title. Where two classes share it, those that have
-    one take their next synonym, and otherwise both their WordNet id: "crane (n02012849)". Of other classes the words
-    are the title as they are, with the class's name, or else its label, behind them where two share them.
+    WordNet's words are synonyms separated by commas, and the first is the title. If two classes share it, those with
+    another synonym take their next one; without any, both add their WordNet id: "crane (n02012849)". Other classes have
+    their whole words for a title; if two share them, each adds the class's name, or else its label.
 
     Args:
-        names: of the classes, all different.
-        words: of each, as `class_words` returns them.
+        names: The names of the classes, all different.
+        words: Each class's words, as `class_words` returns them.
     """
     synonyms = [_synonyms(name, text) for name, text in zip(names, words, strict=True)]
     chosen = [0] * len(synonyms)
-    titles = [found[0] for found in synonyms]
+    titles = [first for first, *_ in synonyms]
     while shared := _shared(names, titles):
         for labels in shared:
             further = [label for label in labels if chosen[label] + 1 < len(synonyms[label])]
@@ -74,11 +75,11 @@ def class_titles(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
 
 
 def renewed_titles(names: Sequence[str], titles: Sequence[str]) -> tuple[str, ...]:
-    """The titles of classes from those that a file keeps, which may be cut at the first comma and be shared.
+    """The titles of classes, from those in a file, which may be cut at the first comma and be shared.
 
     Args:
-        names: of the classes, all different.
-        titles: of each, as version 0.1 kept them, or words.
+        names: The names of the classes, all different.
+        titles: Each class's title as version 0.1 wrote it, or its words.
     """
     if len(titles) != len(names):
         titles = names
@@ -97,7 +98,7 @@ def _synonyms(name: str, words: str) -> list[str]:
 
 
 def _shared(names: Sequence[str], titles: Sequence[str]) -> list[list[int]]:
-    """The labels of classes whose titles look the same, group by group."""
+    """The labels of classes whose titles look the same, by group."""
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for label, (name, title) in enumerate(zip(names, titles, strict=True)):
         groups[_look(title).casefold() if WORDNET_ID.fullmatch(name) else _look(title)].append(label)
@@ -105,84 +106,83 @@ def _shared(names: Sequence[str], titles: Sequence[str]) -> list[list[int]]:
 
 
 def _look(text: str) -> str:
-    """What two texts share that nobody can tell apart: signs that show nothing, kinds of spaces and of encoding."""
+    """The text without what the eye cannot see: invisible characters, kinds of spaces and of encoding."""
     if text.isascii():
         return " ".join(text.split())
     shown = (sign for sign in unicodedata.normalize("NFC", text) if unicodedata.category(sign) != "Cf")
     return " ".join("".join(shown).split())
 
 
-LIMIT = 64 * 2**20  # bytes; ImageNet's longest list has 4 MB
-
-
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what PowerShell's > writes
-
-
 def read_class_list(path: Path, known: Container[str]) -> dict[str, str]:
-    """The classes of a file, in its order, each with its name in words ("" where the file has none).
+    """The classes of a file, in its order, each with its words ("" if the file has none).
 
     Args:
         path: The file.
-        known: Every class there is. A line is a class of these, or begins with one.
+        known: Every class there is. A line is one of these, or begins with one.
 
     Raises:
         UsageError: There is no such file.
-        DataError: It is no text, names a class that is not there or one twice, or names none.
+        DataError: It is not text, names an unknown class or one twice, or names none.
     """
-    found: dict[str, str] = {}
-    unknown = []
+    classes: dict[str, str] = {}
     for line in lines_of(path):
-        name, words = _parted(line, known)
-        if name in found:
+        name, words = _split(line, known)
+        if name in classes:
             raise DataError(f"{path} names the class {name!r} twice.")
-        found[name] = words
-        if name not in known:
-            unknown.append(name)
-    if unknown:
+        classes[name] = words
+    if unknown := [name for name in classes if name not in known]:
         raise DataError(f"{path} names classes that the source does not have: {some(unknown)}.")
-    if not found:
+    if not classes:
         raise DataError(f"{path} names no class.")
-    return found
+    return classes
+
+
+def word_list(folders: Iterable[Path], names: Sequence[str] = WORD_LISTS) -> Path | None:
+    """The first of ImageNet's lists of words in one of the folders, for `read_words`."""
+    paths = (folder / name for folder in folders for name in names)
+    return next(filter(Path.is_file, paths), None)
 
 
 def read_words(path: Path) -> dict[str, str]:
-    """Every synset of one of ImageNet's lists with its name in words.
+    """Each synset of one of ImageNet's lists with its words.
 
     Raises:
         UsageError: There is no such file.
-        DataError: It is no text.
+        DataError: It is not text.
     """
-    return dict(_parted(line, ()) for line in lines_of(path))
+    return dict(_split(line, ()) for line in lines_of(path))
 
 
 def lines_of(path: Path, limit: int = LIMIT) -> list[str]:
-    """The lines of a text file of at most `limit` bytes that have something on them.
+    """The lines of a text file of at most `limit` bytes, stripped, without blank ones.
 
     Raises:
         UsageError: There is no such file.
-        DataError: It is no text, or larger than any such list.
+        DataError: It is not text, or larger than any such list.
     """
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     if path.stat().st_size > limit:
         raise DataError(f"{path} has {path.stat().st_size:,} bytes: too large for a list of classes or labels.")
-    written = path.read_bytes()
+    contents = path.read_bytes()
     try:
-        text = written.decode("utf-16" if written.startswith(UTF_16) else "utf-8-sig")
+        text = contents.decode("utf-16" if contents.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file, or not in UTF-8: save it as UTF-8.") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [stripped for line in text.splitlines() if (stripped := line.strip())]
 
 
-def _parted(line: str, known: Container[str]) -> tuple[str, str]:
+def _split(line: str, known: Container[str]) -> tuple[str, str]:
+    """The class of a line and its words."""
     if line in known:
         return line, ""
-    name, _, words = line.partition("\t") if "\t" in line else line.partition(" ")
+    name, _, words = line.partition("\t" if "\t" in line else " ")
     return name.strip(), words.strip()
 
 
 def some(names: Iterable[str], shown: int = 5) -> str:
-    """A few of the names and how many more there are, for a sentence."""
+    """The first names and the number of the others, for a sentence; names that contain a comma are quoted."""
     names = list(names)
     more = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
+    listed = ", ".join(f'"{name}"' if "," in name else name for name in names[:shown])
+    return listed + (f" and {more:,} more" if more > 0 else "")

@@ -1,68 +1,30 @@
-"""A prepared dataset on disk: shards any TFDS opens, their statistics, and the manifest that seals it."""
+"""A prepared dataset on disk: shards that any TFDS opens, their statistics, and the manifest that seals them."""
 
-import hashlib
-import json
 import os
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydantic
-from typing_extensions import TypedDict
 
 from alexnet_keras.data.class_names import class_titles, class_words
 from alexnet_keras.data.images import JPEG_QUALITY, Encoding
-from alexnet_keras.data.shards import INDEX, WORK, found_lengths, load_lengths
+from alexnet_keras.data.manifest import MANIFEST, STATISTICS, fingerprint, read_manifest
+from alexnet_keras.data.shards import INDEX, WORK, load_lengths, read_lengths
 from alexnet_keras.data.statistics import Statistics
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
-from alexnet_keras.storage.files import locked
+from alexnet_keras.reporter import SILENT, Advance, Reporter
+from alexnet_keras.storage.documents import check_size
+from alexnet_keras.storage.files import locked, sha256_of
 from alexnet_keras.storage.places import data_root, exists
 
-MANIFEST = "manifest.json"  # written last: without it a directory is no dataset
-STATISTICS = "statistics.npz"
-DATASET_LOCK = ".lock"  # held alone by who prepares the dataset, together by who reads it
-FORMAT = "alexnet-keras prepared dataset, version 2"
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-
-class _ShardEntry(TypedDict):
-    name: str
-    examples: int
-    bytes: int
-    sha256: str
-
-
-class _SplitEntry(TypedDict):
-    examples: int
-    class_counts: list[int]
-    shards: list[_ShardEntry]
-
-
-class _Options(TypedDict):
-    encoding: Literal["jpeg", "png", "raw"]
-    jpeg_quality: int | None
-    max_pixels: int
-    exif: bool
-
-
-class _Manifest(TypedDict):
-    """What of a manifest is read; it may have more."""
-
-    format: str
-    name: str
-    source: str
-    fingerprint: str
-    options: _Options
-    classes: list[str]
-    words: list[str]
-    splits: dict[str, _SplitEntry]
-    rejected: list[dict[str, str]]
-    files: dict[str, str]
-
-
-_MANIFEST = pydantic.TypeAdapter(_Manifest)
+DATASET_LOCK = ".lock"  # held exclusively while a dataset is prepared, and shared while it is read
+REPORT_EVERY = 64  # records
 
 
 @dataclass(frozen=True)
@@ -75,7 +37,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A complete prepared dataset.
+    """A complete prepared dataset, as `open_prepared` and `prepare` return it.
 
     Records are `tf.train.Example` with `image` (256x256 RGB, stored as `encoding` says), `label` (int64) and
     `filename` (bytes).
@@ -83,11 +45,11 @@ class PreparedDataset:
     Attributes:
         path: Its directory.
         name: Its name.
-        source: Where it came from, as the user named it: "demo", "folder:...", "tfds:...".
-        classes: Class names, of ImageNet the WordNet ids; the index is the label.
-        words: What each class is called in words, "tench, Tinca tinca", where its source or ImageNet's own list has
-            them; else the class name.
-        ids: The ILSVRC id of each class, where the source knew them; else ().
+        source: Its source, as the user named it: "demo", "folder:...", "tfds:...".
+        classes: Class names (WordNet ids for ImageNet); the index is the label.
+        words: The words for each class, "tench, Tinca tinca", where its source or ImageNet's own list has them; else
+            the class name.
+        ids: The ILSVRC id of each class, where the source had them; else ().
         splits: The shards of "train", "val" and perhaps "test", in reading order.
         fingerprint: SHA-256 (hex) over the options and every shard's checksum.
         manifest: The manifest as read: options, counts, rejected images, checksums.
@@ -105,13 +67,13 @@ class PreparedDataset:
 
     @property
     def encoding(self) -> Encoding:
-        """How the records store images."""
+        """The encoding of the images in the records."""
         options = self.manifest["options"]
         return Encoding(options["encoding"], options["jpeg_quality"] or JPEG_QUALITY)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a run keeps of the data it was trained on, so that it can be used where the data is not."""
+        """The entries that a run keeps of its data, so that it can be used where the data is not."""
         return {
             "path": str(self.path),
             "name": self.name,
@@ -122,9 +84,25 @@ class PreparedDataset:
             "titles": list(self.titles),
         }
 
+    def summary(self) -> dict[str, Any]:
+        """The dataset's classes, images per class, and rejected images, as JSON can hold them."""
+        return {
+            "path": str(self.path),
+            "name": self.name,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "classes": list(self.classes),
+            "words": list(self.words),
+            "splits": {
+                split: {"examples": self.examples(split), "class_counts": self.class_counts(split)}
+                for split in self.splits
+            },
+            "rejected": self.rejected,
+        }
+
     @cached_property
     def titles(self) -> tuple[str, ...]:
-        """What each class is called in images and tables, no two alike: of ImageNet its first name, "tench"."""
+        """The name of each class in figures and tables, all different: for ImageNet the first word, "tench"."""
         return class_titles(self.classes, self.words)
 
     @cached_property
@@ -136,9 +114,9 @@ class PreparedDataset:
         """The bytes of every record of each of a split's shards, int64.
 
         Raises:
-            DataError: The index is damaged, or a shard of a dataset that has none.
+            DataError: The index is damaged; without an index, a shard.
         """
-        if split not in self._lengths:  # an epoch asks for them, and of a dataset of 0.1 every header is read
+        if split not in self._lengths:  # needed in every epoch, and a dataset of 0.1 has them in its records' headers
             self._lengths[split] = self._read_lengths(split)
         return self._lengths[split]
 
@@ -149,7 +127,7 @@ class PreparedDataset:
     def _read_lengths(self, split: str) -> list[np.ndarray]:
         shards = self.splits[split]
         if INDEX not in self.manifest["files"]:  # prepared by 0.1
-            return found_lengths([shard.path for shard in shards])
+            return [read_lengths(shard.path) for shard in shards]
         lengths = load_lengths(self.path / INDEX, split)
         edges = np.cumsum([shard.examples for shard in shards])
         if len(lengths) != edges[-1]:
@@ -157,12 +135,12 @@ class PreparedDataset:
         return np.split(lengths, edges[:-1])
 
     def reading(self) -> AbstractContextManager[None]:
-        """Held by a command as long as it reads the dataset, so that no other prepares it anew meanwhile.
+        """Hold the dataset while reading it, so that no other process prepares it again meanwhile.
 
         Raises:
-            AlexNetError: another process is preparing it.
+            AlexNetError: Another process is preparing it.
         """
-        busy = f"Another process{{holder}} is preparing {self.path} anew: wait for it."
+        busy = f"Another process{{holder}} is preparing {self.path} again: wait for it."
         return locked(self.path / DATASET_LOCK, busy, shared=True)
 
     def examples(self, split: str) -> int:
@@ -194,15 +172,15 @@ def open_prepared(name_or_path: str | Path, root: Path | None = None) -> Prepare
     """
     root = root or data_root()
     path, named = Path(name_or_path), root / name_or_path
-    # `alexnet prepare photos` leaves the folder photos beside data/photos: the prepared one is meant.
+    # After `alexnet prepare photos` both photos and data/photos exist: the prepared one is meant.
     if not exists(path / MANIFEST) and (exists(named / MANIFEST) or not exists(path)):
         path = named if exists(named) else path
     if path.name in ("", ".."):
         path = path.resolve()  # `.` is no name
     if not exists(path):
-        found = ", ".join(str(p) for p in _complete(root))
-        there = f"Prepared here: {found}." if found else "Make one with `alexnet prepare`."
-        raise UsageError(f"There is no prepared dataset {name_or_path}. {there}")
+        names = ", ".join(str(p) for p in _complete(root))
+        remedy = f"Prepared here: {names}." if names else "Make one with `alexnet prepare`."
+        raise UsageError(f"There is no prepared dataset {name_or_path}. {remedy}")
     if not (path / MANIFEST).is_file():
         if (path / WORK).is_dir():
             raise DataError(f"The preparation of {path} is not finished. Run the same `alexnet prepare` again.")
@@ -215,21 +193,10 @@ def open_prepared(name_or_path: str | Path, root: Path | None = None) -> Prepare
 
 def _from_manifest(path: Path, manifest: dict[str, Any]) -> PreparedDataset:
     splits = {}
-    for split, facts in manifest["splits"].items():
-        shards = []
-        for shard in facts["shards"]:
-            file = path / shard["name"]
-            if not file.is_file():
-                raise DataError(
-                    f"{path} is damaged: the shard {shard['name']} is missing. Prepare it again with --overwrite."
-                )
-            if file.stat().st_size != shard["bytes"]:
-                raise DataError(
-                    f"{path} is damaged: the shard {shard['name']} has {file.stat().st_size:,} bytes "
-                    f"instead of {shard['bytes']:,}. Prepare it again with --overwrite."
-                )
-            shards.append(Shard(file, shard["examples"]))
-        splits[split] = tuple(shards)
+    for split, entry in manifest["splits"].items():
+        for shard in entry["shards"]:
+            check_size(path / shard["name"], shard, "Prepare the dataset again with --overwrite.")
+        splits[split] = tuple(Shard(path / shard["name"], shard["examples"]) for shard in entry["shards"])
     return PreparedDataset(
         path=path,
         name=manifest["name"],
@@ -244,17 +211,20 @@ def _from_manifest(path: Path, manifest: dict[str, Any]) -> PreparedDataset:
 
 
 def places_of(path: Path, folder: Path) -> dict[str, str]:
-    """Where a dataset lies, from the root and from another directory, for `find_prepared`."""
+    """The path of a dataset from the root and from another directory, for `find_prepared`."""
     return {"absolute": str(path.absolute()), "from_run": os.path.relpath(path, folder)}
 
 
 def find_prepared(facts: dict[str, Any], run: Path) -> Path:
-    """The dataset that a run remembers: where it was named, seen from here, from the run or from the root, or by its
-    name among all datasets. Of several there the one with its fingerprint; if none is there, the path as it was named.
+    """Find the dataset of a run: at its recorded path, seen from here, from the run or from the root, or by its name
+    among all datasets.
 
     Args:
-        facts: What `PreparedDataset.facts` and `places_of` gave; runs before 0.1 was out have no `places_of`.
+        facts: `PreparedDataset.facts` and `places_of`; runs from before 0.1 was released have no `places_of`.
         run: The run's directory.
+
+    Returns:
+        Among several, the path of the one with the recorded fingerprint; if there is none, the recorded path.
     """
     given = Path(facts["path"])
     from_run = run.absolute() / facts.get("from_run", Path("../..") / given)  # most runs lie in PROJECT/saved_models
@@ -268,45 +238,99 @@ def find_prepared(facts: dict[str, Any], run: Path) -> Path:
 
 
 def latest_prepared(root: Path | None = None) -> Path:
-    """The complete prepared dataset under `root` that was finished last.
+    """Find the complete prepared dataset under `root` that was finished last.
 
     Raises:
         UsageError: There is none.
     """
     root = root or data_root()
-    found = _complete(root)
-    if not found:
+    complete = _complete(root)
+    if not complete:
         raise UsageError(f"There is no prepared dataset in {root}/. Make one with `alexnet prepare`.")
-    return max(found, key=lambda path: (path / MANIFEST).stat().st_mtime_ns)
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a prepared dataset.
-
-    Raises:
-        DataError: It cannot be read, or is not ours.
-    """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except DAMAGED as error:
-        raise DataError(f"{path / MANIFEST} is damaged; prepare the dataset again in another directory.") from error
-    try:
-        _MANIFEST.validate_python(manifest)
-        is_ours = manifest["format"] == FORMAT
-    except ValueError:
-        is_ours = False
-    if not is_ours:
-        raise DataError(
-            f"{path / MANIFEST} is not the manifest of a prepared dataset this version can read: prepare it in another "
-            "directory."
-        )
-    return manifest
-
-
-def fingerprint(options: dict[str, Any], checksums: dict[str, str]) -> str:
-    """SHA-256 (hex) over the options of a preparation and the checksum of every shard by its name."""
-    return hashlib.sha256(json.dumps([options, checksums], sort_keys=True).encode()).hexdigest()
+    return max(complete, key=lambda path: (path / MANIFEST).stat().st_mtime_ns)
 
 
 def _complete(root: Path) -> list[Path]:
     return sorted(manifest.parent for manifest in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []
+
+
+@dataclass
+class Verification:
+    """The result of reading a dataset again.
+
+    Attributes:
+        shards: Shards read.
+        examples: Records whose image could be decoded.
+        problems: A sentence for each thing that is wrong.
+    """
+
+    shards: int = 0
+    examples: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(data: PreparedDataset, reporter: Reporter = SILENT) -> Verification:
+    """Compare every file's checksum with the manifest's, decode every image, and count every class.
+
+    Args:
+        data: An opened dataset.
+        reporter: Reports progress.
+    """
+    result = Verification()
+    checksums = {}
+    with reporter.progress("verifying", sum(map(data.examples, data.splits))) as advance:
+        for split, shards in data.splits.items():
+            entry = data.manifest["splits"][split]
+            counts = np.zeros(len(data.classes), np.int64)
+            for shard, listed in zip(shards, entry["shards"], strict=True):
+                result.shards += 1
+                checksums[shard.path.name] = listed["sha256"]
+                if sha256_of(shard.path) != listed["sha256"]:
+                    result.problems.append(f"{shard.path.name}: its checksum is not the manifest's.")
+                _decode(data, shard, result, counts, advance)
+            if different := int((counts != entry["class_counts"]).sum()):
+                result.problems.append(f"{split}: {different} classes do not have the manifest's number of images.")
+    for name, checksum in data.manifest["files"].items():
+        file = data.path / name
+        if not file.is_file():
+            result.problems.append(f"{name}: it is missing.")
+        elif sha256_of(file) != checksum:
+            result.problems.append(f"{name}: its checksum is not the manifest's.")
+    if fingerprint(data.manifest["options"], checksums) != data.fingerprint:
+        result.problems.append("manifest.json: its fingerprint does not belong to its options and checksums.")
+    return result
+
+
+def _decode(data: PreparedDataset, shard: Shard, result: Verification, counts: np.ndarray, advance: Advance) -> None:
+    """Decode every record of a shard, count its labels, and add its problems to the result."""
+    import tensorflow as tf
+
+    from alexnet_keras.data.pipeline import whole_record
+
+    read = 0
+    records = tf.data.TFRecordDataset(str(shard.path))
+    iterator = iter(records.map(whole_record(data), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
+    while True:
+        try:
+            _, label, _ = next(iterator)
+            result.examples += 1
+            counts[int(label)] += 1
+        except StopIteration:
+            break
+        except IndexError:
+            result.problems.append(f"{shard.path.name}: record {read} has the label {int(label)}.")
+        except tf.errors.InvalidArgumentError as error:  # this record only: the stream continues
+            result.problems.append(f"{shard.path.name}: record {read} cannot be decoded ({_short(error)}).")
+        except tf.errors.DataLossError as error:  # the rest of the file
+            result.problems.append(f"{shard.path.name}: it cannot be read after record {read} ({_short(error)}).")
+            break
+        read += 1
+        if read % REPORT_EVERY == 0:
+            advance(REPORT_EVERY)
+    advance(read % REPORT_EVERY)
+    if read != shard.examples:
+        result.problems.append(f"{shard.path.name}: it has {read} records instead of {shard.examples}.")
+
+
+def _short(error: "tf.errors.OpError") -> str:
+    return str(error.message).splitlines()[0][:80]

@@ -1,4 +1,4 @@
-"""Image formats: which are read, and by which library, what other files are called, and how Pillow reads an image."""
+"""Image formats: those that are read, names for those that are not, and decoding by Pillow."""
 
 import io
 import struct
@@ -16,12 +16,12 @@ MAX_PIXELS = 100_000_000  # an image this large takes 1 GB to decode; more is re
 
 
 class UnreadableImage(Exception):
-    """The bytes are no image that can be used; the message is the reason."""
+    """Raised for bytes that are no usable image; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """Choices in decoding.
+    """The choices in decoding.
 
     Attributes:
         max_pixels: An image with more is refused before it is decoded.
@@ -33,14 +33,15 @@ class Decoding:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What two preparations have to agree in."""
+        """The choices in which two preparations have to agree."""
         return {"max_pixels": self.max_pixels, "exif": self.exif}
 
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")  # none that runs another program
-START = 32  # bytes of a file that tell its format
+START = 32  # bytes of a file that identify its format
 AVIF, HEIC = {b"avif", b"avis"}, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}  # brands
 CAMERA = "a camera's raw file"
+# The reasons below are recorded in manifests: their words stay those of earlier versions.
 OTHERS = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
@@ -54,12 +55,7 @@ OTHERS = (
     (b"%PDF", "a PDF document"),
     (b"%!PS", "PostScript"),
     (b"\xc5\xd0\xd3\xc6", "PostScript"),
-    (b"FUJIFILMCCD-RAW", CAMERA),
-    (b"IIU\0", CAMERA),
-    (b"IIRO", CAMERA),
-    (b"IIRS", CAMERA),
-    (b"MMOR", CAMERA),
-    (b"FOVb", CAMERA),
+    *((start, CAMERA) for start in (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb")),
 )
 NO_IMAGES = (
     (b"<!doctype html", "a web page, which servers send in place of a picture"),
@@ -72,11 +68,20 @@ NO_IMAGES = (
 )
 CODESTREAM, JP2 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"  # of JPEG 2000
 NEW_SUBFILE_TYPE, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 262, 330, 50706  # tags of TIFF
-COLOR_FILTERS, LINEAR_RAW = 32803, 34892  # of what a sensor sees
+COLOR_FILTERS, LINEAR_RAW = 32803, 34892  # values of PHOTOMETRIC for a sensor's data
+BYTES_A_PIXEL = 10  # for decoding an ordinary image; a format that needs more may have fewer pixels
+# bytes a pixel, by format or mode; with opacity and, for AVIF and HEIC (HEIF to its library), 10 bits
+COSTLY = {"WEBP": 20, "GIF": 20, "AVIF": 24, "HEIF": 20, "JPEG2000": 25}
+COSTLY |= {"CMYK": 14, "RGBA": 14, "LAB": 14, "YCbCr": 14}
+WEBP_SIDE = 16383  # pixels; a canvas may claim more, which no image can fill
+MOST_TILES = 10_000  # of a JPEG 2000; each takes 30 kB
+ORIENTATION_TAG, UPRIGHT = 0x0112, 1
+WHITE = 255  # the background of transparent pixels
+ROWS = 64  # laid on white at once
 
 
 def openers(start: bytes) -> list[Callable]:
-    """What reads a file that begins so, as Pillow's own: a list of one or none but for odd files."""
+    """Pillow's functions that may open a file with this start: one or none, with rare exceptions."""
     from PIL import Image
 
     if _brands(start) & HEIC:
@@ -88,7 +93,7 @@ def openers(start: bytes) -> list[Callable]:
 
 
 def what_it_is(start: bytes) -> str:
-    """The reason why a file that begins so is not read, and what to do."""
+    """The reason why a file with this start is not read, and the remedy."""
     brands, text = _brands(start), start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if brands & HEIC and not _pillow_heif():
         return "HEIC needs pillow-heif: pip install 'alexnet-keras[heic]'"
@@ -108,7 +113,7 @@ def what_it_is(start: bytes) -> str:
 
 
 def is_raw(encoded: bytes) -> bool:
-    """Whether a file is a camera's raw one in the form of TIFF, whose first image is often a thumbnail of it."""
+    """Return True for a camera's raw file in the form of TIFF, in which the first image is often a thumbnail."""
     if encoded[:4] not in (b"II*\0", b"MM\0*"):
         return False
     tags = _first_directory(encoded)
@@ -119,9 +124,9 @@ def is_raw(encoded: bytes) -> bool:
 
 
 def tiles(encoded: bytes) -> int:
-    """How many tiles a JPEG 2000 claims, each of which takes memory when its header is read; 0 of other files."""
+    """The number of tiles that a JPEG 2000 declares, each of which takes memory when its header is read; else 0."""
     most, place = 0, encoded.find(CODESTREAM) if encoded.startswith((CODESTREAM, JP2)) else -1
-    while place >= 0 and len(encoded) >= place + 40:  # what stands before the real one may look like it
+    while place >= 0 and len(encoded) >= place + 40:  # bytes before the real one may look like it
         right, lower, _, _, width, height, left, upper = struct.unpack_from(">8I", encoded, place + 8)
         if width and height:
             most = max(most, -(-(right - left) // width) * -(-(lower - upper) // height))
@@ -130,7 +135,7 @@ def tiles(encoded: bytes) -> int:
 
 
 def _first_directory(encoded: bytes) -> dict[int, int]:
-    """The first directory of a TIFF: tags and, of those with one whole number, their values; 0 of others."""
+    """The first directory of a TIFF: by tag the value, if it is one integer, else 0."""
     order = "<" if encoded[:2] == b"II" else ">"
     try:
         (place,) = struct.unpack_from(f"{order}I", encoded, 4)
@@ -146,7 +151,7 @@ def _first_directory(encoded: bytes) -> dict[int, int]:
 
 
 def _brands(start: bytes) -> set[bytes]:
-    """The brands of a file of boxes, such as AVIF, HEIC and MP4; of any other none."""
+    """The brands of a file of boxes, such as AVIF, HEIC and MP4; empty for others."""
     if start[4:8] != b"ftyp":
         return set()
     within = start[: int.from_bytes(start[:4], "big")]
@@ -160,21 +165,13 @@ def _pillow_heif() -> Any:
     return None
 
 
-BYTES_A_PIXEL = 10  # that decoding an ordinary image takes; what takes more may have fewer pixels
-# bytes a pixel, by format or mode; with opacity and, of AVIF and HEIC (HEIF to its library), of 10 bits
-COSTLY = {"WEBP": 20, "GIF": 20, "AVIF": 24, "HEIF": 20, "JPEG2000": 25}
-COSTLY |= {"CMYK": 14, "RGBA": 14, "LAB": 14, "YCbCr": 14}
-WEBP_SIDE = 16383  # pixels; a canvas may claim more, of which no image can be there
-MOST_TILES = 10_000  # of a JPEG 2000; each takes 30 kB
-ORIENTATION_TAG, UPRIGHT = 0x0112, 1
-WHITE = 255  # what lies under transparent pixels
-ROWS = 64  # laid on white at once
-
-
 def decode_with_pillow(encoded: bytes, decoding: Decoding) -> np.ndarray:
-    """(height, width, 3) uint8 of any format Pillow reads by itself; the size is checked before decoding.
+    """Decode any format that Pillow reads by itself to (height, width, 3) uint8; the size is checked first.
 
-    `Image.open` has a limit of its own, which belongs to the whole process: here files are opened as it does inside.
+    `Image.open` has a limit of its own for the whole process: here files are opened as it does internally.
+
+    Raises:
+        UnreadableImage: Not an image, damaged, or too large.
     """
     try:
         if is_raw(encoded):
@@ -186,20 +183,20 @@ def decode_with_pillow(encoded: bytes, decoding: Decoding) -> np.ndarray:
             try:
                 image = opener(io.BytesIO(encoded), "")
             except (SyntaxError, IndexError, TypeError, struct.error):
-                continue  # as Image.open takes them: it is in another format after all
+                continue  # as in Image.open: it is in another format after all
             with image:
                 return rgb_of(image, decoding)
     except UnreadableImage:
         raise
     except MemoryError as error:
         raise UnreadableImage("too large for the memory there is") from error
-    except Exception as error:  # damaged files raise all sorts of things, deep inside Pillow
+    except Exception as error:  # damaged files raise many kinds of errors, deep inside Pillow
         raise UnreadableImage(f"damaged or cut short ({error})") from error
     raise UnreadableImage(what_it_is(encoded[:START]) if encoded else "empty file")
 
 
 def _check_webp(encoded: bytes, decoding: Decoding) -> None:
-    """A WebP's canvas takes memory as soon as the file is opened."""
+    """Refuse a WebP with a large canvas, which takes memory as soon as the file is opened."""
     if encoded[:4] == b"RIFF" and encoded[8:16] == b"WEBPVP8X" and len(encoded) >= 30:
         width, height = (int.from_bytes(encoded[at : at + 3], "little") + 1 for at in (24, 27))
         if max(width, height) > WEBP_SIDE:
@@ -208,13 +205,15 @@ def _check_webp(encoded: bytes, decoding: Decoding) -> None:
 
 
 def check_cost(width: int, height: int, each: int, decoding: Decoding) -> None:
-    """Refuses an image with too many pixels, or whose pixels take more memory than so many ordinary ones.
+    """Refuse an image with too many pixels, or that takes more memory than `max_pixels` ordinary pixels.
 
     Args:
+        width, height: The image's size, pixels.
         each: Bytes that decoding takes for each pixel.
+        decoding: The limit.
 
     Raises:
-        UnreadableImage: it has, or they do.
+        UnreadableImage: It is too large.
     """
     if width * height > decoding.max_pixels:
         raise UnreadableImage(f"{width}x{height} pixels is more than {decoding.max_pixels:,}")
@@ -226,10 +225,10 @@ def check_cost(width: int, height: int, each: int, decoding: Decoding) -> None:
 
 
 def check_image(image: Any, decoding: Decoding) -> None:
-    """Refuses a Pillow image that takes too much, before it is decoded.
+    """Refuse a Pillow image that takes too much memory, before it is decoded.
 
     Raises:
-        UnreadableImage: it does.
+        UnreadableImage: It does.
     """
     kind = image.format if image.format in COSTLY else image.mode
     width, height = image.size
@@ -237,10 +236,10 @@ def check_image(image: Any, decoding: Decoding) -> None:
 
 
 def rgb_of(image: Any, decoding: Decoding) -> np.ndarray:
-    """The pixels of a Pillow image, (height, width, 3) uint8; the size is checked before it is decoded.
+    """Decode a Pillow image to (height, width, 3) uint8, RGB; the size is checked first.
 
     Raises:
-        UnreadableImage: it is too large, or its pixels do not say what is white.
+        UnreadableImage: It is too large, or its pixels do not define a white level.
     """
     from PIL import ImageOps
 
@@ -249,13 +248,13 @@ def rgb_of(image: Any, decoding: Decoding) -> np.ndarray:
     image.load()  # Pillow turns a TIFF upright in here
     if not decoding.exif:
         image = _turned_back(image, turned)
-    if decoding.exif or image.format == "AVIF":  # whose orientation Pillow tells as if it were EXIF's
+    if decoding.exif or image.format == "AVIF":  # whose own orientation Pillow reports as EXIF's
         ImageOps.exif_transpose(image, in_place=True)
     return _rgb(image)
 
 
 def _turned_back(image: Any, orientation: int) -> Any:
-    """The image as it lies in its file, of one that was turned upright as an orientation said."""
+    """Undo the turning of an image by an EXIF orientation."""
     from PIL.Image import Transpose
 
     backwards = {
@@ -278,8 +277,8 @@ def _rgb(image: Any) -> np.ndarray:
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise UnreadableImage(
-            f"its pixels are {'numbers of 32 bits' if image.mode == 'I' else 'floating-point numbers'}, which say "
-            "nothing of what is white: convert it to 8 or 16 bits"
+            f"its pixels are {'numbers of 32 bits' if image.mode == 'I' else 'floating-point numbers'}, which do "
+            "not define a white level: convert it to 8 or 16 bits"
         )
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return laid_on_white(np.asarray(image if image.mode == "RGBA" else image.convert("RGBA")))
@@ -287,10 +286,10 @@ def _rgb(image: Any) -> np.ndarray:
 
 
 def laid_on_white(pixels: np.ndarray) -> np.ndarray:
-    """(height, width, 4) uint8, red, green, blue and opacity, to (height, width, 3) uint8."""
-    found = np.empty((*pixels.shape[:2], 3), np.uint8)
-    for top in range(0, len(pixels), ROWS):  # a few at a time: 16 bits of a whole image would take more than itself
+    """Blend (height, width, 4) uint8, red, green, blue and opacity, with white to (height, width, 3) uint8."""
+    result = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for top in range(0, len(pixels), ROWS):  # a few at a time: 16 bits for a whole image would take too much memory
         rows = slice(top, top + ROWS)
         colors, opacity = pixels[rows, :, :3].astype(np.uint16), pixels[rows, :, 3:].astype(np.uint16)
-        found[rows] = (colors * opacity + WHITE * (255 - opacity) + 127) // 255
-    return found
+        result[rows] = (colors * opacity + WHITE * (255 - opacity) + 127) // 255
+    return result

@@ -1,9 +1,9 @@
 """From a prepared dataset to batches of crops, the same at every use of the same seed.
 
 The order of an epoch and every crop and flip are functions of (seed, epoch, example) alone, not of thread
-timing: a repeated run sees the same batches, and a resumed one goes on in the same stream. The order is a
-permutation of all records, every one as likely as any other: each record is read by itself, from where it lies in
-its shard, so that the images of one shard meet in a batch no oftener than those of different ones.
+timing: a repeated run sees the same batches, and a resumed one continues the same stream. The order is a uniformly
+random permutation of all records: each record is read by itself, from its offset in its shard, so that the images of
+one shard meet in a batch no more often than those of different ones.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER, offsets_of
 from alexnet_keras.errors import DataError
 from alexnet_keras.recipes.schema import Augmentation
 
-WIDEST = 4 / 3  # of crops of random size: width to height, or height to width (Szegedy and others, 2014)
-ORDER = 2  # of an epoch; 1 shuffled in a window of SHUFFLE_BYTES
+WIDEST = 4 / 3  # aspect ratio of crops of random size, wide or high (Szegedy and others, 2014)
+ORDER = 2  # the version of an epoch's order; version 1 shuffled in a window of SHUFFLE_BYTES
 SHUFFLE_BYTES = 256 * 2**20
-READS = 16  # records that are read at once: a disk or server that answers slowly is asked several things
+READS = 16  # records that are read at once: a disk or server that answers slowly gets several requests
 _FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "label": tf.io.FixedLenFeature([], tf.int64),
@@ -32,15 +32,15 @@ _FEATURES = {
 
 
 @dataclass(frozen=True)
-class Share:
-    """The part of every batch that one worker of a cluster computes: the `index`-th of `count` equal parts."""
+class WorkerPart:
+    """The part of every batch that one worker of a cluster computes: part `index`, from 0, of `count` equal parts."""
 
     index: int = 0
     count: int = 1
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Batches in which every example is seen at least once: the last one is filled up from the epoch's start."""
+    """The number of batches that hold every example; the last one is filled up from the epoch's start."""
     return -(-examples // batch_size)
 
 
@@ -53,25 +53,32 @@ def training_batches(
     seed: int,
     epoch: int,
     first_step: int = 0,
-    share: Share = Share(),
+    part: WorkerPart = WorkerPart(),
     replicas: int = 1,
     order: int = ORDER,
 ) -> tf.data.Dataset:
-    """The batches of one epoch: `(images, labels)`, images uint8 `(rows, crop_size, crop_size, 3)`, labels int64.
+    """Read the batches of one epoch.
 
     Every batch is full. Without random crops the crop is the centre. One crop position and flip serve
     `augmentation.crop_group` consecutive images (32 in the released code). With `augmentation.crop_area` a crop has
     any size and shape that this allows, and is resized to `crop_size`.
 
     Args:
-        batch_size: images in a global batch.
-        first_step: the batch of the epoch to begin with; those before it are not read.
-        share: this worker's part of every batch.
-        replicas: into how many consecutive pieces the share is cut: an element is one piece, of
-            batch_size / share.count / replicas rows.
-        order: 1 for that of 0.1, in which a run that began then goes on.
+        data: The dataset, of which the training split is read.
+        augmentation: The recipe's choices of crops and flips.
+        batch_size: Images in a global batch.
+        crop_size: Height and width of a crop, pixels.
+        seed, epoch: Decide the order and, with the example, each crop and flip.
+        first_step: The batch of the epoch to begin with; earlier ones are not read.
+        part: This worker's part of every batch.
+        replicas: The number of consecutive pieces into which the part is cut; an element is one piece, of
+            batch_size / part.count / replicas rows.
+        order: The version of the order; 1 for a run that began with 0.1.
+
+    Returns:
+        `(images, labels)`: images uint8 `(rows, crop_size, crop_size, 3)`, RGB, labels int64 `(rows,)`.
     """
-    rows = batch_size // share.count
+    rows = batch_size // part.count
     draws = _derived_seed(seed, "crops", epoch)
     group = augmentation.crop_group
     encoding = data.encoding
@@ -97,13 +104,13 @@ def training_batches(
     if order == ORDER:
         examples = epoch_order(data.examples("train"), batch_size, seed, epoch)
         positions = np.arange(first_step * batch_size, len(examples))
-        positions = positions[positions % batch_size // rows == share.index]
+        positions = positions[positions % batch_size // rows == part.index]
         stream = _records_at(data, "train", positions, examples[positions])
     else:
         total = steps_per_epoch(data.examples("train"), batch_size) * batch_size
         shuffled = _shuffled_in_a_window(data, _derived_seed(seed, "order", epoch)).repeat().take(total).enumerate()
         stream = shuffled.skip(first_step * batch_size).map(lambda position, numbered: (position, *numbered))
-        stream = stream.filter(lambda position, *_: position % batch_size // rows == share.index)
+        stream = stream.filter(lambda position, *_: position % batch_size // rows == part.index)
     return (
         stream.map(crop, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .batch(rows // replicas, drop_remainder=True)
@@ -112,17 +119,24 @@ def training_batches(
 
 
 def evaluation_batches(
-    data: PreparedDataset, split: str, batch_size: int, share: Share = Share()
+    data: PreparedDataset, split: str, batch_size: int, part: WorkerPart = WorkerPart()
 ) -> Iterator[tuple[tf.Tensor, ...]]:
-    """A split in its stored order: `(images, labels, filenames)`, images uint8 `(batch, 256, 256, 3)`.
+    """Read a split in its stored order.
 
-    The last batch may be smaller. Of several workers each reads a part of the records that no other reads.
+    Args:
+        data: The dataset.
+        split: The split.
+        batch_size: Images in a batch; the last one may be smaller.
+        part: This worker's part of the records; no other worker reads them.
+
+    Yields:
+        `(images, labels, filenames)`, images uint8 `(batch, 256, 256, 3)`, RGB.
 
     Raises:
-        DataError: a record is damaged.
+        DataError: A record is damaged.
     """
     examples = data.examples(split)
-    first, stop = (examples * index // share.count for index in (share.index, share.index + 1))
+    first, stop = (examples * index // part.count for index in (part.index, part.index + 1))
     batches = (
         _consecutive_records(data, split, first, stop)
         .map(whole_record(data), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -135,22 +149,23 @@ def evaluation_batches(
 def images_at(
     data: PreparedDataset, split: str, positions: Iterable[int]
 ) -> Iterator[tuple[int, tf.Tensor, tf.Tensor, tf.Tensor]]:
-    """The records of a split at some positions: `(position, image, label, filename)`, in the stored order.
+    """Read the records of a split at some positions, and no others, in the stored order.
 
-    No other records are read.
+    Yields:
+        `(position, image, label, filename)`, image uint8 `(256, 256, 3)`, RGB.
 
     Raises:
-        DataError: a record is damaged.
+        DataError: A record is damaged.
     """
-    wanted = np.array(sorted(set(positions)), np.int64)
+    numbers = np.array(sorted(set(positions)), np.int64)
     whole = whole_record(data)
-    records = _records_at(data, split, wanted, wanted).map(lambda position, _, record: (position, *whole(record)))
-    for position, *found in iterate(data, records):
-        yield int(position), *found
+    records = _records_at(data, split, numbers, numbers).map(lambda position, _, record: (position, *whole(record)))
+    for position, *record in iterate(data, records):
+        yield int(position), *record
 
 
 def whole_record(data: PreparedDataset) -> Callable:
-    """From a serialised record to (image uint8 `(256, 256, 3)`, label, filename), for `tf.data`."""
+    """A function for `tf.data` from a serialised record to (image uint8 `(256, 256, 3)`, label, filename)."""
     encoding = data.encoding
 
     def whole(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -161,10 +176,10 @@ def whole_record(data: PreparedDataset) -> Callable:
 
 
 def iterate(data: PreparedDataset, batches: Iterable) -> Iterator:
-    """The batches of a dataset, with damage in its files told in a sentence.
+    """Iterate over batches of a dataset, and report damage in its files.
 
     Raises:
-        DataError: a record is damaged.
+        DataError: A record is damaged.
     """
     iterator = iter(batches)
     while True:
@@ -187,9 +202,9 @@ def _up_to(most: int | tf.Tensor, random: tf.Tensor) -> tf.Tensor:
 
 def _sides(area: tuple[float, float], first: tf.Tensor, second: tf.Tensor) -> list[tf.Tensor]:
     """Height and width of a crop of a random area and shape, from two random numbers 0..1; 256 pixels at most."""
-    share = area[0] + (area[1] - area[0]) * first
-    ratio = tf.exp((2 * second - 1) * math.log(WIDEST))  # width to height, as likely 3:4 as 4:3
-    sides = IMAGE_SIZE * tf.sqrt(share) * tf.stack([1 / tf.sqrt(ratio), tf.sqrt(ratio)])
+    part = area[0] + (area[1] - area[0]) * first
+    ratio = tf.exp((2 * second - 1) * math.log(WIDEST))  # width to height; 3:4 is as likely as 4:3
+    sides = IMAGE_SIZE * tf.sqrt(part) * tf.stack([1 / tf.sqrt(ratio), tf.sqrt(ratio)])
     return tf.unstack(tf.clip_by_value(tf.cast(tf.round(sides), tf.int32), 1, IMAGE_SIZE))
 
 
@@ -200,14 +215,14 @@ def _resized(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def epoch_order(examples: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """Which example stands where in an epoch, int64: whole batches, the last one filled up from the epoch's start."""
-    # NumPy promises the bits of its generators for good, which it does not of its permutations
+    """The examples of an epoch in order, int64: whole batches, the last one filled up from the epoch's start."""
+    # NumPy guarantees the bits of its generators for good, but not its permutations.
     bits = np.random.PCG64(np.random.SeedSequence(_derived_seed(seed, "order", epoch))).random_raw(examples)
     return np.resize(np.argsort(bits, kind="stable"), steps_per_epoch(examples, batch_size) * batch_size)
 
 
 def _shuffled_in_a_window(data: PreparedDataset, seed: int) -> tf.data.Dataset:
-    """(example number, serialised record) of the training split in the order of 0.1: shards, and then records."""
+    """(example number, serialised record) of the training split in the order of 0.1: shuffled shards, then records."""
     shards = data.splits["train"]
     paths = [str(shard.path) for shard in shards]
     starts = np.cumsum([0, *(shard.examples for shard in shards)])[:-1]
@@ -226,19 +241,17 @@ def _shuffled_in_a_window(data: PreparedDataset, seed: int) -> tf.data.Dataset:
 
 
 def _records_at(data: PreparedDataset, split: str, positions: np.ndarray, examples: np.ndarray) -> tf.data.Dataset:
-    """(position, example, serialised record) of a split's examples, by their numbers in the stored order, in the order
-    given; `positions` goes with them.
-    """
+    """(position, example, serialised record) of a split's examples, which are numbers in the stored order."""
     lengths = data.record_lengths(split)
     paths = tf.constant([str(shard.path) for shard in data.splits[split]])
-    shards = tf.constant(np.repeat(np.arange(len(lengths), dtype=np.int32), [len(found) for found in lengths]))
-    offsets = tf.constant(np.concatenate([offsets_of(found) for found in lengths]))
+    shards = tf.constant(np.repeat(np.arange(len(lengths), dtype=np.int32), list(map(len, lengths))))
+    offsets = tf.constant(np.concatenate(list(map(offsets_of, lengths))))
     sizes = tf.constant(np.concatenate(lengths))
 
     def read(position: tf.Tensor, example: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         size = sizes[example] + RECORD_HEADER + RECORD_FOOTER
         record = _from_offset(paths[shards[example]], offsets[example], size).take(1)
-        return position, example, record.get_single_element()  # half as much work for each as interleaving them
+        return position, example, record.get_single_element()  # half the work of interleaving them
 
     numbered = tf.data.Dataset.from_tensor_slices((tf.constant(positions), tf.constant(examples)))
     return numbered.map(read, num_parallel_calls=READS, deterministic=True)
@@ -246,26 +259,14 @@ def _records_at(data: PreparedDataset, split: str, positions: np.ndarray, exampl
 
 def _consecutive_records(data: PreparedDataset, split: str, first: int, stop: int) -> tf.data.Dataset:
     """The serialised records of a split from number `first` to `stop`, exclusive, in the stored order."""
-    edges = np.cumsum([0, *(shard.examples for shard in data.splits[split])])
-    if first == 0 and stop == edges[-1]:
+    if first == 0 and stop == data.examples(split):  # read in large pieces
         return tf.data.TFRecordDataset([str(shard.path) for shard in data.splits[split]])
-    paths, offsets, counts = [], [], []
-    for shard, lengths, start, end in zip(
-        data.splits[split], data.record_lengths(split), edges[:-1].tolist(), edges[1:].tolist(), strict=True
-    ):
-        inside = max(0, first - start)
-        if start + inside < min(stop, end):
-            paths.append(str(shard.path))
-            offsets.append(int(offsets_of(lengths)[inside]))
-            counts.append(min(stop, end) - start - inside)
-    parts = (tf.constant(paths, tf.string), tf.constant(offsets, tf.int64), tf.constant(counts, tf.int64))
-    return tf.data.Dataset.from_tensor_slices(parts).flat_map(
-        lambda path, offset, count: _from_offset(path, offset, tf.constant(2**18, tf.int64)).take(count)
-    )
+    numbers = np.arange(first, stop)
+    return _records_at(data, split, numbers, numbers).map(lambda position, example, record: record)
 
 
 def _from_offset(path: tf.Tensor, offset: tf.Tensor, buffer_size: tf.Tensor) -> tf.data.Dataset:
-    """The serialised records of a file from the one at `offset`, bytes, on, read in pieces of `buffer_size` bytes."""
+    """The serialised records of a file, beginning with the one at `offset`, read in pieces of `buffer_size`; bytes."""
     variant = tf.raw_ops.TFRecordDatasetV2(
         filenames=[path], compression_type="", buffer_size=buffer_size, byte_offsets=[offset]
     )

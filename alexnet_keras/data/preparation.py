@@ -1,389 +1,389 @@
-"""Turn the images of a source into a dataset on disk that training reads and plain TFDS opens.
+"""Prepare the images of a source into a dataset on disk that training reads and plain TFDS opens.
 
 Everything is decided by a plan made before the first image is read. Each shard appears by rename, with a record of it
-in `.prepare/`; an interrupted preparation finds these, makes the rest, and ends with the same bytes. So does one that
-several processes or machines share, each making a part of the shards. The manifest is written last."""
+in `.prepare/`; an interrupted preparation keeps these, makes the rest, and ends with the same bytes. So do several
+processes or machines that make a part of the shards each. The manifest is written last."""
 
-import json
-import re
+import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from alexnet_keras.data.class_names import some
-from alexnet_keras.data.dataset import (
-    DATASET_LOCK,
-    FORMAT,
-    MANIFEST,
-    STATISTICS,
-    PreparedDataset,
-    fingerprint,
-    open_prepared,
-)
-from alexnet_keras.data.image_formats import Decoding
-from alexnet_keras.data.images import IMAGE_SIZE, Encoding
-from alexnet_keras.data.resume import PLAN_LOCK, already_prepared, clear_for, finished_shard
+from alexnet_keras.data.dataset import DATASET_LOCK, PreparedDataset, open_prepared
+from alexnet_keras.data.image_formats import MAX_PIXELS, Decoding
+from alexnet_keras.data.images import IMAGE_SIZE, JPEG_QUALITY, Encoding
+from alexnet_keras.data.manifest import seal, tfds_name
+from alexnet_keras.data.resume import PLAN_LOCK, check_ours, clear_for, open_if_same
 from alexnet_keras.data.shards import (
-    INDEX,
-    METADATA_FILES,
     SHARD_EXAMPLES,
     WORK,
     ShardPlan,
     ShardRecord,
     digest_of,
-    load_sums,
+    finished_shard,
     plan_shards,
     record_path,
-    save_lengths,
     write_shards,
-    write_tfds_metadata,
 )
-from alexnet_keras.data.sources.source import Source
-from alexnet_keras.data.statistics import PixelSums
+from alexnet_keras.data.sources.open import SourceRequest, default_name, kind_of, open_source
+from alexnet_keras.data.sources.source import DEFAULT_HOLDOUT, Source
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
-from alexnet_keras.storage.files import PARTIAL, locked, sha256_of, write_by_rename
+from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.storage.files import PARTIAL, locked
+from alexnet_keras.storage.places import check_name, data_root, good_name
 
 
-def write_manifest_and_statistics(
-    source: Source, out: Path, name: str, options: dict[str, Any], encoding: Encoding, records: list[ShardRecord]
-) -> list[str]:
-    """Write statistics, TFDS metadata and the manifest beside the shards.
+def prepare(
+    source: str | Path | Source = "demo",
+    out: str | Path | None = None,
+    *,
+    name: str | None = None,
+    seed: int = 0,
+    holdout: float = DEFAULT_HOLDOUT,
+    classes: str | Path | None = None,
+    splits: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
+    limit_per_class: int | None = None,
+    class_order: Literal["wnid", "ilsvrc"] | None = None,
+    partial: bool = False,
+    tfds_dir: str | Path | None = None,
+    exif: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    max_bad: int | float | None = None,
+    encoding: Literal["jpeg", "png", "raw"] = "jpeg",
+    quality: int | None = None,
+    shard_examples: int = SHARD_EXAMPLES,
+    overwrite: bool = False,
+    reporter: Reporter = SILENT,
+) -> PreparedDataset:
+    """Prepare images for training, as `alexnet prepare` does.
+
+    Every image's shorter side becomes 256 pixels, and its centred 256x256 patch is kept (paper, section 2). A dataset
+    that is there already, made from the same images with the same options, is returned; an interrupted preparation is
+    resumed.
+
+    Example:
+        data = alexnet_keras.prepare("photos", holdout=0.1)
 
     Args:
-        source: The images.
-        out: The directory of the shards, with the records' files in `.prepare/`.
-        name: The dataset's name.
-        options: Every choice that decided the result's bytes.
-        encoding: How images are stored.
-        records: Those of every shard, in order.
+        source: "demo", images drawn by code; a folder of class folders; "ilsvrc:DIR", "synsets:DIR", "parquet:DIR" or
+            "tfds:NAME"; or an opened `Source`, which the arguments from `holdout` to `tfds_dir` do not concern.
+        out: The directory to make. It may exist if it is empty or an earlier preparation of the same. By default
+            `data/` and the source's name.
+        name: The dataset's name. By default the directory's.
+        seed: Decides the order of the images, which are held out or taken, and what the demo set looks like.
+        holdout: The part of each class, 0..1, to validate on, where the source has no validation split.
+        classes: A file of the classes to take, one per line, perhaps with its name in words. By default all.
+        splits: The folder of each split, `{"train": "Training"}`; `{}` for none. By default known by their names.
+        labels: Tables of file and label, "FILE" or "SPLIT=FILE", for images without class folders.
+        limit_per_class: Images of each class in each split at most, chosen by the seed.
+        class_order: The order of ILSVRC's classes: by WordNet id, "wnid", the default, or by ILSVRC id, "ilsvrc".
+        partial: Accept fewer classes or images than an ILSVRC devkit, or a table, counts.
+        tfds_dir: The directory of TFDS's sets.
+        exif: Turn images as their EXIF orientation says; in 2012 it was ignored.
+        max_pixels: An image with more is not decoded, and counts as unusable.
+        max_bad: The number of images that may be unusable: a count, or as float a part 0..1 of all images. By default
+            ten, or one in a hundred where that is more.
+        encoding: The storage of the 256x256 images: "jpeg" in about 39 kB, or without loss "png" in about 110 kB or
+            "raw" in 197 kB.
+        quality: The quality of JPEG, 1..100, by default 95.
+        shard_examples: Images in a shard at most, which is the work that is repeated after an interruption.
+        overwrite: Replace a preparation with other options in the same directory.
+        reporter: Reports notes and progress.
 
     Returns:
-        What the user should know of the result.
+        The prepared dataset.
 
     Raises:
-        DataError: A split has no usable image.
+        UsageError: There is no such source, an option does not apply to it, or the directory holds other files.
+        DataError: The source cannot be used; the directory holds a preparation with other options; too many unusable
+            images, or a split with no usable one.
+        OSError: The disk is full, or cannot be written.
     """
-    splits = {split: [record for record in records if record.split == split] for split in source.splits}
-    counts = {split: _class_counts(part, len(source.classes)) for split, part in splits.items()}
-    for split, numbers in counts.items():
-        if not numbers.any():
-            raise DataError(f"None of the images in the {split} split can be used.")
-    sums = PixelSums()
-    for record in splits["train"]:
-        sums.merge(load_sums(record_path(out, record.filename)))
-    with write_by_rename(out / STATISTICS) as partial:
-        sums.statistics().save(partial)
-    with write_by_rename(out / INDEX) as partial:
-        save_lengths(
-            partial, {split: np.concatenate([record.lengths for record in part]) for split, part in splits.items()}
-        )
-    write_tfds_metadata(out, tfds_name(name), source, encoding, splits)
-    checksums = {record.filename: record.sha256 for record in records}
-    manifest = {
-        "format": FORMAT,
-        "name": name,
-        "source": source.given,
-        "fingerprint": fingerprint(options, checksums),
-        "options": options,
-        "classes": source.classes,
-        "words": source.words,
-        "ids": source.ids,
-        "splits": {
-            split: {
-                "examples": sum(record.examples for record in part),
-                "class_counts": counts[split].tolist(),
-                "shards": [
-                    {"name": r.filename, "examples": r.examples, "bytes": r.bytes, "sha256": r.sha256} for r in part
-                ],
-            }
-            for split, part in splits.items()
-        },
-        "rejected": [
-            {"split": record.split, "filename": filename, "reason": reason}
-            for record in records
-            for filename, reason in record.rejected
-        ],
-        "files": {name: sha256_of(out / name) for name in (STATISTICS, INDEX, *METADATA_FILES)},
-    }
-    with write_by_rename(out / MANIFEST) as partial:
-        partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    return _notes(source, counts["train"])
-
-
-def tfds_name(name: str) -> str:
-    """The name as TFDS accepts it: ASCII letters, digits and underscores, beginning with a letter."""
-    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    return plain if plain[:1].isalpha() else f"pictures_{plain}".rstrip("_")
-
-
-def _class_counts(records: list[ShardRecord], classes: int) -> np.ndarray:
-    """(classes,) int64, records of each class."""
-    return sum((np.bincount(record.labels, minlength=classes) for record in records), np.zeros(classes, np.int64))
-
-
-def _notes(source: Source, trained: np.ndarray) -> list[str]:
-    listed = np.bincount(source.splits["train"].labels, minlength=len(trained))
-    if lost := [source.classes[label] for label in np.flatnonzero((listed > 0) & (trained == 0))]:
-        return [f"Warning: no training image can be used of the class {some(lost)}."]
-    return []
+    return Preparation(**locals()).complete()
 
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """What is to be prepared, how, and where.
+    """A planned preparation, to be done in one process or divided among several.
 
-    Attributes:
-        source: The images.
-        out: The directory to make. It may exist if it is empty or an earlier preparation of the same.
-        name: The dataset's name; "" for the directory's.
-        seed: Decides the order of the images.
-        encoding: How images are stored.
-        decoding: How they are read.
-        shard_examples: Images in a shard at most.
-        max_bad: How many images may be unusable: a count, or as float a part 0..1 of all images. By default
-            ten, or one in a hundred where that is more.
+    Each process of several makes the same object and calls `make_part`; when all are done, one calls `finish`.
+
+    Attributes: As the arguments of `prepare`.
     """
 
-    source: Source
-    out: Path
-    name: str = ""
+    source: str | Path | Source = "demo"
+    out: str | Path | None = None
+    _: KW_ONLY
+    name: str | None = None
     seed: int = 0
-    encoding: Encoding = Encoding()
-    decoding: Decoding = Decoding()
-    shard_examples: int = SHARD_EXAMPLES
+    holdout: float = DEFAULT_HOLDOUT
+    classes: str | Path | None = None
+    splits: Mapping[str, str] | None = None
+    labels: Sequence[str] = ()
+    limit_per_class: int | None = None
+    class_order: Literal["wnid", "ilsvrc"] | None = None
+    partial: bool = False
+    tfds_dir: str | Path | None = None
+    exif: bool = False
+    max_pixels: int = MAX_PIXELS
     max_bad: int | float | None = None
+    encoding: Literal["jpeg", "png", "raw"] = "jpeg"
+    quality: int | None = None
+    shard_examples: int = SHARD_EXAMPLES
+    overwrite: bool = False
+    reporter: Reporter = SILENT
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            check_name(self.name, "--name")
+        if self.quality and self.encoding != "jpeg":
+            raise UsageError(f"--quality is for JPEG; {self.encoding} loses nothing.")
+        if self.tfds_dir and kind_of(self.given) != "tfds":
+            raise UsageError(f"--tfds-dir is for tfds: sources, and {self.given} is none.")
 
     @property
-    def dataset(self) -> str:
+    def given(self) -> str:
+        """The source as the user named it."""
+        return self.source.given if isinstance(self.source, Source) else str(self.source)
+
+    @cached_property
+    def directory(self) -> Path:
+        """The directory of the dataset."""
+        return Path(self.out or data_root() / (self.name or good_name(default_name(self.given))))
+
+    @property
+    def dataset_name(self) -> str:
         """The dataset's name."""
-        return self.name or self.out.resolve().name
+        return self.name or self.directory.resolve().name
+
+    @property
+    def request(self) -> SourceRequest:
+        """The choices of the images, and the directories in which the source may draw images and keep indices."""
+        choices = ("seed", "holdout", "splits", "limit_per_class", "class_order", "partial", "overwrite")
+        return SourceRequest(
+            self.given,
+            **{name: getattr(self, name) for name in choices},
+            classes=Path(self.classes) if self.classes else None,
+            labels=tuple(self.labels),
+            tfds_dir=Path(self.tfds_dir) if self.tfds_dir else None,
+            demo_folder=self.directory.with_name(f"{self.directory.resolve().name}-pictures"),
+            cache=self.directory / WORK,
+        )
+
+    @cached_property
+    def images(self) -> Source:
+        """The opened source: the images of every split. Listing a large set takes a while.
+
+        Raises:
+            UsageError, DataError: As `prepare`.
+        """
+        if isinstance(self.source, Source):
+            return self.source
+        check_ours(self.directory)
+        source = open_source(self.request, reporter=self.reporter)
+        for text in source.notes:
+            self.reporter.note(text)
+        return source
 
     @cached_property
     def options(self) -> dict[str, Any]:
         """Every choice that decides the result's bytes."""
         return {
-            "name": self.dataset,
+            "name": self.dataset_name,
             "seed": self.seed,
             "image_size": IMAGE_SIZE,
-            **self.encoding.options,
-            **self.decoding.options,
+            **self._encoding.options,
+            **self._decoding.options,
             "shard_examples": self.shard_examples,
-            **self.source.options,
-            "pictures": self.source.digest(),
+            **self.images.options,
+            "pictures": self.images.digest(),
         }
+
+    @property
+    def _encoding(self) -> Encoding:
+        return Encoding(self.encoding, self.quality or JPEG_QUALITY)
+
+    @property
+    def _decoding(self) -> Decoding:
+        return Decoding(self.max_pixels, self.exif)
 
     @cached_property
     def shards(self) -> list[ShardPlan]:
-        """The shards of every split, in order."""
-        return plan_shards(self.source, tfds_name(self.dataset), self.seed, self.shard_examples)
+        """The shards of every split, in order. The plan is reported."""
+        shards = plan_shards(self.images, tfds_name(self.dataset_name), self.seed, self.shard_examples)
+        counts = ", ".join(f"{len(images):,} {split}" for split, images in self.images.splits.items())
+        self.reporter.note(
+            f"Preparing {self.given} into {self.directory}: {counts}, {len(self.images.classes):,} classes, "
+            f"seed {self.seed}, {len(shards):,} shards."
+        )
+        return shards
 
-    @cached_property
-    def images(self) -> int:
-        """Images in all splits."""
-        return sum(len(images) for images in self.source.splits.values())
+    def complete(self, beam_runner: str | None = None, beam_options: Sequence[str] = ()) -> PreparedDataset:
+        """Prepare everything, resume an interrupted preparation, or return the dataset that is there.
 
-    @property
-    def allowed_bad(self) -> int:
-        """How many images may be unusable."""
-        if self.max_bad is None:
-            return max(10, self.images // 100)
-        return int(self.max_bad * self.images) if isinstance(self.max_bad, float) else self.max_bad
+        Args:
+            beam_runner: The runner of Apache Beam that makes the shards, such as "FlinkRunner"; by default this process
+                makes them.
+            beam_options: The runner's options, "key=value", or "key" for a flag.
 
-    def check_bad(self, number: int, last: str) -> None:
-        """Raises a DataError, which quotes the last of them, where more images are unusable than may be."""
-        if number > self.allowed_bad:
+        Raises:
+            UsageError, DataError, OSError: As `prepare`; UsageError also if Beam is not installed, or knows no such
+                runner or option.
+            AlexNetError: The Beam pipeline failed.
+        """
+        if beam_runner:
+            try:
+                from alexnet_keras.data.beam import make_shards
+            except ImportError as error:
+                raise UsageError("Apache Beam is not installed: pip install 'alexnet-keras[beam]'.") from error
+
+            return make_shards(self, beam_runner, beam_options) or self.finish()
+        with self.claimed(alone=True) as data:
+            if data:
+                return data
+            for leftover in (self.directory / WORK).glob(f"{PARTIAL}*"):
+                leftover.unlink(missing_ok=True)
+            self.write_missing(self.shards)
+            return self._seal()
+
+    def make_part(self, first: int, stop: int) -> None:
+        """Make the shards `first` to `stop`, exclusive; other processes may make others meanwhile.
+
+        Raises:
+            UsageError, DataError, OSError: As `prepare`; UsageError also if there are no such shards.
+        """
+        number = len(self.shards)
+        if not 0 <= first < stop or first >= number:
+            raise UsageError(f"There is no shard range {first}:{stop}: the shards are 0:{number}.")
+        with self.claimed(alone=False) as data:
+            if not data:
+                self.write_missing(self.shards[first:stop])
+
+    def finish(self) -> PreparedDataset:
+        """Merge the statistics of all shards and write the metadata, after every part was prepared.
+
+        Raises:
+            UsageError: As `prepare`.
+            DataError: A shard is missing; as `prepare`.
+        """
+        with self.claimed(alone=True) as data:
+            if data:
+                return data
+            missing = [n for n, shard in enumerate(self.shards) if not finished_shard(self.directory, shard.filename)]
+            if missing:
+                raise DataError(
+                    f"{len(missing)} of the {len(self.shards)} shards of {self.directory} are not there yet: "
+                    f"{some(_ranges(missing))}. Prepare them with --shard-range, or run without --finish."
+                )
+            return self._seal()
+
+    def existing(self) -> PreparedDataset | None:
+        """Open the dataset if it is there already, made from the same images with the same options.
+
+        Raises:
+            UsageError: The directory holds other files.
+            DataError: It holds a preparation with other options.
+        """
+        out = self.directory
+        if (data := open_if_same(out, self.options, self.overwrite)) is None:
+            return None
+        if (out / WORK).exists():  # of a preparation that was killed when nothing but this was left to do
+            with suppress(AlexNetError, OSError), locked(out / DATASET_LOCK, "in use"):
+                shutil.rmtree(out / WORK, ignore_errors=True)
+        self.reporter.note(f"{out} is already prepared from the same images with the same options; nothing to do.")
+        return data
+
+    @contextmanager
+    def claimed(self, alone: bool) -> Iterator[PreparedDataset | None]:
+        """Hold the directory, alone or together with other parts, and leave nothing in it but shards of this plan.
+
+        Yields:
+            The dataset, if it is there already or another process finishes it before this one holds the directory.
+        """
+        if data := self.existing():
+            yield data
+            return
+        out, work = self.directory, self.directory / WORK
+        out.mkdir(parents=True, exist_ok=True)
+        busy = f"Another process is preparing or reading {out}. Wait for it, or choose another --out."
+        with locked(out / DATASET_LOCK, busy, shared=not alone):
+            work.mkdir(exist_ok=True)
+            with locked(work / PLAN_LOCK, None):
+                data = open_if_same(out, self.options, self.overwrite)
+                if not data:
+                    clear_for(out, self.options, digest_of(self.shards), self.overwrite)
+            if data and alone:
+                shutil.rmtree(work, ignore_errors=True)
+            yield data
+
+    def write_missing(self, shards: list[ShardPlan]) -> None:
+        """Write those of the shards that are not there yet.
+
+        Raises:
+            DataError: More images cannot be used than `max_bad` allows.
+        """
+        rejected: list[tuple[str, str]] = []
+        with self.reporter.progress("preparing", sum(len(shard.images) for shard in shards)) as advance:
+            pending = []
+            for shard in shards:
+                if record := finished_shard(self.directory, shard.filename):
+                    advance(record.images)
+                    rejected += record.rejected
+                else:
+                    pending.append(shard)
+            if done := len(shards) - len(pending):
+                self.reporter.note(f"Resuming an interrupted preparation: {done} of {len(shards)} shards are done.")
+            self._check_bad(rejected)
+            writing = write_shards(pending, self.images, self.directory, self._encoding, self._decoding)
+            with closing(writing):
+                for images, more in writing:
+                    advance(images)
+                    for rejection in more:
+                        rejected.append(rejection)
+                        self._check_bad(rejected)
+
+    def _check_bad(self, rejected: list[tuple[str, str]]) -> None:
+        """Raise a DataError, which quotes the last image, if more are unusable than may be."""
+        total = sum(map(len, self.images.splits.values()))
+        allowed = self.max_bad
+        if allowed is None:
+            allowed = max(10, total // 100)
+        elif isinstance(allowed, float):
+            allowed = int(allowed * total)
+        if len(rejected) > allowed:
             raise DataError(
-                f"{number} of {self.images} images cannot be used and --max-bad allows {self.allowed_bad}. "
-                f"The last was {last}. Remove them, or allow more."
+                f"{len(rejected)} of {total} images cannot be used and --max-bad allows {allowed}. "
+                f"The last was {': '.join(rejected[-1])}. Remove them, or allow more."
             )
 
+    def _seal(self) -> PreparedDataset:
+        """Write statistics, metadata and the manifest after all shards are finished."""
+        records = [ShardRecord.load(record_path(self.directory, shard.filename)) for shard in self.shards]
+        self._check_bad([rejection for record in records for rejection in record.rejected])
+        trained = seal(self.images, self.directory, self.dataset_name, self.options, self._encoding, records)
+        listed = np.bincount(self.images.splits["train"].labels, minlength=len(trained))
+        if lost := [self.images.classes[label] for label in np.flatnonzero((listed > 0) & (trained == 0))]:
+            self.reporter.warn(f"no training image of the class {some(lost)} can be used.")
+        data = open_prepared(self.directory)
+        shutil.rmtree(self.directory / WORK, ignore_errors=True)
+        return data
 
-def prepare(
-    source: Source,
-    out: Path,
-    *,
-    overwrite: bool = False,
-    on_progress: Callable[[int], None] = lambda images: None,
-    on_note: Callable[[str], None] = lambda text: None,
-    **choices: Any,
-) -> PreparedDataset:
-    """Prepare a source into a directory, go on with an interrupted preparation, or find it done.
-
-    Args:
-        source: The images.
-        out: The directory to make. It may exist if it is empty or an earlier preparation of the same.
-        overwrite: Replace a preparation with other options in the same directory.
-        on_progress: Called with the number of images done since the last call.
-        on_note: Called with a sentence when earlier work is found and used.
-        choices: As in `Preparation`: name, seed, encoding, decoding, shard_examples, max_bad.
-
-    Raises:
-        UsageError: The directory holds something else.
-        DataError: It holds a preparation with other options; too many unusable images, or a split with none that can
-            be used.
-        OSError: The disk is full, or cannot be written.
-    """
-    return prepare_all(
-        Preparation(source, out, **choices), overwrite=overwrite, on_progress=on_progress, on_note=on_note
-    )
-
-
-def prepare_all(
-    preparation: Preparation,
-    *,
-    overwrite: bool = False,
-    on_progress: Callable[[int], None] = lambda images: None,
-    on_note: Callable[[str], None] = lambda text: None,
-) -> PreparedDataset:
-    """`prepare`, of a `Preparation`, with the same arguments and errors."""
-    if found := found_done(preparation, overwrite, on_progress, on_note):
-        return found
-    with claimed(preparation, overwrite, alone=True) as found:
-        if found:  # another process has finished it since
-            return found
-        for leftover in (preparation.out / WORK).glob(f"{PARTIAL}*"):
-            leftover.unlink(missing_ok=True)
-        write_missing(preparation, preparation.shards, on_progress, on_note)
-        return _finish(preparation, on_note)
-
-
-def prepare_part(
-    preparation: Preparation,
-    first: int,
-    stop: int,
-    *,
-    overwrite: bool = False,
-    on_progress: Callable[[int], None] = lambda images: None,
-    on_note: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Make the shards `first` to `stop`, exclusive, of a preparation; other processes may make others meanwhile.
-
-    Raises:
-        UsageError, DataError, OSError: As `prepare`; UsageError also where there are no such shards.
-    """
-    number = len(preparation.shards)
-    if not 0 <= first < stop or first >= number:
-        raise UsageError(f"There is no shard range {first}:{stop}: the shards are 0:{number}.")
-    if found_done(preparation, overwrite, on_progress, on_note):
-        return
-    with claimed(preparation, overwrite, alone=False) as found:
-        if not found:
-            write_missing(preparation, preparation.shards[first:stop], on_progress, on_note)
-
-
-def finish_parts(preparation: Preparation, *, on_note: Callable[[str], None] = lambda text: None) -> PreparedDataset:
-    """Merge the statistics of all shards and write the metadata, after every part was prepared.
-
-    Raises:
-        UsageError: As `prepare`.
-        DataError: A shard is missing; as `prepare`.
-    """
-    if found := found_done(preparation, False, lambda images: None, on_note):
-        return found
-    with claimed(preparation, False, alone=True) as found:
-        if found:
-            return found
-        missing = [
-            number
-            for number, shard in enumerate(preparation.shards)
-            if not finished_shard(preparation.out, shard.filename)
-        ]
-        if missing:
-            raise DataError(
-                f"{len(missing)} of the {len(preparation.shards)} shards of {preparation.out} are not there yet: "
-                f"{some(_ranges(missing))}. Prepare them with --shard-range, or run without --finish to make them here."
-            )
-        return _finish(preparation, on_note)
-
-
-def write_missing(
-    preparation: Preparation,
-    shards: list[ShardPlan],
-    on_progress: Callable[[int], None],
-    on_note: Callable[[str], None] = lambda text: None,
-) -> None:
-    """Write those of the shards that are not there yet.
-
-    Raises:
-        DataError: More images cannot be used than the preparation allows.
-    """
-    out, rejected = preparation.out, []
-
-    def reject(filename: str, reason: str) -> None:
-        rejected.append(filename)
-        preparation.check_bad(len(rejected), f"{filename}: {reason}")
-
-    finished = {}
-    for shard in shards:
-        if record := finished_shard(out, shard.filename):
-            finished[shard.filename] = record
-            on_progress(record.examples + len(record.rejected))
-            for rejection in record.rejected:
-                reject(*rejection)
-    if finished:
-        on_note(f"Going on with an interrupted preparation: {len(finished)} of {len(shards)} shards are done.")
-    pending = [shard for shard in shards if shard.filename not in finished]
-    write_shards(pending, preparation.source, out, preparation.encoding, preparation.decoding, on_progress, reject)
-
-
-def found_done(
-    preparation: Preparation, overwrite: bool, on_progress: Callable[[int], None], on_note: Callable[[str], None]
-) -> PreparedDataset | None:
-    """The dataset, where it is there already, made from the same images with the same options.
-
-    Raises:
-        UsageError: The directory holds something else.
-        DataError: It holds a preparation with other options.
-    """
-    out = preparation.out
-    if not already_prepared(out, preparation.options, overwrite):
-        return None
-    if (out / WORK).exists():  # of a preparation that was killed when nothing but this was left to do
-        with suppress(AlexNetError, OSError), locked(out / DATASET_LOCK, "in use"):
-            shutil.rmtree(out / WORK, ignore_errors=True)
-    on_progress(preparation.images)
-    on_note(f"{out} is already prepared from the same images with the same options; nothing to do.")
-    return open_prepared(out)
-
-
-@contextmanager
-def claimed(preparation: Preparation, overwrite: bool, alone: bool) -> Iterator[PreparedDataset | None]:
-    """Hold the directory, alone or together with other parts, and leave nothing in it but parts of this plan.
-
-    It gives the dataset where another process has finished it in the meantime.
-    """
-    out, work = preparation.out, preparation.out / WORK
-    out.mkdir(parents=True, exist_ok=True)
-    busy = f"Another process is preparing or reading {out}. Wait for it, or choose another --out."
-    with locked(out / DATASET_LOCK, busy, shared=not alone):
-        work.mkdir(exist_ok=True)
-        with locked(work / PLAN_LOCK, None):
-            found = open_prepared(out) if already_prepared(out, preparation.options, overwrite) else None
-            if not found:
-                clear_for(out, preparation.options, digest_of(preparation.shards), overwrite)
-        if found and alone:
-            shutil.rmtree(work, ignore_errors=True)
-        yield found
-
-
-def _finish(preparation: Preparation, on_note: Callable[[str], None]) -> PreparedDataset:
-    out = preparation.out
-    records = [ShardRecord.load(record_path(out, shard.filename)) for shard in preparation.shards]
-    rejected = [rejection for record in records for rejection in record.rejected]
-    preparation.check_bad(len(rejected), ": ".join(rejected[-1]) if rejected else "")
-    for note in write_manifest_and_statistics(
-        preparation.source, out, preparation.dataset, preparation.options, preparation.encoding, records
-    ):
-        on_note(note)
-    found = open_prepared(out)
-    shutil.rmtree(out / WORK, ignore_errors=True)
-    return found
+    def for_workers(self) -> "Preparation":
+        """The same for processes that run in another directory: absolute paths, no reporter, nothing overwritten."""
+        changes: dict[str, Any] = {"out": self.directory.absolute(), "overwrite": False, "reporter": SILENT}
+        if not isinstance(self.source, Source):
+            request = self.request.absolute()
+            changes |= {name: getattr(request, name) for name in ("classes", "labels", "tfds_dir")}
+            changes["source"] = request.given
+        return dataclasses.replace(self, **changes)
 
 
 def _ranges(numbers: list[int]) -> list[str]:

@@ -1,24 +1,21 @@
-"""What the directory of a preparation already holds: nothing, finished parts, the whole, or other files."""
+"""The directory of a preparation: nothing yet, finished shards of a plan, a complete dataset, or other files."""
 
-import contextlib
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from alexnet_keras.data import shards
-from alexnet_keras.data.dataset import DATASET_LOCK, MANIFEST, STATISTICS, open_prepared, read_manifest
-from alexnet_keras.data.shards import METADATA_FILES, WORK, ShardRecord, load_sums, record_path
-from alexnet_keras.errors import DAMAGED, DataError, UsageError
-from alexnet_keras.storage.files import write_by_rename
+from alexnet_keras.data.dataset import DATASET_LOCK, PreparedDataset, open_prepared
+from alexnet_keras.data.manifest import MANIFEST, METADATA_FILES, STATISTICS, read_manifest
+from alexnet_keras.data.shards import WORK
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.storage.documents import write_json
 
 PLAN, PLAN_LOCK = "plan.json", "plan.lock"
-
-
-DIGEST = "plan"  # beside the options in the first of them
-
-
-INDEX = "index-"  # what sources remember of archives, good for any plan
+DIGEST = "plan"  # the plan's checksum, among the options in PLAN
+INDEX = "index-"  # the start of the names of archives' indices, which serve any plan
 
 
 def check_ours(out: Path) -> None:
@@ -36,65 +33,63 @@ def check_ours(out: Path) -> None:
         raise UsageError(f"{out} is not empty and not a prepared dataset; choose another --out.")
 
 
-def already_prepared(out: Path, options: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the directory holds this very preparation, complete.
+def open_if_same(out: Path, options: dict[str, Any], overwrite: bool) -> PreparedDataset | None:
+    """Open the dataset in a directory if it is complete and was prepared with these options.
 
     Raises:
-        UsageError: It holds something that is not ours.
-        DataError: It holds one with other options, or a damaged one, and `overwrite` is not set.
+        UsageError: The directory holds other files.
+        DataError: It holds a dataset with other options, or a damaged one, and `overwrite` is not set.
     """
     check_ours(out)
     if not (out / MANIFEST).exists():
-        return False
+        return None
     try:
-        found = read_manifest(out)["options"]
+        there = read_manifest(out)["options"]
+        if there == options:
+            return open_prepared(out)
     except DataError:
         if overwrite:
-            return False
+            return None
         raise
-    if found == options:
-        with contextlib.suppress(DataError):
-            open_prepared(out)
-            return True
-        if not overwrite:
-            open_prepared(out)  # says what is damaged
     if not overwrite:
         raise DataError(
-            f"{out} is already prepared with other options: {_difference(found, options)}. "
+            f"{out} is already prepared with other options: {_difference(there, options)}. "
             "Choose another --out, or --overwrite to replace it."
         )
-    return False
+    return None
 
 
 def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: bool) -> None:
-    """Leave the directory with nothing but finished parts of this plan.
+    """Leave in the directory nothing but finished shards of this plan.
 
     Args:
-        plan_digest: Of which image goes where; the options decide it, together with NumPy.
+        out: The directory.
+        options: Those of the preparation.
+        plan_digest: The plan's checksum; the options decide it, together with NumPy.
+        overwrite: Also remove the shards of another plan.
 
     Raises:
-        DataError: It holds parts of another plan, and `overwrite` is not set.
+        DataError: It holds shards of another plan, and `overwrite` is not set.
     """
     plan = out / WORK / PLAN
-    found, digest = None, None
-    if plan.exists():
-        with contextlib.suppress(ValueError):
-            found = json.loads(plan.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            digest = found.pop(DIGEST, None)  # 0.1 kept none
-    if found == options and digest in (None, plan_digest) and not (out / MANIFEST).exists():
-        return
-    if found == options and digest not in (None, plan_digest) and not overwrite:
-        raise DataError(
-            f"{out} holds an unfinished preparation that another version of NumPy planned, with the images in "
-            "another order. Finish it with that version, choose another --out, or --overwrite to start over."
-        )
-    if found is not None and found != options and not overwrite:
-        raise DataError(
-            f"{out} holds an unfinished preparation with other options: {_difference(found, options)}. "
-            "Choose another --out, or --overwrite to start over."
-        )
-    _write_plan(plan, None)  # first: interrupted from here on, it is still ours and still has to be cleared
+    there = None
+    with suppress(FileNotFoundError, ValueError):
+        there = json.loads(plan.read_text(encoding="utf-8"))
+    if isinstance(there, dict):
+        same_plan = there.pop(DIGEST, plan_digest) == plan_digest  # 0.1 kept no checksum
+        if there == options and same_plan and not (out / MANIFEST).exists():
+            return
+        if there != options and not overwrite:
+            raise DataError(
+                f"{out} holds an unfinished preparation with other options: {_difference(there, options)}. "
+                "Choose another --out, or --overwrite to start over."
+            )
+        if not same_plan and not overwrite:
+            raise DataError(
+                f"{out} holds an unfinished preparation that another version of NumPy planned. "
+                "Finish it with that version, or --overwrite to start over."
+            )
+    write_json(plan, None)  # first: interrupted from here on, it is still ours and still has to be cleared
     (out / MANIFEST).unlink(missing_ok=True)
     for path in sorted(out.iterdir()):
         if path.name in (STATISTICS, shards.INDEX, *METADATA_FILES) or re.search(
@@ -104,28 +99,10 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
     for path in (out / WORK).iterdir():
         if path.name not in (PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):
             path.unlink()
-    _write_plan(plan, {**options, DIGEST: plan_digest})
+    write_json(plan, {**options, DIGEST: plan_digest}, indent=None)
 
 
-def finished_shard(out: Path, filename: str) -> ShardRecord | None:
-    """The record of a shard that is there, whole; else None, and it is made again."""
-    shard, path = out / filename, record_path(out, filename)
-    if not shard.exists() or not path.exists():
-        return None
-    try:
-        record = ShardRecord.load(path)
-        load_sums(path)
-    except DAMAGED:
-        return None
-    return record if record.bytes == shard.stat().st_size else None
-
-
-def _write_plan(plan: Path, options: dict[str, Any] | None) -> None:
-    with write_by_rename(plan) as partial:
-        partial.write_text(json.dumps(options), encoding="utf-8")
-
-
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    if changed := [key for key in {**found, **wanted} if key != "pictures" and found.get(key) != wanted.get(key)]:
-        return ", ".join(f"{key} is {found.get(key)} there and {wanted.get(key)} here" for key in changed)
+def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
+    if changed := [key for key in {**there, **here} if key != "pictures" and there.get(key) != here.get(key)]:
+        return ", ".join(f"{key} is {there.get(key)} there and {here.get(key)} here" for key in changed)
     return "its images are not the same as those of the source"

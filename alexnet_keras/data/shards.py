@@ -1,7 +1,7 @@
-"""Shards: which image goes where, TFRecord files written whole and renamed, their records' index, TFDS's metadata.
+"""Shards: which image goes where, TFRecord files written whole and renamed, and the index of their records.
 
 The plan, a shuffle of the whole split cut into shards of equal size, is made from the list of images and the seed
-before anything is read, so that an interrupted preparation finds the same plan again, and training may read shards in
+before anything is read, so that an interrupted preparation makes the same plan again, and training may read shards in
 order."""
 
 import contextlib
@@ -10,18 +10,17 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from alexnet_keras.data.image_formats import Decoding
-from alexnet_keras.data.images import IMAGE_SIZE, Encoding
+from alexnet_keras.data.image_stream import EncodedBatch, cut_at, encoded_images
+from alexnet_keras.data.images import Encoding
 from alexnet_keras.data.sources.source import ImageList, Source
-from alexnet_keras.data.squares import Batch, cut_at, encoded_squares
 from alexnet_keras.data.statistics import PixelSums
 from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.storage.files import (
@@ -32,7 +31,11 @@ from alexnet_keras.storage.files import (
     write_by_rename,
 )
 
-SHARD_EXAMPLES = 1024  # at most; about 40 MB, the unit of work that is not done again after an interruption
+SHARD_EXAMPLES = 1024  # at most; about 40 MB, the unit of work that is repeated after an interruption
+RECORD_HEADER = 12  # eight bytes of length and four of checksum, then the record
+RECORD_FOOTER = 4  # and four more
+INDEX = "index.npz"  # next to the shards: for each split the length of every record, in order
+WORK = ".prepare"  # the state of an unfinished preparation, in the dataset's directory
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,7 @@ class ShardPlan:
 
 
 def digest_of(shards: Iterable[ShardPlan]) -> str:
-    """SHA-256 (hex) over which image goes where: NumPy does not promise the same order from version to version."""
+    """SHA-256 (hex) of a plan: NumPy does not promise the same permutation from version to version."""
     digest = hashlib.sha256()
     for shard in shards:
         digest.update(f"{shard.filename}\n".encode())
@@ -60,11 +63,11 @@ def digest_of(shards: Iterable[ShardPlan]) -> str:
 
 
 def plan_shards(source: Source, dataset: str, seed: int, shard_examples: int = SHARD_EXAMPLES) -> list[ShardPlan]:
-    """The shards of every split, in order.
+    """Plan the shards of every split, in order.
 
     Args:
         source: The images.
-        dataset: The dataset's name as it stands in file names.
+        dataset: The dataset's name in file names.
         seed: Decides the order, together with the split's name.
         shard_examples: Images in a shard at most; shards of a split differ by at most one.
     """
@@ -78,77 +81,54 @@ def plan_shards(source: Source, dataset: str, seed: int, shard_examples: int = S
     return shards
 
 
-RECORD_HEADER = 12  # eight bytes of length and four of checksum, then the record
-RECORD_FOOTER = 4  # and four more
-INDEX = "index.npz"  # beside the shards of a prepared dataset: for each split the length of every record, in order
-
-
-def save_lengths(path: Path, lengths: dict[str, np.ndarray]) -> None:
-    """Writes the lengths of the records of each split, bytes."""
-    saved: dict[str, Any] = {split: found.astype(np.uint32) for split, found in lengths.items()}
-    with path.open("wb") as file:
-        np.savez_compressed(file, **saved)
-
-
 def load_lengths(path: Path, split: str) -> np.ndarray:
-    """What `save_lengths` wrote of a split, int64.
+    """Read the lengths of the records of a split, bytes, int64, from an index.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: The file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = file[split]
+            lengths = file[split]
+        if lengths.ndim != 1 or lengths.dtype != np.uint32:
+            raise ValueError(f"uint32 of one axis expected. Received: {lengths.dtype}{lengths.shape}")
     except DAMAGED as error:
         raise DataError(f"{path} is damaged: prepare the dataset again with --overwrite.") from error
-    if found.ndim != 1 or found.dtype != np.uint32:
-        raise DataError(f"{path} is damaged: prepare the dataset again with --overwrite.")
-    return found.astype(np.int64)
+    return lengths.astype(np.int64)
 
 
-def found_lengths(files: Sequence[Path]) -> list[np.ndarray]:
-    """The lengths of the records of files, as their headers tell, int64: of datasets that have no index.
+def read_lengths(shard: Path) -> np.ndarray:
+    """Read the lengths of a shard's records, int64, from their headers: for datasets without an index.
 
     Raises:
-        DataError: a file is damaged.
+        DataError: The shard is damaged.
     """
-    return [_lengths(file) for file in files]
-
-
-def _lengths(path: Path) -> np.ndarray:
-    size, offset, found = path.stat().st_size, 0, []
-    with path.open("rb") as file:
+    size, offset, lengths = shard.stat().st_size, 0, []
+    with shard.open("rb") as file:
         while offset < size:
             file.seek(offset)
             length = int.from_bytes(file.read(8), "little")
             offset += RECORD_HEADER + length + RECORD_FOOTER
-            found.append(length)
+            lengths.append(length)
     if offset != size:
-        raise DataError(f"A record of {path} is damaged: prepare the dataset again with --overwrite.")
-    return np.array(found, np.int64)
+        raise DataError(f"A record of {shard} is damaged: prepare the dataset again with --overwrite.")
+    return np.array(lengths, np.int64)
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Where each record of one file begins, bytes, int64."""
+    """The offset of each record of one file, bytes, int64."""
     ends = np.cumsum(lengths + RECORD_HEADER + RECORD_FOOTER)
     return ends - lengths - RECORD_HEADER - RECORD_FOOTER
 
 
-METADATA_FILES = ("dataset_info.json", "features.json", "label.labels.txt")
-TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-
-
-WORK = ".prepare"  # what an unfinished preparation remembers, in the dataset's directory
-
-
 def record_path(directory: Path, filename: str) -> Path:
-    """Where the record of a shard is kept until the dataset is complete."""
+    """The path of a shard's record, which is kept until the dataset is complete."""
     return directory / WORK / f"{filename}.npz"
 
 
 @dataclass(eq=False)
 class ShardRecord:
-    """What a finished shard holds. Kept beside it until the dataset is complete.
+    """The contents of a finished shard, kept on disk until the dataset is complete.
 
     Attributes:
         filename, split: As planned.
@@ -172,13 +152,18 @@ class ShardRecord:
         """Records in the shard."""
         return len(self.labels)
 
+    @property
+    def images(self) -> int:
+        """Images that were read for the shard, usable or not."""
+        return len(self.labels) + len(self.rejected)
+
     def save(self, path: Path, sums: PixelSums) -> None:
         """Write an .npz file with the shard's pixel sums, whole or not at all."""
-        facts = {name: getattr(self, name) for name in ("filename", "split", "bytes", "sha256", "rejected")}
-        with write_by_rename(path) as partial, partial.open("wb") as file:
+        plain = {name: getattr(self, name) for name in ("filename", "split", "bytes", "sha256", "rejected")}
+        with write_by_rename(path) as partial:
             np.savez(
-                file,
-                facts=np.array(json.dumps(facts)),
+                partial,
+                facts=np.array(json.dumps(plain)),
                 labels=self.labels,
                 lengths=self.lengths,
                 pictures=np.array(sums.images),
@@ -188,38 +173,50 @@ class ShardRecord:
 
     @classmethod
     def load(cls, path: Path) -> "ShardRecord":
-        """Read what `save` wrote, without the sums."""
+        """Read a file that `save` wrote, without the sums."""
         with np.load(path, allow_pickle=False) as file:
-            facts = json.loads(file["facts"].item())
-            facts["rejected"] = [(name, reason) for name, reason in facts["rejected"]]
-            return cls(**facts, labels=file["labels"], lengths=file["lengths"])
+            plain = json.loads(file["facts"].item())
+            plain["rejected"] = [(name, reason) for name, reason in plain["rejected"]]
+            return cls(**plain, labels=file["labels"], lengths=file["lengths"])
 
 
 def load_sums(path: Path) -> PixelSums:
-    """The pixel sums that `ShardRecord.save` wrote beside the record."""
+    """Read the pixel sums of a file that `ShardRecord.save` wrote."""
     with np.load(path, allow_pickle=False) as file:
         return PixelSums(int(file["pictures"]), file["image"].astype(np.int64), file["products"])
 
 
+def finished_shard(directory: Path, filename: str) -> ShardRecord | None:
+    """The record of a shard that is complete; None where it has to be made again."""
+    shard, path = directory / filename, record_path(directory, filename)
+    if not shard.exists() or not path.exists():
+        return None
+    try:
+        record = ShardRecord.load(path)
+        load_sums(path)
+    except DAMAGED:
+        return None
+    return record if record.bytes == shard.stat().st_size else None
+
+
+Written = tuple[int, list[tuple[str, str]]]  # images done, and the name and reason of each that cannot be used
+
+
 def write_shards(
-    plans: list[ShardPlan],
-    source: Source,
-    directory: Path,
-    encoding: Encoding,
-    decoding: Decoding,
-    on_progress: Callable[[int], None],
-    on_rejected: Callable[[str, str], None],
-) -> None:
+    plans: list[ShardPlan], source: Source, directory: Path, encoding: Encoding, decoding: Decoding
+) -> Generator[Written, None, None]:
     """Write shards into a directory, and the record of each once the shard is in its place.
 
     Args:
         plans: The shards.
         source: Their images.
-        directory: Where the shards go.
+        directory: The directory of the shards.
         encoding: How images are stored.
         decoding: How they are read.
-        on_progress: Called with the number of images done since the last call.
-        on_rejected: Called with the name and reason of each image that cannot be used.
+
+    Yields:
+        For a few images at a time, their number, and the name and reason of each that cannot be used. Close the
+        generator to stop early: TensorFlow complains of a reader that outlives Python.
 
     Raises:
         OSError: A shard cannot be written (disk full, for one).
@@ -232,36 +229,24 @@ def write_shards(
         return source.splits[plan.split].read(int(plan.images[position - edges[number]]))
 
     # One stream for all: starting one costs a fifth of a second, and its end leaves processors idle.
-    # Closed at once on an error, because TensorFlow complains of a reader that outlives Python.
-    stream = encoded_squares(read, int(edges[-1]), encoding, decoding)
-    # A finished shard goes to the disk, which takes a while, as the next one is being made.
-    with (
-        _libraries_left_alone(),
-        contextlib.closing(cut_at(edges, stream)) as batches,
-        ThreadPoolExecutor(1) as background,
-    ):
+    stream = encoded_images(read, int(edges[-1]), encoding, decoding)
+    with contextlib.ExitStack() as stack:
+        gc.freeze()  # the garbage collector would go through a million objects of TensorFlow's again and again
+        stack.callback(gc.unfreeze)
+        batches = stack.enter_context(contextlib.closing(cut_at(edges, stream)))
+        # A finished shard goes to the disk, which takes a while, as the next one is being made.
+        background = stack.enter_context(ThreadPoolExecutor(1))
         sealed = None
         for plan, first in zip(plans, edges, strict=False):
             # Another process may be writing the same shard: each writes its own file.
             partial = partial_path(directory / WORK / plan.filename)
-            images = source.splits[plan.split]
             record, sums = ShardRecord(plan.filename, plan.split), PixelSums()
-            _write(record, sums, partial, plan, images, int(first), batches, on_progress, on_rejected)
+            yield from _write(record, sums, partial, plan, source.splits[plan.split], int(first), batches)
             if sealed:
                 sealed.result()
             sealed = background.submit(_seal, record, sums, partial, directory)
         if sealed:
             sealed.result()
-
-
-@contextlib.contextmanager
-def _libraries_left_alone() -> Iterator[None]:
-    """The garbage collector goes through a million objects of TensorFlow's again and again; not in here."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _seal(record: ShardRecord, sums: PixelSums, partial: Path, directory: Path) -> None:
@@ -281,11 +266,9 @@ def _write(
     plan: ShardPlan,
     images: ImageList,
     first: int,
-    batches: Iterator[Batch],
-    on_progress: Callable[[int], None],
-    on_rejected: Callable[[str, str], None],
-) -> None:
-    """Write one shard, whose images stand in the stream from position `first` on, and fill in its record."""
+    batches: Iterator[EncodedBatch],
+) -> Iterator[Written]:
+    """Write one shard, whose images begin at position `first` of the stream, and fill in its record."""
     import tensorflow as tf
 
     reached, stop = first, first + len(plan.images)
@@ -302,12 +285,12 @@ def _write(
                 labels.append(label)
                 lengths.append(len(example))
             if plan.split == "train":
-                sums.add(batch.squares)
-            for position, reason in batch.rejected:
-                name = images.filenames[int(plan.images[position - first])]
-                record.rejected.append((name, reason))
-                on_rejected(name, reason)
-            on_progress(batch.stop - reached)
+                sums.add(batch.pixels)
+            rejected = [
+                (images.filenames[int(plan.images[position - first])], reason) for position, reason in batch.rejected
+            ]
+            record.rejected += rejected
+            yield batch.stop - reached, rejected
             reached = batch.stop
     record.labels, record.lengths = np.array(labels, np.int32), np.array(lengths, np.uint32)
 
@@ -324,44 +307,3 @@ def _example(encoded: bytes, label: int, filename: str) -> bytes:
     )
     # The order of a map's entries is otherwise free to change, and with it the shard's checksum.
     return tf.train.Example(features=features).SerializeToString(deterministic=True)
-
-
-def write_tfds_metadata(
-    out: Path, dataset: str, source: Source, encoding: Encoding, splits: dict[str, list[ShardRecord]]
-) -> None:
-    """Write `METADATA_FILES` into the directory of the shards.
-
-    Args:
-        out: The directory.
-        dataset: The dataset's name as it stands in file names.
-        source: Gives the class names.
-        encoding: How images are stored.
-        splits: The records of each split's shards, in order.
-    """
-    import tensorflow_datasets as tfds
-
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=out, template=TEMPLATE, dataset_name=dataset, filetype_suffix="tfrecord"
-    )
-    tfds.folder_dataset.write_metadata(
-        data_dir=out,
-        features=tfds.features.FeaturesDict(
-            {
-                "image": encoding.feature(),
-                "label": tfds.features.ClassLabel(names=source.classes),
-                "filename": tfds.features.Text(),
-            }
-        ),
-        split_infos=[
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[record.examples for record in records],
-                num_bytes=sum(record.bytes for record in records),
-                filename_template=template,
-            )
-            for split, records in splits.items()
-        ],
-        filename_template=template,
-        description=f"Images of {len(source.classes)} classes, {IMAGE_SIZE}x{IMAGE_SIZE}, for AlexNet.",
-        check_data=False,
-    )

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_keras.data.images import IMAGE_SIZE
+from alexnet_keras.data.images import IMAGE_SIZE, SHAPE
 from alexnet_keras.errors import DAMAGED, DataError
 
-SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 BLOCK = 3072  # values of each image at once; a multiple of 3 that divides 256 * 256 * 3
 
 
@@ -53,34 +52,33 @@ class Statistics:
 
     def save(self, path: Path) -> None:
         """Write an .npz file."""
-        with Path(path).open("wb") as file:
-            np.savez(file, mean_image=self.mean_image, rgb_mean=self.rgb_mean, covariance=self.covariance)
+        np.savez(path, mean_image=self.mean_image, rgb_mean=self.rgb_mean, covariance=self.covariance)
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             DataError: The file is missing, damaged, or holds something else.
         """
         try:
-            with np.load(Path(path), allow_pickle=False) as file:
-                found = cls(file["mean_image"], file["rgb_mean"], file["covariance"])
+            with np.load(path, allow_pickle=False) as file:
+                statistics = cls(file["mean_image"], file["rgb_mean"], file["covariance"])
         except DAMAGED as error:
             raise DataError(f"The statistics in {path} cannot be read; prepare the dataset again.") from error
-        shapes = found.mean_image.shape, found.rgb_mean.shape, found.covariance.shape
+        shapes = statistics.mean_image.shape, statistics.rgb_mean.shape, statistics.covariance.shape
         if shapes != (SHAPE, (3,), (3, 3)):
             raise DataError(f"The statistics in {path} have the wrong shapes {shapes}; prepare the dataset again.")
-        return found
+        return statistics
 
 
 @dataclass(eq=False)
 class PixelSums:
-    """Running sums over images, in whole numbers: exact, and the same in whatever order they are added.
+    """Running sums over images, in integers: exact, and the same in any order of addition.
 
     Attributes:
-        images: How many were added.
-        image: (256, 256, 3) int64, the sum of them.
+        images: The number of images added.
+        image: (256, 256, 3) int64, their sum.
         products: (3, 3) int64, the sums of products of channels over all pixels.
     """
 
@@ -89,8 +87,8 @@ class PixelSums:
     products: np.ndarray = field(default_factory=lambda: np.zeros((3, 3), np.int64))
 
     def add(self, pixels: np.ndarray) -> None:
-        """Add images, (n, 256, 256, 3) uint8, at most 257 at once: then their sums and sums of squares are whole
-        numbers below 2**24, which float32 holds exactly whatever the order of adding.
+        """Add images, (n, 256, 256, 3) uint8, at most 257 at once: their sums and sums of squares are then integers
+        below 2**24, which float32 holds exactly in any order of addition.
         """
         self.images += len(pixels)
         flat = pixels.reshape(len(pixels), -1)

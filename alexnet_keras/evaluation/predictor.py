@@ -20,7 +20,8 @@ import tensorflow as tf
 
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.data.pipeline import IMAGE_SIZE, Share, evaluation_batches
+from alexnet_keras.data.images import IMAGE_SIZE
+from alexnet_keras.data.pipeline import WorkerPart, evaluation_batches
 from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.errors import Evaluation, Tally, not_finite
 from alexnet_keras.layers import ColorNoise, MeanSubtraction, TowerConv2D
@@ -214,14 +215,14 @@ def evaluate(
     split: str,
     on_progress: Callable[[int], None] = lambda images: None,
     *,
-    share: Share = Share(),
+    part: WorkerPart = WorkerPart(),
     add_up: Callable[[Tally], Tally] = lambda tally: tally,
 ) -> Evaluation:
     """Top-1 and top-5 error on a split.
 
     Args:
         on_progress: called with the number of images done since the last call.
-        share: the part of the split that this worker of a cluster sees.
+        part: the part of the split that this worker of a cluster sees.
         add_up: from this worker's tally to that of all workers.
 
     Raises:
@@ -231,7 +232,7 @@ def evaluate(
     """
     check_fits(predictor.classes, data, split)
     tally = Tally()
-    for images, labels, _ in evaluation_batches(data, split, predictor.images_at_a_time, share):
+    for images, labels, _ in evaluation_batches(data, split, predictor.images_at_a_time, part):
         tally += Tally.of(predictor(images), labels.numpy())
         on_progress(len(labels))
     total = add_up(tally)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.data.pipeline import ORDER, Share, iterate, steps_per_epoch, training_batches
+from alexnet_keras.data.pipeline import ORDER, WorkerPart, iterate, steps_per_epoch, training_batches
 from alexnet_keras.errors import AlexNetError, DataError, DivergedError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
@@ -84,7 +84,7 @@ class Trainer:
         if "val" not in self.data.splits:
             raise DataError(f"The dataset {self.data.path} has no val split to measure the error on.")
         self.cluster = self.placement.cluster
-        self.share = Share(self.cluster.index, len(self.cluster.workers))
+        self.part = WorkerPart(self.cluster.index, len(self.cluster.workers))
         self.scale = LossScale()
         self.training_step: TrainingStep | None = None
         self.recent: list[float] = []  # losses, until the start is judged
@@ -220,14 +220,14 @@ class Trainer:
                 seed=self.options.seed,
                 epoch=self.position.epoch,
                 first_step=self.position.step,
-                share=self.share,
+                part=self.part,
                 replicas=replicas,
                 order=self.position.order,
             )
 
         if self.placement.replicas == 1:
             return dataset(1)
-        local = self.placement.replicas // self.share.count
+        local = self.placement.replicas // self.part.count
         return self.placement.strategy.distribute_datasets_from_function(lambda context: dataset(local))
 
     def _train_epoch(self, plan: EpochPlan) -> None:
@@ -310,7 +310,7 @@ class Trainer:
             return Tally(int(images), loss, *map(int, misses))
 
         try:
-            validation = evaluate(self.predictor, self.data, "val", progress, share=self.share, add_up=add_up)
+            validation = evaluate(self.predictor, self.data, "val", progress, part=self.part, add_up=add_up)
         except NotFiniteError as error:
             raise self._diverged("The probabilities of validation images are no longer finite after") from error
         return {

@@ -43,28 +43,28 @@ def test_a_dataset_that_is_read_is_not_prepared_anew(images, tmp_path, monkeypat
     assert (tmp_path / "data/colors/manifest.json").read_bytes() == before
     with locked(tmp_path / "data/colors" / DATASET_LOCK, "busy"):
         refused = run("prepare", "--verify", "colors")
-        assert refused.exit_code == 1 and "is preparing data/colors anew: wait for it" in refused.stderr.replace(
+        assert refused.exit_code == 1 and "is preparing data/colors again: wait for it" in refused.stderr.replace(
             "\n", " "
         )
     assert run(*prepare, "--seed", "1", "--overwrite").exit_code == 0, "no lock is left behind"
 
 
 def test_a_preparation_that_another_process_finishes_meanwhile_is_not_made_again(images, tmp_path, monkeypatch):
-    from alexnet_keras.data import preparation as module
+    from alexnet_keras.data.preparation import Preparation
     from alexnet_keras.data.sources.folder import folder_source
 
-    made = module.Preparation(folder_source(images), tmp_path / "set")
-    first_look = module.found_done
+    made = Preparation(folder_source(images), tmp_path / "set")
+    first_look = Preparation.existing
 
-    def too_early(*values):
-        found = first_look(*values)
-        monkeypatch.setattr(module, "found_done", first_look)
-        module.prepare_all(made)  # as another process does between the first look and the lock
+    def too_early(self):
+        found = first_look(self)
+        monkeypatch.setattr(Preparation, "existing", first_look)
+        made.complete()  # as another process does between the first look and the lock
         return found
 
-    monkeypatch.setattr(module, "found_done", too_early)
-    monkeypatch.setattr(module, "write_missing", _once(module.write_missing))
-    assert module.prepare_all(made).fingerprint == open_prepared(tmp_path / "set").fingerprint
+    monkeypatch.setattr(Preparation, "existing", too_early)
+    monkeypatch.setattr(Preparation, "write_missing", _once(Preparation.write_missing))
+    assert made.complete().fingerprint == open_prepared(tmp_path / "set").fingerprint
 
 
 def _once(function):

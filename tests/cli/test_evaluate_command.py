@@ -179,7 +179,7 @@ def test_predict_answers_for_files_folders_and_stdin(alexnet, images, tmp_path):
     result = alexnet("predict", folder, "--run", "tiny", "--json", "--png", tmp_path / "answers.png")
     assert result.exit_code == 3
     assert "broken.jpg" in result.stderr and "1 of 13 images could not be used" in result.stderr
-    assert "1 file that is no image (1 .txt)" in result.stderr and "of the system (1 @eaDir)" in result.stderr
+    assert "1 file that is not an image (1 .txt)" in result.stderr and "1 system folder (1 @eaDir)" in result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(lines) == 13 and sum("error" in line for line in lines) == 1
     answered = next(line for line in lines if "error" not in line)

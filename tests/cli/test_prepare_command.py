@@ -241,7 +241,7 @@ def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(run, ph
     assert len(facts["statistics"]["eigenvectors"]) == 3
     assert Path("other.svg").stat().st_size > 1000
     assert run("info", "data", "pets", "--split", "test").exit_code == 2
-    assert run("prepare", "--verify", "pets").exit_code == 0, "a sheet beside the shards is no damage"
+    assert run("prepare", "--verify", "pets").exit_code == 0, "a sheet next to the shards is no damage"
 
 
 def test_a_foreign_directory_is_not_touched_even_by_an_index(run, tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts import image
 from PIL import Image
 
 
@@ -21,5 +22,21 @@ def make_folder(tmp_path):
                 image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
                 image.save(tmp_path / name / folder / f"{index:03d}.jpg", quality=90)
         return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """`made("a/1.jpg b/")`: files and folders below "photos"; the working directory is the one above."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(spec: str) -> Path:
+        for name in spec.split():
+            path = Path("photos", name.replace("~", " "))
+            (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+            if not name.endswith("/"):
+                path.write_bytes(image(1) if path.suffix in (".jpg", ".JPEG", "") else b"no image at all")
+        return Path("photos")
 
     return make

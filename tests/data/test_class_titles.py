@@ -1,11 +1,11 @@
-"""What classes are called: in words where these are known, and each differently."""
+"""Names of classes: in words if these are known, and no two alike."""
 
 import json
 import shutil
 
 import pytest
 
-from alexnet_keras.data.class_names import class_titles, class_words, imagenet_words, renewed_titles
+from alexnet_keras.data.class_names import class_titles, class_words, imagenet_words, renewed_titles, some
 from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.runs import Run
 
@@ -54,8 +54,13 @@ def test_ids_without_words_get_those_that_are_known():
         (["a", "b"], [], ["a", "b"]),
     ],
 )
-def test_titles_that_files_keep_are_told_apart_too(names, kept, titles):
+def test_titles_in_files_are_made_different_too(names, kept, titles):
     assert list(renewed_titles(names, kept)) == titles
+
+
+def test_a_listed_name_with_a_comma_is_quoted():
+    assert some(["Pepper, bell", "rust"]) == '"Pepper, bell", rust'
+    assert some(["a", "b, c", "d", "e"], 2) == 'a, "b, c" and 2 more'
 
 
 def test_a_dataset_prepared_without_words_shows_them(prepared, tmp_path):

@@ -125,7 +125,7 @@ def test_a_file_cut_short_is_refused(form, options, keep):
         fit_to_square(whole[: int(len(whole) * keep)])
 
 
-@pytest.mark.parametrize("contents, reason", [(b"", "empty"), (b"not an image", "not an image")])
+@pytest.mark.parametrize("contents, reason", [(b"", "empty"), (b"not an image", "not a picture")])
 def test_other_files_are_refused_with_the_reason(contents, reason):
     with pytest.raises(UnreadableImage, match=reason):
         fit_to_square(contents)
@@ -253,7 +253,7 @@ def test_sixteen_bit_grey_pgm_and_tiff_are_scaled():
 @pytest.mark.parametrize(("kind", "words"), [(np.int32, "numbers of 32 bits"), (np.float32, "floating-point numbers")])
 def test_pixels_that_do_not_say_what_is_white_are_refused(kind, words):
     image = Image.fromarray(np.linspace(0, 1000, 256 * 256).reshape(256, 256).astype(kind))
-    with pytest.raises(UnreadableImage, match=f"its pixels are {words}, which say nothing of what is white"):
+    with pytest.raises(UnreadableImage, match=f"its pixels are {words}, which do not define a white level"):
         fit_to_square(encode(image, "TIFF"))
 
 

@@ -11,7 +11,7 @@ from alexnet_keras.data.sources.open import SourceRequest, open_source
 from alexnet_keras.errors import UsageError
 
 
-def test_a_image_depends_on_seed_split_class_and_number_alone():
+def test_an_image_depends_on_seed_split_class_and_number_alone():
     kind = Kind("red", "disc", "vertical")
     first = draw(kind, 3, "train", 5)
     np.testing.assert_array_equal(draw(kind, 3, "train", 5), first)
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     assert not set(first) & set(other)
 
 
-def test_drawing_goes_on_where_it_was_interrupted(tmp_path):
+def test_drawing_continues_where_it_was_interrupted(tmp_path):
     folder = tmp_path / "pictures"
     drawn = []
 
@@ -59,7 +59,7 @@ def test_drawing_goes_on_where_it_was_interrupted(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        demo_source(folder, train=2, val=1, on_progress=interrupt)
+        demo_source(folder, train=2, val=1, advance=interrupt)
     there = {path: path.stat().st_mtime_ns for path in folder.rglob("[0-9]*.jpg")}
     assert 10 <= len(there) < 36
     again = demo_source(folder, train=2, val=1)

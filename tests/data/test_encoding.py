@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from alexnet_keras.data.images import Encoding, fit_to_square
+from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.data.pipeline import evaluation_batches, training_batches
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
@@ -19,9 +19,9 @@ def prepared_as(tmp_path_factory, write_images):
     for split, count in (("train", 5), ("val", 2)):
         write_images(root / "in" / split, {"blue": count, "green": count}, size=(280, 300))
 
-    def make(kind, quality=95):
+    def make(kind, quality=None):
         out = root / f"{kind}{quality}"
-        return prepare(folder_source(root / "in"), out, encoding=Encoding(kind, quality), shard_examples=4)
+        return prepare(folder_source(root / "in"), out, encoding=kind, quality=quality, shard_examples=4)
 
     return root / "in", make
 

@@ -48,7 +48,7 @@ def test_the_seed_decides_what_is_held_out(make_folder):
 def test_train_and_test_without_validation_validates_on_test(make_folder):
     source = folder_source(make_folder({"train/a": 2, "train/b": 2, "test/a": 1, "test/b": 1}))
     assert {split: len(images) for split, images in source.splits.items()} == {"train": 4, "val": 2}
-    assert "test folder is used for validation" in source.notes[0]
+    assert "test split is used for validation" in source.notes[0]
 
 
 def test_a_class_may_be_called_train(make_folder):

@@ -124,6 +124,15 @@ def test_without_a_validation_split_a_part_is_held_out(tmp_path):
     assert source.options["holdout"] == 0.5
 
 
+def test_the_test_split_of_2010_stays_a_test_split_without_validation_images(tmp_path):
+    folder = imagenet.as_tars_of_2010(tmp_path / "in")
+    (folder / "ILSVRC2010_images_val.tar").unlink()
+    source = ilsvrc_source(folder, holdout=0.5)
+    assert [source.classes[label] for label in source.splits["test"].labels] == TEST_TRUTH
+    assert {len(images) for images in source.splits.values()} > {4}
+    assert set(source.splits["train"].filenames).isdisjoint(source.splits["val"].filenames)
+
+
 def test_a_list_of_classes_leaves_the_others_out_of_every_split(tmp_path):
     folder = imagenet.as_tars(tmp_path / "in")
     (tmp_path / "two.txt").write_text("n03000684 chain saw\nn01440764\n")
@@ -141,13 +150,13 @@ def test_the_index_is_kept_and_made_again_when_the_archive_changes(tmp_path):
     first = ilsvrc_source(folder, cache=cache)
     assert len(list(cache.iterdir())) == 2
     found = []
-    again = ilsvrc_source(folder, cache=cache, on_progress=found.append)
+    again = ilsvrc_source(folder, cache=cache, advance=found.append)
     assert sum(found) == 0
     assert again.digest() == first.digest()
     assert [again.splits["train"].read(i) for i in (0, 9)] == [first.splits["train"].read(i) for i in (0, 9)]
     val = folder / "ILSVRC2012_img_val.tar"
     val.write_bytes(imagenet.tar_of({**imagenet.flat_images("val", 6), ".DS_Store": b"x" * 1000}))
-    ilsvrc_source(folder, cache=cache, on_progress=found.append)
+    ilsvrc_source(folder, cache=cache, advance=found.append)
     assert sum(found) == 6
 
 
@@ -349,8 +358,37 @@ def test_a_meta_mat_that_ends_its_reader_is_bad_data(tmp_path, monkeypatch):
 
     kit = imagenet.as_folders(tmp_path / "in") / "ILSVRC2012_devkit_t12"
     assert devkit.read_devkit(kit).synsets
-    devkit._rows.cache_clear()
-    monkeypatch.setattr(devkit, "READER", "faulthandler")  # a module that reads nothing and tells nothing
+    devkit._read_meta.cache_clear()
+    monkeypatch.setattr(devkit, "READER", "faulthandler")  # a module that reads nothing and says nothing
     with pytest.raises(DataError, match=r"meta\.mat of the devkit .* is so damaged that its reader ended"):
         devkit.read_devkit(kit)
-    devkit._rows.cache_clear()
+    devkit._read_meta.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "name", ["ILSVRC2012_img_val.tar.gz", "val.zip", "val_images.tar.gz", "ILSVRC2012_img_val.tar.part"]
+)
+def test_a_packed_validation_split_is_not_ignored(tmp_path, name):
+    imagenet.as_folders(tmp_path)
+    imagenet.write_files(tmp_path, {name: b"x"})
+    (tmp_path / "val").rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=f"{name} is still packed") as error:
+        ilsvrc_source(tmp_path)
+    assert error.value.exit_code == 3
+
+
+def test_a_ground_truth_with_a_byte_order_mark_is_read(tmp_path):
+    imagenet.as_folders(tmp_path)
+    truth = tmp_path / "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
+    before = ilsvrc_source(tmp_path).splits["val"].labels
+    truth.write_bytes(b"\xef\xbb\xbf" + truth.read_bytes())
+    after = ilsvrc_source(tmp_path).splits["val"].labels
+    assert after.tolist() == before.tolist()
+
+
+def test_litter_among_synsets_is_skipped_and_counted(tmp_path):
+    imagenet.as_folders(tmp_path)
+    imagenet.write_files(tmp_path / "train", {"@eaDir/1.jpg": b"a thumbnail", "n01440764/list.txt": b"no image"})
+    source = ilsvrc_source(tmp_path)
+    assert len(source.classes) == 4
+    assert any("1 file that is not an image" in note for note in source.notes)

@@ -1,26 +1,23 @@
 """Parts made by different processes, and on Apache Beam: the same bytes as one process."""
 
-import functools
 import json
 import subprocess
 import sys
 
 import pytest
+from small_sets import Recorded
 
-from alexnet_keras.data.preparation import Preparation, finish_parts, prepare_all, prepare_part
-from alexnet_keras.data.sources.open import SourceRequest, open_source
+from alexnet_keras.data.preparation import Preparation
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 
 PART = """
 import sys
-from pathlib import Path
-from alexnet_keras.data.preparation import Preparation, prepare_part
-from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.data.preparation import Preparation
 folder, out, first, stop = sys.argv[1:]
-preparation = Preparation(folder_source(Path(folder)), Path(out), shard_examples=4)
+preparation = Preparation(folder, out, shard_examples=4)
 print("ready", flush=True)
 sys.stdin.readline()
-prepare_part(preparation, int(first), int(stop))
+preparation.make_part(int(first), int(stop))
 """
 
 
@@ -33,13 +30,13 @@ def contents(path):
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
-def make(folder, out):
-    return Preparation(open_source(SourceRequest(str(folder))), out, shard_examples=4)
+def make(folder, out, **choices):
+    return Preparation(folder, out, shard_examples=4, **choices)
 
 
 @pytest.mark.slow
 def test_processes_at_once_with_overlapping_parts_end_with_the_same_bytes(folder, tmp_path):
-    whole = prepare_all(make(folder, tmp_path / "whole/set"))
+    whole = make(folder, tmp_path / "whole/set").complete()
     out = tmp_path / "parts/set"
     ranges = [("0", "5"), ("3", "9")]  # a scheduler may start a job twice
     children = [
@@ -60,34 +57,34 @@ def test_processes_at_once_with_overlapping_parts_end_with_the_same_bytes(folder
     for child in children:
         child.stdin.close()
         child.stdout.close()
-    finish_parts(make(folder, out))
+    make(folder, out).finish()
     assert contents(out) == contents(whole.path)
 
 
 def test_a_part_and_the_whole_do_not_run_at_once(folder, tmp_path):
-    preparation, refused = make(folder, tmp_path / "set"), []
+    refused = []
 
-    def start_the_whole(_):
-        if not refused:
-            with pytest.raises(AlexNetError, match="Another process is preparing") as error:
-                prepare_all(make(folder, tmp_path / "set"))
-            refused.append(error)
-            prepare_part(make(folder, tmp_path / "set"), 4, 5)  # another part may
+    class StartTheWhole(Recorded):
+        def advance(self, n=1, text=""):
+            if self.what == "preparing" and not refused:
+                with pytest.raises(AlexNetError, match="Another process is preparing") as error:
+                    make(folder, tmp_path / "set").complete()
+                refused.append(error)
+                make(folder, tmp_path / "set").make_part(4, 5)  # another part may
 
-    prepare_part(preparation, 0, 2, on_progress=start_the_whole)
+    make(folder, tmp_path / "set", reporter=StartTheWhole()).make_part(0, 2)
     assert refused
 
 
 def test_a_part_with_other_options_is_refused(folder, tmp_path):
-    prepare_part(make(folder, tmp_path / "set"), 0, 2)
-    other = Preparation(open_source(SourceRequest(str(folder))), tmp_path / "set", shard_examples=4, seed=3)
+    make(folder, tmp_path / "set").make_part(0, 2)
     with pytest.raises(DataError, match="seed is 0 there and 3 here"):
-        prepare_part(other, 2, 4)
+        make(folder, tmp_path / "set", seed=3).make_part(2, 4)
 
 
 @pytest.mark.slow
 def test_beam_workers_end_with_the_same_bytes(folder, tmp_path):
-    whole = prepare_all(make(folder, tmp_path / "whole/set"))
+    whole = make(folder, tmp_path / "whole/set").complete()
     command = [sys.executable, "-m", "alexnet_keras.cli.main", "prepare", folder.name, "--shard-examples", "4"]
     beam = ["--beam-runner", "DirectRunner", "--beam-option", "direct_num_workers=2"]
     beam += ["--beam-option", "direct_running_mode=multi_processing", "--json"]
@@ -107,18 +104,13 @@ def manifest_of(path):
 
 
 def test_what_a_beam_worker_cannot_use_is_said_as_one_process_says_it(folder, tmp_path):
-    from alexnet_keras.data.beam import prepare_with_beam
-
     for image in (folder / "train/a").iterdir():
         image.write_bytes(b"no")
-    source = open_source(SourceRequest(str(folder)))
-    preparation = Preparation(source, tmp_path / "set", shard_examples=16, max_bad=2)
-    with pytest.raises(DataError, match=r"^3 of 32 images cannot be used and --max-bad allows 2.*Remove them"):
-        prepare_with_beam(preparation, functools.partial(lambda: preparation), "DirectRunner")
+    preparation = Preparation(folder, tmp_path / "set", shard_examples=16, max_bad=2)
+    with pytest.raises(DataError, match=r"^3 of 32 images cannot be used and --max-bad allows 2.*, or allow more\.$"):
+        preparation.complete("DirectRunner")
 
 
 def test_a_runner_or_option_that_beam_does_not_know_is_named(folder, tmp_path):
-    from alexnet_keras.data.beam import prepare_with_beam
-
     with pytest.raises(UsageError, match="Apache Beam does not take --runner=NoRunner"):
-        prepare_with_beam(make(folder, tmp_path / "set"), lambda: None, "NoRunner")
+        make(folder, tmp_path / "set").complete("NoRunner")

@@ -164,5 +164,5 @@ def test_pillow_is_left_as_it_was():
 def test_the_suffixes_of_every_format_that_is_read_are_known():
     Image.init()
     of_formats = {suffix for suffix, form in Image.EXTENSION.items() if form in (*image_formats.FORMATS, "MPO")}
-    assert of_formats - {".pfm"} <= SUFFIXES  # whose numbers say nothing of what is white
+    assert of_formats - {".pfm"} <= SUFFIXES  # whose numbers do not define a white level
     assert {".heic", ".heif", ".hif", ".avif"} <= SUFFIXES == {suffix.lower() for suffix in SUFFIXES}

@@ -12,7 +12,7 @@ from PIL import Image
 from alexnet_keras.data import pipeline
 from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.pipeline import (
-    Share,
+    WorkerPart,
     epoch_order,
     evaluation_batches,
     iterate,
@@ -144,7 +144,7 @@ def test_the_recipe_decides_whether_crops_are_random(ramps, where):
     assert {where(image)[:2] for image in batches(ramps, only_flips)[0]} == {(16, 16)}
 
 
-def test_a_damaged_record_is_told(ramps, tmp_path):
+def test_a_damaged_record_is_reported(ramps, tmp_path):
     import shutil
 
     from alexnet_keras.data.dataset import open_prepared
@@ -188,7 +188,7 @@ def test_a_crop_of_the_whole_image_shrinks_it(ramps):
 
 
 def test_without_crops_of_random_size_the_draws_are_what_they_were(ramps, where):
-    """A run that began before there were such crops, or with 0.1, goes on with the same ones in the same order."""
+    """A run that began before there were such crops, or with 0.1, continues with the same ones in the same order."""
     assert [where(image) for image in batches(ramps, order=1)[0][:4]] == FIRST_PLACES
 
 
@@ -225,11 +225,11 @@ def test_an_epoch_holds_every_example_once_and_the_last_batch_is_filled_from_its
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_a_later_step_and_the_shares_of_workers_are_parts_of_the_same_stream(ramps, order):
+def test_a_later_step_and_the_parts_of_workers_are_parts_of_the_same_stream(ramps, order):
     whole = [name_of(image) for image in batches(ramps, PLAIN, order=order)[0]]
     assert [name_of(image) for image in batches(ramps, PLAIN, first_step=2, order=order)[0]] == whole[16:]
-    shares = [[name_of(i) for i in batches(ramps, PLAIN, share=Share(index, 2), order=order)[0]] for index in (0, 1)]
-    joined = [names for start in range(0, 20, 4) for share in shares for names in share[start : start + 4]]
+    parts = [batches(ramps, PLAIN, part=WorkerPart(index, 2), order=order)[0] for index in (0, 1)]
+    joined = [name_of(image) for start in range(0, 20, 4) for part in parts for image in part[start : start + 4]]
     assert joined == whole
 
 
@@ -243,16 +243,16 @@ def test_a_worker_reads_no_record_but_its_own(ramps, monkeypatch):
         return records.map(lambda record: tf.numpy_function(lambda r: read.append(r) or r, [record], tf.string))
 
     monkeypatch.setattr(pipeline, "_from_offset", counted)
-    batches(ramps, PLAIN, share=Share(1, 4))
+    batches(ramps, PLAIN, part=WorkerPart(1, 4))
     assert len(read) == 10, "of 40 images a quarter"
     read.clear()
-    seen = [evaluation_batches(ramps, "train", 40, Share(index, 3)) for index in range(3)]
+    seen = [evaluation_batches(ramps, "train", 40, WorkerPart(index, 3)) for index in range(3)]
     names = [[name_of(image) for images, *_ in share for image in images.numpy()] for share in seen]
     assert [len(share) for share in names] == [13, 13, 14] and len({name for share in names for name in share}) == 40
     assert len(read) == 40
 
 
-def test_a_record_that_is_damaged_is_told_wherever_the_order_finds_it(ramps, tmp_path):
+def test_a_record_that_is_damaged_is_reported_wherever_the_order_finds_it(ramps, tmp_path):
     copy = shutil.copytree(ramps.path, tmp_path / "set")
     shard = open_prepared(copy).splits["train"][0].path
     content = bytearray(shard.read_bytes())
@@ -282,7 +282,7 @@ def test_a_dataset_of_0_1_has_its_records_found_in_its_shards(ramps, tmp_path):
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.99])
-def test_a_damaged_index_is_told(ramps, tmp_path, place):
+def test_a_damaged_index_is_reported(ramps, tmp_path, place):
     copy = shutil.copytree(ramps.path, tmp_path / "set")
     content = bytearray((copy / "index.npz").read_bytes())
     content[int(place * len(content))] ^= 255

@@ -1,19 +1,25 @@
 """A prepared dataset: right images, right numbers, and open to anyone."""
 
 import hashlib
+import inspect
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sets import COUNTS, contents, small
+from small_sets import COUNTS, Recorded, contents, small
 
+import alexnet_keras
+from alexnet_keras.cli.main import cli
+from alexnet_keras.cli.prepare import PARTS
 from alexnet_keras.data.dataset import latest_prepared, open_prepared
 from alexnet_keras.data.images import fit_to_square
+from alexnet_keras.data.preparation import Preparation
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
 
@@ -128,6 +134,44 @@ def test_two_preparations_end_with_the_same_bytes(folder, tmp_path):
     assert first.fingerprint == second.fingerprint
 
 
+# From Python
+
+
+def test_the_front_door_takes_a_source_by_name_and_puts_it_where_the_command_does(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.rename("photos")
+    reporter = Recorded()
+    data = alexnet_keras.prepare("photos", limit_per_class=2, encoding="raw", reporter=reporter)
+    assert (str(data.path), data.name, data.source) == ("data/photos", "photos", "folder:photos")
+    assert data.examples("train") == 4 and data.encoding.kind == "raw"
+    assert reporter.totals == [None, 8] and "2 classes, seed 0, 2 shards" in reporter.notes[0]
+    again = alexnet_keras.prepare(Path("photos"), "data/photos", limit_per_class=2, encoding="raw")
+    assert again.fingerprint == data.fingerprint
+
+
+def test_the_front_door_and_a_divided_preparation_take_the_same_arguments_with_the_defaults_of_the_command():
+    function, planned = inspect.signature(alexnet_keras.prepare), inspect.signature(Preparation)
+    assert function.parameters == planned.parameters
+    options = {option.name: option for option in cli.commands["prepare"].params}
+    for name in ("seed", "holdout", "max_pixels", "encoding", "shard_examples"):
+        assert options[name].default == function.parameters[name].default, name
+    made_by_the_command = {*PARTS, "verify", "as_json"}
+    assert options.keys() - made_by_the_command == function.parameters.keys() - {"reporter"}
+
+
+@pytest.mark.parametrize(
+    "choices, words",
+    [
+        ({"quality": 90, "encoding": "png"}, "--quality is for JPEG; png loses nothing"),
+        ({"tfds_dir": Path("x")}, "--tfds-dir is for tfds: sources, and demo is none"),
+        ({"name": "a/b"}, "--name 'a/b' is no name"),
+    ],
+)
+def test_choices_that_do_not_apply_are_refused_before_anything_is_read(choices, words):
+    with pytest.raises(UsageError, match=words):
+        Preparation(**choices)
+
+
 # Images that cannot be used
 
 
@@ -182,9 +226,10 @@ def test_more_bad_files_than_allowed_stop_it_and_leave_no_dataset(folder, tmp_pa
 def test_a_class_without_a_usable_image_is_named_and_the_work_is_not_lost(folder, tmp_path):
     for image in (folder / "train/dog").iterdir():
         image.write_bytes(b"no")
-    notes = []
-    prepared = small(folder, tmp_path / "set", on_note=notes.append)
-    assert "no training image can be used of the class dog" in notes[-1]
+    reporter = Recorded()
+    prepared = small(folder, tmp_path / "set", reporter=reporter)
+    assert reporter.warnings == ["no training image of the class dog can be used."]
+    assert reporter.totals == [25] and reporter.done == 25, "also those that cannot be used"
     assert prepared.class_counts("train") == [11, 0]
 
 

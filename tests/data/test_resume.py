@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sets import COUNTS, contents, small
+from small_sets import COUNTS, Recorded, contents, small
 
 from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.preparation import prepare
@@ -66,10 +66,11 @@ def test_finished_shards_are_not_made_again(folder, tmp_path, monkeypatch):
             small(folder, out)
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.tfrecord-*")}
     assert len(before) == 5
-    notes = []
-    small(folder, out, on_note=notes.append)
+    reporter = Recorded()
+    small(folder, out, reporter=reporter)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert "5 of 5 shards are done" in notes[0]
+    assert "5 of 5 shards are done" in reporter.notes[-1]
+    assert reporter.totals == [25] and reporter.done == 25
 
 
 KILLED = """
@@ -117,9 +118,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(make_folder, tmp_p
 def test_the_same_again_is_found_and_left_alone(folder, tmp_path):
     small(folder, tmp_path / "set")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "set").iterdir()}
-    notes = []
-    small(folder, tmp_path / "set", on_note=notes.append)
-    assert "already prepared" in notes[0]
+    reporter = Recorded()
+    small(folder, tmp_path / "set", reporter=reporter)
+    assert "already prepared" in reporter.notes[0]
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "set").iterdir()} == before
 
 

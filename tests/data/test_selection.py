@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from alexnet_keras.data.sources.folder import folder_source
-from alexnet_keras.data.sources.open import SourceRequest, default_name, open_source
 from alexnet_keras.data.sources.source import ImageList, Names, Source, drawn, hold_out, limit_per_class, select_classes
 from alexnet_keras.errors import DataError
 
@@ -54,25 +53,6 @@ def test_a_limit_holds_for_each_class_and_split_and_is_a_choice_of_the_seed(fold
             assert images.read(i) == (folder / "train" / name).read_bytes()
     names = [list(limited.splits["train"].filenames) for limited in taken]
     assert names[0] == names[1] != names[2]
-
-
-def test_a_request_is_all_that_is_needed(folder, tmp_path):
-    (tmp_path / "list.txt").write_text("dog\nhot dog\n")
-    request = SourceRequest(f"folder:{folder}", classes=tmp_path / "list.txt", limit_per_class=1)
-    source = open_source(request)
-    assert source.classes == ("dog", "hot dog")
-    assert [len(images) for images in source.splits.values()] == [2, 2]
-
-
-@pytest.mark.parametrize(
-    "given, name",
-    [
-        ("demo", "demo"), ("/data/photos/", "photos"), ("tfds:cifar10", "cifar10"), ("tfds:a/b:1.0.0", "a"),
-        ("ilsvrc:/data/ImageNet", "ImageNet"), ("synsets:x/fall11_whole.tar", "fall11_whole"), ("folder:v1.2", "v1.2"),
-    ],
-)  # fmt: skip
-def test_the_name_of_a_preparation_comes_from_its_source(given, name):
-    assert default_name(given) == name
 
 
 def test_packed_names_are_a_list_of_strings():

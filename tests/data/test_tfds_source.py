@@ -89,6 +89,15 @@ def test_file_names_are_kept_and_what_has_no_label_is_left_out(tmp_path):
     assert any("'test'" in note and "no labels" in note for note in source.notes)
 
 
+def test_splits_have_the_names_that_folders_may_have_too(tmp_path):
+    of_split = {"training": 6, "train_full": 8, "dev": 4, "test": 3, "sample": 2}
+    made = {name: images(number, [0, 1, 2]) for name, number in of_split.items()}
+    write_set(tmp_path, "split_set", {"image": IMAGE, "label": LABEL}, made)
+    source = tfds_source("split_set", data_dir=tmp_path)
+    assert {split: len(found) for split, found in source.splits.items()} == {"train": 6, "val": 4, "test": 3}
+    assert sorted(note.split("'")[1] for note in source.notes) == ["sample", "train_full"]
+
+
 @pytest.mark.parametrize(
     "features, words",
     [

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import tensorflow as tf
+from small_sets import Recorded
 
-from alexnet_keras.data.dataset import open_prepared
+from alexnet_keras.data.dataset import open_prepared, verify
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
-from alexnet_keras.data.verify import verify
 
 
 @pytest.fixture
@@ -18,14 +18,14 @@ def data(make_folder, tmp_path):
 
 
 def test_a_whole_dataset_has_no_problems(data):
-    done = []
-    found = verify(data, done.append)
+    reporter = Recorded()
+    found = verify(data, reporter)
     assert (found.shards, found.examples, found.problems) == (4, 17, [])
-    assert sum(done) == 17
+    assert reporter.totals == [17] and reporter.done == 17
 
 
 def rewrite(shard, change):
-    """Write a shard anew with its records changed, of the same length in bytes, and well-formed."""
+    """Write a shard again with its records changed, of the same length in bytes, and well-formed."""
     records = [change(i, r) for i, r in enumerate(tf.data.TFRecordDataset(str(shard.path)).as_numpy_iterator())]
     with tf.io.TFRecordWriter(str(shard.path)) as writer:
         for record in records:

@@ -7,19 +7,18 @@ import pytest
 from PIL import Image
 
 from alexnet_keras import AlexNet, Classifier
-from alexnet_keras.data.images import Encoding
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.preparation import prepare
-from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.evaluation.inputs import Preparation, preparation_of, read_image, some_images, stacked_images
 from alexnet_keras.runs import Run
 
 
-@pytest.fixture(scope="module", params=["jpeg", "raw"])
+@pytest.fixture(scope="module", params=[("jpeg", 80), ("raw", None)], ids=["jpeg", "raw"])
 def run_and_data(request, tiny, images, tmp_path_factory):
-    root = tmp_path_factory.mktemp(request.param)
-    data = prepare(folder_source(images), root / "data", seed=0, encoding=Encoding(request.param, 80))
+    root = tmp_path_factory.mktemp(request.param[0])
+    encoding, quality = request.param
+    data = prepare(images, root / "data", encoding=encoding, quality=quality)
     run = Run.create(root / "run", tiny, {"classes": list(data.classes), "data": data.facts})
     AlexNet(tiny, classes=3, seed=3).save(run.model_path)
     return run, data

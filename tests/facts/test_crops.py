@@ -13,7 +13,6 @@ import tensorflow as tf
 from PIL import Image
 
 from alexnet_keras import AlexNet, load_recipe
-from alexnet_keras.data.images import Encoding
 from alexnet_keras.data.pipeline import training_batches
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
@@ -33,7 +32,7 @@ def places(tmp_path_factory):
             for index in range(count):
                 pixels = np.stack([columns, rows, np.full_like(rows, index)], -1)
                 Image.fromarray(pixels).save(root / split / name / f"{index:02}.png")
-    data = prepare(folder_source(root), tmp_path_factory.mktemp("data") / "grid", encoding=Encoding("raw"))
+    data = prepare(folder_source(root), tmp_path_factory.mktemp("data") / "grid", encoding="raw")
 
     def found(augmentation, *, batch_size=8, crop_size=224, **options):
         options = {"seed": 0, "epoch": 0, **options}

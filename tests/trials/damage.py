@@ -148,9 +148,8 @@ def _datasets(project: Path) -> Iterator[Kind]:
     data = project / "data/set"
 
     def read(path: Path) -> None:
-        from alexnet_keras.data.dataset import open_prepared
+        from alexnet_keras.data.dataset import open_prepared, verify
         from alexnet_keras.data.pipeline import evaluation_batches, iterate, training_batches
-        from alexnet_keras.data.verify import verify
         from alexnet_keras.recipes.schema import Augmentation
 
         found = open_prepared(data)
@@ -259,7 +258,7 @@ def _runs(project: Path) -> Iterator[Kind]:
 def _tables(folder: Path) -> Iterator[Kind]:
     """Images with their labels in a table, and in parquet files."""
     import imagenet
-    from test_layouts import write_parquet
+    from layouts import write_parquet
 
     from alexnet_keras.data.sources.folder import folder_source
     from alexnet_keras.data.sources.parquet import parquet_source

@@ -1,1 +1,1 @@
-"""Sources: where images come from. One file a kind; each answers with a `source.Source`."""
+"""Sources of images, one file for each kind; each makes a `source.Source`."""

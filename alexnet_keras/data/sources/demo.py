@@ -1,17 +1,14 @@
 """The built-in demo set: images drawn by code from a seed, written as ordinary JPEG files in class folders.
 
-Twelve classes: red or blue, disc or square or triangle, with horizontal or vertical stripes. None of the three can be
-told from the others or from the background, and shapes of all three kinds cover the same area. Everything else varies
-from image to image: its size and proportions, position, size and tilt of the shape, the stripes' period and phase, hue,
-brightness, light and background. The files are then listed, and prepared, like any other folder."""
+Twelve classes: red or blue, disc or square or triangle, with horizontal or vertical stripes. None of the three
+properties follows from the others or from the background, and shapes of all three kinds cover the same area. Everything
+else varies from image to image: its size and proportions, the shape's position, size and tilt, the stripes' period and
+phase, hue, brightness, light and background. The files are then listed, and prepared, like any other folder."""
 
 import colorsys
 import itertools
 import json
-import os
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -20,13 +17,15 @@ import numpy as np
 from PIL import Image
 
 from alexnet_keras.data.sources.folder import folder_source
-from alexnet_keras.data.sources.source import Source
+from alexnet_keras.data.sources.source import Source, no_progress
 from alexnet_keras.errors import UsageError
+from alexnet_keras.reporter import Advance
+from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.files import PARTIAL, write_by_rename
 
 
 class Kind(NamedTuple):
-    """What makes a class."""
+    """The properties of a class."""
 
     color: str
     shape: str
@@ -34,12 +33,12 @@ class Kind(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """The class's name, fit for a folder: "red-disc-vertical"."""
+        """The class's name as a folder: "red-disc-vertical"."""
         return "-".join(self)
 
 
-KINDS = tuple(itertools.starmap(Kind, itertools.product(("red", "blue"), ("disc", "square", "triangle"),
-                                                        ("horizontal", "vertical"))))  # fmt: skip
+_PROPERTIES = (("red", "blue"), ("disc", "square", "triangle"), ("horizontal", "vertical"))
+KINDS = tuple(itertools.starmap(Kind, itertools.product(*_PROPERTIES)))
 HUES = {"red": 0.995, "blue": 0.605}  # around the circle 0..1, each +-0.025
 SHORT_SIDE = (200, 320)  # pixels
 LONG_SIDE = 420
@@ -47,23 +46,21 @@ TILT = 10.0  # degrees either way
 
 
 def draw(kind: Kind, seed: int, split: str, index: int) -> np.ndarray:
-    """(height, width, 3) uint8: image `index` of a kind in a split. Depends on these arguments alone."""
+    """Draw image `index` of a kind in a split, (height, width, 3) uint8; it depends only on these arguments."""
     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), KINDS.index(kind), index])
     short = int(rng.integers(*SHORT_SIDE, endpoint=True))
     long = min(int(short * rng.uniform(1.0, 1.45)), LONG_SIDE)
     width, height = (short, long) if rng.random() < 0.5 else (long, short)
     canvas = _background(rng, width, height)
 
-    # The shape keeps inside the centred square that is left after preparation.
+    # The shape stays inside the centred square that preparation keeps.
     radius = short * rng.uniform(0.17, 0.27)
     reach = 1.5 if kind.shape == "triangle" else 1.2
     room = max(short * 0.47 - reach * radius, 0)
     x, y = np.float32(width / 2 + rng.uniform(-room, room)), np.float32(height / 2 + rng.uniform(-room, room))
     tilt = np.deg2rad(rng.uniform(-TILT, TILT))
-    rows, columns = (
-        np.arange(height, dtype=np.float32)[:, None] - y,
-        np.arange(width, dtype=np.float32)[None] - x,
-    )
+    rows = np.arange(height, dtype=np.float32)[:, None] - y
+    columns = np.arange(width, dtype=np.float32)[None] - x
     cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     u, v = columns * cos + rows * sin, rows * cos - columns * sin
 
@@ -88,7 +85,7 @@ def _distance(shape: str, u: np.ndarray, v: np.ndarray, radius: float) -> np.nda
         return corner + np.minimum(np.maximum(across, down), 0) - rounding
     inner = radius * 0.79  # of the circle inside an equilateral triangle of the same area
     sides = [v - inner, *(np.float32(s * 0.8660254) * u - 0.5 * v - inner for s in (1, -1))]
-    # Close to the greatest of the three, and rounded where two of them meet.
+    # A smooth maximum of the three, which rounds the corners.
     sharpness = np.float32(4 / rounding)
     greatest = np.maximum(np.maximum(sides[0], sides[1]), sides[2])
     return greatest + np.log(sum(np.exp((side - greatest) * sharpness) for side in sides)) / sharpness
@@ -128,11 +125,11 @@ def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
 TRAIN_IMAGES = 100  # of each class
 VAL_IMAGES = 25
 QUALITY = 92
-MARKER = ".demo.json"  # says that the folder is ours, and how its images were drawn
+MARKER = ".demo.json"  # marks the folder as a demo set, and holds the options its images were drawn with
 
 
 def demo_images(train: int = TRAIN_IMAGES, val: int = VAL_IMAGES) -> int:
-    """The number of images `demo_source` draws in all."""
+    """The number of images that `demo_source` draws, of all classes and splits."""
     return len(KINDS) * (train + val)
 
 
@@ -143,84 +140,65 @@ def demo_source(
     train: int = TRAIN_IMAGES,
     val: int = VAL_IMAGES,
     overwrite: bool = False,
-    on_progress: Callable[[int], None] = lambda images: None,
+    advance: Advance = no_progress,
 ) -> Source:
-    """Draw the demo images into a folder, as far as they are not there, and list them.
+    """Draw the demo images that a folder lacks, and list them.
 
     Args:
-        folder: Where they go: `{train,val}/<class>/NNN.jpg`.
-        seed: An image depends on this, its split, its class and its number, and on nothing else.
+        folder: Receives `{train,val}/<class>/NNN.jpg`.
+        seed: An image depends only on this, its split, its class and its number.
         train: Training images of each class.
         val: Validation images of each class.
-        overwrite: Draw anew where the folder holds demo images of another seed or number.
-        on_progress: Called with the number of images done since the last call.
+        overwrite: Replace demo images of another seed or number.
+        advance: Called with the number of images drawn since the last call.
 
     Raises:
         UsageError: The folder holds something else, or demo images of another seed or number.
     """
-    drawing = {"seed": seed, "train": train, "val": val}
-    _claim(folder, drawing, overwrite)
-    wanted = [
-        (kind, split, index)
-        for split, number in (("train", train), ("val", val))
-        for kind in KINDS
-        for index in range(number)
-    ]
-    for kind in KINDS:
-        for split in ("train", "val"):
+    _claim(folder, {"seed": seed, "train": train, "val": val}, overwrite)
+    wanted = []
+    for split, number in (("train", train), ("val", val)):
+        for kind in KINDS:
             (folder / split / kind.folder).mkdir(parents=True, exist_ok=True)
-    for _ in _in_threads(lambda image: _write(folder, seed, *image), wanted):
-        on_progress(1)
+            wanted += [(split, kind, index) for index in range(number)]
+
+    def write(split: str, kind: Kind, index: int) -> None:
+        path = folder / split / kind.folder / f"{index:03d}.jpg"
+        if not path.exists():
+            with write_by_rename(path) as partial:
+                Image.fromarray(draw(kind, seed, split, index)).save(partial, "JPEG", quality=QUALITY)
+
+    with ThreadPoolExecutor() as pool:
+        drawings = [pool.submit(write, *image) for image in wanted]
+        try:
+            for drawing in drawings:
+                drawing.result()
+                advance(1)
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interruption waits only for the images being drawn
     return folder_source(folder, given="demo")
 
 
-def _claim(folder: Path, drawing: dict[str, int], overwrite: bool) -> None:
-    """Make the folder ours, empty of images that were drawn otherwise."""
+def _claim(folder: Path, options: dict[str, int], overwrite: bool) -> None:
+    """Mark the folder as a demo set of these options, and remove images that were drawn with others."""
     marker = folder / MARKER
     if not marker.exists():
-        if folder.exists() and (not folder.is_dir() or _holds_something(folder)):
+        if folder.exists() and not (folder.is_dir() and all(p.name.startswith(PARTIAL) for p in folder.iterdir())):
             raise UsageError(f"The demo images go into {folder}, which holds something else; choose another --out.")
         folder.mkdir(parents=True, exist_ok=True)
     else:
         try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
+            before = json.loads(marker.read_text(encoding="utf-8"))
         except ValueError:
-            found = None
-        if found == drawing:
+            before = None
+        if before == options:
             return
         if not overwrite:
             raise UsageError(
-                f"{folder} holds demo images drawn with {found}, not {drawing}. "
-                "Choose another --out, or --overwrite to draw them anew."
+                f"{folder} holds demo images drawn with {before}, not {options}. "
+                "Choose another --out, or draw them again with --overwrite."
             )
         for kind in KINDS:
             for image in folder.glob(f"*/{kind.folder}/*.jpg"):
                 image.unlink()
-    with write_by_rename(marker) as partial:
-        partial.write_text(json.dumps(drawing), encoding="utf-8")
-
-
-def _holds_something(folder: Path) -> bool:
-    return any(not path.name.startswith(PARTIAL) for path in folder.iterdir())
-
-
-def _write(folder: Path, seed: int, kind: Kind, split: str, index: int) -> None:
-    from PIL import Image
-
-    path = folder / split / kind.folder / f"{index:03d}.jpg"
-    if not path.exists():
-        with write_by_rename(path) as partial:
-            Image.fromarray(draw(kind, seed, split, index)).save(partial, "JPEG", quality=QUALITY)
-
-
-def _in_threads(work: Callable, items: list) -> Iterator:
-    """Results in order. An interruption waits for the few images in hand only."""
-    ahead = 4 * (os.cpu_count() or 1)
-    with ThreadPoolExecutor() as pool:
-        pending: deque = deque()
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    write_json(marker, options, indent=None)

@@ -1,36 +1,34 @@
-"""Images in folders: `DIR/<class>/*`, `DIR/{train,val,test}/<class>/*` under any of the names people have for those,
-images whose names end in a WordNet id, and images that a table gives their classes.
+"""Images in folders: `DIR/<class>/*`, `DIR/{train,val,test}/<class>/*` under any of the usual names of splits, images
+whose names end in a WordNet id, and images that a table gives their classes.
 
-Files may lie deeper inside a class folder. What is no image is passed over and counted; what turns out not to be one
-is rejected, with the reason, when it is decoded.
+Files may lie deeper inside a class folder. A file that is not an image is skipped and counted; one that turns out not
+to be an image when it is decoded is rejected, with the reason.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from alexnet_keras.data.class_names import are_wordnet_ids, read_words, some
+from alexnet_keras.data.class_names import are_wordnet_ids, read_words, some, word_list
 from alexnet_keras.data.images import read_image_file
 from alexnet_keras.data.sources import tables
-from alexnet_keras.data.sources.layout import Layout, Root, read_layout
-from alexnet_keras.data.sources.listing import PassedOver, identity_of, images_below, is_own
+from alexnet_keras.data.sources.layout import Root, read_layout
+from alexnet_keras.data.sources.listing import Skipped, identity_of, images_below, is_own
 from alexnet_keras.data.sources.source import (
     DEFAULT_HOLDOUT,
-    SPLITS,
     ImageList,
     Names,
     Source,
-    images_of,
+    check_classes,
+    no_progress,
     printable,
     split_names,
     with_validation,
 )
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.reporter import Advance
 from alexnet_keras.storage.places import command, exists, refuse_url
-
-WORD_LISTS = ("LOC_synset_mapping.txt", "synset_words.txt", "words.txt")
 
 
 def folder_source(
@@ -42,221 +40,180 @@ def folder_source(
     splits: Mapping[str, str] | None = None,
     labels: Sequence[str] = (),
     partial: bool = False,
-    on_progress: Callable[[int], None] = lambda images: None,
+    advance: Advance = no_progress,
 ) -> Source:
     """List a folder of images.
 
-    Without split folders (or with only "train"), `holdout` of every class becomes "val". With "train" and
-    "test" but no validation folder, "test" becomes "val".
+    Without a "val" folder, "test" becomes "val"; without either, `holdout` of every class does.
 
     Args:
         folder: The folder.
         holdout: The part of each class to hold out, 0..1.
         seed: Decides which images are held out.
-        given: How the user named the source; "folder:" and the path by default.
-        splits: Which folder is which split, {"train": "Training"}; {} for none; None to tell by their names.
-        labels: Tables of file and label, each as "FILE" or "SPLIT=FILE"; class folders then say nothing.
-        partial: Accept tables that name files which are not there.
-        on_progress: Called with the number of images found since the last call.
+        given: The source as the user named it; "folder:" and the path by default.
+        splits: The folder of each split, {"train": "Training"}; {} for no splits; None to go by the folders' names.
+        labels: Tables of file and label, each as "FILE" or "SPLIT=FILE"; class folders are then ignored.
+        partial: Accept tables that name files which do not exist.
+        advance: Called with the number of images listed since the last call.
 
     Raises:
         UsageError: The folder, a table or a split's folder does not exist.
-        DataError: It is empty, has fewer than two classes, its splits have different classes, or it can be read in
-            none or in two ways.
+        DataError: It is empty, has fewer than two classes, its splits have different classes, or no reading of it fits,
+            or two do.
     """
     if not exists(folder):
         refuse_url(folder)
-        raise UsageError(
-            f"There is no folder {folder}. Give a folder of class folders, demo, tfds:NAME, ilsvrc:DIR or synsets:DIR."
-        )
+        raise UsageError(f"There is no folder {folder}. Give one of class folders, or demo, tfds:NAME or ilsvrc:DIR.")
     if not folder.is_dir():
         hint = f"parquet:{folder}" if folder.suffix == ".parquet" else "the folder that it unpacks to"
         raise DataError(f"{folder} is a file, not a folder of class folders. Give {hint}.")
     if given is None and is_own(folder) and (folder / "manifest.json").exists():
         raise DataError(f"{folder} is prepared already: {command('train', '--data', folder)}.")
-    passed, places = PassedOver(), [folder]
+    given = given or f"folder:{folder}"
     if labels:
-        found, classes, notes = _from_tables(folder, tables.parse_tables(labels), partial, passed, on_progress)
+        source = _from_tables(folder, given, labels, partial, advance)
     else:
-        layout = read_layout(folder, splits)
-        passed = layout.passed
-        found, classes = _from_layout(layout, passed, on_progress)
-        notes = layout.notes
-        places += [layout.roots["train"].path, layout.roots["train"].path.parent]
-    notes += passed.notes(folder)
-    options, note = with_validation(found, classes, holdout, seed, folder, "folder")
-    notes += [note] * bool(note)
+        source = _from_layout(folder, given, splits, advance)
+    return with_validation(source, holdout, seed)
+
+
+def _from_layout(folder: Path, given: str, chosen: Mapping[str, str] | None, advance: Advance) -> Source:
+    layout = read_layout(folder, chosen)
+    classes: tuple[str, ...] = ()
+    splits = {}
+    for split in sorted(layout.roots, key=lambda split: split != "train"):  # train first: it has all classes
+        root = layout.roots[split]
+        if root.classes:
+            classes = classes or root.classes
+            missing, extra = sorted({*classes} - {*root.classes}), sorted({*root.classes} - {*classes})
+            differences = [f"lacks {some(missing)}"] * bool(missing) + [f"also has {some(extra)}"] * bool(extra)
+            if differences:
+                raise DataError(f"{root.path} should have the classes of train; it {' and '.join(differences)}.")
+            _, images = index_folders(root.path, root.classes, advance, layout.skipped)
+            counts = np.bincount(images.labels, minlength=len(root.classes))
+            if not counts.all():
+                empty = root.path / root.classes[int(np.argmin(counts))]
+                raise DataError(f"The class folder {empty} has no images in it. Fill it or remove it.")
+            splits[split] = images
+        else:
+            _, images = index_folders(root.path, [""], advance, layout.skipped)
+            labels = _labels_of_flat(images.filenames, root)
+            classes = classes or tuple(tables.sorted_classes(labels))
+            splits[split] = _labelled(images, labels, classes, root.path)
+    train = layout.roots["train"].path
     return Source(
-        given=given or f"folder:{folder}",
-        classes=tuple(printable(name) for name in classes),
-        splits={split: found[split] for split in SPLITS if split in found},
-        words=_words(places, classes),
-        options=options,
-        notes=tuple(notes),
+        given,
+        classes,
+        splits,
+        words=_words((folder, train, train.parent), classes),
+        notes=(*layout.notes, *layout.skipped.notes(folder)),
     )
 
 
 def _words(folders: Sequence[Path], classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes' names in words, where one of the folders has one of ImageNet's lists of them all."""
-    lists = [path for folder in folders for name in WORD_LISTS if (path := folder / name).is_file()]
-    if not lists or not are_wordnet_ids(classes):
+    """The classes' names in words, if one of the folders has one of ImageNet's lists with all of them."""
+    path = word_list(folders)
+    if not path or not are_wordnet_ids(classes):
         return ()
-    known = read_words(lists[0])
-    return tuple(known[name] for name in classes) if known.keys() >= set(classes) else ()
+    words = read_words(path)
+    return tuple(words[name] for name in classes) if words.keys() >= set(classes) else ()
 
 
-def _from_layout(
-    layout: Layout, passed: PassedOver, on_progress: Callable[[int], None]
-) -> tuple[dict[str, ImageList], list[str]]:
-    """The images of each split, and the classes."""
-    train = layout.roots["train"]
-    splits: dict[str, ImageList] = {}
-    classes = list(train.classes)
-    if not train.classes:
-        index = index_folders(train.path, [""], on_progress, passed)
-        labels = _labels_by_name(index, train)
-        classes = _at_least_two(tables.in_order(labels), train.path)
-        splits["train"] = _labelled(index, labels, classes)
-    for split, root in layout.roots.items():
-        if split in splits:
-            continue
-        if root.classes:
-            _same_classes(classes, list(root.classes), split, root.path)
-            splits[split] = _images(root.path, classes, passed, on_progress)
-            continue
-        index = index_folders(root.path, [""], on_progress, passed)
-        labels = _labels_by_name(index, root)
-        if strange := sorted(set(labels) - set(classes)):
-            raise DataError(f"{root.path} has images of classes that train does not have: {some(strange)}.")
-        splits[split] = _labelled(index, labels, classes)
-    return splits, classes
-
-
-def _labels_by_name(index: "FolderIndex", root: Root) -> list[str]:
+def _labels_of_flat(names: Sequence[str], root: Root) -> list[str]:
     """The class of each image, by its root's table or by the WordNet id in its name."""
     if root.table:
-        rows = tables.matched(root.table, index.names, root.path, partial=True)
-        labels = [root.table.rows[row].label if row >= 0 else "" for row in rows]
+        numbers = tables.match_rows(root.table, names, root.path, partial=True)
+        labels = [root.table.rows[number].label if number >= 0 else "" for number in numbers]
     else:
-        labels = [tables.wnid_of(name) or "" for name in index.names]
+        labels = [tables.wnid_of(name) or "" for name in names]
     if "" in labels:
-        first = PurePosixPath(index.names[labels.index("")]).name
-        source = f"--labels {root.table.path} leaves them out" if root.table else "name them, or move them away"
-        raise DataError(
-            f"{labels.count(''):,} of {len(labels):,} images in {root.path} have no label: {first}; {source}."
-        )
+        first = PurePosixPath(names[labels.index("")]).name
+        remedy = f"--labels {root.table.path} leaves them out" if root.table else "name them, or move them away"
+        number = f"{labels.count(''):,} of {len(labels):,}"
+        raise DataError(f"{number} images in {root.path} have no label: {first}; {remedy}.")
     return labels
 
 
-def _labelled(index: "FolderIndex", labels: Sequence[str], classes: Sequence[str]) -> ImageList:
-    number = {name: label for label, name in enumerate(classes)}
-    numbers = np.fromiter((number.get(label, -1) for label in labels), np.int32, len(labels))
-    images = ImageList(index.names, numbers, index.sizes, index.read)
-    return images if (numbers >= 0).all() else images.take(np.flatnonzero(numbers >= 0))
-
-
-def _from_tables(
-    folder: Path,
-    given: Sequence[tuple[str | None, Path]],
-    partial: bool,
-    passed: PassedOver,
-    on_progress: Callable[[int], None],
-) -> tuple[dict[str, ImageList], list[str], list[str]]:
-    """The images of each split, the classes, and notes, where tables name both."""
-    index = index_folders(folder, [""], on_progress, passed)
-    if not len(index.names):
+def _from_tables(folder: Path, given: str, arguments: Sequence[str], partial: bool, advance: Advance) -> Source:
+    skipped = Skipped()
+    _, images = index_folders(folder, [""], advance, skipped)
+    if not len(images):
         raise DataError(f"{folder} has no images in it.")
-    of_split: dict[str, list[str]] = {}
-    labelled = np.zeros(len(index.names), bool)
+    labels_of: dict[str, list[str]] = {}  # by split; "" for an image that is not in it
+    listed = np.zeros(len(images), bool)
     notes = []
-    for split, path in given:
+    parsed = tables.parse_tables(arguments)
+    for split, path in parsed:
         table = tables.read_table(path)
         if table.columns:
             notes.append(f"The classes are those of {table.title}.")
-        rows_of = tables.matched(table, index.names, folder, partial)
-        names = tables.named_labels([row.label for row in table.rows], (folder, path.parent), path)
-        if names != [row.label for row in table.rows]:
-            notes.append(f"The labels of {path} count the lines of a list of classes beside it, from 0.")
-        parts = split_names(sorted({row.split for row in table.rows if row.split}))
-        for i in np.flatnonzero(rows_of >= 0):
-            row = table.rows[rows_of[i]]
-            part = split or (parts[row.split] if row.split else "train")
-            if labelled[i]:
+        row_of = tables.match_rows(table, images.filenames, folder, partial)
+        names = tables.label_names(table, (folder, path.parent))
+        if names != table.labels:
+            notes.append(f"The labels of {path} are line numbers, from 0, in the list of classes next to it.")
+        split_of = split_names(sorted({row.split for row in table.rows if row.split}))
+        for image in np.flatnonzero(row_of >= 0):
+            row = table.rows[row_of[image]]
+            if listed[image]:
                 raise DataError(f"The tables name {row.file} in two splits: leave it in one.")
-            of_split.setdefault(part, [""] * len(labelled))[i] = names[rows_of[i]]
-            labelled[i] = True
-    if "train" not in of_split:
-        raise DataError(f"The tables name no training images: --labels train={given[0][1]}.")
-    classes = _at_least_two(tables.in_order(label for label in of_split["train"] if label), given[0][1])
-    for split, labels in of_split.items():
-        if strange := sorted(set(labels) - set(classes) - {""}):
-            raise DataError(f"The {split} split has classes that train does not have: {some(strange)}.")
-    if unnamed := int((~labelled).sum()):
-        notes.append(f"Left out, being in no table: {unnamed:,} of {len(labelled):,} images in {folder}.")
-    return {split: _labelled(index, labels, classes) for split, labels in of_split.items()}, classes, notes
+            listed[image] = True
+            its_split = split or (split_of[row.split] if row.split else "train")
+            labels_of.setdefault(its_split, [""] * len(images))[image] = names[row_of[image]]
+    first = parsed[0][1]
+    if "train" not in labels_of:
+        raise DataError(f"The tables name no training images: --labels train={first}.")
+    classes = tuple(tables.sorted_classes(label for label in labels_of["train"] if label))
+    check_classes(classes, first)
+    if number := int((~listed).sum()):
+        notes.append(f"Left out, not in a table: {number:,} of {len(listed):,} images in {folder}.")
+    return Source(
+        given,
+        classes,
+        {split: _labelled(images, labels, classes, f"The {split} split") for split, labels in labels_of.items()},
+        words=_words((folder,), classes),
+        notes=(*notes, *skipped.notes(folder)),
+    )
 
 
-def _at_least_two(classes: list[str], place: Path) -> list[str]:
-    if len(classes) < 2:
-        raise DataError(f"{place} has one class, {classes[0]!r}. At least two are needed to tell apart.")
-    return classes
-
-
-def _same_classes(expected: list[str], found: list[str], split: str, root: Path) -> None:
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    if missing or extra:
-        parts = [f"lacks {some(missing)}"] * bool(missing) + [f"also has {some(extra)}"] * bool(extra)
-        raise DataError(f"The classes of {root} are not those of train: it {' and '.join(parts)}. Make them the same.")
-
-
-@dataclass(frozen=True, eq=False)
-class FolderIndex:
-    """The files below class folders, in columns; files of a class stand together, sorted by name.
-
-    Attributes:
-        root: The folder of the class folders.
-        groups: The class folders.
-        counts: (groups,) int64, files in each.
-        names: (n,) "class/name", as TFDS can store it.
-        paths: (n,) the same as the file system has it.
-        sizes: (n,) int64, bytes.
-    """
-
-    root: Path
-    groups: tuple[str, ...]
-    counts: np.ndarray
-    names: Names
-    paths: Names
-    sizes: np.ndarray
-
-    def read(self, i: int) -> bytes:
-        """The bytes of file i; raises OSError where they cannot be had."""
-        return read_image_file(self.root / self.paths[i])
+def _labelled(images: ImageList, labels: Sequence[str], classes: Sequence[str], place: object) -> ImageList:
+    """The images with their class names, (n,), as labels; those without ("") are left out."""
+    number = {"": -1, **{name: label for label, name in enumerate(classes)}}
+    if unknown := sorted(set(labels) - number.keys()):
+        raise DataError(f"{place} has images of classes that train does not have: {some(unknown)}.")
+    return images.relabelled(np.fromiter((number[label] for label in labels), np.int32, len(labels)))
 
 
 def index_folders(
-    root: Path, classes: Sequence[str], on_progress: Callable[[int], None], passed: PassedOver
-) -> FolderIndex:
-    """Every image below the class folders of `root`; what is none is counted in `passed`."""
+    root: Path, classes: Sequence[str], advance: Advance, skipped: Skipped
+) -> tuple[tuple[str, ...], ImageList]:
+    """Every image below the class folders of `root`, labelled by the number of its folder.
+
+    Args:
+        root: The folder of the class folders.
+        classes: The class folders; [""] for `root` itself.
+        advance: Called with the number of images listed since the last call.
+        skipped: Receives the counts of files and folders that are skipped.
+
+    Returns:
+        The class folders, and the images with names such as "class/name", sorted within each.
+    """
     names: list[str] = []
     counts: list[int] = []
     sizes: list[int] = []
     for name in classes:
         before = len(names)
         ancestors = frozenset(identity_of(path) for path in (root.parent, root, root / name))
-        for path, size in sorted(images_below(root / name, name, ancestors, passed)):
+        for path, size in sorted(images_below(root / name, name, ancestors, skipped)):
             names.append(path)
             sizes.append(size)
         counts.append(len(names) - before)
-        on_progress(counts[-1])
-    paths, plain = Names.pack(names), Names.pack(printable(name) for name in names)
-    return FolderIndex(root, tuple(classes), np.array(counts, np.int64), plain, paths, np.array(sizes, np.int64))
-
-
-def _images(root: Path, classes: list[str], passed: PassedOver, on_progress: Callable[[int], None]) -> ImageList:
-    """Every image of a split; names are relative to the split's folder, in sorted order."""
-    index = index_folders(root, classes, on_progress, passed)
-    if not index.counts.all():
-        empty = classes[int(np.argmin(index.counts))]
-        raise DataError(f"The class folder {root / empty} has no images in it. Fill it or remove it.")
-    return images_of(index, range(len(classes)))
+        advance(counts[-1])
+    paths = Names.pack(names)  # as the file system has them
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    images = ImageList(
+        Names.pack(map(printable, names)),
+        labels,
+        np.array(sizes, np.int64),
+        read=lambda i: read_image_file(root / paths[i]),
+    )
+    return tuple(classes), images

@@ -1,7 +1,7 @@
-"""Which files below a folder are images, and what else lies there.
+"""The images below a folder, and everything else that lies there.
 
-A file is taken for an image by its suffix; where its name has none that is known, by its first bytes. Hidden files,
-what operating systems and network disks leave in folders, and what this program has made itself are passed over.
+A file counts as an image by its suffix, or by its first bytes if the suffix is unknown. Hidden files, system folders
+of operating systems and network disks, and folders that this program made are skipped.
 """
 
 import functools
@@ -9,10 +9,10 @@ import mimetypes
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from alexnet_keras.data.class_names import some
 from alexnet_keras.data.images import START, SUFFIXES, is_image
 from alexnet_keras.errors import DataError
 
@@ -31,19 +31,18 @@ OWN_FILES = (
     frozenset(("run.json", "recipe.toml")),
     frozenset(("pyvenv.cfg",)),
 )
-OWN_NAMES = frozenset().union(*OWN_FILES)
-LOOKED_AT = (2**62, 256, 64)  # entries of a folder, by depth, after which one with an image is a folder of images
+SCANNED = (2**62, 256, 64)  # entries read of a folder that has an image among them, by depth
 SHOWN = 3  # kinds in a sentence
 
 
 @dataclass
-class PassedOver:
-    """What was not taken, counted.
+class Skipped:
+    """Counts of the files and folders that were skipped.
 
     Attributes:
-        files: Files that are no images, by suffix in lower case.
+        files: Files that are not images, by suffix in lower case.
         folders: Folders of operating systems and disks, by name.
-        own: Folders that this program made, and Python environments, by name.
+        own: Names of folders that this program made, and of Python environments.
     """
 
     files: Counter[str] = field(default_factory=Counter)
@@ -51,17 +50,16 @@ class PassedOver:
     own: list[str] = field(default_factory=list)
 
     def notes(self, folder: Path) -> list[str]:
-        """Sentences about it; none where there is nothing to say."""
-        found = []
+        """The counts as sentences; none if nothing was skipped."""
+        notes = []
         if number := self.files.total():
-            files = f"{number:,} files that are no images" if number > 1 else "1 file that is no image"
-            found.append(f"Passed over in {folder}: {files} ({_kinds(self.files)}).")
+            files = f"{number:,} files that are not images" if number > 1 else "1 file that is not an image"
+            notes.append(f"Skipped in {folder}: {files} ({_kinds(self.files)}).")
         if number := self.folders.total():
-            folders = f"{number:,} folder{'s' * (number > 1)} of the system"
-            found.append(f"Passed over in {folder}: {folders} ({_kinds(self.folders)}).")
+            notes.append(f"Skipped in {folder}: {number:,} system folder{'s' * (number > 1)} ({_kinds(self.folders)}).")
         if self.own:
-            found.append(f"Passed over in {folder}, being made by alexnet: {', '.join(sorted(self.own)[:SHOWN])}.")
-        return found
+            notes.append(f"Skipped in {folder}, made by alexnet: {some(sorted(self.own), SHOWN)}.")
+        return notes
 
 
 def _kinds(counts: Counter[str]) -> str:
@@ -72,12 +70,12 @@ def _kinds(counts: Counter[str]) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _known_kind(suffix: str) -> bool | None:
-    """Whether files with a suffix are images; None where it may be anything."""
+    """True if files with a suffix are images, False if not; None for a suffix that may be anything."""
     if suffix in SUFFIXES:
         return True
     if suffix.endswith(UNFINISHED):
         return False
-    kind = mimetypes.MimeTypes().guess_type(f"file{suffix}")[0]  # Python's own table, and not that of the machine
+    kind = mimetypes.MimeTypes().guess_type(f"file{suffix}")[0]  # Python's own table, not the machine's
     return kind.startswith("image/") if kind else None
 
 
@@ -88,7 +86,7 @@ def _suffix(name: str) -> str:
 
 
 def is_image_name(name: str) -> bool | None:
-    """Whether a file with this name is an image; None where only its first bytes say."""
+    """True if a file of this name is an image, False if not; None if only its first bytes can say."""
     return _known_kind(_suffix(name))
 
 
@@ -103,18 +101,6 @@ def _is_image_file(entry: os.DirEntry) -> bool:
         return False
 
 
-def _scanned(path: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
-    """What a folder holds.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    try:
-        return os.scandir(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. Make it readable, or move it away.") from error
-
-
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
@@ -122,52 +108,54 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def entries_of(
-    path: Path, passed: PassedOver | None = None, marks: set[str] | None = None
-) -> Iterator[tuple[os.DirEntry, bool]]:
-    """What a folder holds that counts: each image, with False, and each folder, with True.
+def entries_of(path: Path, skipped: Skipped | None = None) -> Iterator[tuple[os.DirEntry, bool]]:
+    """Each image of a folder, with False, and each folder in it, with True.
 
     Args:
         path: The folder.
-        passed: Where to count what is passed over.
-        marks: Where to put the names of files that tell a folder of this program's own.
+        skipped: Receives the counts of files and folders that are skipped.
+
+    Raises:
+        DataError: The folder cannot be read.
     """
-    with _scanned(path) as entries:
-        for entry in entries:
+    try:
+        scan = os.scandir(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Make it readable, or move it away.") from error
+    with scan:
+        for entry in scan:
             name = entry.name
-            if marks is not None and name in OWN_NAMES:
-                marks.add(name)
             if name.startswith("."):
                 continue
             if _is_folder(entry):
                 if name.lower() not in SYSTEM_FOLDERS:
                     yield entry, True
-                elif passed:
-                    passed.folders[name] += 1
-            elif entry.is_symlink() or entry.is_file():  # a link to nothing is told of when it is read
+                elif skipped:
+                    skipped.folders[name] += 1
+            elif entry.is_symlink() or entry.is_file():  # a dangling link is reported when it is read
                 if _is_image_file(entry):
                     yield entry, False
-                elif passed:
-                    passed.files[_suffix(name)] += 1
+                elif skipped:
+                    skipped.files[_suffix(name)] += 1
 
 
 def is_own(path: Path) -> bool:
-    """Whether a folder is a dataset or run of this program, its demo images, or a Python environment."""
+    """True if a folder is a dataset or run of this program, its demo images, or a Python environment."""
     return any(all((path / name).exists() for name in names) for names in OWN_FILES)
 
 
 def images_below(
-    path: Path, name: str, ancestors: frozenset[tuple[int, int]], passed: PassedOver
+    path: Path, name: str, ancestors: frozenset[tuple[int, int]], skipped: Skipped
 ) -> Iterator[tuple[str, int]]:
     """(name, bytes) of each image below a folder; a link back to a folder above is not followed.
 
     Args:
         path: The folder.
-        name: What its images' names begin with; "" for nothing.
+        name: The prefix of its images' names, without the slash; "" for none.
         ancestors: The identities of the folders above, and its own.
-        passed: Where to count what is passed over.
+        skipped: Receives the counts of files and folders that are skipped.
     """
-    for entry, is_folder in entries_of(path, passed):
+    for entry, is_folder in entries_of(path, skipped):
         inner = f"{name}/{entry.name}" if name else entry.name
         if not is_folder:
             try:
@@ -175,82 +163,81 @@ def images_below(
             except OSError:
                 yield inner, 0  # a dangling link: counted, and rejected when it is read
             continue
-        identity = identity_of(Path(entry.path))
+        child = Path(entry.path)
+        identity = identity_of(child)
         if identity in ancestors:
             continue
-        if is_own(Path(entry.path)):
-            passed.own.append(entry.name)
+        if is_own(child):
+            skipped.own.append(entry.name)
         else:
-            yield from images_below(Path(entry.path), inner, ancestors | {identity}, passed)
+            yield from images_below(child, inner, ancestors | {identity}, skipped)
 
 
 def identity_of(path: Path) -> tuple[int, int]:
-    """What tells a folder from all others, by whatever name it is reached."""
+    """Device and inode, the same for a folder under every name that leads to it."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder, and those folders below it that hold images.
+    """A folder, and the folders below it that hold images.
 
     Attributes:
         path: The folder.
-        images: Whether there are images in the folder itself.
+        has_images: True if images lie in the folder itself.
         folders: The folders in it that hold images at any depth, by name, in sorted order.
         empty: The folders in it that hold nothing at all.
-        without: The folders in it that hold files, and no images.
+        imageless: The folders in it that hold files, and no images.
         own: The folders in it that this program made, and Python environments.
     """
 
     path: Path
-    images: bool
+    has_images: bool
     folders: dict[str, "Tree"]
     empty: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
+    imageless: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
 
     @property
     def holds_images(self) -> bool:
-        """Whether there are images in it or anywhere below."""
-        return self.images or bool(self.folders)
+        """True if images lie in the folder or anywhere below."""
+        return self.has_images or bool(self.folders)
 
 
-def look(path: Path) -> Tree:
-    """How images lie below a folder.
+def folder_tree(path: Path) -> Tree:
+    """The tree of the folders below `path` that hold images.
 
-    Of a folder with images in it the first entries say enough, so that ImageNet's 1,281,167 files are not listed
-    twice.
+    Of a folder deeper down that has an image, only the first entries are read, so that ImageNet's 1,281,167 files are
+    not listed twice.
     """
-    return _look(path, frozenset(), 0)[0]
+    return _tree(path, frozenset(), 0)
 
 
-def _look(path: Path, ancestors: frozenset[tuple[int, int]], depth: int) -> tuple[Tree, bool]:
-    """A folder's tree, and whether the folder is of this program's own."""
-    enough = LOOKED_AT[min(depth, len(LOOKED_AT) - 1)]
-    images, inside, marks = False, [], set[str]()
-    for seen, (entry, is_folder) in enumerate(entries_of(path, marks=marks)):
+def _tree(path: Path, ancestors: frozenset[tuple[int, int]], depth: int) -> Tree:
+    enough = SCANNED[min(depth, len(SCANNED) - 1)]
+    has_images, inside = False, []
+    for count, (entry, is_folder) in enumerate(entries_of(path)):
         if is_folder:
             inside.append(entry)
-        images = images or not is_folder
-        if images and seen > enough:
+        has_images = has_images or not is_folder
+        if has_images and count > enough:
             break
-    own = any(names <= marks for names in OWN_FILES)
-    if images and depth >= len(LOOKED_AT) - 1:
-        return Tree(path, True, {}), own
+    if has_images and depth >= len(SCANNED) - 1:
+        return Tree(path, True, {})
     ancestors |= {identity_of(path)}
-    folders, empty, without, made = {}, [], [], []
+    folders, empty, imageless, own = {}, [], [], []
     for entry in sorted(inside, key=lambda entry: entry.name):
         child = Path(entry.path)
         if identity_of(child) in ancestors:
             continue
-        found, is_ours = _look(child, ancestors, depth + 1)
-        if is_ours:
-            made.append(entry.name)
-        elif found.holds_images:
-            folders[entry.name] = found
+        tree = _tree(child, ancestors, depth + 1)  # first, because it reports a folder that cannot be read
+        if is_own(child):
+            own.append(entry.name)
+        elif tree.holds_images:
+            folders[entry.name] = tree
         elif any(not inner.name.startswith(".") for inner in child.iterdir()):
-            without.append(entry.name)
+            imageless.append(entry.name)
         else:
             empty.append(entry.name)
-    return Tree(path, images, folders, tuple(empty), tuple(without), tuple(made)), own
+    return Tree(path, has_images, folders, tuple(empty), tuple(imageless), tuple(own))

@@ -1,7 +1,7 @@
 """Open a source by the name a user gives it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,31 +9,31 @@ from typing import Any
 from alexnet_keras.data.sources.source import DEFAULT_HOLDOUT, Source, limit_per_class, select_classes
 from alexnet_keras.data.sources.tables import parse_tables
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.reporter import SILENT, Advance, Reporter
 from alexnet_keras.storage.places import at_home
 
 KINDS = ("folder", "tfds", "ilsvrc", "synsets", "parquet")
-PLACES = ("folder", "ilsvrc", "synsets", "parquet")  # those that name a place on disk
 
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """A source and every choice about its images; plain values, so that it travels to other processes.
+    """A source and every choice about its images; plain values, so that it can be sent to other processes.
 
     Attributes:
         given: "demo", a folder of class folders, or "tfds:NAME", "ilsvrc:DIR", "synsets:DIR", "parquet:DIR",
             "folder:DIR". "~" is the home directory.
-        seed: Decides which images are held out or taken, and what the demo set looks like.
-        holdout: The part of each class to hold out where there is no validation split, 0..1.
+        seed: Decides which images are held out or taken, and the looks of the demo set.
+        holdout: The part of each class to hold out if there is no validation split, 0..1.
         class_order: "wnid" or "ilsvrc"; None for the usual order.
         classes: A file of the classes to take; all by default.
-        limit_per_class: Images of each class in each split at most.
+        limit_per_class: The most images of each class in each split.
         partial: Accept fewer images than an ILSVRC devkit, or a table, counts.
-        splits: Which folder is which split, {"train": "Training"}; {} for none; None to tell by their names.
+        splits: The folder of each split, {"train": "Training"}; {} for no splits; None to go by the folders' names.
         labels: Tables of file and label, "FILE" or "SPLIT=FILE".
-        tfds_dir: Where TFDS keeps its sets.
-        demo_folder: Where the demo images are drawn.
-        overwrite: Draw the demo images anew where others are.
-        cache: A directory to keep indices of archives in.
+        tfds_dir: The directory of TFDS's sets.
+        demo_folder: The folder that the demo images are drawn into.
+        overwrite: Replace demo images that were drawn with other options.
+        cache: A directory that keeps indices of archives.
     """
 
     given: str
@@ -51,23 +51,28 @@ class SourceRequest:
     cache: Path | None = None
 
     def absolute(self) -> "SourceRequest":
-        """The same for a process that runs in another directory."""
+        """The same request with absolute paths, for a process in another directory."""
         paths: dict[str, Any] = {name: path.absolute() for name, path in vars(self).items() if isinstance(path, Path)}
         kind = kind_of(self.given)
-        if kind in PLACES:
+        if kind not in ("demo", "tfds"):
             paths["given"] = f"{kind}:{self.place.absolute()}"
         tables = [(split, path.absolute()) for split, path in parse_tables(self.labels)]
         paths["labels"] = tuple(f"{split}={path}" if split else str(path) for split, path in tables)
         return dataclasses.replace(self, **paths)
 
     @property
+    def name(self) -> str:
+        """The source without its kind: the name of a TFDS set, or a path."""
+        return self.given.removeprefix(f"{kind_of(self.given)}:")
+
+    @property
     def place(self) -> Path:
-        """Where a source on disk lies."""
-        return at_home(self.given.removeprefix(f"{kind_of(self.given)}:"))
+        """The path of a source on disk."""
+        return at_home(self.name)
 
 
 def kind_of(given: str) -> str:
-    """ "demo" or one of `KINDS`."""
+    """The kind of a source, "demo" or one of `KINDS`."""
     kind, colon, _ = given.partition(":")
     if given == "demo":
         return "demo"
@@ -75,20 +80,19 @@ def kind_of(given: str) -> str:
 
 
 def default_name(given: str) -> str:
-    """The name that its preparation gets unless another is chosen: that of its directory or TFDS set."""
-    kind = kind_of(given)
-    bare = given.removeprefix(f"{kind}:")
+    """The default name of a source's preparation: that of its directory or TFDS set."""
+    request, kind = SourceRequest(given), kind_of(given)
     if kind == "tfds":
-        return bare.partition(":")[0].partition("/")[0]
-    return "demo" if kind == "demo" else at_home(bare).resolve().name.removesuffix(".tar") or "pictures"
+        return request.name.partition(":")[0].partition("/")[0]
+    return "demo" if kind == "demo" else request.place.resolve().name.removesuffix(".tar") or "pictures"
 
 
-def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lambda images: None) -> Source:
+def open_source(request: SourceRequest, *, reporter: Reporter = SILENT) -> Source:
     """List the images of a source.
 
     Args:
-        request: Which.
-        on_progress: Called with the number of images found (of the demo: drawn) since the last call.
+        request: The source and the choices about its images.
+        reporter: Receives the progress, in images.
 
     Raises:
         UsageError: It does not exist, or an option does not apply to it.
@@ -104,87 +108,45 @@ def open_source(request: SourceRequest, on_progress: Callable[[int], None] = lam
         raise UsageError(f"{option} is for folders of images, and {request.given} is none.")
     if request.labels and request.splits is not None:
         raise UsageError("--labels and --splits exclude each other: --labels train=FILE --labels val=FILE.")
-    source = _OPENERS[kind](request, on_progress)
-    if request.classes and kind not in ("ilsvrc", "synsets"):  # those leave the others' archives unread
+    if kind == "demo":
+        from alexnet_keras.data.sources.demo import demo_images, demo_source
+
+        if request.demo_folder is None:
+            raise UsageError("The demo images are drawn into a directory: demo_folder has to name it.")
+        with reporter.progress("drawing", demo_images()) as advance:
+            source = demo_source(request.demo_folder, seed=request.seed, overwrite=request.overwrite, advance=advance)
+    else:
+        with reporter.progress("listing", None) as advance:
+            source = _listed(kind, request, advance)
+    if request.classes and kind not in ("ilsvrc", "synsets"):  # those leave the archives of other classes unread
         source = select_classes(source, request.classes)
     return limit_per_class(source, request.limit_per_class, request.seed) if request.limit_per_class else source
 
 
-def _demo(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
-    from alexnet_keras.data.sources.demo import demo_source
+def _listed(kind: str, request: SourceRequest, advance: Advance) -> Source:
+    """The source of a request; each kind imports only the libraries it needs."""
+    common: dict[str, Any] = {"holdout": request.holdout, "seed": request.seed, "advance": advance}
+    if kind == "tfds":
+        from alexnet_keras.data.sources.tfds import tfds_source
 
-    if request.demo_folder is None:
-        raise UsageError("The demo images are drawn into a directory: demo_folder has to name it.")
-    return demo_source(request.demo_folder, seed=request.seed, overwrite=request.overwrite, on_progress=on_progress)
+        return tfds_source(request.name, data_dir=request.tfds_dir, **common)
+    if kind == "parquet":
+        from alexnet_keras.data.sources.parquet import parquet_source
 
+        return parquet_source(request.place, **common)
+    if kind == "folder":
+        from alexnet_keras.data.sources.folder import folder_source
 
-def _folder(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
-    from alexnet_keras.data.sources.folder import folder_source
+        try:
+            return folder_source(
+                request.place, splits=request.splits, labels=request.labels, partial=request.partial, **common
+            )
+        except RecursionError as error:
+            remedy = "Give the folder that holds the classes."
+            raise DataError(f"{request.place} has folders hundreds deep. {remedy}") from error
+    from alexnet_keras.data.sources.ilsvrc import ilsvrc_source, synsets_source
 
-    try:
-        return folder_source(
-            request.place,
-            holdout=request.holdout,
-            seed=request.seed,
-            splits=request.splits,
-            labels=request.labels,
-            partial=request.partial,
-            on_progress=on_progress,
-        )
-    except RecursionError as error:
-        raise DataError(
-            f"{request.place} has folders hundreds deep. Give the folder that holds the classes."
-        ) from error
-
-
-def _tfds(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
-    from alexnet_keras.data.sources.tfds import tfds_source
-
-    name = request.given.removeprefix("tfds:")
-    return tfds_source(
-        name, data_dir=request.tfds_dir, holdout=request.holdout, seed=request.seed, on_progress=on_progress
-    )
-
-
-def _ilsvrc(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
-    from alexnet_keras.data.sources.ilsvrc import ilsvrc_source
-
-    return ilsvrc_source(
-        request.place,
-        class_order=request.class_order or "wnid",
-        classes=request.classes,
-        partial=request.partial,
-        holdout=request.holdout,
-        seed=request.seed,
-        cache=request.cache,
-        on_progress=on_progress,
-    )
-
-
-def _synsets(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
-    from alexnet_keras.data.sources.ilsvrc import synsets_source
-
-    return synsets_source(
-        request.place,
-        classes=request.classes,
-        holdout=request.holdout,
-        seed=request.seed,
-        cache=request.cache,
-        on_progress=on_progress,
-    )
-
-
-def _parquet(request: SourceRequest, on_progress: Callable[[int], None]) -> Source:
-    from alexnet_keras.data.sources.parquet import parquet_source
-
-    return parquet_source(request.place, holdout=request.holdout, seed=request.seed, on_progress=on_progress)
-
-
-_OPENERS = {
-    "demo": _demo,
-    "folder": _folder,
-    "tfds": _tfds,
-    "ilsvrc": _ilsvrc,
-    "synsets": _synsets,
-    "parquet": _parquet,
-}
+    common |= {"classes": request.classes, "cache": request.cache}
+    if kind == "synsets":
+        return synsets_source(request.place, **common)
+    return ilsvrc_source(request.place, class_order=request.class_order or "wnid", partial=request.partial, **common)

@@ -1,7 +1,7 @@
 """A stream of images: read, decoded, brought to 256x256 and encoded again, in order.
 
 TensorFlow's own threads decode and encode, while Python reads files ahead of them. Measured against a pool of
-Python threads calling the same operations, this is one and a half times as fast.
+Python threads that call the same operations, this is one and a half times as fast.
 """
 
 import os
@@ -13,71 +13,80 @@ from typing import NamedTuple
 import numpy as np
 
 from alexnet_keras.data.image_formats import Decoding, UnreadableImage
-from alexnet_keras.data.images import IMAGE_SIZE, LARGE, Encoding, fit_to_square, orientation
-from alexnet_keras.data.images import square_from_jpeg_or_png as square_function
+from alexnet_keras.data.images import LARGE, SHAPE, Encoding, fit_to_square, orientation, square_from_jpeg_or_png
 
-READERS = 4  # threads that read, so that a disk or server that answers slowly is asked several things at once
+READERS = 4  # threads that read: a disk or server that answers slowly gets several requests at once
 READ_AHEAD = 16  # images that a reader reads in one go
 BATCH = 64  # images handed on at once
-IN_FLIGHT = 4  # images in work for each processor: a large one holds up its successors, not their decoding
+IN_FLIGHT = 4  # images in work for each processor: a large one delays its successors, not their decoding
 
 
-class Batch(NamedTuple):
+class EncodedBatch(NamedTuple):
     """Consecutive images of the stream.
 
     Attributes:
         stop: The position after the last image of this batch.
-        positions: (n,) int64, ascending: where the usable images stand.
+        positions: (n,) int64, ascending, the positions of the usable images.
         encoded: n encoded images.
-        squares: (n, 256, 256, 3) uint8, the same before they were encoded.
+        pixels: (n, 256, 256, 3) uint8, the same before they were encoded.
         rejected: (position, reason) of each of the others.
     """
 
     stop: int
     positions: np.ndarray
     encoded: list[bytes]
-    squares: np.ndarray
+    pixels: np.ndarray
     rejected: list[tuple[int, str]]
 
 
-class _Read(NamedTuple):
-    """Images that were read: their positions, bytes and orientations."""
-
-    positions: np.ndarray
-    contents: np.ndarray
-    orientations: np.ndarray
-
-
-def encoded_squares(
+def encoded_images(
     read: Callable[[int], bytes],
     number: int,
     encoding: Encoding = Encoding(),
     decoding: Decoding = Decoding(),
-) -> Iterator[Batch]:
-    """The images at positions 0 to `number`, exclusive, in order.
+) -> Iterator[EncodedBatch]:
+    """Read and encode the images at positions 0 to `number`, exclusive, in order.
 
     Args:
-        read: The encoded bytes of the image at a position. Called from other threads, ahead of time;
-            OSError makes the image a rejected one.
-        number: How many there are.
+        read: Returns the encoded bytes of the image at a position. Called from other threads, ahead of time;
+            an OSError makes the image a rejected one.
+        number: The number of images.
         encoding: How to store them.
         decoding: How to read them.
     """
+
+    def one_by_one(start: int, stop: int, ready: dict[int, tuple[bytes, np.ndarray]]) -> Iterator[EncodedBatch]:
+        """Batches from `start` to `stop`: the images that are ready, and the others one at a time."""
+        for first in range(start, stop, BATCH):
+            last = min(first + BATCH, stop)
+            positions, stored, squares, rejected = [], [], [], []
+            for position in range(first, last):
+                try:
+                    encoded, square = ready.get(position) or _encode_one(read, position, encoding, decoding)
+                except UnreadableImage as error:
+                    rejected.append((position, str(error)))
+                    continue
+                positions.append(position)
+                stored.append(encoded)
+                squares.append(square)
+            pixels = np.array(squares, np.uint8).reshape(-1, *SHAPE)
+            yield EncodedBatch(last, np.array(positions, np.int64), stored, pixels, rejected)
+
     reached = 0
-    for positions, encoded, squares in _fast(read, number, encoding, decoding):
+    for positions, encoded, pixels in _decoded_by_tensorflow(read, number, encoding, decoding):
         stop = int(positions[-1]) + 1
-        stored = [encoding.stored(*pair) for pair in zip(encoded.tolist(), squares, strict=True)]
+        stored = [encoding.stored(*pair) for pair in zip(encoded.tolist(), pixels, strict=True)]
         if stop - reached == len(positions):
-            yield Batch(stop, positions, stored, squares, [])
+            yield EncodedBatch(stop, positions, stored, pixels, [])
         else:
-            ready = dict(zip(positions.tolist(), zip(stored, squares, strict=True), strict=True))
-            yield from _complete(read, reached, stop, ready, encoding, decoding)
+            ready = dict(zip(positions.tolist(), zip(stored, pixels, strict=True), strict=True))
+            yield from one_by_one(reached, stop, ready)
         reached = stop
-    yield from _complete(read, reached, number, {}, encoding, decoding)
+    yield from one_by_one(reached, number, {})
 
 
-def cut_at(edges: Iterable[int], batches: Iterable[Batch]) -> Generator[Batch, None, None]:
-    """The same batches, cut so that none reaches over an edge."""
+def cut_at(edges: Iterable[int], batches: Iterable[EncodedBatch]) -> Generator[EncodedBatch, None, None]:
+    """Cut batches so that none reaches over an edge, a position in the stream."""
     edges = np.unique(np.fromiter(edges, np.int64))
     reached = 0
     for batch in batches:
@@ -89,12 +98,12 @@ def cut_at(edges: Iterable[int], batches: Iterable[Batch]) -> Generator[Batch, N
             rejected = [bad for bad in batch.rejected if bad[0] < edge]
             if stop > start or rejected:
                 part = slice(start, stop)
-                yield Batch(edge, batch.positions[part], batch.encoded[part], batch.squares[part], rejected)
+                yield EncodedBatch(edge, batch.positions[part], batch.encoded[part], batch.pixels[part], rejected)
             start = stop
             batch = batch._replace(rejected=batch.rejected[len(rejected) :])
 
 
-def _fast(
+def _decoded_by_tensorflow(
     read: Callable[[int], bytes], number: int, encoding: Encoding, decoding: Decoding
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(positions, encoded images, pixels) of every image that TensorFlow decodes, in order."""
@@ -102,7 +111,7 @@ def _fast(
 
     failures: list[Exception] = []
 
-    def read_ahead() -> Iterator[_Read]:
+    def read_ahead() -> Iterator[tuple[np.ndarray, ...]]:
         # tf.data takes an exception in here for one more image to leave out, so it is carried past it.
         try:
             yield from _read_in_threads(read, number, decoding)
@@ -110,7 +119,7 @@ def _fast(
             failures.append(error)
 
     signature = tuple(tf.TensorSpec([None], kind) for kind in (tf.int64, tf.string, tf.int32))
-    decode = square_function(decoding)
+    decode = square_from_jpeg_or_png(decoding)
 
     def fit(position: "tf.Tensor", encoded: "tf.Tensor", turned: "tf.Tensor") -> tuple:
         square = decode(encoded, turned)
@@ -129,10 +138,10 @@ def _fast(
         raise failures[0]
 
 
-def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decoding) -> Iterator[_Read]:
-    """Images in order, a few at once."""
+def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decoding) -> Iterator[tuple[np.ndarray, ...]]:
+    """(positions, bytes, EXIF orientations) of images in order, a few at once."""
 
-    def read_some(start: int) -> _Read:
+    def read_some(start: int) -> tuple[np.ndarray, ...]:
         positions, contents, orientations = [], [], []
         for position in range(start, min(start + READ_AHEAD, number)):
             try:
@@ -140,11 +149,11 @@ def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decodi
             except OSError:
                 continue  # read again, and reported, by `_encode_one`
             if len(content) > LARGE:
-                continue  # read again, and decoded with no other beside it
-            contents.append(content)
+                continue  # read again, and decoded while no other is in memory
             positions.append(position)
-            orientations.append(orientation(contents[-1], decoding))
-        return _Read(np.array(positions, np.int64), np.array(contents, object), np.array(orientations, np.int32))
+            contents.append(content)
+            orientations.append(orientation(content, decoding))
+        return np.array(positions, np.int64), np.array(contents, object), np.array(orientations, np.int32)
 
     with ThreadPoolExecutor(READERS) as pool:
         pending: deque = deque()
@@ -154,31 +163,6 @@ def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decodi
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-
-
-def _complete(
-    read: Callable[[int], bytes],
-    start: int,
-    stop: int,
-    ready: dict[int, tuple[bytes, np.ndarray]],
-    encoding: Encoding,
-    decoding: Decoding,
-) -> Iterator[Batch]:
-    """Batches from `start` to `stop`: what is ready, and the rest one by one."""
-    for first in range(start, stop, BATCH):
-        last = min(first + BATCH, stop)
-        positions, stored, squares, rejected = [], [], [], []
-        for position in range(first, last):
-            try:
-                encoded, square = ready.get(position) or _encode_one(read, position, encoding, decoding)
-            except UnreadableImage as error:
-                rejected.append((position, str(error)))
-                continue
-            positions.append(position)
-            stored.append(encoded)
-            squares.append(square)
-        stacked = np.array(squares, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
-        yield Batch(last, np.array(positions, np.int64), stored, stacked, rejected)
 
 
 def _encode_one(

@@ -1,0 +1,113 @@
+"""Tables of file and label: the forms that are read, and those that are refused."""
+
+import re
+from pathlib import Path
+
+import pytest
+from layouts import TWO_LINES, read_as
+
+from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.errors import DataError, UsageError
+
+
+@pytest.mark.parametrize(
+    "table, expected",
+    [
+        ("file,label\na.jpg,cat\nb.jpg,dog\nc.jpg,cat\nd.jpg,dog", "cat, dog: 2 train, 2 val"),
+        ("\ufeffid;breed\na;cat\nb;dog\nc;cat\nd;dog", "cat, dog: 2 train, 2 val"),
+        ("image\tclass_id\tclass_name\na.jpg\t0\tcat\nb.jpg\t1\tdog\nc.jpg\t0\tcat\nd.jpg\t1\tdog",
+         "cat, dog: 2 train, 2 val"),
+        ("deep/a.jpg 10\nphotos/b.jpg 9\nc.jpg 10\nd.jpg 9", "9, 10: 2 train, 2 val"),
+        ("name,species,split\na.jpg,cat,train\nb.jpg,dog,Training\nc.jpg,cat,valid\nd.jpg,dog,valid",
+         "cat, dog: 2 train, 2 val"),
+        ("id_code,diagnosis\na,1.0\nb,0.0\nc,1.0\nd,0.0", "0, 1: 2 train, 2 val"),
+        ("image,level\na,cat\nb,dog\nc,cat\nd,dog", "cat, dog: 2 train, 2 val"),
+        ("id,filename,label,type\n1,a.jpg,cat,x\n2,b.jpg,dog,x\n3,c.jpg,cat,x\n4,d.jpg,dog,x",
+         "cat, dog: 2 train, 2 val"),
+        (",filepaths,labels\n0,deep\\a.jpg,cat\n1,b.jpg,dog\n2,c.jpg,cat\n3,d.jpg,dog", "cat, dog: 2 train, 2 val"),
+        ("image,dx,dataset\na,cat,vidir\nb,dog,rosendahl\nc,cat,vidir\nd,dog,vidir", "cat, dog: 2 train, 2 val"),
+        ("a.jpg big cat\nb.jpg big dog\nc.jpg big cat\nd.jpg big dog", "big cat, big dog: 2 train, 2 val"),
+        ("Bild;Klasse\na;cat\nb;dog\nc;cat\nd;dog", "cat, dog: 2 train, 2 val"),
+        ("what,which\na.jpg,cat\nb.jpg,dog\nc.jpg,cat\nd.jpg,dog", "cat, dog: 2 train, 2 val"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tables_give_images_their_classes(made, table, expected, encoding):
+    folder = made("deep/a.jpg b.jpg c.jpg d.jpg e.jpg")
+    Path("table.csv").write_text(table, encoding=encoding)
+    source = folder_source(folder, labels=["table.csv"])
+    assert read_as(source) == expected
+    assert any("Left out, not in a table: 1 of 5" in note for note in source.notes)
+    of = {
+        name: int(label)
+        for split in source.splits.values()
+        for name, label in zip(split.filenames, split.labels, strict=True)
+    }
+    assert of["deep/a.jpg"] == of["c.jpg"] != of["b.jpg"] == of["d.jpg"]
+
+
+@pytest.mark.parametrize(
+    "table, words",
+    [
+        ("file,label\na.jpg,cat\nx.jpg,dog", "1 of 2 files of table.csv are not in photos: x.jpg"),
+        ("file,label\na.jpg,cat\na.jpg,dog", "two labels, cat and dog"),
+        ("file,label\nsame.jpg,cat\na.jpg,dog", "of which photos has several"),
+        ("file,label\na.jpg,\n", "Line 2 of table.csv has no label"),
+        ("image,MEL,NV\na,1,0\nb,0,1", "has the columns image, MEL, NV"),
+        ("a.jpg\nb.jpg", "has one column"),
+        ("file,label\na.jpg,cat", "has one class, 'cat'"),
+        ("file,label,split\na.jpg,cat,train\nb.jpg,dog,odd", "the split 'odd'"),
+        ("file,label,split\na.jpg,cat,train\nb.jpg,dog,train_extra", "the split 'train_extra'"),
+        ("file,label,split\na.jpg,cat,train\nb.jpg,dog", "the split ''"),
+        ("file,label,is_train\na.jpg,cat,1\nb.jpg,dog,0", "column istrain, which is not read"),
+        ("image,label\na.jpg,Salad, Caesar\nb.jpg,Salad, Greek", "has 3 cells and its first 2"),
+        ("a.jpg,1,2,30,40,cat\nb.jpg,1,2,30,40,dog", "has the columns a.jpg, 1, 2"),
+        ('file,label\na.jpg,"cat\nb.jpg,dog', "a quote that is not closed"),
+        ("file,label\na.jpg,nan\nb.jpg,dog", "Line 2 of table.csv has no label"),
+        ("file,label\ntrain/a.jpg,cat\ntest/b.jpg,dog", "No file of table.csv is in photos"),
+        ("file,label,split\na.jpg,cat,val\nb.jpg,dog,val", "no training images"),
+        ("", "is empty"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_refused(made, table, words):
+    folder = made("a.jpg b.jpg x/same.jpg y/same.jpg")
+    Path("table.csv").write_text(table, encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(words)) as error:
+        folder_source(folder, labels=["table.csv"])
+    assert len(str(error.value)) <= TWO_LINES
+
+
+def test_several_tables_and_a_part_of_the_images(made):
+    folder = made("a.jpg b.jpg c.jpg d.jpg")
+    Path("train.csv").write_text("file,label\na.jpg,cat\nb.jpg,dog\ngone.jpg,cat\n")
+    Path("val.csv").write_text("file,label\nc.jpg,cat\n")
+    tables = ["train=train.csv", "val=val.csv"]
+    with pytest.raises(DataError, match=r"gone\.jpg.*--partial"):
+        folder_source(folder, labels=tables)
+    assert read_as(folder_source(folder, labels=tables, partial=True)) == "cat, dog: 2 train, 1 val"
+    with pytest.raises(UsageError, match="needs its split"):
+        folder_source(folder, labels=["train.csv", "val.csv"])
+    with pytest.raises(DataError, match="in two splits"):
+        folder_source(folder, labels=["train=train.csv", "val=train.csv"], partial=True)
+
+
+def test_official_lists_of_files_in_class_folders(made):
+    folder = made("pie/1.jpg pie/2.jpg cake/1.jpg cake/2.jpg")
+    Path("train.txt").write_text("pie/1\ncake/1\n")
+    Path("test.txt").write_text("pie/2\ncake/2\n")
+    found = folder_source(folder, labels=["train=train.txt", "test=test.txt"])
+    assert read_as(found) == "cake, pie: 2 train, 2 val"
+
+
+def test_tables_next_to_images_are_matched_like_others_and_noted(made):
+    folder = made("train/a/1.jpg train/b/1.jpg val/x.0.jpg val/y.0.jpg")
+    (folder / "val.csv").write_text("id,label\nx.0,b\ny.0,a\n")
+    source = folder_source(folder)
+    assert read_as(source) == "a, b: 2 train, 2 val"
+    assert dict(zip(source.splits["val"].filenames, source.splits["val"].labels, strict=True)) == {
+        "x.0.jpg": 1, "y.0.jpg": 0,
+    }  # fmt: skip
+    assert any("val are those of photos/val.csv (id, label)" in note for note in source.notes)
+    (folder / "val.csv").write_text("id,label\nx.0,b\nx.0,a\ny.0,a\n")
+    with pytest.raises(DataError, match="two labels"):
+        folder_source(folder)
