@@ -99,6 +99,7 @@ def import_weights(
     dataset = open_prepared(data) if data else None
     console.start_tensorflow()
     from alexnet_keras.interop.import_run import STAGES, import_run
+    from alexnet_keras.reports.model_card import write_model_card
 
     with console.progress("importing", len(STAGES), "stages") as advance:
         run = import_run(
@@ -111,6 +112,7 @@ def import_weights(
             data=dataset,
             on_stage=lambda done: advance(1, text=done),
         )
+    write_model_card(run)
     facts = run.facts
     for note in facts["imported"]["notes"]:
         console.note(note)

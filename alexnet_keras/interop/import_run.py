@@ -21,7 +21,6 @@ from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe
-from alexnet_keras.reports.model_card import write_model_card
 from alexnet_keras.runs import IMPORTED, Run, check_new
 from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.storage.files import partial_path, replace, write_by_rename
@@ -141,7 +140,6 @@ def import_run(
     except BaseException:
         shutil.rmtree(partial.path, ignore_errors=True)
         raise
-    write_model_card(run)
     on_stage("written")
     return run
 

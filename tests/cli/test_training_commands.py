@@ -126,7 +126,9 @@ def test_layers_are_frozen_and_slowed_by_name_and_the_run_remembers_it(folder, p
     recipe = load_recipe(folder / "saved_models/kept/recipe.toml")
     factors = [layer.rate_factor for layer in (*recipe.network.convolutions, *recipe.network.dense)]
     assert factors == [0, 0, 0, 0.1, 0.1, 0.1, 1]
-    assert "network.conv1.rate_factor=0" in json.loads((folder / "saved_models/kept/run.json").read_text())["overrides"]
+    assert (
+        "network.conv1.rate_factor=0.0" in json.loads((folder / "saved_models/kept/run.json").read_text())["overrides"]
+    )
     resumed = invoke("train", "--resume", "kept", "--freeze", "conv5")
     assert resumed.exit_code == 2 and "leave --freeze out" in resumed.stderr
 
