@@ -207,7 +207,7 @@ class Run:
 
     @property
     def data_path(self) -> Path:
-        """The path of the dataset that the run was trained on; its old path if it is found nowhere.
+        """The path of the dataset that the run was trained on; its old path if it is no longer there.
 
         Raises:
             UsageError: The run was imported and has no data of its own.
@@ -221,7 +221,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """The status: running, finished, interrupted, diverged, failed, imported; or killed, found from the lock."""
+        """The status: running, finished, interrupted, diverged, failed, imported; or killed, known from the lock."""
         status = self.facts.get("status", "unknown")
         return "killed" if status == "running" and not is_locked(self.path / LOCK) else status
 
@@ -349,7 +349,7 @@ def check_new(path: Path) -> None:
     Raises:
         UsageError: The directory holds more than the files of a run that never began.
     """
-    if path.exists() and any(found.name not in ("recipe.toml", LOCK) for found in path.iterdir()):
+    if path.exists() and any(file.name not in ("recipe.toml", LOCK) for file in path.iterdir()):
         raise UsageError(
             f"The run {path} exists: choose another name with --run, or resume it with "
             f"`{command('train', '--resume', Run(path).called)}`."

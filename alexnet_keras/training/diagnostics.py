@@ -88,7 +88,7 @@ def transfers(step: TrainingStep, placement: Placement) -> list[Transfer]:
         for node in partition.node
         if node.op in ("_Send", "_HostSend")
     }
-    found: list[Transfer] = []
+    tensors: list[Transfer] = []
     scalars: dict[tuple[str, str], int] = {}
     for partition in partitions:
         for node in partition.node:
@@ -107,10 +107,10 @@ def transfers(step: TrainingStep, placement: Placement) -> list[Transfer]:
             backward = origin.startswith("gradient_tape/")
             readers = [other.name for other in partition.node if _reads(other, node.name)]
             layer = next(filter(None, (_layer_of(each) for each in ([origin] if backward else readers))), "?")
-            found.append(Transfer(layer, backward, source, target, tuple(tensor.shape.as_list()), size))
+            tensors.append(Transfer(layer, backward, source, target, tuple(tensor.shape.as_list()), size))
     order = {layer: index for index, layer in enumerate(FIGURE_2)}
-    found.sort(key=lambda each: (each.backward, order.get(each.layer, -1), each.source))
-    return found + [
+    tensors.sort(key=lambda each: (each.backward, order.get(each.layer, -1), each.source))
+    return tensors + [
         Transfer(SCALARS, False, source, target, (), size) for (source, target), size in sorted(scalars.items())
     ]
 

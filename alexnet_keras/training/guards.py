@@ -81,6 +81,13 @@ def weights_not_finite(model: keras.Model) -> str:
     return ""
 
 
+def status_after(error: BaseException) -> str:
+    """Return the status of a run that this error ended."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "diverged" if isinstance(error, DivergedError) else "failed"
+
+
 def divergence(what: str, step: int, epoch: int, rate: float, saved: int | None) -> DivergedError:
     """Return the error of a run whose numbers are no longer finite.
 

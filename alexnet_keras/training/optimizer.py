@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -151,28 +151,21 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        self.kinds = [self._kind_of(variable) for variable in variables]
-        self.decays = [self._decay_of(variable) for variable in variables]
+        for variable in variables:
+            *layer, name = variable.path.split("/")
+            if name.startswith("bias"):
+                self.kinds.append(next((kind for part in layer if (kind := part + BIASES) in self.layers), "biases"))
+                self.decays.append(self.bias_decay)
+            else:
+                self.kinds.append(next((part for part in layer if part in self.layers), "weights"))
+                own = (self.layer_decays[part] for part in layer if part in self.layer_decays)
+                self.decays.append(next(own, self.decay))
         self.velocities = [self._velocity_of(variable) for variable in variables]
-
-    def _kind_of(self, variable: keras.Variable) -> str:
-        *layer, name = variable.path.split("/")
-        if name.startswith("bias"):
-            return next((kind for part in layer if (kind := part + BIASES) in self.layers), "biases")
-        return next((part for part in layer if part in self.layers), "weights")
-
-    def _decay_of(self, variable: keras.Variable) -> float:
-        *layer, name = variable.path.split("/")
-        if name.startswith("bias"):
-            return self.bias_decay
-        return next((self.layer_decays[part] for part in layer if part in self.layer_decays), self.decay)
 
     def _velocity_of(self, variable: keras.Variable) -> keras.Variable:
         """A slot on the variable's own device: by default Keras puts every slot on the first device."""
         device = getattr(variable.value, "device", "")
-        if not isinstance(device, str) or not device:
-            return self.add_variable_from_reference(variable, name="velocity")
-        with keras.device(device):
+        with keras.device(device) if device and isinstance(device, str) else nullcontext():
             return self.add_variable_from_reference(variable, name="velocity")
 
     @contextmanager

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import keras
 import numpy as np
@@ -92,11 +92,11 @@ class Records:
         log.add_event(Event(step=position.total_steps, session_log=SessionLog(status=SessionLog.START)))
         log.close()
         self._events = tf.summary.create_file_writer(str(run.events_path))
-        self._steps = CsvLog(run.steps_path, STEP_COLUMNS)
+        self._steps = append_to(run.steps_path, STEP_COLUMNS)
 
     def step(self, number: int, epoch: int, loss: float, top1_error: float) -> None:
         """Write a step to steps.csv and TensorBoard."""
-        self._steps.write([number, epoch, repr(loss), repr(top1_error)])
+        csv.writer(self._steps).writerow([number, epoch, repr(loss), repr(top1_error)])
         with self._events.as_default(number):
             tf.summary.scalar("step/loss", loss)
             tf.summary.scalar("step/top1_error", top1_error)
@@ -107,10 +107,8 @@ class Records:
         towers = first_kernels(self.model)
         save_kernels(self.run.kernels_path, towers, len(history), total_steps)
         self.run.write_history(history)
-        log = CsvLog(self.run.layers_path, LAYER_COLUMNS)
-        for row in layers:
-            log.write(row.values())
-        log.close()
+        with append_to(self.run.layers_path, LAYER_COLUMNS) as file:
+            csv.writer(file).writerows(row.values() for row in layers)
         with self._events.as_default(total_steps):
             for name, value in history[-1].items():
                 tf.summary.scalar(f"epoch/{name}", value)
@@ -171,24 +169,10 @@ def keep_rows(path: Path, column: str, limit: int) -> None:
         unfinished.write_text("".join([header, *kept]) if kept else "", encoding="utf-8", newline="")
 
 
-class CsvLog:
-    """A CSV file to append rows to; a new or empty one gets its header first."""
-
-    def __init__(self, path: Path, columns: Iterable[str]) -> None:
-        new = not path.exists() or not path.stat().st_size
-        self._file = path.open("a", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file)
-        if new:
-            self.write(columns)
-
-    def write(self, row: Iterable[Any]) -> None:
-        """Append a row."""
-        self._writer.writerow(row)
-
-    def flush(self) -> None:
-        """Hand the rows to the operating system."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Flush and close the file."""
-        self._file.close()
+def append_to(path: Path, columns: Iterable[str]) -> TextIO:
+    """Open a CSV file to append rows to; a new or empty one gets its header first."""
+    new = not path.exists() or not path.stat().st_size
+    file = path.open("a", encoding="utf-8", newline="")
+    if new:
+        csv.writer(file).writerow(columns)
+    return file

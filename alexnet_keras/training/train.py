@@ -80,7 +80,7 @@ def train(
         gpus: The number of GPUs; None for one if there is one. Logical CPU devices stand in for missing ones.
         strategy: one, towers, mirrored or multi-worker; None for one device, towers for 2 GPUs, mirrored for more.
         strict_devices: Raise if GPUs are missing.
-        save_every: Save the state also after every so many steps, not only after every epoch.
+        save_every: Also save the state after every `save_every` steps, not only after every epoch.
         cluster: The workers that train together, as `training.cluster.join_cluster` returns them; None joins those of
             TF_CONFIG for the strategy multi-worker.
         command: Further options of the command line, recorded in run.json after data, recipe, run and initial weights
@@ -106,12 +106,17 @@ def train(
             chosen, made = _chosen_recipe(
                 recipe, dataset, changes, epochs, batch_size, scale_lr, freeze, rate_factors, reporter
             )
+            texts = {field: "none" if value is None else json.dumps(value) for field, value in made.items()}
             initial = _initial_weights(init_from)
-            path = _new_path(run, chosen, dataset)
+            if run is None:
+                path = new_run_path(chosen.name, dataset.path.name)  # made at once, so that the name is taken
+            else:
+                path = runs_root() / check_name(run, "--run") if isinstance(run, str) else run
+                check_new(path)
             held.callback(_remove_if_empty, path)
             entries = {
                 "recipe": chosen.name,
-                "overrides": [f"{field}={_as_text(value)}" for field, value in made.items()],
+                "overrides": [f"{field}={text}" for field, text in texts.items()],
                 "data": dataset.facts,
                 "classes": list(dataset.classes),
                 "seed": seed,
@@ -131,8 +136,8 @@ def train(
                 entries["command"] = [*words, *command]
             return {"recipe": toml.to_dict(chosen), "path": str(path), "entries": entries}
 
-        begun = cluster.from_chief(begin)
-        new, chosen, entries = Run(Path(begun["path"])), toml.from_dict(begun["recipe"]), begun["entries"]
+        sent = cluster.from_chief(begin)
+        new, chosen, entries = Run(Path(sent["path"])), toml.from_dict(sent["recipe"]), sent["entries"]
         if dataset.fingerprint != entries["data"]["fingerprint"]:
             raise DataError(f"The dataset {dataset.path} of this worker is not the one that the chief has.")
         placement = _placement(chosen, gpus, strategy, strict_devices, cluster, reporter)
@@ -171,7 +176,7 @@ def resume(
         gpus: As in `train`; with `strategy` None, too, both are the run's.
         strategy: As in `train`.
         strict_devices: Raise if GPUs are missing.
-        save_every: Save the state also after every so many steps, not only after every epoch.
+        save_every: Also save the state after every `save_every` steps, not only after every epoch.
         accept_new_data: Continue although the dataset has changed since the run began.
         cluster: As in `train`.
         reporter: Receives notes, warnings, and the events of the training.
@@ -189,16 +194,20 @@ def resume(
         cluster = _joined(cluster, strategy, reporter)
 
         def find() -> dict[str, Any]:
-            found = _existing(run, reporter)
-            if found.status == IMPORTED:
+            if run is None:
+                begun = latest_run()
+                reporter.note(f"Using the latest run: {begun.path}")
+            else:
+                begun = run if isinstance(run, Run) else Run.load(run)
+            if begun.status == IMPORTED:
                 raise UsageError(
-                    f"The run {found.path} was imported and has no training to resume: start a new run from its "
-                    f"weights with `{command_line('train', '--init-from', found.called)}`."
+                    f"The run {begun.path} was imported and has no training to resume: start a new run from its "
+                    f"weights with `{command_line('train', '--init-from', begun.called)}`."
                 )
-            return {"recipe": toml.to_dict(found.recipe), "path": str(found.path), "entries": found.facts}
+            return {"recipe": toml.to_dict(begun.recipe), "path": str(begun.path), "entries": begun.facts}
 
-        begun = cluster.from_chief(find)
-        old, recipe, entries = Run(Path(begun["path"])), toml.from_dict(begun["recipe"]), begun["entries"]
+        sent = cluster.from_chief(find)
+        old, recipe, entries = Run(Path(sent["path"])), toml.from_dict(sent["recipe"]), sent["entries"]
         dataset = _opened(find_prepared(entries["data"], old.path) if data is None else data, held, reporter)
         now = _entries_of_data(old, entries, dataset, data is not None, accept_new_data, reporter)
         if gpus is None and strategy in (None, "multi-worker") and cluster.is_alone:
@@ -233,22 +242,6 @@ def _opened(data: PreparedDataset | str | Path | None, held: ExitStack, reporter
     dataset = data if isinstance(data, PreparedDataset) else open_prepared(data)
     held.enter_context(dataset.reading())
     return open_prepared(dataset.path)  # another process may have prepared it before the lock was held
-
-
-def _existing(run: Run | str | Path | None, reporter: Reporter) -> Run:
-    if run is None:
-        run = latest_run()
-        reporter.note(f"Using the latest run: {run.path}")
-    return run if isinstance(run, Run) else Run.load(run)
-
-
-def _new_path(run: str | Path | None, recipe: Recipe, data: PreparedDataset) -> Path:
-    """The directory of the new run; without a name one is made, so that no other process takes its name."""
-    if run is None:
-        return new_run_path(recipe.name, data.path.name)
-    path = runs_root() / check_name(run, "--run") if isinstance(run, str) else run
-    check_new(path)
-    return path
 
 
 def _remove_if_empty(path: Path) -> None:
@@ -312,11 +305,6 @@ def _chosen_recipe(
 
 def _rate_factors(network: Network, layers: str, factor: float) -> dict[str, float]:
     return dict.fromkeys(parse_overrides(rate_changes(network, layers, 1)), factor)
-
-
-def _as_text(value: Any) -> str:
-    """The value of a recipe's field as `--set` takes it."""
-    return "none" if value is None else json.dumps(value)  # in TOML the same
 
 
 def _entries_of_data(

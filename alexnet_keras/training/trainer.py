@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, astuple, dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -108,7 +109,7 @@ class Trainer:
                     history = self._fit(resume)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # the error itself reports a full disk
-                    self.run.update({"status": status_after(error), "ended": str(error)})
+                    self.run.update({"status": guards.status_after(error), "ended": str(error)})
                 raise
             self.run.update({"status": "finished", "parameters": parameters_of(self.model)})
         return history
@@ -141,13 +142,13 @@ class Trainer:
     def _restore(self) -> bool:
         """Brings weights, velocities and position to the last saved state; False if none was saved."""
         folder = self.run.states_path if self.run else None
-        state_owner = self._state_owner()
-        found = restore(folder, self.model, self.optimizer, state_owner, self.cluster, self.average, self.reporter)
-        if found is None:
+        owner = self._state_owner()
+        position = restore(folder, self.model, self.optimizer, owner, self.cluster, self.average, self.reporter)
+        if position is None:
             return False
-        self.position, self._saved = found, found.total_steps
-        if found.loss_scale:
-            self.scale = LossScale(*found.loss_scale)
+        self.position, self._saved = position, position.total_steps
+        if position.loss_scale:
+            self.scale = LossScale(*position.loss_scale)
         self._settle_best()
         return True
 
@@ -160,7 +161,8 @@ class Trainer:
     def _epochs(self) -> None:
         position = self.position
         while position.epoch < self.recipe.training.epochs:
-            plan = self._plan(position.history)
+            errors = [row["val_top1_error"] for row in position.history]
+            plan = plan_epoch(self.recipe.training, len(errors), errors, rate_factors(self.recipe.network))
             if plan.stop:
                 return
             self._follow(plan)
@@ -180,10 +182,6 @@ class Trainer:
     def result(self) -> keras.Model:
         """The model that is validated and kept: the running average of the weights where the recipe has one."""
         return self.model if self.average is None else self.average
-
-    def _plan(self, history: list[dict[str, float]]) -> EpochPlan:
-        errors = [row["val_top1_error"] for row in history]
-        return plan_epoch(self.recipe.training, len(history), errors, rate_factors(self.recipe.network))
 
     def _state_owner(self) -> dict[str, Any]:
         """Recipe, seed, precision and classes: a state that differs in any of them belongs to another run."""
@@ -224,25 +222,23 @@ class Trainer:
 
     def _batches(self) -> Any:
         """The batches that are left of the epoch."""
-
-        def dataset(replicas: int) -> tf.data.Dataset:
-            return training_batches(
-                self.data,
-                self.recipe.augmentation,
-                batch_size=self.recipe.training.batch_size,
-                crop_size=self.recipe.network.input_size,
-                seed=self.seed,
-                epoch=self.position.epoch,
-                first_step=self.position.step,
-                share=self.share,
-                replicas=replicas,
-                order=self.position.order,
-            )
-
-        if self.placement.replicas == 1:
-            return dataset(1)
         local = self.placement.replicas // self.share.count
-        return self.placement.strategy.distribute_datasets_from_function(lambda context: dataset(local))
+        dataset = partial(
+            training_batches,
+            self.data,
+            self.recipe.augmentation,
+            batch_size=self.recipe.training.batch_size,
+            crop_size=self.recipe.network.input_size,
+            seed=self.seed,
+            epoch=self.position.epoch,
+            first_step=self.position.step,
+            share=self.share,
+            replicas=local,
+            order=self.position.order,
+        )
+        if self.placement.replicas == 1:
+            return dataset()
+        return self.placement.strategy.distribute_datasets_from_function(lambda context: dataset())
 
     def _train_epoch(self, plan: EpochPlan) -> None:
         position = self.position
@@ -395,14 +391,3 @@ class Trainer:
         where = f"after step {self.position.step} of {self.steps} of epoch {self.position.epoch + 1}"
         again = command("train", "--resume", self.run.called if self.run else "RUN")
         raise KeyboardInterrupt(f"Stopped {where}; the state is saved. Resume with: {again}")
-
-
-def status_after(error: BaseException) -> str:
-    """Return the status of a run that this error ended."""
-    match error:
-        case KeyboardInterrupt():
-            return "interrupted"
-        case DivergedError():
-            return "diverged"
-        case _:
-            return "failed"
