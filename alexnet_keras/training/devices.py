@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.layers.execution import tower_devices
+from alexnet_keras.training import STRATEGIES
 from alexnet_keras.training.cluster import ALONE, Cluster
 
 
@@ -96,6 +97,8 @@ def plan_placement(
     Raises:
         UsageError: The options contradict each other or the network.
     """
+    if kind not in (None, *STRATEGIES):
+        raise UsageError(f"There is no strategy {kind!r}: choose {', '.join(STRATEGIES)}.")
     if not cluster.is_alone:
         if gpus is not None and gpus != present:
             raise UsageError(

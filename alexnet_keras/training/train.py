@@ -18,7 +18,7 @@ from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, latest_run, new_run_path
 from alexnet_keras.storage.places import check_name, runs_root
 from alexnet_keras.storage.places import command as command_line
-from alexnet_keras.training import PRECISIONS, STRATEGIES
+from alexnet_keras.training import PRECISIONS
 from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster
 from alexnet_keras.training.devices import Placement, choose_placement
 from alexnet_keras.training.layer_rates import frozen_layers, rate_changes
@@ -97,7 +97,8 @@ def train(
         AlexNetError: A batch does not fit into memory, or another process trains the run.
         KeyboardInterrupt: The training was asked to stop; the state was saved.
     """
-    _check_choices(precision, strategy)
+    if precision not in PRECISIONS:
+        raise UsageError(f"There is no precision {precision!r}: choose {', '.join(PRECISIONS)}.")
     with ExitStack() as held:
         cluster = _joined(cluster, strategy, reporter)
         dataset = _opened(data, held, reporter)
@@ -129,7 +130,7 @@ def train(
                 "status": "running",
             }
             if command is not None:
-                name = str(recipe or chosen.name)
+                name = str(recipe) if isinstance(recipe, str | Path) else chosen.name
                 words = ["alexnet", "train", "--data", str(dataset.path.resolve()), "--run", path.name]
                 words += ["--recipe", name if name in BUILT_IN else str(Path(name).resolve())]
                 words += ["--init-from", entries["init_from"]] if initial else []
@@ -141,8 +142,8 @@ def train(
         if dataset.fingerprint != entries["data"]["fingerprint"]:
             raise DataError(f"The dataset {dataset.path} of this worker is not the one that the chief has.")
         placement = _placement(chosen, gpus, strategy, strict_devices, cluster, reporter)
-        entries |= {"strategy": placement.kind, "devices": list(placement.devices)}
         trainer = _trainer(new, chosen, dataset, placement, entries, save_every, reporter)
+        entries |= {"strategy": placement.kind, "devices": list(placement.devices)}
         if cluster.is_chief:
             Run.create(new.path, chosen, entries)
         trainer.fit()
@@ -189,7 +190,6 @@ def resume(
         DataError: No saved state can be read, or the dataset has changed.
         DivergedError, AlexNetError, KeyboardInterrupt: As in `train`.
     """
-    _check_choices("float32", strategy)
     with ExitStack() as held:
         cluster = _joined(cluster, strategy, reporter)
 
@@ -219,13 +219,6 @@ def resume(
             old.update({"data": now})
         trainer.fit(resume=True)
     return old
-
-
-def _check_choices(precision: str, strategy: str | None) -> None:
-    if precision not in PRECISIONS:
-        raise UsageError(f"There is no precision {precision!r}: choose {', '.join(PRECISIONS)}.")
-    if strategy not in (None, *STRATEGIES):
-        raise UsageError(f"There is no strategy {strategy!r}: choose {', '.join(STRATEGIES)}.")
 
 
 def _joined(cluster: Cluster | None, strategy: str | None, reporter: Reporter) -> Cluster:
