@@ -73,7 +73,8 @@ class TrainingStep:
         self._logits = logits_of(model)
         self._variables = [v for v in model.trainable_variables if not set(frozen) & set(v.path.split("/"))]
         self.coasting = frozenset(coasting)
-        self._generators = random_generators(model)
+        layers = model._flatten_layers(include_self=False, recursive=True)  # a tower's copy has its own name: drop6_a
+        self._generators = {layer.name: layer.seed_generator for layer in layers if hasattr(layer, "seed_generator")}
         self.compiled = tf.function(self._step, autograph=False)
 
     def __call__(self, images: Any, labels: Any, number: int, *, scale: float = 1.0, stop: bool = False) -> StepResult:
@@ -195,12 +196,6 @@ def update_average(average: keras.Model, decay: float, variables: list[keras.Var
             handles = mean.value.handle, variable.value.handle
             old, new = (tf.raw_ops.ReadVariableOp(resource=each, dtype=mean.value.dtype) for each in handles)
             tf.raw_ops.AssignSubVariableOp(resource=handles[0], value=(1 - kept) * (old - new))
-
-
-def random_generators(model: keras.Model) -> dict[str, keras.random.SeedGenerator]:
-    """Return the model's random number generators by the name of their layer (a tower's copy: drop6_a)."""
-    layers = model._flatten_layers(include_self=False, recursive=True)
-    return {layer.name: layer.seed_generator for layer in layers if hasattr(layer, "seed_generator")}
 
 
 def _name_seed(seed: int, name: str) -> int:

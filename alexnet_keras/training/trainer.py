@@ -123,6 +123,8 @@ class Trainer:
                 if self.recipe.training.averaging_epochs:
                     self.average = new_model(self.recipe, self.data, self.seed, self.precision)
             restored = resume and self._restore()
+            if self.position.loss_scale:
+                self.scale = LossScale(*self.position.loss_scale)
             self.reporter.on_train_begin(self.recipe, self.data.examples("val"), self.position)
             try:
                 if not restored:
@@ -147,8 +149,6 @@ class Trainer:
         if position is None:
             return False
         self.position, self._saved = position, position.total_steps
-        if position.loss_scale:
-            self.scale = LossScale(*position.loss_scale)
         self._settle_best()
         return True
 
