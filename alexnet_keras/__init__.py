@@ -1,8 +1,9 @@
 """AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in Keras 3, faithful to the paper and to the released code.
 
-    from alexnet_keras import AlexNet
+    from alexnet_keras import AlexNet, train
 
     model = AlexNet(recipe="source", classes=1000)
+    run = train("data/flowers", epochs=40)
 
 Importing this package is light: Keras and TensorFlow are imported when a name that needs them is used. The
 package's layers are registered with Keras the moment Keras is imported, before or after this package, so that
@@ -16,13 +17,17 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
+    from alexnet_keras.api import resume, train
     from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.data.preparation import prepare
     from alexnet_keras.evaluation.classifier import Classifier
     from alexnet_keras.network.model import AlexNet, join_towers
     from alexnet_keras.recipes.schema import Recipe
     from alexnet_keras.recipes.toml import load_recipe
+    from alexnet_keras.reporter import Reporter
     from alexnet_keras.runs import Run
+    from alexnet_keras.visualization.architecture import draw_architecture
+    from alexnet_keras.visualization.kernels import draw_kernels
 
 __version__ = _version("alexnet-keras")
 
@@ -30,22 +35,32 @@ _PUBLIC = {
     "AlexNet": "alexnet_keras.network.model",
     "Classifier": "alexnet_keras.evaluation.classifier",
     "Recipe": "alexnet_keras.recipes.schema",
+    "Reporter": "alexnet_keras.reporter",
+    "Run": "alexnet_keras.runs",
+    "draw_architecture": "alexnet_keras.visualization.architecture",
+    "draw_kernels": "alexnet_keras.visualization.kernels",
     "join_towers": "alexnet_keras.network.model",
     "load_recipe": "alexnet_keras.recipes.toml",
     "open_prepared": "alexnet_keras.data.dataset",
     "prepare": "alexnet_keras.data.preparation",
-    "Run": "alexnet_keras.runs",
+    "resume": "alexnet_keras.api",
+    "train": "alexnet_keras.api",
 }
 __all__ = [
     "AlexNet",
     "Classifier",
     "Recipe",
+    "Reporter",
     "Run",
     "__version__",
+    "draw_architecture",
+    "draw_kernels",
     "join_towers",
     "load_recipe",
     "open_prepared",
     "prepare",
+    "resume",
+    "train",
 ]
 
 

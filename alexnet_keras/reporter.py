@@ -1,6 +1,6 @@
-"""Where the package reports what it does: notes, warnings, progress, and the events of a training.
+"""Reports of long work: notes, warnings, progress, and the events of a training.
 
-Functions that take long take a `reporter`; the default reports nothing. The command line has one that prints, and a
+Functions that take long accept a `reporter`; the default reports nothing. The command line has one that prints, and a
 program can have its own:
 
     class Lines(Reporter):
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Advance(Protocol):
-    """Moves a piece of work forward by `n`, with a text beside its bar."""
+    """Advances a piece of work by `n` units, with a text next to its bar."""
 
     def __call__(self, n: int = 1, text: str = "") -> None: ...
 
@@ -32,7 +32,7 @@ class Reporter:
     """Reports nothing; subclasses report what they override."""
 
     def note(self, text: str) -> None:
-        """A sentence about what is going on."""
+        """A sentence about the work."""
 
     def warn(self, text: str) -> None:
         """Something is worth a look; the work goes on."""
@@ -40,12 +40,12 @@ class Reporter:
     def progress(
         self, what: str, total: int | None, unit: str = "images", done: int = 0
     ) -> "AbstractContextManager[Advance]":
-        """A piece of work of known or unknown length: `with reporter.progress("evaluating", 3000) as advance:`.
+        """A long piece of work: `with reporter.progress("evaluating", 3000) as advance:`.
 
         Args:
-            what: Its name, such as "evaluating".
-            total: Its length in units; None where that is unknown.
-            unit: What is counted.
+            what: The name of the work, such as "evaluating".
+            total: Its length in units; None if it is unknown.
+            unit: The unit, in the plural.
             done: Units that were done before.
         """
         return _nothing()
@@ -54,7 +54,7 @@ class Reporter:
         """A training begins, or resumes, at a position."""
 
     def on_initial_weights(self, origins: "list[LayerOrigin]") -> None:
-        """The initial weights were taken from another run, layer by layer."""
+        """A new run took its initial weights from another run, layer by layer; the list is empty without one."""
 
     def on_epoch_begin(self, epoch: int, first_step: int, steps: int, rates: dict[str, float]) -> None:
         """The steps `first_step` to `steps` of an epoch are about to be taken, with these learning rates by kind."""

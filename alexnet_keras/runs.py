@@ -1,26 +1,25 @@
 """A run: one directory under saved_models/ (`places.runs_root`), opened and written in one place.
 
-An imported run has the first four files alone, and what `alexnet eval` and others add.
+An imported run has the first four files only, and those that `alexnet eval` and other commands add.
 
-recipe.toml      the recipe, with every override applied
+recipe.toml      the recipe, with every change applied
 run.json         options, seed, classes, dataset fingerprint, environment, status, best epoch
 model.keras      the model with the lowest validation error so far
 last.keras       the model at the end of training
-state/           what --resume continues from: the last few states
-history.csv      a line an epoch;  steps.csv: a line a step;  layers.csv: a line an epoch and variable
+state/           the last few states, which --resume continues from
+history.csv      one line per epoch;  steps.csv: one line per step;  layers.csv: one line per epoch and variable
 kernels/         the first layer's kernels before training and after every epoch
 lock             held by the process that trains the run
-events/          the same for TensorBoard
-evaluations/     a JSON file an evaluation, and a directory with its predictions
+events/          the same numbers for TensorBoard
+evaluations/     one JSON file per evaluation, and a directory with its predictions
 figures/         figures
 report.html      all of it on one page
-MODEL_CARD.md    what it is and is good for, as model hubs show it
-features/        a directory a layer and split, with the layer's output on every image
-search/          a directory a layer and split, to search in
-exports/         the model for other programs, each with how far it agrees"""
+MODEL_CARD.md    description and intended use, as model hubs show them
+features/        one directory per layer and split, with the layer's output on every image
+search/          one directory per layer and split, to search in
+exports/         the model for other programs, each with its agreement"""
 
 import csv
-import json
 import os
 import platform
 import sys
@@ -45,6 +44,7 @@ from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
+from alexnet_keras.storage.documents import read_json, write_json
 from alexnet_keras.storage.files import PARTIAL, is_locked, locked, write_by_rename
 from alexnet_keras.storage.places import MOST_BYTES, argument, command, data_root, exists, good_name, runs_root, shell
 
@@ -56,7 +56,7 @@ IMPORTED = "imported"  # the status of a run whose weights another framework tra
 
 
 class _HistoryRow(dict[str, float]):
-    """A row of history.csv; a column that it should have and has not is damage of the file."""
+    """A row of history.csv; a missing column raises a DataError, because the file is damaged."""
 
     def __init__(self, row: dict[str, float], path: Path) -> None:
         super().__init__(row)
@@ -66,141 +66,137 @@ class _HistoryRow(dict[str, float]):
         raise DataError(f"{self._path} is damaged: it has no column {column}.")
 
 
+class _Inside:
+    """A file or directory inside a run, as an attribute of `Run`: its path."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = parts
+
+    def __get__(self, run: "Run", owner: type) -> Path:
+        return run.path.joinpath(*self.parts)
+
+
 @dataclass(frozen=True)
 class Run:
-    """A run's directory and what is in it. `Run.create` starts one, `open_run` finds one."""
+    """A run's directory. `Run.create` starts a new one, `Run.load` opens one that exists.
+
+    Attributes:
+        path: The directory. The other paths are those of its files and directories, which need not exist.
+        waiting_model_path: The new best model, until a state that knows it is saved.
+    """
 
     path: Path
 
+    model_path = _Inside("model.keras")
+    last_model_path = _Inside("last.keras")
+    states_path = _Inside("state")
+    waiting_model_path = _Inside("state", "best.keras")
+    history_path = _Inside("history.csv")
+    steps_path = _Inside("steps.csv")
+    layers_path = _Inside("layers.csv")
+    kernels_path = _Inside("kernels")
+    events_path = _Inside("events")
+    features_path = _Inside("features")
+    search_path = _Inside("search")
+    exports_path = _Inside("exports")
+    report_path = _Inside("report.html")
+    model_card_path = _Inside("MODEL_CARD.md")
+
     @classmethod
-    def create(cls, path: Path, recipe: Recipe, facts: dict[str, Any]) -> "Run":
-        """Starts a run in a new directory; `facts` go into run.json beside the environment.
+    def create(cls, path: Path, recipe: Recipe, entries: dict[str, Any]) -> "Run":
+        """Start a run in a new directory.
+
+        Args:
+            path: The directory.
+            recipe: The recipe, which goes into recipe.toml.
+            entries: The entries of run.json, to which the environment is added.
 
         Raises:
-            UsageError: the directory exists and is not empty.
-            AlexNetError: another process is starting it.
+            UsageError: The directory exists and is not empty.
+            AlexNetError: Another process is starting the run.
         """
         run = cls(path)
         with run.training_lock():
             check_new(path)
             with write_by_rename(path / "recipe.toml") as file:
                 file.write_text(toml.to_toml(recipe), encoding="utf-8")
-            run.update({**facts, "environment": environment(), "started": _now()})
+            run.update({**entries, "environment": environment(), "started": _now()})
         return run
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, root: Path | None = None) -> "Run":
+        """Open a run.
+
+        Args:
+            name_or_path: Its name under `root`, or its path.
+            root: The directory of runs; None for saved_models/.
+
+        Raises:
+            UsageError: There is no such run; the message lists those there are.
+        """
+        root = root or runs_root()
+        for path in (root / name_or_path, Path(name_or_path)):
+            if exists(path / "run.json"):
+                return cls(path if path.name not in ("", "..") else path.resolve())  # `.` is no name
+        names = [run.name for run in all_runs(root)]
+        there = f"{root} has {', '.join(names)}" if names else f"there are none under {root}, `alexnet train` makes one"
+        raise UsageError(f"There is no run {str(name_or_path)!r}: {there}.")
 
     @property
     def name(self) -> str:
+        """The name of its directory."""
         return self.path.name
 
     @property
     def called(self) -> str:
-        """What other commands find the run by: its name, or its path where it does not lie among the others."""
+        """The argument by which other commands find the run: its name, or its path outside saved_models/."""
         among = (runs_root() / self.name).absolute() == self.path.absolute() and not self.name.startswith("-")
         return self.name if among else argument(self.path)
 
     @property
     def is_writable(self) -> bool:
-        """Whether anything can be added to it: not on a read-only disk."""
+        """False on a read-only disk, where nothing can be added to the run."""
         return os.access(self.path, os.W_OK)
-
-    @property
-    def model_path(self) -> Path:
-        return self.path / "model.keras"
-
-    @property
-    def waiting_model_path(self) -> Path:
-        """The best model until a state knows that it is."""
-        return self.states_path / "best.keras"
-
-    @property
-    def last_model_path(self) -> Path:
-        return self.path / "last.keras"
-
-    @property
-    def states_path(self) -> Path:
-        return self.path / "state"
-
-    @property
-    def layers_path(self) -> Path:
-        return self.path / "layers.csv"
-
-    @property
-    def history_path(self) -> Path:
-        return self.path / "history.csv"
-
-    @property
-    def report_path(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def model_card_path(self) -> Path:
-        return self.path / "MODEL_CARD.md"
-
-    @property
-    def steps_path(self) -> Path:
-        return self.path / "steps.csv"
-
-    @property
-    def kernels_path(self) -> Path:
-        return self.path / "kernels"
-
-    @property
-    def events_path(self) -> Path:
-        return self.path / "events"
-
-    @property
-    def features_path(self) -> Path:
-        return self.path / "features"
-
-    @property
-    def search_path(self) -> Path:
-        return self.path / "search"
-
-    @property
-    def exports_path(self) -> Path:
-        return self.path / "exports"
 
     @cached_property
     def recipe(self) -> Recipe:
+        """The recipe, with every change applied."""
         return toml.load_recipe(self.path / "recipe.toml")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What run.json holds.
+        """The entries of run.json.
 
         Raises:
-            DataError: it is damaged.
+            DataError: The file is damaged.
         """
-        try:
-            found = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except DAMAGED as error:
-            raise DataError(f"{self.path / 'run.json'} cannot be read: {error}.") from error
+        path = self.path / "run.json"
+        entries = read_json(path)
         kinds = {"data": dict, "best": dict, "classes": list, "environment": dict, "status": str, "updated": str}
-        if not isinstance(found, dict) or any(not isinstance(found[key], kinds[key]) for key in kinds if key in found):
-            raise DataError(f"{self.path / 'run.json'} is damaged: it does not hold what a run writes there.")
-        return found
+        if wrong := [key for key in kinds if key in entries and not isinstance(entries[key], kinds[key])]:
+            raise DataError(f"{path} is damaged: its entry {wrong[0]!r} is of another type than a run writes.")
+        return entries
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """What each class is called in figures and tables, no two alike."""
+        """The title of each class in figures and tables, no two alike."""
         facts = self.facts
         return renewed_titles(facts.get("classes", ()), facts.get("data", {}).get("titles", ()))
 
-    def update(self, facts: dict[str, Any]) -> None:
-        """Adds facts to run.json, and to those of a dataset where it lies, from the run and from the root."""
+    def update(self, entries: dict[str, Any]) -> None:
+        """Add entries to run.json; a dataset's get its place relative to the run and to the root."""
         from alexnet_keras.data.dataset import places_of
 
-        if (data := facts.get("data")) and data.get("path"):
-            facts = {**facts, "data": {**data, **places_of(Path(data["path"]), self.path)}}
-        known = self.facts if (self.path / "run.json").exists() else {}
-        with write_by_rename(self.path / "run.json") as file:
-            file.write_text(json.dumps({**known, **facts, "updated": _now()}, indent=2) + "\n", encoding="utf-8")
+        if (data := entries.get("data")) and data.get("path"):
+            entries = {**entries, "data": {**data, **places_of(Path(data["path"]), self.path)}}
+        before = self.facts if (self.path / "run.json").exists() else {}
+        write_json(self.path / "run.json", {**before, **entries, "updated": _now()})
 
     def training_lock(self) -> AbstractContextManager[None]:
-        """Held while the run is trained, and by nobody once that process has ended, however it ended.
+        """Lock the run while it is trained; the lock ends with the process, however that ends.
 
         Raises:
-            AlexNetError: a live process holds it.
+            AlexNetError: A live process holds the lock.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         return locked(
@@ -211,10 +207,10 @@ class Run:
 
     @property
     def data_path(self) -> Path:
-        """Where the data is that the run was trained on, or was if it is nowhere any more.
+        """The path of the dataset that the run was trained on; its old path if it is no longer there.
 
         Raises:
-            UsageError: the run was imported and has no data of its own.
+            UsageError: The run was imported and has no data of its own.
         """
         from alexnet_keras.data.dataset import find_prepared
 
@@ -225,9 +221,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Where the run stands: running, finished, interrupted, diverged, failed, imported, or killed, which no
-        process tells.
-        """
+        """The status: running, finished, interrupted, diverged, failed, imported; or killed, known from the lock."""
         status = self.facts.get("status", "unknown")
         return "killed" if status == "running" and not is_locked(self.path / LOCK) else status
 
@@ -236,7 +230,7 @@ class Run:
         """The rows of history.csv, numbers as floats; empty before the first epoch ends.
 
         Raises:
-            DataError: it is damaged.
+            DataError: The file is damaged.
         """
         if not self.history_path.exists():
             return []
@@ -256,17 +250,17 @@ class Run:
         return next((row for row in rows if row["epoch"] == kept), None) or best_epoch(rows)
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
-        """Writes history.csv anew."""
+        """Write history.csv."""
         with write_by_rename(self.history_path) as path, path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
 
     def path_of_model(self, which: str = "best") -> Path:
-        """The file of the trained model: `"best"` or `"last"`.
+        """Return the file of the trained model: `"best"` or `"last"`.
 
         Raises:
-            UsageError: the run has no such model yet.
+            UsageError: The run has no such model yet.
         """
         path = {"best": self.model_path, "last": self.last_model_path}[which]
         if not path.exists():
@@ -274,55 +268,44 @@ class Run:
         return path
 
     def load_model(self, which: str = "best") -> "keras.Model":
-        """The trained `keras.Model`: `"best"` or `"last"`.
+        """Load the trained model: `"best"` or `"last"`.
 
         Raises:
-            UsageError: the run has no such model yet.
-            DataError: the file is damaged.
+            UsageError: The run has no such model yet.
+            DataError: The file is damaged.
         """
         from alexnet_keras.network.model import load_model
 
         return load_model(self.path_of_model(which))
 
     def write_evaluation(self, name: str, result: dict[str, Any]) -> Path:
-        """Writes evaluations/NAME.json and returns its path."""
+        """Write evaluations/NAME.json; return its path."""
         path = self.path / "evaluations" / f"{name}.json"
-        with write_by_rename(path) as file:
-            file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(path, result)
         return path
 
     def predictions_path(self, name: str) -> Path:
-        """Where the predictions of an evaluation go."""
+        """Return the directory of an evaluation's predictions."""
         return self.path / "evaluations" / name
 
     def figure_path(self, name: str) -> Path:
-        """Where a figure of this run goes."""
+        """Return the path of a figure of this run."""
         return self.path / "figures" / name
 
 
 def best_epoch(rows: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """The row with the least validation error, of equal errors with the least validation loss; None of no rows."""
+    """Return the row with the lowest validation error, and among equal ones the lowest loss; None without rows."""
     return min(rows, key=lambda row: (row["val_top1_error"], row.get("val_loss", 0.0)), default=None)
 
 
-def open_run(name_or_path: str | Path, root: Path | None = None) -> Run:
-    """A run by its name under `root`, by default the directory of all runs, or by its path.
-
-    Raises:
-        UsageError: there is no such run; the sentence lists those there are.
-    """
-    root = root or runs_root()
-    for path in (root / name_or_path, Path(name_or_path)):
-        if exists(path / "run.json"):
-            return Run(path if path.name not in ("", "..") else path.resolve())  # `.` is no name
-    raise UsageError(f"There is no run {str(name_or_path)!r}: {_those_in(root)}.")
+open_run = Run.load  # the older name
 
 
 def latest_run(root: Path | None = None) -> Run:
-    """The run written to last.
+    """Open the run that was written to last.
 
     Raises:
-        UsageError: there is none.
+        UsageError: There is none.
     """
     runs = all_runs(root)
     if not runs:
@@ -331,13 +314,13 @@ def latest_run(root: Path | None = None) -> Run:
 
 
 def all_runs(root: Path | None = None) -> list[Run]:
-    """Every run under a directory, by name."""
+    """List every run under a directory, by name."""
     files = sorted((root or runs_root()).glob("*/run.json"))
     return [Run(file.parent) for file in files if not file.parent.name.startswith(PARTIAL)]
 
 
 def new_run_path(recipe: str, data: str) -> Path:
-    """A free name, recipe-data, recipe-data-2, ..., taken for this process alone by making the directory."""
+    """Make the directory recipe-data, or recipe-data-2, ...: the first name that is free is this process's alone."""
     root, name, number = runs_root(), good_name(f"{recipe}-{data}"), 1
     path = root / name
     root.mkdir(parents=True, exist_ok=True)
@@ -350,7 +333,7 @@ def new_run_path(recipe: str, data: str) -> Path:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, for whoever reads the run later."""
+    """Return versions and machine, for later readers of the run."""
     packages = ("alexnet-keras", "keras", "tensorflow", "numpy")
     return {
         "python": sys.version.split()[0],
@@ -361,38 +344,40 @@ def environment() -> dict[str, Any]:
 
 
 def check_new(path: Path) -> None:
-    """Refuses the directory of a run that exists.
+    """Refuse the directory of a run that exists.
 
     Raises:
-        UsageError: it does, and has more in it than the start of one that never began.
+        UsageError: The directory holds more than the files of a run that never began.
     """
-    if path.exists() and any(found.name not in ("recipe.toml", LOCK) for found in path.iterdir()):
+    if path.exists() and any(file.name not in ("recipe.toml", LOCK) for file in path.iterdir()):
         raise UsageError(
-            f"The run {path} exists: choose another name with --run, or go on with "
+            f"The run {path} exists: choose another name with --run, or resume it with "
             f"`{command('train', '--resume', Run(path).called)}`."
         )
 
 
 def check_classes(run: Run, trained: Sequence[str], classes: Sequence[str], data: Path) -> None:
-    """Refuses data whose classes are not those that a run was trained to tell apart.
+    """Refuse data whose classes are not those that a run was trained on.
+
+    Args:
+        run: The run.
+        trained: The names of its classes, in order.
+        classes: The names of the data's classes, in order.
+        data: The path of the data.
 
     Raises:
-        DataError: the sentence says how they differ.
+        DataError: The classes differ; the message says how.
     """
     if list(trained) == list(classes):
         return
-    strange, missing = (sorted(set(a) - set(b)) for a, b in ((classes, trained), (trained, classes)))
-    how = [f"{', '.join(strange[:3])}{' and others' if len(strange) > 3 else ''} only in the data"] if strange else []
-    how += [f"{', '.join(missing[:3])}{' and others' if len(missing) > 3 else ''} only in the run"] if missing else []
+    differences = []
+    for ours, others, place in ((classes, trained, "data"), (trained, classes, "run")):
+        if only := sorted(set(ours) - set(others)):
+            differences.append(f"{', '.join(only[:3])}{' and others' if len(only) > 3 else ''} only in the {place}")
     raise DataError(
-        f"The run {run.path} tells {len(trained)} classes apart and the dataset {data} has {len(classes)}: "
-        f"{'; '.join(how) or 'the same ones in another order'}. Use data with the classes it was trained on."
+        f"The run {run.path} has {len(trained)} classes and the dataset {data} has {len(classes)}: "
+        f"{'; '.join(differences) or 'the same ones in another order'}. Use data with the classes it was trained on."
     )
-
-
-def _those_in(root: Path) -> str:
-    names = [run.name for run in all_runs(root)]
-    return f"{root} has {', '.join(names)}" if names else f"there are none under {root}, `alexnet train` makes one"
 
 
 def _now() -> str:

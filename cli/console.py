@@ -1,10 +1,10 @@
-"""What every command prints, and where: results on stdout, progress and notes on stderr.
+"""The output of every command: results on stdout, progress and notes on stderr.
 
-Progress is a Rich bar with rate and time left where stderr is a terminal, and a plain line now and then where it
-is not. Rich honours NO_COLOR.
+Progress is a Rich bar with rate and time left where stderr is a terminal, else a plain line at intervals. Rich honours
+NO_COLOR.
 
-What the encoding of a stream lacks is printed in ASCII, a name's characters as Python's escapes: "\\u732b". JSON is
-ASCII everywhere.
+Characters that a stream cannot encode are printed in ASCII, those of names as Python's escapes: "\\u732b". JSON is
+always ASCII.
 """
 
 import codecs
@@ -16,66 +16,67 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from alexnet_keras.backend import require_tensorflow
+from alexnet_keras.cli.training_progress import TrainingDisplay
 from alexnet_keras.errors import AlexNetError
-from alexnet_keras.reporter import Reporter
+from alexnet_keras.reporter import Advance
 
 PLAIN_INTERVAL = 30.0  # seconds between progress lines where stderr is no terminal
-IN_ASCII = "alexnet-keras-in-ascii"  # the name of in_ascii among Python's handlers of encoding errors
+IN_ASCII = "alexnet-keras-in-ascii"  # the registered name of in_ascii as a handler of encoding errors
 ASCII = {"×": "x", "≈": "~", "…": "...", "–": "-", "−": "-", "→": "->", "±": "+/-", "“": '"', "”": '"', "’": "'"}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # in a file's name they would move the terminal's cursor
 
 
 def in_ascii(error: UnicodeError) -> tuple[str, int]:
-    """Stands in for what a stream cannot encode: signs of ours by what resembles them, others by Python's escapes."""
+    """Replace characters that a stream cannot encode: by similar ones in ASCII, or by Python's escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    signs = error.object[error.start : error.end]
-    return "".join(ASCII.get(sign) or ascii(sign)[1:-1] for sign in signs), error.end
+    characters = error.object[error.start : error.end]
+    return "".join(ASCII.get(character) or ascii(character)[1:-1] for character in characters), error.end
 
 
 codecs.register_error(IN_ASCII, in_ascii)
 
 
 def print_in_any_encoding() -> None:
-    """From now on nothing that is printed fails for the encoding of stdout or stderr."""
+    """Let no later print fail because of the encoding of stdout or stderr."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=IN_ASCII)
 
 
 def visible(text: str) -> str:
-    """The text with its control characters, but for tabs and ends of lines, as Python's escapes."""
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+    """Return the text with its control characters, except tabs and newlines, as Python's escapes."""
+    return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
-# Click is told the stream: left to itself it writes UTF-8 where a stream says that it is ASCII.
+# Click gets the stream: by default it writes UTF-8 even to a stream whose encoding is ASCII.
 def result(text: str) -> None:
-    """A line of the command's result, on stdout."""
+    """Print a line of the command's result on stdout."""
     click.echo(visible(text), file=sys.stdout)
 
 
 def note(text: str) -> None:
-    """A line about what is going on, on stderr."""
+    """Print a note on stderr."""
     click.echo(visible(text), file=sys.stderr)
 
 
 def warn(text: str) -> None:
-    """A plain warning, on stderr."""
+    """Print a warning on stderr."""
     click.secho(f"Warning: {visible(text)}", fg="yellow", file=sys.stderr)
 
 
 def start_tensorflow(*, keras: bool = True) -> None:
-    """Imports TensorFlow, which takes seconds, without what its libraries print before they can be told not to.
+    """Import TensorFlow, which takes seconds, without the messages that its libraries print at import.
 
     Args:
-        keras: whether the command computes with Keras, too, which then has to be on TensorFlow.
+        keras: The command also computes with Keras, which then has to be on TensorFlow.
 
     Raises:
         UsageError: Keras is on another backend.
@@ -94,9 +95,7 @@ def start_tensorflow(*, keras: bool = True) -> None:
 
 @contextmanager
 def libraries_silenced() -> Iterator[None]:
-    """Keeps from stderr what libraries print past Python, and prints it after all if an error that nobody foresaw ends
-    this.
-    """
+    """Hold back what libraries print on stderr past Python; print it if an unexpected error ends the block."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as printed:
@@ -115,16 +114,21 @@ def libraries_silenced() -> Iterator[None]:
 
 
 def emit_json(data: Any) -> None:
-    """The command's result as one JSON document, ASCII, on stdout."""
+    """Print the command's result as one JSON document, ASCII, on stdout."""
     result(json.dumps(data, indent=2))
 
 
 def table(
     title: str, columns: list[str], rows: Sequence[Sequence[Any]], left: int = 1, form: str | None = None
 ) -> None:
-    """A table on stdout; the first `left` columns are left-aligned, the others right-aligned.
+    """Print a table on stdout.
 
-    `form` is None for people's eyes, `"csv"` or `"markdown"`; both leave the title out.
+    Args:
+        title: The title, which CSV and Markdown leave out.
+        columns: The names of the columns.
+        rows: The cells of each row, as many as columns.
+        left: The number of left-aligned columns; the others are right-aligned.
+        form: None for a terminal, `"csv"` or `"markdown"`.
     """
     if form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -140,10 +144,10 @@ def table(
     from rich.console import Console
     from rich.table import Table
 
-    as_it_is: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # a class may be called "[b]:cat:"
-    console = Console(**as_it_is)
+    literal: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # a class may be called "[b]:cat:"
+    console = Console(**literal)
     if not console.is_terminal:
-        console = Console(width=160, **as_it_is)
+        console = Console(width=160, **literal)
     made = Table(title=_encodable(visible(title)), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     for index, name in enumerate(columns):
         made.add_column(name, justify="left" if index < left else "right", overflow="fold")
@@ -153,16 +157,20 @@ def table(
 
 
 def _encodable(text: str) -> str:
-    """The text as stdout prints it, so that columns are as wide as what stands in them."""
+    """The text as stdout prints it, so that columns have the width of their cells."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, IN_ASCII).decode(encoding)
 
 
 @contextmanager
-def progress(what: str, total: int | None, unit: str = "images", done: int = 0) -> Iterator[Callable[..., None]]:
-    """Progress of a long piece of work: `with progress("preparing", 3000) as advance: advance(1)`.
+def progress(what: str, total: int | None, unit: str = "images", done: int = 0) -> Iterator[Advance]:
+    """Show the progress of a long piece of work: `with progress("preparing", 3000) as advance: advance(1)`.
 
-    `advance(n, text="...")` moves on by n and shows a text beside the bar; `done` were done before.
+    Args:
+        what: The name of the work.
+        total: Its length in units; None if it is unknown.
+        unit: The unit.
+        done: Units that were done before.
     """
     from rich.console import Console
 
@@ -173,7 +181,7 @@ def progress(what: str, total: int | None, unit: str = "images", done: int = 0) 
 
 
 @contextmanager
-def _bar(console: Any, what: str, total: int | None, unit: str, done: int) -> Iterator[Callable[..., None]]:
+def _bar(console: Any, what: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -196,7 +204,7 @@ def _bar(console: Any, what: str, total: int | None, unit: str, done: int) -> It
 
 
 @contextmanager
-def _plain(console: Any, what: str, total: int | None, unit: str, done: int) -> Iterator[Callable[..., None]]:
+def _plain(console: Any, what: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
     start = last = time.monotonic()
     before = done
 
@@ -214,8 +222,8 @@ def _plain(console: Any, what: str, total: int | None, unit: str, done: int) -> 
     yield advance
 
 
-class ConsoleReporter(Reporter):
-    """Prints what the package reports, on stderr."""
+class ConsoleReporter(TrainingDisplay):
+    """Prints what the library reports."""
 
     note = staticmethod(note)
     warn = staticmethod(warn)

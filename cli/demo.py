@@ -1,6 +1,7 @@
-"""`alexnet demo`: everything in one go, on images that the project draws itself."""
+"""`alexnet demo`: all steps one after the other, on images that the project draws itself."""
 
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -13,38 +14,33 @@ from alexnet_keras.storage import places
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the images and of the training.")
 @click.pass_context
 def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
-    """Prepare, train, evaluate and look, on the built-in images; a few minutes on two cores.
+    """Prepare, train, evaluate and draw, on the built-in images; a few minutes on two cores.
 
     \b
     Example: alexnet demo
     """
-    from alexnet_keras.cli.evaluate import evaluate
-    from alexnet_keras.cli.prepare import prepare
-    from alexnet_keras.cli.report import report
-    from alexnet_keras.cli.train import train
-    from alexnet_keras.cli.visualize import kernels, neighbors, predictions
     from alexnet_keras.runs import new_run_path
 
     data = places.data_root() / ("demo" if seed == 0 else f"demo-{seed}")
     run = new_run_path("quickstart", data.name).name
     before = _files(data.parent) | _files(places.runs_root())
 
-    def do(command: click.Command, *arguments: str) -> None:
-        console.note(f"\n$ {places.command(*arguments)}")
-        with command.make_context(command.name, list(arguments[_words(command) :]), parent=ctx.parent) as context:
+    def do(*words: str) -> None:
+        console.note(f"\n$ {places.command(*words)}")
+        command, name, arguments = ctx.find_root().command, None, list(words)
+        while isinstance(command, click.Group):
+            name, inner, arguments = command.resolve_command(ctx, arguments)
+            command = cast(click.Command, inner)
+        with command.make_context(name, arguments, parent=ctx.parent) as context:
             command.invoke(context)
 
-    def _words(command: click.Command) -> int:
-        return 2 if command in (kernels, neighbors, predictions) else 1
-
-    training = ["train", "--data", str(data), "--run", run, "--seed", str(seed)]
-    do(prepare, "prepare", "demo", "--out", str(data), "--seed", str(seed))
-    do(train, *training, *(["--epochs", str(epochs)] if epochs else []))
-    do(evaluate, "eval", run, "--ten-crop")
-    do(kernels, "visualize", "kernels", run)
-    do(predictions, "visualize", "predictions", run)
-    do(neighbors, "visualize", "neighbors", run)
-    do(report, "report", run)
+    length = ["--epochs", str(epochs)] if epochs else []
+    do("prepare", "demo", "--out", str(data), "--seed", str(seed))
+    do("train", "--data", str(data), "--run", run, "--seed", str(seed), *length)
+    do("eval", run, "--ten-crop")
+    for figure in ("kernels", "predictions", "neighbors"):
+        do("visualize", figure, run)
+    do("report", run)
 
     images = data.with_name(f"{data.name}-pictures")
     made = sorted((_files(data.parent) | _files(places.runs_root())) - before)

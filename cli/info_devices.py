@@ -86,7 +86,7 @@ def _towers(placement: "Placement", recipe: "Recipe", classes: int, batch_size: 
     from dataclasses import asdict
 
     from alexnet_keras.network.model import AlexNet
-    from alexnet_keras.training.diagnostics import crossings, misplaced
+    from alexnet_keras.training.diagnostics import misplaced, transfers
     from alexnet_keras.training.optimizer import AlexNetSGD
     from alexnet_keras.training.step import TrainingStep
 
@@ -96,9 +96,9 @@ def _towers(placement: "Placement", recipe: "Recipe", classes: int, batch_size: 
         optimizer = AlexNetSGD(0.0, layers=("conv1",))
         optimizer.build(model.trainable_variables)
     step = TrainingStep(model, optimizer, placement.strategy, seed=0, batch_size=batch_size)
-    found = crossings(step, placement)
+    found = transfers(step, placement)
     return {
-        "crossings": [{**asdict(each), "figure_2": each.promised} for each in found],
+        "crossings": [{**asdict(each), "figure_2": each.figure_2} for each in found],
         "misplaced": misplaced(step, placement),
         "variables": 2 * len(model.trainable_variables),
     }

@@ -3,10 +3,10 @@
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -17,7 +17,7 @@ from alexnet_keras.storage.places import command, reproductions_root
 
 if TYPE_CHECKING:
     from alexnet_keras.experiments.catalog import Experiment
-    from alexnet_keras.recipes.schema import Recipe
+    from alexnet_keras.experiments.lab import Watcher
 
 LIST, REPORT = "list", "report"
 SECTIONS = ("method", "data", "cost_full", "cost_mini")
@@ -124,7 +124,7 @@ def _run(
     options["seeds"] = options["seeds"] or experiment.seeds
     request = Request(only=only, **options)
     root = out or reproductions_root()
-    lab = Lab(request, root / f"{experiment.name}-{request.scale}", Shown(), root / "nets")
+    lab = Lab(request, root / f"{experiment.name}-{request.scale}", cast("Watcher", Shown()), root / "nets")
     line = command(*sys.argv[1:])
     with _sigterm_as_interrupt():
         result = reproduce(experiment, lab, line)
@@ -152,21 +152,8 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class Shown:
+class Shown(console.ConsoleReporter):
     """What goes on in an experiment, on stderr."""
-
-    def note(self, text: str) -> None:
-        console.note(text)
-
-    def progress(self, what: str, total: int, unit: str = "images") -> AbstractContextManager[Callable[..., None]]:
-        return console.progress(what, total, unit)
-
-    @contextmanager
-    def training(self, recipe: "Recipe", validation_images: int) -> Iterator[Any]:
-        from alexnet_keras.cli.training_progress import ProgressLines
-
-        with closing(ProgressLines(recipe.training, validation_images)) as lines:
-            yield lines
 
     @contextmanager
     def stages(self, what: str) -> Iterator[Callable[[str, int, int], None]]:

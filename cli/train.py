@@ -1,50 +1,32 @@
 """`alexnet train`."""
 
-import os
-from contextlib import closing, suppress
+from collections.abc import Container
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import SectionedCommand, SectionOption, chosen_data, data_option, json_option, run_names
-from alexnet_keras.cli.training_progress import ProgressLines
-from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.storage.places import check_name, command, runs_root
+from alexnet_keras.cli.options import SectionedCommand, SectionOption, data_option, json_option, run_names
+from alexnet_keras.errors import UsageError
+from alexnet_keras.storage.places import check_name, command
+from alexnet_keras.training import PRECISIONS, STRATEGIES
 
 if TYPE_CHECKING:
-    from alexnet_keras.data.dataset import PreparedDataset
-    from alexnet_keras.recipes.schema import Network, Recipe
     from alexnet_keras.runs import Run
-    from alexnet_keras.training.cluster import Cluster
-    from alexnet_keras.training.devices import Placement
-    from alexnet_keras.training.trainer import Trainer
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# What a run keeps from its start: --resume takes none of these.
-FIXED_FLAGS = {
-    "recipe": "--recipe",
-    "overrides": "--set",
-    "epochs": "--epochs",
-    "batch_size": "--batch-size",
-    "scale_lr": "--scale-lr",
-    "name": "--run",
-    "precision": "--precision",
-    "seed": "--seed",
-    "deterministic": "--deterministic",
-    "init_from": "--init-from",
-    "freeze": "--freeze",
-    "rate_factors": "--rate-factor",
+ALSO_RESUMING = {  # the options that --resume takes; the others are fixed when a run begins
+    *("data", "gpus", "strategy", "strict_devices", "worker_timeout", "save_every"),
+    *("resume", "accept_new_data", "as_json"),
 }
-SMALL_DATASET = 100_000  # images; below it the paper's initial weights may not get going
+RESOLVED = {"data", "recipe", "name", "init_from"}  # options that the library records with what they stood for
+UNRECORDED = {"worker_timeout", "save_every", "as_json"}  # options that change nothing in the run
 
 what = partial(click.option, cls=SectionOption, section="What to train")
 tuning = partial(click.option, cls=SectionOption, section="Fine-tuning")
 where = partial(click.option, cls=SectionOption, section="Where it runs")
-exact = partial(click.option, cls=SectionOption, section="Stopping, going on, repeating")
+exact = partial(click.option, cls=SectionOption, section="Stopping, resuming, repeating")
 
 
 @click.command(cls=SectionedCommand)
@@ -64,7 +46,7 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
 @what(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Images a step, over all devices and machines. [default: the recipe's]",
+    help="Images per step, over all devices and machines. [default: the recipe's]",
 )
 @what("--scale-lr", is_flag=True, help="Scale the learning rates in proportion to --batch-size.")
 @tuning(
@@ -88,7 +70,7 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
 @where("--gpus", type=click.IntRange(min=0), help="GPUs to use. [default: 1 if there is one]")
 @where(
     "--strategy",
-    type=click.Choice(["one", "towers", "mirrored", "multi-worker"]),
+    type=click.Choice(STRATEGIES),
     help="How devices share the work. [default: one; towers for 2 GPUs; mirrored for more; multi-worker where "
     "TF_CONFIG names a cluster]",
 )
@@ -98,7 +80,7 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
     type=click.FloatRange(min=0, min_open=True),
     default=600,
     metavar="SECONDS",
-    help="How long multi-worker waits for workers that are not there yet.",
+    help="How long multi-worker waits for missing workers.",
 )
 @where("--precision", type=click.Choice(PRECISIONS), default="float32", help="Precision of the arithmetic.")
 @exact("--seed", type=click.IntRange(min=0), default=0, help="Seed of weights, order, crops, noise and dropout.")
@@ -107,7 +89,7 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
     "--save-every",
     type=click.IntRange(min=1),
     metavar="STEPS",
-    help="Save the state so often, too, not only after every epoch.",
+    help="Also save the state every STEPS steps, not only after every epoch.",
 )
 @exact(
     "--resume",
@@ -116,15 +98,26 @@ exact = partial(click.option, cls=SectionOption, section="Stopping, going on, re
     default=None,
     metavar="[RUN]",
     shell_complete=run_names,
-    help="Go on with a run after its last saved step. [default RUN: the latest]",
+    help="Resume a run after its last saved step. [default RUN: the latest]",
 )
 @exact("--accept-new-data", is_flag=True, help="Resume although the dataset has changed since the run began.")
 @json_option
-def train(**options: Any) -> None:
+@click.pass_context
+def train(
+    ctx: click.Context,
+    name: str | None,
+    overrides: tuple[str, ...],
+    rate_factors: tuple[str, ...],
+    resume: str | None,
+    accept_new_data: bool,
+    worker_timeout: float,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Train AlexNet on a prepared dataset.
 
     Every epoch ends with the validation error; the best and the last model are kept in saved_models/RUN. Ctrl-C and
-    SIGTERM save the state first, and a run that was stopped or killed goes on with --resume, on the same devices or
+    SIGTERM save the state first, and a run that was stopped or killed continues with --resume, on the same devices or
     on others. For several machines run the same command on each, with TF_CONFIG set.
 
     \b
@@ -137,255 +130,65 @@ def train(**options: Any) -> None:
       alexnet train --batch-size 512 --scale-lr --gpus 4
       alexnet train --resume
     """
-    if options["name"] is not None:
-        check_name(options["name"], "--run")
-    console.start_tensorflow()
-    cluster = _cluster(options)
-    if options["accept_new_data"] and options["resume"] is None:
+    if name is not None:
+        check_name(name, "--run")
+    if resume is None and accept_new_data:
         raise UsageError("--accept-new-data goes with --resume.")
-    prepare = _resumed if options["resume"] is not None else _started
-    trainer, resume = prepare(options, cluster)
-    with closing(cast(ProgressLines, trainer.observer)):  # as _trainer made it
-        trainer.fit(resume=resume)
-    if trainer.run:
-        _report(trainer.run, options["as_json"])
+    if resume is not None and (fixed := _given(ctx, without=ALSO_RESUMING)):
+        flags = ", ".join(option.opts[-1] for option in fixed)
+        raise UsageError(f"--resume continues a run as it was started; leave {flags} out.")
+    from alexnet_keras.recipes.toml import parse_overrides
 
+    changes, factors = parse_overrides(overrides), dict(map(_rate_factor, rate_factors))
+    console.start_tensorflow()
+    from alexnet_keras import api
+    from alexnet_keras.training.cluster import join_cluster
 
-def _cluster(options: dict[str, Any]) -> "Cluster | None":
-    """The other workers, all of them there; None where this process trains alone. Before TensorFlow does anything."""
-    from alexnet_keras.training.cluster import read_cluster
-
-    if options["strategy"] != "multi-worker" and (options["strategy"] or not os.environ.get("TF_CONFIG", "").strip()):
-        return None
-    cluster = read_cluster(os.environ)
-    if cluster.is_alone:
-        console.note("TF_CONFIG names no other worker: this process trains alone.")
-        options["strategy"] = None
-        return None
-    if options["strategy"] is None:
-        options["strategy"] = "multi-worker"
-        console.note("TF_CONFIG names a cluster: --strategy multi-worker.")
-    console.note(
-        f"Worker {cluster.index + 1} of {len(cluster.workers)}" + (", the chief." if cluster.is_chief else ".")
-    )
-    cluster.wait_for_all(options["worker_timeout"], lambda names: console.note(f"Waiting for {names}."))
-    cluster.connect()
-    return cluster
-
-
-def _started(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Trainer, bool]":
-    """The trainer of a new run."""
-    from alexnet_keras import runs
-    from alexnet_keras.recipes import toml
-    from alexnet_keras.training.cluster import ALONE
-
-    data = chosen_data(options["data"])
-
-    def start() -> dict:
-        recipe, overrides = _recipe(options, data)
-        name = options["name"]
-        path = runs.new_run_path(recipe.name, data.path.name) if name is None else runs_root() / name
-        runs.check_new(path)
-        click.get_current_context().call_on_close(lambda: _remove_empty(path))
-        facts = {
-            "recipe": recipe.name,
-            "overrides": overrides,
-            "data": data.facts,
-            "classes": list(data.classes),
-            "seed": options["seed"],
-            "precision": options["precision"],
-            "deterministic": options["deterministic"],
-            "init_from": options["init_from"] and str(_run_to_start_from(options["init_from"]).path.resolve()),
-            "gpus": options["gpus"],
-            "strategy": options["strategy"],
-            "status": "running",
-        }
-        return {"recipe": toml.to_dict(recipe), "path": str(path), "facts": facts}
-
-    told = (cluster or ALONE).from_chief(start)
-    recipe, facts = toml.from_dict(told["recipe"]), told["facts"]
-    if data.fingerprint != facts["data"]["fingerprint"]:
-        raise DataError(f"The dataset {data.path} of this worker is not the one that the chief has.")
-    placement = _placement(recipe, options, cluster)
-    facts |= {"strategy": placement.kind, "devices": list(placement.devices)}
-    run = runs.Run(Path(told["path"]))
-    trainer = _trainer(run, recipe, data, placement, facts, options)
-    if trainer.run:
-        runs.Run.create(run.path, recipe, facts)
-    return trainer, False
-
-
-def _remove_empty(path: Path) -> None:
-    """Gives the name of a run that did not begin back to others."""
-    with suppress(OSError):
-        path.rmdir()
-
-
-def _recipe(options: dict[str, Any], data: "PreparedDataset") -> "tuple[Recipe, list[str]]":
-    """The recipe with every change that the options ask for, and those changes."""
-    from alexnet_keras.recipes import toml
-
-    recipe_name = options["recipe"] or ("quickstart" if data.source == "demo" else "source")
-    overrides = list(options["overrides"])
-    recipe = toml.with_overrides(toml.load_recipe(recipe_name), overrides)
-    changes = [f"training.epochs={options['epochs']}"] if options["epochs"] else []
-    if batch_size := options["batch_size"]:
-        changes.append(f"training.batch_size={batch_size}")
-        if options["scale_lr"]:
-            factor = batch_size / recipe.training.batch_size
-            changes.append(f"training.weight_rate={recipe.training.weight_rate * factor!r}")
-            changes.append(f"training.bias_rate={recipe.training.bias_rate * factor!r}")
-            changes.append(
-                f"training.schedule.conv1_lowered_rate={recipe.training.schedule.conv1_lowered_rate * factor!r}"
-            )
-    elif options["scale_lr"]:
-        raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
-    changes += _layer_rates(recipe.network, options)
-    recipe = toml.with_overrides(recipe, changes)
-    images = data.examples("train")
-    if images < recipe.training.batch_size:
-        console.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
-        recipe = toml.with_overrides(recipe, [f"training.batch_size={images}"])
-    if recipe.name == "paper" and images < SMALL_DATASET:
-        console.warn(
-            "the initial weights of the paper's prose can leave the loss at ln(classes) for hundreds of steps on a "
-            f"dataset this small ({images} images); the recipe `source` starts sooner."
+    cluster = join_cluster(options["strategy"], worker_timeout, console.REPORTER)
+    if resume is not None:
+        options = {option: value for option, value in options.items() if option in ALSO_RESUMING}
+        run = api.resume(
+            resume or None, accept_new_data=accept_new_data, cluster=cluster, reporter=console.REPORTER, **options
         )
-    return recipe, overrides + changes
+    else:
+        run = api.train(
+            run=name,
+            changes=changes,
+            rate_factors=factors,
+            cluster=cluster,
+            command=_words(_given(ctx, without=RESOLVED | UNRECORDED), ctx.params),
+            reporter=console.REPORTER,
+            **options,
+        )
+    if cluster.is_chief:
+        _report(run, as_json)
 
 
-def _layer_rates(network: "Network", options: dict[str, Any]) -> list[str]:
-    """The changes that --rate-factor and --freeze ask for; a layer that both name is frozen."""
-    from alexnet_keras.training.layer_rates import rate_changes
-
-    changes = []
-    for given in options["rate_factors"]:
-        layers, _, factor = given.rpartition("=")
-        try:
-            changes += rate_changes(network, layers, float(factor))
-        except ValueError as error:
-            raise UsageError(f"--rate-factor {given}: write it as LAYERS=FACTOR, such as conv1..conv5=0.1.") from error
-    return changes + (rate_changes(network, options["freeze"], 0.0) if options["freeze"] else [])
-
-
-def _resumed(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Trainer, bool]":
-    """The trainer of the run named by --resume, or of the latest; devices may be chosen anew."""
-    from alexnet_keras import runs
-    from alexnet_keras.cli.options import chosen_run, reading
-    from alexnet_keras.data.dataset import open_prepared
-    from alexnet_keras.recipes import toml
-    from alexnet_keras.runs import IMPORTED
-    from alexnet_keras.training.cluster import ALONE
-
-    given = [
-        flag
-        for name, flag in FIXED_FLAGS.items()
-        if click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+def _given(ctx: click.Context, without: Container[str]) -> list[click.Parameter]:
+    """The options that were given on the command line, in the order of the help."""
+    return [
+        option
+        for option in ctx.command.params
+        if option.name not in without and ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
     ]
-    if given:
-        raise UsageError(f"--resume goes on with a run as it was started; leave {', '.join(given)} out.")
-
-    def find() -> dict:
-        run = chosen_run(options["resume"] or None)
-        if run.status == IMPORTED:
-            raise UsageError(
-                f"The run {run.path} was imported and has no training to resume: start a new run from its weights "
-                f"with `{command('train', '--init-from', run.called)}`."
-            )
-        return {"path": str(run.path), "facts": run.facts, "recipe": toml.to_dict(run.recipe)}
-
-    told = (cluster or ALONE).from_chief(find)
-    run, facts, recipe = runs.Run(Path(told["path"])), told["facts"], toml.from_dict(told["recipe"])
-    data = reading(open_prepared(options["data"] or run.data_path))
-    _check_data(run, facts, data, options["accept_new_data"], moved=options["data"] is not None)
-    if options["strategy"] is None and options["gpus"] is None:
-        kept = facts["strategy"] if facts["strategy"] != "multi-worker" else None  # its cluster is not here
-        options = {**options, "strategy": kept, "gpus": facts["gpus"]}
-    placement = _placement(recipe, options, cluster)
-    trainer = _trainer(run, recipe, data, placement, facts, options)
-    if trainer.run and run.facts["data"] != facts["data"]:
-        run.update({"data": facts["data"]})
-    return trainer, True
 
 
-def _check_data(run: "Run", facts: dict[str, Any], data: "PreparedDataset", accept_new: bool, moved: bool) -> None:
-    from alexnet_keras.runs import check_classes
-
-    check_classes(run, facts["classes"], data.classes, data.path)
-    if data.fingerprint == facts["data"]["fingerprint"]:
-        if moved:
-            facts["data"] = {**facts["data"], "path": str(data.path)}
-        return
-    if not accept_new:
-        raise DataError(
-            f"The dataset {data.path} has changed since the run {run.path} began (its fingerprint was "
-            f"{facts['data']['fingerprint'][:12]} and is {data.fingerprint[:12]}): bring the old one back, or go on "
-            "with --accept-new-data."
-        )
-    console.warn(f"the dataset {data.path} is not the one that the run began with; going on with it.")
-    facts["data"] = data.facts
+def _words(options: list[click.Parameter], values: dict[str, Any]) -> list[str]:
+    """The words of the command line that give options these values."""
+    words = []
+    for option in options:
+        value = values[str(option.name)]
+        for each in value if option.multiple else [value]:
+            words += [option.opts[-1]] if each is True else [option.opts[-1], str(each)]
+    return words
 
 
-def _placement(recipe: "Recipe", options: dict[str, Any], cluster: "Cluster | None") -> "Placement":
-    from alexnet_keras.training.devices import choose_placement
-
-    placement = choose_placement(
-        options["strategy"],
-        options["gpus"],
-        towers=recipe.network.towers,
-        strict=options["strict_devices"],
-        cluster=cluster,
-    )
-    if placement.warning:
-        console.warn(placement.warning)
-    return placement
-
-
-def _run_to_start_from(name: str) -> "Run":
-    from alexnet_keras.runs import open_run
-
-    run = open_run(name)
-    if not run.model_path.exists():
-        raise UsageError(f"The run {run.path} has no {run.model_path.name} to start from yet.")
-    return run
-
-
-def _trainer(
-    run: "Run",
-    recipe: "Recipe",
-    data: "PreparedDataset",
-    placement: "Placement",
-    facts: dict[str, Any],
-    options: dict[str, Any],
-) -> "Trainer":
-    import tensorflow as tf
-
-    from alexnet_keras.runs import Run
-    from alexnet_keras.training.layer_rates import frozen_layers
-    from alexnet_keras.training.trainer import Trainer, TrainingOptions
-
-    if facts["deterministic"]:
-        tf.config.experimental.enable_op_determinism()
-    if facts["precision"] == "mixed_float16" and not tf.config.list_physical_devices("GPU"):
-        console.warn("a processor computes float16 dozens of times slower than float32; mixed_bfloat16 is fast there.")
-    initial = Run(Path(facts["init_from"])).load_model if facts["init_from"] else None
-    training = recipe.training
-    console.note(
-        f"Training {run.path}: recipe {recipe.name}, {data.examples('train')} images of {len(data.classes)} "
-        f"classes from {data.path}, {training.epochs} epochs of batches of {training.batch_size}, "
-        f"{facts['precision']}, {placement.kind} on {', '.join(placement.devices)}"
-        + (f" of each of {len(placement.cluster.workers)} workers" if placement.kind == "multi-worker" else "")
-        + f", seed {facts['seed']}"
-        + (f"; frozen: {', '.join(frozen)}." if (frozen := frozen_layers(recipe.network)) else ".")
-    )
-    return Trainer(
-        run if placement.cluster.is_chief else None,
-        recipe,
-        data,
-        placement,
-        TrainingOptions(facts["seed"], facts["precision"], options["save_every"], initial),
-        ProgressLines(training, data.examples("val"), quiet=not placement.cluster.is_chief),
-    )
+def _rate_factor(text: str) -> tuple[str, float]:
+    layers, _, factor = text.rpartition("=")
+    try:
+        return layers, float(factor)
+    except ValueError as error:
+        raise UsageError(f"--rate-factor {text}: write it as LAYERS=FACTOR, such as conv1..conv5=0.1.") from error
 
 
 def _report(run: "Run", as_json: bool) -> None:

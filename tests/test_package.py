@@ -12,10 +12,13 @@ import alexnet_keras
 ROOT = Path(__file__).parents[1]
 # Each name is used as it can be used; each "type: ignore" stands where there has to be an error, or mypy reports it.
 TYPED = """
+from pathlib import Path
 from typing import assert_type
 
 import alexnet_keras
 from alexnet_keras import AlexNet, Classifier, Recipe, Run, join_towers, load_recipe, open_prepared, prepare
+from alexnet_keras import AlexNet, Classifier, Recipe, Reporter, Run, join_towers, load_recipe, open_prepared
+from alexnet_keras import draw_architecture, draw_kernels, resume, train
 
 assert_type(alexnet_keras.__version__, str)
 assert_type(load_recipe("source"), Recipe)
@@ -27,6 +30,11 @@ assert_type(open_prepared("flowers").examples("val"), int)
 assert_type(prepare("photos", "data/photos", holdout=0.1).examples("val"), int)
 prepare("photos", encoding="gif")  # type: ignore[arg-type]
 AlexNet(recipe=load_recipe("source"), classes=10)
+assert_type(train("flowers", epochs=3, reporter=Reporter()), Run)
+train("flowers", epochs="three")  # type: ignore[arg-type]
+assert_type(resume("my-run", gpus=2), Run)
+draw_kernels(Run.load("my-run").load_model(), Path("kernels.png"))
+draw_architecture(AlexNet(recipe=load_recipe("source"), classes=10), Path("architecture.png"))
 AlexNet(classes="ten")  # type: ignore[arg-type]
 alexnet_keras.Alexnet  # type: ignore[attr-defined]
 """

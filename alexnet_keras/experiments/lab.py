@@ -7,12 +7,12 @@ saved_models/reproductions/
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from alexnet_keras import api
 from alexnet_keras.data.dataset import PreparedDataset, latest_prepared, open_prepared
 from alexnet_keras.errors import DAMAGED, UsageError
 from alexnet_keras.evaluation.errors import Evaluation
@@ -20,12 +20,11 @@ from alexnet_keras.evaluation.predictions import Predictions, predictions_of
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe
+from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.storage.places import good_name, reproductions_root
-from alexnet_keras.training.devices import choose_placement
-from alexnet_keras.training.observer import Observer
-from alexnet_keras.training.trainer import Trainer, TrainingOptions
+from alexnet_keras.training.start import InitialWeights
 
 MINI_EPOCHS = 20  # of a few thousand images
 
@@ -33,20 +32,16 @@ MINI_EPOCHS = 20  # of a few thousand images
 Scale = Literal["full", "mini"]
 
 
-class Watcher(Protocol):
-    """Whoever is shown what goes on."""
+class Watcher(Reporter):
+    """Reports an experiment: a reporter that also shows stages. By itself it shows nothing."""
 
-    def note(self, text: str) -> None:
-        """A line about what is going on."""
+    @contextmanager
+    def stages(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
+        """Gives a function that is called with a stage's name, how much of it is done, and how much there is."""
+        yield lambda stage, done, total: None
 
-    def progress(self, what: str, total: int, unit: str = "images") -> AbstractContextManager[Callable[..., None]]:
-        """Gives a function that is called with how much was done since its last call."""
 
-    def training(self, recipe: Recipe, validation_images: int) -> AbstractContextManager[Observer]:
-        """Gives an observer for a training run."""
-
-    def stages(self, what: str) -> AbstractContextManager[Callable[[str, int, int], None]]:
-        """Gives a function that is told a stage's name, how much of it is done, and how much there is."""
+Silent = Watcher
 
 
 @dataclass(frozen=True)
@@ -127,26 +122,19 @@ class Lab:
     def trained(
         self, variant: str, recipe: Recipe, data: PreparedDataset, seed: int, start: Start | None = None
     ) -> Run:
-        """A trained network: one that is there already, one that was interrupted and now goes on, or a new one.
+        """Return a trained network: a finished one, an interrupted one that is resumed, or a new one.
 
         Args:
-            variant: what it is, for its name.
-            data: a `PreparedDataset`.
+            variant: The name of the network's variant, for the name of its run.
+            recipe: The recipe.
+            data: The dataset.
+            seed: The seed of weights, order, crops, noise and dropout.
+            start: The weights to start from; None for new ones.
 
         Raises:
-            DivergedError: it left the finite numbers.
-            KeyboardInterrupt: the state was saved.
+            DivergedError: The loss became infinite or NaN.
+            KeyboardInterrupt: The training was asked to stop; the state was saved.
         """
-        facts = {
-            "recipe": recipe.name,
-            "data": data.facts,
-            "classes": list(data.classes),
-            "seed": seed,
-            "precision": self.request.precision,
-            "deterministic": False,
-            "init_from": start and str(start.run.path.resolve()),
-            "gpus": self.request.gpus,
-        }
         same = [
             toml.chosen(recipe),
             data.fingerprint,
@@ -155,17 +143,23 @@ class Lab:
         ]
         digest = hashlib.sha256(json.dumps(same).encode()).hexdigest()[:6]
         run = Run(self.nets / f"{variant}-{good_name(data.path.name)}-{digest}-seed-{seed}")
-        if (run.path / "run.json").exists() and run.facts.get("status") == "finished":
-            self.watcher.note(f"{run.path} is there.")
-            return run
-        placement = choose_placement(None, self.request.gpus, towers=recipe.network.towers, strict=False)
+        initial = InitialWeights(start.run, "last", start.layer) if start else None
         if not (run.path / "run.json").exists():
-            Run.create(run.path, recipe, {**facts, "strategy": placement.kind, "devices": list(placement.devices)})
-        training = recipe.training
-        self.watcher.note(f"Training {run.path}: {training.epochs} epochs of {data.examples('train')} images.")
-        options = TrainingOptions(seed, self.request.precision, None, partial(_part_of, start) if start else None)
-        with self.watcher.training(recipe, data.examples("val")) as observer:
-            Trainer(run, recipe, data, placement, options, observer).fit(resume=True)
+            return api.train(
+                data,
+                recipe,
+                run=run.path,
+                init_from=initial,
+                seed=seed,
+                precision=self.request.precision,
+                gpus=self.request.gpus,
+                reporter=self.watcher,
+            )
+        if run.facts.get("status") != "finished":
+            if initial:
+                run.update(initial.to_dict())  # version 0.1 did not record the part that is taken
+            return api.resume(run, data=data, gpus=self.request.gpus, reporter=self.watcher)
+        self.watcher.note(f"{run.path} is there.")
         return run
 
     def predictions(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Predictions:
@@ -177,37 +171,6 @@ class Lab:
     def errors(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Evaluation:
         """The network's errors on a split in the end."""
         return self.predictions(run, data, split, views).evaluation()
-
-
-class Silent:
-    """A watcher that shows nothing."""
-
-    def note(self, text: str) -> None:
-        pass
-
-    @contextmanager
-    def progress(self, what: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:
-        yield lambda number=1, text="": None
-
-    @contextmanager
-    def training(self, recipe: Recipe, validation_images: int) -> Iterator[Observer]:
-        yield _SilentObserver()
-
-    @contextmanager
-    def stages(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
-        yield lambda stage, done, total: None
-
-
-class _SilentObserver:
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *values: None
-
-
-def _part_of(start: Start) -> Any:
-    import keras
-
-    model = start.run.load_model("last")
-    return keras.Model(model.input, model.get_layer(start.layer).output)
 
 
 def base_recipe(request: Request) -> Recipe:

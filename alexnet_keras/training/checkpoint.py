@@ -1,11 +1,10 @@
-"""What a run continues from: every weight and velocity, and where the run stands, each time in a file of its own.
+"""The saved states of a run: every weight and velocity and the position in training, one file per state.
 
-The newest file that can be read counts, so a file that was damaged on the disk costs the steps since the one before.
+A run resumes from the newest file that can be read: a damaged file costs the steps since the one before.
 """
 
 import json
 import zipfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.recipes import toml
+from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.training.optimizer import AlexNetSGD
 
@@ -24,18 +24,18 @@ MOST_JSON = 2**26  # bytes of a position; a longer one is damage
 
 @dataclass
 class Position:
-    """Where a run stands.
+    """The position of a run in its training. States on disk hold these names.
 
     Attributes:
-        epoch, step: The epoch under way, from 0, and how many of its steps are done.
-        total_steps: Steps of the whole run that are done.
-        loss_sum, error_sum: Over the steps of this epoch.
-        seconds: Spent on the steps of this epoch.
-        loss_scale: The factor and its good steps, under float16.
-        stall_told: Whether the warning of a stalled start has been given.
-        history: A row for every finished epoch.
-        best_sha256: The checksum of the model of the best of them, hex; "" where none was kept.
-        order: Which kind of order the images of an epoch come in: `pipeline.ORDER`, or 1 in a run of 0.1.
+        epoch, step: The current epoch, from 0, and the number of its steps that are done.
+        total_steps: The number of steps done since the run began.
+        loss_sum, error_sum: Sums over the steps of this epoch.
+        seconds: Time spent on the steps of this epoch.
+        loss_scale: The loss scale and its good steps, under float16.
+        stall_told: The warning of a stalled start has been given.
+        history: One row for every finished epoch.
+        best_sha256: The checksum of the best epoch's model, hex; "" where none was kept.
+        order: The version of the shuffling of images: `pipeline.ORDER`, or 1 in a run of version 0.1.
     """
 
     epoch: int = 0
@@ -53,7 +53,7 @@ class Position:
 
 @dataclass(frozen=True)
 class State:
-    """A saved state: `arrays` by variable path, where the run stood, and what kind of run it was."""
+    """A saved state: arrays by variable path, the position, and the properties of the run it belongs to (`about`)."""
 
     path: Path
     arrays: dict[str, np.ndarray]
@@ -69,11 +69,18 @@ def save_state(
     about: dict[str, Any],
     average: keras.Model | None = None,
 ) -> Path:
-    """Writes a state whole into a folder and removes all but the last few; returns its path.
+    """Write a state and remove all but the last KEEP.
 
     Args:
-        about: What a state must share with the run that continues from it, as JSON has it.
+        folder: The run's states.
+        model: The model.
+        optimizer: Its optimizer, built.
+        position: The position in training.
+        about: Properties that a state must share with the run that resumes from it, as JSON.
         average: The running average of the weights, where there is one.
+
+    Returns:
+        The path of the state.
     """
     arrays = {
         name: np.asarray(keras.ops.convert_to_numpy(value), order="C")
@@ -81,7 +88,7 @@ def save_state(
     }
     path = folder / f"step-{position.total_steps:09d}-{len(position.history):05d}.npz"
     with write_by_rename(path) as unfinished:
-        saved: dict[str, Any] = {"position": _bytes_of(asdict(position)), "about": _bytes_of(about), **arrays}
+        saved: dict[str, Any] = {"position": _json_bytes(asdict(position)), "about": _json_bytes(about), **arrays}
         np.savez(unfinished, **saved)
     for old in saved_states(folder)[KEEP:]:
         old.unlink(missing_ok=True)
@@ -89,18 +96,20 @@ def save_state(
 
 
 def saved_states(folder: Path) -> list[Path]:
-    """The state files of a run, the newest first."""
+    """Return the state files of a run, the newest first."""
     return sorted(folder.glob("step-*.npz"), reverse=True)
 
 
-def newest_state(
-    folder: Path, shapes: dict[str, tuple[int, ...]], on_damaged: Callable[[str], None] = lambda sentence: None
-) -> State | None:
-    """The newest state that can be read; None where none was ever saved.
+def newest_state(folder: Path, shapes: dict[str, tuple[int, ...]], reporter: Reporter = SILENT) -> State | None:
+    """Read the newest state that can be read.
 
     Args:
-        shapes: The variables to read, float32, as `shapes_of` gives them.
-        on_damaged: Called with a sentence for every newer file that cannot be read.
+        folder: The run's states.
+        shapes: The variables to read, float32, as `shapes_of` returns them.
+        reporter: Receives a warning for every newer file that cannot be read.
+
+    Returns:
+        The state; None if none was ever saved.
 
     Raises:
         DataError: There are states, and none can be read.
@@ -112,15 +121,15 @@ def newest_state(
         except DataError as error:
             if index + 1 == len(paths):
                 raise
-            on_damaged(f"{error} Going on from the one before, {paths[index + 1].name}.")
+            reporter.warn(f"{error} Resuming from the one before, {paths[index + 1].name}.")
     return None
 
 
 def read_state(path: Path, shapes: dict[str, tuple[int, ...]]) -> State:
-    """Reads one state file.
+    """Read one state file.
 
     Raises:
-        DataError: It is damaged, or of a network with other variables.
+        DataError: The file is damaged, or of a network with other variables.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -134,10 +143,14 @@ def read_state(path: Path, shapes: dict[str, tuple[int, ...]]) -> State:
 
 
 def check_same(state: State, about: dict[str, Any]) -> None:
-    """Refuses a state of another kind of run.
+    """Refuse a state of another run.
+
+    Args:
+        state: The state.
+        about: The properties of this run: recipe, classes, seed, precision.
 
     Raises:
-        DataError: the sentence says what differs.
+        DataError: A property differs; the message names it.
     """
     differences = []
     for key, here in about.items():
@@ -151,7 +164,7 @@ def check_same(state: State, about: dict[str, Any]) -> None:
                 if ours != theirs:
                     differences.append(f"{name} is {theirs} there and {ours} here")
         elif key == "classes":
-            differences.append(f"it tells {len(there or [])} classes apart, and they are not those of the data")
+            differences.append(f"its {len(there or [])} classes are not those of the data")
         else:
             differences.append(f"{key} is {there} there and {here} here")
     if differences:
@@ -161,41 +174,41 @@ def check_same(state: State, about: dict[str, Any]) -> None:
 def state_variables(
     model: keras.Model, optimizer: AlexNetSGD, average: keras.Model | None = None
 ) -> dict[str, keras.Variable]:
-    """What is trained by its path, and by this and `/velocity` or `/average` its velocity and its running average.
+    """Name the variables of a state: weights by path, velocities by path and `/velocity`, averages by `/average`.
 
-    The mean image is not in it: it comes from the dataset.
+    The mean image is not among them: it comes from the dataset.
     """
     weights = {variable.path: variable for variable in model.trainable_variables}
     velocities = zip(model.trainable_variables, optimizer.velocities, strict=True)
-    found = weights | {f"{variable.path}/velocity": velocity for variable, velocity in velocities}
+    named = weights | {f"{variable.path}/velocity": velocity for variable, velocity in velocities}
     if average is not None:
         means = zip(model.trainable_variables, average.trainable_variables, strict=True)
-        found |= {f"{variable.path}/average": mean for variable, mean in means}
-    return found
+        named |= {f"{variable.path}/average": mean for variable, mean in means}
+    return named
 
 
 def shapes_of(variables: dict[str, keras.Variable]) -> dict[str, tuple[int, ...]]:
-    """The shape of each variable."""
+    """Return the shape of each variable."""
     return {name: tuple(variable.shape) for name, variable in variables.items()}
 
 
-def _bytes_of(value: Any) -> np.ndarray:
+def _json_bytes(value: Any) -> np.ndarray:
     return np.frombuffer(json.dumps(value).encode(), np.uint8)
 
 
 def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...] | None) -> Any:
-    """An array of this shape, or some bytes. What the file says of itself is checked before memory is taken."""
+    """An array of this shape, or bytes if `shape` is None. The header is checked before memory is allocated."""
     with archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
         if version != (1, 0):
             raise ValueError(f"{name} is in the version {version} of the format")
-        found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        stored, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         if shape is None:
-            shape, wanted = (found if found < (MOST_JSON,) else ()), np.uint8
+            shape, wanted = (stored if stored < (MOST_JSON,) else ()), np.uint8
         else:
             wanted = np.float32
-        if found != shape or fortran or dtype != wanted:
-            raise ValueError(f"{name} has shape {found} and type {dtype}, the network {shape} and float32")
-        content = file.read(int(np.prod(shape)) * dtype.itemsize + 1)  # to the end, where its checksum is looked at
+        if stored != shape or fortran or dtype != wanted:
+            raise ValueError(f"{name} has shape {stored} and type {dtype}, the network {shape} and float32")
+        content = file.read(int(np.prod(shape)) * dtype.itemsize + 1)  # to the end, where zipfile compares the checksum
         array = np.frombuffer(content, dtype).reshape(shape)
     return array.tobytes() if wanted is np.uint8 else array

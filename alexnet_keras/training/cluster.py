@@ -1,10 +1,11 @@
-"""The processes that train one run together: who they are, and how they agree.
+"""The processes that train one run together: their addresses, and how they exchange values.
 
-TensorFlow's TF_CONFIG names them. The first is the chief: it alone reads and writes the run's directory and tells the
-others what they need, so that workers share nothing but the network. A `Cluster` of one process is every ordinary run.
+TensorFlow's TF_CONFIG names them. The first is the chief: it alone reads and writes the run's directory and sends the
+others what they need, so that workers share nothing but the network. An ordinary run has a `Cluster` of one process.
 """
 
 import json
+import os
 import socket
 import time
 import zlib
@@ -19,17 +20,23 @@ import tensorflow as tf
 
 from alexnet_keras import errors
 from alexnet_keras.errors import AlexNetError, UsageError
+from alexnet_keras.reporter import SILENT, Reporter
 
 EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
 WORKER_JOBS = ("chief", "worker")
-OLD_CHIEF = "master"  # what TensorFlow 1 called it
+OLD_CHIEF = "master"  # TensorFlow 1's name of it
 LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
-POLL = 0.2  # seconds between two looks at a worker that is not there yet
+POLL = 0.2  # seconds between two attempts to reach a worker
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Attributes: workers, host:port each and the chief first; index, this process's place among them."""
+    """The workers of a run.
+
+    Attributes:
+        workers: host:port of each, the chief first.
+        index: The place of this process among them.
+    """
 
     workers: tuple[str, ...] = ("",)
     index: int = 0
@@ -44,24 +51,24 @@ class Cluster:
 
     @cached_property
     def strategy(self) -> tf.distribute.MultiWorkerMirroredStrategy:
-        """The strategy of all the workers' devices, whatever TF_CONFIG calls their jobs."""
+        """The strategy over all workers' devices, whatever TF_CONFIG calls their jobs."""
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec({"worker": list(self.workers)}), task_type="worker", task_id=self.index
         )
         return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
 
     def connect(self) -> None:
-        """Connects to the other workers; before TensorFlow has made its devices."""
-        with self.telling_of_lost_workers():
+        """Connect to the other workers, before TensorFlow has made its devices."""
+        with self.reporting_lost_workers():
             _ = self.strategy
 
     def sum(self, values: Any) -> np.ndarray:
-        """The sum over all workers of an array that has the same shape and dtype in each."""
+        """Sum an array over all workers; it has the same shape and dtype in each."""
         if self.is_alone:
             return np.asarray(values)
         mine = tf.constant(values)
         total = self._sums.setdefault((tuple(mine.shape), mine.dtype), tf.function(self._total, autograph=False))
-        with self.telling_of_lost_workers():
+        with self.reporting_lost_workers():
             return self.strategy.experimental_local_results(total(mine))[0].numpy()
 
     @cached_property
@@ -80,14 +87,14 @@ class Cluster:
         return self.strategy.run(replica, (mine,))
 
     def broadcast(self, value: Callable[[], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-        """The chief's float32 array of this shape on every worker; `value` is called on the chief alone."""
+        """Return the chief's float32 array of this shape on every worker; `value` is called on the chief alone."""
         return self.sum(value() if self.is_chief else np.zeros(shape, np.float32))
 
     def check_same(self, arrays: Iterable[np.ndarray]) -> None:
-        """Checks that every worker has the same arrays: workers that drift apart train nothing.
+        """Check that every worker has the same arrays: workers that drift apart train nothing.
 
         Raises:
-            AlexNetError: They are not.
+            AlexNetError: The arrays differ.
         """
         if self.is_alone:
             return
@@ -101,9 +108,11 @@ class Cluster:
             raise AlexNetError(f"The workers' weights are no longer the same (checksums {digests.tolist()}).")
 
     def from_chief(self, compute: Callable[[], Any]) -> Any:
-        """What `compute` returns on the chief, which alone calls it, on every worker; JSON has to be able to hold it.
+        """Return on every worker the value that `compute` returns on the chief.
 
-        An AlexNetError that the chief raises is raised on all.
+        Args:
+            compute: Called on the chief alone; its value is sent as JSON. An AlexNetError that it raises is raised on
+                every worker.
         """
         if self.is_alone:
             return compute()
@@ -121,19 +130,19 @@ class Cluster:
             raise getattr(errors, message["error"])(message["sentence"])
         return message["value"]
 
-    def wait_for_all(self, timeout: float, on_waiting: Callable[[str], None] = lambda names: None) -> None:
-        """Returns once every worker has been seen at its address.
+    def wait_for_all(self, timeout: float, reporter: Reporter = SILENT) -> None:
+        """Wait until every worker answers at its address.
 
-        TensorFlow's own start would wait for an hour, and not say for whom. This process listens at its own address
-        meanwhile, and frees it for TensorFlow in the end.
+        TensorFlow's own start would wait for an hour without naming the missing worker. Meanwhile this process listens
+        at its own address, and finally frees it for TensorFlow.
 
         Args:
-            timeout: seconds.
-            on_waiting: called once with the workers that are not there yet, if there are any.
+            timeout: Seconds.
+            reporter: Receives one note that names the missing workers, if there are any.
 
         Raises:
-            UsageError: the address of this worker is taken, or not one of this machine's.
-            AlexNetError: workers did not appear in time; the sentence names them.
+            UsageError: The address of this worker is taken, or is not one of this machine's.
+            AlexNetError: Workers did not appear in time; the message names them.
         """
         with ExitStack() as stack:
             try:
@@ -146,21 +155,22 @@ class Cluster:
             own.listen(len(self.workers))
             missing = [worker for index, worker in enumerate(self.workers) if index != self.index]
             deadline = time.monotonic() + timeout
-            told = False
+            reported = False
             while missing := [worker for worker in missing if not _answers(worker)]:
-                if not told:
-                    on_waiting(", ".join(missing))
-                    told = True
+                if not reported:
+                    reporter.note(f"Waiting for {', '.join(missing)}.")
+                    reported = True
                 if time.monotonic() > deadline:
+                    workers = "One worker" if len(missing) == 1 else f"{len(missing)} workers"
                     raise AlexNetError(
-                        f"{_many(missing)} did not appear within {timeout:g} seconds: {', '.join(missing)}. Start the "
+                        f"{workers} did not appear within {timeout:g} seconds: {', '.join(missing)}. Start the "
                         "same command there with its own task index in TF_CONFIG, or give --worker-timeout more."
                     )
                 time.sleep(POLL)
 
     @contextmanager
-    def telling_of_lost_workers(self) -> Iterator[None]:
-        """What TensorFlow raises here when a worker died becomes a sentence.
+    def reporting_lost_workers(self) -> Iterator[None]:
+        """Turn the errors that TensorFlow raises when a worker died into one sentence.
 
         Raises:
             AlexNetError: A worker died.
@@ -170,27 +180,59 @@ class Cluster:
         except LOST_WORKER as error:
             if self.is_alone:
                 raise
-            raise self._lost_worker(error) from error
-
-    def _lost_worker(self, error: tf.errors.OpError) -> AlexNetError:
-        """What to say when a worker died: which, where TensorFlow tells."""
-        text = str(error)
-        named = [worker for index, worker in enumerate(self.workers) if f"task:{index}\n" in f"{text}\n"]
-        who = f"The worker {named[0]}" if len(named) == 1 else "Another worker of the cluster"
-        return AlexNetError(
-            f"{who} has died or cannot be reached, so this one stops, too. Start the same command on every worker "
-            "again, with --resume: the run goes on from the last state that the chief saved."
-        )
+            text = f"{error}\n"  # names the worker's task, if any
+            named = [worker for index, worker in enumerate(self.workers) if f"task:{index}\n" in text]
+            lost = f"The worker {named[0]}" if len(named) == 1 else "Another worker of the cluster"
+            raise AlexNetError(
+                f"{lost} has died or cannot be reached, so this one stops, too. Start the same command on every worker "
+                "again with --resume: the run continues from the last state that the chief saved."
+            ) from error
 
 
 ALONE = Cluster()
 
 
-def read_cluster(environment: Mapping[str, str]) -> Cluster:
-    """The cluster that TF_CONFIG describes, as TensorFlow orders it; ALONE where it names no other worker.
+def join_cluster(strategy: str | None = None, timeout: float = 600, reporter: Reporter = SILENT) -> Cluster:
+    """Join the cluster that TF_CONFIG names, before TensorFlow has made its devices.
+
+    Args:
+        strategy: "multi-worker" needs TF_CONFIG, None reads it if it is set; with any other this process trains alone.
+        timeout: Seconds to wait for the other workers.
+        reporter: Receives notes.
+
+    Returns:
+        The connected cluster, every worker of which answers; ALONE where there is no other worker.
 
     Raises:
-        UsageError: TF_CONFIG is missing or malformed, or not a worker's; the sentence says how.
+        UsageError: TF_CONFIG is missing or malformed, or the address of this worker cannot be used.
+        AlexNetError: Workers did not appear in time.
+    """
+    if strategy != "multi-worker" and (strategy or not os.environ.get("TF_CONFIG", "").strip()):
+        return ALONE
+    cluster = read_cluster(os.environ)
+    if cluster.is_alone:
+        reporter.note("TF_CONFIG names no other worker: this process trains alone.")
+        return ALONE
+    if strategy is None:
+        reporter.note("TF_CONFIG names a cluster: --strategy multi-worker.")
+    chief = ", the chief" if cluster.is_chief else ""
+    reporter.note(f"Worker {cluster.index + 1} of {len(cluster.workers)}{chief}.")
+    cluster.wait_for_all(timeout, reporter)
+    cluster.connect()
+    return cluster
+
+
+def read_cluster(environment: Mapping[str, str]) -> Cluster:
+    """Read the cluster that TF_CONFIG describes, in TensorFlow's order of workers.
+
+    Args:
+        environment: The environment variables.
+
+    Returns:
+        The cluster; ALONE where TF_CONFIG names no other worker.
+
+    Raises:
+        UsageError: TF_CONFIG is missing or malformed, or this process is no worker.
     """
     text = environment.get("TF_CONFIG", "").strip()
     if not text:
@@ -261,7 +303,3 @@ def _answers(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _many(workers: list[str]) -> str:
-    return "One worker" if len(workers) == 1 else f"{len(workers)} workers"

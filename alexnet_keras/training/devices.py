@@ -1,4 +1,4 @@
-"""Where a run computes: one device, explicitly placed towers, mirrored replicas, or the workers of a cluster."""
+"""The devices of a run: one device, explicitly placed towers, mirrored replicas, or the workers of a cluster."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -8,9 +8,8 @@ import tensorflow as tf
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.layers.execution import tower_devices
+from alexnet_keras.training import STRATEGIES
 from alexnet_keras.training.cluster import ALONE, Cluster
-
-STRATEGIES = ("one", "towers", "mirrored", "multi-worker")
 
 
 @dataclass(frozen=True)
@@ -18,9 +17,9 @@ class Placement:
     """The devices of a run and how they share the work.
 
     Attributes:
-        kind: One of STRATEGIES.
+        kind: One of `training.STRATEGIES`.
         devices: This process's, such as "/GPU:0" or "/CPU:1".
-        warning: Set where GPUs were asked for that the machine lacks.
+        warning: One sentence if the machine lacks GPUs that were asked for, else "".
         cluster: The processes of the run; this one alone unless kind is "multi-worker".
     """
 
@@ -34,7 +33,7 @@ class Placement:
         """The distribution strategy to run steps under; for one device and towers it is TensorFlow's default."""
         match self.kind:
             case "mirrored":
-                # TensorFlow's collectives on logical CPU devices get in each other's way in a second model.
+                # TensorFlow's collectives on logical CPU devices fail in a second model.
                 on_cpu = any("CPU" in device for device in self.devices)
                 reduction = tf.distribute.ReductionToOneDevice() if on_cpu else None
                 return tf.distribute.MirroredStrategy(list(self.devices), reduction)
@@ -56,20 +55,21 @@ class Placement:
 
 
 def choose_placement(
-    kind: str | None, gpus: int | None, *, towers: int, strict: bool, cluster: Cluster | None = None
+    kind: str | None, gpus: int | None, *, towers: int, strict: bool, cluster: Cluster = ALONE
 ) -> Placement:
-    """The placement for `--strategy kind --gpus gpus`, and the devices made for it.
+    """Choose the devices of `--strategy kind --gpus gpus`, and make them, before TensorFlow has used a device.
 
-    Call it before TensorFlow has touched a device. A machine with fewer GPUs than asked for gets the same arithmetic
-    on as many logical CPU devices, and a warning.
+    On a machine with fewer GPUs than asked for the same arithmetic runs on logical CPU devices.
 
     Args:
-        towers: how many towers the recipe's network has.
-        strict: raise instead of warning.
-        cluster: the workers of `--strategy multi-worker`; each uses all GPUs of its machine.
+        kind: One of `training.STRATEGIES`; None lets the number of GPUs decide.
+        gpus: The number of GPUs; None for one if there is one.
+        towers: The number of towers of the recipe's network.
+        strict: Raise if GPUs are missing.
+        cluster: The workers of the strategy multi-worker; each uses all GPUs of its machine.
 
     Raises:
-        UsageError: the options contradict each other or the network, or GPUs are missing and `strict` is set.
+        UsageError: The options contradict each other or the network, or GPUs are missing and `strict` is set.
     """
     placement = plan_placement(kind, gpus, towers=towers, present=gpus_present(), cluster=cluster)
     if placement.warning and strict:
@@ -83,21 +83,23 @@ def choose_placement(
 
 
 def gpus_present() -> int:
-    """GPUs that TensorFlow sees on this machine."""
+    """Return the number of GPUs that TensorFlow sees on this machine."""
     return len(tf.config.list_physical_devices("GPU"))
 
 
 def plan_placement(
-    kind: str | None, gpus: int | None, *, towers: int, present: int, cluster: Cluster | None = None
+    kind: str | None, gpus: int | None, *, towers: int, present: int, cluster: Cluster = ALONE
 ) -> Placement:
-    """The placement that `choose_placement` makes on a machine with so many GPUs present; nothing is made here.
+    """Return the placement that `choose_placement` makes on a machine with `present` GPUs; no device is made here.
 
     Without a kind: one device for one GPU or none, the paper's towers for two GPUs, mirrored for more.
 
     Raises:
-        UsageError: the options contradict each other or the network.
+        UsageError: The options contradict each other or the network.
     """
-    if cluster is not None:
+    if kind not in (None, *STRATEGIES):
+        raise UsageError(f"There is no strategy {kind!r}: choose {', '.join(STRATEGIES)}.")
+    if not cluster.is_alone:
         if gpus is not None and gpus != present:
             raise UsageError(
                 f"--strategy multi-worker uses every GPU of each machine, and this one has {_count(present, 'GPU')}: "
@@ -140,5 +142,5 @@ def _make_logical_cpus(count: int) -> None:
     except RuntimeError as error:  # TensorFlow has made its devices; there may be enough of them
         if len(tf.config.list_logical_devices("CPU")) < count:
             raise UsageError(
-                f"{count} logical CPU devices must be made before TensorFlow is first used in a process."
+                f"{count} logical CPU devices must be made before a process first uses TensorFlow."
             ) from error

@@ -1,10 +1,10 @@
-"""Diagnostics of a network in training: what passes between the devices of its towers, and the signal in every layer.
+"""Diagnostics of a network in training: transfers between the devices of its towers, and the signal in every layer.
 
 Figure 2 of the paper lets the towers communicate in certain layers only. The graph of a training step is read after
 TensorFlow has placed and partitioned it, and every tensor that one tower's device sends to another's is listed.
 
-Initial weights that are too small let every image look the same to the last layers. The loss then stays at ln(classes),
-whatever the learning rate, until the first layers have grown."""
+Initial weights that are too small make every image look the same to the last layers. The loss then stays at
+ln(classes), whatever the learning rate, until the first layers have grown."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.eager import context  # the partitioned graphs are to be had nowhere else
+from tensorflow.python.eager import context  # no public name gives the partitioned graphs
 
 from alexnet_keras.layers import TowerConv2D, TowerDense
 from alexnet_keras.layers.towers import tower_letter
@@ -30,20 +30,20 @@ FIGURE_2 = {
     "fc7": "reads both towers",
     "fc8": "reads both towers",
 }
-SCALARS = "scalars"  # learning rates, seeds, whether to update
+SCALARS = "scalars"  # learning rates, seeds, the condition of the update
 _EDGE = re.compile(r"^edge_\d+_")
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """A tensor that passes from one tower's device to another's.
+class Transfer:
+    """A tensor that one tower's device sends to another's in every step.
 
     Attributes:
         layer: The layer that reads it or, backward, whose gradient it is; "scalars" for single numbers.
-        backward: Whether it is a gradient.
+        backward: The tensor is a gradient.
         source, target: Towers: a, b, ...
-        shape: With the batch first; () for the scalars together.
-        bytes: A step.
+        shape: The tensor's shape, with the batch first; () for all scalars together.
+        bytes: Bytes per step.
     """
 
     layer: str
@@ -54,21 +54,27 @@ class Crossing:
     bytes: int
 
     @property
-    def promised(self) -> str:
-        """What figure 2 says of it; "" where it has no such connection."""
+    def figure_2(self) -> str:
+        """The connection in the paper's figure 2; "" where the figure has none."""
         return FIGURE_2.get(self.layer, "")
 
 
-def crossings(step: TrainingStep, placement: Placement) -> list[Crossing]:
-    """Every tensor that passes between towers in one step. The step must not have been used; it is, once.
+def transfers(step: TrainingStep, placement: Placement) -> list[Transfer]:
+    """List every tensor that passes between towers in one step.
 
-    The weights are updated by a step on black images: use a model made for this.
+    Args:
+        step: A step that was not used before. It is run once on black images, which changes the weights: use a model
+            made for this.
+        placement: The placement of the towers.
+
+    Returns:
+        Forward transfers in the order of figure 2, then backward ones, then the scalars.
     """
     towers = {_device(name): tower_letter(index) for index, name in enumerate(placement.devices)}
     images = tf.zeros((step.batch_size, *step.input_shape), tf.uint8)
     labels = tf.zeros((step.batch_size,), tf.int64)
     context.enable_run_metadata()
-    context.export_run_metadata()  # what this process ran before: TensorFlow may have kept that, too
+    context.export_run_metadata()  # drops what this process ran before
     try:
         step(images, labels, 0)
         metadata = context.export_run_metadata()
@@ -82,7 +88,7 @@ def crossings(step: TrainingStep, placement: Placement) -> list[Crossing]:
         for node in partition.node
         if node.op in ("_Send", "_HostSend")
     }
-    found: list[Crossing] = []
+    tensors: list[Transfer] = []
     scalars: dict[tuple[str, str], int] = {}
     for partition in partitions:
         for node in partition.node:
@@ -101,16 +107,16 @@ def crossings(step: TrainingStep, placement: Placement) -> list[Crossing]:
             backward = origin.startswith("gradient_tape/")
             readers = [other.name for other in partition.node if _reads(other, node.name)]
             layer = next(filter(None, (_layer_of(each) for each in ([origin] if backward else readers))), "?")
-            found.append(Crossing(layer, backward, source, target, tuple(tensor.shape.as_list()), size))
+            tensors.append(Transfer(layer, backward, source, target, tuple(tensor.shape.as_list()), size))
     order = {layer: index for index, layer in enumerate(FIGURE_2)}
-    found.sort(key=lambda each: (each.backward, order.get(each.layer, -1), each.source))
-    return found + [
-        Crossing(SCALARS, False, source, target, (), size) for (source, target), size in sorted(scalars.items())
+    tensors.sort(key=lambda each: (each.backward, order.get(each.layer, -1), each.source))
+    return tensors + [
+        Transfer(SCALARS, False, source, target, (), size) for (source, target), size in sorted(scalars.items())
     ]
 
 
 def misplaced(step: TrainingStep, placement: Placement) -> list[str]:
-    """A sentence for every weight or velocity that is not on its tower's device (the first, where it has no tower)."""
+    """Return a sentence for every weight or velocity that is not on its tower's device (without a tower, the first)."""
     sentences = []
     for name, variable in state_variables(step.model, step.optimizer).items():
         letter = re.search(r"_([a-z])(/velocity)?$", name)
@@ -122,7 +128,7 @@ def misplaced(step: TrainingStep, placement: Placement) -> list[str]:
 
 
 def _partitions(graph: tf.Graph, metadata: Any) -> list:
-    """The graphs, one for each device, that a function ran as; other threads may have run other functions meanwhile."""
+    """The graphs, one per device, that a function ran as; other threads may have run other functions meanwhile."""
     names = {operation.name for operation in graph.get_operations()}
 
     def in_common(functions: Any) -> int:
@@ -148,19 +154,19 @@ def _device(name: str) -> str:
 
 @dataclass(frozen=True)
 class LayerSignal:
-    """One layer that has weights, all towers together.
+    """The signal in one layer with weights, over all towers.
 
-    Activations are what the next such layer reads, after ReLU, normalisation and pooling; of the classifier they are
-    the logits.
+    Activations are those that the next such layer reads, after ReLU, normalisation and pooling; for the classifier
+    they are the logits.
 
     Attributes:
-        name: Of the layer.
-        activation_std: Standard deviation over all units and images.
-        activation_size: Mean absolute value.
-        zeros: Share that is exactly zero, 0..1.
-        spread: Standard deviation of a unit over the images, averaged over the units: what tells images apart.
+        name: The layer's name.
+        activation_std: Standard deviation of the activations over all units and images.
+        activation_size: Mean absolute activation.
+        zeros: Share of activations that are exactly zero, 0..1.
+        spread: Standard deviation of a unit over the images, averaged over the units: how well it separates images.
         weight_rms: Root mean square of the kernels.
-        gradient_rms: Root mean square of the loss's gradient with respect to them.
+        gradient_rms: Root mean square of the loss's gradient with respect to the kernels.
         rate: Learning rate of the kernels in the first epoch.
     """
 
@@ -180,20 +186,23 @@ class LayerSignal:
 
 
 def measure_signal(model: keras.Model, recipe: Recipe, images: tf.Tensor, labels: tf.Tensor) -> list[LayerSignal]:
-    """Signal and gradient of every layer that has weights, in the order of the network; nothing is changed.
+    """Measure signal and gradient of every layer with weights; the model is not changed.
 
-    The loss is training's, the mean cross-entropy in nats, but without colour noise and with dropout as it is outside
-    training, a multiplication by the share kept: what differs from image to image is the images' doing alone.
+    The loss is that of training, the mean cross-entropy in nats, without colour noise and with dropout as outside
+    training, a multiplication by the share kept: only the images make their activations differ.
 
     Args:
-        model: with a classifier; new from its recipe, or trained.
-        recipe: the model's, for the rates of its first epoch.
+        model: A model with a classifier, new or trained.
+        recipe: The model's recipe, for the rates of its first epoch.
         images: uint8 `(batch, height, width, 3)`.
         labels: int `(batch,)`.
+
+    Returns:
+        One `LayerSignal` per layer, in the order of the network.
     """
     layers = [layer for layer in model.layers if isinstance(layer, TowerConv2D | TowerDense)]
     reads = [layer.input for layer in layers[1:]] + [layers[-1].output]
-    every = keras.Model(model.input, [_towers(tensors) for tensors in reads])
+    every = keras.Model(model.input, [list(t) if isinstance(t, list | tuple) else [t] for t in reads])
     kernels = [[kernel.value for kernel in layer.kernels] for layer in layers]
 
     with tf.GradientTape() as tape:
@@ -203,12 +212,12 @@ def measure_signal(model: keras.Model, recipe: Recipe, images: tf.Tensor, labels
         loss = tf.reduce_mean(losses)
     gradients = tape.gradient(loss, kernels)
     rates = plan_epoch(recipe.training, 0, [], rate_factors(recipe.network)).rates
-    found = []
+    signals = []
     for layer, towers, weights, slopes in zip(layers, activations, kernels, gradients, strict=True):
-        std, size, zeros, spread = map(float, _activity(towers))
+        std, size, zeros, spread, weight, slope = map(float, (*_activity(towers), _rms(weights), _rms(slopes)))
         rate = rates.get(layer.name, rates["weights"])
-        found.append(LayerSignal(layer.name, std, size, zeros, spread, float(_rms(weights)), float(_rms(slopes)), rate))
-    return found
+        signals.append(LayerSignal(layer.name, std, size, zeros, spread, weight, slope, rate))
+    return signals
 
 
 def _activity(towers: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
@@ -226,7 +235,3 @@ def _activity(towers: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
 def _rms(tensors: list[tf.Tensor]) -> tf.Tensor:
     flat = tf.concat([tf.reshape(tensor, (-1,)) for tensor in tensors], axis=0)
     return tf.sqrt(tf.reduce_mean(tf.square(tf.cast(flat, tf.float32))))
-
-
-def _towers(tensors: tf.Tensor) -> list:
-    return list(tensors) if isinstance(tensors, list | tuple) else [tensors]

@@ -1,4 +1,4 @@
-"""Requests to stop (Ctrl-C, SIGTERM, SIGHUP), and what can go wrong: divergence, a stalled start, too little memory."""
+"""Requests to stop (Ctrl-C, SIGTERM, SIGHUP), divergence, a stalled start, and too little memory."""
 
 import signal
 import threading
@@ -18,10 +18,10 @@ STOPPING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, 
 
 
 class StopSignals:
-    """Inside `with StopSignals() as signals`, SIGINT, SIGTERM and SIGHUP set `signals.requested`; a second interrupts.
+    """Requests to stop: inside `with StopSignals() as signals`, SIGINT, SIGTERM and SIGHUP set `signals.requested`.
 
-    A SIGHUP that is ignored, as under nohup, stays so. Outside the main thread, where Python delivers no signals, it
-    never asks.
+    A second signal raises KeyboardInterrupt. A SIGHUP that is ignored, as under nohup, stays ignored. Outside the main
+    thread, where Python delivers no signals, nothing is ever requested.
     """
 
     def __init__(self) -> None:
@@ -48,16 +48,16 @@ class StopSignals:
 
 
 STALL_STEPS = 500  # steps after which the loss should have left ln(classes)
-STALL_LAST = 100  # steps before that whose mean loss is looked at
-STALL_WITHIN = 0.01
+STALL_LAST = 100  # steps before that whose mean loss is compared with it
+STALL_WITHIN = 0.01  # of ln(classes)
 
 
 def where_not_finite(model: keras.Model, images: Any) -> str:
-    """The first place of the network, in the order of the forward pass, where numbers are not finite.
+    """Name the first part of the network, in the order of the forward pass, with numbers that are not finite.
 
     Args:
-        model: With the weights of before the step.
-        images: The step's, or one replica's share of them.
+        model: The model with the weights it had before the step.
+        images: The images of the step, or one replica's share of them.
     """
     if path := weights_not_finite(model):
         return f"the weights {path}"
@@ -73,7 +73,7 @@ def where_not_finite(model: keras.Model, images: Any) -> str:
 
 
 def weights_not_finite(model: keras.Model) -> str:
-    """The path of the first variable, in the order of the network, with numbers that are not finite; "" if none has."""
+    """Return the path of the first variable, in network order, with numbers that are not finite; "" without one."""
     for layer in model.layers:
         for variable in layer.weights:
             if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
@@ -81,13 +81,20 @@ def weights_not_finite(model: keras.Model) -> str:
     return ""
 
 
+def status_after(error: BaseException) -> str:
+    """Return the status of a run that this error ended."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "diverged" if isinstance(error, DivergedError) else "failed"
+
+
 def divergence(what: str, step: int, epoch: int, rate: float, saved: int | None) -> DivergedError:
-    """The error of a run that left the finite numbers.
+    """Return the error of a run whose numbers are no longer finite.
 
     Args:
-        what: What was seen, up to "step".
-        step, epoch: Where, counted from 0.
-        rate: Of the weights.
+        what: The observation, up to the word "step".
+        step, epoch: Step and epoch, counted from 0.
+        rate: The learning rate of the weights.
         saved: The step of the last saved state, None if there is none.
     """
     kept = "had saved no state yet" if saved is None else f"keeps its state of step {saved}"
@@ -98,7 +105,7 @@ def divergence(what: str, step: int, epoch: int, rate: float, saved: int | None)
 
 
 def too_large(batch_size: int, fitting: int | None) -> AlexNetError:
-    """The error of a batch that does not fit into memory, where one of `fitting` images was found to."""
+    """Return the error of a batch that does not fit into memory, with the number of images that was tried and fits."""
     advice = f"a batch of {fitting} does (tried): --batch-size {fitting}" if fitting else "try a smaller --batch-size"
     return AlexNetError(
         f"A batch of {batch_size} images does not fit into memory; {advice}, more devices, or --precision "
@@ -107,26 +114,26 @@ def too_large(batch_size: int, fitting: int | None) -> AlexNetError:
 
 
 def stalled(losses: list[float], classes: int) -> bool:
-    """Whether the mean of the last losses is within one per cent of ln(classes), which is that of a blind guess."""
+    """Return True if the mean of the last losses is within one per cent of ln(classes), the loss of guessing."""
     chance = log(classes)
     return chance > 0 and abs(float(np.mean(losses[-STALL_LAST:])) - chance) < STALL_WITHIN * chance
 
 
 def stall_advice(classes: int) -> str:
-    """What a stalled start usually comes from."""
+    """Return a sentence with the usual causes of a stalled start."""
     return (
         f"after {STALL_STEPS} steps the loss is still ln({classes}) = {log(classes):.3f}, that of guessing. Likely "
         "causes: initial weights too small for this data (the recipe `paper` on a small set: use `source`), a learning "
-        "rate too low or so high that the ReLUs died (--set training.weight_rate), or labels that do not go with "
+        "rate too low or so high that the ReLUs died (--set training.weight_rate), or labels that do not match "
         "the images (alexnet info data --sheet)."
     )
 
 
-def batch_that_fits(rows: int, fits: Callable[[int], None]) -> int | None:
-    """The largest of rows / 2, rows / 4, ... for which `fits` does not run out of memory; None if none does."""
+def batch_that_fits(rows: int, run: Callable[[int], None]) -> int | None:
+    """Return the largest of rows / 2, rows / 4, ... with which `run` does not run out of memory; None if all do."""
     while rows := rows // 2:
         try:
-            fits(rows)
+            run(rows)
         except tf.errors.ResourceExhaustedError:
             continue
         return rows

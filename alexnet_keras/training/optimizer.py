@@ -1,8 +1,8 @@
-"""The paper's update rule as a Keras optimizer, and the loss scale that keeps float16's gradients from vanishing."""
+"""The paper's update rule as a Keras optimizer, and the loss scale that keeps float16 gradients from underflow."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ class LossScale:
     good_steps: int = 0
 
     def after(self, updated: bool) -> "LossScale":
-        """The scale of the next step, after one whose gradients were finite, or not."""
+        """Return the scale of the next step; `updated` is False after a step whose gradients overflowed."""
         if not updated:
             return LossScale(self.factor / 2)
         if self.good_steps + 1 == GROW_AFTER:
@@ -36,13 +36,13 @@ class LossScale:
 
     @property
     def exhausted(self) -> bool:
-        """Whether gradients overflow even unscaled: the training itself has diverged."""
+        """True if gradients overflow even unscaled: the training itself has diverged."""
         return self.factor < 1
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
 class AlexNetSGD(keras.optimizers.Optimizer):
-    """Momentum with the weight decay inside the velocity, and rates of their own for biases and named layers.
+    """Momentum with the weight decay inside the velocity, and separate rates for biases and named layers.
 
         v = momentum v - decay rate w - rate gradient
         w = w + v
@@ -51,24 +51,23 @@ class AlexNetSGD(keras.optimizers.Optimizer):
     more weakly at momentum 0.9.
 
     Args:
-        learning_rate: rate of the weights, a number, a Keras schedule or a callable. Paper and net 145: 0.01 at the
-            start.
-        bias_learning_rate: rate of the biases. Net 145: 0.02; None takes `learning_rate`.
-        momentum: paper and net 145: 0.9.
-        decay: decay of the weights. Paper and net 145: 0.0005.
-        bias_decay: decay of the biases. Paper: as the weights; net 145: 0.
-        layers: what else has a rate of its own: a layer's weights by its name (`"conv1"`), a layer's biases by its
-            name and `_biases` (`"fc8_biases"`).
-        layer_decays: decay of a layer's weights by its name, where it is not `decay`.
-
+        learning_rate: The rate of the weights: a number, a Keras schedule or a callable. Paper and net 145: 0.01 at
+            the start.
+        bias_learning_rate: The rate of the biases. Net 145: 0.02; None takes `learning_rate`.
+        momentum: The momentum. Paper and net 145: 0.9.
+        decay: The decay of the weights. Paper and net 145: 0.0005.
+        bias_decay: The decay of the biases. Paper: as the weights; net 145: 0.
+        layers: Other kinds of variables with a separate rate: a layer's weights by its name (`"conv1"`), a layer's
+            biases by its name and `_biases` (`"fc8_biases"`).
+        layer_decays: The decay of a layer's weights by its name, where it is not `decay`.
         **kwargs: `clipnorm`, `use_ema`, `gradient_accumulation_steps` and the other arguments of Keras's optimizers,
-            but for `weight_decay`.
+            except `weight_decay`.
 
-    Rates are variables: `set_rates({"weights": 0.001, "conv1": 0.0})` changes them between steps without tracing
-    anything anew. Schedules, and callbacks that set `learning_rate`, change every rate in proportion.
+    Rates are variables: `set_rates({"weights": 0.001, "conv1": 0.0})` changes them between steps without a new trace.
+    Schedules, and callbacks that set `learning_rate`, change every rate in proportion.
 
     Raises:
-        ValueError: `weight_decay` is given; `bias_learning_rate` is, with a schedule that begins at 0.
+        ValueError: `weight_decay` is given, or `bias_learning_rate` with a schedule that begins at 0.
 
     Reference: paper, section 5; net 145: momW, momB, wc, epsW, epsB.
     """
@@ -88,24 +87,24 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         if kwargs.pop("weight_decay", None) is not None:
             raise ValueError("AlexNetSGD decays weights inside the velocity: give decay=, not weight_decay=.")
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        told = float(ops.convert_to_numpy(super().learning_rate))  # in the precision that Keras keeps it in
-        start = float(learning_rate) if isinstance(learning_rate, int | float) else told
+        kept = float(ops.convert_to_numpy(super().learning_rate))  # in the precision that Keras keeps it in
+        start = float(learning_rate) if isinstance(learning_rate, int | float) else kept
         if not start and bias_learning_rate and not self._is_settable:
             raise ValueError(
                 "The schedule begins at 0, so that bias_learning_rate is no multiple of it: leave it out, and biases "
-                "have the rate of weights."
+                "take the rate of weights."
             )
         self._bias_learning_rate = bias_learning_rate
         bias_start = start if bias_learning_rate is None else bias_learning_rate
         self.momentum, self.decay, self.bias_decay = momentum, decay, bias_decay
         self.layers, self.layer_decays = tuple(layers), dict(layer_decays or {})
-        starts = {"weights": start, "biases": bias_start}
-        starts |= {kind: bias_start if kind.endswith(BIASES) else start for kind in self.layers}
-        if not self._is_settable:  # then they are kept as multiples of what the schedule says
-            starts = {kind: rate / start if start else 1.0 for kind, rate in starts.items()}
-        self._rates = {kind: self._rate_variable(kind, rate) for kind, rate in starts.items()}
-        # `learning_rate` as it was when they were set: they change as much as it has changed since.
-        self._beside = self._rate_variable("beside", told if self._is_settable else 1.0)
+        initial = {"weights": start, "biases": bias_start}
+        initial |= {kind: bias_start if kind.endswith(BIASES) else start for kind in self.layers}
+        if not self._is_settable:  # then the variables are multiples of the schedule's rate
+            initial = {kind: rate / start if start else 1.0 for kind, rate in initial.items()}
+        self._rates = {kind: self._rate_variable(kind, rate) for kind, rate in initial.items()}
+        # `learning_rate` when the rates were set: they scale with its changes since then.
+        self._reference = self._rate_variable("reference", kept if self._is_settable else 1.0)
         self._proceed = None
         self.kinds: list[str] = []
         self.decays: list[float] = []
@@ -116,11 +115,11 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         return {kind: float(ops.convert_to_numpy(self._rate_of(kind, self.learning_rate))) for kind in self._rates}
 
     def set_rates(self, rates: dict[str, float]) -> None:
-        """Changes rates by kind; the others stay as they are.
+        """Change rates by kind; the others stay as they are.
 
         Raises:
-            KeyError: the optimizer has no such kind.
-            TypeError: the rates follow a schedule.
+            KeyError: The optimizer has no such kind.
+            TypeError: The rates follow a schedule.
         """
         if not self._is_settable:
             raise TypeError("The rates of this optimizer follow a schedule, so that they cannot be set.")
@@ -130,11 +129,11 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             self._rates[kind].assign(rate)
             if kind == "weights":
                 self.learning_rate = rate
-                self._beside.assign(ops.cast(self.learning_rate, "float32"))
+                self._reference.assign(ops.cast(self.learning_rate, "float32"))
 
     @property
     def _is_settable(self) -> bool:
-        """Whether the rate of weights is a variable, not a schedule."""
+        """True if the rate of weights is a variable, not a schedule."""
         return isinstance(self._learning_rate, keras.Variable)
 
     def _rate_variable(self, kind: str, rate: float) -> keras.Variable:
@@ -143,42 +142,35 @@ class AlexNetSGD(keras.optimizers.Optimizer):
 
     def _rate_of(self, kind: str, learning_rate: Tensor) -> Tensor:
         """The rate of a kind where Keras's rate is `learning_rate`."""
-        own, beside = ops.convert_to_tensor(self._rates[kind]), ops.convert_to_tensor(self._beside)
+        own, reference = ops.convert_to_tensor(self._rates[kind]), ops.convert_to_tensor(self._reference)
         now = ops.cast(learning_rate, "float32")
-        times = now / ops.where(beside > 0, beside, ops.ones_like(beside))  # exactly 1 where nothing has changed
-        return ops.where(beside > 0, own * times, now if kind == "weights" else own)
+        change = now / ops.where(reference > 0, reference, ops.ones_like(reference))  # exactly 1 if it is the same
+        return ops.where(reference > 0, own * change, now if kind == "weights" else own)
 
     def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
-        self.kinds = [self._kind_of(variable) for variable in variables]
-        self.decays = [self._decay_of(variable) for variable in variables]
+        for variable in variables:
+            *layer, name = variable.path.split("/")
+            if name.startswith("bias"):
+                self.kinds.append(next((kind for part in layer if (kind := part + BIASES) in self.layers), "biases"))
+                self.decays.append(self.bias_decay)
+            else:
+                self.kinds.append(next((part for part in layer if part in self.layers), "weights"))
+                own = (self.layer_decays[part] for part in layer if part in self.layer_decays)
+                self.decays.append(next(own, self.decay))
         self.velocities = [self._velocity_of(variable) for variable in variables]
 
-    def _kind_of(self, variable: keras.Variable) -> str:
-        *layer, name = variable.path.split("/")
-        if name.startswith("bias"):
-            return next((kind for part in layer if (kind := part + BIASES) in self.layers), "biases")
-        return next((part for part in layer if part in self.layers), "weights")
-
-    def _decay_of(self, variable: keras.Variable) -> float:
-        *layer, name = variable.path.split("/")
-        if name.startswith("bias"):
-            return self.bias_decay
-        return next((self.layer_decays[part] for part in layer if part in self.layer_decays), self.decay)
-
     def _velocity_of(self, variable: keras.Variable) -> keras.Variable:
-        """A slot on the variable's own device: left to itself Keras puts every slot on the first."""
+        """A slot on the variable's own device: by default Keras puts every slot on the first device."""
         device = getattr(variable.value, "device", "")
-        if not isinstance(device, str) or not device:
-            return self.add_variable_from_reference(variable, name="velocity")
-        with keras.device(device):
+        with keras.device(device) if device and isinstance(device, str) else nullcontext():
             return self.add_variable_from_reference(variable, name="velocity")
 
     @contextmanager
     def only_if(self, proceed: Tensor) -> Iterator[None]:
-        """Updates made in this scope, while a graph is traced, change nothing where the scalar `proceed` is False."""
+        """Make the updates that are traced in this scope conditional on the scalar `proceed`."""
         self._proceed = proceed
         try:
             yield
@@ -189,7 +181,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         kind, decay, velocity = self.kinds[index], self.decays[index], self.velocities[index]
         rate = self._rate_of(kind, learning_rate)
-        if gradient.dtype != variable.dtype:  # a cast that changes nothing would still take it to the first device
+        if gradient.dtype != variable.dtype:  # a cast without effect would still copy it to the first device
             gradient = ops.cast(gradient, variable.dtype)
         if on_tensorflow():
             _update_in_place(variable, velocity.value, gradient, rate, self.momentum, decay, self._proceed)
@@ -200,7 +192,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
     def _all_reduce_sum_gradients(
         self, grads_and_vars: Iterable[tuple[Tensor, keras.Variable]]
     ) -> list[tuple[Tensor, keras.Variable]]:
-        """Keras's, but where there is nothing to add up: it would take every tower's gradients to the first device."""
+        """Keras's method, skipped on one replica, where it would copy every tower's gradients to the first device."""
         import tensorflow as tf
 
         if tf.distribute.get_replica_context().num_replicas_in_sync == 1:
@@ -209,7 +201,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
 
     def load_own_variables(self, store: Any) -> None:
         saved = [store[str(index)] for index in range(len(store.keys()))]
-        if len(saved) == len(self.variables) - 2:  # of 0.1, where weights had Keras's rate and nothing stood beside it
+        if len(saved) == len(self.variables) - 2:  # of version 0.1, without a rate of weights and a reference
             saved.insert(2, saved[1])
             saved.insert(2 + len(self._rates), saved[1])
         super().load_own_variables({str(index): value for index, value in enumerate(saved)})
@@ -237,9 +229,9 @@ def _update_in_place(
     decay: float,
     proceed: Tensor | None,
 ) -> None:
-    """v = momentum v - decay rate w - rate gradient; w = w + v, with nothing in between in memory, if `proceed`.
+    """v = momentum v - decay rate w - rate gradient; w = w + v, without temporary tensors, if `proceed`.
 
-    The condition is one operation on the variable's own device: `tf.cond` would take a tower's gradient through the
+    The condition is one operation on the variable's own device: `tf.cond` would copy a tower's gradient through the
     first device.
     """
     import tensorflow as tf
@@ -264,7 +256,7 @@ def _updates(momentum: float, decay: float, dtype: str) -> list[Callable]:
     import tensorflow as tf
 
     def update(variable: Tensor, velocity: Tensor, gradient: Tensor, rate: Tensor) -> None:
-        if decay and momentum:  # it goes into v first, divided by the momentum that v is about to be multiplied with
+        if decay and momentum:  # added to v first, divided by the momentum that v is then multiplied with
             weights = tf.raw_ops.ReadVariableOp(resource=variable, dtype=dtype)
             tf.raw_ops.ResourceApplyGradientDescent(var=velocity, alpha=rate * (decay / momentum), delta=weights)
         elif decay:

@@ -1,4 +1,4 @@
-"""What a run writes as it goes: steps.csv, layers.csv, history.csv, kernels and TensorBoard's events.
+"""The records of a training: steps.csv, layers.csv, history.csv, kernels and TensorBoard's events.
 
 `kernels/epoch-00003-step-000000114.npy` holds the first layer's kernels, float32 `(towers, height, width, 3, filters)`,
 139 kB for the paper's 96 kernels of 11x11x3."""
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import keras
 import numpy as np
@@ -27,48 +27,40 @@ NAME = re.compile(r"epoch-(\d{5,})-step-(\d{9,})\.npy")
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A file of kernels: after how many epochs and steps of training they were kept."""
+class KernelSnapshot:
+    """The first layer's kernels after `epochs` epochs and `steps` steps of training, in a file."""
 
     epochs: int
     steps: int
     path: Path
 
     def kernels(self) -> np.ndarray:
-        """Float32 `(towers, height, width, 3, filters)`.
+        """Read the kernels, float32 `(towers, height, width, 3, filters)`.
 
         Raises:
-            DataError: the file is damaged.
+            DataError: The file is damaged.
         """
         try:
             # Mapped, so that a header that claims more than the file holds takes no memory.
-            found = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            if found.ndim != 5 or found.shape[3] != 3 or found.dtype != np.float32 or not found.size:
-                raise ValueError(f"it has shape {found.shape} and type {found.dtype}")
+            kernels = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            if kernels.ndim != 5 or kernels.shape[3] != 3 or kernels.dtype != np.float32 or not kernels.size:
+                raise ValueError(f"it has shape {kernels.shape} and type {kernels.dtype}")
         except DAMAGED as error:
             raise DataError(f"{self.path} is damaged or holds no kernels: {error}.") from error
-        return np.array(found)
+        return np.array(kernels)
 
 
-def keep_kernels(folder: Path, towers: Sequence[np.ndarray], epochs: int, steps: int) -> None:
-    """Writes the kernels of this moment, one array `(height, width, 3, filters)` a tower, whole."""
+def save_kernels(folder: Path, towers: Sequence[np.ndarray], epochs: int, steps: int) -> None:
+    """Write a snapshot of kernels, one array `(height, width, 3, filters)` per tower."""
     with write_by_rename(folder / f"epoch-{epochs:05d}-step-{steps:09d}.npy") as unfinished:
         np.save(unfinished, np.stack(towers), allow_pickle=False)
 
 
-def kept_kernels(folder: Path) -> list[Moment]:
-    """The moments of which kernels were kept, the first one first."""
+def kernel_snapshots(folder: Path) -> list[KernelSnapshot]:
+    """Return the snapshots in a folder, in the order of training."""
     named = ((NAME.fullmatch(path.name), path) for path in folder.glob("epoch-*.npy"))
-    return sorted(
-        (Moment(int(match[1]), int(match[2]), path) for match, path in named if match), key=lambda moment: moment.epochs
-    )
-
-
-def forget_kernels_after(folder: Path, epochs: int) -> None:
-    """Removes what was kept after more than so many epochs: a run that goes on will keep it again."""
-    for moment in kept_kernels(folder):
-        if moment.epochs > epochs:
-            moment.path.unlink(missing_ok=True)
+    snapshots = [KernelSnapshot(int(match[1]), int(match[2]), path) for match, path in named if match]
+    return sorted(snapshots, key=lambda snapshot: snapshot.epochs)
 
 
 STEP_COLUMNS = ("step", "epoch", "loss", "top1_error")
@@ -77,44 +69,46 @@ LayerRow = dict[str, str | int | float]
 
 
 class Records:
-    """The records of one run from a position on: what an earlier process wrote after it is cut off.
+    """Writes the records of one run from a position on; records of later steps, by an earlier process, are removed.
 
     Args:
-        model: As it stands at that position.
+        run: The run.
+        position: The position in training.
+        model: The model at that position.
     """
 
     def __init__(self, run: Run, position: Position, model: keras.Model) -> None:
         self.run, self.model = run, model
         keep_rows(run.steps_path, "step", position.total_steps)
         keep_rows(run.layers_path, "epoch", len(position.history))
-        forget_kernels_after(run.kernels_path, len(position.history))
+        for snapshot in kernel_snapshots(run.kernels_path):
+            if snapshot.epochs > len(position.history):
+                snapshot.path.unlink(missing_ok=True)
         if not position.total_steps:
-            keep_kernels(run.kernels_path, first_kernels(model), 0, 0)
+            save_kernels(run.kernels_path, first_kernels(model), 0, 0)
         if position.history:
             run.write_history(position.history)
-        log = EventFileWriter(str(run.events_path))  # TensorBoard forgets what it has seen beyond a second start
+        log = EventFileWriter(str(run.events_path))  # TensorBoard drops later points at a second start
         log.add_event(Event(step=position.total_steps, session_log=SessionLog(status=SessionLog.START)))
         log.close()
         self._events = tf.summary.create_file_writer(str(run.events_path))
-        self._steps = CsvLog(run.steps_path, STEP_COLUMNS)
+        self._steps = append_to(run.steps_path, STEP_COLUMNS)
 
     def step(self, number: int, epoch: int, loss: float, top1_error: float) -> None:
-        """A line of steps.csv and a point in TensorBoard."""
-        self._steps.write([number, epoch, repr(loss), repr(top1_error)])
+        """Write a step to steps.csv and TensorBoard."""
+        csv.writer(self._steps).writerow([number, epoch, repr(loss), repr(top1_error)])
         with self._events.as_default(number):
             tf.summary.scalar("step/loss", loss)
             tf.summary.scalar("step/top1_error", top1_error)
 
     def epoch(self, history: list[dict[str, float]], layers: list[LayerRow], total_steps: int) -> None:
-        """The row of the epoch that ended last, in history.csv, layers.csv and TensorBoard, and its kernels."""
+        """Write the last epoch of `history` to history.csv, layers.csv and TensorBoard, and save the kernels."""
         self.flush()
         towers = first_kernels(self.model)
-        keep_kernels(self.run.kernels_path, towers, len(history), total_steps)
+        save_kernels(self.run.kernels_path, towers, len(history), total_steps)
         self.run.write_history(history)
-        log = CsvLog(self.run.layers_path, LAYER_COLUMNS)
-        for row in layers:
-            log.write(row.values())
-        log.close()
+        with append_to(self.run.layers_path, LAYER_COLUMNS) as file:
+            csv.writer(file).writerows(row.values() for row in layers)
         with self._events.as_default(total_steps):
             for name, value in history[-1].items():
                 tf.summary.scalar(f"epoch/{name}", value)
@@ -126,18 +120,21 @@ class Records:
         self._events.flush()
 
     def flush(self) -> None:
-        """Hands every line to the operating system, before a state is saved that counts on them."""
+        """Hand every line to the operating system, before a state is saved that relies on them."""
         self._steps.flush()
 
     def close(self) -> None:
+        """Close the files."""
         self._steps.close()
         self._events.close()
 
 
 def layer_sizes(model: keras.Model, optimizer: AlexNetSGD, epoch: int) -> list[LayerRow]:
-    """How large weights and their updates are, as the original printed after every epoch: a row a variable.
+    """Measure the sizes of weights and updates, as the original printed them after every epoch.
 
-    `mean_weight` is mean |w|, `mean_update` mean |v| of the last step (w = w + v), `ratio` the second over the first.
+    Returns:
+        One row per variable, with LAYER_COLUMNS: `mean_weight` is mean |w|, `mean_update` mean |v| of the last step
+        (w = w + v), `ratio` the second divided by the first.
     """
     rows: list[LayerRow] = []
     for variable, velocity in zip(model.trainable_variables, optimizer.velocities, strict=True):
@@ -151,7 +148,7 @@ def layer_sizes(model: keras.Model, optimizer: AlexNetSGD, epoch: int) -> list[L
 
 
 def ratios_of_layers(rows: list[LayerRow]) -> dict[str, float]:
-    """mean |update| / mean |weight| of each layer's kernels, towers together."""
+    """Return mean |update| / mean |weight| of each layer's kernels, over all towers."""
     sums: dict[str, np.ndarray] = {}
     for row in rows:
         if row["kind"] == "kernel":
@@ -161,39 +158,21 @@ def ratios_of_layers(rows: list[LayerRow]) -> dict[str, float]:
 
 
 def keep_rows(path: Path, column: str, limit: int) -> None:
-    """Cuts a CSV file after the last whole row, in ascending order of `column`, that is below `limit`."""
+    """Keep the whole rows of a CSV file whose integer `column` is below `limit`."""
     if not path.exists():
         return
     with path.open(encoding="utf-8", newline="") as file:
         header, *lines = file.read().splitlines(keepends=True) or [""]
     index = header.strip().split(",").index(column) if column in header else 0
-    kept = [line for line in lines if line.endswith("\n") and _number(line, index) < limit]
+    kept = [line for line in lines if line.endswith("\n") and int(line.split(",")[index]) < limit]
     with write_by_rename(path) as unfinished:
         unfinished.write_text("".join([header, *kept]) if kept else "", encoding="utf-8", newline="")
 
 
-def _number(line: str, index: int) -> int:
-    return int(line.split(",")[index])
-
-
-class CsvLog:
-    """A CSV file that rows are added to; a new or empty one gets its header first."""
-
-    def __init__(self, path: Path, columns: Iterable[str]) -> None:
-        new = not path.exists() or not path.stat().st_size
-        self._file = path.open("a", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file)
-        if new:
-            self.write(columns)
-
-    def write(self, row: Iterable[Any]) -> None:
-        """Adds a row."""
-        self._writer.writerow(row)
-
-    def flush(self) -> None:
-        """Hands what was added to the operating system."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Flushes, and ends the adding."""
-        self._file.close()
+def append_to(path: Path, columns: Iterable[str]) -> TextIO:
+    """Open a CSV file to append rows to; a new or empty one gets its header first."""
+    new = not path.exists() or not path.stat().st_size
+    file = path.open("a", encoding="utf-8", newline="")
+    if new:
+        csv.writer(file).writerow(columns)
+    return file

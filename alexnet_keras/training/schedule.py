@@ -1,7 +1,7 @@
-"""Learning rates over the epochs: what net 145's authors did by hand, net 170's schedule, the paper's heuristic.
+"""Learning rates over the epochs: net 145's schedule by hand, net 170's schedule, the paper's heuristic.
 
-A schedule is a function of the epoch and of the validation errors so far, and keeps nothing of its own: a
-resumed run that knows its history has the same rates.
+A schedule is a function of the epoch and of the validation errors so far, without a state of its own: a resumed run
+computes the same rates from its history.
 """
 
 import math
@@ -16,13 +16,13 @@ BIASES = "_biases"  # after a layer's name: the kind of its biases, where they h
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What holds during one epoch.
+    """The learning rates of one epoch.
 
     Attributes:
-        rates: By kind: weights, biases, conv1 (conv1's weights), and of each layer with a rate factor its weights
-            (fc8) and its biases (fc8_biases).
-        color_noise: Whether it is on.
-        stop: The schedule has ended: do not train this epoch.
+        rates: Learning rates by kind: weights, biases, conv1 (conv1's weights), and for each layer with a rate factor
+            its weights (fc8) and its biases (fc8_biases).
+        color_noise: The colour noise is on.
+        stop: The schedule has ended, and this epoch is not trained.
     """
 
     rates: dict[str, float]
@@ -33,12 +33,12 @@ class EpochPlan:
 def plan_epoch(
     training: Training, epoch: int, errors: list[float], factors: Mapping[str, float] | None = None
 ) -> EpochPlan:
-    """The plan for an epoch, counted from 0.
+    """Plan an epoch.
 
     Args:
-        training: the recipe's training; its schedule's epochs are scaled by training.epochs / schedule.length.
-        epoch: the epoch about to begin.
-        errors: validation top-1 error after each epoch before it.
+        training: The recipe's training; its schedule's epochs are scaled by training.epochs / schedule.length.
+        epoch: The epoch about to begin, from 0.
+        errors: The validation top-1 error after each epoch before it, 0..1.
         factors: `rate_factors` of the network.
     """
     schedule = training.schedule
@@ -72,24 +72,32 @@ def plan_epoch(
 
 
 def rate_factors(network: Network) -> dict[str, float]:
-    """The layers whose rates are a multiple of the others'."""
+    """Return the rate factors that are not 1, by layer."""
     factors = {layer.name: layer.rate_factor for layer in network.layers}
     factors["fc8"] = network.classifier_rate_factor
     return {layer: factor for layer, factor in factors.items() if factor != 1}
 
 
 def layer_decays(network: Network) -> dict[str, float]:
-    """The layers whose weights have a decay of their own."""
+    """Return the weight decays of the layers that have their own."""
     decays = {layer.name: layer.weight_decay for layer in network.layers}
     decays["fc8"] = network.classifier_weight_decay
     return {layer: decay for layer, decay in decays.items() if decay is not None}
 
 
 def plateau_drops(errors: list[float], patience: int, most: int) -> tuple[int, bool]:
-    """(how often the rate has been divided, whether the run has ended), from the errors so far.
+    """Count the divisions of the learning rate that the errors so far call for.
 
-    The rate is divided when the error has had no new minimum for `patience` epochs, counted anew after every
+    The rate is divided when the error has had no new minimum for `patience` epochs, counted from zero after every
     division; one more stall after the last division ends the run (paper, section 5).
+
+    Args:
+        errors: The validation error after each epoch.
+        patience: Epochs without a new minimum.
+        most: The largest number of divisions.
+
+    Returns:
+        The number of divisions, and True if the run has ended.
     """
     drops, best, waited = 0, float("inf"), 0
     for error in errors:
@@ -105,15 +113,15 @@ def plateau_drops(errors: list[float], patience: int, most: int) -> tuple[int, b
 
 
 def _cosine(epoch: int, epochs: int) -> float:
-    """What a rate is divided by: 1 at first, and more along half a wave that ends at nothing after the last epoch."""
+    """The divisor of a rate that falls from 1 along half a cosine wave and reaches 0 after the last epoch."""
     return 2 / (1 + math.cos(math.pi * epoch / epochs))
 
 
 def _warmth(epoch: int, warmup: float) -> float:
-    """The share of its rate that an epoch has: it rises in equal steps over the first epochs."""
+    """The share of the full rate in an epoch, 0..1: it rises in equal steps over the first epochs."""
     return min(1.0, (epoch + 1) / (warmup + 1))
 
 
 def _dexp(epoch: int, epochs: int, factor: float, stretches: int) -> float:
-    """What a rate is divided by: 1 in the first of equal stretches of the run, `factor` in the last."""
+    """The divisor of a rate: 1 in the first of equal stretches of the run, `factor` in the last."""
     return factor ** (min(epoch * stretches // epochs, stretches - 1) / (stretches - 1))

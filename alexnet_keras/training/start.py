@@ -1,4 +1,7 @@
-"""What a run starts with: a new network, another run's weights, or its own last state; the chief's on every worker."""
+"""The start of a training: a new network, the weights of another run, or the run's own last state.
+
+In a cluster the chief reads the files, and every worker gets what it read.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass
@@ -12,6 +15,8 @@ import numpy as np
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.runs import Run
 from alexnet_keras.training.checkpoint import Position, State, check_same, newest_state, shapes_of, state_variables
 from alexnet_keras.training.cluster import Cluster
 from alexnet_keras.training.optimizer import AlexNetSGD
@@ -19,8 +24,43 @@ from alexnet_keras.training.schedule import layer_decays, plan_epoch, rate_facto
 
 
 @dataclass(frozen=True)
+class InitialWeights:
+    """The weights of another run that a run starts from.
+
+    Attributes:
+        run: The other run.
+        which: Its `"best"` or `"last"` model.
+        layer: The last layer that is taken, from the image on; None for all layers.
+    """
+
+    run: Run
+    which: str = "best"
+    layer: str | None = None
+
+    def load(self) -> keras.Model:
+        """Load the model, up to `layer`."""
+        model = self.run.load_model(self.which)
+        return model if self.layer is None else keras.Model(model.input, model.get_layer(self.layer).output)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entries of run.json from which `from_dict` makes the object again."""
+        entries: dict[str, Any] = {"init_from": str(self.run.path.resolve())}
+        if (self.which, self.layer) != ("best", None):
+            entries["init_part"] = {"model": self.which, "layer": self.layer}
+        return entries
+
+    @classmethod
+    def from_dict(cls, entries: dict[str, Any]) -> "InitialWeights | None":
+        """The initial weights that run.json names; None for a run that started from new ones."""
+        if not entries.get("init_from"):
+            return None
+        part = entries.get("init_part", {})
+        return cls(Run(Path(entries["init_from"])), part.get("model", "best"), part.get("layer"))
+
+
+@dataclass(frozen=True)
 class LayerOrigin:
-    """Where a layer's first weights came from: `outcome` is "copied", "skipped", "new" or "not used", and why."""
+    """The origin of a layer's first weights: `outcome` is "copied", "skipped", "new" or "not used"; `why` explains."""
 
     layer: str
     outcome: str
@@ -28,32 +68,33 @@ class LayerOrigin:
 
 
 def copy_layers(model: keras.Model, source: keras.Model) -> list[LayerOrigin]:
-    """Copies into `model` the weights of every layer of `source` that has the same name, variables and shapes.
+    """Copy into `model` the weights of every layer of `source` that has the same name, variables and shapes.
 
     Returns:
-        A line for every layer with weights of either model, in the order of `model`; a layer is copied whole or not.
+        One entry for every layer with weights of either model, in the order of `model`; a layer is copied whole or not.
     """
     theirs, ours = weights_by_layer(source), weights_by_layer(model)
     origins = []
     for layer, variables in ours.items():
-        found = theirs.get(layer)
-        if found is None:
+        if layer not in theirs:
             origins.append(LayerOrigin(layer, "new", "the other run has no such layer"))
             continue
-        shapes, wanted = ({name: tuple(v.shape) for name, v in side.items()} for side in (found, variables))
-        if shapes != wanted:
-            there, here = _difference(shapes, wanted)
-            origins.append(LayerOrigin(layer, "skipped", f"{there} there, {here} here"))
+        sources = theirs[layer]
+        there, here = ({name: tuple(v.shape) for name, v in side.items()} for side in (sources, variables))
+        if there != here:
+            name = next(name for name in {**here, **there} if there.get(name) != here.get(name))
+            why = f"{_shape_of(name, there)} there, {_shape_of(name, here)} here"
+            origins.append(LayerOrigin(layer, "skipped", why))
             continue
         for name, variable in variables.items():
-            variable.assign(found[name])
+            variable.assign(sources[name])
         origins.append(LayerOrigin(layer, "copied"))
     unused = [LayerOrigin(layer, "not used", "this network has no such layer") for layer in theirs if layer not in ours]
     return origins + unused
 
 
 def weights_by_layer(model: keras.Model) -> dict[str, dict[str, keras.Variable]]:
-    """The variables of each layer that is trained, by their names in the layer."""
+    """The trainable variables of each layer, by their names in the layer."""
     layers: dict[str, dict[str, keras.Variable]] = {}
     for variable in model.trainable_variables:
         layer, _, name = variable.path.rpartition("/")
@@ -61,24 +102,18 @@ def weights_by_layer(model: keras.Model) -> dict[str, dict[str, keras.Variable]]
     return layers
 
 
-def _difference(there: dict[str, tuple], here: dict[str, tuple]) -> tuple[str, str]:
-    """The first variable in which two layers differ, on either side."""
-    name = next(name for name in {**here, **there} if there.get(name) != here.get(name))
-
-    def told(side: dict[str, tuple]) -> str:
-        return f"{name} is {'×'.join(map(str, side[name]))}" if name in side else f"no {name}"
-
-    return told(there), told(here)
+def _shape_of(name: str, shapes: dict[str, tuple]) -> str:
+    return f"{name} is {'×'.join(map(str, shapes[name]))}" if name in shapes else f"no {name}"
 
 
 def new_network(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) -> tuple[keras.Model, AlexNetSGD]:
-    """A model for the classes and colours of a dataset, and the optimizer of its recipe; under the current scope."""
+    """Make a model for the classes and colours of a dataset, and its optimizer; under the current scope."""
     model = new_model(recipe, data, seed, precision)
     return model, new_optimizer(recipe, model)
 
 
 def new_model(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) -> keras.Model:
-    """A model for the classes and colours of a dataset, under the current scope."""
+    """Make a model for the classes and colours of a dataset, under the current scope."""
     statistics = data.statistics
     return AlexNet(
         recipe,
@@ -91,13 +126,8 @@ def new_model(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) 
     )
 
 
-def new_average(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) -> keras.Model | None:
-    """The network for the running average of the weights, where the recipe has one; under the current scope."""
-    return new_model(recipe, data, seed, precision) if recipe.training.averaging_epochs else None
-
-
 def new_optimizer(recipe: Recipe, model: keras.Model) -> AlexNetSGD:
-    """The optimizer of a recipe, built for a model, with the rates of the first epoch; under the current scope."""
+    """Make a recipe's optimizer for a model, with the rates of the first epoch, under the current scope."""
     training = recipe.training
     rates = plan_epoch(training, 0, [], rate_factors(recipe.network)).rates
     optimizer = AlexNetSGD(
@@ -118,17 +148,24 @@ def restore(
     folder: Path | None,
     model: keras.Model,
     optimizer: AlexNetSGD,
-    about: dict[str, Any],
+    owner: dict[str, Any],
     cluster: Cluster,
-    on_warning: Callable[[str], None],
     average: keras.Model | None = None,
+    reporter: Reporter = SILENT,
 ) -> Position | None:
-    """Weights, velocities and position of the newest state that the chief can read; None if none was saved.
+    """Restore weights and velocities from the newest state that the chief can read.
 
     Args:
-        average: The running average of the weights, where there is one.
         folder: The run's states; None in a worker that is not the chief.
-        about: What the state has to share with the run.
+        model: The model whose weights are set.
+        optimizer: The optimizer whose velocities are set.
+        owner: Properties that the state has to share with the run.
+        cluster: The workers.
+        average: The running average of the weights, where there is one.
+        reporter: Receives a warning for every damaged state.
+
+    Returns:
+        The position of the state; None if none was saved.
 
     Raises:
         DataError: No state can be read, or it is another run's; on every worker.
@@ -137,39 +174,39 @@ def restore(
     states: list[State] = []
 
     def read() -> dict[str, Any] | None:
-        state = newest_state(folder, shapes_of(variables), on_warning) if folder else None
+        state = newest_state(folder, shapes_of(variables), reporter) if folder else None
         if state is None:
             return None
-        check_same(state, about)
+        check_same(state, owner)
         states.append(state)
         return asdict(state.position)
 
-    def kept(name: str) -> Callable[[], np.ndarray]:
-        return lambda: states[0].arrays[name]  # which the chief alone has
+    def saved(name: str) -> Callable[[], np.ndarray]:
+        return lambda: states[0].arrays[name]  # called on the chief alone, which has the state
 
     position = cluster.from_chief(read)
     if position is None:
         return None
     for name, variable in variables.items():
-        variable.assign(cluster.broadcast(kept(name), tuple(variable.shape)))
+        variable.assign(cluster.broadcast(saved(name), tuple(variable.shape)))
     return Position(**position)
 
 
 def initialize(model: keras.Model, load: Callable[[], keras.Model], cluster: Cluster) -> list[LayerOrigin]:
-    """First weights from another run's model, which the chief loads."""
-    told = cluster.from_chief(lambda: [astuple(origin) for origin in copy_layers(model, load())])
+    """Copy the initial weights from another model, which the chief loads."""
+    origins = cluster.from_chief(lambda: [astuple(origin) for origin in copy_layers(model, load())])
     if not cluster.is_alone:
         for variable in model.trainable_variables:
             own = partial(keras.ops.convert_to_numpy, variable)
             variable.assign(cluster.broadcast(own, tuple(variable.shape)))
-    return [LayerOrigin(*origin) for origin in told]
+    return [LayerOrigin(*origin) for origin in origins]
 
 
-def warn_of_untrained(frozen: Sequence[str], origins: Sequence[LayerOrigin], on_warning: Callable[[str], None]) -> None:
-    """Tells of frozen layers that have taken no weights from another run: they keep their random ones."""
+def warn_of_untrained(frozen: Sequence[str], origins: Sequence[LayerOrigin], reporter: Reporter) -> None:
+    """Warn of frozen layers that took no weights from another run and so keep their random ones."""
     copied = {origin.layer for origin in origins if origin.outcome == "copied"}
     if untrained := [layer for layer in frozen if layer not in copied]:
-        on_warning(
+        reporter.warn(
             f"{', '.join(untrained)}: frozen with random initial weights, because no other run's were copied into "
             "them; --init-from RUN copies those of a run with the same layers."
         )

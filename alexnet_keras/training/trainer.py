@@ -1,9 +1,10 @@
-"""A training run from its first step, or the last one that was saved, to its end."""
+"""The training loop: a run from its first step, or the last one that was saved, to its end."""
 
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import KW_ONLY, astuple, dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,14 +13,14 @@ import tensorflow as tf
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import ORDER, WorkerPart, iterate, steps_per_epoch, training_batches
-from alexnet_keras.errors import AlexNetError, DataError, DivergedError, NotFiniteError, UsageError
+from alexnet_keras.errors import DataError, DivergedError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictor import Predictor, evaluate
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.reports.model_card import write_model_card
+from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run, best_epoch
 from alexnet_keras.storage.files import replace, sha256_of, write_by_rename
 from alexnet_keras.storage.places import command
@@ -28,51 +29,43 @@ from alexnet_keras.training.checkpoint import Position, save_state
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.guards import StopSignals
 from alexnet_keras.training.layer_rates import check_something_learns, frozen_layers
-from alexnet_keras.training.observer import Observer
 from alexnet_keras.training.optimizer import LossScale
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, plan_epoch, rate_factors
-from alexnet_keras.training.start import initialize, new_average, new_network, restore, warn_of_untrained
+from alexnet_keras.training.start import initialize, new_model, new_optimizer, restore, warn_of_untrained
 from alexnet_keras.training.step import StepResult, TrainingStep
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What a run is trained with beside its recipe, its data and its devices.
-
-    Attributes:
-        seed: Of weights, order, crops, noise and dropout.
-        precision: A Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
-        save_every: Steps between two saved states; None for one an epoch.
-        initial: Makes the model whose weights the run starts from; None for new ones.
-    """
-
-    seed: int = 0
-    precision: str = "float32"
-    save_every: int | None = None
-    initial: Callable[[], keras.Model] | None = None
 
 
 @dataclass
 class Trainer:
-    """Trains one run. `fit` returns the history: one row an epoch, as in history.csv.
+    """Trains one run.
 
     Args:
-        run: Where everything is written; None in a worker that is not its cluster's chief.
+        run: The directory that everything is written to; None in a worker that is not its cluster's chief.
+        recipe: The network, the augmentation and the schedule.
+        data: The dataset, with the splits train and val.
+        placement: The devices.
+        seed: The seed of weights, order, crops, noise and dropout.
+        precision: A Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
+        save_every: Steps between two saved states; None for one per epoch.
+        initial: Returns the model whose weights the run starts from; None for new weights.
+        reporter: Receives warnings and the events of the training.
 
-    Raises, from `fit`:
-        DivergedError: the loss left the finite numbers; the run keeps its last good state.
-        DataError: no state to resume from can be read, or the state is another recipe's.
-        AlexNetError: a batch does not fit into memory; a worker died; another process trains the run.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state was saved.
+    Raises:
+        UsageError: Every layer is frozen, or the replicas cannot share a batch equally.
+        DataError: The dataset has no val split.
     """
 
     run: Run | None
     recipe: Recipe
     data: PreparedDataset
     placement: Placement
-    options: TrainingOptions
-    observer: Observer
+    _: KW_ONLY
+    seed: int = 0
+    precision: str = "float32"
+    save_every: int | None = None
+    initial: Callable[[], keras.Model] | None = None
+    reporter: Reporter = SILENT
     position: Position = field(init=False, default_factory=lambda: Position(order=ORDER))
 
     def __post_init__(self) -> None:
@@ -87,152 +80,169 @@ class Trainer:
         self.part = WorkerPart(self.cluster.index, len(self.cluster.workers))
         self.scale = LossScale()
         self.training_step: TrainingStep | None = None
+        self.records: Records | None = None
         self.recent: list[float] = []  # losses, until the start is judged
         self._saved: int | None = None  # the step of the last saved state
 
     def fit(self, resume: bool = False) -> list[dict[str, float]]:
-        """Trains to the end of the schedule, from the last saved state where `resume` is set and there is one."""
+        """Train to the end of the schedule.
+
+        Args:
+            resume: Continue from the last saved state, if there is one.
+
+        Returns:
+            The history: one row per epoch, as in history.csv.
+
+        Raises:
+            DivergedError: The loss became infinite or NaN; the run keeps its last good state.
+            DataError: No saved state can be read, or the state belongs to another recipe.
+            AlexNetError: A batch does not fit into memory; a worker died; another process trains the run.
+            KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the state was saved.
+        """
         if self.run is None:
-            with self.cluster.telling_of_lost_workers():
+            with self.cluster.reporting_lost_workers():
                 return self._fit(resume)
         with self.run.training_lock():
             self.run.update({"status": "running", "ended": ""})
             try:
-                with self.cluster.telling_of_lost_workers():
+                with self.cluster.reporting_lost_workers():
                     history = self._fit(resume)
             except BaseException as error:
-                with contextlib.suppress(OSError):  # a full disk is told by the error itself
-                    self.run.update({"status": status_after(error), "ended": str(error)})
+                with contextlib.suppress(OSError):  # the error itself reports a full disk
+                    self.run.update({"status": guards.status_after(error), "ended": str(error)})
                 raise
             self.run.update({"status": "finished", "parameters": parameters_of(self.model)})
-            write_model_card(self.run)
         return history
 
     def _fit(self, resume: bool) -> list[dict[str, float]]:
-        options, cluster = self.options, self.cluster
         with StopSignals() as self.signals:
             with self.placement.scope():
-                self.model, self.optimizer = new_network(self.recipe, self.data, options.seed, options.precision)
-                self.average = new_average(self.recipe, self.data, options.seed, options.precision)
-            found = None
-            if resume:
-                folder = self.run.states_path if self.run else None
-                warn = self.observer.on_warning
-                found = restore(folder, self.model, self.optimizer, self._about(), cluster, warn, self.average)
-            if found:
-                self.position = found
-                self._saved = found.total_steps
-                self._settle_best()
-            else:
-                origins = initialize(self.model, options.initial, cluster) if options.initial else []
-                self.observer.on_layers(origins)
-                warn_of_untrained(frozen_layers(self.recipe.network), origins, self.observer.on_warning)
+                self.model = new_model(self.recipe, self.data, self.seed, self.precision)
+                self.optimizer = new_optimizer(self.recipe, self.model)
+                self.average: keras.Model | None = None  # the running average of the weights
+                if self.recipe.training.averaging_epochs:
+                    self.average = new_model(self.recipe, self.data, self.seed, self.precision)
+            restored = resume and self._restore()
             if self.position.loss_scale:
                 self.scale = LossScale(*self.position.loss_scale)
-            self.records = Records(self.run, self.position, self.model) if self.run else None
-            self.predictor = Predictor(self.result)
-            self.observer.on_start(self.position)
+            self.reporter.on_train_begin(self.recipe, self.data.examples("val"), self.position)
             try:
+                if not restored:
+                    self._start()
+                self.records = Records(self.run, self.position, self.model) if self.run else None
+                self.predictor = Predictor(self.result)
                 self._epochs()
             finally:
                 if self.records:
                     self.records.close()
+                self.reporter.on_train_end()
         if self.run:
             with write_by_rename(self.run.last_model_path) as path:
                 self.result.save(path)
         return self.position.history
 
+    def _restore(self) -> bool:
+        """Brings weights, velocities and position to the last saved state; False if none was saved."""
+        folder = self.run.states_path if self.run else None
+        owner = self._state_owner()
+        position = restore(folder, self.model, self.optimizer, owner, self.cluster, self.average, self.reporter)
+        if position is None:
+            return False
+        self.position, self._saved = position, position.total_steps
+        self._settle_best()
+        return True
+
+    def _start(self) -> None:
+        """Takes the initial weights from another model where one is given."""
+        origins = initialize(self.model, self.initial, self.cluster) if self.initial else []
+        self.reporter.on_initial_weights(origins)
+        warn_of_untrained(frozen_layers(self.recipe.network), origins, self.reporter)
+
     def _epochs(self) -> None:
         position = self.position
         while position.epoch < self.recipe.training.epochs:
-            plan = self._plan(position.history)
+            errors = [row["val_top1_error"] for row in position.history]
+            plan = plan_epoch(self.recipe.training, len(errors), errors, rate_factors(self.recipe.network))
             if plan.stop:
                 return
             self._follow(plan)
             if position.step < self.steps:
                 self._train_epoch(plan)
             self._check_finite()
-            row = self._validated(plan)
+            row = self._validate(plan)
             best = best_epoch([*position.history, row]) is row
             layers = layer_sizes(self.model, self.optimizer, position.epoch)
             position.history.append(row)
             position.epoch, position.step = position.epoch + 1, 0
             position.loss_sum = position.error_sum = position.seconds = 0.0
             self._end_epoch(best, layers)
-            self.observer.on_epoch_end(row, layers)
+            self.reporter.on_epoch_end(row, layers)
 
     @property
     def result(self) -> keras.Model:
-        """What is validated and kept: the running average of the weights where the recipe has one."""
+        """The model that is validated and kept: the running average of the weights where the recipe has one."""
         return self.model if self.average is None else self.average
 
-    @property
-    def _kept_of_average(self) -> float:
-        """The share of itself that the running average keeps in a step."""
-        return max(0.0, 1 - 1 / (self.recipe.training.averaging_epochs * self.steps))
-
-    def _plan(self, history: list[dict[str, float]]) -> EpochPlan:
-        errors = [row["val_top1_error"] for row in history]
-        return plan_epoch(self.recipe.training, len(history), errors, rate_factors(self.recipe.network))
-
-    def _about(self) -> dict[str, Any]:
-        """What a state must share with the run that continues from it."""
+    def _state_owner(self) -> dict[str, Any]:
+        """Recipe, seed, precision and classes: a state that differs in any of them belongs to another run."""
         return {
             "recipe": toml.to_dict(self.recipe),
-            "seed": self.options.seed,
-            "precision": self.options.precision,
+            "seed": self.seed,
+            "precision": self.precision,
             "classes": list(self.data.classes),
         }
 
     def _follow(self, plan: EpochPlan) -> None:
-        """Sets the rates, and makes the step anew where colour noise or the learning of a layer has been switched."""
+        """Sets the rates, and compiles a new step where the plan switches the colour noise or a layer's learning."""
         self.optimizer.set_rates(plan.rates)
         noises = [layer for layer in self.model.layers if isinstance(layer, ColorNoise)]
         kinds = zip(self.model.trainable_variables, self.optimizer.kinds, strict=True)
-        still = {variable.path for variable, kind in kinds if plan.rates[kind] == 0}
+        coasting = {variable.path for variable, kind in kinds if plan.rates[kind] == 0}
         switched = any(noise.active != plan.color_noise for noise in noises)
-        if self.training_step is None or switched or self.training_step.still != still:
-            for noise in noises:
-                noise.active = plan.color_noise
-            training = self.recipe.training
-            self.training_step = TrainingStep(
-                self.model,
-                self.optimizer,
-                self.placement.strategy,
-                seed=self.options.seed,
-                batch_size=training.batch_size,
-                scaled=self.options.precision == "mixed_float16",
-                label_smoothing=training.label_smoothing,
-                average=None if self.average is None else (self.average, self._kept_of_average),
-                frozen=frozen_layers(self.recipe.network),
-                still=still,
-            )
+        if self.training_step and not switched and self.training_step.coasting == coasting:
+            return
+        for noise in noises:
+            noise.active = plan.color_noise
+        training = self.recipe.training
+        average: tuple[keras.Model, float] | None = None
+        if self.average is not None:
+            average = (self.average, max(0.0, 1 - 1 / (training.averaging_epochs * self.steps)))
+        self.training_step = TrainingStep(
+            self.model,
+            self.optimizer,
+            self.placement.strategy,
+            seed=self.seed,
+            batch_size=training.batch_size,
+            scaled=self.precision == "mixed_float16",
+            label_smoothing=training.label_smoothing,
+            average=average,
+            frozen=frozen_layers(self.recipe.network),
+            coasting=coasting,
+        )
 
     def _batches(self) -> Any:
         """The batches that are left of the epoch."""
-
-        def dataset(replicas: int) -> tf.data.Dataset:
-            return training_batches(
-                self.data,
-                self.recipe.augmentation,
-                batch_size=self.recipe.training.batch_size,
-                crop_size=self.recipe.network.input_size,
-                seed=self.options.seed,
-                epoch=self.position.epoch,
-                first_step=self.position.step,
-                part=self.part,
-                replicas=replicas,
-                order=self.position.order,
-            )
-
-        if self.placement.replicas == 1:
-            return dataset(1)
         local = self.placement.replicas // self.part.count
-        return self.placement.strategy.distribute_datasets_from_function(lambda context: dataset(local))
+        dataset = partial(
+            training_batches,
+            self.data,
+            self.recipe.augmentation,
+            batch_size=self.recipe.training.batch_size,
+            crop_size=self.recipe.network.input_size,
+            seed=self.seed,
+            epoch=self.position.epoch,
+            first_step=self.position.step,
+            part=self.part,
+            replicas=local,
+            order=self.position.order,
+        )
+        if self.placement.replicas == 1:
+            return dataset()
+        return self.placement.strategy.distribute_datasets_from_function(lambda context: dataset())
 
     def _train_epoch(self, plan: EpochPlan) -> None:
-        position, save_every = self.position, self.options.save_every
-        self.observer.on_epoch_begin(position.epoch, position.step, self.steps, plan.rates)
+        position = self.position
+        self.reporter.on_epoch_begin(position.epoch, position.step, self.steps, plan.rates)
         start = time.monotonic()
         for images, labels in iterate(self.data, self._batches()):
             result = self._take_step(images, labels)
@@ -243,11 +253,11 @@ class Trainer:
             position.loss_sum += result.loss
             position.error_sum += result.top1_error
             position.seconds, start = position.seconds + time.monotonic() - start, time.monotonic()
-            self.observer.on_step(position.epoch, position.step - 1, result)
+            self.reporter.on_step(position.epoch, position.step - 1, result)
             self._watch_start(result.loss)
             if result.stop or self._stops_alone:
                 self._stop()
-            if save_every and position.total_steps % save_every == 0:
+            if self.save_every and position.total_steps % self.save_every == 0:
                 self._save()
 
     def _take_step(self, images: Any, labels: Any) -> StepResult:
@@ -262,7 +272,10 @@ class Trainer:
                 stop=self.signals.requested,
             )
         except tf.errors.ResourceExhaustedError as error:
-            raise self._too_large() from error
+            batch_size, fitting = self.recipe.training.batch_size, None
+            if self.cluster.is_alone:  # another worker may have more memory
+                fitting = guards.batch_that_fits(batch_size, self.training_step.try_batch)
+            raise guards.too_large(batch_size, fitting) from error
         if scaled:
             self.scale = self.scale.after(result.updated)
             self.position.loss_scale = astuple(self.scale)
@@ -279,29 +292,23 @@ class Trainer:
         position, rate = self.position, self.optimizer.rates["weights"]
         return guards.divergence(what, position.total_steps, position.epoch, rate, self._saved)
 
-    def _too_large(self) -> AlexNetError:
-        batch_size, fitting = self.recipe.training.batch_size, None
-        if self.training_step and self.cluster.is_alone:  # another worker may have room
-            fitting = guards.batch_that_fits(batch_size, self.training_step.try_batch)
-        return guards.too_large(batch_size, fitting)
-
     def _watch_start(self, loss: float) -> None:
+        """Warns once if the loss is still that of guessing after the first steps."""
         position = self.position
         if position.stall_told or position.total_steps > guards.STALL_STEPS:
             return
         self.recent.append(loss)
-        if position.total_steps == guards.STALL_STEPS:
-            classes = len(self.data.classes)
-            if guards.stalled(self.recent, classes):
-                position.stall_told = True
-                self.observer.on_warning(guards.stall_advice(classes))
+        classes = len(self.data.classes)
+        if position.total_steps == guards.STALL_STEPS and guards.stalled(self.recent, classes):
+            position.stall_told = True
+            self.reporter.warn(guards.stall_advice(classes))
 
-    def _validated(self, plan: EpochPlan) -> dict[str, float]:
-        """The row of the epoch whose steps are done."""
+    def _validate(self, plan: EpochPlan) -> dict[str, float]:
+        """Measures the errors on the validation split; returns the row of the epoch for history.csv."""
         position, training = self.position, self.recipe.training
 
-        def progress(images: int) -> None:
-            self.observer.on_validation(images)
+        def advance(n: int = 1, text: str = "") -> None:
+            self.reporter.on_validation(n)
             if self._stops_alone:
                 self._stop()
 
@@ -310,7 +317,7 @@ class Trainer:
             return Tally(int(images), loss, *map(int, misses))
 
         try:
-            validation = evaluate(self.predictor, self.data, "val", progress, part=self.part, add_up=add_up)
+            validation = evaluate(self.predictor, self.data, "val", advance, part=self.part, add_up=add_up)
         except NotFiniteError as error:
             raise self._diverged("The probabilities of validation images are no longer finite after") from error
         return {
@@ -326,10 +333,10 @@ class Trainer:
         }
 
     def _end_epoch(self, best: bool, layers: list[LayerRow]) -> None:
-        """The records that people read, the best model if it is, then the state, which counts on them.
+        """Writes the records that people read, the model if it is the best, then the state, which relies on them.
 
-        A new best model waits beside the states until the state that knows it is there, so that model.keras, run.json
-        and the state are of one epoch whenever the run is killed.
+        A new best model waits next to the states until the state that knows it is saved, so that model.keras, run.json
+        and the state belong to the same epoch whenever the run is killed.
         """
         self.cluster.check_same(keras.ops.convert_to_numpy(variable) for variable in self.model.weights)
         if self.run:
@@ -344,22 +351,22 @@ class Trainer:
             self._settle_best()
 
     def _settle_best(self) -> None:
-        """Brings the best model that the last state knows into its place, if it is not there."""
+        """Moves the best model that the last state knows to its place, if it is not there."""
         known, row = self.position.best_sha256, best_epoch(self.position.history)
-        if not (self.run and row and known):  # the states of 0.1 know none
+        if not (self.run and row and known):  # states of version 0.1 know none
             return
         waiting, kept = self.run.waiting_model_path, self.run.model_path
         if waiting.exists() and sha256_of(waiting) == known:
             replace(waiting, kept)
         waiting.unlink(missing_ok=True)  # of an epoch that will be trained again
         if not kept.exists() or sha256_of(kept) != known:
-            self.observer.on_warning(f"{kept} is not the model of the epoch {row['epoch'] + 1:.0f} that the run wrote.")
+            self.reporter.warn(f"{kept} is not the model of the epoch {row['epoch'] + 1:.0f} that the run wrote.")
         best = {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}
         if (self.run.facts.get("best"), self.run.facts.get("best_sha256")) != (best, known):
             self.run.update({"best": best, "best_sha256": known})
 
     def _check_finite(self) -> None:
-        """Nothing is saved of a network with weights that are not finite; ReLUs can hide them from the loss."""
+        """Refuses weights that are not finite before anything is saved; ReLUs can hide them from the loss."""
         if path := guards.weights_not_finite(self.model):
             raise self._diverged(f"The weights {path} are no longer finite after")
 
@@ -368,30 +375,19 @@ class Trainer:
         if self.run:
             if self.records:
                 self.records.flush()
-            about = self._about()
-            save_state(self.run.states_path, self.model, self.optimizer, self.position, about, self.average)
+            states = self.run.states_path
+            save_state(states, self.model, self.optimizer, self.position, self._state_owner(), self.average)
         self._saved = self.position.total_steps
 
     @property
     def _stops_alone(self) -> bool:
-        """Whether to stop at once; a worker of a cluster asks the others with its next step."""
+        """True if this process is to stop at once; a worker of a cluster asks the others with its next step."""
         return self.signals.requested and self.cluster.is_alone
 
     def _stop(self) -> None:
-        """Saves, and ends the run as Ctrl-C would."""
+        """Saves the state and ends the run as Ctrl-C would."""
         self._save()
         self.cluster.sum(np.float32(0))  # nobody leaves while the chief is still saving
         where = f"after step {self.position.step} of {self.steps} of epoch {self.position.epoch + 1}"
         again = command("train", "--resume", self.run.called if self.run else "RUN")
-        raise KeyboardInterrupt(f"Stopped {where}, and saved. Go on with: {again}")
-
-
-def status_after(error: BaseException) -> str:
-    """The status of a run that an error ended."""
-    match error:
-        case KeyboardInterrupt():
-            return "interrupted"
-        case DivergedError():
-            return "diverged"
-        case _:
-            return "failed"
+        raise KeyboardInterrupt(f"Stopped {where}; the state is saved. Resume with: {again}")

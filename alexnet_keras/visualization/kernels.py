@@ -21,7 +21,7 @@ from alexnet_keras.network.kernels import (
     random_shares,
 )
 from alexnet_keras.runs import Run
-from alexnet_keras.training.records import Moment, kept_kernels
+from alexnet_keras.training.records import KernelSnapshot, kernel_snapshots
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
 WIDTH = 9.0  # inches
@@ -65,7 +65,7 @@ def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") ->
         UsageError: the run kept no kernels, or the file has another suffix.
         DataError: a file of kernels is damaged.
     """
-    moments = kept_kernels(run.kernels_path)
+    moments = kernel_snapshots(run.kernels_path)
     if not moments:
         raise UsageError(
             f"The run {run.path} kept no kernels while it was trained: leave out --over-time, or train a new run."
@@ -89,7 +89,7 @@ def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") ->
     save_figure(figure, path)
 
 
-def evenly_chosen(moments: Sequence[Moment], count: int = MOMENTS) -> list[Moment]:
+def evenly_chosen(moments: Sequence[KernelSnapshot], count: int = MOMENTS) -> list[KernelSnapshot]:
     """At most `count` moments, evenly spaced, the first and the last among them."""
     if len(moments) <= count:
         return list(moments)
@@ -104,7 +104,7 @@ def show_grid(axis: Axes, grid: np.ndarray) -> None:
     axis.spines[:].set_visible(False)
 
 
-def _when(moment: Moment) -> str:
+def _when(moment: KernelSnapshot) -> str:
     if not moment.epochs:
         return "before training"
     return f"{moment.epochs} epoch{'s' if moment.epochs > 1 else ''}\n{moment.steps:,} steps"

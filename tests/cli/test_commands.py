@@ -6,6 +6,7 @@ import signal
 import pytest
 from click.testing import CliRunner
 
+from alexnet_keras.cli.console import ConsoleReporter
 from alexnet_keras.cli.main import cli
 
 COMMANDS = [
@@ -157,8 +158,6 @@ def test_eval_of_a_damaged_model_and_of_other_data(trained, write_images, monkey
 
 
 def test_ctrl_c_ends_with_130_and_the_run_resumes(trained, prepared, monkeypatch):
-    from alexnet_keras.cli import train as train_module
-
     monkeypatch.chdir(trained[0])
 
     def interrupt(self, epoch, step, result):
@@ -167,7 +166,7 @@ def test_ctrl_c_ends_with_130_and_the_run_resumes(trained, prepared, monkeypatch
 
     arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "stopped"]
     with monkeypatch.context() as patch:
-        patch.setattr(train_module.ProgressLines, "on_step", interrupt)
+        patch.setattr(ConsoleReporter, "on_step", interrupt)
         result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 130
     assert "Traceback" not in result.stderr

@@ -126,7 +126,12 @@ def test_layers_are_frozen_and_slowed_by_name_and_the_run_remembers_it(folder, p
     recipe = load_recipe(folder / "saved_models/kept/recipe.toml")
     factors = [layer.rate_factor for layer in (*recipe.network.convolutions, *recipe.network.dense)]
     assert factors == [0, 0, 0, 0.1, 0.1, 0.1, 1]
-    assert "network.conv1.rate_factor=0" in json.loads((folder / "saved_models/kept/run.json").read_text())["overrides"]
+    facts = json.loads((folder / "saved_models/kept/run.json").read_text())
+    assert "network.conv1.rate_factor=0.0" in facts["overrides"]
+    resolved = ["--data", prepared.path.resolve(), "--run", "kept", "--recipe", folder / "tiny.toml"]
+    resolved += ["--init-from", folder / "saved_models/tiny"]
+    given = ["--epochs", 1, "--freeze", "conv1..conv3", "--rate-factor", "conv3..fc6=0.1"]
+    assert facts["command"] == ["alexnet", "train", *map(str, resolved + given)]
     resumed = invoke("train", "--resume", "kept", "--freeze", "conv5")
     assert resumed.exit_code == 2 and "leave --freeze out" in resumed.stderr
 

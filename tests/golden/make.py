@@ -39,8 +39,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from alexnet_keras import Classifier
+from alexnet_keras.cli.console import ConsoleReporter
 from alexnet_keras.cli.main import cli
-from alexnet_keras.cli.training_progress import ProgressLines
 from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.evaluation.predictor import Predictor
@@ -207,14 +207,14 @@ def _squares() -> np.ndarray:
 
 def _stop_in_mid_epoch(arguments: list[str]) -> None:
     """Trains until a step is done, then is asked to stop, as Ctrl-C does."""
-    told = ProgressLines.on_step
+    shown = ConsoleReporter.on_step
 
     def on_step(self, epoch, step, result):
-        told(self, epoch, step, result)
+        shown(self, epoch, step, result)
         if (epoch, step) == STOP:
             signal.raise_signal(signal.SIGINT)
 
-    with mock.patch.object(ProgressLines, "on_step", on_step):
+    with mock.patch.object(ConsoleReporter, "on_step", on_step):
         result = CliRunner().invoke(cli, arguments)
     if open_run("stopped").status != "interrupted":
         raise RuntimeError(f"The run was not interrupted: {result.output}")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from toy_runs import Watching
 
 from alexnet_keras.errors import DataError
 from alexnet_keras.layers import TowerDense
@@ -88,19 +89,19 @@ def test_three_states_are_kept_and_the_newest_by_step_and_epoch_is_read(trained,
     assert len(newest_state(tmp_path, shapes).position.history) == 2
 
 
-def test_a_damaged_state_is_told_with_the_one_that_is_read_instead(trained, shapes, tmp_path):
-    told = []
+def test_a_damaged_state_is_reported_with_the_one_that_is_read_instead(trained, shapes, tmp_path):
+    reporter = Watching()
     for step in (1, 2, 3):
         saved(tmp_path, trained, step)
     newest, middle, oldest = saved_states(tmp_path)
     for path in (newest, middle):
         path.write_bytes(b"PK")
-    assert newest_state(tmp_path, shapes, told.append).path == oldest
-    assert [sentence.rpartition(" ")[2] for sentence in told] == [f"{middle.name}.", f"{oldest.name}."]
+    assert newest_state(tmp_path, shapes, reporter).path == oldest
+    assert [sentence.rpartition(" ")[2] for sentence in reporter.warnings] == [f"{middle.name}.", f"{oldest.name}."]
     oldest.write_bytes(b"PK")
     with pytest.raises(DataError, match=f"{oldest.name} is damaged"):
-        newest_state(tmp_path, shapes, told.append)
-    assert len(told) == 4, "of the last there is nothing to go on from"
+        newest_state(tmp_path, shapes, reporter)
+    assert len(reporter.warnings) == 4, "after the last there is nothing to resume from"
 
 
 def rewritten(path, name, array, version=(1, 0)):
@@ -184,13 +185,13 @@ def test_what_differs_is_named_and_what_is_the_same_is_not():
     other = with_overrides(recipe, ["training.momentum=0.5"])
     state = state_of(recipe=to_dict(recipe), classes=["a", "b"], seed=3)
     check_same(state, {"recipe": to_dict(recipe), "classes": ["a", "b"], "seed": 3})
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         check_same(state, {"recipe": to_dict(other), "classes": ["a"], "seed": 4, "data": "x"})
-    assert str(told.value).partition("another run's: ")[2] == (
-        "training.momentum is 0.9 there and 0.5 here; it tells 2 classes apart, and they are not those of the data; "
+    assert str(error.value).partition("another run's: ")[2] == (
+        "training.momentum is 0.9 there and 0.5 here; its 2 classes are not those of the data; "
         "seed is 3 there and 4 here; data is None there and x here."
     )
-    with pytest.raises(DataError, match="it tells 0 classes apart"):
+    with pytest.raises(DataError, match="its 0 classes are not those"):
         check_same(state_of(), {"classes": ["a"]})
 
 

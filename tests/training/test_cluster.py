@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from toy_runs import last_weights, step_losses
+from toy_runs import Watching, last_weights, step_losses
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.recipes.toml import to_toml, with_overrides
@@ -96,7 +96,7 @@ def test_who_is_alone_in_tf_config_trains_alone(written):
         (config(task={"type": "cook", "index": 0}), "worker 0, worker 1"),
     ],
 )
-def test_a_malformed_tf_config_is_told(environment, said):
+def test_a_malformed_tf_config_is_reported(environment, said):
     with pytest.raises(UsageError, match=said) as error:
         read_cluster(environment)
     assert len(f"Error: {error.value}") <= 160  # two lines of a terminal
@@ -105,10 +105,10 @@ def test_a_malformed_tf_config_is_told(environment, said):
 def test_a_worker_that_never_appears_is_named():
     own, present, *absent = free_addresses(4)
     host, port = present.split(":")
-    told = []
+    reporter = Watching()
     with socket.create_server((host, int(port))), pytest.raises(AlexNetError) as error:
-        Cluster((own, present, *absent)).wait_for_all(0.5, told.append)
-    assert told == [", ".join(absent)]
+        Cluster((own, present, *absent)).wait_for_all(0.5, reporter)
+    assert reporter.notes == [f"Waiting for {', '.join(absent)}."]
     assert f"2 workers did not appear within 0.5 seconds: {', '.join(absent)}" in str(error.value)
     assert error.value.exit_code == 1
 
@@ -133,7 +133,7 @@ def test_workers_that_start_at_different_times_find_each_other():
     assert sorted(found) == [0, 1, 2]
 
 
-def test_an_address_that_is_taken_is_told():
+def test_an_address_that_is_taken_is_reported():
     own, other = free_addresses(2)
     host, port = own.split(":")
     with socket.create_server((host, int(port))), pytest.raises(UsageError, match="cannot listen"):

@@ -1,4 +1,4 @@
-"""What goes wrong in a night is told in words, and costs nothing that was saved."""
+"""What goes wrong in a night is reported in words, and costs nothing that was saved."""
 
 import numpy as np
 import pytest
@@ -26,11 +26,11 @@ def test_divergence_names_step_and_layer_and_keeps_the_last_good_state(prepared,
         kernel = made.model.get_layer("fc7").kernels[1]
         kernel.assign(np.full(kernel.shape, 1e38, np.float32))
 
-    made.observer = Watching((1, 0), poison)
-    with pytest.raises(DivergedError, match=r"first in the output of fc7, tower b, in step 6 .epoch 2") as told:
+    made.reporter = Watching((1, 0), poison)
+    with pytest.raises(DivergedError, match=r"first in the output of fc7, tower b, in step 6 .epoch 2") as error:
         made.fit()
-    assert told.value.exit_code == 4
-    assert "keeps its state of step 6" in str(told.value)
+    assert error.value.exit_code == 4
+    assert "keeps its state of step 6" in str(error.value)
     assert run.status == "diverged"
     assert saved_states(run.states_path)
 
@@ -68,7 +68,7 @@ def test_weights_that_are_not_finite_are_never_saved_even_where_the_relus_hide_t
         kernel = made.model.get_layer("conv2").kernels[1]
         kernel.assign(np.full(kernel.shape, np.nan, np.float32))
 
-    made.observer = Watching((1, 0), poison)
+    made.reporter = Watching((1, 0), poison)
     with pytest.raises(DivergedError, match=r"weights conv[12]/kernel_b .*epoch 2"):
         made.fit()
     newest = saved_states(run.states_path)[0]
@@ -87,7 +87,7 @@ def poison_logits(model):
 def test_logits_that_overflow_after_the_last_step_never_become_the_best_model(prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", tiny)
     made = trainer(run, prepared)
-    made.observer = Watching((1, 4), lambda: poison_logits(made.model))  # the last step of the second epoch
+    made.reporter = Watching((1, 4), lambda: poison_logits(made.model))  # the last step of the second epoch
     with pytest.raises(DivergedError, match=r"probabilities of validation images .* after step 10 .*state of step 5"):
         made.fit()
     assert run.status == "diverged" and len(run.history) == 1 and run.facts["best"]["epoch"] == 0
@@ -109,23 +109,23 @@ def test_of_epochs_with_equal_errors_the_one_with_the_least_loss_is_kept(
     assert run.facts["best"]["epoch"] == best
 
 
-def test_a_stalled_start_is_told_once(prepared, tiny, tmp_path, monkeypatch):
+def test_a_stalled_start_is_reported_once(prepared, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(guards, "STALL_STEPS", 7)
     changes = [f"network.{layer}.initial_std=1e-6" for layer in ("conv1", "conv2", "conv3", "fc6", "fc7")]
     recipe = with_overrides(tiny, [*changes, "network.classifier_std=1e-6", "training.epochs=3"])
-    observer = Watching()
-    trainer(new_run(tmp_path / "run", recipe), prepared, observer=observer).fit()
-    (told,) = observer.warnings
-    assert "ln(3) = 1.099" in told
+    reporter = Watching()
+    trainer(new_run(tmp_path / "run", recipe), prepared, reporter=reporter).fit()
+    (warning,) = reporter.warnings
+    assert "ln(3) = 1.099" in warning
 
 
 @pytest.mark.slow
 def test_a_start_that_gets_going_is_not_called_stalled(prepared, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(guards, "STALL_STEPS", 7)
     recipe = with_overrides(tiny, ["training.epochs=3", "training.schedule.drop_epochs=[]"])
-    observer = Watching()
-    trainer(new_run(tmp_path / "run", recipe), prepared, observer=observer).fit()
-    assert not observer.warnings
+    reporter = Watching()
+    trainer(new_run(tmp_path / "run", recipe), prepared, reporter=reporter).fit()
+    assert not reporter.warnings
     assert guards.stalled([2.30] * 100, 10) and not guards.stalled([2.2] * 100, 10)
 
 
@@ -178,7 +178,7 @@ def test_float16_skips_steps_that_overflow_until_the_scale_fits(prepared, tiny, 
     made = trainer(new_run(tmp_path / "run", recipe), prepared, precision="mixed_float16")
     made.position.loss_scale = (2.0**30, 0)
     skipped = []
-    made.observer.on_step = lambda epoch, step, result: skipped.append(not result.updated)
+    made.reporter.on_step = lambda epoch, step, result: skipped.append(not result.updated)
     (row,) = made.fit()
     assert skipped[0] and np.isfinite(row["loss"])
     assert made.scale.factor == 2.0 ** (30 - sum(skipped))

@@ -8,7 +8,7 @@ from alexnet_keras.recipes.toml import from_dict, to_dict, with_overrides
 from alexnet_keras.training.start import copy_layers
 
 
-def test_layers_of_the_same_name_and_shape_are_copied_and_the_others_told(tiny):
+def test_layers_of_the_same_name_and_shape_are_copied_and_the_others_reported(tiny):
     values = to_dict(tiny)
     six = {**values["network"]["convolutions"][4], "name": "conv6", "then": ["relu"]}
     five = {**values["network"]["convolutions"][4], "then": ["relu", "pool"]}
@@ -43,9 +43,9 @@ def test_a_run_can_start_from_anothers_weights_with_layers_at_other_rates(one_de
     frozen = [f"network.{name}.rate_factor=0" for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")]
     recipe = with_overrides(tiny, [*frozen, "network.classifier_rate_factor=10"])
     run = new_run(tmp_path / "run", recipe)
-    observer = Watching()
-    history = trainer(run, prepared, observer=observer, initial=one_device[0].load_model).fit()
-    assert {origin.outcome for origin in observer.origins} == {"copied"}
+    reporter = Watching()
+    history = trainer(run, prepared, reporter=reporter, initial=one_device[0].load_model).fit()
+    assert {origin.outcome for origin in reporter.origins} == {"copied"}
     assert history[0]["rate_fc8"] == 10 * history[0]["rate_weights"]
     start = one_device[0].load_model().get_weights()
     *kept, kernel, bias = zip(start, last_weights(run), strict=True)

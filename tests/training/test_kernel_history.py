@@ -7,13 +7,13 @@ from toy_runs import ONE, TOWERS, Watching, crash, new_run, trainer
 from alexnet_keras.errors import DataError
 from alexnet_keras.network.kernels import first_kernels
 from alexnet_keras.recipes.toml import with_overrides
-from alexnet_keras.training.records import keep_kernels, kept_kernels
+from alexnet_keras.training.records import kernel_snapshots, save_kernels
 from alexnet_keras.training.start import new_network
 
 
 def test_kernels_are_kept_before_training_and_after_every_epoch(one_device, prepared, tiny):
     run = one_device[0]
-    moments = kept_kernels(run.kernels_path)
+    moments = kernel_snapshots(run.kernels_path)
     assert [(moment.epochs, moment.steps) for moment in moments] == [(0, 0), (1, 5), (2, 10)]
     model, _ = new_network(tiny, prepared, 3, "float32")
     np.testing.assert_array_equal(moments[0].kernels(), first_kernels(model))
@@ -28,10 +28,10 @@ def test_kernels_are_kept_before_training_and_after_every_epoch(one_device, prep
 def test_after_a_crash_the_kernels_are_those_of_the_steps_that_count(one_device, prepared, tiny, tmp_path, placement):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, placement, observer=Watching((1, 3), crash), save_every=4).fit()
-    keep_kernels(run.kernels_path, np.zeros((2, 11, 11, 3, 6), np.float32), 2, 10)  # it died before its state was saved
+        trainer(run, prepared, placement, reporter=Watching((1, 3), crash), save_every=4).fit()
+    save_kernels(run.kernels_path, np.zeros((2, 11, 11, 3, 6), np.float32), 2, 10)  # it died before its state was saved
     trainer(run, prepared, placement).fit(resume=True)
-    kept, whole = kept_kernels(run.kernels_path), kept_kernels(one_device[0].kernels_path)
+    kept, whole = kernel_snapshots(run.kernels_path), kernel_snapshots(one_device[0].kernels_path)
     assert [moment.path.name for moment in kept] == [moment.path.name for moment in whole]
     for ours, theirs in zip(kept, whole, strict=True):
         np.testing.assert_allclose(ours.kernels(), theirs.kernels(), rtol=1e-4, atol=1e-7)
@@ -41,23 +41,23 @@ def test_after_a_crash_the_kernels_are_those_of_the_steps_that_count(one_device,
 def test_a_run_that_goes_on_forgets_the_kernels_after_its_state(prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", with_overrides(tiny, ["training.epochs=1"]))
     trainer(run, prepared).fit()
-    keep_kernels(run.kernels_path, np.zeros((2, 11, 11, 3, 6), np.float32), 2, 10)
+    save_kernels(run.kernels_path, np.zeros((2, 11, 11, 3, 6), np.float32), 2, 10)
     trainer(run, prepared).fit(resume=True)
-    assert [moment.epochs for moment in kept_kernels(run.kernels_path)] == [0, 1]
+    assert [moment.epochs for moment in kernel_snapshots(run.kernels_path)] == [0, 1]
 
 
 @pytest.mark.slow
 def test_kernels_are_kept_under_mixed_precision_in_float32(prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", with_overrides(tiny, ["training.epochs=1"]))
     trainer(run, prepared, precision="mixed_bfloat16").fit()
-    for moment in kept_kernels(run.kernels_path):
+    for moment in kernel_snapshots(run.kernels_path):
         assert moment.kernels().dtype == np.float32
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "claims too much", "other shape", "pickle"])
-def test_a_damaged_file_of_kernels_is_told(tmp_path, damage):
-    keep_kernels(tmp_path, [np.ones((11, 11, 3, 6), np.float32)] * 2, 3, 15)
-    (moment,) = kept_kernels(tmp_path)
+def test_a_damaged_file_of_kernels_is_reported(tmp_path, damage):
+    save_kernels(tmp_path, [np.ones((11, 11, 3, 6), np.float32)] * 2, 3, 15)
+    (moment,) = kernel_snapshots(tmp_path)
     content = moment.path.read_bytes()
     match damage:
         case "cut":
@@ -75,7 +75,7 @@ def test_a_damaged_file_of_kernels_is_told(tmp_path, damage):
 
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path):
-    keep_kernels(tmp_path, [np.ones((3, 3, 3, 4), np.float32)], 0, 0)
+    save_kernels(tmp_path, [np.ones((3, 3, 3, 4), np.float32)], 0, 0)
     (tmp_path / "epoch-notes.npy").write_text("mine")
     (tmp_path / ".partial-epoch-00001-step-000000005.npy").write_text("half")
-    assert [moment.epochs for moment in kept_kernels(tmp_path)] == [0]
+    assert [moment.epochs for moment in kernel_snapshots(tmp_path)] == [0]

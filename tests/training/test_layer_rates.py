@@ -99,7 +99,7 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
     run = new_run(tmp_path / "run", changed("conv1..fc6", recipe=tiny))
     start = one_device[0].load_model
     with pytest.raises(MemoryError):
-        trainer(run, prepared, observer=Watching((1, 2), stop), initial=start, save_every=1).fit()
+        trainer(run, prepared, reporter=Watching((1, 2), stop), initial=start, save_every=1).fit()
     trainer(run, prepared).fit(resume=True)
     before, after = (
         {v.path: v.numpy() for v in model.trainable_variables} for model in (start(), run.load_model("last"))
@@ -109,11 +109,11 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
 
 
 @pytest.mark.slow
-def test_freezing_random_weights_is_told(one_device, prepared, tiny, tmp_path):
+def test_freezing_random_weights_is_reported(one_device, prepared, tiny, tmp_path):
     recipe = with_overrides(changed("conv1,conv5", recipe=tiny), ["training.epochs=1", "network.conv5.filters=5"])
     alone, started = Watching(), Watching()
-    trainer(new_run(tmp_path / "alone", recipe), prepared, observer=alone).fit()
-    trainer(new_run(tmp_path / "on", recipe), prepared, observer=started, initial=one_device[0].load_model).fit()
+    trainer(new_run(tmp_path / "alone", recipe), prepared, reporter=alone).fit()
+    trainer(new_run(tmp_path / "on", recipe), prepared, reporter=started, initial=one_device[0].load_model).fit()
     assert [warning.partition(":")[0] for warning in alone.warnings] == ["conv1, conv5"]
     assert [warning.partition(":")[0] for warning in started.warnings] == ["conv5"]
 
@@ -137,7 +137,7 @@ def test_one_layer_that_learns_is_enough():
 def test_what_a_schedule_freezes_coasts_to_a_stop_without_a_gradient(tiny):
     """As in the released code: its velocity is multiplied with the momentum, and its kernels are still moved by it."""
     convolutions, ends = [], []
-    for still in ((), ("conv1/kernel_a", "conv1/kernel_b")):
+    for coasting in ((), ("conv1/kernel_a", "conv1/kernel_b")):
         model = AlexNet(tiny, classes=3, seed=5)
         optimizer = new_optimizer(tiny, model)
         images = tf.constant(np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), np.uint8))
@@ -145,7 +145,7 @@ def test_what_a_schedule_freezes_coasts_to_a_stop_without_a_gradient(tiny):
         TrainingStep(model, optimizer, strategy, seed=0, batch_size=4)(images, labels, 0)
         optimizer.set_rates({"conv1": 0.0})
         before = model.get_layer("conv1").kernels[0].numpy()
-        step = TrainingStep(model, optimizer, strategy, seed=0, batch_size=4, still=still)
+        step = TrainingStep(model, optimizer, strategy, seed=0, batch_size=4, coasting=coasting)
         for number in (1, 2):
             step(images, labels, number)
         assert np.abs(model.get_layer("conv1").kernels[0].numpy() - before).max() > 0, "its velocity moved it"

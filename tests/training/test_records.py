@@ -43,7 +43,7 @@ def test_tensorboard_shows_every_step_once_and_the_kernels_also_after_a_restart(
     recipe = with_overrides(tiny, ["training.epochs=2"])
     run = new_run(tmp_path / "run", recipe)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, observer=Watching((1, 3), crash), save_every=3).fit()
+        trainer(run, prepared, reporter=Watching((1, 3), crash), save_every=3).fit()
     trainer(run, prepared).fit(resume=True)
     events = EventAccumulator(str(run.events_path), size_guidance={"tensors": 0}).Reload()
     steps = [event.step for event in events.Tensors("step/loss")]

@@ -17,6 +17,7 @@ from toy_runs import ONE, TOWERS, Watching, crash, last_weights, new_run, step_l
 
 from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.recipes.toml import to_toml, with_overrides
+from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import sha256_of
 from alexnet_keras.training import trainer as trainer_module
@@ -39,11 +40,11 @@ def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
     run = new_run(tmp_path / "run", tiny)
     stopping = Watching(when, lambda: signal.raise_signal(sent))
     with pytest.raises(KeyboardInterrupt, match=f"alexnet train --resume {run.called}"):
-        trainer(run, prepared, observer=stopping).fit()
+        trainer(run, prepared, reporter=stopping).fit()
     assert stopping.steps[-1] == when
     assert run.status == "interrupted"
     resumed = Watching()
-    trainer(run, prepared, observer=resumed).fit(resume=True)
+    trainer(run, prepared, reporter=resumed).fit(resume=True)
     assert len(stopping.steps) + len(resumed.steps) == 10, "a step was made twice or left out"
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
     same_weights(run, one_device[0])
@@ -55,11 +56,11 @@ def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
 def test_a_crash_costs_the_steps_since_the_last_state(one_device, prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, save_every=3, observer=Watching((1, 3), crash)).fit()
+        trainer(run, prepared, save_every=3, reporter=Watching((1, 3), crash)).fit()
     assert run.status == "failed"
     assert len(step_losses(run)) >= 6
     resumed = Watching()
-    trainer(run, prepared, observer=resumed).fit(resume=True)
+    trainer(run, prepared, reporter=resumed).fit(resume=True)
     assert resumed.steps[0] == (1, 1), "step 6 was saved: epoch 1 goes on after its first step"
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
     same_weights(run, one_device[0])
@@ -69,7 +70,7 @@ def test_a_crash_costs_the_steps_since_the_last_state(one_device, prepared, tiny
 def test_a_run_without_a_state_starts_over(one_device, prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, observer=Watching((0, 3), crash)).fit()
+        trainer(run, prepared, reporter=Watching((0, 3), crash)).fit()
     trainer(run, prepared).fit(resume=True)
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
 
@@ -88,7 +89,7 @@ def test_a_run_goes_on_under_any_placement(one_device, prepared, tiny, tmp_path,
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(KeyboardInterrupt):
         stopping = Watching((1, 2), lambda: signal.raise_signal(signal.SIGINT))
-        trainer(run, prepared, first, observer=stopping).fit()
+        trainer(run, prepared, first, reporter=stopping).fit()
     trainer(run, prepared, then).fit(resume=True)
     # The halves of a batch are added up in another order under mirrored: rounding, then its growth over the steps.
     np.testing.assert_allclose(step_losses(run), step_losses(one_device[0]), rtol=1e-4)
@@ -109,7 +110,7 @@ def test_only_the_last_few_states_are_kept(stopped):
 def stopped_once(prepared, tiny, tmp_path_factory):
     run = new_run(tmp_path_factory.mktemp("runs") / "stopped", tiny)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, save_every=1, observer=Watching((1, 2), crash)).fit()
+        trainer(run, prepared, save_every=1, reporter=Watching((1, 2), crash)).fit()
     return run
 
 
@@ -122,15 +123,15 @@ def stopped(stopped_once, tmp_path):
 @pytest.mark.parametrize(
     "damage", ["one byte", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("cut", "empty"))]
 )
-def test_a_damaged_state_is_told_and_the_one_before_is_used(one_device, stopped, prepared, damage):
+def test_a_damaged_state_is_reported_and_the_one_before_is_used(one_device, stopped, prepared, damage):
     newest, before, *_ = saved_states(stopped.states_path)
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255
     newest.write_bytes({"cut": bytes(content[: len(content) // 2]), "one byte": bytes(content), "empty": b""}[damage])
-    observer = Watching()
-    trainer(stopped, prepared, observer=observer).fit(resume=True)
-    (told,) = observer.warnings
-    assert newest.name in told and "damaged" in told and before.name in told
+    reporter = Watching()
+    trainer(stopped, prepared, reporter=reporter).fit(resume=True)
+    (warning,) = reporter.warnings
+    assert newest.name in warning and "damaged" in warning and before.name in warning
     np.testing.assert_array_equal(step_losses(stopped), step_losses(one_device[0]))
 
 
@@ -151,9 +152,9 @@ def test_a_state_that_claims_a_huge_array_takes_no_memory(stopped, prepared):
     with zipfile.ZipFile(newest, "w") as archive:
         for member, content in members.items():
             archive.writestr(member, header if member == name else content)
-    observer = Watching()
-    trainer(stopped, prepared, observer=observer).fit(resume=True)
-    assert "9999999999999" in observer.warnings[0] or "damaged" in observer.warnings[0]
+    reporter = Watching()
+    trainer(stopped, prepared, reporter=reporter).fit(resume=True)
+    assert "9999999999999" in reporter.warnings[0] or "damaged" in reporter.warnings[0]
 
 
 def test_a_state_of_another_recipe_is_refused_with_what_differs(stopped, prepared, tiny):
@@ -214,7 +215,7 @@ def test_killed_at_random_moments_it_ends_with_the_weights_of_the_uninterrupted_
         _, stderr = process.communicate()
         assert process.returncode == -signal.SIGKILL, f"ended before kill {kill}: {stderr.decode()}"
         if newest := saved_states(killed.states_path):
-            state = newest_state(killed.states_path, npz_shapes(newest[0]), on_damaged=pytest.fail)
+            state = newest_state(killed.states_path, npz_shapes(newest[0]), DamageFails())
             moments.append(state.position.total_steps)
             arguments = ["--resume", "killed"]
         assert killed.status == "killed"
@@ -224,6 +225,13 @@ def test_killed_at_random_moments_it_ends_with_the_weights_of_the_uninterrupted_
     assert json.loads(result.stdout)["epochs"] == 16
     same_weights(killed, whole)
     np.testing.assert_array_equal(step_losses(killed), step_losses(whole))
+
+
+class DamageFails(Reporter):
+    """Fails a test that warns of a damaged state."""
+
+    def warn(self, text):
+        pytest.fail(text)
 
 
 def steps_done(run):
@@ -244,7 +252,7 @@ def test_a_resumed_run_goes_on_with_its_running_average(prepared, tiny, tmp_path
     whole, run = new_run(tmp_path / "whole", recipe), new_run(tmp_path / "run", recipe)
     trainer(whole, prepared).fit()
     with pytest.raises(KeyboardInterrupt):
-        trainer(run, prepared, observer=Watching((1, 1), lambda: signal.raise_signal(signal.SIGINT))).fit()
+        trainer(run, prepared, reporter=Watching((1, 1), lambda: signal.raise_signal(signal.SIGINT))).fit()
     trainer(run, prepared).fit(resume=True)
     same_weights(run, whole)
 
@@ -284,18 +292,18 @@ def test_model_and_record_are_of_one_epoch_whenever_it_is_killed(prepared, tiny,
     kept, best = sha256_of(run.model_path), run.facts["best"]["epoch"]
     assert best == 0 and (kept == run.facts["best_sha256"]) == (killed_after != "in place")
     watching = Watching()
-    trainer(run, prepared, observer=watching).fit(resume=True)
+    trainer(run, prepared, reporter=watching).fit(resume=True)
     assert run.facts["best"] == whole.facts["best"] and run.facts["best_sha256"] == sha256_of(run.model_path)
     assert not run.waiting_model_path.exists() and not watching.warnings
     for ours, theirs in zip(run.load_model().get_weights(), whole.load_model().get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_best_model_that_is_another_is_told_when_the_run_goes_on(one_device, prepared, tiny, tmp_path):
+def test_a_best_model_that_is_another_is_reported_when_the_run_goes_on(one_device, prepared, tiny, tmp_path):
     run = Run(shutil.copytree(one_device[0].path, tmp_path / "run"))
     shutil.copyfile(run.last_model_path, run.model_path)
     run.model_path.write_bytes(run.model_path.read_bytes() + b"another")
     watching = Watching()
-    trainer(run, prepared, observer=watching).fit(resume=True)
-    (told,) = watching.warnings
-    assert "model.keras is not the model of the epoch" in told
+    trainer(run, prepared, reporter=watching).fit(resume=True)
+    (warning,) = watching.warnings
+    assert "model.keras is not the model of the epoch" in warning

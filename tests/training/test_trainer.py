@@ -145,7 +145,7 @@ def test_a_running_average_of_the_weights_is_what_is_validated_and_kept(prepared
     def note():
         seen.append([keras.ops.convert_to_numpy(variable) for variable in training.model.trainable_variables])
 
-    training.observer.on_step = lambda epoch, step, result: note()
+    training.reporter.on_step = lambda epoch, step, result: note()
     history = training.fit()
     average = None  # step / (step + 10) of it is kept, and at most 1 - 1 / (0.4 epochs of 5 steps) = 0.5
     for step, weights in enumerate(seen):

@@ -4,39 +4,35 @@ import csv
 
 import numpy as np
 
+from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.training.devices import Placement
-from alexnet_keras.training.trainer import Trainer, TrainingOptions
+from alexnet_keras.training.trainer import Trainer
 
 ONE = Placement("one", ("/CPU:0",))
 TOWERS = Placement("towers", ("/CPU:0", "/CPU:1"))
 
 
-class Watching:
-    """An observer that notes what it is told, and does what a test asks at the end of a step (epoch, step)."""
+class Watching(Reporter):
+    """Keeps what is reported, and does what a test asks at the end of a step (epoch, step)."""
 
     def __init__(self, at=None, do=None):
         self.at, self.do = at, do
-        self.warnings, self.origins, self.steps = [], [], []
+        self.notes, self.warnings, self.origins, self.steps = [], [], [], []
 
-    def on_start(self, position): ...
+    def note(self, text):
+        self.notes.append(text)
 
-    def on_layers(self, origins):
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def on_initial_weights(self, origins):
         self.origins = origins
-
-    def on_epoch_begin(self, epoch, first_step, steps, rates): ...
 
     def on_step(self, epoch, step, result):
         self.steps.append((epoch, step))
         if (epoch, step) == self.at:
             self.do()
-
-    def on_validation(self, images): ...
-
-    def on_epoch_end(self, row, layers): ...
-
-    def on_warning(self, text):
-        self.warnings.append(text)
 
 
 def crash():
@@ -44,9 +40,8 @@ def crash():
     raise MemoryError
 
 
-def trainer(run, data, placement=ONE, seed=3, precision="float32", observer=None, **options):
-    options = TrainingOptions(seed, precision, **options)
-    return Trainer(run, run.recipe, data, placement, options, observer or Watching())
+def trainer(run, data, placement=ONE, seed=3, reporter=None, **options):
+    return Trainer(run, run.recipe, data, placement, seed=seed, reporter=reporter or Watching(), **options)
 
 
 def new_run(path, recipe):

@@ -11,7 +11,7 @@ from toy_runs import TOWERS
 from alexnet_keras import AlexNet
 from alexnet_keras.network.summary import PAPER_NEURONS, Passage, describe_architecture, parameters_of
 from alexnet_keras.recipes.toml import from_dict, load_recipe, to_dict, with_overrides
-from alexnet_keras.training.diagnostics import SCALARS, crossings
+from alexnet_keras.training.diagnostics import SCALARS, transfers
 from alexnet_keras.training.optimizer import AlexNetSGD
 from alexnet_keras.training.step import TrainingStep
 from alexnet_keras.visualization import architecture
@@ -86,7 +86,7 @@ def test_what_passes_is_what_the_graph_that_runs_sends(tiny):
         model = AlexNet(tiny, classes=3, seed=0)
         optimizer = AlexNetSGD()
         optimizer.build(model.trainable_variables)
-    sent = crossings(TrainingStep(model, optimizer, TOWERS.strategy, seed=0, batch_size=4), TOWERS)
+    sent = transfers(TrainingStep(model, optimizer, TOWERS.strategy, seed=0, batch_size=4), TOWERS)
     found = {
         (each.layer, each.source, each.target, each.bytes // 4 // 4)  # of float32, of four images
         for each in sent

@@ -8,7 +8,7 @@ from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
 from alexnet_keras.network.kernels import first_kernels, kernel_grid, largest_weight
 from alexnet_keras.runs import Run
-from alexnet_keras.training.records import Moment, keep_kernels
+from alexnet_keras.training.records import KernelSnapshot, save_kernels
 from alexnet_keras.visualization import kernels as drawing
 from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time, evenly_chosen
 
@@ -79,7 +79,7 @@ def test_dead_kernels_are_grey(largest):
 
 
 def test_about_six_moments_are_chosen_evenly_with_the_first_and_the_last(tmp_path):
-    moments = [Moment(epochs, 5 * epochs, tmp_path) for epochs in range(91)]
+    moments = [KernelSnapshot(epochs, 5 * epochs, tmp_path) for epochs in range(91)]
     assert [moment.epochs for moment in evenly_chosen(moments)] == [0, 18, 36, 54, 72, 90]
     assert [moment.epochs for moment in evenly_chosen(moments[:4])] == [0, 1, 2, 3]
     assert [moment.epochs for moment in evenly_chosen(moments[:8])] == [0, 1, 3, 4, 6, 7]
@@ -90,7 +90,7 @@ def test_moments_of_training_are_shown_side_by_side(tmp_path, monkeypatch, scali
     random, run, shown = np.random.default_rng(0), Run(tmp_path), []
     for epochs in range(8):
         kernels = random.normal(0, 0.01 * (epochs + 1), (2, 11, 11, 3, 48)).astype(np.float32)
-        keep_kernels(run.kernels_path, kernels, epochs, 100 * epochs)
+        save_kernels(run.kernels_path, kernels, epochs, 100 * epochs)
     monkeypatch.setattr(drawing, "show_grid", lambda axis, grid: shown.append(grid))
     draw_kernels_over_time(run, tmp_path / "kernels.png", scaling)
     monkeypatch.undo()

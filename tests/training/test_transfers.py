@@ -5,7 +5,7 @@ import tensorflow as tf
 from toy_runs import TOWERS
 
 from alexnet_keras import AlexNet
-from alexnet_keras.training.diagnostics import SCALARS, crossings, misplaced
+from alexnet_keras.training.diagnostics import SCALARS, misplaced, transfers
 from alexnet_keras.training.optimizer import AlexNetSGD
 from alexnet_keras.training.step import TrainingStep
 
@@ -29,14 +29,14 @@ def traces():
 
 def test_the_towers_meet_in_conv3_fc6_fc7_and_fc8_only(step, traces):
     tf.function(step.model, autograph=False)(tf.zeros((1, 224, 224, 3)))  # not of the step
-    found = crossings(step, TOWERS)
+    found = transfers(step, TOWERS)
     ways = [(each.layer, each.backward, each.source, each.target) for each in found if each.layer != SCALARS]
     both = [("a", "b"), ("b", "a")]
     forward = [(layer, False, *way) for layer in ("conv3", "fc6", "fc7") for way in both] + [("fc8", False, "b", "a")]
     backward = [(layer, True, *way) for layer in ("conv3", "fc6", "fc7") for way in both] + [("fc8", True, "a", "b")]
     image = [("conv1", False, "a", "b")]
     assert sorted(ways) == sorted(image + forward + backward), "each once, and nothing else"
-    assert all(each.promised for each in found if each.layer != SCALARS)
+    assert all(each.figure_2 for each in found if each.layer != SCALARS)
     assert sum(each.bytes for each in found if each.layer == SCALARS) < 200
     sizes = {each.layer: each.bytes for each in found if not each.backward}
     assert sizes["conv1"] == 4 * 224 * 224 * 3 * 4
@@ -49,7 +49,7 @@ def test_no_weight_and_no_velocity_is_on_the_wrong_device(step):
     assert step.model.get_layer("conv2").kernels[1].value.device.endswith("CPU:1")
 
 
-def test_what_is_misplaced_is_told(tiny):
+def test_what_is_misplaced_is_reported(tiny):
     model = AlexNet(tiny, classes=3, seed=0)  # all on the first device
     optimizer = AlexNetSGD()
     optimizer.build(model.trainable_variables)

@@ -1,0 +1,379 @@
+"""Train a network, or resume a training: the functions that `alexnet train` and Python programs call."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from alexnet_keras.data.dataset import PreparedDataset, find_prepared, latest_prepared, open_prepared
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.recipes import toml
+from alexnet_keras.recipes.built_in import BUILT_IN
+from alexnet_keras.recipes.schema import Network, Recipe
+from alexnet_keras.recipes.toml import edit, load_recipe, parse_overrides
+from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, latest_run, new_run_path
+from alexnet_keras.storage.places import check_name, runs_root
+from alexnet_keras.storage.places import command as command_line
+from alexnet_keras.training import PRECISIONS
+from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster
+from alexnet_keras.training.devices import Placement, choose_placement
+from alexnet_keras.training.layer_rates import frozen_layers, rate_changes
+from alexnet_keras.training.start import InitialWeights
+from alexnet_keras.training.trainer import Trainer
+
+SMALL_DATASET = 100_000  # images; below it the paper's initial weights may keep the loss at that of guessing
+
+
+def train(
+    data: PreparedDataset | str | Path | None = None,
+    recipe: Recipe | str | Path | None = None,
+    *,
+    run: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    scale_lr: bool = False,
+    init_from: InitialWeights | Run | str | Path | None = None,
+    freeze: str | None = None,
+    rate_factors: Mapping[str, float] | None = None,
+    seed: int = 0,
+    precision: str = "float32",
+    deterministic: bool = False,
+    gpus: int | None = None,
+    strategy: str | None = None,
+    strict_devices: bool = False,
+    save_every: int | None = None,
+    cluster: Cluster | None = None,
+    command: Sequence[str] | None = None,
+    reporter: Reporter = SILENT,
+) -> Run:
+    """Train AlexNet on a prepared dataset.
+
+    Every epoch ends with the validation error; the run keeps the best and the last model. Ctrl-C, SIGTERM and SIGHUP
+    save the state first, and `resume` continues from it.
+
+        from alexnet_keras import train
+
+        run = train("data/flowers", "source", epochs=40, changes={"training.weight_rate": 0.005})
+        model = run.load_model()
+
+    Args:
+        data: A prepared dataset, by name under data/ or by path; None for the latest.
+        recipe: A recipe, its name, or a TOML file; None for `source`, and `quickstart` on the demo data.
+        run: The name of the new run under saved_models/, or a `Path` for its directory; None for RECIPE-DATASET.
+        changes: New values for fields of the recipe: `{"network.conv3.initial_std": 0.02}`.
+        epochs: The number of epochs, to which the schedule is scaled; None for the recipe's.
+        batch_size: Images per step, over all devices and machines; None for the recipe's. It is reduced to the number
+            of training images where they are fewer.
+        scale_lr: Scale the learning rates in proportion to `batch_size`.
+        init_from: Another run, whose best weights this one starts from, layer by layer where name and shape agree; or
+            `InitialWeights`, to take its last weights or its first layers only.
+        freeze: Layers that keep their weights, as names and ranges: `"conv1..conv5,fc7"`.
+        rate_factors: Factors for the learning rates of layers: `{"conv1..conv5": 0.1}`.
+        seed: The seed of weights, order, crops, noise and dropout.
+        precision: A Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
+        deterministic: On the same machine and devices give the same bits, also after `resume`; may be slower.
+        gpus: The number of GPUs; None for one if there is one. Logical CPU devices stand in for missing ones.
+        strategy: one, towers, mirrored or multi-worker; None for one device, towers for 2 GPUs, mirrored for more.
+        strict_devices: Raise if GPUs are missing.
+        save_every: Also save the state after every `save_every` steps, not only after every epoch.
+        cluster: The workers that train together, as `training.cluster.join_cluster` returns them; None joins those of
+            TF_CONFIG for the strategy multi-worker.
+        command: Further options of the command line, recorded in run.json after data, recipe, run and initial weights
+            as they were resolved; None for a run that no command made.
+        reporter: Receives notes, warnings, and the events of the training.
+
+    Returns:
+        The finished run. In a worker that is not the chief: the chief's, which this machine may not have.
+
+    Raises:
+        UsageError: An argument is wrong, or the run exists.
+        DataError: The dataset or the weights to start from are damaged.
+        DivergedError: The loss became infinite or NaN; the run keeps its last good state.
+        AlexNetError: A batch does not fit into memory, or another process trains the run.
+        KeyboardInterrupt: The training was asked to stop; the state was saved.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"There is no precision {precision!r}: choose {', '.join(PRECISIONS)}.")
+    with ExitStack() as held:
+        cluster = _joined(cluster, strategy, reporter)
+        dataset = _opened(data, held, reporter)
+
+        def begin() -> dict[str, Any]:
+            chosen, made = _chosen_recipe(
+                recipe, dataset, changes, epochs, batch_size, scale_lr, freeze, rate_factors, reporter
+            )
+            texts = {field: "none" if value is None else json.dumps(value) for field, value in made.items()}
+            initial = _initial_weights(init_from)
+            if run is None:
+                path = new_run_path(chosen.name, dataset.path.name)  # made at once, so that the name is taken
+            else:
+                path = runs_root() / check_name(run, "--run") if isinstance(run, str) else run
+                check_new(path)
+            held.callback(_remove_if_empty, path)
+            entries = {
+                "recipe": chosen.name,
+                "overrides": [f"{field}={text}" for field, text in texts.items()],
+                "data": dataset.facts,
+                "classes": list(dataset.classes),
+                "seed": seed,
+                "precision": precision,
+                "deterministic": deterministic,
+                "init_from": None,
+                **(initial.to_dict() if initial else {}),
+                "gpus": gpus,
+                "command": None,
+                "status": "running",
+            }
+            if command is not None:
+                name = str(recipe) if isinstance(recipe, str | Path) else chosen.name
+                words = ["alexnet", "train", "--data", str(dataset.path.resolve()), "--run", path.name]
+                words += ["--recipe", name if name in BUILT_IN else str(Path(name).resolve())]
+                words += ["--init-from", entries["init_from"]] if initial else []
+                entries["command"] = [*words, *command]
+            return {"recipe": toml.to_dict(chosen), "path": str(path), "entries": entries}
+
+        sent = cluster.from_chief(begin)
+        new, chosen, entries = Run(Path(sent["path"])), toml.from_dict(sent["recipe"]), sent["entries"]
+        if dataset.fingerprint != entries["data"]["fingerprint"]:
+            raise DataError(f"The dataset {dataset.path} of this worker is not the one that the chief has.")
+        placement = _placement(chosen, gpus, strategy, strict_devices, cluster, reporter)
+        trainer = _trainer(new, chosen, dataset, placement, entries, save_every, reporter)
+        entries |= {"strategy": placement.kind, "devices": list(placement.devices)}
+        if cluster.is_chief:
+            Run.create(new.path, chosen, entries)
+        trainer.fit()
+    return new
+
+
+def resume(
+    run: Run | str | Path | None = None,
+    *,
+    data: PreparedDataset | str | Path | None = None,
+    gpus: int | None = None,
+    strategy: str | None = None,
+    strict_devices: bool = False,
+    save_every: int | None = None,
+    accept_new_data: bool = False,
+    cluster: Cluster | None = None,
+    reporter: Reporter = SILENT,
+) -> Run:
+    """Resume a training from its last saved state.
+
+    The run ends as if it had never stopped, on the same devices with the same bits; other devices may be chosen. A
+    finished run is left as it is.
+
+        from alexnet_keras import resume
+
+        resume("source-flowers", gpus=2)
+
+    Args:
+        run: The run, by name under saved_models/ or by path; None for the latest.
+        data: The dataset, by name or path, if it was moved; None for the one that the run began with.
+        gpus: As in `train`; with `strategy` None, too, both are the run's.
+        strategy: As in `train`.
+        strict_devices: Raise if GPUs are missing.
+        save_every: Also save the state after every `save_every` steps, not only after every epoch.
+        accept_new_data: Continue although the dataset has changed since the run began.
+        cluster: As in `train`.
+        reporter: Receives notes, warnings, and the events of the training.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UsageError: There is no such run, or it was imported.
+        DataError: No saved state can be read, or the dataset has changed.
+        DivergedError, AlexNetError, KeyboardInterrupt: As in `train`.
+    """
+    with ExitStack() as held:
+        cluster = _joined(cluster, strategy, reporter)
+
+        def find() -> dict[str, Any]:
+            if run is None:
+                begun = latest_run()
+                reporter.note(f"Using the latest run: {begun.path}")
+            else:
+                begun = run if isinstance(run, Run) else Run.load(run)
+            if begun.status == IMPORTED:
+                raise UsageError(
+                    f"The run {begun.path} was imported and has no training to resume: start a new run from its "
+                    f"weights with `{command_line('train', '--init-from', begun.called)}`."
+                )
+            return {"recipe": toml.to_dict(begun.recipe), "path": str(begun.path), "entries": begun.facts}
+
+        sent = cluster.from_chief(find)
+        old, recipe, entries = Run(Path(sent["path"])), toml.from_dict(sent["recipe"]), sent["entries"]
+        dataset = _opened(find_prepared(entries["data"], old.path) if data is None else data, held, reporter)
+        now = _entries_of_data(old, entries, dataset, data is not None, accept_new_data, reporter)
+        if gpus is None and strategy in (None, "multi-worker") and cluster.is_alone:
+            gpus = entries["gpus"]
+            strategy = None if entries["strategy"] == "multi-worker" else entries["strategy"]  # its cluster is gone
+        placement = _placement(recipe, gpus, strategy, strict_devices, cluster, reporter)
+        trainer = _trainer(old, recipe, dataset, placement, entries, save_every, reporter)
+        if cluster.is_chief and now != entries["data"]:
+            old.update({"data": now})
+        trainer.fit(resume=True)
+    return old
+
+
+def _joined(cluster: Cluster | None, strategy: str | None, reporter: Reporter) -> Cluster:
+    if cluster is None and strategy == "multi-worker":
+        return join_cluster(strategy, reporter=reporter)
+    return cluster or ALONE
+
+
+def _opened(data: PreparedDataset | str | Path | None, held: ExitStack, reporter: Reporter) -> PreparedDataset:
+    """The dataset, or the latest one, locked against another preparation as long as `held` is open."""
+    if data is None:
+        data = latest_prepared()
+        reporter.note(f"Using the latest prepared dataset: {data}")
+    dataset = data if isinstance(data, PreparedDataset) else open_prepared(data)
+    held.enter_context(dataset.reading())
+    return open_prepared(dataset.path)  # another process may have prepared it before the lock was held
+
+
+def _remove_if_empty(path: Path) -> None:
+    """Frees the name of a run that did not begin."""
+    with suppress(OSError):
+        path.rmdir()
+
+
+def _initial_weights(init_from: InitialWeights | Run | str | Path | None) -> InitialWeights | None:
+    if init_from is None:
+        return None
+    if isinstance(init_from, str | Path):
+        init_from = Run.load(init_from)
+    initial = init_from if isinstance(init_from, InitialWeights) else InitialWeights(init_from)
+    initial.run.path_of_model(initial.which)  # raises where the run has none yet
+    return initial
+
+
+def _chosen_recipe(
+    recipe: Recipe | str | Path | None,
+    data: PreparedDataset,
+    changes: Mapping[str, Any] | None,
+    epochs: int | None,
+    batch_size: int | None,
+    scale_lr: bool,
+    freeze: str | None,
+    rate_factors: Mapping[str, float] | None,
+    reporter: Reporter,
+) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe with all changes that the arguments of `train` ask for, and these changes by field."""
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe or ("quickstart" if data.source == "demo" else "source"))
+    made = dict(changes or {})
+    changed = edit(recipe, made)
+    training, network, images = changed.training, changed.network, data.examples("train")
+    if epochs is not None:
+        made["training.epochs"] = epochs
+    if batch_size is not None:
+        made["training.batch_size"] = batch_size
+    if scale_lr:
+        if batch_size is None:
+            raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
+        factor = batch_size / training.batch_size
+        made["training.weight_rate"] = training.weight_rate * factor
+        made["training.bias_rate"] = training.bias_rate * factor
+        made["training.schedule.conv1_lowered_rate"] = training.schedule.conv1_lowered_rate * factor
+    for layers, rate_factor in (rate_factors or {}).items():
+        made |= _rate_factors(network, layers, rate_factor)
+    if freeze:  # a layer that has a rate factor, too, is frozen
+        made |= _rate_factors(network, freeze, 0.0)
+    if images < (batch_size or training.batch_size):
+        reporter.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
+        made["training.batch_size"] = images
+    if recipe.name == "paper" and images < SMALL_DATASET:
+        reporter.warn(
+            "the initial weights of the paper's prose can leave the loss at ln(classes) for hundreds of steps on a "
+            f"dataset this small ({images} images); the recipe `source` starts sooner."
+        )
+    return edit(recipe, made), made
+
+
+def _rate_factors(network: Network, layers: str, factor: float) -> dict[str, float]:
+    return dict.fromkeys(parse_overrides(rate_changes(network, layers, 1)), factor)
+
+
+def _entries_of_data(
+    run: Run, entries: dict[str, Any], data: PreparedDataset, moved: bool, accept_new: bool, reporter: Reporter
+) -> dict[str, Any]:
+    """What run.json says of the data from now on.
+
+    Raises:
+        DataError: Its classes are others, or it has changed and that was not accepted.
+    """
+    before = entries["data"]
+    check_classes(run, entries["classes"], data.classes, data.path)
+    if data.fingerprint == before["fingerprint"]:
+        return {**before, "path": str(data.path)} if moved else before
+    if not accept_new:
+        raise DataError(
+            f"The dataset {data.path} has changed since the run {run.path} began (its fingerprint was "
+            f"{before['fingerprint'][:12]} and is {data.fingerprint[:12]}): bring the old one back, or continue "
+            "with --accept-new-data."
+        )
+    reporter.warn(f"the dataset {data.path} is not the one that the run began with; continuing with it.")
+    return data.facts
+
+
+def _placement(
+    recipe: Recipe, gpus: int | None, strategy: str | None, strict: bool, cluster: Cluster, reporter: Reporter
+) -> Placement:
+    if strategy == "multi-worker":
+        strategy = None  # the cluster decides, and its only worker trains alone
+    placement = choose_placement(strategy, gpus, towers=recipe.network.towers, strict=strict, cluster=cluster)
+    if placement.warning:
+        reporter.warn(placement.warning)
+    return placement
+
+
+def _trainer(
+    run: Run,
+    recipe: Recipe,
+    data: PreparedDataset,
+    placement: Placement,
+    entries: dict[str, Any],
+    save_every: int | None,
+    reporter: Reporter,
+) -> Trainer:
+    if entries["deterministic"]:
+        tf.config.experimental.enable_op_determinism()
+    if entries["precision"] == "mixed_float16" and not tf.config.list_physical_devices("GPU"):
+        reporter.warn("a processor computes float16 dozens of times slower than float32; mixed_bfloat16 is fast there.")
+    initial, training = InitialWeights.from_dict(entries), recipe.training
+    workers = f" of each of {len(placement.cluster.workers)} workers" if placement.kind == "multi-worker" else ""
+    frozen = frozen_layers(recipe.network)
+    reporter.note(
+        f"Training {run.path}: recipe {recipe.name}, {data.examples('train')} images of {len(data.classes)} classes "
+        f"from {data.path}, {training.epochs} epochs of batches of {training.batch_size}, {entries['precision']}, "
+        f"{placement.kind} on {', '.join(placement.devices)}{workers}, seed {entries['seed']}"
+        + (f"; frozen: {', '.join(frozen)}." if frozen else ".")
+    )
+    is_chief = placement.cluster.is_chief
+    return Trainer(
+        run if is_chief else None,
+        recipe,
+        data,
+        placement,
+        seed=entries["seed"],
+        precision=entries["precision"],
+        save_every=save_every,
+        initial=initial.load if initial else None,
+        reporter=reporter if is_chief else _WarningsOnly(reporter),
+    )
+
+
+class _WarningsOnly(Reporter):
+    """Passes warnings on, and nothing else: of a training, only the chief shows the progress."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+
+    def warn(self, text: str) -> None:
+        self.reporter.warn(text)

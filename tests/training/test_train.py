@@ -1,0 +1,98 @@
+"""Training from Python: `alexnet_keras.train` and `resume`."""
+
+import numpy as np
+import pytest
+from toy_runs import Watching, crash, last_weights, step_losses
+
+from alexnet_keras import Run, load_recipe, resume, train
+from alexnet_keras.errors import UsageError
+from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.training.start import InitialWeights
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_run_is_trained_and_described(prepared, tiny):
+    reporter = Watching()
+    run = train(
+        prepared.path,
+        tiny,
+        run="named",
+        epochs=1,
+        batch_size=4,
+        scale_lr=True,
+        changes={"training.momentum": 0.5, "training.schedule.conv1_frozen_epoch": None},
+        freeze="conv1..conv2",
+        rate_factors={"conv2..conv3": 0.1234567},
+        seed=5,
+        reporter=reporter,
+    )
+    assert run.path == Run.load("named").path and run.status == "finished" and len(run.history) == 1
+    assert run.model_card_path.exists()
+    training, layers = run.recipe.training, {layer.name: layer for layer in run.recipe.network.layers}
+    assert (training.epochs, training.batch_size, training.momentum) == (1, 4, 0.5)
+    assert training.weight_rate == tiny.training.weight_rate / 2
+    assert [layers[f"conv{number}"].rate_factor for number in range(1, 5)] == [0, 0, 0.1234567, 1]
+    facts = run.facts
+    assert with_overrides(tiny, facts["overrides"]) == run.recipe
+    expected = {"seed": 5, "precision": "float32", "deterministic": False, "init_from": None, "strategy": "one"}
+    assert {name: facts[name] for name in expected} == expected and facts["command"] is None
+    assert facts["classes"] == list(prepared.classes) and facts["data"]["fingerprint"] == prepared.fingerprint
+    assert any(text.startswith("Training ") and "frozen: conv1, conv2." in text for text in reporter.notes)
+    assert any("frozen with random initial weights" in text for text in reporter.warnings)
+
+
+def test_a_batch_is_no_larger_than_the_training_split(prepared, tiny):
+    reporter = Watching((0, 0), crash)
+    with pytest.raises(MemoryError):
+        train(prepared, tiny, run="small", batch_size=64, reporter=reporter)
+    assert Run.load("small").recipe.training.batch_size == prepared.examples("train") == 36
+    assert any("fewer than a batch: the batch is 36" in text for text in reporter.warnings)
+
+
+def test_an_interrupted_run_resumes_from_the_part_of_another_that_it_began_with(one_device, prepared, tiny):
+    start = InitialWeights(one_device[0], "last", "fc6")
+    stopped, whole = Watching((0, 1), crash), Watching()
+    with pytest.raises(MemoryError):  # before its first state
+        train(prepared, tiny, run="stopped", init_from=start, epochs=1, seed=3, reporter=stopped)
+    assert Run.load("stopped").status == "failed"
+    resumed = resume("stopped", reporter=whole)
+    assert [origin.layer for origin in whole.origins if origin.outcome == "copied"] == [
+        *(f"conv{number}" for number in range(1, 6)),
+        "fc6",
+    ]
+    uninterrupted = train(prepared, tiny, run="whole", init_from=start, epochs=1, seed=3)
+    np.testing.assert_array_equal(step_losses(resumed), step_losses(uninterrupted))
+    for ours, theirs in zip(last_weights(resumed), last_weights(uninterrupted), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": "float64"}, "no precision 'float64': choose float32, mixed_bfloat16, mixed_float16"),
+        ({"strategy": "both"}, "no strategy 'both': choose one, towers, mirrored, multi-worker"),
+        ({"changes": {"training.epocs": 3}}, "training.epocs"),
+        ({"changes": {"training.epochs": "ten"}}, "training.epochs"),
+        ({"scale_lr": True}, "--batch-size, which was not given"),
+        ({"freeze": "conv1..fc8"}, "Every layer is frozen"),
+        ({"init_from": "nobody"}, "no run 'nobody'"),
+        ({"run": "a/b"}, "no slash"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_and_leave_no_run(prepared, tiny, tmp_path, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        train(prepared, tiny, **arguments)
+    assert not list(tmp_path.glob("saved_models/*"))
+
+
+def test_without_a_recipe_the_demo_data_get_quickstart_and_others_source(prepared):
+    from alexnet_keras.training.train import _chosen_recipe
+
+    recipe, made = _chosen_recipe(None, prepared, {}, None, None, False, None, None, Watching())
+    assert recipe == with_overrides(load_recipe("source"), ["training.batch_size=36"])
+    assert made == {"training.batch_size": 36}
