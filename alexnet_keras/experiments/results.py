@@ -1,4 +1,4 @@
-"""Results on disk: result.json, a figure, and a page in Markdown; all of them on one HTML page."""
+"""Results on disk: result.json, a figure, and a page in Markdown; all results on one HTML page."""
 
 import json
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
-from alexnet_keras.experiments.outcome import Finding, Outcome
+from alexnet_keras.experiments.outcome import Comparison, Outcome
 from alexnet_keras.reports.page import image_file, render
 from alexnet_keras.runs import environment
+from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.files import locked, write_by_rename
 from alexnet_keras.storage.places import reproductions_root
 
@@ -24,42 +25,57 @@ COLUMNS = ("measured", "the paper", "the lab's log", "ours", "verdict")
 
 @dataclass(frozen=True)
 class Result:
-    """An outcome, and under which circumstances it came about."""
+    """An outcome, with the circumstances of its measurement.
+
+    Attributes:
+        path: The experiment's folder.
+        experiment: The entry in the catalogue.
+        scale: "full" or "mini".
+        command: The command that was run.
+        date: When it ended, UTC, ISO 8601.
+        machine: Processors and versions, as `runs.environment` reports them.
+        outcome: What was measured.
+    """
 
     path: Path
     experiment: Experiment
     scale: str
     command: str
-    date: str  # UTC
+    date: str
     machine: dict[str, Any]
     outcome: Outcome
 
 
 def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
-    """Runs an experiment, or what is left of it, and writes its result.
+    """Run an experiment, or what is left of it, and write its result.
 
     Args:
-        command: how the user called it, for the page.
+        experiment: The experiment.
+        lab: Where and how it is run.
+        command: The command as the user called it, for the page.
 
     Raises:
-        AlexNetError: another process runs it; or whatever stops it.
+        AlexNetError: Another process runs it, or the experiment failed.
     """
     lab.folder.mkdir(parents=True, exist_ok=True)
     busy = f"Another process{{holder}} works in {lab.folder}: wait for it, or choose another directory with --out."
     with locked(lab.folder / "lock", busy), lab.holding:
         outcome = experiment.module.run(lab)
-        machine, date = environment(), datetime.now(UTC).isoformat(timespec="seconds")
-        result = Result(lab.folder, experiment, lab.request.scale, command, date, machine, outcome)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        result = Result(lab.folder, experiment, lab.options.scale, command, date, environment(), outcome)
         experiment.module.draw(outcome, lab.folder / FIGURE)
-        with write_by_rename(lab.folder / PAGE) as file:
-            file.write_text(page(result), encoding="utf-8", errors="backslashreplace")
-        with write_by_rename(lab.folder / RESULT) as file:
-            file.write_text(json.dumps(to_dict(result), indent=1) + "\n", encoding="utf-8")
+        _write_text(lab.folder / PAGE, page(result))
+        write_json(lab.folder / RESULT, to_dict(result), indent=1)
     return result
 
 
+def _write_text(path: Path, text: str) -> None:
+    with write_by_rename(path) as file:
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def to_dict(result: Result) -> dict[str, Any]:
-    """What result.json holds."""
+    """The result as it is in result.json."""
     outcome = result.outcome
     return {
         "experiment": result.experiment.name,
@@ -68,23 +84,23 @@ def to_dict(result: Result) -> dict[str, Any]:
         "date": result.date,
         "machine": result.machine,
         "summary": outcome.summary,
-        "findings": [finding.to_dict() for finding in outcome.findings],
+        "findings": [row.to_dict() for row in outcome.comparisons],
         "configuration": list(outcome.configuration),
         "facts": outcome.facts,
     }
 
 
 def read_result(folder: Path) -> Result:
-    """The result in an experiment's folder.
+    """Read the result in an experiment's folder.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: It cannot be read.
     """
     try:
         values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         outcome = Outcome(
             values["summary"],
-            tuple(Finding.from_dict(finding) for finding in values["findings"]),
+            tuple(Comparison.from_dict(row) for row in values["findings"]),
             tuple(values["configuration"]),
             values["facts"],
         )
@@ -94,34 +110,37 @@ def read_result(folder: Path) -> Result:
         )
     except DAMAGED as error:
         raise DataError(
-            f"{folder / RESULT} is damaged ({error!r}): run the experiment again, which redoes nothing but that file."
+            f"{folder / RESULT} is damaged ({error!r}): run the experiment again, which writes that file again."
         ) from error
 
 
 def all_results(root: Path | None = None) -> list[Result]:
-    """Every result under a directory, in the order of the catalogue.
+    """All results under a directory, in the order of the catalogue.
+
+    Args:
+        root: The directory; by default that of all reproductions.
 
     Raises:
-        DataError: one cannot be read.
+        DataError: One cannot be read.
     """
-    found = [read_result(file.parent) for file in sorted((root or reproductions_root()).glob(f"*/{RESULT}"))]
+    results = [read_result(file.parent) for file in (root or reproductions_root()).glob(f"*/{RESULT}")]
     order = list(EXPERIMENTS)
-    return sorted(found, key=lambda result: (order.index(result.experiment.name), result.path.name))
+    return sorted(results, key=lambda result: (order.index(result.experiment.name), result.path.name))
 
 
 def rows(result: Result) -> list[list[str]]:
     """The cells of the table under COLUMNS."""
-    return [[f.what, f.claim, f.log, f.measured, f.verdict] for f in result.outcome.findings]
+    return [[row.what, row.claim, row.log, row.measured, row.verdict] for row in result.outcome.comparisons]
 
 
 def machine_of(result: Result) -> str:
-    """What it ran on."""
+    """The machine and the versions that a result was measured with, as text."""
     machine = result.machine
     return f"{machine['cpus']} processors, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}"
 
 
 def page(result: Result) -> str:
-    """The page in Markdown."""
+    """The page of a result in Markdown."""
     experiment = result.experiment
     lines = [
         f"# {experiment.name}: {experiment.title}",
@@ -150,36 +169,36 @@ TEMPLATE = "reproductions.html.jinja"
 
 
 def write_report(root: Path, out: Path, now: datetime | None = None) -> list[Result]:
-    """Writes the page; returns the results on it.
+    """Write the HTML page of all results and return the results.
 
     Args:
-        root: where the results are.
-        now: when the page says it was written.
+        root: The directory of the results.
+        out: The file to write.
+        now: The time that the page gives; by default the present.
 
     Raises:
-        UsageError: there is no result.
-        DataError: one cannot be read.
+        UsageError: There is no result.
+        DataError: A result cannot be read.
     """
     results = all_results(root)
     if not results:
         raise UsageError(f"There is no result under {root} yet: `alexnet reproduce list` shows what can be run.")
     done = {result.experiment.name for result in results}
-    page = render(
+    html = render(
         TEMPLATE,
         {
-            "results": [_shown(result) for result in results],
+            "results": [_template_values(result) for result in results],
             "all": EXPERIMENTS,
             "missing": [experiment for name, experiment in EXPERIMENTS.items() if name not in done],
             "written": f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "version": version("alexnet-keras"),
         },
     )
-    with write_by_rename(out) as file:
-        file.write_text(page, encoding="utf-8", errors="backslashreplace")
+    _write_text(out, html)
     return results
 
 
-def _shown(result: Result) -> dict[str, Any]:
+def _template_values(result: Result) -> dict[str, Any]:
     return {
         "id": result.path.name,
         "experiment": result.experiment,
