@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -117,7 +116,7 @@ def _run(
         raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
     console.start_tensorflow()
     from alexnet_keras.experiments.lab import Lab, Options
-    from alexnet_keras.experiments.results import COLUMNS, FIGURE, reproduce, rows, to_dict
+    from alexnet_keras.experiments.results import COLUMNS, FIGURE, reproduce
 
     options["seeds"] = options["seeds"] or experiment.seeds
     root = out or reproductions_root()
@@ -126,21 +125,17 @@ def _run(
     with _sigterm_as_interrupt():
         result = reproduce(experiment, lab, command(*sys.argv[1:]))
     if as_json:
-        console.emit_json(to_dict(result))
+        console.emit_json(result.document)
         return
-    console.result(result.outcome.summary)
-    console.table(f"{experiment.name}: {experiment.title}", list(COLUMNS), rows(result), left=len(COLUMNS))
+    console.result(result.document["summary"])
+    console.table(f"{experiment.name}: {experiment.title}", list(COLUMNS), result.rows, left=len(COLUMNS))
     console.note(f"Wrote {folder}: result.json, {FIGURE}, page.md")
 
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
     """Ends an experiment on SIGTERM as on Ctrl-C: what was finished is kept."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # which raises KeyboardInterrupt
     try:
         yield
     except KeyboardInterrupt:

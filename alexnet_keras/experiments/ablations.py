@@ -9,10 +9,7 @@ from alexnet_keras.experiments import variants
 from alexnet_keras.experiments.figures import draw_over_seeds
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import (
-    Comparison,
     Outcome,
-    PerSeed,
-    TopK,
     difference,
     error,
     error_kinds,
@@ -69,18 +66,21 @@ ABLATIONS = {
 def run(lab: Lab) -> Outcome:
     """Train the base and the chosen ablations, once per seed, and test them with ten crops of the validation images."""
     data, base = lab.open(), lab.base_recipe
-    names = lab.options.chosen(list(ABLATIONS))
-    recipes = {BASE: base, **{name: ABLATIONS[name].change(base) for name in names}}
+    ablations = {name: ABLATIONS[name] for name in lab.options.chosen(list(ABLATIONS))}
+    recipes = {BASE: base, **{name: ablation.change(base) for name, ablation in ablations.items()}}
     results = {name: train_and_test(lab, name, recipe, data) for name, recipe in recipes.items()}
     comparisons = []
     for kind, title in error_kinds(data).items():
-        comparisons.append(error(f"{title} error of the network as it is", results[BASE], kind))
-        comparisons += [compare(ABLATIONS[name], kind, title, results[name], results[BASE]) for name in names]
+        comparisons.append(error(f"{title} of the network as it is", results[BASE], kind))
+        comparisons += [
+            difference(f"{title}, {each.title}", results[name], results[BASE], kind, each.claim, each.log, each.sign)
+            for name, each in ablations.items()
+        ]
     epochs = base.training.epochs
     return Outcome(
         summary=(
-            f"{len(names)} networks that each lack or change one thing, and the network they are derived from (recipe "
-            f"{base.name}), were trained for {epochs} epochs on the {images_text(data)}, with "
+            f"{len(ablations)} networks that each lack or change one thing, and the network they are derived from "
+            f"(recipe {base.name}), were trained for {epochs} epochs on the {images_text(data)}, with "
             f"{seeds_text(lab.options.seeds)} each, and tested with ten crops on its {data.examples('val'):,} "
             "validation images. A difference is taken between networks of the same seed; its interval is over the "
             "seeds."
@@ -88,7 +88,7 @@ def run(lab: Lab) -> Outcome:
         comparisons=tuple(comparisons),
         configuration=(
             f"base: {base.name}, {epochs} epochs, batches of {base.training.batch_size}, {lab.options.precision}",
-            *(f"{name}: {ABLATIONS[name].title}" for name in names),
+            *(f"{name}: {ablation.title}" for name, ablation in ablations.items()),
         ),
         facts={"runs": results},
     )
@@ -99,19 +99,3 @@ def draw(outcome: Outcome, path: Path) -> None:
     differences = [row for row in outcome.comparisons if row.unit == "points" and row.what.startswith("top-1")]
     rows = {row.what.partition(", ")[2]: row.ours for row in differences}
     draw_over_seeds(rows, path, "change of the top-1 error, points", reference=0)
-
-
-def compare(ablation: Ablation, kind: TopK, title: str, results: PerSeed, base: PerSeed) -> Comparison:
-    """The difference that an ablation makes in one error, named `title`, next to what is claimed."""
-    claim, log = (_part(text, kind) for text in (ablation.claim, ablation.log))
-    sign = ablation.sign if claim or log else 0
-    return difference(f"{title} error, {ablation.title}", results, base, kind, claim=claim, log=log, sign=sign)
-
-
-def _part(text: str, kind: TopK) -> str:
-    """The top-1 or the top-5 part of "+1.4 / +1.2 (148)"; words belong to the top-1 error."""
-    if " / " not in text:
-        return text if kind == "top1" else ""
-    numbers, _, net = text.partition(" (")
-    part = numbers.split(" / ")[kind == "top5"]
-    return "" if part == "-" else part + (f" ({net}" if net else "")

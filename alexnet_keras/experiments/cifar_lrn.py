@@ -6,7 +6,7 @@ from typing import Any
 from alexnet_keras.experiments import figures
 from alexnet_keras.experiments.cifar import CifarImages, CifarNetwork, CifarRun, CifarTrainer, error_on, load_cifar
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, sign_verdict
+from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, claimed_positive
 from alexnet_keras.visualization.style import INK, SERIES
 
 CLAIMS = {"without": "13 %", "with": "11 %"}
@@ -27,7 +27,6 @@ def run(lab: Lab) -> Outcome:
         seed: {name: train_and_test(lab, images, name, seed, epochs, drops) for name in CLAIMS} for seed in lab.seeds
     }
     errors = {name: OverSeeds.of(each[name]["error"] for each in runs.values()) for name in CLAIMS}
-    gain = errors["without"].minus(errors["with"])
     length = f"{epochs} epochs, of which the last {2 * last} at lower rates" if last else f"{epochs} epochs"
     return Outcome(
         summary=(
@@ -39,7 +38,7 @@ def run(lab: Lab) -> Outcome:
         ),
         comparisons=(
             *(Comparison(f"test error {name} normalisation", errors[name], claim=CLAIMS[name]) for name in CLAIMS),
-            Comparison("test error without minus with", gain, "points", "+2 points", verdict=sign_verdict(gain, 1)),
+            claimed_positive("test error without minus with", errors["without"].minus(errors["with"]), "+2 points"),
         ),
         configuration=(
             "conv1 64 5x5, [LRN], max-pooling 3/2, conv2 64 5x5, [LRN], max-pooling 3/2, local3 32 3x3, local4 32 3x3, "

@@ -38,7 +38,7 @@ def run(lab: Lab) -> Outcome:
         ours = OverSeeds.of(getattr(evaluation, kind).error for evaluation in evaluations)
         claim = f"{100 * CLAIMS[kind]:.1f} %, before {BEFORE[kind]}"
         verdict = value_verdict(ours, CLAIMS[kind]) if lab.options.scale == "full" else "not compared"
-        comparisons.append(Comparison(f"{title} error", ours, claim=claim, verdict=verdict))
+        comparisons.append(Comparison(title, ours, claim=claim, verdict=verdict))
     epochs = nets[0].recipe.training.epochs
     origin = f" initialised with the convolutions of a network trained on {first[0].path.name}" if first else ""
     return Outcome(

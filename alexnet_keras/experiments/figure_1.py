@@ -13,7 +13,7 @@ from alexnet_keras.errors import DivergedError
 from alexnet_keras.experiments import figures
 from alexnet_keras.experiments.cifar import CifarImages, CifarNetwork, CifarRun, CifarTrainer, load_cifar
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, sign_verdict, with_unit
+from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, Verdict, sign_verdict, with_unit
 from alexnet_keras.visualization.style import INK, QUIET, SERIES
 
 TARGET = 0.25  # training error
@@ -42,11 +42,12 @@ def run(lab: Lab) -> Outcome:
         )
         for kind, name in NAMES.items()
     ]
-    ratio = None
+    ratio: OverSeeds | None = None
+    verdict: Verdict = "undecided"
     if len(reached) == len(NAMES):
         pairs = zip(reached["relu"].values, reached["tanh"].values, strict=True)
         ratio = OverSeeds.of(tanh / relu for relu, tanh in pairs)
-    verdict = "undecided" if ratio is None else sign_verdict(OverSeeds.of(each - 1 for each in ratio.values), 1)
+        verdict = sign_verdict(ratio.minus(1), 1)
     comparisons.append(Comparison("how much sooner ReLUs are there", ratio, "times", "six times", verdict=verdict))
     rates = {kind: sorted({each["rate"] for each in winners[kind]}) for kind in NAMES}
     return Outcome(

@@ -12,7 +12,7 @@ from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches, find_nearest
 from alexnet_keras.evaluation.inputs import some_images, spread_over_classes
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, sign_verdict
+from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, claimed_positive
 from alexnet_keras.runs import Run
 from alexnet_keras.visualization.neighbors import Query, draw_neighbors
 from alexnet_keras.visualization.predictions import draw_predictions, predicted_images
@@ -35,7 +35,6 @@ def run(lab: Lab) -> Outcome:
     )
     top5 = OverSeeds.of(lab.errors(net, data).top5.error for net in nets.values())
     chance = chance_of(data)
-    gain = OverSeeds.of(value - chance for value in same.values)
     draw_halves(lab, nets[lab.seeds[0]], data)
     return Outcome(
         summary=(
@@ -46,12 +45,10 @@ def run(lab: Lab) -> Outcome:
             f"be by chance, {100 * by_pixels.mean:.0f} % of the nearest by pixels)."
         ),
         comparisons=(
-            Comparison(
+            claimed_positive(
                 "neighbours of the query's class, minus chance",
-                gain,
-                "points",
+                same.minus(chance),
                 "neighbours show the same kind of object",
-                verdict=sign_verdict(gain, 1),
             ),
             Comparison("neighbours of the query's class", same),
             Comparison("the same for the nearest by pixels", by_pixels),

@@ -41,11 +41,11 @@ def run(lab: Lab) -> Outcome:
     for kind, title in error_kinds(data).items():
         for name in (BASE, MODERN):
             epochs = compared[name].training.epochs
-            comparisons.append(error(f"{title} error, {name}, {epochs} epochs", results[name], kind))
-        what = f"{title} error, modern minus source"
-        comparisons.append(difference(what, results[MODERN], results[BASE], kind, claim="lower", sign=-1))
+            comparisons.append(error(f"{title}, {name}, {epochs} epochs", results[name], kind))
+        what, claim = f"{title}, modern minus source", "lower / lower"
+        comparisons.append(difference(what, results[MODERN], results[BASE], kind, claim, sign=-1))
         for name in parts:
-            what = f"{title} error, modern without {WITHOUT[name]} minus modern"
+            what = f"{title}, modern without {WITHOUT[name]} minus modern"
             comparisons.append(difference(what, results[name], results[MODERN], kind))
     base, modern = compared[BASE].training, compared[MODERN].training
     return Outcome(

@@ -46,9 +46,10 @@ class OverSeeds:
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(self.values) - 1) * stats.sem(self.values))
         return self.mean - half, self.mean + half
 
-    def minus(self, other: "OverSeeds") -> "OverSeeds":
-        """The differences, seed by seed."""
-        return self.of(one - base for one, base in zip(self.values, other.values, strict=True))
+    def minus(self, other: "OverSeeds | float") -> "OverSeeds":
+        """The differences from another quantity, seed by seed, or from a number."""
+        others = other.values if isinstance(other, OverSeeds) else [other] * len(self.values)
+        return self.of(one - base for one, base in zip(self.values, others, strict=True))
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,11 @@ def sign_verdict(ours: OverSeeds, sign: int) -> Verdict:
     return "disagrees" if high < 0 else "undecided"
 
 
+def claimed_positive(what: str, ours: OverSeeds, claim: str, log: str = "", unit: Unit = "points") -> Comparison:
+    """A comparison with the claim that a quantity is positive."""
+    return Comparison(what, ours, unit, claim, log, sign_verdict(ours, 1))
+
+
 def value_verdict(ours: OverSeeds, claimed: float) -> Verdict:
     """The verdict on a claimed number: it has to lie in our interval."""
     if ours.interval is None:
@@ -165,7 +171,17 @@ def value_verdict(ours: OverSeeds, claimed: float) -> Verdict:
 
 def error_kinds(data: PreparedDataset) -> dict[TopK, str]:
     """The errors that are meaningful on a dataset, with their names: top-5 error only with more than five classes."""
-    return {"top1": "top-1", "top5": "top-5"} if len(data.classes) > 5 else {"top1": "top-1"}
+    return {"top1": "top-1 error", "top5": "top-5 error"} if len(data.classes) > 5 else {"top1": "top-1 error"}
+
+
+def part_of(text: str, kind: TopK) -> str:
+    """The part of "47.1 / 28.2 %" or "+1.4 / +1.2 (148)" on one error; text without a slash is on the top-1 error."""
+    first, slash, rest = text.partition(" / ")
+    if not slash:
+        return text if kind == "top1" else ""
+    second, _, unit = rest.partition(" ")
+    number = first if kind == "top1" else second
+    return "" if number == "-" else f"{number} {unit}".strip()
 
 
 def train_and_test(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset) -> PerSeed:
@@ -202,7 +218,7 @@ def error(what: str, results: PerSeed, kind: TopK) -> Comparison:
 
 
 def difference(
-    what: str, results: PerSeed, base: PerSeed, kind: TopK, *, claim: str = "", log: str = "", sign: int = 0
+    what: str, results: PerSeed, base: PerSeed, kind: TopK, claim: str = "", log: str = "", sign: int = 0
 ) -> Comparison:
     """The error of a network minus that of the network it is compared with, seed by seed.
 
@@ -211,17 +227,19 @@ def difference(
         results: The network's results.
         base: The results of the network it is compared with.
         kind: The error.
-        claim: The paper's claim.
-        log: What the lab's logs recorded.
-        sign: The claimed sign of the difference; 0 where nothing is claimed.
+        claim: The paper's claim about both errors, as `part_of` reads it.
+        log: What the lab's logs recorded of both errors.
+        sign: The claimed or recorded sign of the difference; 0 where there is none.
     """
+    claim, log = part_of(claim, kind), part_of(log, kind)
     if _diverged(results) or _diverged(base):
         return Comparison(what, None, "points", claim, log, note="diverged")
     ours = OverSeeds.of(each[kind] - base[seed][kind] for seed, each in results.items())
     if stalled := sum(each["stalled"] for each in (*results.values(), *base.values())):
         note = f"{stalled} of the {len(results) + len(base)} networks compared never left ln(classes)"
         return Comparison(what, ours, "points", claim, log, "undecided", note)
-    return Comparison(what, ours, "points", claim, log, sign_verdict(ours, sign) if sign else "not compared")
+    verdict = sign_verdict(ours, sign) if sign and (claim or log) else "not compared"
+    return Comparison(what, ours, "points", claim, log, verdict)
 
 
 def _diverged(results: PerSeed) -> bool:

@@ -15,30 +15,28 @@ from alexnet_keras.experiments.outcome import (
     OverSeeds,
     PerSeed,
     TopK,
+    claimed_positive,
     error_kinds,
     images_text,
-    sign_verdict,
+    part_of,
 )
 from alexnet_keras.visualization.style import INK, SERIES
 
 # Top-1 and top-5 error on ILSVRC-2010's test images (paper, table 1, and section 4.1 for the centre crop).
 CLAIMS = {
-    "sparse-coding": {"top1": "47.1 %", "top5": "28.2 %"},
-    "fisher-vectors": {"top1": "45.7 %", "top5": "25.7 %"},
-    "cnn": {"top1": "37.5 %", "top5": "17.0 %"},
-    "cnn-centre": {"top1": "39.0 %", "top5": "18.3 %"},
+    "sparse-coding": "47.1 / 28.2 %",
+    "fisher-vectors": "45.7 / 25.7 %",
+    "cnn": "37.5 / 17.0 %",
+    "cnn-centre": "39.0 / 18.3 %",
 }
-LOGS = {
-    "cnn": {"top1": "37.5 % (145-2010)", "top5": "17.0 %"},
-    "cnn-centre": {"top1": "39.0 % (145-2010)", "top5": "18.3 %"},
-}
+LOGS = {"cnn": "37.5 / 17.0 % (145-2010)", "cnn-centre": "39.0 / 18.3 % (145-2010)"}
 TITLES = {
     "sparse-coding": "sparse coding",
     "fisher-vectors": "SIFT + FVs",
     "cnn": "CNN, ten crops",
     "cnn-centre": "CNN, centre crop",
 }
-GAINS = {"top1": "+8.2 points", "top5": "+8.7 points"}  # SIFT + FVs minus the CNN
+GAIN = "+8.2 / +8.7 points"  # SIFT + FVs minus the CNN
 
 
 def run(lab: Lab) -> Outcome:
@@ -53,13 +51,12 @@ def run(lab: Lab) -> Outcome:
     for kind, title in error_kinds(data).items():
         errors = {name: _errors(results, kind) for name, results in systems.items()}
         for name, ours in errors.items():
-            claim, log = CLAIMS[name][kind], LOGS.get(name, {}).get(kind, "")
+            claim, log = part_of(CLAIMS[name], kind), part_of(LOGS.get(name, ""), kind)
             note = _interval_over_images(systems[name], kind)
-            comparisons.append(Comparison(f"{title} error, {TITLES[name]}", ours, claim=claim, log=log, note=note))
+            comparisons.append(Comparison(f"{title}, {TITLES[name]}", ours, claim=claim, log=log, note=note))
         if {"cnn", "fisher-vectors"} <= set(errors):
             gain = errors["fisher-vectors"].minus(errors["cnn"])
-            what = f"{title} error, SIFT + FVs minus CNN"
-            comparisons.append(Comparison(what, gain, "points", GAINS[kind], verdict=sign_verdict(gain, 1)))
+            comparisons.append(claimed_positive(f"{title}, SIFT + FVs minus CNN", gain, part_of(GAIN, kind)))
     return Outcome(
         summary=(
             f"All systems were trained on the {images_text(data)}, and tested on its {data.examples(split):,} images "

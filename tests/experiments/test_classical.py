@@ -183,7 +183,7 @@ def test_fisher_vectors_follow_their_formula():
     descriptors = np.concatenate([sift(stripes(angle, seed)) for seed, angle in enumerate((0, 1, 2))])
     image = stripes(1, 5)
     learnt = learn_mixture(descriptors, settings, 0, no_advance)
-    encode = FisherEncoder(settings, **learnt)
+    encode = FisherEncoder(settings, learnt)
     weights, means, variances = (learnt[name].astype(np.float64) for name in ("weights", "means", "variances"))
 
     def vector(points):

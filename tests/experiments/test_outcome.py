@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from alexnet_keras.experiments import ablations
-from alexnet_keras.experiments.outcome import Comparison, OverSeeds, sign_verdict, value_verdict, with_unit
+from alexnet_keras.experiments.outcome import (
+    Comparison,
+    OverSeeds,
+    difference,
+    part_of,
+    sign_verdict,
+    value_verdict,
+    with_unit,
+)
 
 
 def test_the_interval_is_students():
@@ -39,11 +46,12 @@ def test_a_number_agrees_where_the_interval_holds_it():
 
 def test_a_network_that_learnt_nothing_is_reported_and_proves_nothing():
     runs = [{seed: {"top1": error, "top5": 0.1, "stalled": error > 0.8} for seed in (1, 2, 3)} for error in (0.9, 0.3)]
-    found = ablations.compare(ablations.ABLATIONS["no-dropout"], "top1", "top-1", *runs)
+    found = difference("top-1 error, no dropout", *runs, "top1", '"substantial overfitting"', sign=1)
     assert found.verdict == "undecided" and found.note == "3 of the 6 networks compared never left ln(classes)"
     assert found.ours.mean == pytest.approx(0.6)
     learnt = {seed: {**each, "stalled": False, "top1": 0.9 + seed / 1000} for seed, each in runs[0].items()}
-    assert ablations.compare(ablations.ABLATIONS["no-lrn"], "top1", "top-1", learnt, runs[1]).verdict == "agrees"
+    assert difference("", learnt, runs[1], "top1", "+1.4 / +1.2", sign=1).verdict == "agrees"
+    assert difference("", learnt, runs[1], "top5", "over +1 / -", sign=1).verdict == "not compared"
 
 
 def test_comparisons_read_back_as_they_were():
@@ -69,3 +77,18 @@ def test_a_measurement_is_written_with_its_interval_and_seeds():
 )
 def test_numbers_have_their_unit(number, unit, text):
     assert with_unit(number, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("47.1 / 28.2 %", ("47.1 %", "28.2 %")),
+        ("+1.4 / +1.2 (148)", ("+1.4 (148)", "+1.2 (148)")),
+        ("39.0 / 16.6 % (146-2012-2011)", ("39.0 % (146-2012-2011)", "16.6 % (146-2012-2011)")),
+        ("over +1 / -", ("over +1", "")),
+        ("about +2 points", ("about +2 points", "")),
+        ("", ("", "")),
+    ],
+)
+def test_a_claim_on_both_errors_has_two_parts(text, parts):
+    assert (part_of(text, "top1"), part_of(text, "top5")) == parts

@@ -151,13 +151,14 @@ class SparseCodeEncoder:
 
     Args:
         settings: The settings that the dictionary was learnt with.
-        atoms: float32 `(atoms, 128)`, each of length 1.
+        dictionary: The dictionary, as `learn_dictionary` returns it.
 
     Attributes:
         size: Length of a feature: atoms times cells of the pyramid.
     """
 
-    def __init__(self, settings: SparseCoding, atoms: np.ndarray) -> None:
+    def __init__(self, settings: SparseCoding, dictionary: dict[str, np.ndarray]) -> None:
+        atoms = dictionary["atoms"]
         self._settings, self._atoms, self._sift = settings, atoms, DenseSift(settings.grid)
         self.size = len(atoms) * sum(level**2 for level in settings.levels)
 
@@ -271,30 +272,23 @@ class FisherEncoder:
 
     Args:
         settings: The settings that the mixture was learnt with.
-        mean, axes, weights, means, variances: The arrays that `learn_mixture` returns.
+        learnt: The projection and the mixture, as `learn_mixture` returns them.
 
     Attributes:
         size: Length of a feature: for each part of the image and each Gaussian 1 + 2 * components.
     """
 
-    def __init__(
-        self,
-        settings: FisherVectors,
-        mean: np.ndarray,
-        axes: np.ndarray,
-        weights: np.ndarray,
-        means: np.ndarray,
-        variances: np.ndarray,
-    ) -> None:
-        self._sift, self._mean, self._axes = DenseSift(settings.grid), mean, axes
+    def __init__(self, settings: FisherVectors, learnt: dict[str, np.ndarray]) -> None:
+        self._sift, self._mean, self._axes = DenseSift(settings.grid), learnt["mean"], learnt["axes"]
+        weights, variances = learnt["weights"], learnt["variances"]
         mixture = library("sklearn.mixture").GaussianMixture(len(weights), covariance_type="diag")
-        mixture.weights_, mixture.means_, mixture.covariances_ = weights, means, variances
+        mixture.weights_, mixture.means_, mixture.covariances_ = weights, learnt["means"], variances
         mixture.precisions_cholesky_ = 1 / np.sqrt(variances)
         self._mixture, self._fisher_vector = mixture, library("skimage.feature").fisher_vector
         height = self._sift.places[:, 0]
         stripe = np.minimum(height * settings.stripes, settings.stripes - 1).astype(int)
         self._parts = [np.arange(len(height)), *(np.flatnonzero(stripe == part) for part in range(settings.stripes))]
-        self.size = len(self._parts) * len(weights) * (1 + 2 * axes.shape[1])
+        self.size = len(self._parts) * len(weights) * (1 + 2 * self._axes.shape[1])
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Encode an image uint8 `(side, side, 3)`, RGB, as float32 `(size,)` of length 1.

@@ -4,7 +4,7 @@ Each kept file holds the inputs that it was made from: if they differ or it is d
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,103 +54,13 @@ class System:
     settings: type
     vocabulary: str
     learn: Callable[[np.ndarray, Any, int, Advance], dict[str, np.ndarray]]
-    encoder: Callable[..., Encoder]
+    encoder: Callable[[Any, dict[str, np.ndarray]], Encoder]
 
 
 SYSTEMS = {
     "sparse-coding": System(SparseCoding, "dictionary", learn_dictionary, SparseCodeEncoder),
     "fisher-vectors": System(FisherVectors, "mixture", learn_mixture, FisherEncoder),
 }
-
-
-@dataclass(frozen=True)
-class Stages:
-    """The stages of fitting a system to a dataset. Each is computed when it is first needed, and kept in the folder."""
-
-    name: str
-    data: PreparedDataset
-    folder: Path
-    settings: SystemSettings
-    seed: int
-    reporter: Reporter
-
-    def descriptors(self) -> np.ndarray:
-        """The sample of descriptors, float32 `(n, 128)`."""
-
-        def make() -> dict[str, np.ndarray]:
-            images = min(self.settings.sample.images, self.data.examples("train"))
-            with self.reporter.progress("descriptors", images) as advance:
-                return {"descriptors": sample_descriptors(self.data, self.settings, images, self.seed, advance)}
-
-        inputs = self._origin | {"grid": asdict(self.settings.grid), "sample": asdict(self.settings.sample)}
-        return kept_arrays(self.folder / "descriptors.npz", inputs, make)["descriptors"].astype(np.float32)
-
-    @cached_property
-    def encode(self) -> Encoder:
-        """The encoder of images, with the vocabulary learnt."""
-        system = SYSTEMS[self.name]
-
-        def make() -> dict[str, np.ndarray]:
-            descriptors = self.descriptors()
-            with self.reporter.progress(system.vocabulary, len(descriptors), "patches") as advance:
-                return system.learn(descriptors, self.settings, self.seed, advance)
-
-        return system.encoder(self.settings, **kept_arrays(self._vocabulary_path, self._features_from, make))
-
-    def features(self, split: str) -> EncodedSplit:
-        """The encoded images of a split."""
-        inputs = self._encoded_from | {"split": split}
-        return encode_split(self.data, split, self.folder, self.encode, inputs, self.reporter)
-
-    @cached_property
-    def tuning(self) -> dict[str, np.ndarray]:
-        """The misses with each weight decay on training images held out, as `tune_svm` returns them."""
-
-        def make() -> dict[str, np.ndarray]:
-            return tune_svm(self._train, len(self.data.classes), self.settings.svm, self.seed, self.reporter)
-
-        return kept_arrays(self.folder / "tuning.npz", self._encoded_from | {"svm": asdict(self.settings.svm)}, make)
-
-    @property
-    def alpha(self) -> float:
-        """The best weight decay; ties take the strongest."""
-        return float(self.tuning["alphas"][self.tuning["misses"].argmin()])
-
-    def classifier(self) -> dict[str, np.ndarray]:
-        """Weights and biases trained on the whole training split, as `train_svm` returns them."""
-        svm = self.settings.svm
-
-        def make() -> dict[str, np.ndarray]:
-            rows = np.arange(len(self._train.labels))
-            with self.reporter.progress("classifier", svm.epochs * len(rows)) as advance:
-                return train_svm(self._train, rows, len(self.data.classes), svm, self.alpha, self.seed, advance)
-
-        inputs = self._encoded_from | {"svm": asdict(svm), "alpha": self.alpha}
-        return kept_arrays(self.folder / "classifier.npz", inputs, make)
-
-    @cached_property
-    def _train(self) -> EncodedSplit:
-        return self.features("train")
-
-    @property
-    def _vocabulary_path(self) -> Path:
-        return self.folder / f"{SYSTEMS[self.name].vocabulary}.npz"
-
-    @property
-    def _origin(self) -> dict[str, Any]:
-        return {"version": VERSION, "system": self.name, "data": self.data.fingerprint, "seed": self.seed}
-
-    @property
-    def _features_from(self) -> dict[str, Any]:
-        settings = asdict(self.settings)
-        del settings["svm"]
-        return self._origin | {"settings": settings}
-
-    @cached_property
-    def _encoded_from(self) -> dict[str, Any]:
-        """With the vocabulary's bytes: learnt again, it may differ in its last digits or in the order of its atoms."""
-        _ = self.encode  # so that the file exists
-        return self._features_from | {"vocabulary": sha256_of(self._vocabulary_path)}
 
 
 def sample_descriptors(
@@ -242,17 +152,58 @@ def fit_and_predict(
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"Another process{{holder}} is at work in {folder}: wait for it, or choose another folder."
     with locked(folder / LOCK, busy):
-        stages = Stages(system, data, folder, settings, seed, reporter)
-        classifier = stages.classifier()
-        features, tuning = stages.features(split), stages.tuning
-        errors = tuning["misses"] / tuning["held_out"]
+        encode, inputs = _encoder(system, data, folder, settings, seed, reporter)
+        classes, svm = len(data.classes), settings.svm
+
+        def features(name: str) -> EncodedSplit:
+            return encode_split(data, name, folder, encode, inputs | {"split": name}, reporter)
+
+        train = cache(lambda: features("train"))  # not read where everything that needs it is kept
+        inputs_of_tuning = inputs | {"svm": asdict(svm)}
+        tuning = kept_arrays(
+            folder / "tuning.npz", inputs_of_tuning, lambda: tune_svm(train(), classes, svm, seed, reporter)
+        )
+        alpha = float(tuning["alphas"][tuning["misses"].argmin()])  # ties take the strongest
+
+        def train_classifier() -> dict[str, np.ndarray]:
+            rows = np.arange(len(train().labels))
+            with reporter.progress("classifier", svm.epochs * len(rows)) as advance:
+                return train_svm(train(), rows, classes, svm, alpha, seed, advance)
+
+        classifier = kept_arrays(folder / "classifier.npz", inputs_of_tuning | {"alpha": alpha}, train_classifier)
+        scored, errors = features(split), tuning["misses"] / tuning["held_out"]
         return Scores(
-            scores=decision_values(features, np.arange(len(features.labels)), classifier),
-            labels=features.labels,
-            size=features.size,
-            alpha=stages.alpha,
+            scores=decision_values(scored, np.arange(len(scored.labels)), classifier),
+            labels=scored.labels,
+            size=scored.size,
+            alpha=alpha,
             tried=dict(zip(tuning["alphas"].tolist(), errors.tolist(), strict=True)),
         )
+
+
+def _encoder(
+    name: str, data: PreparedDataset, folder: Path, settings: SystemSettings, seed: int, reporter: Reporter
+) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder of images, with its vocabulary learnt, and all that its features depend on."""
+    system = SYSTEMS[name]
+    origin = {"version": VERSION, "system": name, "data": data.fingerprint, "seed": seed}
+    coding = {field: value for field, value in asdict(settings).items() if field != "svm"}
+
+    def sample() -> dict[str, np.ndarray]:
+        images = min(settings.sample.images, data.examples("train"))
+        with reporter.progress("descriptors", images) as advance:
+            return {"descriptors": sample_descriptors(data, settings, images, seed, advance)}
+
+    def learn() -> dict[str, np.ndarray]:
+        inputs = origin | {"grid": coding["grid"], "sample": coding["sample"]}
+        descriptors = kept_arrays(folder / "descriptors.npz", inputs, sample)["descriptors"].astype(np.float32)
+        with reporter.progress(system.vocabulary, len(descriptors), "patches") as advance:
+            return system.learn(descriptors, settings, seed, advance)
+
+    path = folder / f"{system.vocabulary}.npz"
+    encoder = system.encoder(settings, kept_arrays(path, origin | {"settings": coding}, learn))
+    # With the vocabulary's bytes: learnt again, it may differ in its last digits or in the order of its atoms.
+    return encoder, origin | {"settings": coding, "vocabulary": sha256_of(path)}
 
 
 def _check(system: str, data: PreparedDataset, split: str, settings: SystemSettings) -> None:
