@@ -238,7 +238,7 @@ class CifarRun:
 
     @property
     def about(self) -> dict[str, Any]:
-        """The facts that a state and the run that resumes from it have to share."""
+        """The properties that a state and the run that resumes from it have to share."""
         return {
             "network": asdict(self.network),
             "data": self.images.digest,

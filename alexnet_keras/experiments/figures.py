@@ -1,4 +1,4 @@
-"""What the figures of several experiments share: a chart of one row per quantity, and errors over epochs."""
+"""Charts that several experiments draw: one row per quantity, and errors over epochs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What experiments share: their options, results that are kept, networks, and datasets.
+"""The lab that experiments share: options, datasets, networks, and results that are kept.
 
 saved_models/reproductions/
     nets/          the networks, each a run that every other command opens
@@ -147,27 +147,23 @@ class Lab:
         ]
         digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:6]
         run = Run(self.nets / f"{variant}-{good_name(data.path.name)}-{digest}-seed-{seed}")
-        begun = (run.path / "run.json").exists()
-        if begun and run.facts.get("status") == "finished":
-            self.reporter.note(f"{run.path} is there.")
-            return run
-        epochs = recipe.training.epochs
-        self.reporter.note(f"Training {run.path}: {epochs} epochs of {data.examples('train')} images.")
-        gpus, reporter = self.options.gpus, self.reporter
-        if begun:
+        if not (run.path / "run.json").exists():
+            return api.train(
+                data,
+                recipe,
+                run=run.path,
+                init_from=initial,
+                seed=seed,
+                precision=self.options.precision,
+                gpus=self.options.gpus,
+                reporter=self.reporter,
+            )
+        if run.facts.get("status") != "finished":
             if initial:
                 run.update(initial.to_dict())  # version 0.1 did not record the part that is taken
-            return api.resume(run, data=data, gpus=gpus, reporter=reporter)
-        return api.train(
-            data,
-            recipe,
-            run=run.path,
-            init_from=initial,
-            seed=seed,
-            precision=self.options.precision,
-            gpus=gpus,
-            reporter=reporter,
-        )
+            return api.resume(run, data=data, gpus=self.options.gpus, reporter=self.reporter)
+        self.reporter.note(f"{run.path} is there.")
+        return run
 
     def predictions(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Predictions:
         """The last model's probabilities for every image of a split, computed once."""
