@@ -132,9 +132,9 @@ EXPERIMENTS = {
             "section 6, table 2",
             "Top-1 / top-5 error: 1 CNN 40.7 / 18.2, 5 CNNs 38.1 / 16.4, 1 CNN* 39.0 / 16.6, 7 CNNs* 36.7 / 15.4 %.",
             "As many CNNs (source; in miniature quickstart, 20 epochs) as seeds. CNN*: conv1 to conv5 of the first are "
-            "copied into a network with a sixth convolution, trained on --pretrain (rates of the copied layers a tenth), "
-            "then on the next --pretrain with all convolutions copied, then on --data with all but fc8 copied (rate "
-            "0.001, conv1 0.0001, fc8 0.01); 30 epochs each, in miniature 10. Ensembles average ten-crop "
+            "copied into a network with a sixth convolution, trained on --pretrain (copied layers at a tenth of the "
+            "rates), then on the next --pretrain with all convolutions copied, then on --data with all but fc8 copied "
+            "(rate 0.001, conv1 0.0001, fc8 0.01); 30 epochs each, in miniature 10. Ensembles average ten-crop "
             "probabilities.",
             PREPARED + "; --pretrain: others",
             "about 250 GPU-hours of 2012 a network, more for --pretrain",
