@@ -16,9 +16,16 @@ from alexnet_keras.recipes.schema import Recipe
 
 Verdict = Literal["agrees", "disagrees", "undecided", "not compared"]
 Unit = Literal["percent", "points", "times", "number", "count"]  # points: a difference of two percentages
-TopK = Literal["top1", "top5"]
+TopK = Literal["top1", "top5"]  # which error
 PerSeed = dict[int, dict[str, Any]]  # the results of one network or system, by seed
 CONFIDENCE = 0.95
+UNITS: dict[Unit, tuple[int, str, str]] = {  # factor, format, suffix
+    "percent": (100, ".1f", " %"),
+    "points": (100, "+.1f", " points"),
+    "times": (1, ".1f", " times"),
+    "number": (1, ".3g", ""),
+    "count": (1, ",.0f", ""),
+}
 STALLED = 0.05  # nats below ln(classes): a network whose training loss ends above that has learnt nothing
 
 
@@ -129,17 +136,8 @@ def images_text(data: PreparedDataset) -> str:
 
 def with_unit(number: float, unit: Unit) -> str:
     """A number with its unit: 0.407 as "40.7 %", a difference as "+1.4 points", a ratio as "6.1 times"."""
-    match unit:
-        case "percent":
-            return f"{100 * number:.1f} %"
-        case "points":
-            return f"{100 * number:+.1f} points"
-        case "times":
-            return f"{number:.1f} times"
-        case "count":
-            return f"{number:,.0f}"
-        case _:
-            return f"{number:.3g}"
+    scale, form, suffix = UNITS[unit]
+    return f"{scale * number:{form}}{suffix}"
 
 
 def sign_verdict(ours: OverSeeds, sign: int) -> Verdict:

@@ -41,8 +41,8 @@ def run(lab: Lab) -> Outcome:
     comparisons = []
     for kind, title in error_kinds(data).items():
         errors = {name: OverSeeds.of(getattr(e, kind).error for e in found) for name, found in single.items()}
-        for name, claim in CLAIMS.items():
-            claim = part_of(claim, kind)
+        for name, both_errors in CLAIMS.items():
+            claim = part_of(both_errors, kind)
             if name in single:
                 log = part_of(LOGS[name], kind)
                 comparisons.append(Comparison(f"{title}, {name}", errors[name], claim=claim, log=log))
@@ -50,7 +50,7 @@ def run(lab: Lab) -> Outcome:
                 nets = cnns if name == "CNNs" else [*cnns, *stars]
                 comparisons += compare_ensembles(lab, nets, data, f"{title}, {len(nets)} {name}", kind, claim)
         gain, claim = errors["1 CNN"].minus(errors["1 CNN*"].mean), part_of(GAIN, kind)
-        comparisons.append(claimed_positive(f"{title}, 1 CNN minus 1 CNN*", gain, claim, claim))
+        comparisons.append(claimed_positive(f"{title}, 1 CNN minus 1 CNN*", gain, claim, log=claim))
     names = ", then ".join(f"{other.path.name} ({len(other.classes)} classes)" for other in others)
     return Outcome(
         summary=(
