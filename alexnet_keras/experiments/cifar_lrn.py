@@ -76,5 +76,4 @@ def draw(outcome: Outcome, path: Path) -> None:
             axes.plot(epochs, errors, color=color, lw=1.2, alpha=0.8, label=None if number else label)
             axes.plot(epochs[-1] * 1.02, each[name]["error"], "o", color=color, ms=5, clip_on=False)
     axes.set_title("training error (lines) and final test error (dots)", fontsize=10, color=INK)
-    axes.legend(frameon=False, labelcolor=INK)
-    figures.write(axes, path)
+    figures.write_epochs(axes, path)

@@ -14,7 +14,7 @@ from alexnet_keras.experiments import figures
 from alexnet_keras.experiments.cifar import CifarImages, CifarNetwork, CifarRun, CifarTrainer, load_cifar
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, Verdict, sign_verdict, with_unit
-from alexnet_keras.visualization.style import INK, QUIET, SERIES
+from alexnet_keras.visualization.style import QUIET, SERIES
 
 TARGET = 0.25  # training error
 Activation = Literal["relu", "tanh"]
@@ -139,9 +139,7 @@ def draw(outcome: Outcome, path: Path) -> None:
     axes.axhline(TARGET, color=QUIET, lw=0.8, ls=":")
     axes.annotate("25 %", (1, TARGET), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                   va="center", color=QUIET)  # fmt: skip
-    axes.set_ylim(0.15, 0.8)
-    axes.legend(frameon=False, labelcolor=INK)
-    figures.write(axes, path)
+    figures.write_epochs(axes, path, errors=(0.15, 0.8))
 
 
 def _curve(rows: Rows) -> tuple[list[float], list[float]]:

@@ -62,10 +62,23 @@ def epoch_axes(label: str) -> Axes:
         label: The label of the vertical axis, on which shares are shown as percentages.
     """
     axes = Figure(figsize=(6.4, 4.0)).add_subplot()
-    axes.set(xlabel="epochs", ylabel=label, xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel="epochs", ylabel=label)
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def write_epochs(axes: Axes, path: Path, errors: tuple[float, float | None] = (0, None)) -> None:
+    """Write the figure of `epoch_axes`, with its legend.
+
+    Args:
+        axes: The axes, with all lines drawn.
+        path: Where the figure is written.
+        errors: The range of errors shown, shares; None for the largest.
+    """
+    axes.set(xlim=(0, None), ylim=errors)  # only now: a limit that is set stays as later lines are drawn
+    axes.legend(frameon=False, labelcolor=INK)
+    write(axes, path)
 
 
 def write(axes: Axes, path: Path) -> None:

@@ -77,5 +77,4 @@ def draw(outcome: Outcome, path: Path) -> None:
             axes.plot(range(1, len(mean) + 1), mean, color=color, lw=2, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color=QUIET, lw=0.4, alpha=0.5)
-    axes.legend(frameon=False)
-    figures.write(axes, path)
+    figures.write_epochs(axes, path)
