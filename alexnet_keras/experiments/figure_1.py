@@ -48,7 +48,7 @@ def run(lab: Lab) -> Outcome:
         pairs = zip(reached["relu"].values, reached["tanh"].values, strict=True)
         ratio = OverSeeds.of(tanh / relu for relu, tanh in pairs)
         verdict = sign_verdict(ratio.minus(1), 1)
-    comparisons.append(Comparison("how much sooner ReLUs are there", ratio, "times", "six times", verdict=verdict))
+    comparisons.append(Comparison("how much sooner ReLUs reach it", ratio, "times", "six times", verdict=verdict))
     rates = {kind: sorted({each["rate"] for each in winners[kind]}) for kind in NAMES}
     return Outcome(
         summary=_summary(images, reached, ratio, rates, most),

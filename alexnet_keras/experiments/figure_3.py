@@ -42,7 +42,9 @@ def run(lab: Lab) -> Outcome:
                 note=f"of {len(pairs)}",
             ),
             Comparison(
-                "that a kernel of the more colourful tower is the more colourful, minus one half", apart, "number"
+                "probability that a kernel of the more colourful tower is the more colourful one, minus one half",
+                apart,
+                "number",
             ),
             *(
                 Comparison(f"median colour share, the {which} tower", OverSeeds(values), "number")

@@ -53,7 +53,7 @@ def run(lab: Lab) -> Outcome:
             Comparison("neighbours of the query's class", same),
             Comparison("the same for the nearest by pixels", by_pixels),
             Comparison(
-                "where the neighbours stand among all training images by distance of pixels (0 nearest, 50 % random)",
+                "rank of the neighbours among all training images by distance of pixels (0 nearest, 50 % random)",
                 rank,
                 claim="generally not close in pixels",
             ),

@@ -1,4 +1,4 @@
-"""Why so many reproductions stay at a loss of 6.9: signal, gradient and first steps of four initialisations.
+"""Signal, gradient and first steps of four initialisations, which show why many reproductions stay at a loss of 6.9.
 
 One recipe is initialised as in the released code, in the paper's prose, in Caffe, and as in the prose on pixels of
 variance 1.

@@ -162,7 +162,7 @@ class Lab:
             if initial:
                 run.update(initial.to_dict())  # version 0.1 did not record the part that is taken
             return api.resume(run, data=data, gpus=self.options.gpus, reporter=self.reporter)
-        self.reporter.note(f"{run.path} is there.")
+        self.reporter.note(f"{run.path} is already trained.")
         return run
 
     def predictions(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Predictions:

@@ -78,7 +78,7 @@ def test_ablations_are_written_and_not_done_twice(reproduce, results):
     assert Image.open(results / "ablations-mini" / "picture.png").width > 500
     assert "| top-1 error, no normalisation | +1.4 |" in (results / "ablations-mini" / "page.md").read_text()
     again = reproduce("ablations", "--only", "no-lrn,no-conv3", *SHORT)
-    assert again.stderr.count("is there.") == 3 and "Training" not in again.stderr
+    assert again.stderr.count("is already trained.") == 3 and "Training" not in again.stderr
     assert result_of(results, "ablations-mini")["findings"] == found["findings"]
 
 
@@ -173,7 +173,7 @@ def test_figures_3_and_4_share_their_networks(reproduce, results):
     specialised = result_of(results, "figure-3-mini")["findings"][0]
     assert (specialised["unit"], specialised["note"]) == ("count", "of 1")
     done = reproduce("figure-4", *SHORT)
-    assert done.exit_code == 0 and "is there." in done.stderr and "Training" not in done.stderr
+    assert done.exit_code == 0 and "is already trained." in done.stderr and "Training" not in done.stderr
     shares = result_of(results, "figure-4-mini")["facts"]["measured"]["1"]
     assert all(0 <= share <= 1 for share in shares.values())
     for name in ("picture.png", "predictions.png", "neighbors.png"):
