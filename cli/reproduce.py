@@ -2,11 +2,10 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +16,6 @@ from alexnet_keras.storage.places import command, reproductions_root
 
 if TYPE_CHECKING:
     from alexnet_keras.experiments.catalog import Experiment
-    from alexnet_keras.experiments.lab import Watcher
 
 LIST, REPORT = "list", "report"
 SECTIONS = ("method", "data", "cost_full", "cost_mini")
@@ -25,7 +23,7 @@ SECTIONS = ("method", "data", "cost_full", "cost_mini")
 
 @click.command()
 @click.argument("what", metavar="[list|report|EXPERIMENT]", default=LIST)
-@click.option("--data", metavar="DIR|SOURCE", help="What it works on; `list` says what that is. [default: see there]")
+@click.option("--data", metavar="DIR|SOURCE", help="The data it works on; `list` shows which. [default: see there]")
 @click.option(
     "--pretrain",
     multiple=True,
@@ -39,7 +37,7 @@ SECTIONS = ("method", "data", "cost_full", "cost_mini")
     help="full: the paper's networks and epochs. mini: narrow networks, few epochs.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Repetitions, for the intervals. [default: the experiment's]")
-@click.option("--only", metavar="NAMES", help="Some parts of an experiment that has several, by name, with commas.")
+@click.option("--only", metavar="NAMES", help="Some parts of an experiment with several: names, separated by commas.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every network. [default: the scale's]")
 @click.option(
     "--precision",
@@ -55,8 +53,8 @@ def reproduce(what: str, out: Path | None, as_json: bool, only: str | None, **op
     """Run a figure, a table or a claim of the paper.
 
     `alexnet reproduce list` shows every experiment: the paper's claim, what the lab's logs recorded, what is run and
-    what it costs. A result is a directory with result.json, image.png and page.md; `alexnet reproduce report` makes
-    one page of all. What was interrupted goes on when the same command is run again, and networks that several
+    what it costs. A result is a directory with result.json, picture.png and page.md; `alexnet reproduce report` makes
+    one page of all. An interrupted experiment resumes when the same command is run again, and networks that several
     experiments need are trained once.
 
     \b
@@ -95,8 +93,7 @@ def _list(experiments: "Iterable[Experiment]", as_json: bool) -> None:
         }
         for name, text in lines.items():
             if text:
-                wrapped = click.wrap_text(text, 100, f"    {name:<6} ", " " * 11)
-                console.result(wrapped)
+                console.result(click.wrap_text(text, 100, f"    {name:<6} ", " " * 11))
         console.result("")
     console.result("Run one: alexnet reproduce NAME --data ...")
 
@@ -118,54 +115,30 @@ def _run(
     if options["pretrain"] and not experiment.pretrain:
         raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
     console.start_tensorflow()
-    from alexnet_keras.experiments.lab import Lab, Request
-    from alexnet_keras.experiments.results import COLUMNS, FIGURE, reproduce, rows, to_dict
+    from alexnet_keras.experiments.lab import Lab, Options
+    from alexnet_keras.experiments.results import COLUMNS, FIGURE, reproduce
 
     options["seeds"] = options["seeds"] or experiment.seeds
-    request = Request(only=only, **options)
     root = out or reproductions_root()
-    lab = Lab(request, root / f"{experiment.name}-{request.scale}", cast("Watcher", Shown()), root / "nets")
-    line = command(*sys.argv[1:])
+    folder = root / f"{experiment.name}-{options['scale']}"
+    lab = Lab(Options(only=only, **options), folder, console.REPORTER, root / "nets")
     with _sigterm_as_interrupt():
-        result = reproduce(experiment, lab, line)
+        result = reproduce(experiment, lab, command(*sys.argv[1:]))
     if as_json:
-        console.emit_json(to_dict(result))
+        console.emit_json(result.document)
         return
-    console.result(result.outcome.summary)
-    console.table(f"{experiment.name}: {experiment.title}", list(COLUMNS), rows(result), left=len(COLUMNS))
-    console.note(f"Wrote {lab.folder}: result.json, {FIGURE}, page.md")
+    console.result(result.document["summary"])
+    console.table(f"{experiment.name}: {experiment.title}", list(COLUMNS), result.rows, left=len(COLUMNS))
+    console.note(f"Wrote {folder}: result.json, {FIGURE}, page.md")
 
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends an experiment as Ctrl-C does: what was finished is kept."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    """Ends an experiment on SIGTERM as on Ctrl-C: what was finished is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # which raises KeyboardInterrupt
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("Interrupted. What was finished is kept; run the same command to go on.") from None
+        raise KeyboardInterrupt("Interrupted. What was finished is kept; run the same command to resume.") from None
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class Shown(console.ConsoleReporter):
-    """What goes on in an experiment, on stderr."""
-
-    @contextmanager
-    def stages(self, what: str) -> Iterator[Callable[[str, int, int], None]]:
-        with ExitStack() as stack:
-            under_way: dict[str, Any] = {}
-
-            def told(stage: str, done: int, total: int) -> None:
-                if stage not in under_way:
-                    stack.close()
-                    bar = stack.enter_context(console.progress(f"{what}: {stage}", total, ""))
-                    under_way.update({stage: bar, "done": 0})
-                under_way[stage](done - under_way["done"])
-                under_way["done"] = done
-
-            yield told

@@ -1,27 +1,23 @@
-"""What each part of the network and of its training is worth: one thing changed at a time, against the same seeds."""
+"""Ablations: one part of the network or of its training changed at a time, compared with the same seeds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from alexnet_keras.experiments import variants
-from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data
+from alexnet_keras.experiments.figures import draw_over_seeds
+from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import (
-    Finding,
-    Kind,
-    Measured,
     Outcome,
     difference,
     error,
-    kinds,
-    measure,
+    error_kinds,
+    images_text,
     seeds_text,
+    train_and_test,
 )
 from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
 BASE = "source"
 
@@ -31,11 +27,11 @@ class Ablation:
     """One change, and by how much it is said to raise the top-1 and top-5 error.
 
     Attributes:
-        title: In a table: what the network then has or lacks.
-        change: From a recipe to the changed one.
+        title: What the changed network has or lacks, for a table.
+        change: Makes the changed recipe from a recipe.
         claim: The paper's words.
-        log: The lab's numbers, against the network as it is.
-        sign: Of the change of the error in the paper or the log; 0 where neither says anything.
+        log: The lab's numbers, compared with the unchanged network.
+        sign: The sign of the change of the error in the paper or the log; 0 where neither has one.
     """
 
     title: str
@@ -68,68 +64,38 @@ ABLATIONS = {
 
 
 def run(lab: Lab) -> Outcome:
-    """The base and the chosen ablations, a seed each; ten crops of the validation images."""
-    data = chosen_data(lab)
-    base = base_recipe(lab.request)
-    names = lab.request.chosen(list(ABLATIONS))
-    found = {BASE: measure(lab, BASE, base, data)}
-    found |= {name: measure(lab, name, ABLATIONS[name].change(base), data) for name in names}
-    findings = []
-    for kind, title in kinds(data).items():
-        findings.append(error(f"{title} error of the network as it is", found[BASE], kind))
-        findings += [_difference(ABLATIONS[name], kind, title, found[name], found[BASE]) for name in names]
+    """Train the base and the chosen ablations, once per seed, and test them with ten crops of the validation images."""
+    data, base = lab.open(), lab.base_recipe
+    ablations = {name: ABLATIONS[name] for name in lab.options.chosen(list(ABLATIONS))}
+    recipes = {BASE: base, **{name: ablation.change(base) for name, ablation in ablations.items()}}
+    results = {name: train_and_test(lab, name, recipe, data) for name, recipe in recipes.items()}
+    comparisons = []
+    for kind, title in error_kinds(data).items():
+        comparisons.append(error(f"{title} of the network as it is", results[BASE], kind))
+        comparisons += [
+            difference(f"{title}, {each.title}", results[name], results[BASE], kind, each.claim, each.log, each.sign)
+            for name, each in ablations.items()
+        ]
     epochs = base.training.epochs
     return Outcome(
         summary=(
-            f"{len(names)} networks that each lack or change one thing, and the network they are derived from (recipe "
-            f"{base.name}), were trained for {epochs} epochs on the {data.examples('train'):,} training images of "
-            f"{data.path.name}, {len(data.classes)} classes, with {seeds_text(lab.request.seeds)} each, and tested "
-            f"with ten crops on its {data.examples('val'):,} validation images. A difference is taken between "
-            "networks of the same seed; its interval is over the seeds."
+            f"{len(ablations)} networks that each lack or change one thing, and the network they are derived from "
+            f"(recipe {base.name}), were trained for {epochs} epochs on the {images_text(data)}, with "
+            f"{seeds_text(lab.options.seeds)} each, and tested with ten crops on its {data.examples('val'):,} "
+            "validation images. A difference is taken between networks of the same seed; its interval is over the "
+            "seeds."
         ),
-        findings=tuple(findings),
+        comparisons=tuple(comparisons),
         configuration=(
-            f"base: {base.name}, {epochs} epochs, batches of {base.training.batch_size}, {lab.request.precision}",
-            *(f"{name}: {ABLATIONS[name].title}" for name in names),
+            f"base: {base.name}, {epochs} epochs, batches of {base.training.batch_size}, {lab.options.precision}",
+            *(f"{name}: {ablation.title}" for name, ablation in ablations.items()),
         ),
-        facts={"runs": {name: {str(seed): each for seed, each in seeds.items()} for name, seeds in found.items()}},
+        facts={"runs": results},
     )
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """Every ablation's difference in top-1 error, with its interval and a dot a seed."""
-    rows = [finding for finding in outcome.findings if finding.unit == "points" and finding.what.startswith("top-1")]
-    figure = Figure(figsize=(7.2, 0.8 + 0.36 * max(1, len(rows))))
-    axes = figure.add_subplot()
-    for place, finding in enumerate(reversed(rows)):
-        if finding.ours is None:
-            axes.text(0, place, "diverged", color=QUIET, va="center")
-            continue
-        values = [100 * number for number in finding.ours.values]
-        axes.plot(values, [place] * len(values), "o", color=SERIES[0], ms=3.5, alpha=0.6)
-        axes.plot(100 * finding.ours.mean, place, "D", color=INK, ms=5)
-        if finding.ours.interval:
-            axes.plot([100 * end for end in finding.ours.interval], [place, place], color=INK, lw=1)
-    axes.axvline(0, color=QUIET, lw=0.8)
-    axes.set_yticks(range(len(rows)), [finding.what.partition(", ")[2] for finding in reversed(rows)])
-    axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.set_xlabel("change of the top-1 error, points; dots: seeds, line: 95 % interval of the mean")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    save_figure(figure, path)
-
-
-def _difference(ablation: Ablation, kind: Kind, title: str, found: Measured, base: Measured) -> Finding:
-    half = 0 if kind == "top1" else 1
-    claim, log = (_half(text, half) for text in (ablation.claim, ablation.log))
-    what, sign = f"{title} error, {ablation.title}", ablation.sign if claim or log else 0
-    return difference(what, found, base, kind, claim=claim, log=log, sign=sign)
-
-
-def _half(text: str, index: int) -> str:
-    """The top-1 or the top-5 part of "+1.4 / +1.2 (148)"; words belong to the top-1 error."""
-    if " / " not in text:
-        return text if index == 0 else ""
-    numbers, _, net = text.partition(" (")
-    part = numbers.split(" / ")[index]
-    return "" if part == "-" else part + (f" ({net}" if net else "")
+    """Draw every ablation's difference in top-1 error, with its interval and one dot per seed."""
+    differences = [row for row in outcome.comparisons if row.unit == "points" and row.what.startswith("top-1")]
+    rows = {row.what.partition(", ")[2]: row.ours for row in differences}
+    draw_over_seeds(rows, path, "change of the top-1 error, points", reference=0)

@@ -10,21 +10,21 @@ from types import ModuleType
 
 @dataclass(frozen=True)
 class Experiment:
-    """One figure, table or claim of the paper.
+    """One figure, table or claim of the paper, as an experiment.
 
     Attributes:
-        name: On the command line.
-        title: In a sentence's middle.
-        section: Where it is in the paper; "" for a claim of ours.
-        claim: What the paper says, or we do.
-        log: What the lab's logs recorded; "" where they have nothing on it.
+        name: Its name on the command line.
+        title: Its title, as it reads within a sentence.
+        section: The section of the paper; "" for a claim of ours.
+        claim: The claim.
         method: What is run, exactly, at either scale.
-        data: What `--data` has to name.
-        cost_full: On ImageNet; estimates, by the paper's five to six days on two GPUs for one network.
-        cost_mini: On two processor cores.
-        seeds: How many by default.
-        parts: Whether `--only` chooses among parts of it.
-        pretrain: Whether it takes `--pretrain`.
+        data: The data that `--data` has to name.
+        cost_full: Its cost on ImageNet; estimates, by the paper's five to six days on two GPUs for one network.
+        cost_mini: Its cost in miniature, on two processor cores.
+        log: What the lab's logs recorded; "" where they have nothing on it.
+        seeds: Number of seeds by default.
+        parts: It has parts, of which `--only` chooses some.
+        pretrain: It takes `--pretrain`.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Experiment:
 
     @property
     def claimant(self) -> str:
-        """Who makes the claim, and where."""
+        """The author of the claim, with the section: "The paper, section 3.1"."""
         return f"The paper, {self.section}" if self.section else "Not in the paper"
 
     @property
     def module(self) -> ModuleType:
-        """Where it is: `run(lab)` and `draw(outcome, path)`."""
+        """Its module, with `run(lab)` and `draw(outcome, path)`."""
         return importlib.import_module(f"alexnet_keras.experiments.{self.name.replace('-', '_')}")
 
 
@@ -131,10 +131,11 @@ EXPERIMENTS = {
             "ensembles and pre-training",
             "section 6, table 2",
             "Top-1 / top-5 error: 1 CNN 40.7 / 18.2, 5 CNNs 38.1 / 16.4, 1 CNN* 39.0 / 16.6, 7 CNNs* 36.7 / 15.4 %.",
-            "As many CNNs (source; in miniature quickstart, 20 epochs) as seeds. CNN*: conv1 to conv5 of the first go "
-            "into a network with a sixth convolution, trained on --pretrain (rates of the copied layers a tenth), then "
-            "on the next --pretrain with all convolutions copied, then on --data with all but fc8 copied (rate 0.001, "
-            "conv1 0.0001, fc8 0.01); 30 epochs each, in miniature 10. Ensembles average ten-crop probabilities.",
+            "As many CNNs (source; in miniature quickstart, 20 epochs) as seeds. CNN*: conv1 to conv5 of the first are "
+            "copied into a network with a sixth convolution, trained on --pretrain (copied layers at a tenth of the "
+            "rates), then on the next --pretrain with all convolutions copied, then on --data with all but fc8 copied "
+            "(rate 0.001, conv1 0.0001, fc8 0.01); 30 epochs each, in miniature 10. Ensembles average ten-crop "
+            "probabilities.",
             PREPARED + "; --pretrain: others",
             "about 250 GPU-hours of 2012 a network, more for --pretrain",
             "an hour on 3,000 images and 10,000 to pre-train on",
@@ -148,8 +149,8 @@ EXPERIMENTS = {
             "section 6",
             "With 10,184 classes, 8.9 million images and half of them held out, the six-convolution network has "
             "67.4 % top-1 and 40.9 % top-5 error; the best before had 78.1 and 60.9.",
-            "The six-convolution network, begun anew or, with --pretrain, with the convolutions of a five-convolution "
-            "network trained on that set. Ten crops of the half held out.",
+            "The six-convolution network, from new weights or, with --pretrain, from the convolutions of a "
+            "five-convolution network trained on that set. Ten crops of the half held out.",
             "a prepared dataset with half of each class held out: alexnet prepare synsets:DIR --holdout 0.5",
             "two weeks on two GPUs of 2012",
             "5 minutes a seed on 3,000 images",
@@ -189,13 +190,13 @@ EXPERIMENTS = {
             "section 5",
             "Weights from N(0, 0.01), biases of 1 in conv2, conv4, conv5, fc6 and fc7 accelerate the early stages of "
             "learning.",
-            "The full network started as source, as the prose has it (paper), as Caffe (caffe), and as the prose on "
-            "pixels of variance 1 (unit-variance): signal and gradient of every layer on a first batch, then 120 steps "
-            "of 128 images each (full: 2,000).",
+            "The full network initialised as source, as in the prose (paper), as in Caffe (caffe), and as in the prose "
+            "on pixels of variance 1 (unit-variance): signal and gradient of every layer on a first batch, then 120 "
+            "steps of 128 images each (full: 2,000).",
             PREPARED,
             "2 GPU-hours",
-            "5 minutes a start and seed in float32, 2 in mixed_bfloat16",
-            log="net 145 starts conv3, conv4 and conv5 with 0.03",
+            "5 minutes a variant and seed in float32, 2 in mixed_bfloat16",
+            log="net 145 initialises conv3, conv4 and conv5 with 0.03",
             seeds=1,
             parts=True,
         ),

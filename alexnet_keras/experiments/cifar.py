@@ -5,10 +5,10 @@ without normalisation and 11 % with. The second two are in what the authors rele
 `layers-conv-local-13pct.cfg` and `layers-conv-local-11pct.cfg`, two convolutional and two locally-connected layers
 under the classifier. For the first we take the network with four layers of weights there, `layers-19pct.cfg`.
 
-Trainings resume, and repeat to the last bit."""
+Trainings resume, and repeat bit for bit."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from alexnet_keras.errors import DataError, DivergedError
 from alexnet_keras.evaluation.errors import top_k_misses
 from alexnet_keras.layers import LocallyConnected2D, LocalResponseNormalization, MeanSubtraction
 from alexnet_keras.network.model import seed_of_part
+from alexnet_keras.reporter import SILENT, Advance, Reporter
 from alexnet_keras.training.checkpoint import Position, check_same, newest_state, save_state, shapes_of, state_variables
 from alexnet_keras.training.optimizer import AlexNetSGD
 
@@ -49,7 +50,11 @@ class CifarImages:
     """The training and the test images.
 
     Attributes:
-        digest: Of names, labels and sizes, hex: two sets with the same digest are the same images.
+        train: The training images.
+        test: The test images.
+        classes: The classes' names.
+        given: The source as it was named.
+        digest: Checksum of names, labels and sizes, hex: sets with the same digest have the same images.
     """
 
     train: Labelled
@@ -59,24 +64,34 @@ class CifarImages:
     digest: str
 
 
-def load_cifar(given: str, on_progress: Callable[[int], None] = lambda images: None) -> CifarImages:
-    """Reads all images of a source.
+def load_cifar(given: str, reporter: Reporter = SILENT) -> CifarImages:
+    """Read all images of a source into memory.
 
     Args:
-        given: a folder with train and test folders of class folders, or `tfds:cifar10`.
-        on_progress: called with the number of images read since the last call.
+        given: A folder with train and test folders of class folders, or `tfds:cifar10`.
+        reporter: Reports the progress.
 
     Raises:
-        UsageError: there is no such source.
-        DataError: an image cannot be read, or is not 32x32.
+        UsageError: There is no such source.
+        DataError: An image cannot be read, or is not 32x32.
     """
     source = open_source(SourceRequest(given))
-    read = {split: _read(source.splits[split], on_progress) for split in ("train", "val")}
-    return CifarImages(read["train"], read["val"], source.classes, source.given, source.digest())
+    train, test = source.splits["train"], source.splits["val"]
+    with reporter.progress("reading CIFAR-10", len(train) + len(test)) as advance:
+        return CifarImages(_read(train, advance), _read(test, advance), source.classes, source.given, source.digest())
 
 
 def random_crops(images: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
-    """A crop of every image at a place of its own, half of them mirrored: `(n, side, side, 3)`."""
+    """Crop every image at a position of its own and mirror half of the crops.
+
+    Args:
+        images: `(n, height, width, 3)`.
+        side: Side of the crops, pixels.
+        random: Where the positions come from.
+
+    Returns:
+        The crops, `(n, side, side, 3)`.
+    """
     margin = images.shape[1] - side
     top, left = random.integers(0, margin + 1, (2, len(images), 1))
     rows, columns = (start + np.arange(side) for start in (top, left))
@@ -92,7 +107,7 @@ def ten_crops(images: np.ndarray, side: int) -> np.ndarray:
     return np.concatenate([crops, crops[:, :, :, ::-1]])
 
 
-def _read(listed: ImageList, on_progress: Callable[[int], None]) -> Labelled:
+def _read(listed: ImageList, advance: Advance) -> Labelled:
     def read(index: int) -> np.ndarray:
         name = listed.filenames[index]
         try:
@@ -103,7 +118,7 @@ def _read(listed: ImageList, on_progress: Callable[[int], None]) -> Labelled:
             raise DataError(f"The image {name} cannot be read: {error}.") from error
         if pixels is None:
             raise DataError(f"The image {name} is {size[0]}x{size[1]}; CIFAR-10's are {SIDE}x{SIDE}.")
-        on_progress(1)
+        advance()
         return pixels
 
     with ThreadPoolExecutor() as pool:
@@ -116,15 +131,16 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class CifarNetwork:
-    """What one of these networks is, and how it is trained.
+    """One of these networks, and how it is trained.
 
     Attributes:
         kind: `"convolutional"` (section 3.1) or `"local"` (section 3.3).
-        activation: of every hidden layer.
-        normalize: local response normalisation after both convolutions of `"local"`.
-        side: of the crop that it sees, pixels; 32 is the whole image.
-        decay: of the weights from the locally-connected layers on.
-        weight_rate, bias_rate: at the start. cuda-convnet: epsW 0.001 and epsB 0.002.
+        activation: Activation of every hidden layer.
+        normalize: Whether local response normalisation follows both convolutions of `"local"`.
+        side: Side of the crop that it reads, pixels; 32 is the whole image.
+        decay: Weight decay from the locally-connected layers on.
+        weight_rate: Initial learning rate of the weights. cuda-convnet: epsW 0.001.
+        bias_rate: Initial learning rate of the biases. cuda-convnet: epsB 0.002.
     """
 
     kind: Literal["convolutional", "local"]
@@ -137,20 +153,24 @@ class CifarNetwork:
 
 
 def build(network: CifarNetwork, mean_image: np.ndarray, seed: int, dtype: str = "float32") -> keras.Model:
-    """The model: uint8 crops `(batch, side, side, 3)` to logits `(batch, 10)`, float32.
+    """Build the model.
 
     Args:
+        network: Its description.
         mean_image: `(32, 32, 3)`, 0..255; the centre is subtracted from every crop.
-        seed: of the initial weights.
-        dtype: a Keras dtype policy.
+        seed: Seed of the initial weights.
+        dtype: A Keras dtype policy.
+
+    Returns:
+        A model from uint8 crops `(batch, side, side, 3)` to float32 logits `(batch, 10)`.
     """
     options = {"dtype": dtype}
     margin = (mean_image.shape[0] - network.side) // 2
     mean = mean_image[margin : margin + network.side, margin : margin + network.side]
 
     def weights(name: str, std: float) -> dict:
-        start = keras.initializers.RandomNormal(0.0, std, seed=seed_of_part(seed, name))
-        return {"kernel_initializer": start, "name": name, **options}
+        initializer = keras.initializers.RandomNormal(0.0, std, seed=seed_of_part(seed, name))
+        return {"kernel_initializer": initializer, "name": name, **options}
 
     def convolution(name: str, filters: int, std: float) -> layers.Layer:
         return layers.Conv2D(filters, 5, padding="same", data_format=CHANNELS_LAST, **weights(name, std))
@@ -182,7 +202,7 @@ def build(network: CifarNetwork, mean_image: np.ndarray, seed: int, dtype: str =
 
 
 def optimizer_of(network: CifarNetwork, model: keras.Model) -> AlexNetSGD:
-    """The paper's update rule with the network's rates; in the released networks convolutions have no decay."""
+    """The paper's update rule at the network's rates; as in the released networks, convolutions do not decay."""
     decays = dict.fromkeys(("conv1", "conv2", "conv3"), 0.0)
     optimizer = AlexNetSGD(
         network.weight_rate, network.bias_rate, decay=network.decay, layer_decays=decays, name="cifar_sgd"
@@ -192,7 +212,7 @@ def optimizer_of(network: CifarNetwork, model: keras.Model) -> AlexNetSGD:
 
 
 BATCH = 128  # as the paper's
-STRETCHES = 4  # of an epoch, each with an error of its own
+SEGMENTS = 4  # of an epoch, each with an error of its own
 EVALUATION_BATCH = 1000
 
 
@@ -202,6 +222,10 @@ class CifarRun:
 
     Attributes:
         folder: Where its states are kept.
+        network: What is trained.
+        images: What it is trained and tested on.
+        seed: Seed of weights, order and crops.
+        dtype: A Keras dtype policy.
         drops: Epochs at which the rates of the weights are divided by ten.
     """
 
@@ -214,7 +238,7 @@ class CifarRun:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a state has to share with the run that goes on from it."""
+        """The properties that a state and the run that resumes from it have to share."""
         return {
             "network": asdict(self.network),
             "data": self.images.digest,
@@ -228,12 +252,12 @@ class CifarTrainer:
     """A network in the state that its run has reached.
 
     Attributes:
-        position: Where it stands; its history has a row a stretch: the epoch at its end (0.25, 0.5, ..., or fewer where
-            an epoch has fewer batches), and loss and error, 0..1, in training, of the batches of the stretch as they
-            came.
+        position: The position of the training. Its history has one row per segment of an epoch: the epoch at its end
+            (0.25, 0.5, ..., or fewer where an epoch has fewer batches), and the mean loss and error, 0..1, of its
+            batches in training.
 
     Raises:
-        DataError: its last states cannot be read, or are another run's.
+        DataError: The last states cannot be read, or are another run's.
     """
 
     def __init__(self, run: CifarRun) -> None:
@@ -250,20 +274,31 @@ class CifarTrainer:
             self.position = state.position
         self._compiled = tf.function(self._step, autograph=False)
 
-    def train(self, epochs: int, on_stretch: Callable[[dict[str, float]], bool | None] = lambda row: None) -> None:
-        """Trains until so many epochs are done in all, and saves the state after each whole one.
+    def train(self, epochs: int, target: float | None = None, reporter: Reporter = SILENT) -> list[dict[str, float]]:
+        """Train up to an epoch, saving the state after each whole one.
 
         Args:
-            on_stretch: called with every new row of the history; it ends the training at once by returning True.
+            epochs: The number of epochs, those of earlier calls included.
+            target: A training error, 0..1, at which the training ends at once.
+            reporter: Reports the progress.
+
+        Returns:
+            The history, one row per segment.
 
         Raises:
-            DivergedError: the loss is not a finite number.
+            DivergedError: The loss is not a finite number.
         """
-        while self.position.epoch < epochs:
-            if self._train_epoch(on_stretch):
-                return
+        done = self.position.epoch
+        what = f"{self.run.folder.name}, epoch {done + 1} to {epochs}"
+        with reporter.progress(what, SEGMENTS * (epochs - done), "quarters") as advance:
+            while self.position.epoch < epochs:
+                for row in self._train_epoch():
+                    advance(1, text=f"error {row['error']:.1%}")
+                    if target is not None and row["error"] <= target:
+                        return self.position.history
+        return self.position.history
 
-    def _train_epoch(self, on_stretch: Callable) -> bool:
+    def _train_epoch(self) -> Iterator[dict[str, float]]:
         position, network = self.position, self.run.network
         drops = sum(position.epoch >= epoch for epoch in self.run.drops)
         self.optimizer.set_rates({"weights": network.weight_rate / 10**drops})
@@ -272,20 +307,18 @@ class CifarTrainer:
         batches = np.split(order, range(BATCH, len(order), BATCH))
         if len(batches[-1]) < BATCH and len(batches) > 1:
             batches.pop()
-        stretches = min(STRETCHES, len(batches))
-        for stretch, part in enumerate(np.array_split(np.arange(len(batches)), stretches)):
-            found = [self._take_step(batches[index], random) for index in part]
-            loss, error = np.mean(found, axis=0).tolist()
+        segments = min(SEGMENTS, len(batches))
+        for segment, part in enumerate(np.array_split(np.arange(len(batches)), segments)):
+            results = [self._take_step(batches[index], random) for index in part]
+            loss, error = np.mean(results, axis=0).tolist()
             if not np.isfinite(loss):
                 raise DivergedError(f"The loss became {loss} at the rate {network.weight_rate:g}.")
-            row = {"epoch": position.epoch + (stretch + 1) / stretches, "loss": loss, "error": error}
+            row = {"epoch": position.epoch + (segment + 1) / segments, "loss": loss, "error": error}
             position.history.append(row)
-            if on_stretch(row):
-                return True
+            yield row
         position.epoch += 1
         position.total_steps += len(batches)
         save_state(self.run.folder, self.model, self.optimizer, position, self.run.about)
-        return False
 
     def _take_step(self, rows: np.ndarray, random: np.random.Generator) -> tuple[float, float]:
         images, labels = self.run.images.train.images[rows], self.run.images.train.labels[rows]
@@ -305,7 +338,13 @@ class CifarTrainer:
 
 
 def error_on(model: keras.Model, labelled: Labelled, side: int) -> float:
-    """Top-1 error, 0..1: on the whole images, or by the mean of the probabilities of ten crops of this side."""
+    """The top-1 error, 0..1, of a model.
+
+    Args:
+        model: A model as `build` makes.
+        labelled: The images.
+        side: Side of the ten crops whose probabilities are averaged, pixels; 32 for the whole images.
+    """
     wrong = 0
 
     @tf.function(autograph=False)

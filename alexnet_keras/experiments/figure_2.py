@@ -1,9 +1,9 @@
-"""Figure 2: the network in two towers, drawn from the model itself, beside the numbers that the paper gives."""
+"""Figure 2: the network in two towers, drawn from the model itself, next to the numbers that the paper gives."""
 
 from pathlib import Path
 
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, Verdict
+from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import LayerFacts, describe_architecture
 from alexnet_keras.visualization.architecture import draw_architecture
@@ -12,50 +12,45 @@ from alexnet_keras.visualization.architecture import draw_architecture
 NEURONS = {"conv1": 253_440, "conv2": 186_624, "conv3": 64_896, "conv4": 64_896, "conv5": 43_264}
 NEURONS |= {"fc6": 4096, "fc7": 4096, "fc8": 1000}
 PARAMETERS, NEURONS_IN_ALL = 60e6, 650_000
+NOTES = {"conv1": "55 x 55 x 96; the paper's number is no such product"}
 DEVICES = ("GPU 1", "GPU 2")
 
 
 def run(lab: Lab) -> Outcome:
-    """What the model of the recipe `source` says of itself; nothing is trained."""
-    facts = describe_architecture(AlexNet("source"))
-    neurons, parameters = sum(layer.neurons for layer in facts), sum(layer.parameters for layer in facts)
-    findings = [_exact(f"neurons of {layer.name}", f"{NEURONS[layer.name]:,}", layer.neurons) for layer in facts]
-    findings[0] = _exact(
-        findings[0].what,
-        findings[0].claim,
-        facts[0].neurons,
-        note="55 x 55 x 96; the paper's number is no such product",
-    )
-    findings += [
-        _about("neurons in all", "650,000", neurons, NEURONS_IN_ALL),
-        _about("parameters", "60 million", parameters, PARAMETERS),
+    """Count neurons, parameters and crossings in the model of the recipe `source`; nothing is trained."""
+    layers = describe_architecture(AlexNet("source"))
+    neurons, parameters = sum(layer.neurons for layer in layers), sum(layer.parameters for layer in layers)
+    comparisons = [
+        *(
+            _compare(f"neurons of {each.name}", f"{NEURONS[each.name]:,}", each.neurons, NEURONS[each.name], 0)
+            for each in layers
+        ),
+        _compare("neurons in all", "650,000", neurons, NEURONS_IN_ALL, 0.05),
+        _compare("parameters", "60 million", parameters, PARAMETERS, 0.05),
     ]
-    crossing = {layer.name: sum(passage.values for passage in layer.passages) for layer in facts if layer.passages}
-    told = ", ".join(f"{count:,} into {name}" for name, count in crossing.items())
+    crossing = {layer.name: sum(passage.values for passage in layer.passages) for layer in layers if layer.passages}
+    counts = ", ".join(f"{count:,} into {name}" for name, count in crossing.items())
     return Outcome(
         summary=(
             f"The network of the recipe source as it is built: {parameters:,} parameters, {neurons:,} neurons, two "
-            f"towers. For one image so many numbers pass from one device to the other, both ways together: {told}."
+            f"towers. For one image these numbers of values cross between the devices, both ways together: {counts}."
         ),
-        findings=tuple(findings),
-        configuration=tuple(_line(layer) for layer in facts),
+        comparisons=tuple(comparisons),
+        configuration=tuple(_line(layer) for layer in layers),
         facts={"crossing": crossing, "parameters": parameters, "neurons": neurons},
     )
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """The figure."""
+    """Draw the towers."""
     draw_architecture(AlexNet("source"), path, "AlexNet, recipe source", DEVICES)
 
 
-def _exact(what: str, claim: str, found: int, note: str = "") -> Finding:
-    verdict: Verdict = "agrees" if f"{found:,}" == claim else "disagrees"
-    return Finding(what, claim, "", Estimate((float(found),)), "count", verdict, note)
-
-
-def _about(what: str, claim: str, found: int, claimed: float) -> Finding:
-    verdict: Verdict = "agrees" if abs(found / claimed - 1) < 0.05 else "disagrees"
-    return Finding(what, claim, "", Estimate((float(found),)), "count", verdict)
+def _compare(what: str, claim: str, count: int, claimed: float, tolerance: float) -> Comparison:
+    """A count next to the paper's; it agrees within a relative tolerance."""
+    agrees = abs(count / claimed - 1) <= tolerance
+    note = NOTES.get(what.removeprefix("neurons of "), "")
+    return Comparison(what, OverSeeds((float(count),)), "count", claim, "", "agrees" if agrees else "disagrees", note)
 
 
 def _line(layer: LayerFacts) -> str:

@@ -1,4 +1,4 @@
-"""Figure 4: what the network says of eight images, and which training images it finds most like five others."""
+"""Figure 4: the likeliest classes of eight images, and the training images nearest to five others."""
 
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches, find_nearest
 from alexnet_keras.evaluation.inputs import some_images, spread_over_classes
-from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data
-from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
+from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, claimed_positive
 from alexnet_keras.runs import Run
 from alexnet_keras.visualization.neighbors import Query, draw_neighbors
 from alexnet_keras.visualization.predictions import draw_predictions, predicted_images
@@ -20,30 +20,22 @@ from alexnet_keras.visualization.style import save_figure
 
 LABELLED, QUERIES, NEIGHBORS = 8, 5, 6  # images of the figure (paper, figure 4)
 MEASURED = 200  # queries that the numbers are of
-AMONG = 20_000  # training images that they are searched among, the first of the split's random order
+SEARCHED = 20_000  # training images that they are searched in, the first of the split's random order
 PIXELS = 16  # side of the image that pixel distances are of
 
 
 def run(lab: Lab) -> Outcome:
-    """The network as it is, a seed each: neighbours of the query's class, and how near their pixels are."""
-    data = chosen_data(lab)
-    base = base_recipe(lab.request)
-    nets = [lab.trained("source", base, data, seed) for seed in lab.seeds]
-    found = {
-        seed: lab.part(
-            f"neighbors-seed-{seed}",
-            {"net": net.name, "data": data.fingerprint, "queries": MEASURED},
-            partial(measure, lab, net, data),
-        )
-        for seed, net in zip(lab.seeds, nets, strict=True)
-    }
-    same, chance = Estimate(tuple(each["same_class"] for each in found.values())), chance_of(data)
-    by_pixels = Estimate(tuple(each["pixel_same_class"] for each in found.values()))
-    rank = Estimate(tuple(each["pixel_rank"] for each in found.values()))
-    top5 = Estimate(tuple(lab.errors(net, data, "val").top5.error for net in nets))
-    gain = Estimate(tuple(value - chance for value in same.values))
-    lab.folder.mkdir(parents=True, exist_ok=True)
-    draw_images(lab, nets[0], data)
+    """Train the unchanged network, once per seed, and compare neighbours by features with neighbours by pixels."""
+    data, base = lab.open(), lab.base_recipe
+    nets = {seed: lab.trained("source", base, data, seed) for seed in lab.seeds}
+    results = {seed: _kept(lab, net, data, seed) for seed, net in nets.items()}
+    same, by_pixels, rank = (
+        OverSeeds.of(each[name] for each in results.values())
+        for name in ("same_class", "pixel_same_class", "pixel_rank")
+    )
+    top5 = OverSeeds.of(lab.errors(net, data).top5.error for net in nets.values())
+    chance = chance_of(data)
+    draw_halves(lab, nets[lab.seeds[0]], data)
     return Outcome(
         summary=(
             f"The recipe {base.name}, trained for {base.training.epochs} epochs on {data.path.name}, was asked for the "
@@ -52,90 +44,94 @@ def run(lab: Lab) -> Outcome:
             f"queries, {100 * same.mean:.0f} % of the neighbours are of the query's class ({100 * chance:.0f} % would "
             f"be by chance, {100 * by_pixels.mean:.0f} % of the nearest by pixels)."
         ),
-        findings=(
-            Finding(
+        comparisons=(
+            claimed_positive(
                 "neighbours of the query's class, minus chance",
+                same.minus(chance),
                 "neighbours show the same kind of object",
-                "",
-                gain,
-                "points",
-                direction(gain, 1),
             ),
-            Finding("neighbours of the query's class", "", "", same, "percent"),
-            Finding("the same for the nearest by pixels", "", "", by_pixels, "percent"),
-            Finding(
-                "where the neighbours stand among all training images by distance of pixels (0 nearest, 50 % random)",
-                "generally not close in pixels",
-                "",
+            Comparison("neighbours of the query's class", same),
+            Comparison("the same for the nearest by pixels", by_pixels),
+            Comparison(
+                "rank of the neighbours among all training images by distance of pixels (0 nearest, 50 % random)",
                 rank,
-                "percent",
+                claim="generally not close in pixels",
             ),
-            Finding("top-5 error, ten crops", "18.2 %", "18.2 % (145)", top5, "percent"),
+            Comparison("top-5 error, ten crops", top5, claim="18.2 %", log="18.2 % (145)"),
         ),
-        configuration=(f"{base.name}, {base.training.epochs} epochs, {lab.request.precision}",),
-        facts={"measured": {str(seed): each for seed, each in found.items()}, "folder": str(lab.folder)},
+        configuration=(f"{base.name}, {base.training.epochs} epochs, {lab.options.precision}",),
+        facts={"measured": results, "folder": str(lab.folder)},
     )
 
 
+def _kept(lab: Lab, net: Run, data: PreparedDataset, seed: int) -> dict[str, Any]:
+    inputs = {"net": net.name, "data": data.fingerprint, "queries": MEASURED}
+    return lab.kept(f"neighbors-seed-{seed}", inputs, partial(compare_neighbors, lab, net, data))
+
+
 def chance_of(data: PreparedDataset) -> float:
-    """The share of neighbours of the query's class, if neighbours were drawn at random."""
+    """The expected share, 0..1, of neighbours of the query's class if neighbours were drawn at random."""
     train, val = (np.array(data.class_counts(split), np.float64) for split in ("train", "val"))
     return float((train / train.sum() * val / val.sum()).sum())
 
 
-def measure(lab: Lab, net: Run, data: PreparedDataset) -> dict[str, Any]:
-    """Over many queries: the shares of neighbours of the same class, by features and by pixels, and pixel ranks."""
+def compare_neighbors(lab: Lab, net: Run, data: PreparedDataset) -> dict[str, Any]:
+    """Compare the nearest training images of many queries by features and by pixels.
+
+    Returns:
+        Shares, 0..1: "same_class" and "pixel_same_class", of neighbours by features and by pixels that are of the
+        query's class; "pixel_rank", the mean rank by pixels of the neighbours by features, 0 for the nearest.
+    """
     extract = FeatureExtractor(net.load_model("last"))
     images, labels, _ = some_images(data, "val", min(MEASURED, data.examples("val")), seed=0)
     features, train_labels, pixels = [], [], []
-    with lab.watcher.progress(f"features of {net.name}", data.examples("train")) as advance:
+    with lab.reporter.progress(f"features of {net.name}", data.examples("train")) as advance:
         for batch in feature_batches(extract, data, "train"):
             features.append(batch.features)
             train_labels.append(batch.labels)
             pixels.append(thumbnails(batch.images))
             advance(len(batch.labels))
-            if sum(map(len, train_labels)) >= AMONG:
+            if sum(map(len, train_labels)) >= SEARCHED:
                 break
     train_labels = np.concatenate(train_labels)
-    of_features = order_of(extract(images), np.concatenate(features))
-    of_pixels = order_of(thumbnails(images), np.concatenate(pixels))
-    ranks = np.argsort(of_pixels, axis=1)  # the place of each training image by its pixels
-    nearest = of_features[:, :NEIGHBORS]
+    nearest = nearest_first(extract(images), np.concatenate(features))[:, :NEIGHBORS]
+    by_pixels = nearest_first(thumbnails(images), np.concatenate(pixels))
+    ranks = np.argsort(by_pixels, axis=1)  # the rank of each training image by its pixels
     return {
         "same_class": float((train_labels[nearest] == labels[:, None]).mean()),
-        "pixel_same_class": float((train_labels[of_pixels[:, :NEIGHBORS]] == labels[:, None]).mean()),
+        "pixel_same_class": float((train_labels[by_pixels[:, :NEIGHBORS]] == labels[:, None]).mean()),
         "pixel_rank": float(np.take_along_axis(ranks, nearest, axis=1).mean() / (len(train_labels) - 1)),
     }
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
-    """Images `(n, 256, 256, 3)` as vectors of the means of their 16x16 squares, float32 `(n, 768)`."""
+    """Shrink images `(n, 256, 256, 3)` to the means of their 16x16 squares, as vectors: float32 `(n, 768)`."""
     side = images.shape[1] // PIXELS
     blocks = images.reshape(len(images), PIXELS, side, PIXELS, side, 3)
     return blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(images), -1)
 
 
-def order_of(queries: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The positions of the others from the nearest to the farthest, for each query."""
-    queries, others = queries.astype(np.float64), others.astype(np.float64)
-    return np.argsort((others**2).sum(axis=1) - 2 * queries @ others.T, axis=1, kind="stable")
+def nearest_first(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """The positions of all vectors `(m, size)` from the nearest to the farthest, for each query: `(n, m)`."""
+    queries, vectors = queries.astype(np.float64), vectors.astype(np.float64)
+    return np.argsort((vectors**2).sum(axis=1) - 2 * queries @ vectors.T, axis=1, kind="stable")
 
 
-def draw_images(lab: Lab, net: Run, data: PreparedDataset) -> None:
-    """Both halves of the figure, each in a file of its own."""
+def draw_halves(lab: Lab, net: Run, data: PreparedDataset) -> None:
+    """Draw both halves of the figure, each in its own file."""
     predictions = lab.predictions(net, data, "val", "centre")
     order = np.random.default_rng(0).permutation(len(predictions.labels))
     chosen = order[spread_over_classes(predictions.labels[order], LABELLED)]
     draw_predictions(predicted_images(predictions, data, chosen), lab.folder / "predictions.png")
     extract = FeatureExtractor(net.load_model("last"))
     images, labels, _ = some_images(data, "val", QUERIES, seed=0)
-    found = find_nearest(extract(images), feature_batches(extract, data, "train"), NEIGHBORS)
-    asked = [Query(image, data.titles[label], label) for image, label in zip(images, labels.tolist(), strict=True)]
-    draw_neighbors(asked, found, data.titles, lab.folder / "neighbors.png")
+    neighbors = find_nearest(extract(images), feature_batches(extract, data, "train"), NEIGHBORS)
+    queries = [Query(image, data.titles[label], label) for image, label in zip(images, labels.tolist(), strict=True)]
+    draw_neighbors(queries, neighbors, data.titles, lab.folder / "neighbors.png")
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """Both halves, one above the other."""
+    """Draw both halves, one above the other."""
     folder = Path(outcome.facts["folder"])
     halves = [files.imread(folder / name) for name in ("predictions.png", "neighbors.png")]
     heights = [half.shape[0] / half.shape[1] for half in halves]

@@ -1,8 +1,10 @@
-"""Why so many reproductions sit at a loss of 6.9: signal and gradient of four starts, and the first steps of each.
+"""Signal, gradient and first steps of four initialisations, which show why many reproductions stay at a loss of 6.9.
 
-`starts` derives them from one recipe: the released code's, the prose's, Caffe's, and the prose on pixels of variance 1.
+One recipe is initialised as in the released code, in the paper's prose, in Caffe, and as in the prose on pixels of
+variance 1.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -15,9 +17,9 @@ from matplotlib.figure import Figure
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import training_batches
-from alexnet_keras.experiments.lab import Lab, chosen_data
-from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, seeds_text
-from alexnet_keras.experiments.variants import variants
+from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, PerSeed, seeds_text
+from alexnet_keras.experiments.variants import initialisation_variants
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.training.diagnostics import measure_signal
@@ -31,72 +33,77 @@ SMOOTH = 10  # steps that a loss is averaged over
 
 
 def run(lab: Lab) -> Outcome:
-    """All starts at the full width of the network, a seed each; widths decide how a signal fares."""
-    data = chosen_data(lab)
-    steps = STEPS[lab.request.scale]
-    starts = variants(load_recipe("source"), data.statistics.standard_deviations)
-    names = lab.request.chosen(list(starts))
-    found = {
-        name: {
-            seed: lab.part(
-                f"{name}-seed-{seed}",
-                {"data": data.fingerprint, "steps": steps, "precision": lab.request.precision, "seed": seed},
-                partial(measure, lab, starts[name], name, data, seed, steps),
-            )
-            for seed in lab.seeds
-        }
-        for name in names
+    """Train every variant at the full width of the network, once per seed; the signal depends on the widths."""
+    data = lab.open()
+    steps = STEPS[lab.options.scale]
+    recipes = initialisation_variants(load_recipe("source"), data.statistics.standard_deviations)
+    names = lab.options.chosen(list(recipes))
+    variants = {
+        name: {seed: _kept(lab, recipes[name], name, data, seed, steps) for seed in lab.seeds} for name in names
     }
     chance = float(np.log(len(data.classes)))
-    findings = []
-    for name, seeds in found.items():
-        spread = Estimate(tuple(each["signal"][-1]["spread"] for each in seeds.values()))
-        loss = Estimate(tuple(smoothed(each["losses"])[-1] for each in seeds.values()))
-        left = [steps_to_leave(each["losses"], chance) for each in seeds.values()]
-        gone = [step for step in left if step is not None]
-        findings += [
-            Finding(f"{name}: spread of the logits over images at the start", "", "", spread, "number"),
-            Finding(
-                f"{name}: steps until the loss is {LEFT} below ln(classes)",
-                "",
-                "",
-                Estimate(tuple(map(float, gone))) if len(gone) == len(left) else None,
-                "number",
-                note="" if len(gone) == len(left) else f"{len(left) - len(gone)} of {len(left)} not in {steps} steps",
-            ),
-            Finding(f"{name}: loss after {steps} steps (ln(classes) is {chance:.2f})", "", "", loss, "number"),
-        ]
     return Outcome(
         summary=(
-            f"The network of the recipe source was started in {len(names)} ways ({', '.join(names)}) and trained for "
-            f"{steps} steps each on {data.path.name}, {len(data.classes)} classes, {seeds_text(lab.request.seeds)}. "
-            "Where logits hardly differ from image to image, the classifier can learn nothing but the classes' "
-            f"frequencies, and the loss stays at ln(classes), {chance:.2f} here and 6.91 with 1,000 classes."
+            f"The network of the recipe source was initialised in {len(names)} ways ({', '.join(names)}) and trained "
+            f"for {steps} steps each on {data.path.name}, {len(data.classes)} classes, "
+            f"{seeds_text(lab.options.seeds)}. Where logits hardly differ from image to image, the classifier can "
+            "learn nothing but the classes' frequencies, and the loss stays at ln(classes), "
+            f"{chance:.2f} here and 6.91 with 1,000 classes."
         ),
-        findings=tuple(findings),
+        comparisons=tuple(row for name, results in variants.items() for row in _rows(name, results, steps, chance)),
         configuration=(
-            *(f"{name}: {starts[name].summary}" for name in names),
-            f"batches of {starts['source'].training.batch_size}, {lab.request.precision}",
+            *(f"{name}: {recipes[name].summary}" for name in names),
+            f"batches of {recipes['source'].training.batch_size}, {lab.options.precision}",
         ),
-        facts={"starts": {n: {str(s): each for s, each in seeds.items()} for n, seeds in found.items()}, "ln": chance},
+        facts={"starts": variants, "ln": chance},
     )
 
 
-def measure(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: int, steps: int) -> dict[str, Any]:
-    """Signal and gradient of every layer on the first batch, and the loss of every step."""
-    model, optimizer = new_network(recipe, data, seed, lab.request.precision)
-    training = recipe.training
+def _kept(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: int, steps: int) -> dict[str, Any]:
+    inputs = {"data": data.fingerprint, "steps": steps, "precision": lab.options.precision, "seed": seed}
+    return lab.kept(f"{name}-seed-{seed}", inputs, partial(train, lab, recipe, name, data, seed, steps))
+
+
+def _rows(name: str, results: PerSeed, steps: int, chance: float) -> list[Comparison]:
+    """The rows of one variant; `chance` is ln(classes)."""
+    spread = OverSeeds.of(each["signal"][-1]["spread"] for each in results.values())
+    loss = OverSeeds.of(smoothed(each["losses"])[-1] for each in results.values())
+    left = [step for each in results.values() if (step := steps_to_leave(each["losses"], chance)) is not None]
+    staying = len(results) - len(left)
+    return [
+        Comparison(f"{name}: spread of the logits over images at the start", spread, "number"),
+        Comparison(
+            f"{name}: steps until the loss is {LEFT} below ln(classes)",
+            None if staying else OverSeeds.of(map(float, left)),
+            "number",
+            note=f"{staying} of {len(results)} not in {steps} steps" if staying else "",
+        ),
+        Comparison(f"{name}: loss after {steps} steps (ln(classes) is {chance:.2f})", loss, "number"),
+    ]
+
+
+def train(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: int, steps: int) -> dict[str, Any]:
+    """Take the first steps of a variant.
+
+    Returns:
+        "signal": signal and gradient of every layer on the first batch. "losses": the loss of every step.
+    """
+    model, optimizer = new_network(recipe, data, seed, lab.options.precision)
     step = TrainingStep(
-        model, optimizer, tf.distribute.get_strategy(), seed=seed, batch_size=training.batch_size,
-        scaled=lab.request.precision == "mixed_float16",
-    )  # fmt: skip
+        model,
+        optimizer,
+        tf.distribute.get_strategy(),
+        seed=seed,
+        batch_size=recipe.training.batch_size,
+        scaled=lab.options.precision == "mixed_float16",
+    )
     batches = batches_of(data, recipe, seed)
     images, labels = next(batches)
     signal = [
         asdict(layer) | {"update_ratio": layer.update_ratio} for layer in measure_signal(model, recipe, images, labels)
     ]
     losses = []
-    with lab.watcher.progress(f"{name}, seed {seed}", steps, "steps") as advance:
+    with lab.reporter.progress(f"{name}, seed {seed}", steps, "steps") as advance:
         for number in range(steps):
             losses.append(step(images, labels, number).loss)
             images, labels = next(batches)
@@ -106,8 +113,7 @@ def measure(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: in
 
 def batches_of(data: PreparedDataset, recipe: Recipe, seed: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
     """Training batches without end."""
-    epoch = 0
-    while True:
+    for epoch in itertools.count():
         yield from training_batches(
             data,
             recipe.augmentation,
@@ -116,7 +122,6 @@ def batches_of(data: PreparedDataset, recipe: Recipe, seed: int) -> Iterator[tup
             seed=seed,
             epoch=epoch,
         )
-        epoch += 1
 
 
 def smoothed(losses: list[float]) -> list[float]:
@@ -127,18 +132,17 @@ def smoothed(losses: list[float]) -> list[float]:
 def steps_to_leave(losses: list[float], chance: float) -> int | None:
     """The first step whose averaged loss is below ln(classes) by more than LEFT; None if there is none."""
     averaged = smoothed(losses)
-    return next((n for n, loss in enumerate(averaged) if n >= SMOOTH and loss < chance - LEFT), None)
+    return next((step for step, loss in enumerate(averaged) if step >= SMOOTH and loss < chance - LEFT), None)
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """Left the spread over images, layer by layer; middle the first update's size; right the loss."""
+    """Draw left the spread over images, layer by layer; in the middle the first update's size; right the loss."""
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     spread, update, loss = figure.subplots(1, 3)
-    for (name, seeds), color in zip(outcome.facts["starts"].items(), SERIES, strict=False):
-        for number, each in enumerate(seeds.values()):
-            options = {"color": color, "alpha": 1.0 if number == 0 else 0.4, "lw": 1.4}
-            layers = [layer["name"] for layer in each["signal"]]
-            label = None if number else name
+    for (name, results), color in zip(outcome.facts["starts"].items(), SERIES, strict=False):
+        for number, each in enumerate(results.values()):
+            options = {"color": color, "alpha": 0.4 if number else 1.0, "lw": 1.4}
+            layers, label = [layer["name"] for layer in each["signal"]], None if number else name
             spread.plot(layers, [max(x["spread"], 1e-9) for x in each["signal"]], "o-", ms=3, label=label, **options)
             update.plot(layers, [max(x["update_ratio"], 1e-12) for x in each["signal"]], "o-", ms=3, **options)
             loss.plot(smoothed(each["losses"]), **options)

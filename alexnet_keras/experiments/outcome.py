@@ -1,8 +1,9 @@
-"""What an experiment found: numbers over seeds, next to what the paper and the lab's logs say.
+"""Results of an experiment: numbers over seeds, compared with the paper's and with the lab's logs.
 
 Networks that differ in one thing are trained from the same seeds, and the difference of their errors is given."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -15,105 +16,136 @@ from alexnet_keras.recipes.schema import Recipe
 
 Verdict = Literal["agrees", "disagrees", "undecided", "not compared"]
 Unit = Literal["percent", "points", "times", "number", "count"]  # points: a difference of two percentages
+TopK = Literal["top1", "top5"]  # which error
+PerSeed = dict[int, dict[str, Any]]  # the results of one network or system, by seed
 CONFIDENCE = 0.95
+UNITS: dict[Unit, tuple[int, str, str]] = {  # factor, format, suffix
+    "percent": (100, ".1f", " %"),
+    "points": (100, "+.1f", " points"),
+    "times": (1, ".1f", " times"),
+    "number": (1, ".3g", ""),
+    "count": (1, ",.0f", ""),
+}
+STALLED = 0.05  # nats below ln(classes): a network whose training loss ends above that has learnt nothing
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A quantity measured once a seed. Errors and differences of errors are shares, 0.01 for 1 %."""
+class OverSeeds:
+    """A quantity measured once per seed. Errors and differences of errors are shares, 0.01 for 1 %."""
 
     values: tuple[float, ...]
 
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "OverSeeds":
+        """The quantity with these values, in the order of the seeds."""
+        return cls(tuple(values))
+
     @property
     def mean(self) -> float:
+        """The mean over the seeds."""
         return math.fsum(self.values) / len(self.values)
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean by Student's t; None with one seed, which says nothing of others."""
-        count = len(self.values)
-        if count < 2:
+        """The 95 % interval of the mean by Student's t; None with one seed, which says nothing about others."""
+        if len(self.values) < 2:
             return None
-        spread = math.sqrt(math.fsum((value - self.mean) ** 2 for value in self.values) / (count - 1) / count)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(self.values) - 1) * stats.sem(self.values))
         return self.mean - half, self.mean + half
+
+    def minus(self, other: "OverSeeds | float") -> "OverSeeds":
+        """The differences from another quantity, seed by seed, or from a number."""
+        others = other.values if isinstance(other, OverSeeds) else [other] * len(self.values)
+        return self.of(one - base for one, base in zip(self.values, others, strict=True))
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of a result's table.
+class Comparison:
+    """One row of a result's table: a quantity, next to the claim about it.
 
     Attributes:
-        what: Is measured: "top-1 error, no normalisation minus source".
-        claim: The paper's, in its words or numbers; "" where it says nothing.
+        what: The quantity: "top-1 error, no normalisation minus source".
+        ours: Our measurement; None where it could not be measured, which `note` explains.
+        unit: The unit that `ours` is read in.
+        claim: The paper's claim, in its words or numbers; "" where it has none.
         log: What the lab's logs recorded; "" where there is none.
-        ours: None where it could not be measured, which `note` explains.
-        unit: How `ours` is read.
-        verdict: Of `ours` on the claim.
+        verdict: Whether `ours` agrees with the claim.
+        note: A remark, which follows the number in the table.
     """
 
     what: str
-    claim: str
-    log: str
-    ours: Estimate | None
+    ours: OverSeeds | None
     unit: Unit = "percent"
+    claim: str = ""
+    log: str = ""
     verdict: Verdict = "not compared"
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
+        """The row as it is in result.json."""
         values = asdict(self)
         if self.ours:
             values["ours"] = {"values": list(self.ours.values), "mean": self.ours.mean, "interval": self.ours.interval}
         return values
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Finding":
+    def from_dict(cls, values: dict[str, Any]) -> "Comparison":
         """The reverse of `to_dict`."""
-        ours = values["ours"] and Estimate(tuple(values["ours"]["values"]))
-        return cls(**{**values, "ours": ours})
+        return cls(**{**values, "ours": values["ours"] and OverSeeds.of(values["ours"]["values"])})
 
     @property
     def measured(self) -> str:
-        """Ours in words: the mean, and the interval over seeds."""
+        """Our measurement as text: the mean, and the interval over seeds."""
         if self.ours is None:
             return self.note or "-"
-        text = shown(self.ours.mean, self.unit)
+        text = with_unit(self.ours.mean, self.unit)
         if interval := self.ours.interval:
-            low, high = (shown(end, self.unit).partition(" ")[0] for end in interval)
+            low, high = (with_unit(end, self.unit).partition(" ")[0] for end in interval)
             text += f" ({low} to {high})"
-        if self.unit == "count":
-            return f"{text}; {self.note}" if self.note else text
-        text += f", {seeds_text(len(self.ours.values))}"
+        if self.unit != "count":
+            text += f", {seeds_text(len(self.ours.values))}"
         return f"{text}; {self.note}" if self.note else text
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything that an experiment hands over.
+    """The outcome of an experiment.
 
     Attributes:
-        summary: A paragraph: what was trained on what, for how long, and what came of it.
-        findings: The lines of the table.
-        configuration: What was run, a line each.
-        facts: Anything else worth keeping, as JSON has it.
+        summary: A paragraph: what was trained on what, for how long, and with which result.
+        comparisons: The rows of the table.
+        configuration: What was run, in lines.
+        facts: Other results, which JSON can hold.
     """
 
     summary: str
-    findings: tuple[Finding, ...]
+    comparisons: tuple[Comparison, ...]
     configuration: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
 
 def seeds_text(count: int) -> str:
-    """1 seed, 3 seeds."""
+    """A number of seeds as text: 1 seed, 3 seeds."""
     return f"{count} seed" if count == 1 else f"{count} seeds"
 
 
-def direction(ours: Estimate, sign: int) -> Verdict:
-    """Whether a quantity is on the claimed side of zero: its whole interval has to be on one side.
+def images_text(data: PreparedDataset) -> str:
+    """A dataset as a summary names it: 3,000 training images of imagenette, 10 classes."""
+    return f"{data.examples('train'):,} training images of {data.path.name}, {len(data.classes):,} classes"
+
+
+def with_unit(number: float, unit: Unit) -> str:
+    """A number with its unit: 0.407 as "40.7 %", a difference as "+1.4 points", a ratio as "6.1 times"."""
+    scale, form, suffix = UNITS[unit]
+    return f"{scale * number:{form}}{suffix}"
+
+
+def sign_verdict(ours: OverSeeds, sign: int) -> Verdict:
+    """The verdict on a claimed sign: the whole interval has to be on one side of zero.
 
     Args:
-        sign: 1 if the paper says that it is positive, -1 for negative.
+        ours: The quantity.
+        sign: 1 if it is claimed to be positive, -1 for negative.
     """
     if ours.interval is None:
         return "undecided"
@@ -123,75 +155,48 @@ def direction(ours: Estimate, sign: int) -> Verdict:
     return "disagrees" if high < 0 else "undecided"
 
 
-def value(ours: Estimate, claimed: float) -> Verdict:
-    """Whether a number that the paper gives lies in our interval."""
+def claimed_positive(what: str, ours: OverSeeds, claim: str, log: str = "", unit: Unit = "points") -> Comparison:
+    """A comparison with the claim that a quantity is positive."""
+    return Comparison(what, ours, unit, claim, log, sign_verdict(ours, 1))
+
+
+def value_verdict(ours: OverSeeds, claimed: float) -> Verdict:
+    """The verdict on a claimed number: it has to lie in our interval."""
     if ours.interval is None:
         return "undecided"
     return "agrees" if ours.interval[0] <= claimed <= ours.interval[1] else "disagrees"
 
 
-def shown(number: float, unit: Unit) -> str:
-    """A number with its unit: 0.407 as "40.7 %", a difference as "+1.4 points", a ratio as "6.1 times"."""
-    match unit:
-        case "percent":
-            return f"{100 * number:.1f} %"
-        case "points":
-            return f"{100 * number:+.1f} points"
-        case "times":
-            return f"{number:.1f} times"
-        case "count":
-            return f"{number:,.0f}"
-        case _:
-            return f"{number:.3g}"
+def error_kinds(data: PreparedDataset) -> dict[TopK, str]:
+    """The errors that are meaningful on a dataset, with their names: top-5 error only with more than five classes."""
+    return {"top1": "top-1 error", "top5": "top-5 error"} if len(data.classes) > 5 else {"top1": "top-1 error"}
 
 
-STALLED = 0.05  # nats below ln(classes): a network whose training loss ends above that has learnt nothing
-
-Kind = Literal["top1", "top5"]
-Measured = dict[int, dict[str, Any]]  # what `measure` found, by seed
-
-
-def measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset) -> Measured:
-    """Errors of one network a seed, on ten crops of the validation images, or that it diverged."""
-    return {seed: _measure(lab, name, recipe, data, seed) for seed in lab.seeds}
-
-
-def kinds(data: PreparedDataset) -> dict[Kind, str]:
-    """The errors that mean something on a dataset, and their names in a table."""
-    return {"top1": "top-1", "top5": "top-5"} if len(data.classes) > 5 else {"top1": "top-1"}
+def part_of(text: str, kind: TopK) -> str:
+    """The part of "47.1 / 28.2 %" or "+1.4 / +1.2 (148)" on one error; text without a slash is on the top-1 error."""
+    first, slash, rest = text.partition(" / ")
+    if not slash:
+        return text if kind == "top1" else ""
+    second, _, unit = rest.partition(" ")
+    number = first if kind == "top1" else second
+    return "" if number == "-" else f"{number} {unit}".strip()
 
 
-def error(what: str, found: Measured, kind: Kind) -> Finding:
-    """The error of a network, over the seeds."""
-    if _diverged(found):
-        return Finding(what, "", "", None, note="diverged")
-    return Finding(what, "", "", Estimate(tuple(each[kind] for each in found.values())))
+def train_and_test(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset) -> PerSeed:
+    """Train one network per seed and test it with ten crops of the validation images.
 
-
-def difference(
-    what: str, found: Measured, base: Measured, kind: Kind, *, claim: str = "", log: str = "", sign: int = 0
-) -> Finding:
-    """The error of a network less that of the one it is compared with, seed by seed.
-
-    Args:
-        sign: of the difference that is claimed; 0 where nothing is.
+    Returns:
+        For each seed errors and training history, or that the network diverged.
     """
-    if _diverged(found) or _diverged(base):
-        return Finding(what, claim, log, None, "points", note="diverged")
-    ours = Estimate(tuple(each[kind] - base[seed][kind] for seed, each in found.items()))
-    if stalled := sum(each["stalled"] for each in (*found.values(), *base.values())):
-        note = f"{stalled} of the {len(found) + len(base)} networks compared never left ln(classes)"
-        return Finding(what, claim, log, ours, "points", "undecided", note)
-    return Finding(what, claim, log, ours, "points", direction(ours, sign) if sign else "not compared")
+    return {seed: _train_and_test(lab, name, recipe, data, seed) for seed in lab.seeds}
 
 
-def _measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: int) -> dict[str, Any]:
+def _train_and_test(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: int) -> dict[str, Any]:
     try:
         trained = lab.trained(name, recipe, data, seed)
     except DivergedError as error:
         return {"diverged": str(error)}
-    errors = lab.errors(trained, data, "val")
-    history = trained.history
+    errors, history = lab.errors(trained, data), trained.history
     return {
         "run": trained.name,
         "top1": errors.top1.error,
@@ -203,5 +208,37 @@ def _measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: i
     }
 
 
-def _diverged(found: Measured) -> bool:
-    return any("diverged" in each for each in found.values())
+def error(what: str, results: PerSeed, kind: TopK) -> Comparison:
+    """The error of a network over the seeds."""
+    if _diverged(results):
+        return Comparison(what, None, note="diverged")
+    return Comparison(what, OverSeeds.of(each[kind] for each in results.values()))
+
+
+def difference(
+    what: str, results: PerSeed, base: PerSeed, kind: TopK, claim: str = "", log: str = "", sign: int = 0
+) -> Comparison:
+    """The error of a network minus that of the network it is compared with, seed by seed.
+
+    Args:
+        what: The name of the difference.
+        results: The network's results.
+        base: The results of the network it is compared with.
+        kind: The error.
+        claim: The paper's claim about both errors, as `part_of` reads it.
+        log: What the lab's logs recorded of both errors.
+        sign: The claimed or recorded sign of the difference; 0 where there is none.
+    """
+    claim, log = part_of(claim, kind), part_of(log, kind)
+    if _diverged(results) or _diverged(base):
+        return Comparison(what, None, "points", claim, log, note="diverged")
+    ours = OverSeeds.of(each[kind] - base[seed][kind] for seed, each in results.items())
+    if stalled := sum(each["stalled"] for each in (*results.values(), *base.values())):
+        note = f"{stalled} of the {len(results) + len(base)} networks compared never left ln(classes)"
+        return Comparison(what, ours, "points", claim, log, "undecided", note)
+    verdict = sign_verdict(ours, sign) if sign and (claim or log) else "not compared"
+    return Comparison(what, ours, "points", claim, log, verdict)
+
+
+def _diverged(results: PerSeed) -> bool:
+    return any("diverged" in each for each in results.values())

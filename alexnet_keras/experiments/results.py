@@ -1,194 +1,181 @@
-"""Results on disk: result.json, a figure, and a page in Markdown; all of them on one HTML page."""
+"""Results on disk: result.json, a figure, and a page in Markdown; all results on one HTML page."""
 
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
-from alexnet_keras.experiments.outcome import Finding, Outcome
+from alexnet_keras.experiments.outcome import Comparison
 from alexnet_keras.reports.page import image_file, render
 from alexnet_keras.runs import environment
+from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.files import locked, write_by_rename
-from alexnet_keras.storage.places import reproductions_root
 
 if TYPE_CHECKING:
     from alexnet_keras.experiments.lab import Lab
 
 RESULT, PAGE, FIGURE = "result.json", "page.md", "picture.png"
+TEMPLATE = "reproductions.html.jinja"
 COLUMNS = ("measured", "the paper", "the lab's log", "ours", "verdict")
+SCALES = {"mini": "in miniature", "full": "at full size"}
 
 
 @dataclass(frozen=True)
 class Result:
-    """An outcome, and under which circumstances it came about."""
+    """The result of an experiment.
+
+    Attributes:
+        path: The experiment's folder.
+        document: The content of result.json: "experiment", its name; "scale"; "command"; "date", when it ended, UTC;
+            "machine", as `runs.environment` reports it; "summary", "findings" (the comparisons), "configuration" and
+            "facts" of its outcome.
+    """
 
     path: Path
-    experiment: Experiment
-    scale: str
-    command: str
-    date: str  # UTC
-    machine: dict[str, Any]
-    outcome: Outcome
+    document: dict[str, Any]
+
+    @property
+    def experiment(self) -> Experiment:
+        """The entry in the catalogue."""
+        return EXPERIMENTS[self.document["experiment"]]
+
+    @cached_property
+    def rows(self) -> list[list[str]]:
+        """The cells of the table under COLUMNS."""
+        rows = [Comparison.from_dict(row) for row in self.document["findings"]]
+        return [[row.what, row.claim, row.log, row.measured, row.verdict] for row in rows]
+
+    @property
+    def machine(self) -> str:
+        """The machine and the versions that it was measured with, as text."""
+        machine = self.document["machine"]
+        return f"{machine['cpus']} processors, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}"
 
 
 def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
-    """Runs an experiment, or what is left of it, and writes its result.
+    """Run an experiment, or what is left of it, and write its result.
 
     Args:
-        command: how the user called it, for the page.
+        experiment: The experiment.
+        lab: Where and how it is run.
+        command: The command as the user called it, for the page.
 
     Raises:
-        AlexNetError: another process runs it; or whatever stops it.
+        AlexNetError: Another process runs it, or the experiment failed.
     """
     lab.folder.mkdir(parents=True, exist_ok=True)
     busy = f"Another process{{holder}} works in {lab.folder}: wait for it, or choose another directory with --out."
     with locked(lab.folder / "lock", busy), lab.holding:
         outcome = experiment.module.run(lab)
-        machine, date = environment(), datetime.now(UTC).isoformat(timespec="seconds")
-        result = Result(lab.folder, experiment, lab.request.scale, command, date, machine, outcome)
+        document = {
+            "experiment": experiment.name,
+            "scale": lab.options.scale,
+            "command": command,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": environment(),
+            "summary": outcome.summary,
+            "findings": [row.to_dict() for row in outcome.comparisons],
+            "configuration": list(outcome.configuration),
+            "facts": outcome.facts,
+        }
+        result = Result(lab.folder, document)
         experiment.module.draw(outcome, lab.folder / FIGURE)
-        with write_by_rename(lab.folder / PAGE) as file:
-            file.write_text(page(result), encoding="utf-8", errors="backslashreplace")
-        with write_by_rename(lab.folder / RESULT) as file:
-            file.write_text(json.dumps(to_dict(result), indent=1) + "\n", encoding="utf-8")
+        _write_text(lab.folder / PAGE, page(result))
+        write_json(lab.folder / RESULT, document, indent=1)
     return result
 
 
-def to_dict(result: Result) -> dict[str, Any]:
-    """What result.json holds."""
-    outcome = result.outcome
-    return {
-        "experiment": result.experiment.name,
-        "scale": result.scale,
-        "command": result.command,
-        "date": result.date,
-        "machine": result.machine,
-        "summary": outcome.summary,
-        "findings": [finding.to_dict() for finding in outcome.findings],
-        "configuration": list(outcome.configuration),
-        "facts": outcome.facts,
-    }
+def _write_text(path: Path, text: str) -> None:
+    with write_by_rename(path) as file:
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_result(folder: Path) -> Result:
-    """The result in an experiment's folder.
+    """Read the result in an experiment's folder.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: It cannot be read.
     """
     try:
-        values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        outcome = Outcome(
-            values["summary"],
-            tuple(Finding.from_dict(finding) for finding in values["findings"]),
-            tuple(values["configuration"]),
-            values["facts"],
-        )
-        experiment = EXPERIMENTS[values["experiment"]]
-        return Result(
-            folder, experiment, values["scale"], values["command"], values["date"], values["machine"], outcome
-        )
+        result = Result(folder, json.loads((folder / RESULT).read_text(encoding="utf-8")))
+        page(result)  # fails where something is missing
     except DAMAGED as error:
         raise DataError(
-            f"{folder / RESULT} is damaged ({error!r}): run the experiment again, which redoes nothing but that file."
+            f"{folder / RESULT} is damaged ({error!r}): run the experiment again, which writes that file again."
         ) from error
-
-
-def all_results(root: Path | None = None) -> list[Result]:
-    """Every result under a directory, in the order of the catalogue.
-
-    Raises:
-        DataError: one cannot be read.
-    """
-    found = [read_result(file.parent) for file in sorted((root or reproductions_root()).glob(f"*/{RESULT}"))]
-    order = list(EXPERIMENTS)
-    return sorted(found, key=lambda result: (order.index(result.experiment.name), result.path.name))
-
-
-def rows(result: Result) -> list[list[str]]:
-    """The cells of the table under COLUMNS."""
-    return [[f.what, f.claim, f.log, f.measured, f.verdict] for f in result.outcome.findings]
-
-
-def machine_of(result: Result) -> str:
-    """What it ran on."""
-    machine = result.machine
-    return f"{machine['cpus']} processors, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}"
+    return result
 
 
 def page(result: Result) -> str:
-    """The page in Markdown."""
-    experiment = result.experiment
+    """The page of a result in Markdown."""
+    experiment, document = result.experiment, result.document
     lines = [
         f"# {experiment.name}: {experiment.title}",
         "",
         f"**{experiment.claimant}**: {experiment.claim}",
         "",
         *([f"**The lab's logs**: {experiment.log}", ""] if experiment.log else []),
-        f"**Here** ({result.scale}): {result.outcome.summary}",
+        f"**Here** ({document['scale']}): {document['summary']}",
         "",
         f"![{experiment.title}]({FIGURE})",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|---|---|---|---|---|",
-        *("| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in row) + " |" for row in rows(result)),
+        *("| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in row) + " |" for row in result.rows),
         "",
         "Intervals are 95 % intervals of the mean over seeds (Student's t).",
         "",
-        *(f"- {line}" for line in result.outcome.configuration),
-        f"- `{result.command}`, {result.date[:10]}, {machine_of(result)}",
+        *(f"- {line}" for line in document["configuration"]),
+        f"- `{document['command']}`, {document['date'][:10]}, {result.machine}",
         "",
     ]
     return "\n".join(lines)
 
 
-TEMPLATE = "reproductions.html.jinja"
-
-
 def write_report(root: Path, out: Path, now: datetime | None = None) -> list[Result]:
-    """Writes the page; returns the results on it.
+    """Write the HTML page of all results under a directory, and return them in the order of the catalogue.
 
     Args:
-        root: where the results are.
-        now: when the page says it was written.
+        root: The directory of the results.
+        out: The file to write.
+        now: The time that the page gives; by default the present.
 
     Raises:
-        UsageError: there is no result.
-        DataError: one cannot be read.
+        UsageError: There is no result.
+        DataError: A result cannot be read.
     """
-    results = all_results(root)
+    results = [read_result(file.parent) for file in root.glob(f"*/{RESULT}")]
     if not results:
         raise UsageError(f"There is no result under {root} yet: `alexnet reproduce list` shows what can be run.")
+    order = list(EXPERIMENTS)
+    results.sort(key=lambda result: (order.index(result.experiment.name), result.path.name))
     done = {result.experiment.name for result in results}
-    page = render(
+    html = render(
         TEMPLATE,
         {
-            "results": [_shown(result) for result in results],
+            "results": [_template_values(result) for result in results],
             "all": EXPERIMENTS,
             "missing": [experiment for name, experiment in EXPERIMENTS.items() if name not in done],
             "written": f"{now or datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "version": version("alexnet-keras"),
         },
     )
-    with write_by_rename(out) as file:
-        file.write_text(page, encoding="utf-8", errors="backslashreplace")
+    _write_text(out, html)
     return results
 
 
-def _shown(result: Result) -> dict[str, Any]:
-    return {
+def _template_values(result: Result) -> dict[str, Any]:
+    return result.document | {
         "id": result.path.name,
         "experiment": result.experiment,
-        "scale": {"mini": "in miniature", "full": "at full size"}[result.scale],
-        "summary": result.outcome.summary,
-        "rows": rows(result),
-        "configuration": result.outcome.configuration,
+        "scale": SCALES[result.document["scale"]],
+        "rows": result.rows,
         "figure": image_file(result.path / FIGURE, result.experiment.title),
-        "command": result.command,
-        "date": result.date[:10],
-        "machine": machine_of(result),
+        "date": result.document["date"][:10],
+        "machine": result.machine,
     }

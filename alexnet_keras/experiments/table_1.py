@@ -5,131 +5,126 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.evaluation.errors import error_rate, top_k_misses
-from alexnet_keras.experiments.lab import Lab, base_recipe, chosen_data
-from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, direction
-from alexnet_keras.visualization.style import INK, SERIES, save_figure
+from alexnet_keras.experiments import figures
+from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.outcome import (
+    Comparison,
+    Outcome,
+    OverSeeds,
+    PerSeed,
+    TopK,
+    claimed_positive,
+    error_kinds,
+    images_text,
+    part_of,
+)
+from alexnet_keras.visualization.style import INK, SERIES
 
 # Top-1 and top-5 error on ILSVRC-2010's test images (paper, table 1, and section 4.1 for the centre crop).
 CLAIMS = {
-    "sparse-coding": ("47.1 %", "28.2 %"),
-    "fisher-vectors": ("45.7 %", "25.7 %"),
-    "cnn": ("37.5 %", "17.0 %"),
-    "cnn-centre": ("39.0 %", "18.3 %"),
+    "sparse-coding": "47.1 / 28.2 %",
+    "fisher-vectors": "45.7 / 25.7 %",
+    "cnn": "37.5 / 17.0 %",
+    "cnn-centre": "39.0 / 18.3 %",
 }
-LOGS = {"cnn": ("37.5 % (145-2010)", "17.0 %"), "cnn-centre": ("39.0 % (145-2010)", "18.3 %")}
+LOGS = {"cnn": "37.5 / 17.0 % (145-2010)", "cnn-centre": "39.0 / 18.3 % (145-2010)"}
 TITLES = {
     "sparse-coding": "sparse coding",
     "fisher-vectors": "SIFT + FVs",
     "cnn": "CNN, ten crops",
     "cnn-centre": "CNN, centre crop",
 }
-GAINS = ("+8.2 points", "+8.7 points")  # SIFT + FVs minus the CNN
+GAIN = "+8.2 / +8.7 points"  # SIFT + FVs minus the CNN
 
 
 def run(lab: Lab) -> Outcome:
-    """All systems, or those of `--only`, a seed each, on the test split, or on the validation split without one."""
-    data = chosen_data(lab)
+    """Test all systems, or those of `--only`, once per seed, on the test split, or else on the validation split."""
+    data, base = lab.open(), lab.base_recipe
     split = "test" if "test" in data.splits else "val"
-    found = {
-        name: {seed: measure(lab, name, data, split, seed) for seed in lab.seeds}
-        for name in lab.request.chosen(list(CLAIMS))
+    systems = {
+        name: {seed: count_misses(lab, name, data, split, seed) for seed in lab.seeds}
+        for name in lab.options.chosen(list(CLAIMS))
     }
-    findings = []
-    for index, kind in enumerate(("top1", "top5")):
-        if kind == "top5" and len(data.classes) <= 5:
-            continue
-        title = {"top1": "top-1", "top5": "top-5"}[kind]
-        for name, seeds in found.items():
-            ours = Estimate(tuple(each[kind] / each["images"] for each in seeds.values()))
-            log = LOGS.get(name, ("", ""))[index]
-            findings.append(
-                Finding(
-                    f"{title} error, {TITLES[name]}", CLAIMS[name][index], log, ours, note=_over_images(seeds, kind)
-                )
-            )
-        if {"cnn", "fisher-vectors"} <= set(found):
-            gain = Estimate(
-                tuple(
-                    (other[kind] - cnn[kind]) / cnn["images"]
-                    for other, cnn in zip(found["fisher-vectors"].values(), found["cnn"].values(), strict=True)
-                )
-            )
-            what = f"{title} error, SIFT + FVs minus CNN"
-            findings.append(Finding(what, GAINS[index], "", gain, "points", direction(gain, 1)))
-    base = base_recipe(lab.request)
+    comparisons = []
+    for kind, title in error_kinds(data).items():
+        errors = {name: _errors(results, kind) for name, results in systems.items()}
+        for name, ours in errors.items():
+            claim, log = part_of(CLAIMS[name], kind), part_of(LOGS.get(name, ""), kind)
+            note = _interval_over_images(systems[name], kind)
+            comparisons.append(Comparison(f"{title}, {TITLES[name]}", ours, claim=claim, log=log, note=note))
+        if {"cnn", "fisher-vectors"} <= set(errors):
+            gain = errors["fisher-vectors"].minus(errors["cnn"])
+            comparisons.append(claimed_positive(f"{title}, SIFT + FVs minus CNN", gain, part_of(GAIN, kind)))
     return Outcome(
         summary=(
-            f"All systems were trained on the {data.examples('train'):,} training images of {data.path.name}, "
-            f"{len(data.classes)} classes, and tested on its {data.examples(split):,} images of the split {split}. "
-            f"The CNN is the recipe {base.name} after {base.training.epochs} epochs. The classical systems are ours, "
-            "built on OpenCV, scikit-image and scikit-learn; the paper quotes others' results. Few images favour "
-            "systems that learn less."
+            f"All systems were trained on the {images_text(data)}, and tested on its {data.examples(split):,} images "
+            f"of the split {split}. The CNN is the recipe {base.name} after {base.training.epochs} epochs. The "
+            "classical systems are ours, built on OpenCV, scikit-image and scikit-learn; the paper quotes others' "
+            "results. Few images favour systems that learn less."
         ),
-        findings=tuple(findings),
+        comparisons=tuple(comparisons),
         configuration=(
-            f"CNN: {base.name}, {base.training.epochs} epochs, {lab.request.precision}",
-            *(f"{TITLES[name]}: {_settings_of(lab, name)}" for name in found if not name.startswith("cnn")),
+            f"CNN: {base.name}, {base.training.epochs} epochs, {lab.options.precision}",
+            *(f"{TITLES[name]}: {_settings_of(lab, name)}" for name in systems if not name.startswith("cnn")),
         ),
-        facts={"systems": {name: {str(s): each for s, each in seeds.items()} for name, seeds in found.items()}},
+        facts={"systems": systems},
     )
 
 
-def measure(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
-    """How many images a system gets wrong."""
+def count_misses(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
+    """Train a system and count the images that it gets wrong: "top1" and "top5", of "images"."""
     if name.startswith("cnn"):
-        net = lab.trained("source", base_recipe(lab.request), data, seed)
-        found = lab.errors(net, data, split, "centre" if name == "cnn-centre" else "ten-crop")
-        misses = {kind: round(getattr(found, kind).error * found.images) for kind in ("top1", "top5")}
-        return {**misses, "images": found.images, "net": net.name}
-    about = {"data": data.fingerprint, "split": split, "seed": seed, "settings": asdict(_settings_of(lab, name))}
-    return lab.part(f"{name}-seed-{seed}", about, partial(fit, lab, name, data, split, seed))
+        net = lab.trained("source", lab.base_recipe, data, seed)
+        evaluation = lab.errors(net, data, split, "centre" if name == "cnn-centre" else "ten-crop")
+        misses = {kind: round(getattr(evaluation, kind).error * evaluation.images) for kind in ("top1", "top5")}
+        return {**misses, "images": evaluation.images, "net": net.name}
+    inputs = {"data": data.fingerprint, "split": split, "seed": seed, "settings": asdict(_settings_of(lab, name))}
+    return lab.kept(f"{name}-seed-{seed}", inputs, partial(fit, lab, name, data, split, seed))
 
 
 def fit(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
-    """Fits a classical system and counts its mistakes."""
+    """Fit a classical system and count its misses."""
     from alexnet_keras.experiments.classical import fit_and_predict
 
+    lab.reporter.note(f"Fitting {TITLES[name]}, seed {seed}.")
     folder = lab.folder / "systems" / f"{name}-seed-{seed}"
-    with lab.watcher.stages(f"{TITLES[name]}, seed {seed}") as observer:
-        scores = fit_and_predict(name, data, split, folder, _settings_of(lab, name), seed, observer)
+    scores = fit_and_predict(name, data, split, folder, _settings_of(lab, name), seed, reporter=lab.reporter)
     misses = {f"top{k}": top_k_misses(scores.scores, scores.labels, k) for k in (1, 5)}
     return {**misses, "images": len(scores.labels), "features": scores.size, "alpha": scores.alpha}
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """Top-1 and top-5 errors of all systems as bars, the paper's numbers beside them."""
+    """Draw the top-1 and top-5 errors of all systems as bars."""
     systems = outcome.facts["systems"]
-    figure = Figure(figsize=(7.2, 0.9 + 0.62 * len(systems)))
-    axes = figure.add_subplot()
-    for place, seeds in enumerate(reversed(systems.values())):
-        for offset, kind, color in ((0.18, "top1", SERIES[0]), (-0.18, "top5", SERIES[5])):
-            error = sum(each[kind] / each["images"] for each in seeds.values()) / len(seeds)
-            axes.barh(
-                place + offset, 100 * error, 0.34, color=color, label=None if place else kind.replace("top", "top-")
-            )
-            axes.text(100 * error + 0.4, place + offset, f"{100 * error:.1f}", va="center", fontsize=8, color=INK)
-    axes.set_yticks(range(len(systems)), [TITLES[name] for name in reversed(systems)])
+    axes = figures.row_axes([TITLES[name] for name in systems], row_height=0.62)
+    kinds: dict[TopK, tuple[float, str]] = {"top1": (-0.18, SERIES[0]), "top5": (0.18, SERIES[5])}
+    for kind, (offset, color) in kinds.items():
+        errors = [100 * _errors(results, kind).mean for results in systems.values()]
+        rows = [row + offset for row in range(len(errors))]
+        axes.barh(rows, errors, 0.34, color=color, label=kind.replace("top", "top-"))
+        for row, error in zip(rows, errors, strict=True):
+            axes.text(error + 0.4, row, f"{error:.1f}", va="center", fontsize=8, color=INK)
     axes.set_xlabel("error, %")
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    save_figure(figure, path)
+    figures.write(axes, path)
+
+
+def _errors(results: PerSeed, kind: TopK) -> OverSeeds:
+    return OverSeeds.of(each[kind] / each["images"] for each in results.values())
 
 
 def _settings_of(lab: Lab, name: str) -> Any:
     from alexnet_keras.experiments.classical import FULL, MINI
 
-    return {"full": FULL, "mini": MINI}[lab.request.scale][name]
+    return {"full": FULL, "mini": MINI}[lab.options.scale][name]
 
 
-def _over_images(seeds: dict[int, dict[str, Any]], kind: str) -> str:
-    """The interval over the images, which one seed has, too."""
-    if len(seeds) > 1:
+def _interval_over_images(results: PerSeed, kind: TopK) -> str:
+    """The interval over the images, which also a single seed has."""
+    if len(results) > 1:
         return ""
-    (each,) = seeds.values()
+    (each,) = results.values()
     rate = error_rate(each[kind], each["images"])
     return f"{100 * rate.low:.1f} to {100 * rate.high:.1f} % over images"

@@ -4,14 +4,14 @@ Each function takes a recipe and returns another with the same name and summary;
 on `source` and on `quickstart`, which is as deep and narrower.
 
 The four initialisations are one recipe with the initial weights, biases and bias learning rates of four descriptions of
-it. Bias rates are in proportion to the recipe's rate of weights, as the descriptions give them.
+it. Bias rates are in proportion to the recipe's learning rate of the weights, as the descriptions give them.
 
 Networks with a sixth convolutional layer, the CNNs* of table 2, follow the lab's lineage: net 145 on ILSVRC-2012; net
 146, which has conv6, on Fall 2009 with conv1 to conv5 copied from it, their rates a tenth of the others'; on Fall 2011
 with all convolutional layers copied; on ILSVRC-2012 with all but fc8 copied, the rate 0.001, conv1's 0.0001, fc8's
 0.01."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,84 +19,79 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.experiments.lab import Lab, Start, base_recipe, with_epochs
-from alexnet_keras.recipes.schema import IMAGENET_COLOR_STDS, Convolution, Network, Recipe
+from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.recipes.schema import IMAGENET_COLOR_STDS, Convolution, Dense, Recipe
+from alexnet_keras.recipes.toml import edit
 from alexnet_keras.runs import Run
+from alexnet_keras.training.start import InitialWeights
 
 
 def no_normalization(recipe: Recipe) -> Recipe:
-    """Neither local response nor spatial normalisation (net 148)."""
-    return _each_convolution(
-        recipe, lambda conv: replace(conv, then=tuple(s for s in conv.then if s not in ("lrn", "spatial_norm")))
-    )
+    """Remove local response and spatial normalisation (net 148)."""
+    return _edit_steps(recipe, {"lrn": [], "spatial_norm": []})
 
 
 def no_overlap(recipe: Recipe) -> Recipe:
-    """Pooling windows of 2 with stride 2, which leave maps of the same size (net 147; paper, section 3.4)."""
-    return _network(recipe, pool_size=2)
+    """Pool windows of 2 with stride 2, which leave maps of the same size (net 147; paper, section 3.4)."""
+    return edit(recipe, {"network.pool_size": 2})
 
 
 def one_tower(recipe: Recipe) -> Recipe:
-    """One of two towers, but conv5 and the dense layers as wide as both (net 145-half; paper, section 3.2).
+    """Keep one of two towers, but conv5 and the dense layers as wide as both (net 145-half; paper, section 3.2).
 
     "Most of the net's parameters are in the first fully-connected layer", which reads conv5.
     """
     network = recipe.network
-    last = replace(network.convolutions[-1], filters=network.towers * network.convolutions[-1].filters)
-    dense = tuple(replace(layer, units=network.towers * layer.units) for layer in network.dense)
-    return _network(recipe, towers=1, convolutions=(*network.convolutions[:-1], last), dense=dense)
+    last = network.convolutions[-1]
+    widths = {f"network.{last.name}.filters": network.towers * last.filters}
+    widths |= {f"network.{layer.name}.units": network.towers * layer.units for layer in network.dense}
+    return edit(recipe, {"network.towers": 1, **widths})
 
 
 def separate_towers(recipe: Recipe) -> Recipe:
-    """Towers that meet in the classifier alone (net 150)."""
-    first, *others = recipe.network.convolutions  # the first reads the image in any case
-    convolutions = (first, *(replace(conv, reads="own") for conv in others))
-    return _network(
-        recipe, convolutions=convolutions, dense=tuple(replace(d, reads="own") for d in recipe.network.dense)
-    )
+    """Let the towers meet in the classifier alone (net 150)."""
+    _, *others = recipe.network.convolutions  # the first reads the image in any case
+    return _edit_each(recipe, (*others, *recipe.network.dense), reads="own")
 
 
 def no_color_noise(recipe: Recipe) -> Recipe:
-    """Without the second form of augmentation (paper, section 4.1)."""
-    return replace(recipe, augmentation=replace(recipe.augmentation, color_noise=0.0))
+    """Leave out the second form of augmentation (paper, section 4.1)."""
+    return edit(recipe, {"augmentation.color_noise": 0.0})
 
 
 def no_crops(recipe: Recipe) -> Recipe:
-    """The centre of every image and no reflections: without the first form of augmentation (paper, section 4.1)."""
-    return replace(recipe, augmentation=replace(recipe.augmentation, random_crop=False, flip=False))
+    """Train on the centre of every image, unreflected: no first form of augmentation (paper, section 4.1)."""
+    return edit(recipe, {"augmentation.random_crop": False, "augmentation.flip": False})
 
 
 def no_dropout(recipe: Recipe) -> Recipe:
-    """Every hidden neuron in every step (paper, section 4.2)."""
-    return _network(recipe, dense=tuple(replace(layer, dropout=0.0) for layer in recipe.network.dense))
+    """Keep every hidden neuron in every step (paper, section 4.2)."""
+    return _edit_each(recipe, recipe.network.dense, dropout=0.0)
 
 
 def no_weight_decay(recipe: Recipe) -> Recipe:
-    """Weights that nothing pulls towards zero (paper, section 5)."""
-    return replace(recipe, training=replace(recipe.training, weight_decay=0.0, bias_decay=0.0))
+    """Train without weight decay (paper, section 5)."""
+    return edit(recipe, {"training.weight_decay": 0.0, "training.bias_decay": 0.0})
 
 
 def tanh(recipe: Recipe) -> Recipe:
-    """Saturating neurons instead of ReLUs (paper, section 3.1)."""
-    changed = _each_convolution(
-        recipe, lambda conv: replace(conv, then=tuple("tanh" if s == "relu" else s for s in conv.then))
-    )
-    return _network(changed, dense=tuple(replace(layer, activation="tanh") for layer in recipe.network.dense))
+    """Replace ReLUs by tanh neurons, which saturate (paper, section 3.1)."""
+    return _edit_each(_edit_steps(recipe, {"relu": ["tanh"]}), recipe.network.dense, activation="tanh")
 
 
 def paper_initial_weights(recipe: Recipe) -> Recipe:
-    """N(0, 0.01) everywhere (paper, section 5)."""
-    changed = _each_convolution(recipe, lambda conv: replace(conv, initial_std=0.01))
-    dense = tuple(replace(layer, initial_std=0.01) for layer in recipe.network.dense)
-    return _network(changed, dense=dense, classifier_std=0.01)
+    """Draw all initial weights from N(0, 0.01) (paper, section 5)."""
+    network = recipe.network
+    changed = _edit_each(recipe, (*network.convolutions, *network.dense), initial_std=STD)
+    return edit(changed, {"network.classifier_std": STD})
 
 
 def without(recipe: Recipe, name: str) -> Recipe:
-    """One convolutional layer removed (paper, section 7).
+    """Remove one convolutional layer (paper, section 7).
 
-    The rest stays: its pooling goes to its neighbour, so that the layers after it see maps of the same size; what it
-    read, own tower or all, is read by the next, so that the towers communicate as before; in place of the first the
-    next one looks at the image, with the first one's stride.
+    The rest stays: the layer's pooling moves to its neighbour, so that the layers after it see maps of the same size;
+    what it read, its own tower or both, the next layer reads, so that the towers communicate as before; without the
+    first layer the next one reads the image, with the first one's stride.
     """
     convolutions = list(recipe.network.convolutions)
     index = next(i for i, conv in enumerate(convolutions) if conv.name == name)
@@ -111,23 +106,28 @@ def without(recipe: Recipe, name: str) -> Recipe:
         convolutions[index] = follower
     if index:
         convolutions[index - 1] = replace(convolutions[index - 1], then=convolutions[index - 1].then + pools)
-    return _network(recipe, convolutions=tuple(convolutions))
+    return replace(recipe, network=replace(recipe.network, convolutions=tuple(convolutions)))
 
 
 def six_convolutions(recipe: Recipe) -> Recipe:
-    """A sixth convolutional layer over the last pooling, as wide as conv5 and reading both towers (net 146)."""
-    last = recipe.network.convolutions[-1]
+    """Add a sixth convolution after the last pooling, as wide as conv5 and reading both towers (net 146)."""
+    network, last = recipe.network, recipe.network.convolutions[-1]
     sixth = Convolution("conv6", last.filters, 3, 1, (1, 1), "all", last.initial_std, 1.0, ("relu",))
-    return _network(recipe, convolutions=(*recipe.network.convolutions, sixth))
+    return replace(recipe, network=replace(network, convolutions=(*network.convolutions, sixth)))
 
 
-def _network(recipe: Recipe, **changes: Any) -> Recipe:
-    network: Network = replace(recipe.network, **changes)
-    return replace(recipe, network=network)
+def _edit_steps(recipe: Recipe, replaced: dict[str, list[str]]) -> Recipe:
+    """The recipe with some steps after its convolutions replaced by others, or by none."""
+    steps = {
+        f"network.{conv.name}.then": [new for step in conv.then for new in replaced.get(step, [step])]
+        for conv in recipe.network.convolutions
+    }
+    return edit(recipe, steps)
 
 
-def _each_convolution(recipe: Recipe, change: Callable[[Convolution], Convolution]) -> Recipe:
-    return _network(recipe, convolutions=tuple(change(conv) for conv in recipe.network.convolutions))
+def _edit_each(recipe: Recipe, layers: Iterable[Convolution | Dense], **values: Any) -> Recipe:
+    """The recipe with the same values in each of some layers."""
+    return edit(recipe, {f"network.{layer.name}.{field}": values[field] for layer in layers for field in values})
 
 
 STD = 0.01  # paper, section 5: every layer; bvlc_alexnet: weight_filler of conv1 to conv5 and fc8
@@ -140,64 +140,55 @@ CAFFE_BIAS_RATE = 2.0  # bvlc_alexnet: lr_mult 1 of weights, 2 of biases
 
 
 def pixel_std_of(color_stds: ArrayLike) -> float:
-    """The standard deviation of pixels, all three channels together, from the three along their components, 0..255."""
+    """The standard deviation of pixels, all three channels together.
+
+    Args:
+        color_stds: Standard deviations along the three components of the colours, 0..255.
+    """
     return float(np.sqrt(np.mean(np.square(color_stds))))  # a covariance's trace is the sum of its eigenvalues
 
 
-def variants(base: Recipe, color_stds: ArrayLike = IMAGENET_COLOR_STDS) -> dict[str, Recipe]:
-    """The recipe in four starts, by their names: source, paper, caffe and unit-variance.
+def initialisation_variants(base: Recipe, color_stds: ArrayLike = IMAGENET_COLOR_STDS) -> dict[str, Recipe]:
+    """The recipe in four initialisations, by their names.
+
+    source: as it is. paper: as the prose of the paper's section 5, weights N(0, 0.01), some biases 1, one rate for all.
+    caffe: as Caffe's models/bvlc_alexnet/train_val.prototxt, with biases of 0.1 instead of 1 and smaller weights in fc6
+    and fc7. unit-variance: as the prose, on pixels of variance 1, as many reproductions have it; neither the paper nor
+    source divides the pixels.
 
     Args:
-        base: the recipe that they share all else of; for `source` the built-in `source`, which is returned as it is.
-        color_stds: standard deviations of the training set's RGB values along their components, 0..255, for
+        base: The recipe that they share all else of; for `source` the built-in `source`, which is returned as it is.
+        color_stds: Standard deviations of the training set's RGB values along their components, 0..255, for
             unit-variance. Default: ImageNet's.
     """
+    pixel_std = pixel_std_of(color_stds)
+    prose = _initialised(base, STD, PAPER_BIAS, PAPER_BIAS_RATE)
+    caffe = _initialised(base, CAFFE_HIDDEN_STD, CAFFE_BIAS, CAFFE_BIAS_RATE)
+    scaled = edit(prose, {"augmentation.input_scale": 1 / pixel_std})
+    like_paper = "initialised as in the paper's section 5"
     return {
         "source": base,
-        "paper": paper(base),
-        "caffe": caffe(base),
-        "unit-variance": unit_variance(base, pixel_std_of(color_stds)),
+        "paper": _named(prose, base, "paper", like_paper),
+        "caffe": _named(caffe, base, "caffe", "initialised as Caffe's bvlc_alexnet"),
+        "unit-variance": _named(scaled, base, "unit-variance", f"{like_paper}, with pixels divided by {pixel_std:.4g}"),
     }
 
 
-def paper(base: Recipe) -> Recipe:
-    """The prose of the paper's section 5: weights N(0, 0.01), some biases 1, one rate for all."""
-    started = _started(base, STD, PAPER_BIAS, PAPER_BIAS_RATE)
-    return _named(started, base, "paper", "its start as the paper's section 5 has it")
+def _initialised(base: Recipe, hidden_std: float, positive_bias: float, bias_rate: float) -> Recipe:
+    """The recipe with initial weights of 0.01 except in the hidden dense layers, and the bias rate as a multiple."""
+    values: dict[str, float] = {
+        "network.classifier_std": STD,
+        "network.classifier_bias": 0.0,
+        "training.bias_rate": bias_rate * base.training.weight_rate,
+    }
+    for conv in base.network.convolutions:
+        values[f"network.{conv.name}.initial_std"] = STD
+        values[f"network.{conv.name}.initial_bias"] = positive_bias if conv.name in POSITIVE_BIASES else 0.0
+    return _edit_each(edit(base, values), base.network.dense, initial_std=hidden_std, initial_bias=positive_bias)
 
 
-def caffe(base: Recipe) -> Recipe:
-    """Caffe's models/bvlc_alexnet/train_val.prototxt: biases of 0.1 instead of 1, smaller weights in fc6 and fc7."""
-    started = _started(base, CAFFE_HIDDEN_STD, CAFFE_BIAS, CAFFE_BIAS_RATE)
-    return _named(started, base, "caffe", "its start as Caffe's bvlc_alexnet has it")
-
-
-def unit_variance(base: Recipe, pixel_std: float) -> Recipe:
-    """The paper's prose on pixels of variance 1, as many reproductions have it; neither paper nor source divides them.
-
-    Args:
-        pixel_std: standard deviation of the training set's pixels, 0..255.
-    """
-    prose = paper(base)
-    scaled = replace(prose, augmentation=replace(prose.augmentation, input_scale=1 / pixel_std))
-    about = f"its start as the paper's section 5 has it, but pixels divided by {pixel_std:.4g}"
-    return _named(scaled, base, "unit-variance", about)
-
-
-def _started(base: Recipe, hidden_std: float, positive: float, bias_rate: float) -> Recipe:
-    """The recipe with 0.01 as initial weights but in hidden dense layers, and the rate of biases as a multiple."""
-    convolutions = tuple(
-        replace(conv, initial_std=STD, initial_bias=positive if conv.name in POSITIVE_BIASES else 0.0)
-        for conv in base.network.convolutions
-    )
-    dense = tuple(replace(layer, initial_std=hidden_std, initial_bias=positive) for layer in base.network.dense)
-    network = replace(base.network, convolutions=convolutions, dense=dense, classifier_std=STD, classifier_bias=0.0)
-    training = replace(base.training, bias_rate=bias_rate * base.training.weight_rate)
-    return replace(base, network=network, training=training)
-
-
-def _named(recipe: Recipe, base: Recipe, start: str, about: str) -> Recipe:
-    return replace(recipe, name=f"{base.name}-{start}", summary=f"{base.name}, {about}.")
+def _named(recipe: Recipe, base: Recipe, initialisation: str, about: str) -> Recipe:
+    return replace(recipe, name=f"{base.name}-{initialisation}", summary=f"{base.name}, {about}.")
 
 
 COPIED_RATE = 0.1  # of the copied layers, of the others'; lab lineage: 0.001 against 0.01
@@ -211,47 +202,47 @@ LAST_COPIED, LAST_CONVOLUTION, LAST_HIDDEN = "conv5", "conv6", "fc7"
 def pretraining_recipe(recipe: Recipe, copied: int) -> Recipe:
     """The six-convolution network of a recipe, its first `copied` convolutions at a tenth of the rates."""
     six = six_convolutions(recipe)
-    convolutions = tuple(
-        replace(conv, rate_factor=COPIED_RATE) if index < copied else conv
-        for index, conv in enumerate(six.network.convolutions)
-    )
-    return replace(six, network=replace(six.network, convolutions=convolutions))
+    return _edit_each(six, six.network.convolutions[:copied], rate_factor=COPIED_RATE)
 
 
 def fine_tuning_recipe(recipe: Recipe) -> Recipe:
     """The six-convolution network of a recipe at a tenth of its rates, conv1 slower, a new classifier faster."""
-    six = six_convolutions(recipe)
-    first, *others = six.network.convolutions
-    network = replace(
-        six.network,
-        convolutions=(replace(first, rate_factor=CONV1_RATE), *others),
-        classifier_rate_factor=FC8_RATE,
-    )
-    training = six.training
-    slower = replace(
-        training,
-        weight_rate=training.weight_rate * FINE_TUNING_RATE,
-        bias_rate=training.bias_rate * FINE_TUNING_RATE,
-    )
-    return replace(six, network=network, training=slower)
+    six, training = six_convolutions(recipe), recipe.training
+    rates = {
+        "training.weight_rate": training.weight_rate * FINE_TUNING_RATE,
+        "training.bias_rate": training.bias_rate * FINE_TUNING_RATE,
+        f"network.{six.network.convolutions[0].name}.rate_factor": CONV1_RATE,
+        "network.classifier_rate_factor": FC8_RATE,
+    }
+    return edit(six, rates)
 
 
 def pretrained(lab: Lab, first: Run, datasets: list[PreparedDataset], seed: int) -> list[Run]:
-    """A network after each of some datasets, each begun with the one before; the first with a net 145."""
-    base = _short(lab)
+    """Train on datasets one after another, each network initialised with the one before.
+
+    Args:
+        lab: Where the networks are.
+        first: A five-convolution network, whose convolutions initialise the first of them.
+        datasets: The datasets in order.
+        seed: Of every training.
+
+    Returns:
+        The network after each dataset.
+    """
     runs: list[Run] = []
-    start = Start(first, LAST_COPIED)
+    initial = InitialWeights(first, "last", LAST_COPIED)
     for data in datasets:
-        recipe = pretraining_recipe(base, copied=5 if not runs else 6)
-        runs.append(lab.trained("six-conv", recipe, data, seed, start))
-        start = Start(runs[-1], LAST_CONVOLUTION)
+        recipe = pretraining_recipe(_short(lab), copied=6 if runs else 5)
+        runs.append(lab.trained("six-conv", recipe, data, seed, initial))
+        initial = InitialWeights(runs[-1], "last", LAST_CONVOLUTION)
     return runs
 
 
 def fine_tuned(lab: Lab, origin: Run, data: PreparedDataset, seed: int) -> Run:
-    """A pre-trained network fine-tuned on the classes that count."""
-    return lab.trained("fine-tuned", fine_tuning_recipe(_short(lab)), data, seed, Start(origin, LAST_HIDDEN))
+    """Fine-tune a pre-trained network on the dataset that it is tested on."""
+    recipe = fine_tuning_recipe(_short(lab))
+    return lab.trained("fine-tuned", recipe, data, seed, InitialWeights(origin, "last", LAST_HIDDEN))
 
 
 def _short(lab: Lab) -> Recipe:
-    return with_epochs(base_recipe(lab.request), lab.request.epochs or EPOCHS[lab.request.scale])
+    return edit(lab.base_recipe, {"training.epochs": lab.options.epochs or EPOCHS[lab.options.scale]})

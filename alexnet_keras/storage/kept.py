@@ -52,11 +52,12 @@ def kept_json(
         names: What inputs and value are called in the file.
     """
     about, value = names
+    same = json.loads(json.dumps(inputs))  # JSON has lists where inputs may have tuples
 
     def find() -> dict[str, Any] | None:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            return document if document[about] == inputs and value in document else None
+            return document if document[about] == same and value in document else None
         except DAMAGED:
             return None  # it was never made, or not to its end
 
@@ -82,7 +83,7 @@ def kept_arrays(
 
     def find() -> dict[str, np.ndarray] | None:
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 same = str(archive[MADE_FROM]) == origin
                 return {name: archive[name] for name in archive.files if name != MADE_FROM} if same else None
         except DAMAGED:

@@ -1,4 +1,4 @@
-"""`alexnet reproduce` on toy sets: what it writes, that it goes on where it stopped, and what it refuses."""
+"""`alexnet reproduce` on toy sets: what it writes, that it resumes, and what it refuses."""
 
 import json
 
@@ -49,7 +49,7 @@ def result_of(results, name):
     return json.loads((results / name / "result.json").read_text())
 
 
-def test_the_list_tells_claims_configurations_and_costs(alexnet):
+def test_the_list_shows_claims_configurations_and_costs(alexnet):
     listed = alexnet("reproduce", "list")
     for experiment in EXPERIMENTS.values():
         assert f"{experiment.name}: {experiment.title}" in listed.stdout
@@ -67,7 +67,7 @@ def test_ablations_are_written_and_not_done_twice(reproduce, results):
     done = reproduce("ablations", "--only", "no-lrn,no-conv3", *SHORT)
     assert done.exit_code == 0, done.stderr
     found = result_of(results, "ablations-mini")
-    assert [finding["what"] for finding in found["findings"]] == [
+    assert [row["what"] for row in found["findings"]] == [
         "top-1 error of the network as it is",
         "top-1 error, no normalisation",
         "top-1 error, without conv3",
@@ -78,7 +78,7 @@ def test_ablations_are_written_and_not_done_twice(reproduce, results):
     assert Image.open(results / "ablations-mini" / "picture.png").width > 500
     assert "| top-1 error, no normalisation | +1.4 |" in (results / "ablations-mini" / "page.md").read_text()
     again = reproduce("ablations", "--only", "no-lrn,no-conv3", *SHORT)
-    assert again.stderr.count("is there.") == 3 and "Training" not in again.stderr
+    assert again.stderr.count("is already trained.") == 3 and "Training" not in again.stderr
     assert result_of(results, "ablations-mini")["findings"] == found["findings"]
 
 
@@ -116,7 +116,7 @@ def test_normalisation_on_cifar_is_compared_seed_by_seed(reproduce, results, lit
 
 
 @pytest.mark.slow
-def test_initialisation_starts_one_network_in_every_way(reproduce, results, tiny, monkeypatch):
+def test_initialisation_trains_one_network_from_every_variant(reproduce, results, tiny, monkeypatch):
     monkeypatch.setattr(initialisation, "load_recipe", lambda name: tiny)
     monkeypatch.setattr(initialisation, "STEPS", {"mini": 12})
     done = reproduce("initialisation", "--seeds", "1")
@@ -173,7 +173,7 @@ def test_figures_3_and_4_share_their_networks(reproduce, results):
     specialised = result_of(results, "figure-3-mini")["findings"][0]
     assert (specialised["unit"], specialised["note"]) == ("count", "of 1")
     done = reproduce("figure-4", *SHORT)
-    assert done.exit_code == 0 and "is there." in done.stderr and "Training" not in done.stderr
+    assert done.exit_code == 0 and "is already trained." in done.stderr and "Training" not in done.stderr
     shares = result_of(results, "figure-4-mini")["facts"]["measured"]["1"]
     assert all(0 <= share <= 1 for share in shares.values())
     for name in ("picture.png", "predictions.png", "neighbors.png"):
@@ -185,7 +185,7 @@ def test_table_2_pre_trains_fine_tunes_and_averages(reproduce, results, others):
     done = reproduce("table-2", "--seeds", "2", "--epochs", "1", "--pretrain", str(others.path))
     assert done.exit_code == 0, done.stderr
     found = result_of(results, "table-2-mini")
-    whats = [finding["what"] for finding in found["findings"]]
+    whats = [row["what"] for row in found["findings"]]
     assert "top-1 error, 2 CNNs" in whats and "top-1 error, 4 CNNs*" in whats
     assert len(found["facts"]["nets"]) == 4
     copied = [run for run in (results / "nets").iterdir() if run.name.startswith("fine-tuned")]
@@ -240,7 +240,7 @@ def test_a_report_of_nothing_says_so(alexnet, tmp_path):
     assert refused.exit_code == 2 and "There is no result under" in refused.stderr
 
 
-def test_a_damaged_result_is_told(alexnet, tmp_path):
+def test_a_damaged_result_is_reported(alexnet, tmp_path):
     alexnet("reproduce", "figure-2", "--out", str(tmp_path))
     (tmp_path / "figure-2-mini" / "result.json").write_text("{")
     refused = alexnet("reproduce", "report", "--out", str(tmp_path))

@@ -1,11 +1,13 @@
-"""The CIFAR-10 networks: what they compute, and that a training that was stopped goes on as if it had not been."""
+"""The CIFAR-10 networks: what they compute, and that a stopped training resumes as if it had not been stopped."""
+
+import math
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DataError, DivergedError
 from alexnet_keras.experiments import figure_1
 from alexnet_keras.experiments.cifar import (
     CifarImages,
@@ -153,7 +155,21 @@ def test_the_network_learns_what_can_be_learnt(images, tmp_path):
     assert [row["epoch"] for row in trainer.position.history[:5]] == [0.25, 0.5, 0.75, 1.0, 1.25]
 
 
-def test_the_crossing_is_found_between_two_stretches():
+def test_the_crossing_is_between_two_segments():
     rows = [{"epoch": 0.25 * (i + 1), "error": error} for i, error in enumerate((0.5, 0.4, 0.3, 0.2, 0.1))]
     assert figure_1.epochs_to_target(rows) == pytest.approx(0.75)  # halfway from 0.625 to 0.875
-    assert figure_1.epochs_to_target(rows[:3]) is None and figure_1.epochs_to_target([]) is None
+    assert figure_1.epochs_to_target(rows[:3]) == figure_1.epochs_to_target([]) == math.inf
+
+
+def test_a_race_that_every_rate_leaves_ends_in_a_sentence(monkeypatch):
+    """Some diverge only after the rounds, in the final."""
+    rows = [{"epoch": 1.0, "error": 0.9}]
+    monkeypatch.setattr(figure_1, "train", lambda *arguments: rows if arguments[-1] <= figure_1.ROUNDS[-1] else [])
+    with pytest.raises(DivergedError, match="with tanh diverged at every learning rate"):
+        figure_1.race(None, None, "tanh", seed=1, most=80)
+
+
+def test_a_training_ends_at_its_target(images, tmp_path):
+    trainer = CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional"), images, seed=1))
+    assert len(trainer.train(2, target=1.0)) == 1
+    assert trainer.position.epoch == 0

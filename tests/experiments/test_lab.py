@@ -1,17 +1,19 @@
-"""What experiments share: parts that are done once, and networks that go on where they stopped."""
+"""What experiments share: parts that are computed once, and networks whose training resumes."""
 
 import keras
 import numpy as np
 import pytest
 
 from alexnet_keras.errors import UsageError
-from alexnet_keras.experiments.lab import Lab, Request, Silent, Start
+from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.variants import LAST_COPIED, LAST_HIDDEN, six_convolutions
+from alexnet_keras.reporter import Reporter
+from alexnet_keras.training.start import InitialWeights
 
 
 @pytest.fixture
 def lab(tmp_path):
-    return Lab(Request(seeds=1), tmp_path / "experiment", Silent(), tmp_path / "nets")
+    return Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path / "nets")
 
 
 def test_a_part_is_computed_once(lab):
@@ -21,26 +23,26 @@ def test_a_part_is_computed_once(lab):
         calls.append(1)
         return {"error": 0.25}
 
-    assert lab.part("a", {"seed": 1}, compute) == lab.part("a", {"seed": 1}, compute) == {"error": 0.25}
+    assert lab.kept("a", {"seed": 1}, compute) == lab.kept("a", {"seed": 1}, compute) == {"error": 0.25}
     assert len(calls) == 1
-    lab.part("a", {"seed": 2}, compute)  # of something else
+    lab.kept("a", {"seed": 2}, compute)  # from other inputs
     assert len(calls) == 2
 
 
 def test_a_damaged_part_is_computed_again(lab):
-    lab.part("a", {}, lambda: {"error": 0.25})
+    lab.kept("a", {}, lambda: {"error": 0.25})
     (lab.folder / "parts" / "a.json").write_text('{"about": {}, "fou')
-    assert lab.part("a", {}, lambda: {"error": 0.5}) == {"error": 0.5}
+    assert lab.kept("a", {}, lambda: {"error": 0.5}) == {"error": 0.5}
 
 
 def test_only_names_parts_that_there_are():
-    assert Request(only=("c", "a")).chosen(["a", "b", "c"]) == ["a", "c"]
-    assert Request().chosen(["a", "b"]) == ["a", "b"]
+    assert Options(only=("c", "a")).chosen(["a", "b", "c"]) == ["a", "c"]
+    assert Options().chosen(["a", "b"]) == ["a", "b"]
     with pytest.raises(UsageError, match="'d' in this experiment: choose a, b"):
-        Request(only=("d",)).chosen(["a", "b"])
+        Options(only=("d",)).chosen(["a", "b"])
 
 
-class StopsAfterTheFirstEpoch(Silent):
+class StopsAfterTheFirstEpoch(Reporter):
     """A user who presses Ctrl-C."""
 
     def on_epoch_end(self, row, layers):
@@ -48,8 +50,8 @@ class StopsAfterTheFirstEpoch(Silent):
 
 
 @pytest.mark.slow
-def test_an_interrupted_network_goes_on_and_a_finished_one_is_taken(lab, tiny, prepared):
-    stopping = Lab(lab.request, lab.folder, StopsAfterTheFirstEpoch(), lab.nets)
+def test_an_interrupted_network_resumes_and_a_finished_one_is_taken(lab, tiny, prepared):
+    stopping = Lab(lab.options, lab.folder, StopsAfterTheFirstEpoch(), lab.nets)
     with pytest.raises(KeyboardInterrupt):
         stopping.trained("tiny", tiny, prepared, seed=1)
     (net,) = lab.nets.iterdir()
@@ -65,7 +67,7 @@ def weights_of(model):
 
 
 @pytest.mark.slow
-def test_a_network_begins_with_the_layers_it_is_told_to_take(lab, tiny, prepared, monkeypatch):
+def test_a_network_is_initialised_with_the_chosen_layers_of_another(lab, tiny, prepared, monkeypatch):
     first = lab.trained("tiny", tiny, prepared, seed=1)
     copied = []
     monkeypatch.setattr(
@@ -73,8 +75,8 @@ def test_a_network_begins_with_the_layers_it_is_told_to_take(lab, tiny, prepared
         lambda trainer: copied.append(weights_of(trainer.model)),
     )
     six = six_convolutions(tiny)
-    lab.trained("six", six, prepared, seed=2, start=Start(first, LAST_COPIED))
-    lab.trained("whole", tiny, prepared, seed=3, start=Start(first, LAST_HIDDEN))
+    lab.trained("six", six, prepared, seed=2, initial=InitialWeights(first, "last", LAST_COPIED))
+    lab.trained("whole", tiny, prepared, seed=3, initial=InitialWeights(first, "last", LAST_HIDDEN))
     origin = weights_of(first.load_model("last"))
 
     def taken(weights):

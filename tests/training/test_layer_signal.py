@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import AlexNet
-from alexnet_keras.experiments.initialisation import variants
+from alexnet_keras.experiments.variants import initialisation_variants
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
 from alexnet_keras.training.diagnostics import measure_signal
 
@@ -119,6 +119,6 @@ def test_towers_count_together_and_one_tower_is_measured_too(tiny):
 @pytest.mark.slow
 def test_the_prose_tells_images_apart_less_than_the_source_and_least_on_pixels_of_variance_1():
     """In quickstart's widths, whose layers add up enough inputs for differences this small to be more than rounding."""
-    starts = variants(load_recipe("quickstart"))
+    starts = initialisation_variants(load_recipe("quickstart"))
     spreads = {name: measure_signal(*new(recipe), IMAGES, LABELS)[-1].spread for name, recipe in starts.items()}
     assert spreads["source"] > 10 * spreads["paper"] > 100 * spreads["unit-variance"] > 0, spreads

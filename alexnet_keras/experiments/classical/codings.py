@@ -1,7 +1,7 @@
-"""From an image to one vector, in the two ways of table 1: SIFT on a grid, then sparse codes or Fisher vectors.
+"""Images as vectors, in the two ways of table 1: SIFT on a grid, then sparse codes or Fisher vectors.
 
 SIFT: D. Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004, on a grid at several scales.
-Nothing is detected and nothing is turned upright: every patch of the grid has a descriptor, as in both systems.
+Nothing is detected and no patch is rotated: every patch of the grid has a descriptor, as in both systems.
 
 Sparse codes, and their maxima over a spatial pyramid: J. Yang, K. Yu, Y. Gong, T. Huang, "Linear Spatial Pyramid
 Matching Using Sparse Coding for Image Classification", CVPR 2009. The dictionary is learnt with the l1 norm, as there;
@@ -16,19 +16,23 @@ import warnings
 import numpy as np
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.experiments.classical.settings import FisherVectors, Grid, Progress, SparseCoding, library
+from alexnet_keras.experiments.classical.settings import FisherVectors, Grid, SparseCoding, library
+from alexnet_keras.reporter import Advance
 
 LENGTH = 128  # 4x4 bins of 8 directions
 _PATCH_OF_SIZE = 6  # OpenCV's bins are 1.5 times a keypoint's size wide, and there are four of them
-_SMOOTHING = 6  # a bin is so many times the standard deviation of the blur before it: VLFeat's choice for dense SIFT
-_FLAT = 4.0  # grey levels of 255: patches that vary less are noise, which SIFT's normalisation would make loud
+_SMOOTHING = 6  # width of a bin in standard deviations of the blur before it: VLFeat's choice for dense SIFT
+_FLAT = 4.0  # grey levels of 255: patches that vary less are noise, which SIFT's normalisation would amplify
 
 
 class DenseSift:
-    """From images to descriptors, with the positions of a grid laid once.
+    """SIFT descriptors of images at the positions of a grid, which are computed once.
 
     Args:
-        grid: the scales, patches and steps.
+        grid: The scales, patches and steps.
+
+    Attributes:
+        places: float32 `(n, 2)`, the centre of each descriptor's patch, (y, x), as shares of the image's sides.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -41,37 +45,42 @@ class DenseSift:
             points = [cv2.KeyPoint(float(x), float(y), size, 0.0) for y, x in zip(rows, columns, strict=True)]
             self._scales.append((side, points, np.stack([rows, columns]).round().astype(int)))
             places.append(np.stack([rows + 0.5, columns + 0.5], axis=1) / side)
-        # float32 (n, 2): the centre of each descriptor's patch, (y, x), as shares of the image's sides.
         self.places = np.concatenate(places).astype(np.float32)
-        self._sigma = max(grid.patch / 4 / _SMOOTHING, 0.6)  # OpenCV takes it that images have 0.5 already
+        self._sigma = max(grid.patch / 4 / _SMOOTHING, 0.6)  # OpenCV assumes that images have 0.5 already
         self._sift = cv2.SIFT_create(nOctaveLayers=1, sigma=self._sigma)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The descriptors of an image uint8 `(side, side, 3)`, RGB: float32 `(n, 128)`, in the order of `places`.
+        """Compute the descriptors of an image.
 
         Each is the square root of a SIFT descriptor that sums to 1, which has length 1 and compares histograms better
         (R. Arandjelović, A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012).
         That of a patch with hardly any contrast is shorter in proportion to it.
+
+        Args:
+            image: uint8 `(side, side, 3)`, RGB.
+
+        Returns:
+            float32 `(n, 128)`, in the order of `places`.
         """
         cv2 = library("cv2")
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         descriptors = []
         for side, points, (rows, columns) in self._scales:
             scaled = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
-            _, found = self._sift.compute(scaled, points)
-            found /= np.maximum(found.sum(axis=1, keepdims=True), 1e-6)
+            _, histograms = self._sift.compute(scaled, points)
+            histograms /= np.maximum(histograms.sum(axis=1, keepdims=True), 1e-6)
             contrast = _contrast(scaled, self._patch)[rows, columns, None]
-            descriptors.append(np.sqrt(found, out=found) * np.minimum(contrast / _FLAT, 1))
+            descriptors.append(np.sqrt(histograms, out=histograms) * np.minimum(contrast / _FLAT, 1))
         return np.concatenate(descriptors)
 
 
-def too_few_patches(count: int, what: str) -> DataError:
-    """What to raise where nothing can be learnt from so few descriptors."""
+def _too_few_patches(count: int, what: str) -> DataError:
+    """The error where nothing can be learnt from this number of descriptors."""
     return DataError(f"{count:,} patches with any contrast are too few for {what}: take more images, or learn less.")
 
 
 def _centers(side: int, patch: int, step: int) -> np.ndarray:
-    """The middles of as many patches as fit a side, in pixels, with the same margin at both ends."""
+    """The centres of as many patches as fit a side, pixels, with equal margins at both ends."""
     count = (side - patch) // step + 1
     return (side - 1) / 2 + step * (np.arange(count) - (count - 1) / 2)
 
@@ -85,27 +94,36 @@ def _contrast(grey: np.ndarray, patch: int) -> np.ndarray:
 
 
 _BATCH = 512  # descriptors between two updates of the dictionary
-_SWEEPS = 50  # of coordinate descent for a code while learning: up to 1000 would take ten times as long
+_SWEEPS = 50  # of coordinate descent for a code while learning; up to 1000 would take ten times as long
 _RIDGE = 1e-6  # two atoms may be almost the same
 
 
 def learn_dictionary(
-    descriptors: np.ndarray, settings: SparseCoding, seed: int, progress: Progress
+    descriptors: np.ndarray, settings: SparseCoding, seed: int, advance: Advance
 ) -> dict[str, np.ndarray]:
-    """A dictionary for descriptors float32 `(n, 128)`: "atoms" float32 `(atoms, 128)`, each of length 1.
+    """Learn a dictionary of descriptors in one pass over them in random order.
 
-    One pass in a seeded order over the descriptors (J. Mairal et al., "Online Dictionary Learning for Sparse Coding",
-    ICML 2009), which begins with a choice of them as atoms.
+    The method is that of J. Mairal et al., "Online Dictionary Learning for Sparse Coding", ICML 2009; the first atoms
+    are some of the descriptors.
+
+    Args:
+        descriptors: float32 `(n, 128)`.
+        settings: The system's settings.
+        seed: Seed of the first atoms and of the order.
+        advance: Called with the number of descriptors that were learnt from since the last call.
+
+    Returns:
+        "atoms" float32 `(atoms, 128)`, each of length 1.
 
     Raises:
-        DataError: there are fewer descriptors than atoms.
+        DataError: There are fewer descriptors than atoms.
     """
     decomposition, exceptions = library("sklearn.decomposition"), library("sklearn.exceptions")
     random = np.random.default_rng(seed)
     lengths = np.linalg.norm(descriptors, axis=1)
     textured = np.flatnonzero(lengths > 0.5)
     if len(textured) < settings.atoms:
-        raise too_few_patches(len(textured), f"a dictionary of {settings.atoms:,} atoms")
+        raise _too_few_patches(len(textured), f"a dictionary of {settings.atoms:,} atoms")
     first = descriptors[random.permutation(textured)[: settings.atoms]]
     learner = decomposition.MiniBatchDictionaryLearning(
         n_components=settings.atoms,
@@ -117,75 +135,81 @@ def learn_dictionary(
         random_state=seed,
     )
     order = random.permutation(len(descriptors))
-    # One thread: its matrices are so small that more would only wait for each other.
+    # One thread: the matrices are too small for more.
     with library("threadpoolctl").threadpool_limits(1), warnings.catch_warnings():
         # Codes are good enough for the dictionary long before they reach scikit-learn's tolerance.
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         for start in range(0, len(order), _BATCH):
-            learner.partial_fit(descriptors[order[start : start + _BATCH]])
-            progress(min(start + _BATCH, len(order)), len(order))
+            batch = descriptors[order[start : start + _BATCH]]
+            learner.partial_fit(batch)
+            advance(len(batch))
     return {"atoms": _unit_rows(learner.components_)}
 
 
 class SparseCodeEncoder:
-    """From images to the pooled codes of their descriptors.
+    """Sparse codes of an image's descriptors, pooled over a spatial pyramid.
 
     Args:
-        settings: as the dictionary was learnt with.
-        atoms: float32 `(atoms, 128)`, each of length 1.
+        settings: The settings that the dictionary was learnt with.
+        dictionary: The dictionary, as `learn_dictionary` returns it.
 
     Attributes:
-        size: Numbers in a feature: atoms times cells of the pyramid.
+        size: Length of a feature: atoms times cells of the pyramid.
     """
 
-    def __init__(self, settings: SparseCoding, atoms: np.ndarray) -> None:
+    def __init__(self, settings: SparseCoding, dictionary: dict[str, np.ndarray]) -> None:
+        atoms = dictionary["atoms"]
         self._settings, self._atoms, self._sift = settings, atoms, DenseSift(settings.grid)
         self.size = len(atoms) * sum(level**2 for level in settings.levels)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The feature of an image uint8 `(side, side, 3)`: float32 `(size,)` of length 1."""
+        """Encode an image uint8 `(side, side, 3)`, RGB, as float32 `(size,)` of length 1."""
         codes = sparse_codes(self._sift(image), self._atoms, self._settings.nonzeros)
         pooled = pyramid_maxima(np.abs(codes), self._sift.places, self._settings.levels)
         return pooled / max(float(np.linalg.norm(pooled)), 1e-12)
 
 
 def sparse_codes(descriptors: np.ndarray, atoms: np.ndarray, nonzeros: int) -> np.ndarray:
-    """Codes of descriptors by orthogonal matching pursuit, each step for all of them together.
+    """Encode descriptors by orthogonal matching pursuit, each step for all of them together.
 
-    At each step a descriptor gets the atom that its remainder is most alike to, in either sign, and then the best
-    weights for all atoms that it has (Y. Pati et al., "Orthogonal Matching Pursuit", Asilomar 1993).
+    At each step a descriptor gets the atom most similar to its residual, in either sign, and then the best weights for
+    all of its atoms (Y. Pati et al., "Orthogonal Matching Pursuit", Asilomar 1993).
 
     Args:
         descriptors: float32 `(n, 128)`.
         atoms: float32 `(atoms, 128)`, each of length 1.
-        nonzeros: atoms in a code.
+        nonzeros: Number of atoms in a code.
 
     Returns:
-        float32 `(n, atoms)`; `codes @ atoms` is near the descriptors.
+        The codes, float32 `(n, atoms)`; `codes @ atoms` approximates the descriptors.
     """
     gram = atoms @ atoms.T
-    likeness = descriptors @ atoms.T
+    similarity = descriptors @ atoms.T
     all_rows = np.arange(len(descriptors))
     chosen = np.empty((len(descriptors), 0), int)
     weights = np.empty((len(descriptors), 0), np.float32)
     for _ in range(nonzeros):
-        remainder = descriptors - (weights[:, None] @ atoms[chosen])[:, 0] if chosen.size else descriptors
-        candidates = np.abs(remainder @ atoms.T)
+        residual = descriptors - (weights[:, None] @ atoms[chosen])[:, 0] if chosen.size else descriptors
+        candidates = np.abs(residual @ atoms.T)
         np.put_along_axis(candidates, chosen, -1, axis=1)  # rounding must not choose an atom again
         chosen = np.concatenate([chosen, candidates.argmax(axis=1)[:, None]], axis=1)
-        among = gram[chosen[:, :, None], chosen[:, None, :]] + _RIDGE * np.eye(chosen.shape[1], dtype=np.float32)
-        weights = np.linalg.solve(among, np.take_along_axis(likeness, chosen, axis=1)[..., None])[..., 0]
+        products = gram[chosen[:, :, None], chosen[:, None, :]] + _RIDGE * np.eye(chosen.shape[1], dtype=np.float32)
+        weights = np.linalg.solve(products, np.take_along_axis(similarity, chosen, axis=1)[..., None])[..., 0]
     codes = np.zeros((len(descriptors), len(atoms)), np.float32)
     codes[all_rows[:, None], chosen] = weights
     return codes
 
 
 def pyramid_maxima(codes: np.ndarray, places: np.ndarray, levels: tuple[int, ...]) -> np.ndarray:
-    """The maxima of codes `(n, atoms)`, 0 or more, over the cells of a pyramid: float32 `(cells * atoms,)`.
+    """Pool codes by their maxima over the cells of a spatial pyramid.
 
     Args:
+        codes: `(n, atoms)`, 0 or more.
         places: `(n, 2)`, (y, x) of each code in 0..1.
-        levels: divisions of each side; cells go row by row, and one without a code is 0.
+        levels: Divisions of each side, level by level.
+
+    Returns:
+        float32 `(cells * atoms,)`, cell by cell in rows; a cell without a code is 0.
     """
     pooled = []
     for level in levels:
@@ -201,27 +225,32 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 _ROUNDS = 40  # of expectation-maximisation at most
-_LEAST_VARIANCE = 1e-5  # flat patches are all the same, and would have a Gaussian of no width
+_LEAST_VARIANCE = 1e-5  # flat patches are all equal, and would have a Gaussian of no width
 
 
 def learn_mixture(
-    descriptors: np.ndarray, settings: FisherVectors, seed: int, progress: Progress
+    descriptors: np.ndarray, settings: FisherVectors, seed: int, advance: Advance
 ) -> dict[str, np.ndarray]:
-    """Principal components and a mixture of Gaussians for descriptors float32 `(n, 128)`.
+    """Fit the principal components and a mixture of Gaussians to descriptors.
+
+    Args:
+        descriptors: float32 `(n, 128)`.
+        settings: The system's settings.
+        seed: Seed of both fits.
+        advance: Called with the number of descriptors when both fits are done.
 
     Returns:
         float32 "mean" `(128,)` and "axes" `(128, components)` of the projection, and of the Gaussians "weights"
         `(gaussians,)`, "means" and "variances" `(gaussians, components)`.
 
     Raises:
-        DataError: there are fewer descriptors than Gaussians or components.
+        DataError: There are fewer descriptors than Gaussians or components.
     """
     if len(descriptors) < max(settings.gaussians, settings.components):
         what = f"{settings.components:,} principal components and {settings.gaussians:,} Gaussians"
-        raise too_few_patches(len(descriptors), what)
+        raise _too_few_patches(len(descriptors), what)
     pca = library("sklearn.decomposition").PCA(settings.components, random_state=seed).fit(descriptors)
     mean, axes = pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32)
-    progress(1, 2)
     mixture = library("sklearn.mixture").GaussianMixture(
         settings.gaussians,
         covariance_type="diag",
@@ -230,48 +259,41 @@ def learn_mixture(
         random_state=seed,
     )
     with warnings.catch_warnings():
-        # The likelihood creeps on for long after the mixture is good enough.
+        # The likelihood still rises slowly long after the mixture is good enough.
         warnings.simplefilter("ignore", library("sklearn.exceptions").ConvergenceWarning)
         mixture.fit((descriptors - mean) @ axes)
-    progress(2, 2)
+    advance(len(descriptors))
     learnt = {"weights": mixture.weights_, "means": mixture.means_, "variances": mixture.covariances_}
     return {"mean": mean, "axes": axes} | {name: array.astype(np.float32) for name, array in learnt.items()}
 
 
 class FisherEncoder:
-    """From images to the Fisher vectors of their descriptors.
+    """Fisher vectors of an image's descriptors.
 
     Args:
-        settings: as the mixture was learnt with.
-        mean, axes, weights, means, variances: as `learn_mixture` returns them.
+        settings: The settings that the mixture was learnt with.
+        learnt: The projection and the mixture, as `learn_mixture` returns them.
 
     Attributes:
-        size: Numbers in a feature: for each part of the image and each Gaussian 1 + 2 * components.
+        size: Length of a feature: for each part of the image and each Gaussian 1 + 2 * components.
     """
 
-    def __init__(
-        self,
-        settings: FisherVectors,
-        mean: np.ndarray,
-        axes: np.ndarray,
-        weights: np.ndarray,
-        means: np.ndarray,
-        variances: np.ndarray,
-    ) -> None:
-        self._sift, self._mean, self._axes = DenseSift(settings.grid), mean, axes
+    def __init__(self, settings: FisherVectors, learnt: dict[str, np.ndarray]) -> None:
+        self._sift, self._mean, self._axes = DenseSift(settings.grid), learnt["mean"], learnt["axes"]
+        weights, variances = learnt["weights"], learnt["variances"]
         mixture = library("sklearn.mixture").GaussianMixture(len(weights), covariance_type="diag")
-        mixture.weights_, mixture.means_, mixture.covariances_ = weights, means, variances
+        mixture.weights_, mixture.means_, mixture.covariances_ = weights, learnt["means"], variances
         mixture.precisions_cholesky_ = 1 / np.sqrt(variances)
         self._mixture, self._fisher_vector = mixture, library("skimage.feature").fisher_vector
         height = self._sift.places[:, 0]
         stripe = np.minimum(height * settings.stripes, settings.stripes - 1).astype(int)
         self._parts = [np.arange(len(height)), *(np.flatnonzero(stripe == part) for part in range(settings.stripes))]
-        self.size = len(self._parts) * len(weights) * (1 + 2 * axes.shape[1])
+        self.size = len(self._parts) * len(weights) * (1 + 2 * self._axes.shape[1])
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The feature of an image uint8 `(side, side, 3)`: float32 `(size,)` of length 1.
+        """Encode an image uint8 `(side, side, 3)`, RGB, as float32 `(size,)` of length 1.
 
-        Each part of the image has its own signed square root and length, so that all count the same.
+        Each part of the image has its own signed square root and normalisation, so that all parts count the same.
         """
         projected = (self._sift(image) - self._mean) @ self._axes
         vectors = [self._fisher_vector(projected[part], self._mixture, improved=True) for part in self._parts]

@@ -1,15 +1,15 @@
-"""The four starts differ in what they say they differ in, and in nothing else."""
+"""The four initialisations differ in what they say they differ in, and in nothing else."""
 
 import numpy as np
 import pytest
 
 from alexnet_keras import AlexNet
-from alexnet_keras.experiments.variants import pixel_std_of, variants
+from alexnet_keras.experiments.variants import initialisation_variants, pixel_std_of
 from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.schema import IMAGENET_COLOR_STDS, IMAGENET_COLOR_VECTORS
 from alexnet_keras.recipes.toml import flatten, from_dict, load_recipe, to_dict
 
-STARTS = ("source", "paper", "caffe", "unit-variance")
+NAMES = ("source", "paper", "caffe", "unit-variance")
 
 
 def differences(recipe, base):
@@ -22,13 +22,13 @@ def differences(recipe, base):
 @pytest.fixture
 def of_source():
     base = load_recipe("source")
-    return {name: differences(recipe, base) for name, recipe in variants(base).items()}
+    return {name: differences(recipe, base) for name, recipe in initialisation_variants(base).items()}
 
 
 def test_source_is_the_recipe_itself():
     base = load_recipe("source")
-    assert variants(base)["source"] is base
-    assert tuple(variants(base)) == STARTS
+    assert initialisation_variants(base)["source"] is base
+    assert tuple(initialisation_variants(base)) == NAMES
 
 
 PROSE = {
@@ -60,7 +60,7 @@ def test_unit_variance_is_the_papers_on_scaled_pixels(of_source):
 
 
 def test_biases_keep_to_the_rate_of_weights_and_widths_are_the_bases(tiny):
-    made = variants(tiny)
+    made = initialisation_variants(tiny)
     assert [recipe.training.bias_rate for recipe in made.values()] == [0.004, 0.002, 0.004, 0.002]
     for recipe in made.values():
         layers = (*recipe.network.convolutions, *recipe.network.dense)
@@ -69,18 +69,18 @@ def test_biases_keep_to_the_rate_of_weights_and_widths_are_the_bases(tiny):
 
 
 @pytest.mark.parametrize("base", BUILT_IN)
-def test_whatever_the_base_a_start_changes_the_start_alone(base):
+def test_of_any_base_only_the_initialisation_is_changed(base):
     allowed = ("initial_std", "initial_bias", "classifier_std", "classifier_bias", "bias_rate", "input_scale")
-    for recipe in variants(load_recipe(base)).values():
+    for recipe in initialisation_variants(load_recipe(base)).values():
         assert all(field.endswith(allowed) for field in differences(recipe, load_recipe(base)))
         assert from_dict(to_dict(recipe)) == recipe
 
 
-def test_a_sixth_convolution_starts_as_one_that_the_paper_does_not_name():
+def test_a_sixth_convolution_is_initialised_as_one_that_the_paper_does_not_name():
     values = to_dict(load_recipe("source"))
     values["network"]["convolutions"].append({**values["network"]["convolutions"][-1], "name": "conv6"})
     base = from_dict(values)
-    conv6 = {name: recipe.network.convolutions[-1] for name, recipe in variants(base).items()}
+    conv6 = {name: recipe.network.convolutions[-1] for name, recipe in initialisation_variants(base).items()}
     assert (conv6["paper"].initial_std, conv6["paper"].initial_bias) == (0.01, 0.0)
 
 
@@ -91,7 +91,7 @@ def test_the_standard_deviation_of_pixels_is_that_of_their_colors():
 
 
 def test_scaled_pixels_have_variance_1(tiny):
-    recipe = variants(tiny, color_stds=(40.0, 40.0, 40.0))["unit-variance"]
+    recipe = initialisation_variants(tiny, color_stds=(40.0, 40.0, 40.0))["unit-variance"]
     subtract = AlexNet(recipe, classes=3, seed=0).get_layer("mean")
     pixels = np.random.default_rng(0).normal(subtract.mean, 40.0, (4, 224, 224, 3)).astype(np.float32)
     assert np.std(subtract(pixels)) == pytest.approx(1, rel=0.01)

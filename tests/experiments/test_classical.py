@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from alexnet_keras.experiments.classical.codings import (
     sparse_codes,
 )
 from alexnet_keras.experiments.classical.settings import Grid, Sample, Svm
-from alexnet_keras.experiments.classical.systems import kept_arrays
+from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.files import locked
 
 GRID = Grid(sides=(96, 64), patch=16, step=8)
@@ -82,8 +83,32 @@ def waves(tmp_path_factory):
     return prepare(folder_source(root), tmp_path_factory.mktemp("data") / "waves", seed=0, shard_examples=8)
 
 
-def no_observer(done, total):
+def no_advance(n=1, text=""):
     pass
+
+
+class Stages(Reporter):
+    """Keeps each stage that is computed, with its length and what was done before; stops at one if asked to."""
+
+    def __init__(self, stop_at=None):
+        self.stages, self.stop_at = [], stop_at
+
+    @contextmanager
+    def progress(self, what, total, unit="images", done=0):
+        self.stages.append((what, total, done))
+
+        def advance(n=1, text=""):
+            nonlocal done
+            done += n
+            if what == self.stop_at and done > 8:
+                raise KeyboardInterrupt
+
+        yield advance
+        assert done == total
+
+    @property
+    def names(self):
+        return [what for what, *_ in self.stages]
 
 
 def test_descriptors_have_length_one_and_know_the_direction_of_edges():
@@ -132,9 +157,9 @@ def test_a_learnt_dictionary_gives_descriptors_again_better_than_descriptors_pic
     sift = DenseSift(GRID)
     descriptors = np.concatenate([sift(stripes(angle, seed)) for seed, angle in enumerate(np.linspace(0, 3, 12))])
     settings, seen = SMALL["sparse-coding"], []
-    atoms = learn_dictionary(descriptors, settings, 0, lambda done, total: seen.append((done, total)))["atoms"]
+    atoms = learn_dictionary(descriptors, settings, 0, seen.append)["atoms"]
     np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1, atol=1e-5)
-    assert seen[-1] == (len(descriptors), len(descriptors))
+    assert sum(seen) == len(descriptors)
 
     def loss(words):
         return ((sparse_codes(descriptors, words, 3) @ words - descriptors) ** 2).mean()
@@ -157,8 +182,8 @@ def test_fisher_vectors_follow_their_formula():
     sift = DenseSift(GRID)
     descriptors = np.concatenate([sift(stripes(angle, seed)) for seed, angle in enumerate((0, 1, 2))])
     image = stripes(1, 5)
-    learnt = learn_mixture(descriptors, settings, 0, no_observer)
-    encode = FisherEncoder(settings, **learnt)
+    learnt = learn_mixture(descriptors, settings, 0, no_advance)
+    encode = FisherEncoder(settings, learnt)
     weights, means, variances = (learnt[name].astype(np.float64) for name in ("weights", "means", "variances"))
 
     def vector(points):
@@ -185,7 +210,7 @@ def test_fisher_vectors_follow_their_formula():
 
 def test_the_mixture_is_learnt_from_the_projected_descriptors():
     descriptors = clusters(600, 1, size=128)
-    learnt = learn_mixture(descriptors, SMALL["fisher-vectors"], 0, no_observer)
+    learnt = learn_mixture(descriptors, SMALL["fisher-vectors"], 0, no_advance)
     assert learnt["axes"].shape == (128, 8) and learnt["weights"].sum() == pytest.approx(1, abs=1e-5)
     projected = (clusters(200, 2, size=128) - learnt["mean"]) @ learnt["axes"]
     one = GaussianMixture(1, covariance_type="diag").fit((descriptors - learnt["mean"]) @ learnt["axes"])
@@ -198,13 +223,13 @@ def test_the_mixture_is_learnt_from_the_projected_descriptors():
 def test_the_classifier_does_not_depend_on_how_its_features_are_cut_up(encoded):
     features, labels = clusters(90, 3), np.arange(90) % 3
     trained = [
-        train_svm(encoded(features, labels, rows), np.arange(90), 3, SVM, 1e-3, 7, no_observer, block_bytes=block)
+        train_svm(encoded(features, labels, rows), np.arange(90), 3, SVM, 1e-3, 7, no_advance, block_bytes=block)
         for rows, block in ((90, 10**6), (7, 24 * 5), (40, 24 * 31))
     ]
     for other in trained[1:]:
         np.testing.assert_allclose(other["weights"], trained[0]["weights"], rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(other["biases"], trained[0]["biases"], rtol=1e-3, atol=1e-4)
-    other_seed = train_svm(encoded(features, labels, 90), np.arange(90), 3, SVM, 1e-3, 8, no_observer)
+    other_seed = train_svm(encoded(features, labels, 90), np.arange(90), 3, SVM, 1e-3, 8, no_advance)
     assert np.abs(other_seed["weights"] - trained[0]["weights"]).max() > 1e-3
 
 
@@ -219,7 +244,7 @@ def test_the_classifier_comes_near_the_least_loss_there_is(encoded):
     best = LinearSVC(C=1 / (alpha * 300), loss="hinge", max_iter=10**6).fit(features, labels)
     least = loss(best.coef_[0], best.intercept_[0])
     split = encoded(features, labels.astype(int), 100)
-    trained = train_svm(split, np.arange(300), 2, replace(SVM, epochs=60), alpha, 0, no_observer, block_bytes=24 * 77)
+    trained = train_svm(split, np.arange(300), 2, replace(SVM, epochs=60), alpha, 0, no_advance, block_bytes=24 * 77)
     assert least <= loss(trained["weights"][1], trained["biases"][1]) < 1.03 * least < 0.9 * loss(0 * features[0], 0)
 
 
@@ -229,9 +254,9 @@ def test_the_classifier_learns_what_can_be_told_apart(encoded, classes):
     labels = random.integers(0, classes, 200)
     features = np.eye(8)[labels] + random.normal(0, 0.15, (200, 8))
     split = encoded(features, labels, 64)
-    trained = train_svm(split, np.arange(150), classes, SVM, 1e-3, 0, no_observer)
+    trained = train_svm(split, np.arange(150), classes, SVM, 1e-3, 0, no_advance)
     rows = np.arange(199, 149, -1)
-    scores = decision_values(split, rows, **trained, block_bytes=32 * 7)
+    scores = decision_values(split, rows, trained, block_bytes=32 * 7)
     assert scores.shape == (50, classes) and scores.dtype == np.float32
     assert top_k_misses(scores, labels[rows], 1) <= 1
 
@@ -240,97 +265,70 @@ def test_alphas_are_compared_on_images_that_were_not_trained_on(encoded):
     """Labels drawn by lot: whatever is learnt of them, held-out images are guessed."""
     features = np.random.default_rng(0).normal(size=(200, 300))
     labels = np.random.default_rng(1).integers(0, 4, 200)
-    tuned = tune_svm(encoded(features, labels, 50), 4, replace(SVM, epochs=10), 0, no_observer)
+    tuned = tune_svm(encoded(features, labels, 50), 4, replace(SVM, epochs=10), 0, SILENT)
     assert tuned["alphas"].tolist() == [1e-2, 1e-4] and tuned["held_out"] == 20
     assert (tuned["misses"] >= 9).all()
 
 
-def test_arrays_are_kept_until_what_they_are_made_from_changes_or_they_are_damaged(tmp_path):
-    made = []
-
-    def make():
-        made.append(1)
-        return {"numbers": np.arange(1000)}
-
-    path = tmp_path / "stage.npz"
-    for settings in ({"a": (1, 2)}, {"a": (1, 2)}, {"a": (1, 3)}):
-        np.testing.assert_array_equal(kept_arrays(path, settings, make)["numbers"], np.arange(1000))
-    assert len(made) == 2
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    for damaged in (bytes(content), bytes(content[:500]), b""):
-        path.write_bytes(damaged)
-        np.testing.assert_array_equal(kept_arrays(path, {"a": (1, 3)}, make)["numbers"], np.arange(1000))
-    assert len(made) == 5
-
-
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_system_tells_directions_apart_and_does_no_stage_twice(system, waves, tmp_path):
-    stages = []
-
     def fit(settings=SMALL[system], seed=0):
-        stages.clear()
-        return fit_and_predict(
-            system, waves, "val", tmp_path / system, settings, seed, lambda stage, *_: stages.append(stage)
-        )
+        reporter = Stages()
+        scores = fit_and_predict(system, waves, "val", tmp_path / system, settings, seed, reporter=reporter)
+        return scores, reporter.names
 
-    first = fit()
+    first, stages = fit()
     learnt = SYSTEMS[system].vocabulary
     order = ["descriptors", learnt, "features of train", "tuning", "classifier", "features of val"]
-    assert list(dict.fromkeys(stages)) == order
+    assert stages == order
     assert first.scores.shape == (8, 2) and first.scores.dtype == np.float32 and first.labels.tolist().count(0) == 4
     assert top_k_misses(first.scores, first.labels, 1) == 0
     assert first.alpha in first.tried and first.tried.keys() == set(SVM.alphas)
 
-    again = fit()
+    again, stages = fit()
     assert not stages
     np.testing.assert_array_equal(again.scores, first.scores)
 
-    fit(replace(SMALL[system], svm=replace(SVM, epochs=3)))
-    assert set(stages) == {"tuning", "classifier"}
+    assert fit(replace(SMALL[system], svm=replace(SVM, epochs=3)))[1] == ["tuning", "classifier"]
 
     fit()
     damaged = tmp_path / system / "val-00000.npy"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
-    repaired = fit()
-    assert set(stages) == {"features of val"}
+    repaired, stages = fit()
+    assert stages == ["features of val"]
     np.testing.assert_array_equal(repaired.scores, first.scores)
 
-    fit(seed=1)
-    assert list(dict.fromkeys(stages)) == order
+    assert fit(seed=1)[1] == order
 
 
-def test_an_interrupted_call_goes_on_from_the_last_whole_shard(waves, tmp_path):
-    settings = SMALL["fisher-vectors"]
-    whole = fit_and_predict("fisher-vectors", waves, "val", tmp_path / "whole", settings)
+def test_an_interrupted_call_resumes_after_the_last_whole_shard(waves, tmp_path):
+    def fit(name, reporter=SILENT):
+        return fit_and_predict(
+            "fisher-vectors", waves, "val", tmp_path / name, SMALL["fisher-vectors"], reporter=reporter
+        )
 
-    def stop(stage, done, total):
-        if stage == "features of train" and done > 8:
-            raise KeyboardInterrupt
-
+    whole = fit("whole")
     with pytest.raises(KeyboardInterrupt):
-        fit_and_predict("fisher-vectors", waves, "val", tmp_path / "cut", settings, observer=stop)
+        fit("cut", Stages(stop_at="features of train"))
     first = tmp_path / "cut" / "train-00000.npy"
     written = first.stat().st_mtime_ns
     assert not (tmp_path / "cut" / "train-00001.npy").exists()
-    stages = []
-    resumed = fit_and_predict(
-        "fisher-vectors", waves, "val", tmp_path / "cut", settings, observer=lambda stage, *_: stages.append(stage)
-    )
-    assert first.stat().st_mtime_ns == written and stages[0] == "features of train"
+    reporter = Stages()
+    resumed = fit("cut", reporter)
+    assert first.stat().st_mtime_ns == written and reporter.stages[0] == ("features of train", 24, 8)
     np.testing.assert_allclose(resumed.scores, whole.scores, atol=1e-3)
 
 
 def test_features_of_another_vocabulary_are_not_mixed(waves, tmp_path):
     settings = SMALL["sparse-coding"]
     fit_and_predict("sparse-coding", waves, "val", tmp_path, settings)
-    facts = json.loads((tmp_path / "train-00000.json").read_text())
-    facts["made_from"]["vocabulary"] = "0" * 64
-    (tmp_path / "train-00000.json").write_text(json.dumps(facts))
+    document = json.loads((tmp_path / "train-00000.json").read_text())
+    document["made_from"]["vocabulary"] = "0" * 64
+    (tmp_path / "train-00000.json").write_text(json.dumps(document))
     (tmp_path / "tuning.npz").unlink()
-    done = []
-    fit_and_predict("sparse-coding", waves, "val", tmp_path, settings, observer=lambda *told: done.append(told))
-    assert [told for told in done if told[0] == "features of train"] == [("features of train", 8, 24)]
+    reporter = Stages()
+    fit_and_predict("sparse-coding", waves, "val", tmp_path, settings, reporter=reporter)
+    assert [stage for stage in reporter.stages if stage[0] == "features of train"] == [("features of train", 24, 16)]
 
 
 def test_settings_for_both_sizes_are_there_for_every_system():
@@ -339,7 +337,7 @@ def test_settings_for_both_sizes_are_there_for_every_system():
         assert all(isinstance(sizes[name], system.settings) for name, system in SYSTEMS.items())
 
 
-def test_what_cannot_be_done_is_told_in_a_sentence(waves, tmp_path):
+def test_what_cannot_be_done_is_reported_in_a_sentence(waves, tmp_path):
     sparse, fisher = SMALL["sparse-coding"], SMALL["fisher-vectors"]
     with pytest.raises(UsageError, match="no system 'hog'; there are sparse-coding, fisher-vectors"):
         fit_and_predict("hog", waves, "val", tmp_path, sparse)
@@ -361,7 +359,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(waves, tmp_path):
 @pytest.mark.parametrize(
     ("module", "name"), [("cv2", "OpenCV"), ("skimage", "scikit-image"), ("sklearn", "scikit-learn")]
 )
-def test_a_missing_extra_is_told_in_a_sentence(waves, tmp_path, monkeypatch, module, name):
+def test_a_missing_extra_is_reported_in_a_sentence(waves, tmp_path, monkeypatch, module, name):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageError, match=rf"needs {name}: pip install 'alexnet-keras\[baselines\]'"):
         fit_and_predict("sparse-coding", waves, "val", tmp_path / "new", SMALL["sparse-coding"])
