@@ -18,6 +18,7 @@ import wrapt
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
     from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.evaluation.classifier import Classifier
+    from alexnet_keras.evaluation.evaluate import evaluate
     from alexnet_keras.network.model import AlexNet, join_towers
     from alexnet_keras.recipes.schema import Recipe
     from alexnet_keras.recipes.toml import load_recipe
@@ -29,12 +30,23 @@ _PUBLIC = {
     "AlexNet": "alexnet_keras.network.model",
     "Classifier": "alexnet_keras.evaluation.classifier",
     "Recipe": "alexnet_keras.recipes.schema",
+    "evaluate": "alexnet_keras.evaluation.evaluate",
     "join_towers": "alexnet_keras.network.model",
     "load_recipe": "alexnet_keras.recipes.toml",
     "open_prepared": "alexnet_keras.data.dataset",
     "Run": "alexnet_keras.runs",
 }
-__all__ = ["AlexNet", "Classifier", "Recipe", "Run", "__version__", "join_towers", "load_recipe", "open_prepared"]
+__all__ = [
+    "AlexNet",
+    "Classifier",
+    "Recipe",
+    "Run",
+    "__version__",
+    "evaluate",
+    "join_towers",
+    "load_recipe",
+    "open_prepared",
+]
 
 
 @wrapt.when_imported("keras")

@@ -330,6 +330,17 @@ def latest_run(root: Path | None = None) -> Run:
     return max(runs, key=lambda run: (run.path / "run.json").stat().st_mtime)
 
 
+def as_run(run: Run | str | Path | None) -> Run:
+    """Open a run that is given as such, by its name or by its path; None is the latest.
+
+    Raises:
+        UsageError: There is no such run.
+    """
+    if run is None:
+        return latest_run()
+    return run if isinstance(run, Run) else open_run(run)
+
+
 def all_runs(root: Path | None = None) -> list[Run]:
     """Every run under a directory, by name."""
     files = sorted((root or runs_root()).glob("*/run.json"))

@@ -24,6 +24,7 @@ import click
 
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.errors import AlexNetError
+from alexnet_keras.reporter import Reporter
 
 PLAIN_INTERVAL = 30.0  # seconds between progress lines where stderr is no terminal
 IN_ASCII = "alexnet-keras-in-ascii"  # the name of in_ascii among Python's handlers of encoding errors
@@ -211,3 +212,28 @@ def _plain(console: Any, what: str, total: int | None, unit: str, done: int) -> 
             note(f"{what}: {done}{of} {unit}{rate} {text}".rstrip())
 
     yield advance
+
+
+class ConsoleReporter(Reporter):
+    """Prints notes, warnings and progress on stderr."""
+
+    note = staticmethod(note)
+    warn = staticmethod(warn)
+    progress = staticmethod(progress)
+
+
+REPORTER = ConsoleReporter()
+
+
+class TensorFlowReporter(ConsoleReporter):
+    """Starts TensorFlow before the first progress, for work that may be on disk already and then needs none."""
+
+    @staticmethod
+    @contextmanager
+    def progress(what: str, total: int | None, unit: str = "images", done: int = 0) -> Iterator[Callable[..., None]]:
+        start_tensorflow()
+        with progress(what, total, unit, done) as advance:
+            yield advance
+
+
+TENSORFLOW_REPORTER = TensorFlowReporter()

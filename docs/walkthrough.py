@@ -18,7 +18,7 @@ import numpy as np
 from alexnet_keras import AlexNet, Classifier, Run, load_recipe, open_prepared
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.demo import demo_source
-from alexnet_keras.evaluation.predictor import Predictor, evaluate
+from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.network.kernels import first_kernels
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.toml import with_overrides
@@ -112,7 +112,7 @@ and the centre, and their mirror images (section 4.1). Intervals are at 95 %.
 
 best = run.load_model("best")
 for views in ("centre", "ten-crop"):
-    found = evaluate(Predictor(best, views), data, "val")
+    found = Predictor(best, views).evaluate(data, "val")
     error = found.top1
     print(f"{views}: top-1 error {error.error:.1%} ({error.low:.1%} to {error.high:.1%}) on {found.images} images")
 

@@ -170,9 +170,8 @@ class Lab:
 
     def predictions(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Predictions:
         """What the network says in the end of every image of a split; computed once."""
-        images = data.examples(split)
-        with self.watcher.progress(f"evaluating {run.name}", images) as advance:
-            return predictions_of(run, data, split, views, which="last", on_progress=advance)
+        reporter: Any = self.watcher
+        return predictions_of(run, data, split, views, which="last", reporter=reporter)
 
     def errors(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Evaluation:
         """The network's errors on a split in the end."""
