@@ -18,7 +18,7 @@ from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.errors import top_k_misses
 from alexnet_keras.experiments.classical.settings import Progress, Svm, library
-from alexnet_keras.search.store import check_bytes, read_facts, seal_of, write_facts
+from alexnet_keras.storage.documents import check_bytes, read_json, seal_of, write_json
 from alexnet_keras.storage.files import write_by_rename
 
 FORMAT = "alexnet-keras encoded pictures, version 1"
@@ -90,9 +90,10 @@ def encode_split(
                     progress(done + rows, total)
 
                 found = _write_part(path, shard, images, encode, pool, told)
-                write_facts(
+                write_json(
                     _facts_path(path),
                     {"format": FORMAT, "made_from": made_from, "labels": found, "features": seal_of(path)},
+                    indent=1,
                 )
             parts.append(path)
             labels.append(np.array(found, np.int64))
@@ -145,7 +146,7 @@ def _write_part(
 def _labels_if_whole(path: Path, made_from: dict[str, Any]) -> list[int] | None:
     """The labels of a part that was encoded from the same and is as it was written, or None."""
     try:
-        facts = read_facts(_facts_path(path), FORMAT, "")
+        facts = read_json(_facts_path(path), format=FORMAT)
         if facts["made_from"] != json.loads(json.dumps(made_from)):
             return None
         check_bytes(path, facts["features"], "")
