@@ -12,7 +12,7 @@ from alexnet_keras.cli.options import OutPath, SectionedCommand, SectionOption, 
 WORST = 5  # classes, and pairs of classes, that are printed; the JSON file has more
 CSV_COLUMNS = ("run", "data", "split", "views", "images", "classes", "loss")
 RESULT_COLUMNS = ("run", "views", "images", "top-1 error", "top-5 error", "loss")
-INPUT, ENSEMBLE, OUTPUT = "What is evaluated on what", "Several runs as one", "What is written"
+INPUT, ENSEMBLE, OUTPUT = "Model and data", "Several runs as one", "Output"
 
 
 def _option(section: str, *names: str, **settings: Any) -> Callable:
@@ -40,7 +40,9 @@ def _option(section: str, *names: str, **settings: Any) -> Callable:
     is_flag=True,
     help="Also average over ten crops: corners, centre and their mirror images.",
 )
-@_option(INPUT, "--model", "which", type=click.Choice(["best", "last"]), default="best", help="Which model of the run.")
+@_option(
+    INPUT, "--model", "which", type=click.Choice(["best", "last"]), default="best", help="Model of the run to evaluate."
+)
 @_option(
     ENSEMBLE,
     "--ensemble",

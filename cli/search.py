@@ -43,7 +43,9 @@ def search() -> None:
 @layer_option
 @click.option("--bits", type=click.IntRange(8, 4096), default=128, help="Bits of a code, a multiple of 8.")
 @click.option("--epochs", type=click.IntRange(1), default=20, help="Epochs of the autoencoder that learns the codes.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the autoencoder, and of the choice of queries.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, help="Seed of the autoencoder and of the choice of queries."
+)
 @click.option(
     "--out",
     type=OutPath(file_okay=False),

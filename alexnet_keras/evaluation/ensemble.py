@@ -1,6 +1,6 @@
 """Several networks as one: the weighted mean of their probabilities (paper, section 6, table 1 and 2).
 
-The paper averages the predictions of five CNNs, and of seven. The released code averages with weights found by a
+The paper averages the predictions of five CNNs, and of seven. The released code averages with weights from a
 search over coordinates on the validation images' top-5 error; `search` is that search.
 """
 
@@ -81,11 +81,6 @@ class Ensemble:
 def mean(members: Sequence[Predictions]) -> Ensemble:
     """Average the members' probabilities with equal weights."""
     return Ensemble(members, np.ones(len(members)))
-
-
-def one_hot(members: int, index: int) -> np.ndarray:
-    """Return the weights of an ensemble in which one member alone counts."""
-    return np.eye(members)[index]
 
 
 def check_same_images(members: Sequence[Predictions]) -> None:

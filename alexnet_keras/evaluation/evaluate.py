@@ -1,21 +1,21 @@
-"""Evaluate runs, alone and as ensembles: what `evaluate`, `evaluate_ensemble` and `alexnet eval` do."""
+"""Evaluation of runs, alone and as ensembles: the front door of `alexnet eval` and of Python programs."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from alexnet_keras.data.dataset import PreparedDataset, open_prepared
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.analysis import Outcomes, check_can_submit, write_submission
-from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Subset, mean, one_hot, search
+from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Subset, mean, search
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
 from alexnet_keras.reporter import SILENT, Reporter
-from alexnet_keras.runs import Run, as_run, check_classes
+from alexnet_keras.runs import Run, as_run, data_of
 
 CONFUSIONS_KEPT = 100
 Weighting = Literal["mean", "search"]
@@ -47,7 +47,7 @@ class Evaluations:
         predictions: The predictions of each run, with the last of the views.
         results: One object per views and run, as the run keeps it in evaluations/NAME.json.
         titles: The class names of the first run's dataset, and each class in words.
-        ensemble: The runs as one; None where that was not asked for.
+        ensemble: The runs as one; None where that was not requested.
     """
 
     runs: list[Run]
@@ -80,7 +80,7 @@ def evaluate(
         split: The split to evaluate on.
         views: `"centre"`, or `"ten-crop"` to average the probabilities of ten crops (paper, section 4.1).
         which: The `"best"` or the `"last"` model of the run.
-        reporter: Where progress is reported.
+        reporter: Receives notes and progress.
 
     Returns:
         Loss and errors.
@@ -115,7 +115,7 @@ def evaluate_ensemble(
         which: The `"best"` or the `"last"` model of each run.
         weights: `"mean"` for equal weights, `"search"` for those of the lowest top-5 error on `search_on`.
         search_on: The split to search weights on; where it is `split` too, one half of it serves for each.
-        reporter: Where progress is reported.
+        reporter: Receives notes and progress.
 
     Raises:
         UsageError: There are fewer than two different runs; otherwise as `evaluate`.
@@ -139,7 +139,7 @@ def evaluate_runs(
     submission: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> Evaluations:
-    """Evaluate runs with each of several views, and with the last of them as an ensemble where that is asked for.
+    """Evaluate runs with each of several views, and with the last of them as an ensemble where that is requested.
 
     Args:
         runs, data, split, which, search_on, reporter: As in `evaluate_ensemble`.
@@ -158,7 +158,7 @@ def evaluate_runs(
     if ensemble and data is None:
         data = opened[0].data_path  # all members see the same images
     with ExitStack() as stack:
-        datasets = [stack.enter_context(_data_of(run, data)) for run in opened]
+        datasets = [stack.enter_context(data_of(run, data)) for run in opened]
         first = datasets[0]
         chosen_split = split or ("test" if ensemble == "search" and "test" in first.splits else "val")
         if submission:
@@ -182,16 +182,6 @@ def evaluate_runs(
         write_submission(submission, top, predictions[0].filenames, first.ids)
     titles = dict(zip(first.classes, first.titles, strict=True))
     return Evaluations(opened, predictions, results, titles, combined)
-
-
-@contextmanager
-def _data_of(run: Run, data: PreparedDataset | str | Path | None) -> Iterator[PreparedDataset]:
-    """Open the dataset to evaluate a run on, which no other process prepares again meanwhile."""
-    given = data if isinstance(data, PreparedDataset) else open_prepared(run.data_path if data is None else data)
-    with given.reading():
-        dataset = data if isinstance(data, PreparedDataset) else open_prepared(given.path)  # it may have changed
-        check_classes(run, run.facts["classes"], dataset.classes, dataset.path)
-        yield dataset
 
 
 def _result(run: Run, predictions: Predictions, which: str) -> dict[str, Any]:
@@ -239,7 +229,7 @@ def _combine(
     names = [member.facts["run"] for member in members]
     shares = {how: dict(zip(names, ensemble.shares.tolist(), strict=True)) for how, ensemble in chosen.items()}
     models: list[tuple[str, np.ndarray, dict[str, Any]]] = [
-        *((name, one_hot(len(names), index), {}) for index, name in enumerate(names)),
+        *((name, alone, {}) for name, alone in zip(names, np.eye(len(names)), strict=True)),
         *(
             (f"{len(names)} CNNs, {how}", ensemble.weights, {"ensemble": how, "weights": shares[how]})
             for how, ensemble in chosen.items()

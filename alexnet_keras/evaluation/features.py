@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import keras
 import numpy as np
@@ -64,7 +65,11 @@ class FeatureExtractor:
 
 
 def feature_batches(
-    extract: Callable[[np.ndarray], np.ndarray], data: PreparedDataset, split: str, batch_size: int = BATCH_SIZE
+    extract: Callable[[np.ndarray], np.ndarray],
+    data: PreparedDataset,
+    split: str,
+    batch_size: int = BATCH_SIZE,
+    skip: int = 0,
 ) -> Iterator[FeatureBatch]:
     """Iterate over the features of a split, in its stored order.
 
@@ -73,11 +78,13 @@ def feature_batches(
         data: The dataset.
         split: The name of the split.
         batch_size: The number of images in a batch; the last may be smaller.
+        skip: The number of images, whole batches, to leave out at the beginning.
 
     Raises:
         DataError: A record is damaged.
     """
-    for images, labels, filenames in evaluation_batches(data, split, batch_size):
+    skipped = -(-skip // batch_size)  # the last batch may be smaller
+    for images, labels, filenames in islice(evaluation_batches(data, split, batch_size), skipped, None):
         names = np.array([name.decode("utf-8", "replace") for name in filenames.numpy()])
         yield FeatureBatch(extract(images), labels.numpy(), names, images.numpy())
 

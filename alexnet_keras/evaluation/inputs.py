@@ -196,7 +196,7 @@ def _square_in_memory(image: Any, preparation: Preparation) -> np.ndarray:
         return preparation.square(bytes(image))
     if hasattr(image, "read"):
         return preparation.square(_read(image))
-    if _is_pillow_image(image):
+    if (pillow := sys.modules.get("PIL.Image")) and isinstance(image, pillow.Image):
         return preparation.square_of_pixels(_pillow_pixels(image, preparation))
     if not hasattr(image, "__array__"):
         hint = " (a reader returned it for a file that it could not read)" if image is None else ""
@@ -232,14 +232,6 @@ def _read_up_to(most: int, file: Any) -> bytes:
         parts.append(part)
         most -= len(part)
     return b"".join(parts)
-
-
-def _is_pillow_image(image: Any) -> bool:
-    if "PIL.Image" not in sys.modules:  # then it cannot be one
-        return False
-    from PIL import Image
-
-    return isinstance(image, Image.Image)
 
 
 def _pillow_pixels(image: Any, preparation: Preparation) -> np.ndarray:

@@ -144,7 +144,7 @@ def predictions_of(
         split: The split to predict.
         views: `"centre"` or `"ten-crop"`.
         which: The `"best"` or the `"last"` model of the run.
-        reporter: Where progress is reported; its `progress` is entered only if something has to be computed, before
+        reporter: Receives notes and progress; `progress` is entered only if something has to be computed, before
             TensorFlow is imported.
 
     Raises:

@@ -252,7 +252,7 @@ def index_of(
         split: The name of the split.
         options: The options of the codes.
         out: The index's directory; None for one in the run.
-        reporter: Where notes and progress are reported.
+        reporter: Receives notes and progress.
 
     Raises:
         UsageError: FAISS is missing, there is no such split, or a directory has other things in it.
@@ -287,7 +287,7 @@ def build(
         options: The options of the codes.
         held_out: The name of a split that is not indexed, features float32 `(queries, size)` of images of it and
             their labels int64 `(queries,)`; None measures nothing.
-        reporter: Where the epochs of the autoencoder are reported.
+        reporter: Receives the epochs of the autoencoder.
 
     Raises:
         UsageError: FAISS is missing, or the directory has other things in it.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 DEPTHS = (1, 10, 100)  # the k of recall@k
 SHORTLIST = 200  # images nearest by code that are compared again, exactly
-TIMED = 50  # queries asked one at a time for the clock
+TIMED = 50  # queries searched one at a time to measure the time
 
 
 def measure(index: "SearchIndex", features: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:

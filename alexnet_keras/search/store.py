@@ -9,6 +9,7 @@ unfinished.json       instead of index.json until the last shard is there: a rep
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -238,11 +239,6 @@ def sample(store: FeatureStore, most_bytes: int, seed: int) -> np.ndarray:
     return store.rows_at(np.sort(np.random.default_rng(seed).permutation(store.rows)[:count]))
 
 
-def rows_per_shard(size: int, batch: int) -> int:
-    """Return the number of rows of `size` values that fit a shard, in whole batches, one at least."""
-    return max(1, SHARD_BYTES // (4 * size) // batch) * batch
-
-
 def shard_path(path: Path, number: int, column: str) -> Path:
     return path / f"{number:05}.{column}.npy"
 
@@ -326,7 +322,7 @@ class RunFeatures:
             data: The dataset.
             split: The name of the split.
             out: Their directory; None for one in the run, where older features are replaced.
-            reporter: Where notes and progress are reported.
+            reporter: Receives notes and progress.
 
         Raises:
             UsageError: There is no such split, or the directory has other things in it.
@@ -355,27 +351,21 @@ class RunFeatures:
             NotFiniteError: The outputs of the layer are not finite.
             AlexNetError: Another process is writing there.
         """
-        origin, size = self.origin(data, split), self.extract.size
-        with writing_lock(path), reporter.progress("features", data.examples(split)) as advance:
+        origin, size, images = self.origin(data, split), self.extract.size, data.examples(split)
+        batches_per_shard = max(1, SHARD_BYTES // (4 * size) // BATCH_SIZE)
+        with writing_lock(path), reporter.progress("features", images) as advance:
             store = begin_features(FeatureStore(path, origin, size, data.classes, data.titles))
-            passed, done, full = 0, store.rows, rows_per_shard(size, BATCH_SIZE)
-            waiting: list[tuple[np.ndarray, ...]] = []
+            advance(store.rows)
 
-            def extract(images: np.ndarray) -> np.ndarray:
-                """Skips the batches, whole ones, that were written before the interruption."""
-                nonlocal passed
-                passed += len(images)
-                return self.extract(images) if passed > done else np.empty((0, size), np.float32)
-
-            for batch in feature_batches(extract, data, split, BATCH_SIZE):
-                if len(batch.features):
+            def rows() -> Iterator[tuple[np.ndarray, ...]]:
+                for batch in feature_batches(self.extract, data, split, BATCH_SIZE, skip=store.rows):
                     check_finite(batch.features, f"The outputs of {origin.layer} in {self.run.model_path}")
-                    waiting.append((batch.features, batch.labels, batch.filenames))
-                advance(len(batch.labels))
-                if sum(len(labels) for _, labels, _ in waiting) >= full:
-                    store, waiting = store.write(*map(np.concatenate, zip(*waiting, strict=True))), []
-            if waiting:
-                store = store.write(*map(np.concatenate, zip(*waiting, strict=True)))
+                    advance(len(batch.labels))
+                    yield batch.features, batch.labels, batch.filenames
+
+            missing = rows()
+            while shard := list(islice(missing, batches_per_shard)):
+                store = store.write(*map(np.concatenate, zip(*shard, strict=True)))
             return store.seal()
 
     def of_positions(self, data: PreparedDataset, split: str, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

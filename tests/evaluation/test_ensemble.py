@@ -10,7 +10,7 @@ from synthetic import made_up
 from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.evaluation import ensemble
 from alexnet_keras.evaluation import predictions as predictions_module
-from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Subset, check_same_images, mean, one_hot, search
+from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Subset, check_same_images, mean, search
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictions import Predictions
 
@@ -36,7 +36,7 @@ def test_the_mean_is_the_mean_of_the_probabilities(members):
 
 def test_a_member_alone_is_itself(members):
     for index, member in enumerate(members):
-        assert Ensemble(members, one_hot(4, index)).evaluation() == member.evaluation()
+        assert Ensemble(members, np.eye(4)[index]).evaluation() == member.evaluation()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -47,7 +47,7 @@ def test_the_search_is_never_worse_than_the_mean_or_the_best_member_where_it_sea
     members = [made_up(str(i), random.uniform(0, 2), seed=10 * seed + i, classes=classes) for i in range(count)]
     for rows in (Subset(), EVEN):
         found = score(search(members, rows), rows)
-        others = [mean(members), *(Ensemble(members, one_hot(count, index)) for index in range(count))]
+        others = [mean(members), *(Ensemble(members, alone) for alone in np.eye(count))]
         assert found <= min(score(other, rows) for other in others)
 
 

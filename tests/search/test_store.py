@@ -31,6 +31,16 @@ def taken(run):
     return RunFeatures(run)
 
 
+class Refusing:
+    """A layer that is not computed."""
+
+    def __init__(self, extract):
+        self.layer, self.size = extract.layer, extract.size
+
+    def __call__(self, images):
+        pytest.fail("nothing has to be computed")
+
+
 def files_of(path):
     return {file.name: file.read_bytes() for file in path.iterdir() if file.name != "lock"}
 
@@ -85,6 +95,16 @@ def test_an_interrupted_command_resumes_and_ends_with_the_same_bytes(run, prepar
     taken.write(tmp_path / "cut", prepared, "train")
     assert sum(seen) + 1000 == 16, "the two shards that were there are not computed again"
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+
+
+def test_nothing_is_computed_where_only_the_seal_is_missing(run, prepared, tmp_path, small_shards, monkeypatch):
+    taken, path = RunFeatures(run), tmp_path / "out"
+    taken.write(path, prepared, "train")
+    before = files_of(path)
+    (path / "index.json").rename(path / "unfinished.json")
+    monkeypatch.setattr(taken, "extract", Refusing(taken.extract))
+    taken.write(path, prepared, "train")
+    assert files_of(path) == before
 
 
 def test_what_is_left_of_another_model_is_not_resumed(taken, prepared, tmp_path, small_shards):
