@@ -1,8 +1,8 @@
 """`alexnet eval`."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -12,59 +12,48 @@ from alexnet_keras.cli.options import OutPath, SectionedCommand, SectionOption, 
 WORST = 5  # classes, and pairs of classes, that are printed; the JSON file has more
 CSV_COLUMNS = ("run", "data", "split", "views", "images", "classes", "loss")
 RESULT_COLUMNS = ("run", "views", "images", "top-1 error", "top-5 error", "loss")
-INPUT, ENSEMBLE, OUTPUT = "Model and data", "Several runs as one", "Output"
-
-
-def _option(section: str, *names: str, **settings: Any) -> Callable:
-    return click.option(*names, cls=SectionOption, section=section, **settings)
+input_option, ensemble_option, output_option = (
+    partial(click.option, cls=SectionOption, section=section)
+    for section in ("Model and data", "Several runs as one", "Output")
+)
 
 
 @click.command("eval", cls=SectionedCommand)
 @click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=run_names)
-@_option(
-    INPUT,
+@input_option(
     "--data",
     metavar="DIR",
     shell_complete=data_names,
     help="Prepared dataset, by name under data/ or by path. [default: what the run was trained on]",
 )
-@_option(
-    INPUT,
+@input_option(
     "--split",
     metavar="NAME",
     help="Split to evaluate on. [default: val; with --ensemble search, test if there is one]",
 )
-@_option(
-    INPUT,
-    "--ten-crop",
-    is_flag=True,
-    help="Also average over ten crops: corners, centre and their mirror images.",
+@input_option("--ten-crop", is_flag=True, help="Also average over ten crops: corners, centre and their mirror images.")
+@input_option(
+    "--model", "which", type=click.Choice(["best", "last"]), default="best", help="Model of the run to evaluate."
 )
-@_option(
-    INPUT, "--model", "which", type=click.Choice(["best", "last"]), default="best", help="Model of the run to evaluate."
-)
-@_option(
-    ENSEMBLE,
+@ensemble_option(
     "--ensemble",
     type=click.Choice(["mean", "search"]),
     help="Also average the runs' probabilities: plainly, or with weights searched for the lowest top-5 error.",
 )
-@_option(
-    ENSEMBLE,
+@ensemble_option(
     "--search-on",
     metavar="NAME",
     default="val",
     help="Split on which the weights are searched; where that is --split too, one half of it serves for each.",
 )
-@_option(
-    OUTPUT,
+@output_option(
     "--submission",
     type=OutPath(dir_okay=False),
     help="Also write the five likeliest classes of each image as ILSVRC's servers read them.",
 )
-@_option(OUTPUT, "--json", "form", flag_value="json", help="Print the results as JSON.")
-@_option(OUTPUT, "--csv", "form", flag_value="csv", help="Print the table as CSV.")
-@_option(OUTPUT, "--markdown", "form", flag_value="markdown", help="Print the table as Markdown.")
+@output_option("--json", "form", flag_value="json", help="Print the results as JSON.")
+@output_option("--csv", "form", flag_value="csv", help="Print the table as CSV.")
+@output_option("--markdown", "form", flag_value="markdown", help="Print the table as Markdown.")
 def evaluate(
     runs: tuple[str, ...],
     data: str | None,

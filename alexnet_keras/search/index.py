@@ -112,11 +112,11 @@ class SearchIndex:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        return self._column(LABELS)
+        return load_array(self._checked(LABELS), (self.rows,), "i8", REMEDY)
 
     @cached_property
     def filenames(self) -> np.ndarray:
-        return self._column(FILENAMES)
+        return load_array(self._checked(FILENAMES), (self.rows,), "U", REMEDY)
 
     @cached_property
     def titles(self) -> tuple[str, ...]:
@@ -151,12 +151,6 @@ class SearchIndex:
         codes = self._read(faiss_library().read_index_binary, path)
         self._check(path, codes.ntotal == self.rows and codes.d == self.options.bits)
         return codes
-
-    def _column(self, name: str) -> np.ndarray:
-        path = self._checked(name)
-        column = load_array(path, REMEDY)
-        self._check(path, column.shape == (self.rows,))
-        return column
 
     def _checked(self, name: str) -> Path:
         check_bytes(self.path / name, self.facts["files"][name], REMEDY)

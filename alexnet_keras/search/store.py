@@ -155,10 +155,7 @@ class FeatureStore:
         shapes, kinds = ((rows, self.size), (rows,), (rows,)), ("f4", "i8", "U")
         for column, shape, kind in zip(COLUMNS, shapes, kinds, strict=True):
             path = shard_path(self.path, number, column)
-            array = load_array(path, remedy, "r" if column == "features" else None)
-            if array.shape != shape or (array.dtype.kind if kind == "U" else array.dtype.str[1:]) != kind:
-                raise DataError(f"{path} holds {array.dtype} {array.shape}, which does not fit its index. {remedy}")
-            arrays.append(array)
+            arrays.append(load_array(path, shape, kind, remedy, "r" if column == "features" else None))
         return FeatureShard(*arrays)
 
 
@@ -221,16 +218,21 @@ def writing_lock(path: Path) -> AbstractContextManager[None]:
     return locked(path / LOCK, busy)
 
 
-def load_array(path: Path, remedy: str, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
-    """Load an `.npy` file.
+def load_array(
+    path: Path, shape: tuple[int, ...], kind: str, remedy: str, mmap_mode: Literal["r"] | None = None
+) -> np.ndarray:
+    """Load an `.npy` file of a shape and of a kind of numbers, such as "f4", or of strings, "U".
 
     Raises:
-        DataError: It is damaged.
+        DataError: It is damaged, or holds another array.
     """
     try:
-        return np.load(path, mmap_mode, allow_pickle=False)
+        array = np.load(path, mmap_mode, allow_pickle=False)
     except DAMAGED as error:
         raise DataError(f"{path} is damaged and cannot be read. {remedy}") from error
+    if array.shape != shape or not array.dtype.str[1:].startswith(kind):
+        raise DataError(f"{path} holds {array.dtype} {array.shape}, which does not fit its index. {remedy}")
+    return array
 
 
 def sample(store: FeatureStore, most_bytes: int, seed: int) -> np.ndarray:
