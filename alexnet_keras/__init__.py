@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
-    from alexnet_keras.api import resume, train
+    from alexnet_keras.api import evaluate, resume, train
     from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.data.preparation import prepare
     from alexnet_keras.evaluation.classifier import Classifier
@@ -39,6 +39,7 @@ _PUBLIC = {
     "Run": "alexnet_keras.runs",
     "draw_architecture": "alexnet_keras.visualization.architecture",
     "draw_kernels": "alexnet_keras.visualization.kernels",
+    "evaluate": "alexnet_keras.api",
     "join_towers": "alexnet_keras.network.model",
     "load_recipe": "alexnet_keras.recipes.toml",
     "open_prepared": "alexnet_keras.data.dataset",
@@ -55,6 +56,7 @@ __all__ = [
     "__version__",
     "draw_architecture",
     "draw_kernels",
+    "evaluate",
     "join_towers",
     "load_recipe",
     "open_prepared",

@@ -23,8 +23,8 @@ import csv
 import os
 import platform
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -50,6 +50,8 @@ from alexnet_keras.storage.places import MOST_BYTES, argument, command, data_roo
 
 if TYPE_CHECKING:
     import keras
+
+    from alexnet_keras.data.dataset import PreparedDataset
 
 LOCK = "lock"
 IMPORTED = "imported"  # the status of a run whose weights another framework trained
@@ -313,6 +315,17 @@ def latest_run(root: Path | None = None) -> Run:
     return max(runs, key=lambda run: (run.path / "run.json").stat().st_mtime)
 
 
+def as_run(run: Run | str | Path | None) -> Run:
+    """Open a run that is given as such, by its name or by its path; None is the latest.
+
+    Raises:
+        UsageError: There is no such run.
+    """
+    if run is None:
+        return latest_run()
+    return run if isinstance(run, Run) else open_run(run)
+
+
 def all_runs(root: Path | None = None) -> list[Run]:
     """List every run under a directory, by name."""
     files = sorted((root or runs_root()).glob("*/run.json"))
@@ -378,6 +391,33 @@ def check_classes(run: Run, trained: Sequence[str], classes: Sequence[str], data
         f"The run {run.path} has {len(trained)} classes and the dataset {data} has {len(classes)}: "
         f"{'; '.join(differences) or 'the same ones in another order'}. Use data with the classes it was trained on."
     )
+
+
+@contextmanager
+def data_of(run: Run, data: "PreparedDataset | str | Path | None" = None) -> "Iterator[PreparedDataset]":
+    """Open the dataset to use a run on, which no other process prepares again meanwhile.
+
+    Args:
+        run: The run.
+        data: A prepared dataset, its name under data/, or its path; None for the one the run was trained on.
+
+    Raises:
+        UsageError: There is no such dataset, or none is given and the run was imported and has none.
+        DataError: The dataset has other classes than the run.
+    """
+    from alexnet_keras.data.dataset import PreparedDataset, open_prepared
+
+    opened = data if isinstance(data, PreparedDataset) else open_prepared(run.data_path if data is None else data)
+    with opened.reading():
+        if not isinstance(data, PreparedDataset):
+            opened = open_prepared(opened.path)  # it may have been another until now
+        check_classes(run, run.facts["classes"], opened.classes, opened.path)
+        yield opened
+
+
+def _those_in(root: Path) -> str:
+    names = [run.name for run in all_runs(root)]
+    return f"{root} has {', '.join(names)}" if names else f"there are none under {root}, `alexnet train` makes one"
 
 
 def _now() -> str:

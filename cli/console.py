@@ -231,3 +231,17 @@ class ConsoleReporter(TrainingDisplay):
 
 
 REPORTER = ConsoleReporter()
+
+
+class TensorFlowReporter(ConsoleReporter):
+    """Starts TensorFlow before the first progress, for work that may be on disk already and then needs none."""
+
+    @staticmethod
+    @contextmanager
+    def progress(what: str, total: int | None, unit: str = "images", done: int = 0) -> Iterator[Advance]:
+        start_tensorflow()
+        with progress(what, total, unit, done) as advance:
+            yield advance
+
+
+TENSORFLOW_REPORTER = TensorFlowReporter()

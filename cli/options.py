@@ -113,14 +113,7 @@ def chosen_run(run: str | None) -> "Run":
 
 
 def data_of_run(run: "Run", data: str | Path | None) -> "PreparedDataset":
-    """The dataset named by --data, or the one the run was trained on; its classes have to be the run's.
+    """The dataset named by --data, or the one the run was trained on; its classes have to be the run's."""
+    from alexnet_keras.runs import data_of
 
-    Raises:
-        UsageError: none is named, and the run was imported and has none.
-    """
-    from alexnet_keras.data.dataset import open_prepared
-    from alexnet_keras.runs import check_classes
-
-    found = reading(open_prepared(data if data is not None else run.data_path))
-    check_classes(run, run.facts["classes"], found.classes, found.path)
-    return found
+    return click.get_current_context().with_resource(data_of(run, data))

@@ -7,7 +7,6 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, json_option, run_argument, run_data_option
-from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -65,11 +64,14 @@ def report(
     dataset, problem = _dataset(run, data)
     fingerprint = dataset.fingerprint if dataset else run.facts["data"]["fingerprint"]
     views = {"centre": dataset is not None, "ten-crop": dataset is not None and ten_crop}
+    from alexnet_keras.evaluation.predictions import kept_predictions, predictions_of
+
     found: dict[str, Predictions | None] = {
-        name: predictions_with_progress(run, dataset, split, name) for name in views if dataset and views[name]
+        name: predictions_of(run, dataset, split, name, reporter=console.TENSORFLOW_REPORTER)
+        for name in views
+        if dataset and views[name]
     }
     console.start_tensorflow()
-    from alexnet_keras.evaluation.predictions import kept_predictions
     from alexnet_keras.reports.model_card import write_model_card
     from alexnet_keras.reports.run_report import Evaluated, find_neighborhoods, write_report
 

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.features import layer_option, split_option, written_features
+from alexnet_keras.cli.features import layer_option, split_option
 from alexnet_keras.cli.options import (
     OutPath,
     chosen_run,
@@ -17,16 +16,18 @@ from alexnet_keras.cli.options import (
     run_data_option,
     run_names,
 )
-from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from alexnet_keras.runs import Run
     from alexnet_keras.search.index import SearchIndex
 
 
 @click.group()
 def search() -> None:
-    """Find images that a layer sees as alike: exactly, or by short binary codes (the paper's section 6.1).
+    """Find similar images by a layer's output: exactly, or by short binary codes (the paper's section 6.1).
 
     Needs FAISS: pip install 'alexnet-keras[search]'.
 
@@ -42,7 +43,9 @@ def search() -> None:
 @layer_option
 @click.option("--bits", type=click.IntRange(8, 4096), default=128, help="Bits of a code, a multiple of 8.")
 @click.option("--epochs", type=click.IntRange(1), default=20, help="Epochs of the autoencoder that learns the codes.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the autoencoder, and of the choice of queries.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, help="Seed of the autoencoder and of the choice of queries."
+)
 @click.option(
     "--out",
     type=OutPath(file_okay=False),
@@ -63,42 +66,24 @@ def build(
 ) -> None:
     """Index a split's images, and learn their codes with a small autoencoder.
 
-    Without RUN, the latest run. Features that are missing are computed first, as by `alexnet features`. Then up to 1000
-    images of another split are searched for: recall@k is the share of the k nearest by exact search that the codes
-    find among their first k.
+    Without RUN, the latest run. Missing features are computed first, as by `alexnet features`. Then up to 1000 images
+    of another split are searched for: recall@k is the share of the k nearest by exact search among the first k by code.
 
     \b
     Examples:
       alexnet search build
       alexnet search build my-run --bits 256 --epochs 40
     """
-    from alexnet_keras.search.index import faiss_library
-
     if bits % 8:
         raise UsageError(f"--bits {bits}: a code fills whole bytes, so it has a multiple of 8 bits.")
-    faiss_library()
-    run = chosen_run(run)
-    run.path_of_model()
-    console.start_tensorflow()
-    from alexnet_keras.search import index as search_index
+    run = _start(run)
     from alexnet_keras.search.codes import CodeOptions
-    from alexnet_keras.search.extraction import RunFeatures
+    from alexnet_keras.search.index import index_of
+    from alexnet_keras.search.store import RunFeatures
 
-    dataset = data_of_run(run, data)
-    taken, options = RunFeatures(run, layer), CodeOptions(bits, epochs, seed)
-    origin = taken.origin(dataset, split)
-    path = out or run.search_path / taken.path(dataset, split).name
-    if found := search_index.finished_index(path, origin, options):
-        console.note(f"Using the index that is there: {path}")
-        return _show_index(found, as_json)
-    store, held_out = written_features(taken, dataset, split), None
-    if chosen := search_index.queries_of(dataset, split, seed):
-        held_out = (chosen[0], *taken.of_positions(dataset, *chosen))
-    with console.progress("codes", epochs, "epochs") as advance:
-        found = search_index.build(
-            path, store, options, held_out, on_epoch=lambda loss: advance(1, f"{loss:.1%} of the variance lost")
-        )
-    return _show_index(found, as_json)
+    features, options = RunFeatures(run, layer), CodeOptions(bits, epochs, seed)
+    index = index_of(features, data_of_run(run, data), split, options, out, reporter=console.REPORTER)
+    _show_index(index, as_json)
 
 
 @search.command()
@@ -128,7 +113,7 @@ def query(
     rerank: int | None,
     as_json: bool,
 ) -> None:
-    """The indexed images nearest to image files: rank, distance, class and file name.
+    """Find the indexed images nearest to image files: rank, distance, class and file name.
 
     A file is prepared as the run's training images were, and its centre crop is compared.
 
@@ -137,21 +122,16 @@ def query(
       alexnet search query photo.jpg
       alexnet search query cat.jpg dog.jpg --run my-run --count 20 --codes --rerank 200
     """
-    from alexnet_keras.search.index import faiss_library
-
     if rerank is not None and not codes:
         raise UsageError("--rerank goes with --codes: exact search compares every image exactly already.")
     if rerank is not None and rerank < count:
         raise UsageError(f"--rerank {rerank} is less than the --count {count} of images to find.")
-    faiss_library()
-    run = chosen_run(run)
-    run.path_of_model()
-    console.start_tensorflow()
+    run = _start(run)
     import numpy as np
 
     from alexnet_keras.evaluation.inputs import preparation_of, read_image
-    from alexnet_keras.search.extraction import RunFeatures
     from alexnet_keras.search.index import check_same_model, latest_index, open_index
+    from alexnet_keras.search.store import RunFeatures
 
     path = directory or latest_index(run)
     if directory is None:
@@ -160,38 +140,48 @@ def query(
     check_same_model(index, run)
     preparation = preparation_of(run)
     squares = np.stack([read_image(Path(file), preparation) for file in images])
-    asked = RunFeatures(run, index.origin.layer).extract(squares)
-    if rerank is not None:
-        found = index.reranked(asked, count, rerank)
-    else:
-        found = (index.by_code if codes else index.exact)(asked, count)
+    features = RunFeatures(run, index.origin.layer).extract(squares)
     by_bits = codes and rerank is None
-    answers: list[dict[str, Any]] = [
+    if rerank is not None:
+        nearest = index.reranked(features, count, rerank)
+    else:
+        nearest = (index.by_code if codes else index.exact)(features, count)
+    found: list[dict[str, Any]] = [
         {"picture": file, "neighbors": _neighbors(index, rows, distances, by_bits)}
-        for file, rows, distances in zip(images, found.rows, found.distances, strict=True)
+        for file, rows, distances in zip(images, nearest.rows, nearest.distances, strict=True)
     ]
     if as_json:
-        console.emit_json({"index": str(index.path), "distance": "bits" if by_bits else "Euclidean", "found": answers})
+        console.emit_json({"index": str(index.path), "distance": "bits" if by_bits else "Euclidean", "found": found})
         return
-    for answer in answers:
+    for each in found:
         console.table(
-            f"Nearest to {answer['picture']}",
+            f"Nearest to {each['picture']}",
             ["rank", "bits that differ" if by_bits else "distance", "class", "file"],
             [
                 [one["rank"], one["distance"] if by_bits else f"{one['distance']:.3f}", one["title"], one["filename"]]
-                for one in answer["neighbors"]
+                for one in each["neighbors"]
             ],
         )
 
 
-def _neighbors(index: "SearchIndex", rows: np.ndarray, distances: np.ndarray, by_bits: bool) -> list[dict]:
-    titles = renewed_titles(index.facts["classes"], index.facts["titles"])
+def _start(name: str | None) -> "Run":
+    """Import FAISS, which has to come before TensorFlow, and TensorFlow; return the run, which has to have a model."""
+    from alexnet_keras.search import faiss_library
+
+    faiss_library()
+    run = chosen_run(name)
+    run.path_of_model()
+    console.start_tensorflow()
+    return run
+
+
+def _neighbors(index: "SearchIndex", rows: "np.ndarray", distances: "np.ndarray", by_bits: bool) -> list[dict]:
     return [
         {
             "rank": rank,
             "distance": int(distance) if by_bits else float(distance),
             "class": index.facts["classes"][index.labels[row]],
-            "title": titles[index.labels[row]],
+            "title": index.titles[index.labels[row]],
             "filename": str(index.filenames[row]),
         }
         for rank, (row, distance) in enumerate(zip(rows, distances, strict=True), 1)
@@ -211,20 +201,17 @@ def _show_index(index: "SearchIndex", as_json: bool) -> None:
     if "methods" not in facts:
         console.note(f"{facts['data']} has no other split to search with, so recall was not measured.")
         return
-    depths = list(facts["methods"][0]["recall"])
+    depths, queries = list(facts["methods"][0]["recall"]), facts["queries"]
     rows = [
         [
             method["method"],
             method["bytes_per_picture"],
             f"{method['ms_per_query']:.2f}",
-            *(f"{method['recall'][k]:.1%}" for k in depths),
-            *(f"{method['same_class'][k]:.1%}" for k in depths),
+            *(f"{method[share][k]:.1%}" for share in ("recall", "same_class") for k in depths),
         ]
         for method in facts["methods"]
     ]
-    queries = facts["queries"]
-    console.table(
-        f"{queries['count']} queries of the split {queries['split']}, against exact search",
-        ["search", "bytes an image", "ms a query", *(f"recall@{k}" for k in depths), *(f"class@{k}" for k in depths)],
-        rows,
-    )
+    columns = ["search", "bytes per image", "ms per query"]
+    columns += [f"{share}@{k}" for share in ("recall", "class") for k in depths]
+    title = f"{queries['count']} queries of the split {queries['split']}, against exact search"
+    console.table(title, columns, rows)

@@ -17,7 +17,6 @@ from alexnet_keras.cli.options import (
     run_data_option,
     run_names,
 )
-from alexnet_keras.cli.predictions import predictions_with_progress
 from alexnet_keras.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -320,9 +319,11 @@ def predictions(run: str | None, data: str | None, out: Path | None, count: int,
     """
     import numpy as np
 
+    from alexnet_keras.evaluation.predictions import predictions_of
+
     run = chosen_run(run)
     dataset = data_of_run(run, data)
-    found = predictions_with_progress(run, dataset, "val")
+    found = predictions_of(run, dataset, "val", reporter=console.TENSORFLOW_REPORTER)
     order = np.random.default_rng(seed).permutation(len(found.labels))
     if only_errors:
         guesses = found.summary.top[:, 0]
@@ -352,12 +353,13 @@ def confusion(run: str | None, data: str | None, out: Path | None, split: str, t
     Example: alexnet visualize confusion my-run --ten-crop --out confusion.pdf
     """
     from alexnet_keras.evaluation.analysis import Outcomes
+    from alexnet_keras.evaluation.predictions import predictions_of
     from alexnet_keras.visualization.confusion import draw_confusion
 
     run = chosen_run(run)
     dataset = data_of_run(run, data)
     views = "ten-crop" if ten_crop else "centre"
-    found = predictions_with_progress(run, dataset, split, views)
+    found = predictions_of(run, dataset, split, views, reporter=console.TENSORFLOW_REPORTER)
     path = out or run.figure_path("confusion.png")
     draw_confusion(Outcomes.of(found).matrix, dataset.titles, path)
     console.result(f"Wrote {path}")

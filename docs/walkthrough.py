@@ -16,10 +16,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from alexnet_keras import AlexNet, Classifier, Reporter, draw_architecture, draw_kernels, load_recipe, train
-from alexnet_keras.data.preparation import prepare
-from alexnet_keras.data.sources.demo import demo_source
-from alexnet_keras.evaluation.predictor import Predictor, evaluate
+from alexnet_keras import (
+    AlexNet,
+    Classifier,
+    Reporter,
+    draw_architecture,
+    draw_kernels,
+    evaluate,
+    load_recipe,
+    prepare,
+    train,
+)
 
 FOLDER = Path("walkthrough")
 
@@ -34,7 +41,7 @@ read, and measures the mean image and the colour covariance of the training imag
 is not made again.
 """
 
-data = prepare(demo_source(FOLDER / "data-pictures", train=40, val=10), FOLDER / "data")
+data = prepare("demo", FOLDER / "data", limit_per_class=40)
 
 print(f"{data.examples('train')} training images, {data.examples('val')} to validate on")
 print(f"{len(data.classes)} classes, the first of them {data.classes[0]}")
@@ -97,7 +104,7 @@ and the centre, and their mirror images (section 4.1). Intervals are at 95 %.
 
 best = run.load_model("best")
 for views in ("centre", "ten-crop"):
-    evaluation = evaluate(Predictor(best, views), data, "val")
+    evaluation = evaluate(run, data, views=views)
     top1 = evaluation.top1
     print(f"{views}: top-1 error {top1.error:.1%} ({top1.low:.1%} to {top1.high:.1%}) on {evaluation.images} images")
 
@@ -109,8 +116,8 @@ A `Classifier` prepares any image file exactly as the training images were prepa
 
 classifier = Classifier(run)
 image = FOLDER / "data-pictures/val/red-disc-vertical/000.jpg"
-for guess in classifier(image, count=3):
-    print(f"{guess.probability:6.1%} {guess.title}")
+for one in classifier(image, count=3):
+    print(f"{one.probability:6.1%} {one.title}")
 
 """
 ## Kernels

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import assert_type
 
 import alexnet_keras
-from alexnet_keras import AlexNet, Classifier, Recipe, Run, join_towers, load_recipe, open_prepared, prepare
-from alexnet_keras import AlexNet, Classifier, Recipe, Reporter, Run, join_towers, load_recipe, open_prepared
-from alexnet_keras import draw_architecture, draw_kernels, resume, train
+from alexnet_keras import AlexNet, Classifier, Recipe, Reporter, Run, evaluate, join_towers, load_recipe, open_prepared
+from alexnet_keras import draw_architecture, draw_kernels, prepare, resume, train
 
 assert_type(alexnet_keras.__version__, str)
 assert_type(load_recipe("source"), Recipe)
 assert_type(Classifier("my-run").run, Run)
 assert_type(Classifier("my-run")("photo.jpg")[0].title, str)
-assert_type(Classifier("my-run")(["photo.jpg"])[0].guesses[0].title, str)
+assert_type(Classifier("my-run")(["photo.jpg"])[0].predictions[0].title, str)
+assert_type(evaluate("my-run").top1.error, float)
 join_towers(5, "conv5", 7)  # type: ignore[call-arg]
 assert_type(open_prepared("flowers").examples("val"), int)
 assert_type(prepare("photos", "data/photos", holdout=0.1).examples("val"), int)
@@ -66,7 +66,16 @@ def test_no_top_level_module_called_cli_is_installed():
     assert result.stdout.strip() == "None", result.stderr
 
 
-@pytest.mark.parametrize("module", ["alexnet_keras", "alexnet_keras.recipes.schema", "alexnet_keras.cli.main"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "alexnet_keras",
+        "alexnet_keras.recipes.schema",
+        "alexnet_keras.cli.main",
+        "alexnet_keras.evaluation.evaluate",
+        "alexnet_keras.search",
+    ],
+)
 def test_tensorflow_is_not_imported_until_it_is_needed(module):
     result = run_python(
         f"import {module}, sys; print([m for m in ('tensorflow', 'keras', 'matplotlib', 'jinja2') if m in sys.modules])"

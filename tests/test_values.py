@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_keras.data.statistics import PixelSums, Statistics
-from alexnet_keras.evaluation.ensemble import Ensemble, Rows, _Contest
+from alexnet_keras.evaluation.ensemble import Ensemble, Subset, _Margins
 from alexnet_keras.evaluation.errors import ErrorRate, Evaluation, Tally
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.network.kernels import ColorReport, TowerColor, TowerDifference
@@ -28,7 +28,7 @@ VALUES = {
     "Tally": lambda: Tally(3, 1.5, 1, 0),
     "ErrorRate": lambda: ErrorRate(0.5, 0.4, 0.6),
     "Evaluation": lambda: Evaluation("val", "centre", 10, 5, 1.5, RATE, RATE),
-    "Rows": lambda: Rows(1, 2),
+    "Subset": lambda: Subset(1, 2),
     "LossScale": lambda: LossScale(8.0, 3),
     "TowerDifference": lambda: TowerDifference("a", "b", 0.75, 0.01),
     "ColorReport": lambda: ColorReport((), ()),
@@ -36,7 +36,7 @@ VALUES = {
 ONLY_THEMSELVES = {  # arrays have no one answer to "equal", so that two of these are never
     "Statistics": lambda: Statistics(ARRAY, ARRAY, ARRAY),
     "Ensemble": lambda: Ensemble(two_members(), np.ones(2)),
-    "Contest": lambda: _Contest(ARRAY, ARRAY, ARRAY, False),
+    "Margins": lambda: _Margins(ARRAY, ARRAY, ARRAY, False),
 }
 OTHERS = {  # with a dictionary or an array in them
     "EpochPlan": lambda: EpochPlan({}, True),

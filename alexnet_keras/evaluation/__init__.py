@@ -1,1 +1,1 @@
-"""How well a network does: the views it is tested on, and its errors."""
+"""Evaluation: views, predictions, errors and ensembles, and a run as a classifier of images."""

@@ -28,7 +28,7 @@ class ClassErrors:
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many images of class `label` were taken for class `guess`, and which share of that class they are."""
+    """The number of images of class `label` that were taken for class `guess`, and their share of that class."""
 
     label: int
     guess: int
@@ -38,7 +38,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far confidence, the probability of the likeliest class, is from the share of right answers.
+    """The distance of confidence, the probability of the likeliest class, from the share of right answers.
 
     Attributes:
         expected_error: The mean over images of |accuracy - confidence| of their bin (ECE), 0..1.
@@ -54,28 +54,28 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """What became of each image; every array is `(images,)`.
+    """The right and the predicted class of each image; every array is `(images,)`.
 
     Attributes:
         labels: The right class.
-        guesses: The likeliest class.
+        predicted: The likeliest class.
         confidences: Its probability.
-        ranks: How many other classes are at least as likely as the right one; 0 where the guess is right.
+        ranks: The number of other classes at least as likely as the right one; 0 where the prediction is right.
         classes: The number of classes.
     """
 
     labels: np.ndarray
-    guesses: np.ndarray
+    predicted: np.ndarray
     confidences: np.ndarray
     ranks: np.ndarray
     classes: int
 
     @classmethod
     def of(cls, predictions: Predictions) -> "Outcomes":
-        """The outcomes of predictions."""
-        found = predictions.summary
-        guesses, confidences = found.top[:, 0].astype(np.int64), found.top_probabilities[:, 0]
-        return cls(predictions.labels, guesses, confidences, found.ranks, predictions.classes)
+        """Compare predictions with the labels."""
+        summary = predictions.summary
+        predicted, confidences = summary.top[:, 0].astype(np.int64), summary.top_probabilities[:, 0]
+        return cls(predictions.labels, predicted, confidences, summary.ranks, predictions.classes)
 
     @cached_property
     def matrix(self) -> sparse.csr_array:
@@ -84,10 +84,10 @@ class Outcomes:
         Sparse: of ten thousand classes most pairs are never confused.
         """
         ones = np.ones(len(self.labels), np.int64)
-        return sparse.coo_array((ones, (self.labels, self.guesses)), (self.classes, self.classes)).tocsr()
+        return sparse.coo_array((ones, (self.labels, self.predicted)), (self.classes, self.classes)).tocsr()
 
     def by_class(self) -> list[ClassErrors]:
-        """The errors of every class that has images, by label."""
+        """Compute the errors of every class that has images, by label."""
         images = np.bincount(self.labels, minlength=self.classes)
         misses1, misses5 = (np.bincount(self.labels[self.ranks >= k], minlength=self.classes).tolist() for k in (1, 5))
         return [
@@ -97,25 +97,22 @@ class Outcomes:
         ]
 
     def confusions(self, count: int) -> list[Confusion]:
-        """The pairs of classes with the most mistakes, the worst first."""
-        wrong = self.labels != self.guesses
-        pairs, images = np.unique(
-            np.stack([self.labels[wrong], self.guesses[wrong]], axis=1).reshape(-1, 2), axis=0, return_counts=True
-        )
-        of_class = np.bincount(self.labels, minlength=self.classes)
-        worst = np.argsort(-images, kind="stable")[:count]
-        return [
-            Confusion(int(label), int(guess), int(number), float(number / of_class[label]))
-            for (label, guess), number in zip(pairs[worst], images[worst], strict=True)
-        ]
+        """List the pairs of classes with the most mistakes, the worst first; ties keep the order of labels."""
+        matrix = self.matrix.tocoo()
+        wrong = matrix.row != matrix.col
+        labels, guesses, images = matrix.row[wrong], matrix.col[wrong], matrix.data[wrong]
+        shares = images / np.bincount(self.labels, minlength=self.classes)[labels]
+        worst = np.lexsort((guesses, labels, -images))[:count]
+        columns = [column[worst].tolist() for column in (labels, guesses, images, shares)]
+        return [Confusion(*pair) for pair in zip(*columns, strict=True)]
 
     def calibration(self, bins: int = BINS) -> Calibration:
-        """The expected calibration error and the points of a reliability diagram."""
+        """Compute the expected calibration error and the points of a reliability diagram."""
         bin_of = np.minimum((self.confidences * bins).astype(np.int64), bins - 1)
         images = np.bincount(bin_of, minlength=bins)
         used = images > 0
         confidence = np.bincount(bin_of, self.confidences, bins)[used] / images[used]
-        accuracy = np.bincount(bin_of, self.labels == self.guesses, bins)[used] / images[used]
+        accuracy = np.bincount(bin_of, self.labels == self.predicted, bins)[used] / images[used]
         return Calibration(
             float((np.abs(accuracy - confidence) * images[used]).sum() / len(self.labels)),
             confidence.tolist(),
@@ -124,34 +121,35 @@ class Outcomes:
         )
 
 
-GUESSES = 5
+IDS_PER_LINE = 5  # of a submission
 
 
 def write_submission(path: Path, top: np.ndarray, filenames: Sequence[str], ids: Sequence[int]) -> None:
-    """Writes a line an image, in the order of file names, with the devkit's ids of its five likeliest classes.
+    """Write one line per image, in the order of file names, with the devkit's ids of its five likeliest classes.
 
     Args:
+        path: The text file to write.
         top: `(images, 5)`, the likeliest classes, the likeliest first, in the order of `filenames`.
         filenames: `ILSVRC2012_val_00000001.JPEG` and so on.
-        ids: the ILSVRC id, 1 to 1000, of each class; five at least.
+        ids: The ILSVRC id, 1 to 1000, of each class; five at least.
     """
-    id_of = np.asarray(ids)
-    lines = [" ".join(map(str, id_of[row])) for row in top]
-    in_order = sorted(range(len(filenames)), key=lambda index: Path(filenames[index]).name)
+    lines = sorted(
+        (Path(name).name, " ".join(map(str, row))) for name, row in zip(filenames, np.asarray(ids)[top], strict=True)
+    )
     with write_by_rename(path) as partial:
-        partial.write_text("".join(f"{lines[index]}\n" for index in in_order), encoding="utf-8")
+        partial.write_text("".join(f"{line}\n" for _, line in lines), encoding="utf-8")
 
 
 def check_can_submit(ids: Sequence[int]) -> None:
-    """Refuses classes that no submission can name.
+    """Refuse classes that no submission can name.
 
     Raises:
-        UsageError: they have no ILSVRC ids, or there are fewer than five.
+        UsageError: They have no ILSVRC ids, or there are fewer than five.
     """
     if not ids:
         raise UsageError(
             "--submission writes the ILSVRC ids of the devkit, and this dataset was prepared from a source without "
             "one: prepare it from ilsvrc:DIR with the devkit's archive in DIR."
         )
-    if len(ids) < GUESSES:
-        raise UsageError(f"A submission has five ids a line, and there are only {len(ids)} classes.")
+    if len(ids) < IDS_PER_LINE:
+        raise UsageError(f"A submission has five ids per line, and there are only {len(ids)} classes.")

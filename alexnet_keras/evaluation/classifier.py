@@ -15,33 +15,47 @@ from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.inputs import preparation_of, several, square_of
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.runs import Run, latest_run, open_run
+from alexnet_keras.runs import Run, as_run
 
 READERS = 4  # threads that read and decode ahead of the network
 
 
 @dataclass(frozen=True)
-class Guess:
-    """A class and how likely it is."""
+class ClassProbability:
+    """A class and its probability.
+
+    Attributes:
+        label: Its index.
+        name: Its name in the dataset; of ImageNet's classes the WordNet id.
+        title: Its name in words.
+        probability: 0..1.
+    """
 
     label: int
-    name: str  # of ImageNet's classes the WordNet id
-    title: str  # in words
-    probability: float  # 0..1
+    name: str
+    title: str
+    probability: float
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What is in an image: itself as training would have read it and the likeliest classes, or what is wrong."""
+class Classification:
+    """The likeliest classes of an image, or the error for which it cannot be used.
 
-    path: Path | None  # None of an image in memory
-    square: np.ndarray | None = None  # (256, 256, 3) uint8
-    guesses: Sequence[Guess] = ()
+    Attributes:
+        path: The image's file; None of an image in memory.
+        square: The image as training would have read it, (256, 256, 3) uint8, RGB; None if it cannot be used.
+        predictions: The likeliest classes, the likeliest first.
+        error: The error of an image that cannot be used.
+    """
+
+    path: Path | None
+    square: np.ndarray | None = None
+    predictions: Sequence[ClassProbability] = ()
     error: AlexNetError | None = None
 
 
 class Classifier:
-    """A trained run that says what is in an image, which is prepared exactly as the training images were.
+    """A trained run as a classifier of images, which are prepared exactly as the training images were.
 
         from alexnet_keras import Classifier
 
@@ -49,30 +63,30 @@ class Classifier:
         print(classifier("photo.jpg")[0].title)
 
     Args:
-        run: a run, its name under saved_models/, or its path; None for the latest.
-        ten_crop: average over the paper's ten crops instead of looking at the centre alone.
-        which: the `"best"` or the `"last"` model of the run.
+        run: A run, its name under saved_models/, or its path; None for the latest.
+        ten_crop: Average over the paper's ten crops instead of looking at the centre alone.
+        which: The `"best"` or the `"last"` model of the run.
 
     Raises:
-        UsageError: there is no such run, or it has no model yet.
-        DataError: the model is damaged.
+        UsageError: There is no such run, or it has no model yet.
+        DataError: The model is damaged.
     """
 
     def __init__(self, run: Run | str | Path | None = None, *, ten_crop: bool = False, which: str = "best") -> None:
-        self.run = run if isinstance(run, Run) else latest_run() if run is None else open_run(run)
+        self.run = as_run(run)
         self.preparation = preparation_of(self.run)
         self.predictor = Predictor(self.run.load_model(which), "ten-crop" if ten_crop else "centre")
         self.names: list[str] = self.run.facts["classes"]
         self.titles: list[str] = list(self.run.titles)
 
     @overload
-    def __call__(self, image: str | PathLike | bytes | IO[bytes], count: int = 5) -> list[Guess]: ...
+    def __call__(self, image: str | PathLike | bytes | IO[bytes], count: int = 5) -> list[ClassProbability]: ...
     @overload
-    def __call__(self, image: list | tuple | Iterator, count: int = 5) -> list[Answer]: ...
+    def __call__(self, image: list | tuple | Iterator, count: int = 5) -> list[Classification]: ...
     @overload
     def __call__(self, image: Any, count: int = 5) -> Any: ...
     def __call__(self, image: Any, count: int = 5) -> Any:
-        """The likeliest classes of an image, the likeliest first; of several images an answer for each.
+        """Classify an image, or several.
 
         An image is a file's path or bytes (JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC, JPEG 2000), an object
         with `read`, a Pillow image, or an array: `(height, width)` or `(height, width, 1)` grey, `(height, width, 3)`
@@ -80,48 +94,50 @@ class Classifier:
         channels first, with values 0..1 or with normalised values are refused.
 
         Args:
-            image: an image; or a list, a generator or a batch `(n, height, width, channels)` of some.
-            count: how many classes.
+            image: An image; or a list, a generator or a batch `(n, height, width, channels)` of images.
+            count: The number of classes to return.
 
         Returns:
-            `list[Guess]` of one image; `list[Answer]`, in order, of several, as `many` gives them.
+            `list[ClassProbability]` of one image, the likeliest class first; of several images
+            `list[Classification]`, in order, as `many` gives them.
 
         Raises:
-            UsageError: there is no such file, or it is nothing of the kind.
-            DataError: it is no image that can be used.
+            UsageError: There is no such file, or it is no image of these kinds.
+            DataError: The image cannot be used.
         """
         if several(image) is not None:
             return list(self.many(image, count))
         _check(count)
-        return self.guesses(self.predictor(self.square(image)[None])[0], count)
+        return self.decode(self.predictor(self.square(image)[None])[0], count)
 
     def square(self, image: Any) -> np.ndarray:
-        """One image, of any kind, as training would have read it: (256, 256, 3) uint8, RGB.
+        """Read one image, of any kind, as training would have read it: (256, 256, 3) uint8, RGB.
 
         Raises:
-            UsageError: there is no such file, or it is nothing of the kind.
-            DataError: it is no image that can be used.
+            UsageError: There is no such file, or it is no image of these kinds.
+            DataError: The image cannot be used.
         """
         return square_of(image, self.preparation)
 
-    def guesses(self, probabilities: np.ndarray, count: int = 5) -> list[Guess]:
-        """The likeliest classes of probabilities `(classes,)`.
+    def decode(self, probabilities: np.ndarray, count: int = 5) -> list[ClassProbability]:
+        """Name the likeliest classes of probabilities `(classes,)`, the likeliest first; ties keep the order of labels.
 
         Raises:
-            NotFiniteError: they are not finite.
+            NotFiniteError: They are not finite.
         """
         check_finite(probabilities[None], f"The probabilities of the run {self.run.name}")
-        return likeliest(probabilities, count, self.names, self.titles)
+        labels = np.argsort(-probabilities, kind="stable")[:count]
+        return _named(labels, probabilities[labels], self.titles, self.names)
 
-    def many(self, images: Iterable, count: int = 5) -> Iterator[Answer]:
-        """What is in images, in their order, many at a time; one that cannot be used is told apart by its error.
+    def many(self, images: Iterable, count: int = 5) -> Iterator[Classification]:
+        """Classify images in their order, many at a time; one that cannot be used is returned with its error.
 
         Args:
-            images: a list, a generator or a batch `(n, height, width, channels)`, of anything that is one image.
-            count: how many classes.
+            images: A list, a generator or a batch `(n, height, width, channels)` of anything that is one image.
+            count: The number of classes to return.
 
         Raises:
-            UsageError: it is one image.
+            UsageError: It is one image, or `count` is less than 1.
         """
         given = several(images)
         if given is None:
@@ -144,12 +160,12 @@ class Classifier:
             while group := [started(image) for image in islice(remaining, size)]:
                 squares = [each.result() if isinstance(each, Future) else each for _, each in group]
                 usable = [square for square in squares if isinstance(square, np.ndarray)]
-                found = iter(self.predictor(np.stack(usable)) if usable else ())
+                probabilities = iter(self.predictor(np.stack(usable)) if usable else ())
                 for (path, _), square in zip(group, squares, strict=True):
                     if isinstance(square, np.ndarray):
-                        yield Answer(path, square, self.guesses(next(found), count))
+                        yield Classification(path, square, self.decode(next(probabilities), count))
                     else:
-                        yield Answer(path, error=square)
+                        yield Classification(path, error=square)
 
 
 def _check(count: int) -> None:
@@ -157,14 +173,16 @@ def _check(count: int) -> None:
         raise UsageError(f"count must be at least 1. Received: count={count}")
 
 
-def guesses_of(predictions: Predictions, position: int, titles: Sequence[str], names: Sequence[str]) -> list[Guess]:
-    """The five likeliest classes of the image at a position of a split, the likeliest first."""
-    found = predictions.summary
-    pairs = zip(found.top[position].tolist(), found.top_probabilities[position].tolist(), strict=True)
-    return [Guess(label, names[label], titles[label], probability) for label, probability in pairs]
+def likeliest_classes(
+    predictions: Predictions, position: int, titles: Sequence[str], names: Sequence[str]
+) -> list[ClassProbability]:
+    """Name the five likeliest classes of the image at a position of a split, the likeliest first."""
+    summary = predictions.summary
+    return _named(summary.top[position], summary.top_probabilities[position], titles, names)
 
 
-def likeliest(probabilities: np.ndarray, count: int, names: Sequence[str], titles: Sequence[str]) -> list[Guess]:
-    """The `count` likeliest classes of probabilities `(classes,)`, the likeliest first."""
-    order = np.argsort(-probabilities, kind="stable")[:count].tolist()
-    return [Guess(label, names[label], titles[label], float(probabilities[label])) for label in order]
+def _named(
+    labels: np.ndarray, probabilities: np.ndarray, titles: Sequence[str], names: Sequence[str]
+) -> list[ClassProbability]:
+    pairs = zip(labels.tolist(), probabilities.tolist(), strict=True)
+    return [ClassProbability(label, names[label], titles[label], probability) for label, probability in pairs]

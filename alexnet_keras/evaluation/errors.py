@@ -1,14 +1,16 @@
 """Top-1 and top-5 error, with intervals, from probabilities and labels."""
 
 from dataclasses import asdict, astuple, dataclass
-from math import sqrt
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from alexnet_keras.errors import NotFiniteError
+from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.errors import DataError, NotFiniteError
 
-Z_95 = 1.959964
+LEAST = 1e-12  # probability whose logarithm is taken
+NEVER = np.int32(np.iinfo(np.int32).max)  # the rank of an image with a probability that is not finite
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class ErrorRate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model does on a split."""
+    """The loss and the errors of a model on a split."""
 
     split: str
     views: str
@@ -34,7 +36,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, tally: "Tally", split: str, views: str, classes: int) -> "Evaluation":
-        """The errors that a tally of a whole split amounts to."""
+        """Compute loss and errors from the tally of a whole split."""
         return cls(
             split=split,
             views=views,
@@ -51,12 +53,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Tally:
-    """What error rates are computed from; the tallies of parts of a split add up to that of the whole.
+    """The counts that error rates are computed from; tallies of parts of a split add up to that of the whole.
 
     Attributes:
-        images: How many were seen.
+        images: The number of images.
         loss: The sum of their cross-entropies, nats; NaN if a probability of any of them is not finite.
-        misses1, misses5: How many had 1, or 5, or more classes likelier than the right one.
+        misses1, misses5: The number of images of which 1, or 5, or more other classes are at least as likely as the
+            right one.
     """
 
     images: int = 0
@@ -66,62 +69,102 @@ class Tally:
 
     @classmethod
     def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> "Tally":
-        """The tally of probabilities `(images, classes)` and labels `(images,)`."""
-        at_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-        losses = np.where(_finite(probabilities), -np.log(np.maximum(at_label, 1e-12)), np.nan)
-        return cls(
-            images=len(labels),
-            loss=float(losses.sum()),
-            misses1=top_k_misses(probabilities, labels, 1),
-            misses5=top_k_misses(probabilities, labels, 5),
-        )
+        """Count probabilities `(images, classes)` against labels `(images,)`."""
+        at_label = probabilities[np.arange(len(labels)), labels]
+        return cls.of_ranks(label_ranks(probabilities, labels), np.where(_finite(probabilities), at_label, np.nan))
+
+    @classmethod
+    def of_ranks(cls, ranks: np.ndarray, at_label: np.ndarray) -> "Tally":
+        """Count the ranks `(images,)` of the right classes, as `label_ranks` gives them, and their probabilities."""
+        loss = -np.log(np.maximum(at_label.astype(np.float64), LEAST)).sum()
+        return cls(len(ranks), float(loss), int((ranks >= 1).sum()), int((ranks >= 5).sum()))
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-def top_k_misses(probabilities: np.ndarray, labels: np.ndarray, k: int) -> int:
-    """How many images have k or more classes that are likelier than the right one.
+def label_ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Count, for each image, the other classes that are at least as likely as the right one.
 
-    Ties go against the model: a network that says the same of every class is not counted right. Neither is an image
-    with a probability that is not finite, which compares with nothing.
-    """
-    at_label = probabilities[np.arange(len(labels)), labels][:, None]
-    at_least = (probabilities >= at_label).sum(axis=1)  # the right class is one of them
-    return int(((at_least > k) | ~_finite(probabilities)).sum())
-
-
-def check_finite(answers: np.ndarray, what: str) -> np.ndarray:
-    """The answers of a network, `(images, ...)`, if all of them are finite.
+    Ties go against the model: a network that finds all classes equally likely is not counted right. Neither is an
+    image with a probability that is not finite, which compares with nothing.
 
     Args:
-        what: What they are, as a sentence begins with it.
+        probabilities: `(images, classes)`.
+        labels: `(images,)`.
+
+    Returns:
+        int32 `(images,)`; 0 where the right class is the likeliest, `NEVER` where a probability is not finite.
+    """
+    at_label = probabilities[np.arange(len(labels)), labels][:, None]
+    at_least = (probabilities >= at_label).sum(axis=1, dtype=np.int32) - np.int32(1)  # the right class is one of them
+    return np.where(_finite(probabilities), at_least, NEVER)
+
+
+def top_k_misses(probabilities: np.ndarray, labels: np.ndarray, k: int) -> int:
+    """Count the images of which `k` or more other classes are at least as likely as the right one."""
+    return int((label_ranks(probabilities, labels) >= k).sum())
+
+
+def check_finite(outputs: np.ndarray, what: str) -> np.ndarray:
+    """Return the outputs of a network, `(images, ...)`, if all of them are finite.
+
+    Args:
+        what: Their name, with which the error message begins.
 
     Raises:
-        NotFiniteError: they are not.
+        NotFiniteError: Some are not.
     """
-    if count := int((~_finite(answers)).sum()):
-        raise not_finite(what, f"{count:,} of {len(answers):,} images")
-    return answers
+    if count := int((~_finite(outputs)).sum()):
+        raise not_finite(what, f"{count:,} of {len(outputs):,} images")
+    return outputs
 
 
 def not_finite(what: str, where: str) -> NotFiniteError:
-    """The error of answers that are not finite."""
+    """Return the error that outputs of a network are not finite."""
     return NotFiniteError(
         f"{what} are not finite for {where}: the weights of the network are damaged, or its training diverged. Use "
         "another model, or train again with a smaller learning rate."
     )
 
 
-def _finite(answers: np.ndarray) -> np.ndarray:
-    """Of which images, `(images,)`, all numbers are finite."""
-    return np.isfinite(answers).all(axis=tuple(range(1, answers.ndim)))
+def _finite(outputs: np.ndarray) -> np.ndarray:
+    """Return for each image, `(images,)`, whether all of its numbers are finite."""
+    return np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim)))
 
 
+@cache  # SciPy takes half a millisecond, and a thousand classes have few different counts
 def error_rate(misses: int, images: int) -> ErrorRate:
-    """The share of misses with its 95 % Wilson score interval."""
-    share = misses / images
-    spread = Z_95**2 / images
-    middle = (share + spread / 2) / (1 + spread)
-    half = sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return ErrorRate(share, max(0.0, middle - half), min(1.0, middle + half))
+    """Compute the share of misses with its 95 % Wilson score interval."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(misses, images).proportion_ci(0.95, "wilson")
+    return ErrorRate(misses / images, float(interval.low), float(interval.high))
+
+
+def images_in(data: PreparedDataset, split: str) -> int:
+    """Return the number of images of a split to evaluate on, one at least.
+
+    Raises:
+        UsageError: The dataset has no such split.
+        DataError: The split is empty.
+    """
+    images = data.examples(split)
+    if not images:
+        raise DataError(f"The split {split!r} of {data.path} has no images.")
+    return images
+
+
+def check_fits(classes: int, data: PreparedDataset, split: str) -> int:
+    """Return the number of images of a split, if there are some and they are of a model's classes.
+
+    Raises:
+        UsageError: The dataset has no such split.
+        DataError: The split is empty, or the model's number of classes is not the dataset's.
+    """
+    if classes != len(data.classes):
+        raise DataError(
+            f"The model has {classes} classes and the dataset {data.path} has {len(data.classes)}: evaluate it on the "
+            "data that it was trained on."
+        )
+    return images_in(data, split)

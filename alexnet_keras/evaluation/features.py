@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.data.pipeline import evaluation_batches
+from alexnet_keras.data.pipeline import IMAGE_SIZE, evaluation_batches
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.predictor import centre
 from alexnet_keras.network.model import node_of
@@ -28,14 +29,14 @@ class FeatureBatch:
 
 
 class FeatureExtractor:
-    """From 256x256 images to a layer's output on their centre crops, towers joined, one row an image.
+    """From 256x256 images to a layer's output on their centre crops, towers joined, one row per image.
 
     Args:
-        model: any model of this package's layers.
-        layer: a layer's name; None for the last hidden layer, what the classifier reads (paper, section 6.1).
+        model: Any model of this package's layers.
+        layer: A layer's name; None for the last hidden layer, the classifier's input (paper, section 6.1).
 
     Raises:
-        UsageError: there is no such layer; the sentence lists those there are.
+        UsageError: There is no such layer; the sentence lists those there are.
     """
 
     def __init__(self, model: keras.Model, layer: str | None = None) -> None:
@@ -46,48 +47,59 @@ class FeatureExtractor:
         read, crop = keras.Model(model.input, outputs), model.input_shape[1]
 
         def extract(images: tf.Tensor) -> tf.Tensor:
-            read_out = tf.nest.flatten(read(images))  # Keras gives a list of one output as that output alone
+            (crops,) = centre(images, crop)
+            read_out = tf.nest.flatten(read(crops))  # Keras gives a list of one output as that output alone
             towers = [tf.reshape(tf.cast(output, tf.float32), (tf.shape(images)[0], -1)) for output in read_out]
             return tf.concat(towers, axis=1)
 
-        squares = tf.TensorSpec((None, 256, 256, 3), tf.uint8)
-        self._extract = tf.function(
-            lambda images: extract(centre(images, crop)[0]), input_signature=[squares], autograph=False
-        )
+        squares = tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8)
+        self._extract = tf.function(extract, input_signature=[squares], autograph=False)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Images `(n, 256, 256, 3)` uint8 to features `(n, size)` float32.
+        """Compute features `(n, size)` float32 of images `(n, 256, 256, 3)` uint8.
 
         Raises:
-            NotFiniteError: they are not finite.
+            NotFiniteError: They are not finite.
         """
         return check_finite(self._extract(images).numpy(), f"The outputs of the layer {self.layer}")
 
 
 def feature_batches(
-    extract: Callable[[np.ndarray], np.ndarray], data: PreparedDataset, split: str, batch_size: int = BATCH_SIZE
+    extract: Callable[[np.ndarray], np.ndarray],
+    data: PreparedDataset,
+    split: str,
+    batch_size: int = BATCH_SIZE,
+    skip: int = 0,
 ) -> Iterator[FeatureBatch]:
-    """The features of a split, in its stored order.
+    """Iterate over the features of a split, in its stored order.
+
+    Args:
+        extract: From images `(n, 256, 256, 3)` uint8 to features `(n, size)` float32.
+        data: The dataset.
+        split: The name of the split.
+        batch_size: The number of images in a batch; the last may be smaller.
+        skip: The number of images, whole batches, to leave out at the beginning.
 
     Raises:
-        DataError: a record is damaged.
+        DataError: A record is damaged.
     """
-    for images, labels, filenames in evaluation_batches(data, split, batch_size):
+    skipped = -(-skip // batch_size)  # the last batch may be smaller
+    for images, labels, filenames in islice(evaluation_batches(data, split, batch_size), skipped, None):
         names = np.array([name.decode("utf-8", "replace") for name in filenames.numpy()])
         yield FeatureBatch(extract(images), labels.numpy(), names, images.numpy())
 
 
 def outputs_of(model: keras.Model, layer: str) -> list:
-    """A layer's symbolic outputs, one a tower.
+    """Return a layer's symbolic outputs, one per tower.
 
     Raises:
-        UsageError: there is no such layer; the sentence lists those there are.
+        UsageError: There is no such layer; the sentence lists those there are.
     """
     return list(node_of(model, layer).output_tensors)
 
 
 def last_hidden_layer(model: keras.Model) -> str:
-    """The name of the layer whose output the classifier reads."""
+    """Return the name of the layer whose output is the classifier's input."""
     return node_of(model, "fc8").input_tensors[0]._keras_history.operation.name
 
 
@@ -105,17 +117,18 @@ def find_nearest(
     queries: np.ndarray,
     batches: Iterable[FeatureBatch],
     count: int,
-    on_progress: Callable[[int], None] = lambda images: None,
+    advance: Callable[[int], object] | None = None,
 ) -> list[Nearest]:
-    """The `count` images nearest to each query (paper, section 6.1).
+    """Find the `count` images nearest to each query by exact Euclidean distance (paper, section 6.1).
 
     The images are read once; only those nearest so far are held, so that memory does not grow with their number.
-    Of equally near ones the first comes first.
+    Ties keep the order of the images.
 
     Args:
         queries: `(queries, size)`, the queries' features.
-        batches: every image's features; at least `count` images.
-        on_progress: called with the number of images seen since the last call.
+        batches: Every image's features; at least `count` images.
+        count: The number of images to find for each query.
+        advance: Called after each batch with its number of images.
     """
     queries = queries.astype(np.float64)
     squares = (queries**2).sum(axis=1)[:, None]
@@ -126,19 +139,20 @@ def find_nearest(
     for batch in batches:
         features = batch.features.astype(np.float64)
         # |q - x|^2 = |q|^2 + |x|^2 - 2 q.x, where rounding may leave less than 0
-        found = np.maximum(squares + (features**2).sum(axis=1) - 2 * queries @ features.T, 0)
-        numbers = np.broadcast_to(np.arange(seen, seen + len(features)), found.shape)
-        candidates = np.concatenate([nearest, found], axis=1)
+        distances = np.maximum(squares + (features**2).sum(axis=1) - 2 * queries @ features.T, 0)
+        numbers = np.broadcast_to(np.arange(seen, seen + len(features)), distances.shape)
+        candidates = np.concatenate([nearest, distances], axis=1)
         order = np.argsort(candidates, axis=1, kind="stable")[:, :count]
         nearest = np.take_along_axis(candidates, order, axis=1)
         positions = np.take_along_axis(np.concatenate([positions, numbers], axis=1), order, axis=1)
-        wanted = set(positions.ravel().tolist())
-        held = {position: kept for position, kept in held.items() if position in wanted}
-        for position in wanted.intersection(range(seen, seen + len(features))):
+        needed = set(positions.ravel().tolist())
+        held = {position: image for position, image in held.items() if position in needed}
+        for position in needed.intersection(range(seen, seen + len(features))):
             row = position - seen
             held[position] = (batch.images[row].copy(), int(batch.labels[row]), str(batch.filenames[row]))
         seen += len(features)
-        on_progress(len(features))
+        if advance:
+            advance(len(features))
     result = []
     for row, distances in zip(positions.tolist(), np.sqrt(nearest), strict=True):
         images, labels, filenames = zip(*(held[position] for position in row), strict=True)

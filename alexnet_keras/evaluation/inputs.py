@@ -1,4 +1,4 @@
-"""Images for a network, prepared as its training images were: in files, in memory, and some of a prepared split."""
+"""Images for a network, prepared as its training images were: from files, from memory, and from a prepared split."""
 
 import errno
 import io
@@ -38,26 +38,26 @@ from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.places import refuse_url
 
-SAMPLE = 16  # images looked at for each one wanted, so that different classes are among them
+SAMPLE = 16  # images looked at for each one chosen, so that different classes are among them
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How `alexnet prepare` made the images that a run was trained on."""
+    """The options with which `alexnet prepare` made the images that a run was trained on."""
 
     decoding: Decoding = Decoding()
     encoding: Encoding = Encoding()
 
     def square(self, encoded: bytes) -> np.ndarray:
-        """An image file's bytes to what training would have read of it: (256, 256, 3) uint8, RGB.
+        """Prepare an image file's bytes as for training: (256, 256, 3) uint8, RGB.
 
         Raises:
-            UnreadableImage: the bytes are no image that can be used; the message is the reason.
+            UnreadableImage: The bytes are no image that can be used; the message is the reason.
         """
         return self._stored(fit_to_square(encoded, self.decoding))
 
     def square_of_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (height, width, 3) uint8, RGB, to what training would have read of them: (256, 256, 3) uint8."""
+        """Prepare pixels (height, width, 3) uint8, RGB, as for training: (256, 256, 3) uint8."""
         return self._stored(square_of_pixels(pixels))
 
     def _stored(self, square: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ class Preparation:
 
 
 def preparation_of(run: Run) -> Preparation:
-    """The preparation of the data that a run was trained on, as the run itself remembers it."""
+    """Return the preparation of the data that a run was trained on, as its run.json records it."""
     data = run.facts["data"]
     options = data["options"] if "options" in data else open_prepared(run.data_path).manifest["options"]
     return Preparation(
@@ -76,20 +76,20 @@ def preparation_of(run: Run) -> Preparation:
 
 
 def read_image(path: Path, preparation: Preparation) -> np.ndarray:
-    """An image file as training would have seen it: (256, 256, 3) uint8, RGB.
+    """Read an image file and prepare it as for training: (256, 256, 3) uint8, RGB.
 
     Raises:
-        UsageError: there is no such file.
-        DataError: it cannot be read, or is no image.
+        UsageError: There is no such file.
+        DataError: It cannot be read, or is no image.
     """
     try:
         encoded = read_image_file(path)
-    except (OSError, ValueError) as error:  # the latter of a zero byte
-        number, text = getattr(error, "errno", None), str(path)
-        refuse_url(text)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        number = getattr(error, "errno", None)
+        refuse_url(path)
         if number in (None, errno.ENAMETOOLONG):
-            beginning = repr(text[:30])
-            raise UsageError(f"{beginning} begins no file's name; what a file holds is given as bytes.") from error
+            beginning = repr(str(path)[:30])
+            raise UsageError(f"{beginning}... is no file name; give the contents of a file as bytes.") from error
         if number == errno.ENOENT:
             raise UsageError(f"There is no file {path}.") from error
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', error)}.") from error
@@ -100,35 +100,35 @@ def read_image(path: Path, preparation: Preparation) -> np.ndarray:
 
 
 def stacked_images(data: PreparedDataset, split: str, positions: Iterable[int]) -> tuple[np.ndarray, np.ndarray, list]:
-    """Images of a split by their positions in it.
+    """Read images of a split by their positions in it.
 
     Returns:
         Images uint8 `(n, 256, 256, 3)`, labels int64 `(n,)` and file names, in the order of `positions`.
     """
     positions = [int(position) for position in positions]
-    found = {
+    records = {
         position: (image.numpy(), int(label), filename.numpy().decode("utf-8", "replace"))
         for position, image, label, filename in images_at(data, split, positions)
     }
-    images, labels, filenames = zip(*(found[position] for position in positions), strict=True)
+    images, labels, filenames = zip(*(records[position] for position in positions), strict=True)
     return np.stack(images), np.array(labels), list(filenames)
 
 
 def some_images(
     data: PreparedDataset, split: str, count: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """A seeded choice of images of a split, of different classes as far as can be.
+    """Read a seeded choice of images of a split, of different classes as far as possible.
 
     Returns:
         Images uint8 `(count, 256, 256, 3)`, labels int64 `(count,)` and file names.
 
     Raises:
-        UsageError: there is no such split.
-        DataError: it has fewer images.
+        UsageError: There is no such split.
+        DataError: It has fewer images.
     """
     examples = data.examples(split)
     if examples < count:
-        raise DataError(f"The split {split!r} of {data.path} has {examples} images, fewer than the {count} wanted.")
+        raise DataError(f"The split {split!r} of {data.path} has {examples} images, fewer than the {count} requested.")
     sample = np.random.default_rng(seed).permutation(examples)[: count * SAMPLE]
     images, labels, filenames = stacked_images(data, split, sample)
     chosen = spread_over_classes(labels, count)
@@ -136,7 +136,7 @@ def some_images(
 
 
 def spread_over_classes(labels: np.ndarray, count: int) -> np.ndarray:
-    """Indices of `count` of the labels: the first of each class in order, then the second of each, and so on."""
+    """Choose indices of `count` labels: the first of each class in order, then the second of each, and so on."""
     seen: dict[int, int] = {}
     turns = np.empty(len(labels), np.int64)
     for index, label in enumerate(labels.tolist()):
@@ -144,24 +144,25 @@ def spread_over_classes(labels: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(turns, kind="stable")[:count]
 
 
-BLACK = 2  # numbers none of which reaches this are 0..1: of 0..255 they would all be black
-MOST_OF_A_REASON = 100  # characters of what a library says
-HALF = 0.5  # that rounding takes back
+BLACK = 2  # an array with no value above this is taken for 0..1: as 0..255 it would be black
+MOST_OF_A_REASON = 100  # characters of a library's message
+HALF = 0.5  # beyond 0..255, which rounding removes
 NO_TEXT = "it gives text and not bytes; open it with 'rb'"
-WANTED = "give a file's path or bytes, a Pillow image, or an array (height, width, 3)"
+KINDS = "give a file's path or bytes, a Pillow image, or an array (height, width, 3)"
 
 
 def square_of(image: Any, preparation: Preparation) -> np.ndarray:
-    """An image as training would have read it: (256, 256, 3) uint8, RGB.
+    """Prepare an image of any kind as for training: (256, 256, 3) uint8, RGB.
 
     Args:
-        image: a path; a file's bytes; an object with `read`; a Pillow image; or anything that NumPy makes an array
+        image: A path; a file's bytes; an object with `read`; a Pillow image; or anything that NumPy makes an array
             of: `(height, width)` or `(height, width, 1)` grey, `(height, width, 3)` RGB or `(height, width, 4)` with
             opacity, whole or floating-point numbers 0..255.
+        preparation: The preparation of the training images.
 
     Raises:
-        UsageError: there is no such file, or it is nothing of the kind.
-        DataError: it is no image that can be used.
+        UsageError: There is no such file, or it is no image of these kinds.
+        DataError: The image cannot be used.
     """
     if isinstance(image, str | PathLike):
         return read_image(Path(fsdecode(image)), preparation)
@@ -169,7 +170,7 @@ def square_of(image: Any, preparation: Preparation) -> np.ndarray:
         return _square_in_memory(image, preparation)
     except AlexNetError:
         raise
-    except Exception as error:  # of closed files, tensors on other devices and the like anything
+    except Exception as error:  # closed files, tensors on other devices and the like raise anything
         reason = next(iter(str(getattr(error, "strerror", None) or error).splitlines()), type(error).__name__)
         raise DataError(
             f"{_name(image)} no image that can be used: {reason[:MOST_OF_A_REASON].rstrip('.')}."
@@ -177,7 +178,7 @@ def square_of(image: Any, preparation: Preparation) -> np.ndarray:
 
 
 def several(images: Any) -> Iterable | None:
-    """The images of a list, a generator, a batch or anything else that yields some; None of what is one image."""
+    """Return the images of a list, a generator, a batch or any other iterable; None for one image."""
     one = isinstance(images, str | bytes | bytearray | memoryview | PathLike) or hasattr(images, "read")
     if one or isinstance(images, Mapping):
         return None
@@ -185,7 +186,7 @@ def several(images: Any) -> Iterable | None:
         return images if isinstance(images, Iterable) else None
     try:
         array = np.asarray(images)
-    except Exception:  # whatever it is, `square_of` tells why
+    except Exception:  # whatever it is, `square_of` reports it
         return None
     return array if array.ndim == 4 or (array.ndim == 1 and array.dtype.kind in "OUST") else None
 
@@ -195,11 +196,11 @@ def _square_in_memory(image: Any, preparation: Preparation) -> np.ndarray:
         return preparation.square(bytes(image))
     if hasattr(image, "read"):
         return preparation.square(_read(image))
-    if _is_pillow_image(image):
+    if (pillow := sys.modules.get("PIL.Image")) and isinstance(image, pillow.Image):
         return preparation.square_of_pixels(_pillow_pixels(image, preparation))
     if not hasattr(image, "__array__"):
-        hint = ": whatever read it found no image" if image is None else ""
-        raise UsageError(f"{_name(image)} no image{hint}; {WANTED}.")
+        hint = " (a reader returned it for a file that it could not read)" if image is None else ""
+        raise UsageError(f"{_name(image)} no image{hint}; {KINDS}.")
     array = np.asarray(image)
     if array.ndim == 0 and isinstance(array.item(), bytes):  # what tf.io.read_file gives
         return preparation.square(array.item())
@@ -209,7 +210,7 @@ def _square_in_memory(image: Any, preparation: Preparation) -> np.ndarray:
 
 
 def _read(file: Any) -> bytes:
-    """The bytes of a file object, from its beginning where it can go there, as Pillow reads it."""
+    """Read the bytes of a file object, from its beginning where it is seekable, as Pillow does."""
     if isinstance(file, io.TextIOBase):
         raise UnreadableImage(NO_TEXT)
     if hasattr(file, "seekable") and file.seekable():
@@ -223,7 +224,7 @@ def _read(file: Any) -> bytes:
 
 
 def _read_up_to(most: int, file: Any) -> bytes:
-    """So many bytes, or all there are: files of other machines give what has come."""
+    """Read `most` bytes, or all there are; a network stream may return fewer per call."""
     parts: list[bytes] = []
     while most > 0 and (part := file.read(most)):
         if isinstance(part, str):
@@ -231,14 +232,6 @@ def _read_up_to(most: int, file: Any) -> bytes:
         parts.append(part)
         most -= len(part)
     return b"".join(parts)
-
-
-def _is_pillow_image(image: Any) -> bool:
-    if "PIL.Image" not in sys.modules:  # so it is none
-        return False
-    from PIL import Image
-
-    return isinstance(image, Image.Image)
 
 
 def _pillow_pixels(image: Any, preparation: Preparation) -> np.ndarray:
@@ -249,12 +242,12 @@ def _pillow_pixels(image: Any, preparation: Preparation) -> np.ndarray:
     decoding = preparation.decoding
     if decoding.exif or image.format == "AVIF":
         check_image(image, decoding)
-        image = ImageOps.exif_transpose(image)  # a copy: what is given stays as it is
+        image = ImageOps.exif_transpose(image)  # a copy: the given image stays as it is
     return rgb_of(image, decoding)
 
 
 def _array_pixels(array: np.ndarray, preparation: Preparation) -> np.ndarray:
-    """(height, width, 3) uint8 of an array; one whose meaning is not plain is refused rather than guessed at."""
+    """Convert an array to (height, width, 3) uint8; one whose meaning is not clear is refused."""
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
         raise UnreadableImage("its channels come first; give numpy.moveaxis(array, 0, -1)")
     if array.ndim == 4:
@@ -271,7 +264,7 @@ def _array_pixels(array: np.ndarray, preparation: Preparation) -> np.ndarray:
 
 
 def _levels(array: np.ndarray) -> np.ndarray:
-    """Numbers 0..255 to the nearest uint8."""
+    """Round numbers 0..255 to the nearest uint8."""
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind not in "iuf":
@@ -289,7 +282,7 @@ def _levels(array: np.ndarray) -> np.ndarray:
 
 
 def _name(image: Any) -> str:
-    """The beginning of a sentence about an image."""
+    """Return the beginning of a sentence about an image."""
     if isinstance(image, bytes):
         return "These bytes are"
     if isinstance(image, np.ndarray):

@@ -1,14 +1,14 @@
 """A network and the crops it is tested on: from images to averaged probabilities, and to errors on a split.
 
-Ten crops share their first convolution, which is computed once an image instead of once a crop. The corners of the ten
-crops lie 0, 16 and 32 pixels from the image's, and the first convolution's stride is 4: where a kernel lies inside a
-crop, it computes there what it computes on the whole image. Only the last row and column of a crop's maps, where net
-145 lets the kernels reach past the crop into zeros, are computed for each offset, with kernels cut off at the crop's
-edge. That saves about two thirds of the first convolution, the second most expensive layer.
+Ten crops share their first convolution, which is computed once per image instead of once per crop. The corners of the
+ten crops lie 0, 16 and 32 pixels from the image's, and the first convolution's stride is 4: a kernel that lies inside a
+crop gives the same output as on the whole image. Only the last row and column of a crop's maps, where net 145 lets the
+kernels reach past the crop into zeros, are computed for each offset, with kernels cut off at the crop's edge. That
+saves about two thirds of the first convolution, the second most expensive layer.
 
-A crop has the mean image subtracted at its own place, so the mean colour is subtracted from the image, and from each
-crop the convolution of the mean image's difference from it. That is the same sum in another order: results agree to
-rounding."""
+A crop has the mean image subtracted at its own place. So the mean colour is subtracted from the image, and from each
+crop's maps the convolution of the difference between mean image and mean colour. That is the same sum in another order:
+results agree to rounding."""
 
 from collections.abc import Callable
 from math import isfinite
@@ -22,19 +22,18 @@ from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.pipeline import WorkerPart, evaluation_batches
-from alexnet_keras.errors import DataError
-from alexnet_keras.evaluation.errors import Evaluation, Tally, not_finite
+from alexnet_keras.evaluation.errors import Evaluation, Tally, check_fits, not_finite
 from alexnet_keras.layers import ColorNoise, MeanSubtraction, TowerConv2D
 
 
 def centre(images: tf.Tensor, size: int) -> list[tf.Tensor]:
-    """The centre crop alone: `[(batch, size, size, 3)]`."""
+    """Take the centre crop alone: `[(batch, size, size, 3)]`."""
     top, left = (images.shape[1] - size) // 2, (images.shape[2] - size) // 2
     return [images[:, top : top + size, left : left + size]]
 
 
 def ten_crop(images: tf.Tensor, size: int) -> list[tf.Tensor]:
-    """Four corners and the centre, then the mirror images of the five, in the released code's order.
+    """Take four corners and the centre, then the mirror images of the five, in the released code's order.
 
     As (y, x) for 224 of 256: (0, 0), (0, 32), (16, 16), (32, 0), (32, 32). Paper, section 4.1.
     """
@@ -43,7 +42,7 @@ def ten_crop(images: tf.Tensor, size: int) -> list[tf.Tensor]:
 
 
 def corners(image: int, size: int) -> list[tuple[int, int]]:
-    """(y, x) of the four corners and the centre, of crops and an image with these sides."""
+    """Return (y, x) of the crops with side `size` at the four corners and the centre of an image with side `image`."""
     last = image - size
     return [(0, 0), (0, last), (last // 2, last // 2), (last, 0), (last, last)]
 
@@ -51,18 +50,18 @@ def corners(image: int, size: int) -> list[tuple[int, int]]:
 VIEWS = {"centre": centre, "ten-crop": ten_crop}
 
 
-class SharedCorners:
-    """From whole images to the probabilities of their crops, each image's crops consecutive.
+class SharedFirstConvolution:
+    """From whole images to the probabilities of their crops, with the first convolution computed once per image.
 
     Args:
-        model: one that `applies` to.
+        model: A model that `applies` accepts.
         corners: (y, x) of the crops; each is taken of the image and of its mirror image.
-        image: the side of an image, pixels.
+        image: The side of an image, pixels.
     """
 
     def __init__(self, model: keras.Model, corners: list[tuple[int, int]], image: int) -> None:
         conv = _first_convolution(model)
-        assert conv is not None, "SharedCorners does not apply to this model"
+        assert conv is not None, "SharedFirstConvolution does not apply to this model"
         self.conv = conv
         self.corners, self.size = corners, model.input_shape[1]
         before = next(layer for layer in model.layers if isinstance(layer, MeanSubtraction))
@@ -76,7 +75,7 @@ class SharedCorners:
 
     @staticmethod
     def applies(model: keras.Model, corners: list[tuple[int, int]]) -> bool:
-        """Whether a model begins as AlexNet does, on one device, and its stride divides every offset."""
+        """Check that a model begins as AlexNet does, on one device, and that its stride divides every offset."""
         conv = _first_convolution(model)
         if conv is None or conv.padding[0] or conv.on_devices:
             return False
@@ -85,7 +84,7 @@ class SharedCorners:
         return beyond <= 1 and all(offset % conv.strides == 0 for corner in corners for offset in corner)
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Images uint8 `(batch, height, width, 3)` to `(batch, 2 * corners, classes)` float32."""
+        """Compute probabilities `(batch, 2 * corners, classes)` float32 of images uint8 `(batch, height, width, 3)`."""
         mean = tf.broadcast_to(self.mean.value, (self.size, self.size, 3))
         color = tf.round(tf.reduce_mean(mean, axis=(0, 1)))  # whole numbers to 255 are exact in bfloat16
         dtype = self.conv.compute_dtype
@@ -97,13 +96,12 @@ class SharedCorners:
             self._of_crops(both, difference, tf.cast(kernel * self.scale, dtype), tf.cast(bias, dtype))
             for kernel, bias in zip(self.conv.kernels, self.conv.biases, strict=True)
         ]
-        answers = tf.cast(self.rest(maps if len(maps) > 1 else maps[0], training=False), tf.float32)
-        count, classes = len(self.corners), answers.shape[-1]
-        each = tf.reshape(answers, (2, -1, count, classes))  # the mirror images are the second half of the batch
+        outputs = tf.cast(self.rest(maps if len(maps) > 1 else maps[0], training=False), tf.float32)
+        each = tf.reshape(outputs, (2, -1, len(self.corners), outputs.shape[-1]))  # upright images, then mirrored ones
         return tf.concat(tf.unstack(each), axis=1)
 
     def _of_crops(self, images: tf.Tensor, difference: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """One tower's maps `(images * corners, outputs, outputs, filters)` of every crop of every image."""
+        """Compute one tower's maps `(images * corners, outputs, outputs, filters)` of every crop of every image."""
         stride, last = self.conv.strides, self.inside * self.conv.strides
 
         def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -113,19 +111,19 @@ class SharedCorners:
             return tf.reshape(maps, (tf.shape(maps)[0], -1, kernel.shape[-1]))
 
         def of_each(strips: list[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
-            """The positions of several strips of the same shape, joined image by image."""
+            """Convolve several strips of the same shape, and join their positions image by image."""
             # in float32: oneDNN's bfloat16 convolution is wrong where the output is one column wide (TensorFlow 2.21)
             maps = convolve(tf.cast(tf.concat(strips, axis=0), tf.float32), tf.cast(kernel, tf.float32))
             return tf.concat(tf.split(positions(tf.cast(maps, images.dtype)), len(strips), axis=0), axis=1)
 
-        found = [positions(convolve(images, kernel))]
+        parts = [positions(convolve(images, kernel))]
         if self.outputs > self.inside:
             cut = self.size - last  # rows of the last kernel that are left inside the crop
             columns = [images[:, :, x + last : x + self.size] for x in self._offsets(1)]
             rows = [images[:, y + last : y + self.size] for y in self._offsets(0)]
             ends = [images[:, y + last : y + self.size, x + last : x + self.size] for y, x in self.corners]
-            found += [of_each(columns, kernel[:, :cut]), of_each(rows, kernel[:cut]), of_each(ends, kernel[:cut, :cut])]
-        maps = tf.gather(tf.concat(found, axis=1), self.index, axis=1)
+            parts += [of_each(columns, kernel[:, :cut]), of_each(rows, kernel[:cut]), of_each(ends, kernel[:cut, :cut])]
+        maps = tf.gather(tf.concat(parts, axis=1), self.index, axis=1)
         after = self.conv.padding[1]
         mean = convolve(tf.pad(difference, [(0, 0), (0, after), (0, after), (0, 0)]), kernel)
         return tf.reshape(maps, (-1, self.outputs, self.outputs, kernel.shape[-1])) + (bias - mean)
@@ -134,7 +132,7 @@ class SharedCorners:
         return sorted({corner[axis] for corner in self.corners})
 
     def _index(self) -> np.ndarray:
-        """Where each output of each crop is found among an image's positions, int32 `(corners * outputs^2,)`.
+        """Index each output of each crop among an image's positions, int32 `(corners * outputs^2,)`.
 
         The positions are those of the whole image, then the last column for each x, of all rows, the last row for
         each y, of all columns, and the last corner of each crop.
@@ -155,7 +153,7 @@ class SharedCorners:
 
 
 def _first_convolution(model: keras.Model) -> TowerConv2D | None:
-    """The convolution that reads the image with nothing but the mean subtracted; None if another layer is before."""
+    """Return the convolution of the image with nothing but the mean subtracted; None if another layer is before it."""
     for layer in model.layers[1:]:
         if isinstance(layer, TowerConv2D):
             return layer
@@ -168,10 +166,10 @@ CROPS_AT_A_TIME = 128  # through the network; a ten-crop batch holds a tenth as 
 
 
 class Predictor:
-    """A model and the views it is tested on, compiled once: averaged probabilities of 256x256 images.
+    """A model and the views it is tested on, compiled once: from 256x256 images to averaged probabilities.
 
     Args:
-        model: from crops to probabilities, `(batch, classes)`.
+        model: A model from crops to probabilities, `(batch, classes)`.
         views: `"centre"` or `"ten-crop"`; the probabilities of an image's views are averaged (paper, section 4.1).
 
     Raises:
@@ -186,8 +184,8 @@ class Predictor:
 
         places = corners(IMAGE_SIZE, crop)
         shared = None
-        if views == "ten-crop" and SharedCorners.applies(model, places):
-            shared = SharedCorners(model, places, IMAGE_SIZE)
+        if views == "ten-crop" and SharedFirstConvolution.applies(model, places):
+            shared = SharedFirstConvolution(model, places, IMAGE_SIZE)
 
         def averaged(images: tf.Tensor) -> tf.Tensor:
             if shared:
@@ -201,57 +199,44 @@ class Predictor:
 
     @property
     def images_at_a_time(self) -> int:
-        """How many images fill the network with their views."""
+        """The number of images whose views fill the network."""
         return max(1, CROPS_AT_A_TIME // self.number_of_views)
 
     def __call__(self, images: np.ndarray | tf.Tensor) -> np.ndarray:
-        """Images uint8 `(batch, 256, 256, 3)` to probabilities float32 `(batch, classes)`."""
+        """Compute probabilities float32 `(batch, classes)` of images uint8 `(batch, 256, 256, 3)`."""
         return self._averaged(images).numpy()
 
+    def evaluate(
+        self,
+        data: PreparedDataset,
+        split: str,
+        advance: Callable[[int], object] | None = None,
+        *,
+        part: WorkerPart = WorkerPart(),
+        add_up: Callable[[Tally], Tally] | None = None,
+    ) -> Evaluation:
+        """Compute top-1 and top-5 error on a split.
 
-def evaluate(
-    predictor: Predictor,
-    data: PreparedDataset,
-    split: str,
-    on_progress: Callable[[int], None] = lambda images: None,
-    *,
-    part: WorkerPart = WorkerPart(),
-    add_up: Callable[[Tally], Tally] = lambda tally: tally,
-) -> Evaluation:
-    """Top-1 and top-5 error on a split.
+        Args:
+            data: The dataset.
+            split: The name of the split.
+            advance: Called after each batch with its number of images.
+            part: The part of the split that this worker of a cluster evaluates.
+            add_up: From this worker's tally to that of all workers.
 
-    Args:
-        on_progress: called with the number of images done since the last call.
-        part: the part of the split that this worker of a cluster sees.
-        add_up: from this worker's tally to that of all workers.
-
-    Raises:
-        UsageError: the dataset has no such split.
-        DataError: the split is empty, or the model's number of classes is not the dataset's.
-        NotFiniteError: the network's probabilities are not finite.
-    """
-    check_fits(predictor.classes, data, split)
-    tally = Tally()
-    for images, labels, _ in evaluation_batches(data, split, predictor.images_at_a_time, part):
-        tally += Tally.of(predictor(images), labels.numpy())
-        on_progress(len(labels))
-    total = add_up(tally)
-    if not isfinite(total.loss):  # on every worker of a cluster, whichever saw them
-        raise not_finite("The network's probabilities", f"images of the split {split!r} of {data.path}")
-    return Evaluation.of(total, split, predictor.views, len(data.classes))
-
-
-def check_fits(classes: int, data: PreparedDataset, split: str) -> None:
-    """Refuses a split without images, or of other classes than a model's.
-
-    Raises:
-        UsageError: the dataset has no such split.
-        DataError: the split is empty, or the model's number of classes is not the dataset's.
-    """
-    if not data.examples(split):
-        raise DataError(f"The split {split!r} of {data.path} has no images.")
-    if classes != len(data.classes):
-        raise DataError(
-            f"The model tells {classes} classes apart and the dataset {data.path} has {len(data.classes)}: evaluate it "
-            "on the data it was trained for."
-        )
+        Raises:
+            UsageError: The dataset has no such split.
+            DataError: The split is empty, or the model's number of classes is not the dataset's.
+            NotFiniteError: The network's probabilities are not finite.
+        """
+        check_fits(self.classes, data, split)
+        tally = Tally()
+        for images, labels, _ in evaluation_batches(data, split, self.images_at_a_time, part):
+            tally += Tally.of(self(images), labels.numpy())
+            if advance:
+                advance(len(labels))
+        if add_up:
+            tally = add_up(tally)
+        if not isfinite(tally.loss):  # on every worker of a cluster, whichever saw them
+            raise not_finite("The network's probabilities", f"images of the split {split!r} of {data.path}")
+        return Evaluation.of(tally, split, self.views, len(data.classes))

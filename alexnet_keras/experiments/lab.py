@@ -167,8 +167,7 @@ class Lab:
 
     def predictions(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Predictions:
         """The last model's probabilities for every image of a split, computed once."""
-        with self.reporter.progress(f"evaluating {run.name}", data.examples(split)) as advance:
-            return predictions_of(run, data, split, views, which="last", on_progress=advance)
+        return predictions_of(run, data, split, views, which="last", reporter=self.reporter)
 
     def errors(self, run: Run, data: PreparedDataset, split: str = "val", views: str = "ten-crop") -> Evaluation:
         """The last model's errors on a split."""

@@ -15,7 +15,7 @@ from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import flatten, in_words
 from alexnet_keras.runs import Run, another_name, look_commands, make_command, prepare_command
-from alexnet_keras.storage.files import sha256_of, write_by_rename
+from alexnet_keras.storage.files import known_sha256, write_by_rename
 
 TEMPLATE = "model_card.md.jinja"
 CLASSES_SHOWN = 50
@@ -106,7 +106,7 @@ def _evaluations(run: Run) -> list[dict[str, Any]]:
     """Errors of the run's best model, as it is now, in the order of their files' names."""
     if not run.model_path.exists():
         return []
-    model, found = sha256_of(run.model_path), []
+    model, found = known_sha256(run.model_path), []
     for file in sorted((run.path / "evaluations").glob("*.json")):
         try:
             result = json.loads(file.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ import numpy as np
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.evaluation.analysis import BINS, Outcomes
-from alexnet_keras.evaluation.classifier import Guess, guesses_of
+from alexnet_keras.evaluation.classifier import ClassProbability, likeliest_classes
 from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches, find_nearest
 from alexnet_keras.evaluation.inputs import some_images, spread_over_classes, stacked_images
 from alexnet_keras.evaluation.predictions import Predictions
@@ -80,7 +80,7 @@ class ShownImage:
     image: EmbeddedImage
     title: str
     label: int
-    guesses: Sequence[Guess] = ()
+    guesses: Sequence[ClassProbability] = ()
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def predictions(material: Material) -> dict[str, Any]:
     labels = outcomes.labels
     order = np.random.default_rng(0).permutation(len(labels))
     some = order[spread_over_classes(labels[order], IMAGES)]
-    wrong = order[outcomes.guesses[order] != labels[order]]
+    wrong = order[outcomes.predicted[order] != labels[order]]
     unseen = wrong[~np.isin(wrong, some)]
     wrong = unseen if len(unseen) >= IMAGES else wrong
     wrong = wrong[spread_over_classes(labels[wrong], IMAGES)]
@@ -234,7 +234,7 @@ def _shown(
             photograph(image, LARGE, _alt(titles[label], filename, split)),
             titles[label],
             label,
-            guesses_of(found, position, titles, data.classes),
+            likeliest_classes(found, position, titles, data.classes),
         )
         for image, label, filename, position in zip(images, labels.tolist(), filenames, chosen, strict=True)
     ]

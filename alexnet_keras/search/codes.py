@@ -24,7 +24,7 @@ SAMPLE_BYTES = 256 * 2**20  # of features to train on: 16,384 rows of 4096; of m
 
 @dataclass(frozen=True)
 class CodeOptions:
-    """How codes are learnt; `bits` is a multiple of 8."""
+    """The options of the autoencoder that learns codes; `bits` is a multiple of 8."""
 
     bits: int = 128
     epochs: int = 20
@@ -35,7 +35,7 @@ class Encoder:
     """From features to binary codes, compiled once.
 
     Args:
-        model: from raw features `(batch, size)` to `(batch, bits)`, where above zero is a one.
+        model: From raw features `(batch, size)` to `(batch, bits)`, where above zero is a one.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -44,7 +44,7 @@ class Encoder:
         self._logits = tf.function(lambda features: model(features, training=False), input_signature=[rows])
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Codes of features float32 `(n, size)`: uint8 `(n, bits / 8)`, eight bits a byte as FAISS wants them."""
+        """Compute codes uint8 `(n, bits / 8)`, packed as for FAISS, of features float32 `(n, size)`."""
         codes = np.empty((len(features), self.bits // 8), np.uint8)
         for start in range(0, len(features), ENCODED_AT_A_TIME):
             rows = slice(start, start + ENCODED_AT_A_TIME)
@@ -53,10 +53,10 @@ class Encoder:
 
     @classmethod
     def load(cls, path: Path) -> "Encoder":
-        """An encoder whose model was saved.
+        """Load an encoder from its saved model.
 
         Raises:
-            DataError: the file is damaged.
+            DataError: The file is damaged.
         """
         try:
             return cls(keras.saving.load_model(path, compile=False))
@@ -65,19 +65,20 @@ class Encoder:
 
 
 def train_encoder(
-    features: np.ndarray, options: CodeOptions, on_epoch: Callable[[float], None] = lambda loss: None
+    features: np.ndarray, options: CodeOptions, on_epoch: Callable[[float], object] | None = None
 ) -> tuple[Encoder, float]:
-    """Trains an autoencoder, 4096-512-bits-512-4096 on the last hidden layer of AlexNet.
+    """Train an autoencoder, 4096-512-bits-512-4096 on the last hidden layer of AlexNet.
 
     Args:
         features: float32 `(n, size)`.
-        on_epoch: called after each epoch with its mean loss.
+        options: Bits of a code, epochs and seed.
+        on_epoch: Called after each epoch with its mean loss.
 
     Returns:
         Its first half, and the loss of the last epoch: the share of the features' variance that the codes lose.
 
     Raises:
-        DataError: all rows are the same, so that no code tells them apart.
+        DataError: All rows are the same, so that no code distinguishes them.
     """
     mean, variance = _moments(features)
     random = np.random.default_rng(options.seed)
@@ -92,27 +93,28 @@ def train_encoder(
             autoencoder.reset_metrics()
             losses.append(autoencoder.train_on_batch(rows, (rows - mean) / np.sqrt(variance)))
         loss = float(np.mean(losses))
-        on_epoch(loss)
+        if on_epoch:
+            on_epoch(loss)
     return Encoder(encoder), loss
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.float32]:
-    """The mean of every dimension, float32 `(size,)`, and one variance for all of them.
+    """Compute the mean of every dimension, float32 `(size,)`, and one variance for all of them.
 
-    A variance for each would make every dimension worth the same, and change which images are near.
+    A variance for each would give every dimension the same weight, and change which images are near.
     """
     mean = features.mean(axis=0, dtype=np.float64)
     parts = (features[start : start + 1024] for start in range(0, len(features), 1024))
     squares = sum(float(np.sum((part - mean) ** 2)) for part in parts)
     if not squares:
-        raise DataError("The features of all images are the same: this layer has nothing in it to search by.")
+        raise DataError("The features of all images are the same: choose another layer to search by.")
     return mean.astype(np.float32), np.float32(squares / features.size)
 
 
 def _networks(
     size: int, bits: int, mean: np.ndarray, variance: np.float32, random: np.random.Generator
 ) -> tuple[keras.Model, keras.Model]:
-    """The encoder, and the autoencoder around it, which gives the normalised features again."""
+    """Build the encoder, and the autoencoder around it, which restores the normalised features."""
 
     def dense(units: int, activation: str | None = None) -> keras.layers.Layer:
         glorot = keras.initializers.GlorotUniform(int(random.integers(2**31)))

@@ -1,64 +1,49 @@
-"""A directory to search in: features and their binary codes in FAISS (extra `search`), and how well the codes do.
+"""A directory to search in: features and their binary codes in FAISS (extra `search`), and the recall of the codes.
 
-search.json           run, model, layer, data, how the codes were learnt, recall; seals the others, written last
+search.json           origin of the features, options of the codes, recall; seals the others, written last
 exact-00000.faiss     IndexFlatL2 of a feature shard; several files are searched as one
 codes.faiss           IndexBinaryFlat of all images
 encoder.keras         from a layer's features to the code
 labels.npy, filenames.npy"""
 
-import os
-import time
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
+from alexnet_keras.search import faiss_library
 from alexnet_keras.search.codes import SAMPLE_BYTES, CodeOptions, Encoder, train_encoder
+from alexnet_keras.search.recall import measure
 from alexnet_keras.search.store import (
-    LOCK,
     FeatureStore,
     Origin,
-    check_bytes,
-    check_size,
-    read_facts,
+    RunFeatures,
+    files_to_replace,
+    load_array,
     sample,
-    seal_of,
-    write_facts,
     writing_lock,
 )
-from alexnet_keras.storage.extras import optional
-from alexnet_keras.storage.files import sha256_of, write_by_rename
+from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
+from alexnet_keras.storage.files import known_sha256, write_by_rename
 from alexnet_keras.storage.places import command
-
-
-def faiss_library() -> ModuleType:
-    """The module `faiss`.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    # Between searches FAISS's threads would wait in a busy loop and keep TensorFlow's from the processor: on two cores
-    # an encoder and a search then take 20 ms instead of 1. OpenMP reads this when it is loaded, which other libraries
-    # may do earlier, so the commands ask for FAISS before TensorFlow.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return optional("faiss", "search")
-
 
 FACTS = "search.json"
 FORMAT = "alexnet-keras search index, version 1"
 CODES, ENCODER, LABELS, FILENAMES = "codes.faiss", "encoder.keras", "labels.npy", "filenames.npy"
 REMEDY = "Build it again with `alexnet search build`."
+QUERIES = 1000  # images to measure recall with, from a split that is not indexed
 
 
 @dataclass(frozen=True)
-class Found:
+class Neighbors:
     """The images nearest to each query, nearest first.
 
     Attributes:
@@ -69,21 +54,24 @@ class Found:
     rows: np.ndarray
     distances: np.ndarray
 
-    def merged(self, other: "Found", count: int) -> "Found":
-        """The `count` nearest of both, of equal distances this one's first."""
-        rows, distances = (np.concatenate(both, axis=1) for both in zip(astuple(self), astuple(other), strict=True))
-        order = np.argsort(distances, axis=1, kind="stable")[:, :count]
-        return Found(np.take_along_axis(rows, order, 1), np.take_along_axis(distances, order, 1))
+    def nearest(self, count: int) -> "Neighbors":
+        """Sort by distance and keep the `count` nearest; ties keep their order."""
+        order = np.argsort(self.distances, axis=1, kind="stable")[:, :count]
+        return Neighbors(np.take_along_axis(self.rows, order, 1), np.take_along_axis(self.distances, order, 1))
+
+    def and_also(self, other: "Neighbors") -> "Neighbors":
+        """Join the candidates of two searches for the same queries."""
+        return Neighbors(*(np.concatenate(both, axis=1) for both in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
 class SearchIndex:
-    """An opened index; vectors are mapped from their files, so that their size is no matter of memory.
+    """An opened index; vectors are mapped from their files, so that memory does not grow with their number.
 
     Attributes:
         path: The directory.
-        facts: What search.json holds.
-        origin: What was indexed.
+        facts: The content of search.json.
+        origin: The features that were indexed.
     """
 
     path: Path
@@ -98,26 +86,25 @@ class SearchIndex:
     def options(self) -> CodeOptions:
         return CodeOptions(**self.facts["options"])
 
-    def exact(self, features: np.ndarray, count: int) -> Found:
-        """The `count` images of least Euclidean distance to each row of features `(n, size)`."""
+    def exact(self, features: np.ndarray, count: int) -> Neighbors:
+        """Find the `count` images of least Euclidean distance to each row of features `(n, size)`."""
         count = min(count, self.rows)
-        best = Found(np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32))
+        best = Neighbors(np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32))
         for shard, start in self._vectors:
             squares, rows = shard.search(np.ascontiguousarray(features), min(count, shard.ntotal))
-            best = best.merged(Found(rows + start, squares), count)
-        return Found(best.rows, np.sqrt(np.maximum(best.distances, 0)))
+            best = best.and_also(Neighbors(rows + start, squares)).nearest(count)
+        return replace(best, distances=np.sqrt(np.maximum(best.distances, 0)))
 
-    def by_code(self, features: np.ndarray, count: int) -> Found:
-        """The `count` images whose codes differ in the fewest bits."""
+    def by_code(self, features: np.ndarray, count: int) -> Neighbors:
+        """Find the `count` images whose codes differ in the fewest bits."""
         distances, rows = self._codes.search(self.encoder(features), min(count, self.rows))
-        return Found(rows, distances.astype(np.float32))
+        return Neighbors(rows, distances.astype(np.float32))
 
-    def reranked(self, features: np.ndarray, count: int, shortlist: int) -> Found:
-        """The `count` nearest by Euclidean distance among the `shortlist` nearest by code."""
+    def reranked(self, features: np.ndarray, count: int, shortlist: int) -> Neighbors:
+        """Find the `count` nearest by Euclidean distance among the `shortlist` nearest by code."""
         candidates = self.by_code(features, max(count, shortlist)).rows
         distances = np.stack([self._distances(*pair) for pair in zip(features, candidates, strict=True)])
-        nearest = np.argsort(distances, axis=1, kind="stable")[:, :count]
-        return Found(np.take_along_axis(candidates, nearest, 1), np.take_along_axis(distances, nearest, 1))
+        return Neighbors(candidates, distances).nearest(count)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -125,11 +112,16 @@ class SearchIndex:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        return self._column(LABELS)
+        return load_array(self._checked(LABELS), (self.rows,), "i8", REMEDY)
 
     @cached_property
     def filenames(self) -> np.ndarray:
-        return self._column(FILENAMES)
+        return load_array(self._checked(FILENAMES), (self.rows,), "U", REMEDY)
+
+    @cached_property
+    def titles(self) -> tuple[str, ...]:
+        """Each class in words."""
+        return renewed_titles(self.facts["classes"], self.facts["titles"])
 
     @cached_property
     def _vectors(self) -> list[tuple[Any, int]]:
@@ -145,7 +137,7 @@ class SearchIndex:
         return shards
 
     def _distances(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Euclidean distances of one query's features `(size,)` to the images at some rows, in their order."""
+        """Compute Euclidean distances of one query's features `(size,)` to the images at some rows, in their order."""
         distances = np.empty(len(rows), np.float32)
         for shard, start in self._vectors:
             inside = (rows >= start) & (rows < start + shard.ntotal)
@@ -160,15 +152,6 @@ class SearchIndex:
         self._check(path, codes.ntotal == self.rows and codes.d == self.options.bits)
         return codes
 
-    def _column(self, name: str) -> np.ndarray:
-        path = self._checked(name)
-        try:
-            column = np.load(path, allow_pickle=False)
-        except DAMAGED as error:
-            raise DataError(f"{path} is damaged and cannot be read. {REMEDY}") from error
-        self._check(path, column.shape == (self.rows,))
-        return column
-
     def _checked(self, name: str) -> Path:
         check_bytes(self.path / name, self.facts["files"][name], REMEDY)
         return self.path / name
@@ -177,64 +160,63 @@ class SearchIndex:
     def _read(read: Callable[[str], Any], path: Path) -> Any:
         try:
             return read(str(path))
-        except RuntimeError as error:  # how FAISS tells of every file it cannot read
+        except RuntimeError as error:  # FAISS's error for every file that it cannot read
             raise DataError(f"{path} is damaged and cannot be read. {REMEDY}") from error
 
     @staticmethod
     def _check(path: Path, fits: bool) -> None:
         if not fits:
-            raise DataError(f"{path} is damaged: it is not what {FACTS} says of it. {REMEDY}")
+            raise DataError(f"{path} is damaged: it does not fit {FACTS}. {REMEDY}")
 
 
 def open_index(path: Path) -> SearchIndex:
-    """A finished index.
+    """Open a finished index.
 
     Raises:
-        UsageError: there is none in the directory.
-        DataError: a file is missing, cut off or not readable.
+        UsageError: There is none in the directory.
+        DataError: A file is missing, truncated or not readable.
     """
     if not (path / FACTS).exists():
         raise UsageError(f"There is no finished index in {path}: `alexnet search build` makes one.")
-    facts = read_facts(path / FACTS, FORMAT, REMEDY)
+    facts = read_json(path / FACTS, REMEDY, FORMAT)
     try:
-        index = SearchIndex(path, facts, Origin(**{name: str(facts[name]) for name in Origin.__dataclass_fields__}))
+        index = SearchIndex(path, facts, Origin.of(facts))
         whole = sum(facts["shards"]) == index.rows > 0 and index.options.bits > 0 and facts["size"] > 0
         whole &= len(facts["classes"]) == len(facts["titles"]) > 0
-        for name in (*map(exact_name, range(len(facts["shards"]))), CODES, ENCODER, LABELS, FILENAMES):
+        for name in _files(len(facts["shards"])):
             check_size(path / name, facts["files"][name], REMEDY)
     except DAMAGED as error:
-        raise DataError(f"{path / FACTS} is damaged: it lacks what an index says. {REMEDY}") from error
+        raise DataError(f"{path / FACTS} is damaged: it lacks an entry of an index. {REMEDY}") from error
     if not whole:
         raise DataError(f"{path / FACTS} is damaged: its counts do not add up. {REMEDY}")
     return index
 
 
 def latest_index(run: Run) -> Path:
-    """The directory of a run's index that was finished last.
+    """Return the directory of a run's index that was finished last.
 
     Raises:
-        UsageError: the run has none.
+        UsageError: The run has none.
     """
-    found = list(run.search_path.glob(f"*/{FACTS}"))
-    if not found:
+    finished = list(run.search_path.glob(f"*/{FACTS}"))
+    if not finished:
         build = command("search", "build", run.called)
         raise UsageError(f"The run {run.path} has no index to search in: `{build}` makes one.")
-    return max(found, key=lambda file: file.stat().st_mtime_ns).parent
+    return max(finished, key=lambda file: file.stat().st_mtime_ns).parent
 
 
 def check_same_model(index: SearchIndex, run: Run) -> None:
-    """Refuses an index of another run's features, or of the run's before it was trained further.
+    """Refuse an index of another run's features, or of the run's before it was trained further.
 
     Raises:
-        DataError: the sentence names both.
+        DataError: The index is of another model; the sentence names both.
     """
-    model_sha256 = sha256_of(run.model_path)
+    model_sha256 = known_sha256(run.model_path)
     if index.origin.model_sha256 != model_sha256:
         raise DataError(
-            f"The index {index.path} was built from the run {index.origin.run} (model "
-            f"{index.origin.model_sha256[:12]}), and {run.model_path} is another model ({model_sha256[:12]}): features "
-            "of two models cannot be compared. "
-            f"Build one of its own with `{command('search', 'build', run.called)}`."
+            f"The index {index.path} was built from another model (run {index.origin.run}, "
+            f"{index.origin.model_sha256[:12]}) than {run.model_path} ({model_sha256[:12]}). Build one with "
+            f"`{command('search', 'build', run.called)}`."
         )
 
 
@@ -242,7 +224,43 @@ def exact_name(number: int) -> str:
     return f"exact-{number:05}.faiss"
 
 
-QUERIES = 1000  # images to measure recall with, from a split that is not indexed
+def _files(shards: int) -> list[str]:
+    """List the files that search.json seals."""
+    return [*map(exact_name, range(shards)), CODES, ENCODER, LABELS, FILENAMES]
+
+
+def index_of(
+    features: RunFeatures,
+    data: PreparedDataset,
+    split: str,
+    options: CodeOptions,
+    out: Path | None = None,
+    *,
+    reporter: Reporter = SILENT,
+) -> SearchIndex:
+    """Return the index of a split, which is built with the features it needs unless it is there.
+
+    Args:
+        features: The run and layer.
+        data: The dataset.
+        split: The name of the split.
+        options: The options of the codes.
+        out: The index's directory; None for one in the run.
+        reporter: Receives notes and progress.
+
+    Raises:
+        UsageError: FAISS is missing, there is no such split, or a directory has other things in it.
+        DataError: The split is empty, a file or record is damaged, or all features are the same.
+        AlexNetError: Another process is writing there.
+    """
+    path, origin = out or features.run.search_path / features.name(data, split), features.origin(data, split)
+    if index := finished_index(path, origin, options):
+        reporter.note(f"Using the existing index: {path}")
+        return index
+    store, held_out = features.store(data, split, reporter=reporter), None
+    if chosen := queries_of(data, split, options.seed):
+        held_out = (chosen[0], *features.of_positions(data, *chosen))
+    return build(path, store, options, held_out, reporter=reporter)
 
 
 def build(
@@ -250,39 +268,47 @@ def build(
     store: FeatureStore,
     options: CodeOptions,
     held_out: tuple[str, np.ndarray, np.ndarray] | None,
-    on_epoch: Callable[[float], None] = lambda loss: None,
+    *,
+    reporter: Reporter = SILENT,
 ) -> SearchIndex:
-    """Learns codes on features, indexes both, and measures the codes against exact search.
+    """Learn codes of features, index both, and measure the recall of the codes against exact search.
 
-    Held in memory are a sample of at most `codes.SAMPLE_BYTES` to learn on, one shard, and all codes.
+    Held in memory are a sample of at most `codes.SAMPLE_BYTES` to learn from, one shard, and all codes.
 
     Args:
-        held_out: the name of a split that is not indexed, features float32 `(queries, size)` of images of it and
+        path: The directory to write.
+        store: The features.
+        options: The options of the codes.
+        held_out: The name of a split that is not indexed, features float32 `(queries, size)` of images of it and
             their labels int64 `(queries,)`; None measures nothing.
-        on_epoch: called with the loss of each epoch of the autoencoder.
+        reporter: Receives the epochs of the autoencoder.
 
     Raises:
         UsageError: FAISS is missing, or the directory has other things in it.
-        DataError: a feature file is damaged, or all features are the same.
-        AlexNetError: another process is writing there.
+        DataError: A feature file is damaged, or all features are the same.
+        AlexNetError: Another process is writing there.
     """
     faiss_library()
     with writing_lock(path):
-        _clear(path)
+        suffixes = (".faiss", FACTS, ENCODER, LABELS, FILENAMES)
+        for name in sorted(files_to_replace(path, suffixes, "an index"), key=lambda name: name != FACTS):
+            (path / name).unlink()  # search.json first, so that the rest is never taken for a whole index
         rows = sample(store, SAMPLE_BYTES, options.seed)
-        encoder, loss = train_encoder(rows, options, on_epoch)
-        index = _write(path, store, encoder)
-        facts = {**index.facts, "options": asdict(options), "sampled": len(rows), "loss": loss}
+        with reporter.progress("codes", options.epochs, "epochs") as advance:
+            encoder, loss = train_encoder(rows, options, lambda loss: advance(1, f"{loss:.1%} of the variance lost"))
+        facts = _write(path, store, encoder)
+        facts |= {"options": asdict(options), "sampled": len(rows), "loss": loss}
+        index = SearchIndex(path, facts, store.origin)
         if held_out:
             split, features, labels = held_out
-            measured = measure(SearchIndex(path, facts, store.origin), features, labels)
+            measured = measure(index, features, labels)
             facts |= {"queries": {"split": split, "count": len(labels)}, "methods": measured}
-        write_facts(path / FACTS, facts)
-        return SearchIndex(path, facts, store.origin)
+        write_json(path / FACTS, facts, indent=1)
+        return index
 
 
 def finished_index(path: Path, origin: Origin, options: CodeOptions) -> SearchIndex | None:
-    """The index in a directory if it is whole, of these features, and built with these options."""
+    """Return the index in a directory if it is whole, of these features, and built with these options."""
     try:
         index = open_index(path)
     except (DataError, UsageError):
@@ -291,15 +317,15 @@ def finished_index(path: Path, origin: Origin, options: CodeOptions) -> SearchIn
 
 
 def queries_of(data: PreparedDataset, indexed: str, seed: int) -> tuple[str, np.ndarray] | None:
-    """A split that is not indexed and positions in it of images to search for; None where there is no other split."""
+    """Choose a split that is not indexed and positions of images in it; None where there is no other split."""
     for split in ("val", "test", "train"):
         if split != indexed and split in data.splits and (examples := data.examples(split)):
             return split, np.sort(np.random.default_rng(seed).permutation(examples)[:QUERIES])
     return None
 
 
-def _write(path: Path, store: FeatureStore, encoder: Encoder) -> SearchIndex:
-    """Writes every file but the one that seals them; a shard at a time."""
+def _write(path: Path, store: FeatureStore, encoder: Encoder) -> dict[str, Any]:
+    """Write every file but search.json, a shard at a time, and return what it has of them."""
     faiss = faiss_library()
     codes = faiss.IndexBinaryFlat(encoder.bits)
     labels, filenames, shards = [], [], []
@@ -319,8 +345,7 @@ def _write(path: Path, store: FeatureStore, encoder: Encoder) -> SearchIndex:
     for name, parts in ((LABELS, labels), (FILENAMES, filenames)):
         with write_by_rename(path / name) as file:
             np.save(file, np.concatenate(parts), allow_pickle=False)
-    names = [*map(exact_name, range(len(shards))), CODES, ENCODER, LABELS, FILENAMES]
-    facts: dict[str, Any] = {
+    return {
         "format": FORMAT,
         **asdict(store.origin),
         "size": store.size,
@@ -328,91 +353,5 @@ def _write(path: Path, store: FeatureStore, encoder: Encoder) -> SearchIndex:
         "classes": list(store.classes),
         "titles": list(store.titles),
         "shards": shards,
-        "files": {name: seal_of(path / name) for name in names},
+        "files": {name: seal_of(path / name) for name in _files(len(shards))},
     }
-    return SearchIndex(path, facts, store.origin)
-
-
-def _clear(path: Path) -> None:
-    """Takes away an older index, search.json first, so that what is left is never taken for a whole one.
-
-    Raises:
-        UsageError: there are other things in the directory.
-    """
-    found = {file.name for file in path.iterdir()} - {LOCK}
-    if any(not name.endswith((".faiss", FACTS, ENCODER, LABELS, FILENAMES)) for name in found):
-        raise UsageError(f"{path} has other things in it than an index: choose another directory with --out.")
-    for name in sorted(found, key=lambda name: name != FACTS):
-        (path / name).unlink()
-
-
-DEPTHS = (1, 10, 100)  # the k of recall@k
-SHORTLIST = 200  # images nearest by code that are looked at again, exactly
-TIMED = 50  # queries asked one at a time for the clock
-
-
-@dataclass(frozen=True)
-class Method:
-    """One way to search."""
-
-    name: str
-    bytes_per_picture: int  # that it reads of every image; not of a short list
-    search: Callable[[np.ndarray, int], Found]  # features `(n, size)` and how many neighbours
-
-
-def methods_of(index: SearchIndex) -> list[Method]:
-    """Exact search first."""
-    shortlist = min(SHORTLIST, index.rows)
-    vector, code = 4 * index.facts["size"], index.options.bits // 8
-    return [
-        Method("exact", vector, index.exact),
-        Method("codes", code, index.by_code),
-        Method(
-            f"codes, {shortlist} re-ranked", code, lambda features, count: index.reranked(features, count, shortlist)
-        ),
-    ]
-
-
-def measure(index: SearchIndex, features: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-    """Searches for images that are not in the index, in every way.
-
-    Args:
-        features: float32 `(queries, size)`.
-        labels: int64 `(queries,)`, their classes.
-
-    Returns:
-        For each method its name, bytes an image, milliseconds a query (one at a time, without the network that gives
-        the features), `recall` and `same_class`, both by k: the share of the k nearest by exact search that are among
-        the k it finds, and the share of those it finds that are of the query's class.
-    """
-    depths = [k for k in DEPTHS if k <= index.rows]
-    results, truth = [], None
-    for method in methods_of(index):
-        found = method.search(features, depths[-1]).rows
-        truth = found if truth is None else truth
-        same = index.labels[found] == labels[:, None]
-        results.append(
-            {
-                "method": method.name,
-                "bytes_per_picture": method.bytes_per_picture,
-                "ms_per_query": _milliseconds(method, features, depths[-1]),
-                "recall": {str(k): recall(found, truth, k) for k in depths},
-                "same_class": {str(k): float(same[:, :k].mean()) for k in depths},
-            }
-        )
-    return results
-
-
-def recall(found: np.ndarray, truth: np.ndarray, k: int) -> float:
-    """The mean share of the first k of `truth` that are among the first k of `found`, both `(queries, >= k)` rows."""
-    shared = [len(np.intersect1d(a[:k], b[:k])) for a, b in zip(found, truth, strict=True)]
-    return float(np.mean(shared)) / k
-
-
-def _milliseconds(method: Method, features: np.ndarray, count: int) -> float:
-    method.search(features[:1], count)  # files are read and memory is taken by now
-    asked = features[:TIMED]
-    start = time.perf_counter()
-    for query in asked:
-        method.search(query[None], count)
-    return (time.perf_counter() - start) / len(asked) * 1000

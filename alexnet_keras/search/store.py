@@ -1,94 +1,32 @@
 """Features on disk: numbered shards of `.npy` files, which NumPy alone opens, and the index that seals them.
 
-index.json            what the features are of, counts, size and checksum of every file; written last
+index.json            the origin of the features, counts, size and checksum of every file; written last
 00000.features.npy    float32 (rows, size), at most about SHARD_BYTES
 00000.labels.npy      int64 (rows,)
 00000.filenames.npy   str (rows,)
-unfinished.json       instead of index.json until the last shard is there: what a repeated command resumes from"""
+unfinished.json       instead of index.json until the last shard is there: a repeated command resumes from it"""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from alexnet_keras.data.class_names import renewed_titles
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
-from alexnet_keras.storage.files import locked, sha256_of, write_by_rename
+from alexnet_keras.evaluation.errors import check_finite, images_in
+from alexnet_keras.evaluation.features import BATCH_SIZE, FeatureExtractor, feature_batches
+from alexnet_keras.evaluation.inputs import stacked_images
+from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.runs import Run
+from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
+from alexnet_keras.storage.files import known_sha256, locked, write_by_rename
 
-LOCK = "lock"
-
-
-def seal_of(path: Path) -> dict[str, Any]:
-    """A file's size in bytes and its SHA-256 (hex)."""
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-def write_facts(path: Path, facts: dict[str, Any]) -> None:
-    """Writes a JSON file by rename."""
-    with write_by_rename(path) as file:
-        file.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-
-
-def read_facts(path: Path, kind: str, remedy: str) -> dict[str, Any]:
-    """What such a JSON file holds.
-
-    Args:
-        kind: what its "format" has to be.
-        remedy: the sentence that says what to do if it is not.
-
-    Raises:
-        DataError: it cannot be read, or is of another format.
-    """
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except DAMAGED as error:
-        raise DataError(f"{path} is damaged and cannot be read. {remedy}") from error
-    if not isinstance(facts, dict) or facts.get("format") != kind:
-        raise DataError(f"{path} is not {kind!r}, which is what this version reads. {remedy}")
-    return facts
-
-
-def check_size(path: Path, seal: dict[str, Any], remedy: str) -> None:
-    """Compares a file's size with its seal; a file that was cut off is found without reading it.
-
-    Raises:
-        DataError: it is missing, or of another size.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} is missing. {remedy}")
-    if path.stat().st_size != seal["bytes"]:
-        raise DataError(
-            f"{path} is damaged: it has {path.stat().st_size:,} bytes instead of {seal['bytes']:,}. {remedy}"
-        )
-
-
-def check_bytes(path: Path, seal: dict[str, Any], remedy: str) -> None:
-    """Reads a file and compares it with its seal.
-
-    Raises:
-        DataError: it is missing, or not what was written.
-    """
-    check_size(path, seal, remedy)
-    if sha256_of(path) != seal["sha256"]:
-        raise DataError(f"{path} is damaged: its checksum is not the one it was written with. {remedy}")
-
-
-def writing_lock(path: Path) -> AbstractContextManager[None]:
-    """Held while a directory is written.
-
-    Raises:
-        AlexNetError: another process holds it.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    busy = f"Another process{{holder}} is writing {path}: wait for it, or choose another directory with --out."
-    return locked(path / LOCK, busy)
-
-
-INDEX, UNFINISHED = "index.json", "unfinished.json"
+LOCK, INDEX, UNFINISHED = "lock", "index.json", "unfinished.json"
 FORMAT = "alexnet-keras features, version 1"
 COLUMNS = ("features", "labels", "filenames")
 SHARD_BYTES = 128 * 2**20  # of features: 8192 rows of 4096
@@ -96,7 +34,7 @@ SHARD_BYTES = 128 * 2**20  # of features: 8192 rows of 4096
 
 @dataclass(frozen=True)
 class Origin:
-    """What features are of. The names are for people; the checksums decide."""
+    """The model, layer and images of features. The names are for people; the checksums decide."""
 
     run: str
     model_sha256: str
@@ -105,11 +43,15 @@ class Origin:
     fingerprint: str
     split: str
 
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Origin":
+        """Read the origin from the document of a store or an index."""
+        return cls(**{field.name: str(document[field.name]) for field in fields(cls)})
+
     def same_features(self, other: "Origin") -> bool:
-        """Whether the same model, layer, data and split give the same features, wherever they lie."""
-        return all(
-            getattr(self, name) == getattr(other, name) for name in ("model_sha256", "layer", "fingerprint", "split")
-        )
+        """Compare model, layer, data and split, which decide the features, and not where they are."""
+        deciding = ("model_sha256", "layer", "fingerprint", "split")
+        return all(getattr(self, name) == getattr(other, name) for name in deciding)
 
     def __str__(self) -> str:
         return f"layer {self.layer} of the run {self.run} (model {self.model_sha256[:12]}) on {self.data} {self.split}"
@@ -126,14 +68,14 @@ class FeatureShard:
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """Features in a directory, complete or as far as they go.
+    """Features in a directory, complete or as many as were written.
 
     Attributes:
         path: The directory.
-        origin: What they are of.
-        size: Numbers in a row.
+        origin: Their model, layer and images.
+        size: The number of values in a row.
         classes: Class names; the index is the label.
-        titles: What each class is called in words.
+        titles: Each class in words.
         shards: For each shard "rows" and, for each of COLUMNS, its file's size and checksum.
     """
 
@@ -154,21 +96,21 @@ class FeatureStore:
         return sum(shard[column]["bytes"] for shard in self.shards for column in COLUMNS)
 
     def read(self) -> Iterator[FeatureShard]:
-        """The shards in order, each checked against its checksum before it is given.
+        """Iterate over the shards in order, each compared with its checksum first.
 
         Raises:
-            DataError: a file is damaged.
+            DataError: A file is damaged.
         """
         for number, shard in enumerate(self.shards):
             for column in COLUMNS:
-                check_bytes(shard_path(self.path, number, column), shard[column], self._remedy)
+                check_bytes(shard_path(self.path, number, column), shard[column], _remedy(self.path))
             yield self._arrays(number)
 
     def rows_at(self, positions: np.ndarray) -> np.ndarray:
-        """The features at ascending positions, float32 `(n, size)`; the rest is not read.
+        """Read the features at ascending positions, float32 `(n, size)`, and no others.
 
         Raises:
-            DataError: a file is not what its index says.
+            DataError: A file does not fit its index.
         """
         picked, start = [np.empty((0, self.size), np.float32)], 0
         for number, shard in enumerate(self.shards):
@@ -179,7 +121,7 @@ class FeatureStore:
         return np.concatenate(picked)
 
     def write(self, features: np.ndarray, labels: np.ndarray, filenames: np.ndarray) -> "FeatureStore":
-        """This store and one more shard, which is on disk when this returns."""
+        """Write one more shard, and return the store with it."""
         number = len(self.shards)
         shard: dict[str, Any] = {"rows": len(features)}
         for column, array in zip(COLUMNS, (features, labels, filenames), strict=True):
@@ -188,16 +130,16 @@ class FeatureStore:
                 np.save(file, array, allow_pickle=False)
             shard[column] = seal_of(path)
         grown = replace(self, shards=(*self.shards, shard))
-        write_facts(self.path / UNFINISHED, grown._facts())
+        write_json(self.path / UNFINISHED, grown._document(), indent=1)
         return grown
 
     def seal(self) -> "FeatureStore":
-        """Writes index.json: these are all."""
-        write_facts(self.path / INDEX, self._facts())
+        """Write index.json, with which the store is complete."""
+        write_json(self.path / INDEX, self._document(), indent=1)
         (self.path / UNFINISHED).unlink(missing_ok=True)
         return self
 
-    def _facts(self) -> dict[str, Any]:
+    def _document(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             **asdict(self.origin),
@@ -209,31 +151,20 @@ class FeatureStore:
         }
 
     def _arrays(self, number: int) -> FeatureShard:
-        rows = self.shards[number]["rows"]
+        rows, remedy, arrays = self.shards[number]["rows"], _remedy(self.path), []
         shapes, kinds = ((rows, self.size), (rows,), (rows,)), ("f4", "i8", "U")
-        arrays = []
         for column, shape, kind in zip(COLUMNS, shapes, kinds, strict=True):
             path = shard_path(self.path, number, column)
-            try:
-                array = np.load(path, mmap_mode="r" if column == "features" else None, allow_pickle=False)
-            except DAMAGED as error:
-                raise DataError(f"{path} is damaged and cannot be read. {self._remedy}") from error
-            if array.shape != shape or (array.dtype.kind if kind == "U" else array.dtype.str[1:]) != kind:
-                raise DataError(f"{path} holds {array.dtype} {array.shape}, not what its index says. {self._remedy}")
-            arrays.append(array)
+            arrays.append(load_array(path, shape, kind, remedy, "r" if column == "features" else None))
         return FeatureShard(*arrays)
-
-    @property
-    def _remedy(self) -> str:
-        return _remedy(self.path)
 
 
 def open_features(path: Path) -> FeatureStore:
-    """Complete features.
+    """Open complete features.
 
     Raises:
-        UsageError: there are none in the directory.
-        DataError: they are unfinished, or a file is missing, cut off or not readable.
+        UsageError: There are none in the directory.
+        DataError: They are unfinished, or a file is missing, truncated or not readable.
     """
     if (path / INDEX).exists():
         return _open(path, INDEX)
@@ -243,39 +174,71 @@ def open_features(path: Path) -> FeatureStore:
 
 
 def begin_features(empty: FeatureStore) -> FeatureStore:
-    """A store to write to: the one given, or what an interrupted command left in its directory of the same features.
+    """Return a store to write to: the one given, or the unfinished one of the same features in its directory.
 
-    Features of other things there are removed.
+    Other features in the directory are removed.
 
     Raises:
-        UsageError: the directory has something else in it.
+        UsageError: The directory has something else in it.
     """
     path = empty.path
     if (path / UNFINISHED).exists() and not (path / INDEX).exists():
         try:
             begun = _open(path, UNFINISHED)
         except DataError:
-            begun = empty  # nothing is lost but time
+            begun = empty  # only time is lost
         if begun.origin.same_features(empty.origin) and begun.size == empty.size:
             return begun
-    found = {file.name for file in path.iterdir()} if path.exists() else set()
-    known = (INDEX, UNFINISHED, LOCK)
-    if any(not name.endswith((*(f".{column}.npy" for column in COLUMNS), *known)) for name in found):
-        raise UsageError(f"{path} has other things in it than features: choose another directory with --out.")
-    for name in sorted(found - {LOCK}, reverse=True):  # index.json before the shards that it seals
-        (path / name).unlink()
+    suffixes = (*(f".{column}.npy" for column in COLUMNS), INDEX, UNFINISHED)
+    for name in sorted(files_to_replace(path, suffixes, "features"), reverse=True):
+        (path / name).unlink()  # index.json before the shards that it seals
     return empty
 
 
+def files_to_replace(path: Path, suffixes: tuple[str, ...], kind: str) -> set[str]:
+    """List the files in a directory that is about to be written again, if all of them are of its kind.
+
+    Raises:
+        UsageError: The directory has something else in it.
+    """
+    names = {file.name for file in path.iterdir()} - {LOCK} if path.exists() else set()
+    if any(not name.endswith(suffixes) for name in names):
+        raise UsageError(f"{path} has other things in it than {kind}: choose another directory with --out.")
+    return names
+
+
+def writing_lock(path: Path) -> AbstractContextManager[None]:
+    """Hold a directory while it is written.
+
+    Raises:
+        AlexNetError: Another process holds it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    busy = f"Another process{{holder}} is writing {path}: wait for it, or choose another directory with --out."
+    return locked(path / LOCK, busy)
+
+
+def load_array(
+    path: Path, shape: tuple[int, ...], kind: str, remedy: str, mmap_mode: Literal["r"] | None = None
+) -> np.ndarray:
+    """Load an `.npy` file of a shape and of a kind of numbers, such as "f4", or of strings, "U".
+
+    Raises:
+        DataError: It is damaged, or holds another array.
+    """
+    try:
+        array = np.load(path, mmap_mode, allow_pickle=False)
+    except DAMAGED as error:
+        raise DataError(f"{path} is damaged and cannot be read. {remedy}") from error
+    if array.shape != shape or not array.dtype.str[1:].startswith(kind):
+        raise DataError(f"{path} holds {array.dtype} {array.shape}, which does not fit its index. {remedy}")
+    return array
+
+
 def sample(store: FeatureStore, most_bytes: int, seed: int) -> np.ndarray:
-    """Features of a seeded choice of rows, all if they fit: float32 `(n, size)`, at most about `most_bytes`."""
+    """Read the features of a seeded choice of rows, of all if they fit: float32 `(n, size)`, about `most_bytes`."""
     count = min(store.rows, max(1, most_bytes // (4 * store.size)))
     return store.rows_at(np.sort(np.random.default_rng(seed).permutation(store.rows)[:count]))
-
-
-def rows_per_shard(size: int, batch: int) -> int:
-    """How many rows of `size` numbers fit a shard, in whole batches, one at least."""
-    return max(1, SHARD_BYTES // (4 * size) // batch) * batch
 
 
 def shard_path(path: Path, number: int, column: str) -> Path:
@@ -283,26 +246,139 @@ def shard_path(path: Path, number: int, column: str) -> Path:
 
 
 def _open(path: Path, index: str) -> FeatureStore:
-    facts = read_facts(path / index, FORMAT, _remedy(path))
+    remedy = _remedy(path)
+    document = read_json(path / index, remedy, FORMAT)
     try:
         store = FeatureStore(
             path=path,
-            origin=Origin(**{name: str(facts[name]) for name in Origin.__dataclass_fields__}),
-            size=int(facts["size"]),
-            classes=tuple(facts["classes"]),
-            titles=renewed_titles(facts["classes"], facts["titles"]),
-            shards=tuple(facts["shards"]),
+            origin=Origin.of(document),
+            size=int(document["size"]),
+            classes=tuple(document["classes"]),
+            titles=renewed_titles(document["classes"], document["titles"]),
+            shards=tuple(document["shards"]),
         )
-        damaged = store.rows != facts["rows"]
+        whole = store.rows == document["rows"]
         for number, shard in enumerate(store.shards):
             for column in COLUMNS:
-                check_size(shard_path(path, number, column), shard[column], _remedy(path))
+                check_size(shard_path(path, number, column), shard[column], remedy)
     except DAMAGED as error:
-        raise DataError(f"{path / index} is damaged: it lacks what an index says. {_remedy(path)}") from error
-    if damaged:
-        raise DataError(f"{path / index} is damaged: its counts do not add up. {_remedy(path)}")
+        raise DataError(f"{path / index} is damaged: it lacks an entry of an index. {remedy}") from error
+    if not whole:
+        raise DataError(f"{path / index} is damaged: its counts do not add up. {remedy}")
     return store
 
 
 def _remedy(path: Path) -> str:
     return f"Delete {path} and run `alexnet features` again."
+
+
+class RunFeatures:
+    """A run's best model and one of its layers, to compute features with.
+
+    Args:
+        run: The run.
+        layer: A layer's name; None for the last hidden layer.
+
+    Raises:
+        UsageError: The run has no model yet, or the model no such layer.
+        DataError: The model is damaged.
+    """
+
+    def __init__(self, run: Run, layer: str | None = None) -> None:
+        self.run = run
+        self.extract = FeatureExtractor(run.load_model(), layer)
+        self.model_sha256 = known_sha256(run.model_path)
+
+    def origin(self, data: PreparedDataset, split: str) -> Origin:
+        """Return the origin of the features of a split.
+
+        Raises:
+            UsageError: There is no such split.
+            DataError: It is empty.
+        """
+        images_in(data, split)
+        layer = self.extract.layer
+        return Origin(self.run.name, self.model_sha256, layer, str(data.path), data.fingerprint, split)
+
+    def name(self, data: PreparedDataset, split: str) -> str:
+        """Return the name that features of a split, and an index of them, have in the run."""
+        return f"{self.extract.layer}-{data.path.name}-{split}"
+
+    def finished(self, path: Path, data: PreparedDataset, split: str) -> FeatureStore | None:
+        """Return the features in a directory if they are complete and of this model, layer, data and split.
+
+        Raises:
+            DataError: There are features, and they are damaged.
+        """
+        if not (path / INDEX).exists():
+            return None
+        store = open_features(path)
+        return store if store.origin.same_features(self.origin(data, split)) else None
+
+    def store(
+        self, data: PreparedDataset, split: str, out: Path | None = None, *, reporter: Reporter = SILENT
+    ) -> FeatureStore:
+        """Return the features of a split, which are computed unless they are there.
+
+        Args:
+            data: The dataset.
+            split: The name of the split.
+            out: Their directory; None for one in the run, where older features are replaced.
+            reporter: Receives notes and progress.
+
+        Raises:
+            UsageError: There is no such split, or the directory has other things in it.
+            DataError: `out` has other features, those that are there are damaged, or a record is damaged.
+            AlexNetError: Another process is writing there.
+        """
+        path = out or self.run.features_path / self.name(data, split)
+        if store := self.finished(path, data, split):
+            reporter.note(f"Using the existing features: {path}")
+            return store
+        if (path / INDEX).exists():
+            old, new = open_features(path).origin, self.origin(data, split)
+            if out:
+                raise DataError(f"{path} has features of {old}, not of {new}: choose another directory with --out.")
+            reporter.note(f"The features in {path} are of {old}; they are computed again for {new}.")
+        return self.write(path, data, split, reporter=reporter)
+
+    def write(self, path: Path, data: PreparedDataset, split: str, *, reporter: Reporter = SILENT) -> FeatureStore:
+        """Compute the features of a split, shard by shard; after an interruption, those that are missing.
+
+        No more than one shard is held in memory.
+
+        Raises:
+            UsageError: There is no such split, or the directory has other things in it.
+            DataError: The split is empty, or a record is damaged.
+            NotFiniteError: The outputs of the layer are not finite.
+            AlexNetError: Another process is writing there.
+        """
+        origin, size, images = self.origin(data, split), self.extract.size, data.examples(split)
+        batches_per_shard = max(1, SHARD_BYTES // (4 * size) // BATCH_SIZE)
+        with writing_lock(path), reporter.progress("features", images) as advance:
+            store = begin_features(FeatureStore(path, origin, size, data.classes, data.titles))
+            advance(store.rows)
+
+            def rows() -> Iterator[tuple[np.ndarray, ...]]:
+                for batch in feature_batches(self.extract, data, split, BATCH_SIZE, skip=store.rows):
+                    check_finite(batch.features, f"The outputs of {origin.layer} in {self.run.model_path}")
+                    advance(len(batch.labels))
+                    yield batch.features, batch.labels, batch.filenames
+
+            missing = rows()
+            while shard := list(islice(missing, batches_per_shard)):
+                store = store.write(*map(np.concatenate, zip(*shard, strict=True)))
+            return store.seal()
+
+    def of_positions(self, data: PreparedDataset, split: str, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the features float32 `(n, size)` and labels int64 `(n,)` of the images at some positions of a split.
+
+        Raises:
+            DataError: A record is damaged.
+        """
+        features, labels = [], []
+        for start in range(0, len(positions), BATCH_SIZE):  # so that few images are in memory at a time
+            images, some, _ = stacked_images(data, split, positions[start : start + BATCH_SIZE])
+            features.append(self.extract(images))
+            labels.append(some)
+        return np.concatenate(features), np.concatenate(labels)

@@ -115,6 +115,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def known_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hex, computed once per process as long as the file is not replaced or changed."""
+    state = path.stat()
+    return _sha256_of_state(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of_state(path: Path, *state: int) -> str:
+    return sha256_of(path)
+
+
 def sha1_of(path: Path) -> str:
     """The SHA-1 of a file, hex, which older projects publish; it identifies files and proves nothing."""
     with path.open("rb") as file:

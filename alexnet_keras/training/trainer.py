@@ -15,7 +15,7 @@ from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import ORDER, WorkerPart, iterate, steps_per_epoch, training_batches
 from alexnet_keras.errors import DataError, DivergedError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.errors import Tally
-from alexnet_keras.evaluation.predictor import Predictor, evaluate
+from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes import toml
@@ -317,7 +317,7 @@ class Trainer:
             return Tally(int(images), loss, *map(int, misses))
 
         try:
-            validation = evaluate(self.predictor, self.data, "val", advance, part=self.part, add_up=add_up)
+            validation = self.predictor.evaluate(self.data, "val", advance, part=self.part, add_up=add_up)
         except NotFiniteError as error:
             raise self._diverged("The probabilities of validation images are no longer finite after") from error
         return {

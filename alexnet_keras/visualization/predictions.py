@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.evaluation.classifier import Guess, guesses_of
+from alexnet_keras.evaluation.classifier import ClassProbability, likeliest_classes
 from alexnet_keras.evaluation.inputs import stacked_images
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten_all
@@ -33,7 +33,7 @@ class PredictedImage:
 
     image: np.ndarray
     caption: str
-    guesses: Sequence[Guess]
+    guesses: Sequence[ClassProbability]
     right: int | None = None
 
 
@@ -50,7 +50,7 @@ def predicted_images(found: Predictions, data: PreparedDataset, positions: Seque
     images, labels, _ = stacked_images(data, found.facts["split"], positions)
     titles = data.titles
     return [
-        PredictedImage(image, titles[label], guesses_of(found, position, titles, data.classes), label)
+        PredictedImage(image, titles[label], likeliest_classes(found, position, titles, data.classes), label)
         for image, label, position in zip(images, labels.tolist(), positions, strict=True)
     ]
 

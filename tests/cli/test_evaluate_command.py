@@ -143,7 +143,7 @@ def test_weights_are_searched_on_one_split_and_reported_on_another(alexnet):
         (["predict", "tiny.toml", "--run", "nowhere"], 2, "There is no run 'nowhere'"),
         (["visualize", "neighbors", "tiny", "--neighbors", "20", "--query", "tiny.toml"], 3, "no image"),
         (["visualize", "neighbors", "--query", "tiny.toml", "--queries", "3"], 2, "leave out"),
-        (["visualize", "neighbors", "tiny", "--queries", "13"], 3, "fewer than the 13 wanted"),
+        (["visualize", "neighbors", "tiny", "--queries", "13"], 3, "fewer than the 13 requested"),
         (["visualize", "confusion", "tiny", "--split", "none"], 2, "no split 'none'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -223,7 +223,7 @@ def test_neighbors_of_a_image_of_ones_own(alexnet, images, tmp_path):
 def test_a_submission_names_the_devkits_ids(alexnet, prepared, tmp_path, monkeypatch):
     from alexnet_keras.data import dataset as module
 
-    monkeypatch.setattr("alexnet_keras.evaluation.analysis.GUESSES", 3)
+    monkeypatch.setattr("alexnet_keras.evaluation.analysis.IDS_PER_LINE", 3)
     real = module.read_manifest
     monkeypatch.setattr(module, "read_manifest", lambda path: {**real(path), "ids": [30, 10, 20]})
     result = alexnet("eval", "tiny", "--submission", tmp_path / "out.txt")

@@ -56,14 +56,14 @@ def test_features_are_written_where_it_says_and_reused(run_in, project):
     first = run_in("features", "--layer", "fc6", "--split", "val", "--json")
     assert first.exit_code == 0, first.stderr
     assert "Using the latest run: saved_models/tiny" in first.stderr
-    told = json.loads(first.stdout)
-    path = project / told["path"]
+    printed = json.loads(first.stdout)
+    path = project / printed["path"]
     assert path == project / "saved_models/tiny/features/fc6-colors-val"
     features = np.load(path / "00000.features.npy")
-    assert features.shape == (12, told["size"]) and told["rows"] == 12 and told["bytes"] >= features.nbytes
+    assert features.shape == (12, printed["size"]) and printed["rows"] == 12 and printed["bytes"] >= features.nbytes
     before = {file.name: file.stat().st_mtime_ns for file in path.iterdir()}
     again = run_in("features", "tiny", "--layer", "fc6", "--split", "val")
-    assert again.exit_code == 0 and "Using the features that are there" in again.stderr
+    assert again.exit_code == 0 and "Using the existing features" in again.stderr
     assert "12 images" in again.stdout and "fc6-colors-val" in again.stdout
     assert {file.name: file.stat().st_mtime_ns for file in path.iterdir()} == before
 
@@ -74,7 +74,7 @@ def test_features_of_a_model_that_was_trained_further_are_computed_anew(run_in, 
     (tmp_path / "own/index.json").write_text(json.dumps({**index, "model_sha256": "0" * 64}))
     path = shutil.copytree(tmp_path / "own", project / "saved_models/tiny/features/drop7-colors-val")
     result = run_in("features", "--split", "val")
-    assert result.exit_code == 0 and "computed anew" in result.stderr
+    assert result.exit_code == 0 and "computed again" in result.stderr
     assert json.loads((path / "index.json").read_text()) == index
     result = run_in("features", "--split", "val", "--out", tmp_path / "own")
     assert result.exit_code == 3 and "--out" in result.stderr, "what somebody named is not overwritten"
@@ -82,15 +82,15 @@ def test_features_of_a_model_that_was_trained_further_are_computed_anew(run_in, 
 
 def test_build_measures_recall_and_a_repeated_build_is_there_already(indexed, run_in):
     path, result = indexed
-    told = json.loads(result.stdout)
+    printed = json.loads(result.stdout)
     assert (path / "features/drop7-colors-train/index.json").exists()
-    assert told["index"] == "saved_models/tiny/search/drop7-colors-train" and told["rows"] == 36
-    assert told["queries"] == {"split": "val", "count": 12}
-    assert [method["method"] for method in told["methods"]] == ["exact", "codes", "codes, 36 re-ranked"]
-    assert told["methods"][0]["recall"] == told["methods"][2]["recall"] == {"1": 1.0, "10": 1.0}
-    assert 10 / 36 / 2 < told["methods"][1]["recall"]["10"] < 1
+    assert printed["index"] == "saved_models/tiny/search/drop7-colors-train" and printed["rows"] == 36
+    assert printed["queries"] == {"split": "val", "count": 12}
+    assert [method["method"] for method in printed["methods"]] == ["exact", "codes", "codes, 36 re-ranked"]
+    assert printed["methods"][0]["recall"] == printed["methods"][2]["recall"] == {"1": 1.0, "10": 1.0}
+    assert 10 / 36 / 2 < printed["methods"][1]["recall"]["10"] < 1
     again = run_in("search", "build", "tiny", "--bits", "16", "--epochs", "2", "--json")
-    assert "Using the index that is there" in again.stderr and json.loads(again.stdout) == told
+    assert "Using the existing index" in again.stderr and json.loads(again.stdout) == printed
     table = run_in("search", "build", "tiny", "--bits", "16", "--epochs", "2").stdout
     assert "recall@10" in table and "12 queries of the split val" in table and "codes, 36 re-ranked" in table
 
@@ -100,17 +100,17 @@ def test_a_training_image_from_its_file_finds_itself(indexed, run_in, images):
     files = [images / "train/red/003.jpg", images / "train/blue/011.jpg"]
     result = run_in("search", "query", *files, "--run", "tiny", "--count", 3, "--json")
     assert result.exit_code == 0, result.stderr
-    told = json.loads(result.stdout)
-    assert told["distance"] == "Euclidean"
-    for file, answer in zip(files, told["found"], strict=True):
+    printed = json.loads(result.stdout)
+    assert printed["distance"] == "Euclidean"
+    for file, answer in zip(files, printed["found"], strict=True):
         assert answer["picture"] == str(file)
         assert [one["rank"] for one in answer["neighbors"]] == [1, 2, 3]
         first, second, _ = answer["neighbors"]
         assert first["filename"].endswith(f"{file.parent.name}/{file.name}") and first["class"] == file.parent.name
         assert first["distance"] < 1e-2 * second["distance"]
-    told = json.loads(run_in("search", "query", files[0], "--codes", "--json").stdout)
-    assert told["distance"] == "bits" and len(told["found"][0]["neighbors"]) == 10
-    assert told["found"][0]["neighbors"][0]["distance"] == 0
+    printed = json.loads(run_in("search", "query", files[0], "--codes", "--json").stdout)
+    assert printed["distance"] == "bits" and len(printed["found"][0]["neighbors"]) == 10
+    assert printed["found"][0]["neighbors"][0]["distance"] == 0
     table = run_in("search", "query", files[0], "--codes", "--rerank", 36, "--count", 2).stdout
     assert "red/003.jpg" in table and "rank" in table and "Nearest to" in table
 
@@ -176,7 +176,9 @@ def test_without_an_index_and_with_another_runs(indexed, run_in, images, tiny):
         AlexNet(tiny, classes=3, seed=4).save(indexed[0].parent / "other/model.keras")
         index = ["--index", indexed[0] / "search/drop7-colors-train"]
         result = run_in("search", "query", images / "train/red/003.jpg", "--run", "other", *index)
-        assert result.exit_code == 3 and "built from the run tiny" in result.stderr and "other" in result.stderr
+        assert (
+            result.exit_code == 3 and "built from another model (run tiny" in result.stderr and "other" in result.stderr
+        )
     finally:
         shutil.rmtree(indexed[0].parent / "other")
 

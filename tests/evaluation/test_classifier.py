@@ -41,12 +41,12 @@ def test_a_file_is_what_training_read_of_it_bit_for_bit(run_and_data, images):
             "^https://example.org/a.jpg is a URL, and nothing is fetched: download it and give",
         ),
         ("gone.jpg", "^There is no file gone.jpg.$"),
-        ("a" * 300, "begins no file's name; what a file holds is given as bytes"),
-        ("a/" * 3000, "begins no file's name; what a file holds is given as bytes"),
-        ("a\0.jpg", "begins no file's name; what a file holds is given as bytes"),
+        ("a" * 300, "is no file name; give the contents of a file as bytes"),
+        ("a/" * 3000, "is no file name; give the contents of a file as bytes"),
+        ("a\0.jpg", "is no file name; give the contents of a file as bytes"),
     ],
 )
-def test_what_is_no_files_name_is_told_apart_from_a_missing_file(name, reason):
+def test_what_is_no_file_name_is_distinguished_from_a_missing_file(name, reason):
     with pytest.raises(UsageError, match=reason):
         read_image(Path(name), Preparation())
 
@@ -57,8 +57,8 @@ def test_three_lines_of_python(run_and_data, images):
     path = next((images / "val" / "red").iterdir())
     guesses = classifier(path, count=3)
     expected = classifier.predictor(classifier.square(path)[None])[0]
-    assert [guess.probability for guess in guesses] == sorted(expected.tolist(), reverse=True)
-    assert {guess.title for guess in guesses} == set(data.classes)
+    assert [found.probability for found in guesses] == sorted(expected.tolist(), reverse=True)
+    assert {found.title for found in guesses} == set(data.classes)
     assert classifier(path.read_bytes(), count=3) == guesses
 
 
@@ -74,13 +74,13 @@ def test_many_files_come_in_order_and_bad_ones_with_their_error(run_and_data, im
     assert isinstance(answers[6].error, UsageError)
     for answer in answers[:5] + answers[7:]:
         alone = classifier(answer.path, 3)
-        assert [guess.name for guess in answer.guesses] == [guess.name for guess in alone]
+        assert [found.name for found in answer.predictions] == [found.name for found in alone]
         np.testing.assert_allclose(
-            [guess.probability for guess in answer.guesses], [guess.probability for guess in alone], rtol=1e-4
+            [found.probability for found in answer.predictions], [found.probability for found in alone], rtol=1e-4
         )
 
 
-def test_bytes_that_are_no_image_are_told(run_and_data, tmp_path):
+def test_bytes_that_are_no_image_are_refused(run_and_data, tmp_path):
     classifier = Classifier(run_and_data[0])
     with pytest.raises(DataError, match="no image"):
         classifier(b"GIF89a, not quite")
@@ -108,17 +108,19 @@ def test_images_of_every_kind_come_in_order_and_are_answered_as_files_are(run_an
     assert [type(answer.error) for answer in answers[-2:]] == [UsageError, UsageError]
     for answer, index in zip(answers[:-2], (0, 0, 1, 1, 2, 2), strict=True):
         expected = classifier(files[index], 3)
-        assert [guess.name for guess in answer.guesses] == [guess.name for guess in expected]
+        assert [found.name for found in answer.predictions] == [found.name for found in expected]
         np.testing.assert_allclose(
-            [guess.probability for guess in answer.guesses], [guess.probability for guess in expected], atol=0.02
+            [found.probability for found in answer.predictions], [found.probability for found in expected], atol=0.02
         )
     squares = np.stack([classifier.square(file) for file in files])
     for several in (squares, (square for square in squares), list(squares)):
-        assert [answer.guesses[0].name for answer in classifier(several)] == [classifier(f)[0].name for f in squares]
+        assert [answer.predictions[0].name for answer in classifier(several)] == [
+            classifier(f)[0].name for f in squares
+        ]
     assert classifier([]) == []
 
 
-def test_what_is_asked_wrongly_is_told(run_and_data):
+def test_wrong_arguments_are_refused(run_and_data):
     classifier = Classifier(run_and_data[0])
     for one in ("photo.jpg", np.zeros((9, 9, 3), np.uint8), None):
         with pytest.raises(UsageError, match="is not several images: give a list of them"):
@@ -149,5 +151,5 @@ def test_some_images_are_of_different_classes_and_follow_the_seed(prepared):
     assert sorted(labels) == [0, 1, 2]
     assert some_images(prepared, "val", 3, seed=1)[2] == filenames
     assert any(some_images(prepared, "val", 3, seed=seed)[2] != filenames for seed in (2, 3))
-    with pytest.raises(DataError, match="fewer than the 13 wanted"):
+    with pytest.raises(DataError, match="fewer than the 13 requested"):
         some_images(prepared, "val", 13)

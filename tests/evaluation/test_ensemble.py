@@ -10,13 +10,13 @@ from synthetic import made_up
 from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.evaluation import ensemble
 from alexnet_keras.evaluation import predictions as predictions_module
-from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Rows, check_same_images, mean, one_hot, search
+from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Subset, check_same_images, mean, search
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictions import Predictions
 
 
-def score(ensemble, rows=Rows()):
-    tally = ensemble.tally(rows)
+def score(ensemble, subset=Subset()):
+    tally = ensemble.tally(subset)
     return tally.misses5, tally.misses1, tally.loss
 
 
@@ -36,7 +36,7 @@ def test_the_mean_is_the_mean_of_the_probabilities(members):
 
 def test_a_member_alone_is_itself(members):
     for index, member in enumerate(members):
-        assert Ensemble(members, one_hot(4, index)).evaluation() == member.evaluation()
+        assert Ensemble(members, np.eye(4)[index]).evaluation() == member.evaluation()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -45,9 +45,9 @@ def test_the_search_is_never_worse_than_the_mean_or_the_best_member_where_it_sea
     count = int(random.integers(2, 6))
     classes = 4 if seed == 7 else 12  # with five classes or fewer, the top-1 error is what is searched on
     members = [made_up(str(i), random.uniform(0, 2), seed=10 * seed + i, classes=classes) for i in range(count)]
-    for rows in (Rows(), EVEN):
+    for rows in (Subset(), EVEN):
         found = score(search(members, rows), rows)
-        others = [mean(members), *(Ensemble(members, one_hot(count, index)) for index in range(count))]
+        others = [mean(members), *(Ensemble(members, alone) for alone in np.eye(count))]
         assert found <= min(score(other, rows) for other in others)
 
 
@@ -80,11 +80,11 @@ def test_halves_share_no_image_and_pieces_do_not_matter(members, monkeypatch):
 
 def test_of_a_thousand_classes_only_a_few_a_image_are_compared():
     """That is what makes a search over seven members and 50,000 images take seconds."""
-    from alexnet_keras.evaluation.ensemble import _Contest
+    from alexnet_keras.evaluation.ensemble import _Margins
 
     members = [made_up(str(seed), 6.0, images=5000, classes=1000, seed=seed) for seed in range(7)]
-    contest = _Contest.of(members, Rows())
-    assert len(contest.images) < 0.02 * 5000 * 1000
+    margins = _Margins.of(members, Subset())
+    assert len(margins.images) < 0.02 * 5000 * 1000
 
 
 def test_what_cannot_be_averaged_is_told(members):
@@ -111,21 +111,21 @@ def test_what_weights_are_judged_by_is_the_tally_of_their_ensemble_ties_included
     random = np.random.default_rng(classes)
     labels = random.integers(0, classes, 60)
     members = [member(str(index), random_eighths(random, 60, classes), labels) for index in range(3)]
-    for rows in (Rows(), ODD):
-        contest = ensemble._Contest.of(members, rows)
+    for rows in (Subset(), ODD):
+        margins = ensemble._Margins.of(members, rows)
         for weights in ([1, 1, 2], [1, 0, 0], [0, 0.5, 0.5], [0.25, 0.25, 0.5]):
             tally = Ensemble(members, np.array(weights, float)).tally(rows)
             misses = (tally.misses1, tally.misses5) if classes <= 5 else (tally.misses5, tally.misses1)
-            *found, loss = contest.score(np.array(weights, float))
+            *found, loss = margins.score(np.array(weights, float))
             assert tuple(found) == misses
             assert loss == pytest.approx(tally.loss)
 
 
 def test_rows_of_pieces_are_those_of_the_whole():
     array = np.arange(23)
-    assert Rows() == Rows(0, 1)
-    np.testing.assert_array_equal(Rows().of(array), array)
-    for rows in (EVEN, ODD, Rows(2, 5), Rows(4, 3)):
+    assert Subset() == Subset(0, 1)
+    np.testing.assert_array_equal(Subset().of(array), array)
+    for rows in (EVEN, ODD, Subset(2, 5), Subset(4, 3)):
         pieces = [rows.of(array[start : start + 7], start) for start in range(0, 23, 7)]
         np.testing.assert_array_equal(np.concatenate(pieces), array[rows.start % rows.step :: rows.step])
     assert EVEN.of(array)[0] == 0 and ODD.of(array)[0] == 1

@@ -7,7 +7,7 @@ from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.errors import Evaluation, Tally, check_finite, error_rate, top_k_misses
-from alexnet_keras.evaluation.predictor import Predictor, evaluate
+from alexnet_keras.evaluation.predictor import Predictor
 
 
 def test_top_k_misses_by_hand():
@@ -81,7 +81,7 @@ def test_ten_crop_probabilities_are_the_mean_of_ten_forward_passes(model, prepar
 def test_an_evaluation_counts_every_image_once(model, prepared, views):
     progress = []
     predictor = Predictor(model, views)
-    result = evaluate(predictor, prepared, "val", progress.append)
+    result = predictor.evaluate(prepared, "val", progress.append)
     batches = list(evaluation_batches(prepared, "val", 5))
     labels = np.concatenate([labels.numpy() for _, labels, _ in batches])
     probabilities = np.concatenate([predictor(images) for images, *_ in batches])
@@ -92,9 +92,9 @@ def test_an_evaluation_counts_every_image_once(model, prepared, views):
 
 def test_wrong_splits_and_classes_are_told(model, tiny, prepared):
     with pytest.raises(UsageError, match="no split"):
-        evaluate(Predictor(model), prepared, "test")
+        Predictor(model).evaluate(prepared, "test")
     with pytest.raises(DataError, match="7 classes"):
-        evaluate(Predictor(AlexNet(tiny, classes=7)), prepared, "val")
+        Predictor(AlexNet(tiny, classes=7)).evaluate(prepared, "val")
 
 
 def test_tallies_start_at_nothing_and_add_up():
@@ -123,6 +123,16 @@ def test_an_evaluation_has_the_mean_loss_and_both_errors():
     assert found.top5.error == 0.125 and found.to_dict()["top5"]["error"] == 0.125
 
 
+@pytest.mark.parametrize(("misses", "images"), [(10, 100), (0, 50), (50, 50), (407, 1000), (1, 3), (19_999, 50_000)])
+def test_intervals_are_wilsons_formula(misses, images):
+    """E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927."""
+    share, spread = misses / images, 1.959963984540054**2 / images
+    middle, half = share + spread / 2, (share * (1 - share) * spread + spread**2 / 4) ** 0.5
+    rate = error_rate(misses, images)
+    ends = (max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread)))
+    assert (rate.low, rate.high) == pytest.approx(ends, abs=1e-12)
+
+
 def test_no_interval_reaches_beyond_0_and_1():
-    for images in range(1, 3000):
+    for images in [*range(1, 200), *range(200, 3000, 37)]:
         assert error_rate(0, images).low >= 0 and error_rate(images, images).high <= 1

@@ -1,9 +1,10 @@
-"""Predictions that a run keeps: what they are, when they are made anew, and scikit-learn's view of them."""
+"""Predictions that a run keeps: what they are, when they are made again, and scikit-learn's view of them."""
 
 import json
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from alexnet_keras.evaluation import predictions as predictions_module
 from alexnet_keras.evaluation.analysis import Outcomes
 from alexnet_keras.evaluation.ensemble import mean
 from alexnet_keras.evaluation.predictions import predictions_of
-from alexnet_keras.evaluation.predictor import Predictor, evaluate
+from alexnet_keras.evaluation.predictor import Predictor
+from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import sha256_of
 
@@ -31,6 +33,11 @@ def run(tiny, prepared, tmp_path_factory):
     )
     AlexNet(tiny, classes=3, seed=3).save(run.model_path)
     return run
+
+
+class Refusing(Reporter):
+    def progress(self, *_):
+        pytest.fail("nothing has to be computed")
 
 
 @pytest.fixture
@@ -57,7 +64,7 @@ def test_they_are_the_models_and_the_errors_are_scikit_learns(run, prepared, vie
         accuracy = top_k_accuracy_score(found.labels, found.probabilities, k=k, labels=[0, 1, 2])
         if rate:
             assert rate.error == pytest.approx(1 - accuracy)
-    direct = evaluate(predictor, prepared, "train")
+    direct = predictor.evaluate(prepared, "train")
     assert direct.top1 == evaluation.top1
     assert direct.loss == pytest.approx(evaluation.loss, rel=1e-5)
 
@@ -65,12 +72,12 @@ def test_they_are_the_models_and_the_errors_are_scikit_learns(run, prepared, vie
 def test_nothing_is_computed_twice(run, prepared, count_of):
     first = predictions_of(run, prepared, "val")
     before = count_of()
-    again = predictions_of(run, prepared, "val", on_start=lambda: pytest.fail("nothing has to be computed"))
+    again = predictions_of(run, prepared, "val", reporter=Refusing())
     assert count_of() == before
     np.testing.assert_array_equal(first.probabilities, again.probabilities)
 
 
-def test_another_model_is_asked_anew(run, prepared, tiny, count_of):
+def test_another_model_is_evaluated_again(run, prepared, tiny, count_of):
     first = predictions_of(run, prepared, "val")
     AlexNet(tiny, classes=3, seed=4).save(run.model_path)
     before = count_of()
@@ -80,7 +87,7 @@ def test_another_model_is_asked_anew(run, prepared, tiny, count_of):
 
 
 @pytest.mark.parametrize("damage", ["cut", "no facts", "not json"])
-def test_damaged_predictions_are_made_anew(run, prepared, damage, count_of):
+def test_damaged_predictions_are_made_again(run, prepared, damage, count_of):
     first = predictions_of(run, prepared, "val")
     expected = np.array(first.probabilities)
     if damage == "cut":
@@ -95,7 +102,7 @@ def test_damaged_predictions_are_made_anew(run, prepared, damage, count_of):
     assert json.loads((first.path / "facts.json").read_text())["split"] == "val"
 
 
-def test_a_run_without_a_model_and_a_split_that_is_not_there_are_told(run, prepared, tiny, tmp_path):
+def test_a_run_without_a_model_and_a_split_that_is_not_there_are_refused(run, prepared, tiny, tmp_path):
     with pytest.raises(UsageError, match="no split 'test'"):
         predictions_of(run, prepared, "test")
     with pytest.raises(UsageError, match="train it for at least one epoch"):
@@ -132,7 +139,7 @@ def test_a_summary_is_what_sorting_says(run, prepared):
 
 
 @pytest.mark.parametrize("name", ["probabilities.npy", "labels.npy", "filenames.json"])
-def test_what_is_not_what_was_written_is_computed_anew(run, prepared, count_of, name):
+def test_what_is_not_what_was_written_is_computed_again(run, prepared, count_of, name):
     first = predictions_of(run, prepared, "val")
     content, expected = (first.path / name).read_bytes(), np.array(first.probabilities)
     (first.path / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -149,7 +156,7 @@ def test_space_is_taken_before_the_first_image_is_looked_at(run, prepared, monke
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(predictions_module, "allocate", full)
-    monkeypatch.setattr(predictions_module, "sha256_of", lambda path: "another model")
+    monkeypatch.setattr(predictions_module, "known_sha256", lambda path: "another model")
     with pytest.raises(OSError, match="No space left"):
         predictions_of(run, prepared, "train", "ten-crop")
 
@@ -167,28 +174,31 @@ def test_where_the_run_cannot_be_written_it_is_evaluated_all_the_same(run, prepa
 
 def test_of_two_processes_the_second_waits_and_computes_nothing(run, prepared, tmp_path, monkeypatch, count_of):
     monkeypatch.setattr(Run, "predictions_path", lambda self, name: tmp_path / name)
-    first: list = []
-    waited = []
-    threads = []
+    others, waited, threads = [], [], []
 
-    def compute_meanwhile():
-        waited.append(True)
+    class Waiting(Refusing):
+        def note(self, text):
+            waited.append(text)
 
-    def slow(images):
-        if not threads:  # with the first images of the first
-            threads.append(
-                threading.Thread(
-                    target=lambda: first.append(predictions_of(run, prepared, "val", on_wait=compute_meanwhile))
-                )
-            )
-            threads[0].start()
-            while not waited:
-                time.sleep(0.01)
+    def other():
+        others.append(predictions_of(run, prepared, "val", reporter=Waiting()))
 
-    mine = predictions_of(run, prepared, "val", on_progress=slow)
+    class Slow(Reporter):
+        @contextmanager
+        def progress(self, *_):
+            yield self.advance
+
+        def advance(self, n=1, text=""):
+            if not threads:  # with the first images
+                threads.append(threading.Thread(target=other))
+                threads[0].start()
+                while not waited:
+                    time.sleep(0.01)
+
+    mine = predictions_of(run, prepared, "val", reporter=Slow())
     threads[0].join()
-    assert waited == [True] and count_of() == 1
-    np.testing.assert_array_equal(first[0].probabilities, mine.probabilities)
+    assert waited == ["Waiting for another process that evaluates tiny on the same images."] and count_of() == 1
+    np.testing.assert_array_equal(others[0].probabilities, mine.probabilities)
 
 
 def test_a_model_that_is_written_meanwhile_is_looked_at_again(run, prepared, tmp_path, monkeypatch, tiny):

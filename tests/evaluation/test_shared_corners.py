@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import AlexNet
-from alexnet_keras.evaluation.predictor import Predictor, SharedCorners, corners, ten_crop
+from alexnet_keras.evaluation.predictor import Predictor, SharedFirstConvolution, corners, ten_crop
 from alexnet_keras.layers.execution import tower_devices
 from alexnet_keras.recipes.toml import with_overrides
 
@@ -33,14 +33,14 @@ def one_by_one(model):
 )
 def test_they_agree_to_rounding(tiny, change):
     model = AlexNet(with_overrides(tiny, [change]), classes=7, seed=0, mean_image=MEAN)
-    assert SharedCorners.applies(model, CORNERS)
+    assert SharedFirstConvolution.applies(model, CORNERS)
     np.testing.assert_allclose(Predictor(model, "ten-crop")(IMAGES), one_by_one(model), rtol=2e-5)
 
 
 def test_each_crops_maps_are_the_first_convolutions(tiny):
     model = AlexNet(tiny, classes=7, seed=0, mean_image=MEAN)
     seen = []
-    shared = SharedCorners(model, CORNERS, 256)
+    shared = SharedFirstConvolution(model, CORNERS, 256)
     rest = shared.rest
     shared.rest = lambda maps, training: seen.append(maps) or rest(maps, training=training)
     shared(tf.constant(IMAGES))
@@ -66,8 +66,8 @@ def test_bfloat16_is_about_as_far_from_float32_as_without(tiny):
 
 def test_another_beginning_is_left_alone(tiny):
     for change in ("network.conv1.padding=[2,2]", "network.conv1.stride=5"):
-        assert not SharedCorners.applies(AlexNet(with_overrides(tiny, [change]), classes=7, seed=0), CORNERS)
+        assert not SharedFirstConvolution.applies(AlexNet(with_overrides(tiny, [change]), classes=7, seed=0), CORNERS)
     with tower_devices("/CPU:0", "/CPU:1"):
         placed = AlexNet(tiny, classes=7, seed=0)
-    assert not SharedCorners.applies(placed, CORNERS)
+    assert not SharedFirstConvolution.applies(placed, CORNERS)
     np.testing.assert_allclose(Predictor(placed, "ten-crop")(IMAGES), one_by_one(placed), rtol=2e-5)

@@ -5,7 +5,7 @@ import pytest
 
 from alexnet_keras.errors import DataError
 from alexnet_keras.search.codes import CodeOptions, Encoder, train_encoder
-from alexnet_keras.search.index import recall
+from alexnet_keras.search.recall import recall
 
 
 def nearest(vectors, queries, count):

@@ -9,9 +9,8 @@ from damage import cut, flip
 
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
-from alexnet_keras.search import extraction, store
-from alexnet_keras.search.extraction import RunFeatures
-from alexnet_keras.search.store import open_features, sample, writing_lock
+from alexnet_keras.search import store
+from alexnet_keras.search.store import RunFeatures, open_features, sample, writing_lock
 from alexnet_keras.storage.files import sha256_of
 
 
@@ -23,13 +22,23 @@ def assert_same(found, expected):
 @pytest.fixture
 def small_shards(monkeypatch):
     """A shard takes two batches of five images, of a layer of 24 numbers."""
-    monkeypatch.setattr(extraction, "BATCH_SIZE", 5)
+    monkeypatch.setattr(store, "BATCH_SIZE", 5)
     monkeypatch.setattr(store, "SHARD_BYTES", 10 * 24 * 4)
 
 
 @pytest.fixture(scope="module")
 def taken(run):
     return RunFeatures(run)
+
+
+class Refusing:
+    """A layer that is not computed."""
+
+    def __init__(self, extract):
+        self.layer, self.size = extract.layer, extract.size
+
+    def __call__(self, images):
+        pytest.fail("nothing has to be computed")
 
 
 def files_of(path):
@@ -63,7 +72,7 @@ def test_the_shards_are_what_the_layer_gives(run, prepared, tmp_path, small_shar
     assert written == open_features(path)
 
 
-def test_an_interrupted_command_goes_on_and_ends_with_the_same_bytes(run, prepared, tmp_path, small_shards):
+def test_an_interrupted_command_resumes_and_ends_with_the_same_bytes(run, prepared, tmp_path, small_shards):
     taken = RunFeatures(run)
     taken.write(tmp_path / "whole", prepared, "train")
     network, seen = taken.extract, []
@@ -88,7 +97,17 @@ def test_an_interrupted_command_goes_on_and_ends_with_the_same_bytes(run, prepar
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
-def test_what_is_left_of_another_model_is_not_gone_on_with(taken, prepared, tmp_path, small_shards):
+def test_nothing_is_computed_where_only_the_seal_is_missing(run, prepared, tmp_path, small_shards, monkeypatch):
+    taken, path = RunFeatures(run), tmp_path / "out"
+    taken.write(path, prepared, "train")
+    before = files_of(path)
+    (path / "index.json").rename(path / "unfinished.json")
+    monkeypatch.setattr(taken, "extract", Refusing(taken.extract))
+    taken.write(path, prepared, "train")
+    assert files_of(path) == before
+
+
+def test_what_is_left_of_another_model_is_not_resumed(taken, prepared, tmp_path, small_shards):
     path = tmp_path / "out"
     taken.write(path, prepared, "val")
     before = files_of(path)
@@ -154,10 +173,10 @@ def edited(change):
         ("index.json", lambda path: path.write_bytes(b"\x93NUMPY\xff"), "index.json is damaged"),
         ("index.json", lambda path: path.write_text("[]"), "not 'alexnet-keras features"),
         ("index.json", edited(lambda index: index.update(format="features, version 9")), "version 1"),
-        ("index.json", edited(lambda index: index.pop("layer")), "lacks what"),
-        ("index.json", edited(lambda index: index["shards"][0].pop("labels")), "lacks what"),
+        ("index.json", edited(lambda index: index.pop("layer")), "lacks an entry"),
+        ("index.json", edited(lambda index: index["shards"][0].pop("labels")), "lacks an entry"),
         ("index.json", edited(lambda index: index["shards"].pop()), "do not add up"),
-        ("index.json", edited(lambda index: index.update(size="many")), "lacks what"),
+        ("index.json", edited(lambda index: index.update(size="many")), "lacks an entry"),
     ],
 )
 def test_damage_is_one_sentence(store_of, name, damage, said):
@@ -190,7 +209,7 @@ def test_what_does_not_exist_or_must_not_be_overwritten(taken, run, prepared, tm
         taken.write(tmp_path / "busy", prepared, "val")
 
 
-def test_a_diverged_model_is_told(run, prepared, tmp_path):
+def test_a_diverged_model_is_refused(run, prepared, tmp_path):
     taken = RunFeatures(run)
     network = taken.extract
 

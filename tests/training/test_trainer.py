@@ -6,7 +6,7 @@ import pytest
 from toy_runs import ONE, TOWERS, new_run, step_losses, trainer
 
 from alexnet_keras.errors import UsageError
-from alexnet_keras.evaluation.predictor import Predictor, evaluate
+from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.training.devices import Placement, choose_placement
 from alexnet_keras.training.step import cross_entropy
@@ -157,7 +157,7 @@ def test_a_running_average_of_the_weights_is_what_is_validated_and_kept(prepared
     for found, expected in zip(model.trainable_variables, average, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
     assert any(np.abs(a - w).max() > 1e-4 for a, w in zip(average, seen[-1], strict=True)), "no average at all"
-    assert evaluate(Predictor(model), prepared, "val").loss == pytest.approx(history[-1]["val_loss"], rel=1e-5)
+    assert Predictor(model).evaluate(prepared, "val").loss == pytest.approx(history[-1]["val_loss"], rel=1e-5)
 
 
 def test_label_smoothing_spreads_a_share_of_the_target_over_all_classes():
@@ -174,4 +174,4 @@ def test_the_training_loss_is_the_smoothed_one_and_the_validation_loss_is_not(on
     run = new_run(tmp_path / "run", with_overrides(tiny, ["training.label_smoothing=0.9"]))
     history = trainer(run, prepared).fit()
     assert step_losses(run)[0] != pytest.approx(step_losses(one_device[0])[0], rel=1e-6)
-    assert evaluate(Predictor(run.load_model("last")), prepared, "val").loss == pytest.approx(history[-1]["val_loss"])
+    assert Predictor(run.load_model("last")).evaluate(prepared, "val").loss == pytest.approx(history[-1]["val_loss"])

@@ -1,0 +1,96 @@
+"""Evaluation from Python: the errors, what the run keeps of them, and ensembles."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from alexnet_keras import AlexNet, evaluate
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.evaluation.evaluate import evaluate_ensemble, evaluate_runs
+from alexnet_keras.evaluation.predictor import Predictor
+from alexnet_keras.reporter import Reporter
+from alexnet_keras.runs import Run
+from alexnet_keras.storage import files
+
+
+@pytest.fixture(scope="module")
+def runs(tiny, prepared, tmp_path_factory):
+    """Two runs of other weights, which were not trained."""
+    root = tmp_path_factory.mktemp("runs")
+    facts = {"classes": list(prepared.classes), "data": prepared.facts, "status": "finished"}
+    runs = [Run.create(root / name, tiny, facts) for name in ("first", "second")]
+    for seed, run in enumerate(runs):
+        AlexNet(tiny, classes=3, seed=seed).save(run.model_path)
+    return runs
+
+
+def test_a_run_is_evaluated_on_its_own_data_and_keeps_the_result(runs, prepared):
+    found = evaluate(runs[0])
+    direct = Predictor(runs[0].load_model()).evaluate(prepared, "val")
+    assert (found.split, found.views, found.images, found.classes) == ("val", "centre", 12, 3)
+    assert found.top1 == direct.top1 and found.loss == pytest.approx(direct.loss, rel=1e-5)
+    kept = json.loads((runs[0].path / "evaluations/best-colors-val-centre.json").read_text())
+    assert kept["top1"]["error"] == found.top1.error and kept["data_fingerprint"] == prepared.fingerprint
+    for same in (str(runs[0].path), runs[0].path):
+        for data in (prepared, prepared.path, str(prepared.path), None):
+            assert evaluate(same, data) == found
+
+
+def test_the_latest_run_is_evaluated_where_none_is_named(runs, monkeypatch, tmp_path):
+    (tmp_path / "saved_models").mkdir()
+    shutil.copytree(runs[1].path, tmp_path / "saved_models/mine")
+    monkeypatch.setenv("ALEXNET_HOME", str(tmp_path))
+    assert evaluate(data=runs[1].data_path).top1 == evaluate("mine", runs[1].data_path).top1
+
+
+def test_an_ensemble_is_the_mean_of_its_members_or_weighted(runs):
+    both = evaluate_ensemble(runs, split="train")
+    averaged = np.mean([member.probabilities for member in both.ensemble.members], axis=0)
+    assert both.evaluation.top1.error == np.mean(averaged.argmax(axis=1) != both.ensemble.members[0].labels)
+    assert both.weights == {"first": 0.5, "second": 0.5}
+    searched = evaluate_ensemble(runs, split="val", weights="search", search_on="train")
+    assert (searched.evaluation.split, searched.evaluation.images) == ("val", 12)
+    assert sum(searched.weights.values()) == pytest.approx(1)
+    assert searched.results[-1]["top1"]["error"] == searched.evaluation.top1.error
+    halves = evaluate_ensemble(runs, weights="search", search_on="val")
+    assert halves.evaluation.images == 6, "errors are those of the half that was not searched"
+
+
+def test_what_cannot_be_evaluated_is_refused(runs, tiny, prepared, tmp_path):
+    with pytest.raises(UsageError, match="There is no run 'nobody'"):
+        evaluate("nobody")
+    with pytest.raises(UsageError, match="no split 'test'"):
+        evaluate(runs[0], split="test")
+    with pytest.raises(UsageError, match="two different runs"):
+        evaluate_ensemble([runs[0], runs[0].path])
+    with pytest.raises(UsageError, match="--ensemble of several"):
+        evaluate_runs(runs, submission=tmp_path / "out.txt")
+    other = Run.create(tmp_path / "other", tiny, {"classes": ["a", "b"], "data": prepared.facts})
+    with pytest.raises(DataError, match="only in the data"):
+        evaluate(other)
+
+
+def test_progress_is_reported_only_where_something_is_computed(runs, tmp_path):
+    copy = shutil.copytree(runs[0].path, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    started = []
+
+    class Names(Reporter):
+        def progress(self, what, total, *rest):
+            started.append((what, total))
+            return super().progress(what, total, *rest)
+
+    for _ in range(2):
+        evaluate(copy, views="ten-crop", reporter=Names())
+    assert started == [("copy, val, ten-crop", 12)]
+
+
+def test_the_model_is_hashed_once(runs, tmp_path, monkeypatch):
+    copy = Run(shutil.copytree(runs[0].path, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations")))
+    hashed, sha256_of = [], files.sha256_of
+    monkeypatch.setattr(files, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    evaluate_runs([copy], views=("centre", "ten-crop"))
+    assert hashed.count(copy.model_path) == 1
+    shutil.copy(runs[1].model_path, copy.model_path)
+    assert files.known_sha256(copy.model_path) == sha256_of(runs[1].model_path), "another file is hashed again"
