@@ -84,12 +84,10 @@ def _draw_slab(axis: Axes, slab: Slab, color: str, strength: float = 1.0) -> Non
     front = [(x, y), (x + wide, y), (x + wide, y + high), (x, y + high)]
     top = [(x, y + high), (x + wide, y + high), (x + wide + right, y + high + up), (x + right, y + high + up)]
     side = [slab.on_side(*corner) for corner in ((0, 0), (1, 0), (1, 1), (0, 1))]
+    edge = _lighter(color, 1 - strength)
     for face, light in ((front, 0.55), (top, 0.72), (side, 0.38)):
-        colors: dict[str, Any] = {
-            "facecolor": _lighter(color, 1 - (1 - light) * strength),
-            "edgecolor": _lighter(color, 1 - strength),
-        }
-        axis.add_patch(Polygon(face, **colors, linewidth=EDGE, joinstyle="round", zorder=3))
+        fill = _lighter(color, 1 - (1 - light) * strength)
+        axis.add_patch(Polygon(face, facecolor=fill, edgecolor=edge, linewidth=EDGE, joinstyle="round", zorder=3))
 
 
 def _draw_kernel(axis: Axes, slab: Slab, share: float, target: tuple[float, float], color: str) -> None:
@@ -154,15 +152,8 @@ def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: 
     axis.set_axis_off()
     _write(axis, 0.0, height - 0.12, title or model.name, size=LARGE, weight="bold", ha="left")
     parameters, neurons = sum(layer.parameters for layer in layers), sum(layer.neurons for layer in layers)
-    _write(
-        axis,
-        width,
-        height - 0.12,
-        f"{parameters:,} parameters, {neurons:,} neurons",
-        color=QUIET,
-        size=NORMAL,
-        ha="right",
-    )
+    sums = f"{parameters:,} parameters, {neurons:,} neurons"
+    _write(axis, width, height - 0.12, sums, QUIET, NORMAL, ha="right")
     middles = [height - 0.6 - ROW / 2 - tower * (ROW + BETWEEN) for tower in range(towers)]
     for tower, middle in enumerate(middles):
         device = devices[tower] if tower < len(devices) else f"device {tower + 1}"

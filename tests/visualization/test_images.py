@@ -64,7 +64,7 @@ def test_more_neighbours_than_training_images_are_refused(prepared, tiny):
         nearest_training_images(AlexNet(tiny, classes=3), np.zeros((1, 256, 256, 3), np.uint8), prepared, 37)
 
 
-@pytest.mark.parametrize("images", [2, 48])
-def test_a_contact_sheet_has_as_many_images_as_there_are(prepared, tmp_path, images):
-    draw_contact_sheet(prepared, tmp_path / "sheet.png", "val", images)
+@pytest.mark.parametrize("most", [2, 48])
+def test_a_contact_sheet_shows_at_most_the_images_there_are(prepared, tmp_path, most):
+    draw_contact_sheet(prepared, tmp_path / "sheet.png", "val", most)
     assert Image.open(tmp_path / "sheet.png").width > 2000
