@@ -133,7 +133,7 @@ def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_jso
     path = sheet and (found.path / sheet if sheet == SHEET_BESIDE_DATA else check_new_path(Path(sheet), "--sheet"))
     if path:
         console.start_tensorflow()
-        from alexnet_keras.visualization.neighbors import draw_contact_sheet
+        from alexnet_keras.visualization.images import draw_contact_sheet
 
         draw_contact_sheet(found, path, split)
     if as_json:

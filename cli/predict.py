@@ -116,11 +116,11 @@ def _print(found: "Classification", as_json: bool) -> None:
 
 
 def _draw(drawn: "list[Classification]", path: Path) -> None:
-    from alexnet_keras.visualization.predictions import PredictedImage, draw_predictions
+    from alexnet_keras.visualization.images import CaptionedImage, draw_predictions
 
     draw_predictions(
         [
-            PredictedImage(found.square, (found.path or STDIN).name, found.predictions)
+            CaptionedImage(found.square, (found.path or STDIN).name, predictions=found.predictions)
             for found in drawn
             if found.square is not None
         ],

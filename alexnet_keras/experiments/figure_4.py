@@ -9,13 +9,18 @@ from matplotlib import image as files
 from matplotlib.figure import Figure
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches, find_nearest
-from alexnet_keras.evaluation.inputs import some_images, spread_over_classes
+from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches
+from alexnet_keras.evaluation.inputs import some_images
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, claimed_positive
 from alexnet_keras.runs import Run
-from alexnet_keras.visualization.neighbors import Query, draw_neighbors
-from alexnet_keras.visualization.predictions import draw_predictions, predicted_images
+from alexnet_keras.visualization.images import (
+    draw_neighbors,
+    draw_predictions,
+    images_from_split,
+    nearest_training_images,
+    predicted_images,
+)
 from alexnet_keras.visualization.style import save_figure
 
 LABELLED, QUERIES, NEIGHBORS = 8, 5, 6  # images of the figure (paper, figure 4)
@@ -120,14 +125,11 @@ def nearest_first(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def draw_halves(lab: Lab, net: Run, data: PreparedDataset) -> None:
     """Draw both halves of the figure, each in its own file."""
     predictions = lab.predictions(net, data, "val", "centre")
-    order = np.random.default_rng(0).permutation(len(predictions.labels))
-    chosen = order[spread_over_classes(predictions.labels[order], LABELLED)]
-    draw_predictions(predicted_images(predictions, data, chosen), lab.folder / "predictions.png")
-    extract = FeatureExtractor(net.load_model("last"))
-    images, labels, _ = some_images(data, "val", QUERIES, seed=0)
-    neighbors = find_nearest(extract(images), feature_batches(extract, data, "train"), NEIGHBORS)
-    queries = [Query(image, data.titles[label], label) for image, label in zip(images, labels.tolist(), strict=True)]
-    draw_neighbors(queries, neighbors, data.titles, lab.folder / "neighbors.png")
+    draw_predictions(predicted_images(predictions, data, LABELLED), lab.folder / "predictions.png")
+    queries = images_from_split(data, QUERIES)
+    images = np.stack([query.image for query in queries])
+    found = nearest_training_images(net.load_model("last"), images, data, NEIGHBORS)
+    draw_neighbors(queries, found, data.titles, lab.folder / "neighbors.png")
 
 
 def draw(outcome: Outcome, path: Path) -> None:

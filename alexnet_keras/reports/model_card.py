@@ -7,64 +7,52 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from alexnet_keras.errors import DAMAGED
 from alexnet_keras.recipes.built_in import BUILT_IN
-from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.recipes.toml import flatten, in_words
-from alexnet_keras.runs import Run, another_name, look_commands, make_command, prepare_command
+from alexnet_keras.reports.page import VIEWS, templates
+from alexnet_keras.reports.reproduction import recipe_differences, reproduction_commands
+from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import known_sha256, write_by_rename
 
 TEMPLATE = "model_card.md.jinja"
 CLASSES_SHOWN = 50
-VIEWS = {"centre": "centre crop", "ten-crop": "ten crops"}
 SPECIAL = re.compile(r"([\\`*_{}\[\]#!|~$@]|:(?=//))")  # what Markdown could take for more than a character
 
 
 def write_model_card(run: Run) -> Path:
-    """Writes, or writes anew, the model card of a run, from what is in its directory.
+    """Write the model card of a run, or write it again, from the files in its directory.
 
-    Errors are those of evaluations of the run's present model.
+    Its errors are those of evaluations of the run's present model.
 
     Returns:
         The file: Markdown with YAML before it.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        finalize=_for_markdown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    environment = templates(finalize=_for_markdown, autoescape=False)
     environment.filters |= {
-        "count": lambda number: f"{number:,}",
         "yaml": lambda value: Markup(json.dumps(value)),  # JSON is YAML
         "python": lambda value: Markup(repr(value)),
         "indented": lambda lines: Markup("\n".join(f"    {line}" for line in "\n".join(lines).splitlines())),
     }
-    card = environment.get_template(TEMPLATE).render(_about(run))
+    card = environment.get_template(TEMPLATE).render(_values(run))
     with write_by_rename(run.model_card_path) as file:
         file.write_text(card, encoding="utf-8", errors="backslashreplace")
     return run.model_card_path
 
 
 def _for_markdown(value: Any) -> Any:
-    """Text that Markdown and HTML show as it is; what is marked as written for the card stays."""
+    """Escape text so that Markdown and HTML show it as it is; Markup is written for the card and stays."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return SPECIAL.sub(r"\\\1", html.escape(" ".join(value.split()), quote=False))
 
 
-def _about(run: Run) -> dict[str, Any]:
-    facts, history, recipe = run.facts, run.history, run.recipe
+def _values(run: Run) -> dict[str, Any]:
+    """The values that the template shows."""
+    facts, recipe, best = run.facts, run.recipe, run.best_row
     data = {"name": "", "source": "", "fingerprint": "not recorded", **facts.get("data", {})}
-    best = run.best_row
-    evaluations = _evaluations(run)
-    parameters = facts.get("parameters")
+    evaluations, parameters = _evaluations(run), facts.get("parameters")
     return {
         "run": run,
         "facts": {"precision": "not recorded", **facts},
@@ -72,7 +60,7 @@ def _about(run: Run) -> dict[str, Any]:
         "imported": facts.get("imported"),
         "status": run.status,
         "parameters": f"{parameters:,}" if parameters else "not recorded",
-        "epochs": len(history),
+        "epochs": len(run.history),
         "best_epoch": f"; the best is number {int(best['epoch']) + 1}" if best else "",
         "validation": f"{best['val_top1_error']:.1%}" if best else "",
         "data": data,
@@ -81,39 +69,24 @@ def _about(run: Run) -> dict[str, Any]:
         "shown": CLASSES_SHOWN,
         "evaluations": evaluations,
         "calibration": evaluations[-1]["calibration"] if evaluations else None,
-        "changes": _changes(recipe),
-        "commands": _commands(run) if "path" in data else [],
+        "changes": recipe_differences(recipe, BUILT_IN["source"], BUILT_IN["paper"]),
+        "commands": reproduction_commands(run, data) if "path" in data else [],
         "environment": {"alexnet-keras": version("alexnet-keras"), **facts.get("environment", {})},
     }
 
 
-def _commands(run: Run) -> list[str]:
-    name, prepare = another_name(run), prepare_command(run.facts["data"])
-    return [*([prepare] if prepare else []), make_command(run, name), *look_commands(name, "val")]
-
-
-def _changes(recipe: Recipe) -> list[tuple[str, str, str, str]]:
-    """(field, here, in source, in paper) of every field that is not as in both."""
-    own, source, paper = flatten(recipe), flatten(BUILT_IN["source"]), flatten(BUILT_IN["paper"])
-    rows = [
-        (name, in_words(own, name), in_words(source, name), in_words(paper, name))
-        for name in dict.fromkeys([*own, *source])
-    ]
-    return [row for row in rows if row[0] not in ("name", "summary") and len(set(row[1:])) > 1]
-
-
 def _evaluations(run: Run) -> list[dict[str, Any]]:
-    """Errors of the run's best model, as it is now, in the order of their files' names."""
+    """Errors of the run's present best model, in the order of their files' names."""
     if not run.model_path.exists():
         return []
-    model, found = known_sha256(run.model_path), []
+    model, evaluations = known_sha256(run.model_path), []
     for file in sorted((run.path / "evaluations").glob("*.json")):
         try:
             result = json.loads(file.read_text(encoding="utf-8"))
-            same = json.loads((file.with_suffix("") / "facts.json").read_text(encoding="utf-8"))["model_sha256"]
-            if same != model:
+            predictions = json.loads((file.with_suffix("") / "facts.json").read_text(encoding="utf-8"))
+            if predictions["model_sha256"] != model:
                 continue
-            found.append(
+            evaluations.append(
                 {
                     "name": Path(result["data"]).name,
                     "split": result["split"],
@@ -126,7 +99,7 @@ def _evaluations(run: Run) -> list[dict[str, Any]]:
             )
         except DAMAGED:
             continue  # of an ensemble, or of another program
-    return found
+    return evaluations
 
 
 def _rate(rate: dict[str, float]) -> dict[str, Any]:

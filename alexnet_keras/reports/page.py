@@ -1,4 +1,4 @@
-"""Pages that need nothing but themselves: figures inside them, no script, nothing to fetch, every text escaped."""
+"""Pages from Jinja templates; an HTML page contains its figures, no script, and nothing that has to be fetched."""
 
 import base64
 import io
@@ -12,10 +12,9 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from alexnet_keras.visualization.style import RIGHT, SERIES, WRONG
-
+VIEWS = {"centre": "centre crop", "ten-crop": "ten crops"}  # in words
 PHOTOGRAPH_QUALITY = 88  # of JPEG: a third of the size of 95, and no difference that shows at this size
-SHARPNESS = 2  # pixels of a drawing for each one of the page, for screens that have as many, and for paper
+SHARPNESS = 2  # pixels of a figure per CSS pixel, for dense screens and for paper
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class EmbeddedImage:
     Attributes:
         source: A data: URI.
         width, height: Its size on the page, CSS pixels.
-        alt: What is seen, for whoever does not see it.
+        alt: Its description for those who do not see it.
     """
 
     source: str
@@ -35,24 +34,24 @@ class EmbeddedImage:
 
 
 def photograph(image: np.ndarray, side: int, alt: str) -> EmbeddedImage:
-    """A square image as JPEG.
+    """Embed an image as JPEG.
 
     Args:
         image: uint8 `(height, width, 3)`, RGB.
-        side: what it is scaled down to, pixels; a smaller one stays as it is.
+        side: The longest side on the page, pixels; a smaller image keeps its size.
+        alt: Its description.
     """
     thumbnail = Image.fromarray(image)
     thumbnail.thumbnail((side, side), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    thumbnail.save(file, "JPEG", quality=PHOTOGRAPH_QUALITY, optimize=True)
-    return EmbeddedImage(_data_uri("jpeg", file.getvalue()), *thumbnail.size, alt)
+    return EmbeddedImage(_data_uri(thumbnail, "JPEG", quality=PHOTOGRAPH_QUALITY), *thumbnail.size, alt)
 
 
 def drawing(draw: Callable[[Path], None], alt: str) -> EmbeddedImage:
-    """What one of the `draw_...` functions writes, as PNG.
+    """Embed a figure as PNG.
 
     Args:
-        draw: writes the image to the path it is given.
+        draw: Writes the figure to the path it gets, as the `draw_...` functions of `visualization` do.
+        alt: Its description.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drawing.png"
@@ -61,38 +60,49 @@ def drawing(draw: Callable[[Path], None], alt: str) -> EmbeddedImage:
 
 
 def image_file(path: Path, alt: str) -> EmbeddedImage:
-    """A drawing that is there as a file, as PNG.
+    """Embed a figure that is in a file, as PNG.
 
     Raises:
-        OSError: it is missing, or no image.
+        OSError: The file is missing, or no image.
     """
     with Image.open(path) as opened:
         image = opened.convert("RGB")
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
     width, height = (side // SHARPNESS for side in image.size)
-    return EmbeddedImage(_data_uri("png", file.getvalue()), width, height, alt)
+    return EmbeddedImage(_data_uri(image, "PNG"), width, height, alt)
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.0767 as "7.7 %", with a space that does not break."""
+    """Format 0.0767 as "7.7 %", with a space that does not break."""
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
-def render(template: str, values: dict[str, Any]) -> str:
-    """A page from a Jinja template of this folder; whatever is put into it is escaped."""
+def templates(**settings: Any) -> jinja2.Environment:
+    """Return the environment of this folder's templates.
+
+    Args:
+        settings: Further arguments of `jinja2.Environment`, such as `autoescape`.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        **settings,
     )
     environment.filters |= {"percent": percent, "count": lambda number: f"{number:,}"}
+    return environment
+
+
+def render(template: str, values: dict[str, Any]) -> str:
+    """Make an HTML page from a template of this folder; every value is escaped."""
+    from alexnet_keras.visualization.style import RIGHT, SERIES, WRONG  # Matplotlib, which a model card does not need
+
     colors = {"right": RIGHT, "wrong": WRONG, "accent": SERIES[0]}
-    return environment.get_template(template).render(**values, colors=colors)
+    return templates(autoescape=True).get_template(template).render(**values, colors=colors)
 
 
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+def _data_uri(image: Image.Image, form: str, **settings: Any) -> str:
+    file = io.BytesIO()
+    image.save(file, form, optimize=True, **settings)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

@@ -1,6 +1,7 @@
-"""Figure 2 of the paper, drawn from a model: what each tower holds, what it reads, and what passes between towers.
+"""Figure 2 of the paper, drawn from a model: the layers of each tower, their inputs, and values between towers.
 
-Kernel maps and vectors are drawn as solid blocks, as in the paper."""
+Kernel maps and vectors are drawn as solid blocks, as in the paper.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,21 +18,33 @@ from matplotlib.text import Text
 
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.summary import LayerFacts, Passage, describe_architecture
-from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
+from alexnet_keras.visualization.style import INK, PALE, QUIET, SERIES, save_figure
 
 SLANT = (0.26, 0.18)  # how far a block of height 1 reaches back: right and up
 EDGE, SMALL = 0.6, 6.5  # points
 
 
+# Inches; a unit of the axes is one inch.
+LEFT = 1.1  # for the image, and for the heads of the table
+POOLED, PLAIN, DENSE = 1.32, 0.78, 0.72  # columns: a convolution with pooling, one without, a fully-connected layer
+MEETING = 0.24  # further width where towers meet
+TALLEST, WIDEST, BAR = 0.86, 0.34, 0.1  # blocks
+ROW, BETWEEN, LINE = 1.5, 0.62, 0.14  # a tower, the space between two, a line of the table
+FOOT = 0.3  # the legend
+WEAK = 0.4  # strength of the colour of a pooled block
+MARKS = {"LRN": "N", "spatial norm": "S"}
+NORMAL, LARGE = 8.0, 11.0  # points
+
+
 @dataclass(frozen=True)
 class Slab:
-    """A block: its width stands for the number of maps, its height and its depth for the two sides of a map.
+    """A block: its width stands for the number of maps, its height and depth for the two sides of a map.
 
     Attributes:
-        x: Of its left edge.
-        middle: Of its silhouette, from below to above.
-        width, height: Of the front.
-        depth: How far it reaches back, as a share of what a cube does.
+        x: Its left edge.
+        middle: The middle of its silhouette, from bottom to top.
+        width, height: Its front.
+        depth: Its depth, as a share of a cube's.
     """
 
     x: float
@@ -55,37 +68,37 @@ class Slab:
         return self.x + self.width + self.back[0]
 
     def on_side(self, across: float, up: float) -> tuple[float, float]:
-        """A point of the right side, which is one map: 0 to 1 from the front to the back, and from below to above."""
+        """A point of the right side, which is one map: 0 to 1 from the front to the back, and from bottom to top."""
         return self.x + self.width + across * self.back[0], self.bottom + up * self.height + across * self.back[1]
 
     @property
     def entry(self) -> tuple[float, float]:
-        """Where what it reads arrives: on the left edge, as high as the middle of its right side."""
+        """The point where its inputs arrive: on the left edge, as high as the middle of its right side."""
         return self.x, self.middle
 
 
-def draw_slab(axis: Axes, slab: Slab, color: str, strength: float = 1.0) -> None:
-    """Draws a block in a colour, weaker where `strength` is below 1."""
+def _draw_slab(axis: Axes, slab: Slab, color: str, strength: float = 1.0) -> None:
+    """Draw a block in a colour, weaker where `strength` is below 1."""
     (x, y), (right, up) = (slab.x, slab.bottom), slab.back
     wide, high = slab.width, slab.height
     front = [(x, y), (x + wide, y), (x + wide, y + high), (x, y + high)]
     top = [(x, y + high), (x + wide, y + high), (x + wide + right, y + high + up), (x + right, y + high + up)]
     side = [slab.on_side(*corner) for corner in ((0, 0), (1, 0), (1, 1), (0, 1))]
+    edge = _lighter(color, 1 - strength)
     for face, light in ((front, 0.55), (top, 0.72), (side, 0.38)):
-        axis.add_patch(
-            Polygon(
-                face, facecolor=_lighter(color, 1 - (1 - light) * strength), edgecolor=_lighter(color, 1 - strength),
-                linewidth=EDGE, joinstyle="round", zorder=3,
-            )
-        )  # fmt: skip
+        fill = _lighter(color, 1 - (1 - light) * strength)
+        axis.add_patch(Polygon(face, facecolor=fill, edgecolor=edge, linewidth=EDGE, joinstyle="round", zorder=3))
 
 
-def draw_kernel(axis: Axes, slab: Slab, share: float, target: tuple[float, float], color: str) -> None:
-    """Draws a kernel on the right side of a block, as wide as its share of a map, and what it sees meeting in a point.
+def _draw_kernel(axis: Axes, slab: Slab, share: float, target: tuple[float, float], color: str) -> None:
+    """Draw a kernel on the right side of a block, and lines from it that meet in a point of the block it makes.
 
     Args:
-        share: side of the kernel as a share of the map's, 0..1.
-        target: the point, on the block that the kernel makes.
+        axis: The axes.
+        slab: The block that the kernel reads.
+        share: Side of the kernel as a share of the map's, 0..1.
+        target: The point.
+        color: Of the lines.
     """
     low, high = 0.5 - min(share, 1.0) / 2, 0.5 + min(share, 1.0) / 2
     corners = [slab.on_side(*corner) for corner in ((low, low), (high, low), (high, high), (low, high))]
@@ -94,90 +107,73 @@ def draw_kernel(axis: Axes, slab: Slab, share: float, target: tuple[float, float
         axis.plot(*zip(corner, target, strict=True), color=color, linewidth=EDGE, zorder=4)
 
 
-def draw_mark(axis: Axes, x: float, y: float, letter: str) -> None:
-    """Draws a letter in a small circle: what is done between two blocks."""
-    axis.add_patch(Circle((x, y), 0.065, facecolor="white", edgecolor=QUIET, linewidth=EDGE, zorder=5))
-    write(axis, x, y - 0.003, letter, size=5, zorder=6, va="center_baseline")
-
-
-def draw_line(
+def _draw_line(
     axis: Axes, start: tuple[float, float], end: tuple[float, float], color: str = QUIET, arrowstyle: str = "-"
 ) -> None:
-    """Draws a line, below the blocks; with `arrowstyle="-|>"` an arrow."""
-    arrow = FancyArrowPatch(
-        start, end, arrowstyle=arrowstyle, mutation_scale=6, color=color, linewidth=0.8, shrinkA=0, shrinkB=0
-    )
-    axis.add_patch(arrow)
+    """Draw a line below the blocks; with `arrowstyle="-|>"` an arrow."""
+    style: dict[str, Any] = {"arrowstyle": arrowstyle, "mutation_scale": 6, "shrinkA": 0, "shrinkB": 0}
+    axis.add_patch(FancyArrowPatch(start, end, color=color, linewidth=0.8, **style))
 
 
-def write(axis: Axes, x: float, y: float, text: str, color: str = INK, size: float = SMALL, **options: Any) -> Text:
-    """Writes at a point of the axes, centred on it unless `options` say otherwise."""
+def _write(axis: Axes, x: float, y: float, text: str, color: str = INK, size: float = SMALL, **options: Any) -> Text:
+    """Write at a point of the axes, centred on it unless `options` say otherwise."""
     return axis.text(x, y, text, **{"color": color, "fontsize": size, "ha": "center", "va": "center", **options})
 
 
 def _lighter(color: str, share: float) -> tuple[float, ...]:
-    """A colour mixed with white: 0 is the colour itself, 1 white."""
+    """Mix a colour with white: a share of 0 leaves it as it is, 1 makes it white."""
     return tuple(1 - (1 - channel) * (1 - share) for channel in to_rgb(color))
 
 
-# Inches; a unit of the axes is one inch.
-LEFT = 1.1  # for the image, and for the heads of the table
-POOLED, PLAIN, DENSE = 1.32, 0.78, 0.72  # columns: a convolution with pooling, one without, a fully-connected layer
-MEETING = 0.24  # more where towers meet
-TALLEST, WIDEST, BAR = 0.86, 0.34, 0.1  # blocks
-ROW, BETWEEN, LINE = 1.5, 0.62, 0.14  # a tower, the space between two, a line of the table
-FOOT = 0.3  # the line that says what the marks are
-PALE = 0.4  # strength of the colour of a pooled block
-MARKS = {"LRN": "N", "spatial norm": "S"}
-NORMAL, LARGE = 8.0, 11.0  # points
-
-
 def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: Sequence[str] = ()) -> None:
-    """Writes the towers as rows of blocks, and below them each layer's numbers (paper, figure 2).
+    """Draw the towers as rows of blocks, and below them a table of the layers (paper, figure 2).
 
-    A block's height and depth stand for the sides of its maps and its width for their number; of a fully-connected
-    layer the height stands for the neurons. Pale blocks are pooled. A square on a block is a kernel of the next layer.
+    A block's height and depth stand for the sides of its maps and its width for their number; the height of a
+    fully-connected layer stands for its neurons. Pale blocks are pooled. A square on a block is a kernel of the next
+    layer.
 
     Args:
+        model: The network.
         path: .png, .svg or .pdf.
-        title: default: the model's name.
-        devices: what the devices of the towers are called, from tower a on.
+        title: The title; default: the model's name.
+        devices: Names of the towers' devices, from tower a on.
 
     Raises:
-        UsageError: the file has another suffix.
+        UsageError: The file has another suffix.
     """
-    facts = describe_architecture(model)
-    towers = max(layer.towers for layer in facts)
-    lefts = list(accumulate(map(_width, facts), initial=LEFT))
-    table = _table(facts)
+    layers = describe_architecture(model)
+    towers = max(layer.towers for layer in layers)
+    lefts = list(accumulate(map(_width, layers), initial=LEFT))
+    table = _table(layers)
     heights = [LINE * max(text.count("\n") + 1 for text in row) + 0.06 for row in table]
     width, height = lefts[-1], sum(heights) + towers * (ROW + BETWEEN) - BETWEEN + 0.75 + FOOT
     figure = Figure(figsize=(width, height))
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axis.set_axis_off()
-    write(axis, 0.0, height - 0.12, title or model.name, size=LARGE, weight="bold", ha="left")
-    sums = f"{sum(f.parameters for f in facts):,} parameters, {sum(f.neurons for f in facts):,} neurons"
-    write(axis, width, height - 0.12, sums, color=QUIET, size=NORMAL, ha="right")
+    _write(axis, 0.0, height - 0.12, title or model.name, size=LARGE, weight="bold", ha="left")
+    parameters, neurons = sum(layer.parameters for layer in layers), sum(layer.neurons for layer in layers)
+    sums = f"{parameters:,} parameters, {neurons:,} neurons"
+    _write(axis, width, height - 0.12, sums, QUIET, NORMAL, ha="right")
     middles = [height - 0.6 - ROW / 2 - tower * (ROW + BETWEEN) for tower in range(towers)]
     for tower, middle in enumerate(middles):
         device = devices[tower] if tower < len(devices) else f"device {tower + 1}"
         _draw_tower(axis, tower, f"Tower {tower_letter(tower)}" if towers > 1 else "One tower", device, width, middle)
-    for layer, left in zip(facts, lefts, strict=False):
-        write(axis, left + _width(layer) / 2, height - 0.46, layer.name, size=NORMAL, weight="bold")
-    _draw_layers(axis, facts, model.input_shape[1:], lefts, middles)
-    _draw_table(axis, facts, table, heights, lefts)
-    write(axis, 0.0, 0.08, _legend(facts), QUIET, ha="left")
+    for layer, left in zip(layers, lefts, strict=False):
+        _write(axis, left + _width(layer) / 2, height - 0.46, layer.name, size=NORMAL, weight="bold")
+    _draw_layers(axis, layers, model.input_shape[1:], lefts, middles)
+    _draw_table(axis, layers, table, heights, lefts)
+    _write(axis, 0.0, 0.08, _legend(layers), QUIET, ha="left")
     save_figure(figure, path)
 
 
-def _legend(facts: Sequence[LayerFacts]) -> str:
-    """What the marks of this figure mean."""
-    then = {step.text for layer in facts for step in layer.then}
+def _legend(layers: Sequence[LayerFacts]) -> str:
+    """The line below the table that explains the marks of this figure."""
+    steps = {step.text for layer in layers for step in layer.then}
     parts = ["Height and depth: sides of the maps of one tower; width: their number"]
-    if any(layer.passed_on != layer.output for layer in facts):
+    if any(layer.passed_on != layer.output for layer in layers):
         parts.append("pale: pooled")
-    parts += [f"{mark}: {text}" for text, mark in MARKS.items() if text in then]
-    if any(layer.passages for layer in facts):
+    parts += [f"{mark}: {text}" for text, mark in MARKS.items() if text in steps]
+    if any(layer.passages for layer in layers):
         parts.append("coloured arrows: values that pass between the towers, an image, forward")
     return "; ".join(parts) + "."
 
@@ -192,118 +188,117 @@ def _color(tower: int) -> str:
 
 
 def _draw_tower(axis: Axes, tower: int, name: str, device: str, width: float, middle: float) -> None:
-    """What lies behind a tower, with its name and that of its device."""
+    """Draw the background of a tower, with its name and that of its device."""
     left, top = LEFT - 0.08, middle + ROW / 2
     shape = "round,pad=0,rounding_size=0.08"
     band = FancyBboxPatch((left, top - ROW), width - left, ROW, boxstyle=shape, color=_color(tower), alpha=0.08, lw=0)
     axis.add_patch(band)
-    write(axis, left + 0.09, top - 0.13, name, _color(tower), weight="bold", ha="left")
-    write(axis, left + 0.72, top - 0.13, device, QUIET, ha="left")
+    _write(axis, left + 0.09, top - 0.13, name, _color(tower), weight="bold", ha="left")
+    _write(axis, left + 0.72, top - 0.13, device, QUIET, ha="left")
 
 
 def _draw_layers(
-    axis: Axes, facts: Sequence[LayerFacts], image: tuple[int, ...], lefts: list[float], middles: list[float]
+    axis: Axes, layers: Sequence[LayerFacts], image: tuple[int, ...], lefts: list[float], middles: list[float]
 ) -> None:
-    """The image, each layer's blocks in every tower, and what leads from one to the next."""
+    """Draw the image, each layer's blocks in every tower, and the lines from one layer to the next."""
     slab = Slab(0.15, sum(middles) / len(middles) + 0.15, 0.03, 1.1 * TALLEST)
-    draw_slab(axis, slab, QUIET)
-    write(axis, 0.4, slab.bottom - 0.14, "image", weight="bold")
-    write(axis, 0.4, slab.bottom - 0.14 - LINE, _by(image))
+    _draw_slab(axis, slab, QUIET)
+    _write(axis, 0.4, slab.bottom - 0.14, "image", weight="bold")
+    _write(axis, 0.4, slab.bottom - 0.14 - LINE, _by(image))
     before, shape = [slab] * len(middles), image
-    for layer, left in zip(facts, lefts, strict=False):
-        made = [_slab(facts, layer.output, left + 0.14 + MEETING * bool(layer.passages), y) for y in middles]
+    for layer, left in zip(layers, lefts, strict=False):
+        made = [_slab(layers, layer.output, left + 0.14 + MEETING * bool(layer.passages), y) for y in middles]
         passed = made
         if layer.passed_on != layer.output:
-            passed = [_slab(facts, layer.passed_on, slab.x + 0.68, slab.middle) for slab in made]
+            passed = [_slab(layers, layer.passed_on, slab.x + 0.68, slab.middle) for slab in made]
+        marks = [MARKS[step.text] for step in layer.then if step.text in MARKS]
         for tower in range(layer.towers):
-            draw_slab(axis, made[tower], _color(tower))
-            _write_shape(axis, made[tower], layer.output, INK)
+            slab = made[tower]
+            _draw_slab(axis, slab, _color(tower))
+            _write_shape(axis, slab, layer.output, INK)
             if passed is not made:
-                draw_slab(axis, passed[tower], _color(tower), PALE)
+                _draw_slab(axis, passed[tower], _color(tower), WEAK)
                 _write_shape(axis, passed[tower], layer.passed_on, QUIET)
-                draw_line(axis, made[tower].on_side(0.5, 0.5), passed[tower].entry)
-            for place, mark in enumerate(marks := [MARKS[s.text] for s in layer.then if s.text in MARKS]):
-                y = made[tower].middle + 0.17 * ((len(marks) - 1) / 2 - place)
-                draw_mark(axis, made[tower].end + 0.1, y, mark)
-        _draw_reading(axis, layer, before, made, shape)
+                _draw_line(axis, slab.on_side(0.5, 0.5), passed[tower].entry)
+            for place, mark in enumerate(marks):  # a letter in a small circle
+                x, y = slab.end + 0.1, slab.middle + 0.17 * ((len(marks) - 1) / 2 - place)
+                axis.add_patch(Circle((x, y), 0.065, facecolor="white", edgecolor=QUIET, linewidth=EDGE, zorder=5))
+                _write(axis, x, y - 0.003, mark, size=5, zorder=6, va="center_baseline")
+        _draw_inputs(axis, layer, before, made, shape)
         before, shape = passed, layer.passed_on
 
 
-def _draw_reading(axis: Axes, layer: LayerFacts, before: list[Slab], made: list[Slab], shape: tuple[int, ...]) -> None:
-    """What leads from the blocks before a layer to its own: kernels within a tower, arrows between towers."""
+def _draw_inputs(axis: Axes, layer: LayerFacts, before: list[Slab], made: list[Slab], shape: tuple[int, ...]) -> None:
+    """Draw lines to a layer's blocks from those before it: kernels within a tower, arrows between towers."""
     for tower in range(layer.towers):
         if layer.kind == "convolution":
-            draw_kernel(axis, before[tower], layer.kernel[0] / shape[0], made[tower].entry, INK)
+            _draw_kernel(axis, before[tower], layer.kernel[0] / shape[0], made[tower].entry, INK)
         else:
-            draw_line(axis, before[tower].on_side(0.5, 0.5), made[tower].entry, arrowstyle="-|>")
+            _draw_line(axis, before[tower].on_side(0.5, 0.5), made[tower].entry, arrowstyle="-|>")
     for passage in layer.passages:
         source, target = (ord(letter) - ord("a") for letter in (passage.source, passage.target))
         x, y = made[target].entry
         aside = 0.07 if target > source else -0.07
-        draw_line(axis, before[source].on_side(1.0, 0.5), (x, y + aside), _color(source), arrowstyle="-|>")
+        _draw_line(axis, before[source].on_side(1.0, 0.5), (x, y + aside), _color(source), arrowstyle="-|>")
     if layer.passages:
-        x = (before[0].end + made[0].x) / 2
-        label = write(axis, x, (made[0].middle + made[1].middle) / 2, _told(layer.passages), linespacing=1.25)
+        x, y = (before[0].end + made[0].x) / 2, (made[0].middle + made[1].middle) / 2
+        label = _write(axis, x, y, _passage_text(layer.passages), linespacing=1.25)
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
 
 
-def _told(passages: Sequence[Passage]) -> str:
-    """How much passes, in two short lines."""
+def _passage_text(passages: Sequence[Passage]) -> str:
+    """The number of values that pass, in two short lines."""
     number = f"{passages[0].values:,}"
-    targets = {passage.target for passage in passages}
-    if len(targets) > 1:
+    if len({passage.target for passage in passages}) > 1:
         return f"{number}\neach way"
     return f"{number}\n{passages[0].source if len(passages) == 1 else 'each'} to {passages[0].target}"
 
 
-def _table(facts: Sequence[LayerFacts]) -> list[list[str]]:
-    """Rows of texts: a head, then a text a layer."""
-    towers = max(layer.towers for layer in facts)
+def _table(layers: Sequence[LayerFacts]) -> list[list[str]]:
+    """Rows of texts: a head, then one text per layer."""
+    towers = max(layer.towers for layer in layers)
     reads = {"image": "image", "own": "own tower", "all": "both towers" if towers == 2 else "all towers"}
-    columns = [
-        (
-            f"{layer.towers} × {layer.output[-1]:,}" if towers > 1 else f"{layer.output[-1]:,}",
-            _by(layer.kernel),
-            reads[layer.reads],
-            f"{layer.stride}" if layer.stride else "–",
-            "\n".join(step.text for step in layer.then) or "–",
-            f"{layer.neurons:,}",
-            f"{layer.parameters:,}",
-        )
-        for layer in facts
-    ]
-    heads = ("kernels or units", "each reads", "of", "stride", "followed by", "neurons", "parameters")
-    rows = [list(row) for row in zip(heads, *columns, strict=True)]
-    return rows if towers > 1 else [row for row in rows if row[0] != "of"]
+    rows = {
+        "kernels or units": [
+            f"{layer.towers} × {layer.output[-1]:,}" if towers > 1 else f"{layer.output[-1]:,}" for layer in layers
+        ],
+        "each reads": [_by(layer.kernel) for layer in layers],
+        "of": [reads[layer.reads] for layer in layers] if towers > 1 else [],
+        "stride": [f"{layer.stride}" if layer.stride else "–" for layer in layers],
+        "followed by": ["\n".join(step.text for step in layer.then) or "–" for layer in layers],
+        "neurons": [f"{layer.neurons:,}" for layer in layers],
+        "parameters": [f"{layer.parameters:,}" for layer in layers],
+    }
+    return [[head, *texts] for head, texts in rows.items() if texts]
 
 
 def _draw_table(
-    axis: Axes, facts: Sequence[LayerFacts], table: list[list[str]], heights: list[float], lefts: list[float]
+    axis: Axes, layers: Sequence[LayerFacts], table: list[list[str]], heights: list[float], lefts: list[float]
 ) -> None:
     top = sum(heights) + FOOT
+    centres = [left + _width(layer) / 2 for layer, left in zip(layers, lefts, strict=False)]
     for row, height in zip(table, heights, strict=True):
-        axis.plot((0, lefts[-1]), (top, top), color="#e5e5e5", linewidth=0.6)
-        places = [left + _width(layer) / 2 for layer, left in zip(facts, lefts, strict=False)]
-        first = top - 0.9 * LINE - 0.02
-        write(axis, 0.0, first, row[0], QUIET, ha="left", va="baseline")
-        for x, text in zip(places, row[1:], strict=True):
+        axis.plot((0, lefts[-1]), (top, top), color=PALE, linewidth=0.6)
+        baseline = top - 0.9 * LINE - 0.02
+        _write(axis, 0.0, baseline, row[0], QUIET, ha="left", va="baseline")
+        for x, text in zip(centres, row[1:], strict=True):
             for number, line in enumerate(text.split("\n")):
-                write(axis, x, first - number * LINE, line, va="baseline")
+                _write(axis, x, baseline - number * LINE, line, va="baseline")
         top -= height
 
 
-def _slab(facts: Sequence[LayerFacts], shape: tuple[int, ...], x: float, middle: float) -> Slab:
-    """The block of an output of one tower, in proportion (by square roots) to the largest of the network."""
+def _slab(layers: Sequence[LayerFacts], shape: tuple[int, ...], x: float, middle: float) -> Slab:
+    """The block of one tower's output, in proportion (by square roots) to the largest of the network."""
     if len(shape) == 1:
-        most = max(layer.output[0] for layer in facts if layer.kind == "dense")
+        most = max(layer.output[0] for layer in layers if layer.kind == "dense")
         return Slab(x, middle, BAR, 1.15 * TALLEST * (shape[0] / most) ** 0.5, depth=0.3)
-    side = max(layer.output[0] for layer in facts if layer.kind == "convolution")
-    maps = max(layer.output[-1] for layer in facts if layer.kind == "convolution")
+    side = max(layer.output[0] for layer in layers if layer.kind == "convolution")
+    maps = max(layer.output[-1] for layer in layers if layer.kind == "convolution")
     return Slab(x, middle, WIDEST * (shape[-1] / maps) ** 0.5, TALLEST * (shape[0] / side) ** 0.5)
 
 
 def _write_shape(axis: Axes, slab: Slab, shape: tuple[int, ...], color: str) -> None:
-    write(axis, (slab.x + slab.end) / 2, slab.middle - ROW / 2 + 0.12, _by(shape), color)
+    _write(axis, (slab.x + slab.end) / 2, slab.middle - ROW / 2 + 0.12, _by(shape), color)
 
 
 def _by(shape: Sequence[int]) -> str:

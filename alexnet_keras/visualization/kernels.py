@@ -1,4 +1,4 @@
-"""Figure 3: the kernels of the first layer, as they are, as they came to be, and by how colour-specific they are."""
+"""Figure 3: the kernels of the first layer, at the end of training, over time, and by their colour (section 6.1)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,48 +22,58 @@ from alexnet_keras.network.kernels import (
 )
 from alexnet_keras.runs import Run
 from alexnet_keras.training.records import KernelSnapshot, kernel_snapshots
-from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
+from alexnet_keras.visualization.style import (
+    INK,
+    PALE,
+    QUIET,
+    SERIES,
+    heading,
+    new_figure,
+    save_figure,
+    show_image,
+)
 
 WIDTH = 9.0  # inches
 MOMENTS = 6  # side by side over time
 NARROW = 6  # kernels in a row of one moment
+PANEL = 1.8  # inches: the width of one moment
+JITTER = 0.3  # of the distance between two towers
 
 
 def draw_kernels(model: keras.Model, path: Path, scaling: Scaling = "kernel") -> None:
-    """Writes the first convolution's kernels, tower a above tower b (paper, figure 3).
+    """Draw the first convolution's kernels, tower a above tower b (paper, figure 3).
 
     Args:
+        model: The network.
         path: .png, .svg or .pdf.
-        scaling: `"kernel"` shows each kernel at its own scale, `"global"` all at one.
+        scaling: `"kernel"` scales each kernel by its own largest weight, `"global"` all by the largest of them.
 
     Raises:
-        UsageError: the file has another suffix.
+        UsageError: The file has another suffix.
     """
     towers = first_kernels(model)
     largest = largest_weight(towers, scaling)
-    grids = [kernel_grid(kernels, largest=largest) for kernels in towers]
-    heights = [WIDTH * grid.shape[0] / grid.shape[1] for grid in grids]
-    figure = Figure(figsize=(WIDTH, sum(heights) + 0.35 * len(grids) + 0.25), layout="constrained")
-    axes = figure.subplots(len(grids), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for tower, (axis, grid) in enumerate(zip(axes, grids, strict=True)):
-        side = towers[tower].shape[0]
-        show_grid(axis, grid)
-        title = f"Tower {tower_letter(tower)}: {towers[tower].shape[-1]} kernels of {side}×{side}×3"
-        axis.set_title(title, loc="left", fontsize=10, color=INK)
-    figure.supxlabel(_about(largest), fontsize=8, color=QUIET, x=0.005, ha="left")
+    titles = [
+        f"Tower {tower_letter(tower)}: {kernels.shape[-1]} kernels of {kernels.shape[0]}×{kernels.shape[0]}×3"
+        for tower, kernels in enumerate(towers)
+    ]
+    figure, _ = _draw_rows([kernel_grid(kernels, largest=largest) for kernels in towers], titles)
+    figure.supxlabel(_scale_text(largest), fontsize=8, color=QUIET, x=0.005, ha="left")
     save_figure(figure, path)
 
 
 def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") -> None:
-    """Writes the kernels at about six moments of training side by side, the same kernel in the same place.
+    """Draw the kernels at about six moments of training side by side, each kernel in the same place.
 
     Args:
+        run: A run that kept its kernels.
         path: .png, .svg or .pdf.
-        scaling: `"kernel"` shows each kernel of each moment at its own scale, `"global"` all of them at one.
+        scaling: `"kernel"` scales each kernel of each moment by its own largest weight, `"global"` all of them by the
+            largest.
 
     Raises:
-        UsageError: the run kept no kernels, or the file has another suffix.
-        DataError: a file of kernels is damaged.
+        UsageError: The run kept no kernels, or the file has another suffix.
+        DataError: A file of kernels is damaged.
     """
     moments = kernel_snapshots(run.kernels_path)
     if not moments:
@@ -73,82 +83,83 @@ def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") ->
     chosen = evenly_chosen(moments)
     kernels = [moment.kernels() for moment in chosen]
     largest = largest_weight([own for towers in kernels for own in towers], scaling)
-    rows = max(len(towers) for towers in kernels)
+    rows, columns = max(len(towers) for towers in kernels), len(chosen)
     sample = kernel_grid(kernels[0][0], NARROW)
-    panel = 1.8  # inches wide
-    height = panel * sample.shape[0] / sample.shape[1]
-    figure = Figure(figsize=(panel * len(chosen) + 0.3, (height + 0.15) * rows + 0.6), layout="constrained")
-    axes = figure.subplots(rows, len(chosen), squeeze=False)
-    for column, (moment, towers) in enumerate(zip(chosen, kernels, strict=True)):
-        for tower, grid in enumerate(kernel_grid(own, NARROW, largest) for own in towers):
-            show_grid(axes[tower][column], grid)
-        axes[0][column].set_title(_when(moment), fontsize=8.5, color=INK)
-    for tower, row in enumerate(axes):
-        row[0].set_ylabel(f"Tower {tower_letter(tower)}", fontsize=9, color=INK)
-    figure.supxlabel(_about(largest), fontsize=8, color=QUIET, x=0.005, ha="left")
+    height = PANEL * sample.shape[0] / sample.shape[1]
+    figure, axes = new_figure(PANEL * columns + 0.3, (height + 0.15) * rows + 0.6, rows, columns)
+    for column, moment, towers in zip(axes.T, chosen, kernels, strict=True):
+        for axis, own in zip(column, towers, strict=False):
+            show_image(axis, kernel_grid(own, NARROW, largest), interpolation="nearest")
+        column[0].set_title(_moment_text(moment), fontsize=8.5, color=INK)
+    for tower, axis in enumerate(axes[:, 0]):
+        axis.set_ylabel(f"Tower {tower_letter(tower)}", fontsize=9, color=INK)
+    figure.supxlabel(_scale_text(largest), fontsize=8, color=QUIET, x=0.005, ha="left")
     save_figure(figure, path)
 
 
 def evenly_chosen(moments: Sequence[KernelSnapshot], count: int = MOMENTS) -> list[KernelSnapshot]:
-    """At most `count` moments, evenly spaced, the first and the last among them."""
+    """Choose at most `count` moments, evenly spaced, with the first and the last."""
     if len(moments) <= count:
         return list(moments)
     return [moments[round(index)] for index in np.linspace(0, len(moments) - 1, count)]
 
 
-def show_grid(axis: Axes, grid: np.ndarray) -> None:
-    """Shows a grid of kernels, `(height, width, 3)` in 0..1, pixel by pixel and without axes."""
-    axis.imshow(grid, interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.spines[:].set_visible(False)
+def _draw_rows(grids: Sequence[np.ndarray], titles: Sequence[str], chart: float = 0.0) -> tuple[Figure, Axes]:
+    """Draw grids of kernels one above the other, each under its title.
+
+    Args:
+        grids: `(height, width, 3)`, 0..1.
+        titles: Their titles.
+        chart: The height in inches of further axes below them, or 0.
+
+    Returns:
+        The figure, and its last axes.
+    """
+    heights = [WIDTH * grid.shape[0] / grid.shape[1] for grid in grids] + [chart] * bool(chart)
+    margins = 0.35 * len(grids) + (0.6 if chart else 0.25)
+    figure, axes = new_figure(WIDTH, sum(heights) + margins, len(heights), height_ratios=heights)
+    for axis, grid, title in zip(axes.flat, grids, titles, strict=False):
+        show_image(axis, grid, interpolation="nearest")
+        heading(axis, title, 10, INK)
+    return figure, axes[-1, 0]
 
 
-def _when(moment: KernelSnapshot) -> str:
+def _moment_text(moment: KernelSnapshot) -> str:
     if not moment.epochs:
         return "before training"
     return f"{moment.epochs} epoch{'s' if moment.epochs > 1 else ''}\n{moment.steps:,} steps"
 
 
-def _about(largest: float | None) -> str:
+def _scale_text(largest: float | None) -> str:
     if largest is None:
         return "Mid-grey is zero; each kernel is scaled by its own largest weight."
     return f"Mid-grey is zero; all kernels are scaled by the largest weight, {largest:.2g}."
 
 
-JITTER = 0.3  # of the distance between two towers
-
-
 def draw_towers(towers: list[np.ndarray], report: ColorReport, path: Path) -> None:
-    """Writes each tower's kernels in the order of their colour shares, and the shares on one line a tower.
+    """Draw each tower's kernels in the order of their colour shares, and below them the shares (paper, section 6.1).
 
     Args:
-        towers: the kernels, `(height, width, 3, filters)` each, that `report` is about.
+        towers: The kernels of each tower, `(height, width, 3, filters)`.
+        report: Their colour, from `compare_towers`.
         path: .png, .svg or .pdf.
 
     Raises:
-        UsageError: the file has another suffix.
+        UsageError: The file has another suffix.
     """
     grids = [
         kernel_grid(kernels[..., np.argsort(color.shares, kind="stable")])  # NaN, of dead kernels, comes last
         for kernels, color in zip(towers, report.towers, strict=True)
     ]
-    heights = [WIDTH * grid.shape[0] / grid.shape[1] for grid in grids]
-    strip = 0.55 * len(grids) + 0.5
-    figure = Figure(figsize=(WIDTH, sum(heights) + strip + 0.35 * len(grids) + 0.6), layout="constrained")
-    *axes, line = figure.subplots(len(grids) + 1, 1, height_ratios=[*heights, strip])
-    for axis, grid, color in zip(axes, grids, report.towers, strict=True):
-        show_grid(axis, grid)
-        axis.set_title(_about_color(color), loc="left", fontsize=10, color=INK)
-    pixels = towers[0].shape[0] * towers[0].shape[1]
-    _draw_shares(line, report, pixels)
+    figure, chart = _draw_rows(grids, list(map(_color_text, report.towers)), chart=0.55 * len(grids) + 0.5)
+    _draw_shares(chart, report, pixels=towers[0].shape[0] * towers[0].shape[1])
     save_figure(figure, path)
 
 
 def _draw_shares(axis: Axes, report: ColorReport, pixels: int) -> None:
-    """A dot a kernel, its area in proportion to the kernel's energy, and a bar at each tower's median."""
+    """One dot per kernel, its area growing with the kernel's energy, and a bar at each tower's median."""
     low, high = random_shares(pixels)
-    axis.axvspan(low, high, color="#e5e5e5", linewidth=0, zorder=0)
+    axis.axvspan(low, high, color=PALE, linewidth=0, zorder=0)
     axis.text(RANDOM_SHARE, -0.62, "random weights", fontsize=7, color=QUIET, ha="center", va="center")
     most = max(float(color.energies.max()) for color in report.towers) or 1.0
     jitter = np.random.default_rng(0)  # the same figure every time
@@ -161,28 +172,24 @@ def _draw_shares(axis: Axes, report: ColorReport, pixels: int) -> None:
     axis.set_yticks(range(len(report.towers)), [f"Tower {color.tower}" for color in report.towers])
     axis.set_ylim(len(report.towers) - 0.4, -0.85)
     axis.set_xlim(-0.01, 1.01)
-    axis.set_xlabel(
-        "colour share of a kernel: 0 grey, 1 purely chromatic; area is energy, a bar the median", fontsize=8, color=INK
-    )
-    axis.set_title("; ".join(_difference(report)), loc="left", fontsize=9, color=INK)
+    label = "colour share of a kernel: 0 grey, 1 purely chromatic; area is energy, a bar the median"
+    axis.set_xlabel(label, fontsize=8, color=INK)
+    differences = [
+        f"A kernel of tower {found.more} is more colourful than one of {found.less} with probability "
+        f"{found.probability:.2f} (Mann-Whitney, p = {found.p_value:.2g})"
+        for found in report.differences
+    ]
+    heading(axis, "; ".join(differences), color=INK)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(colors=INK, labelsize=8)
     axis.tick_params(axis="y", length=0)
 
 
-def _about_color(color: TowerColor) -> str:
-    dead = f", {color.dead} of them dead" if color.dead else ""
+def _color_text(color: TowerColor) -> str:
     if np.isnan(color.median):
         return f"Tower {color.tower}: {len(color.shares)} kernels, all of them dead"
+    dead = f", {color.dead} of them dead" if color.dead else ""
     return (
         f"Tower {color.tower}: {len(color.shares)} kernels{dead}, grey to colourful; "
         f"colour share: median {color.median:.2f}, weighted by energy {color.weighted_mean:.2f}"
     )
-
-
-def _difference(report: ColorReport) -> list[str]:
-    return [
-        f"A kernel of tower {found.more} is more colourful than one of {found.less} with probability "
-        f"{found.probability:.2f} (Mann-Whitney, p = {found.p_value:.2g})"
-        for found in report.differences
-    ]

@@ -1,34 +1,43 @@
-"""Saliency: which pixels the score of a class hangs on (Simonyan, Vedaldi and Zisserman, 2013)."""
+"""Saliency: the pixels that a class score depends on (Simonyan, Vedaldi and Zisserman, 2013)."""
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.predictor import centre
 from alexnet_keras.network.model import logits_of
-from alexnet_keras.visualization.style import INK, QUIET, RIGHT, WRONG, save_figure, shorten_all
+from alexnet_keras.visualization.style import (
+    INK,
+    RIGHT,
+    WRONG,
+    heading,
+    new_figure,
+    save_figure,
+    shorten_all,
+    show_image,
+)
 
-CEILING = 99.5  # percentile of a map's values that is shown brightest: a few pixels tower above the rest
-TALL = 5  # images that are shown one below the other; of more, two beside each other
+CEILING = 99.5  # percentile of a map's values that is shown brightest: a few pixels are far larger than the rest
+TALL = 5  # images in one column; more are shown in two
 LABEL = 24  # characters
 MOST_NAMED = 12  # classes that an error lists
 
 
 @dataclass(frozen=True)
 class Saliency:
-    """The gradients of class scores with respect to images; the first axis of every array counts images.
+    """Gradients of class scores with respect to images.
 
     Attributes:
-        crops: What the network saw, uint8 `(n, side, side, 3)`.
+        crops: The network's input, uint8 `(n, side, side, 3)`.
         gradients: Of the logit of `explained`, per grey level of a pixel, float32 `(n, side, side, 3)`.
         explained: The class whose score was differentiated, int64 `(n,)`.
         predicted: The likeliest class, int64 `(n,)`.
@@ -43,19 +52,20 @@ class Saliency:
 
     @property
     def maps(self) -> np.ndarray:
-        """The largest size of the gradient among a pixel's channels, float32 `(n, side, side)`."""
+        """The largest absolute gradient among a pixel's channels, float32 `(n, side, side)`."""
         return np.abs(self.gradients).max(axis=-1)
 
 
 def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = None) -> Saliency:
-    """Differentiates the score of a class, the input of the softmax, with respect to the centre crops of images.
+    """Differentiate a class score, the input of the softmax, with respect to the centre crops of images.
 
     Args:
+        model: The network.
         images: uint8 `(n, 256, 256, 3)`.
-        label: the class; None for the likeliest one of each image.
+        label: The class; None for the likeliest one of each image.
 
     Raises:
-        NotFiniteError: scores or gradients are not finite.
+        NotFiniteError: Scores or gradients are not finite.
     """
     require_tensorflow("Saliency")
     (crops,) = centre(images, model.input_shape[1])
@@ -75,55 +85,51 @@ def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = No
 
 
 def draw_saliency(
-    found: Saliency, titles: Sequence[str], path: Path, labels: Sequence[int] | np.ndarray | None = None
+    found: Saliency, titles: Sequence[str], path: Path, labels: Sequence[int | None] | np.ndarray | None = None
 ) -> None:
-    """Writes each image with its map beside it, black where the gradient is zero.
+    """Draw each image and right of it its map, black where the gradient is zero.
 
     Args:
-        titles: what the classes are called.
+        found: The gradients.
+        titles: The title of each class.
         path: .png, .svg or .pdf.
-        labels: the true classes, where they are known.
+        labels: The true class of each image, where it is known.
 
     Raises:
-        UsageError: the file has another suffix.
+        UsageError: The file has another suffix.
     """
     short = shorten_all(titles, LABEL)
     titles = [short[title] for title in titles]
     count = len(found.crops)
     across = 1 if count <= TALL else 2  # pairs of image and map in a row
-    rows = -(-count // across)
-    figure = Figure(figsize=(5.2 * across, 2.75 * rows + 0.3), layout="constrained")
-    grid = figure.subplots(rows, 2 * across, squeeze=False)
-    for axis in grid.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.spines[:].set_visible(False)
+    rows = ceil(count / across)
+    figure, grid = new_figure(5.2 * across, 2.75 * rows + 0.3, rows, 2 * across)
     pairs = grid.reshape(-1, 2)
     for (left, right), index in zip(pairs, range(count), strict=False):
-        left.imshow(found.crops[index])
+        text, color = _prediction(found, index, titles, None if labels is None else labels[index])
+        show_image(left, found.crops[index], text, color=color)
         own = found.maps[index]
         ceiling = float(np.percentile(own, CEILING)) or float(own.max()) or 1.0
-        right.imshow(own, cmap="inferno", vmin=0.0, vmax=ceiling)
-        said, color = _prediction(found, index, titles, None if labels is None else labels[index])
-        left.set_xlabel(said, fontsize=7.5, color=color)
         explained = int(found.explained[index])
         share = found.probabilities[index, explained]
-        right.set_xlabel(
-            f"score of {titles[explained]} ({share:.1%})\nbrightest: {ceiling:.1e} a grey level",
-            fontsize=7.5,
-            color=INK,
-        )
+        label = f"score of {titles[explained]} ({share:.1%})\nbrightest: {ceiling:.1e} a grey level"
+        show_image(right, own, label, cmap="inferno", vmin=0.0, vmax=ceiling)
+    for axis in pairs[count:].flat:
+        axis.set_axis_off()
     for left, right in pairs[:across]:
-        left.set_title("Centre crop", loc="left", fontsize=9, color=QUIET)
-        right.set_title("Size of the score's gradient", loc="left", fontsize=9, color=QUIET)
+        heading(left, "Centre crop")
+        heading(right, "Size of the score's gradient")
     save_figure(figure, path)
 
 
 def class_named(name: str, classes: Sequence[str], titles: Sequence[str]) -> int:
-    """The label of a class by its name in the dataset or, where that is unambiguous, by its title.
+    """Find a class by its name in the dataset or, where that is unambiguous, by its title.
+
+    Returns:
+        Its label.
 
     Raises:
-        UsageError: there is no such class, or several have the title.
+        UsageError: There is no such class, or several have the title.
     """
     if name in classes:
         return list(classes).index(name)
@@ -143,11 +149,11 @@ def class_named(name: str, classes: Sequence[str], titles: Sequence[str]) -> int
 
 
 def _prediction(found: Saliency, index: int, titles: Sequence[str], label: int | None) -> tuple[str, str]:
-    """What the network says of an image, and the colour to say it in."""
+    """The text below an image, and its colour."""
     predicted = int(found.predicted[index])
-    said = f"predicted {titles[predicted]} ({found.probabilities[index, predicted]:.1%})"
+    text = f"predicted {titles[predicted]} ({found.probabilities[index, predicted]:.1%})"
     if label is None:
-        return said, INK
+        return text, INK
     if label == predicted:
-        return f"{said}\nwhich is right", RIGHT
-    return f"{said}\ntruly {titles[label]}", WRONG
+        return f"{text}\nwhich is right", RIGHT
+    return f"{text}\ntruly {titles[label]}", WRONG

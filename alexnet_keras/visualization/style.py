@@ -1,6 +1,7 @@
-"""One style for every figure, how a figure is written, and fonts that have the characters of class names.
+"""The style of every figure, the writing of its file, and fonts for the characters of class names.
 
-Characters of Chinese, Hindi or an emoji are not in matplotlib's own font."""
+Matplotlib's own font lacks, for example, Chinese and Hindi characters and emoji.
+"""
 
 import functools
 import logging
@@ -8,10 +9,14 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib import font_manager
+from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -25,22 +30,19 @@ from alexnet_keras.storage.files import write_by_rename
 EMPTY = ("Color Emoji", "Last Resort", "Blank")  # families of which matplotlib draws bitmaps, boxes or nothing
 EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH")
 EMOJI = "\U0001f000"  # about where they begin
+NORMAL_WEIGHTS = (400, "normal", "regular")
+DAMAGED_FONT = (OSError, RuntimeError, ValueError)  # raised for a damaged file
 
-_families: list[str] = []  # that were needed so far
-_known: dict[str, bool] = {}  # whether our own font or one of _families has a character
-_told: set[str] = set()  # the fonts that have been recommended
-
-
-def more_families() -> list[str]:
-    """The font families, besides the default one, that texts seen by `drawable` need."""
-    return list(_families)
+_families: list[str] = []  # needed so far
+_known: dict[str, bool] = {}  # whether matplotlib's own font or one of _families has a character
+_recommended: set[str] = set()  # fonts that were named in a note
 
 
 def drawable(text: str) -> str:
-    """One line of text as it can be drawn: what no installed font has, and no font could, is escaped as Python does it.
+    """Return one line of text with Python's escapes for control characters and for what no installed font has.
 
-    Of installed fonts those that have the most of what ours lacks become `more_families`. The first time that there is
-    none for a character, that is reported on stderr.
+    Every figure from then on also uses the installed fonts that have the most of the characters which matplotlib's own
+    lacks. A note on stderr names the fonts to install, the first time that each is needed.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -50,7 +52,7 @@ def drawable(text: str) -> str:
 
 
 def covered(fonts: Iterable[str], signs: set[str]) -> set[str]:
-    """Those of the characters that each of the font files has."""
+    """Return those of the characters that every one of the font files has."""
     for path in fonts:
         font = FT2Font(path)
         signs = {sign for sign in signs if font.get_char_index(ord(sign))}
@@ -58,25 +60,19 @@ def covered(fonts: Iterable[str], signs: set[str]) -> set[str]:
 
 
 def installed_fonts() -> dict[str, str]:
-    """The families of scalable fonts by their files, upright and of normal weight first.
+    """Return the families of scalable fonts by their files, upright fonts of normal weight first.
 
-    Matplotlib's own list is made once and lacks what was installed since.
+    Matplotlib makes its own list once: fonts installed since then are added.
     """
-    listed = {font.fname for font in font_manager.fontManager.ttflist}
-    for path in sorted(set(font_manager.findSystemFonts()) - listed):
-        try:
-            font_manager.fontManager.addfont(path)
-        except (OSError, RuntimeError, ValueError):  # a damaged file
-            continue
-    fonts = sorted(
-        font_manager.fontManager.ttflist,
-        key=lambda font: (font.style != "normal", font.weight not in (400, "normal", "regular"), font.name, font.fname),
-    )
-    return {
-        font.fname: font.name
-        for font in fonts
-        if font.size == "scalable" and not any(part in font.name for part in EMPTY)
-    }
+    manager = font_manager.fontManager
+    for path in sorted(set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}):
+        with suppress(*DAMAGED_FONT):
+            manager.addfont(path)
+    fonts = [
+        font for font in manager.ttflist if font.size == "scalable" and not any(part in font.name for part in EMPTY)
+    ]
+    fonts.sort(key=lambda font: (font.style != "normal", font.weight not in NORMAL_WEIGHTS, font.name, font.fname))
+    return {font.fname: font.name for font in fonts}
 
 
 @functools.cache
@@ -85,22 +81,20 @@ def _own_fonts() -> tuple[str, ...]:
 
 
 def _find(signs: set[str]) -> None:
-    """Takes families until they and ours have all of the characters, or no font has any of the others."""
+    """Add families until every character is covered, or no font has any of the rest."""
     rest = signs - covered(_own_fonts(), signs)
     having: dict[str, set[str]] = {}
     for path, family in installed_fonts().items() if rest else ():
-        try:
+        with suppress(*DAMAGED_FONT):
             having[family] = covered([path], rest) | having.get(family, set())
-        except (OSError, RuntimeError, ValueError):
-            continue
     while having and (best := max(having, key=lambda family: (family in _families, len(having[family] & rest)))):
         found = having.pop(best) & rest
         if found and best not in _families:
             _families.append(best)
         rest -= found
     _known.update({sign: sign not in rest for sign in signs})
-    if fonts := {_font_with(sign) for sign in rest if not _is_silent(sign)} - _told:
-        _told.update(fonts)
+    if fonts := {_font_with(sign) for sign in rest if not _is_silent(sign)} - _recommended:
+        _recommended.update(fonts)
         logging.getLogger(__name__).warning(
             "Note: no installed font has the characters of some names, which figures show as %s. Install %s.",
             ascii(min(rest))[1:-1],
@@ -109,7 +103,7 @@ def _find(signs: set[str]) -> None:
 
 
 def _font_with(sign: str) -> str:
-    """The font that can be had for the script of a character."""
+    """Name a freely available font for the script of a character."""
     script = unicodedata.name(sign, "Symbols").split()[0]
     if unicodedata.category(sign)[0] in "SP" and script not in EAST_ASIAN:
         return "Noto Emoji" if sign >= EMOJI else "Noto Sans Symbols"
@@ -117,7 +111,7 @@ def _font_with(sign: str) -> str:
 
 
 def _is_silent(sign: str) -> bool:
-    """Whether a character only says how others look: joiners, and what chooses between two forms of an emoji."""
+    """Whether a character only changes how others look: joiners, and variation selectors of emoji."""
     return unicodedata.category(sign) == "Cf" or unicodedata.name(sign, "").startswith("VARIATION SELECTOR")
 
 
@@ -130,49 +124,97 @@ def _drawn(sign: str) -> str:
 matplotlib.rcParams["text.parse_math"] = False  # class names are names: a dollar sign in one begins no formula
 matplotlib.rcParams["text.usetex"] = False  # whatever a matplotlibrc says
 FORMATS = (".png", ".svg", ".pdf")
-INK, QUIET = "#222222", "#777777"
+INK, QUIET, PALE = "#222222", "#777777", "#e5e5e5"  # of text, of text in the background, of lines and bands
 RIGHT, WRONG = "#1a7f37", "#b42318"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # told apart by all eyes
 DPI = 200
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure whole, in the format of the path's suffix.
+    """Write a figure by rename, in the format of the path's suffix.
 
     Raises:
-        UsageError: the suffix is none of FORMATS.
+        UsageError: The suffix is none of FORMATS.
     """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: a figure is written as {', '.join(FORMATS)}.")
     for text in figure.findobj(Text):
         lines = text.get_text().split("\n")
         text.set_text("\n".join(map(drawable, lines)))
-    for text in figure.findobj(Text) if more_families() else ():
-        text.set_fontfamily([*text.get_fontfamily(), *more_families()])
+    for text in figure.findobj(Text) if _families else ():
+        text.set_fontfamily([*text.get_fontfamily(), *_families])
     with write_by_rename(path) as unfinished, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+")  # that a family has upright and not in bold
+        warnings.filterwarnings("ignore", r"Glyph \d+")  # a family may have it upright and not in bold
         figure.savefig(unfinished, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.15)
 
 
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """Make a figure with axes in a grid.
+
+    Args:
+        width, height: Its size, inches.
+        rows, columns: The grid.
+        options: Further arguments of `Figure.subplots`, such as `height_ratios`.
+
+    Returns:
+        The figure, and an array `(rows, columns)` of its axes.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def show_image(axis: Axes, image: np.ndarray, label: str = "", color: str = INK, **options: Any) -> None:
+    """Show pixels without ticks and frame, with a label below.
+
+    Args:
+        axis: The axes to show it in.
+        image: `(height, width, 3)` RGB, uint8 or 0..1, or `(height, width)` values of a colour map.
+        label: The text below.
+        color: Of the text.
+        options: Further arguments of `Axes.imshow`.
+    """
+    axis.imshow(image, **options)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+    axis.set_xlabel(label, fontsize=7.5, color=color)
+
+
+def heading(axis: Axes, text: str, size: float = 9, color: str = QUIET) -> None:
+    """Write a heading above axes, on their left."""
+    axis.set_title(text, loc="left", fontsize=size, color=color)
+
+
+def style_chart(axis: Axes) -> None:
+    """Give the axes of a chart a pale grid behind the data and no frame but for the left and the bottom."""
+    axis.grid(color=PALE, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(colors=INK, labelsize=8)
+
+
 def logarithmic(axis: XAxis | YAxis) -> None:
-    """Makes an axis logarithmic, with plain numbers at its ticks: matplotlib's own would be mathtext, which is off."""
+    """Make an axis logarithmic, with plain numbers at its ticks: matplotlib's own would be mathtext, which is off."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
 def shorten(text: str, length: int) -> str:
-    """The text as a figure shows it, cut with an ellipsis where it is wider than `length` Latin letters."""
+    """Return a text as figures show it, cut with an ellipsis where it is wider than `length` Latin letters."""
     return _cut(_shown(text), length, 0)
 
 
 def shorten_all(texts: Iterable[str], length: int) -> dict[str, str]:
-    """What `shorten` makes of each text, but that no two of them become the same.
+    """Shorten texts so that no two of them become the same.
 
-    Where the beginnings are, beginning and end are shown, and else a number.
+    Texts with the same beginning are shown with their beginning and end, and otherwise with a number.
+
+    Returns:
+        The shortened text by text.
     """
     names = list(dict.fromkeys(texts))
-    drawable("".join(names))  # all of them at once, so that one note tells of all that cannot be drawn
+    drawable("".join(names))  # all at once, so that one note names all fonts
     shown = {name: _shown(name) for name in names}
     short = {text: _cut(own, length, 0) for text, own in shown.items()}
     for ending in (length // 2, length - 3):
@@ -188,7 +230,7 @@ def _shown(text: str) -> str:
 
 
 def _cut(text: str, length: int, ending: int) -> str:
-    """The first and the `ending` last of as many characters as are `length` Latin letters wide."""
+    """Cut a text to the width of `length` Latin letters, the last `ending` of them from its end."""
     wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
     if len(text) + wide <= length:
         return text
@@ -197,6 +239,6 @@ def _cut(text: str, length: int, ending: int) -> str:
 
 
 def _alike(short: dict[str, str]) -> list[str]:
-    """The texts that became what another became, too."""
+    """List the texts whose short forms are not unique."""
     times = Counter(short.values())
     return [text for text, own in short.items() if times[own] > 1]

@@ -52,7 +52,7 @@ def test_every_help_text_has_an_example(alexnet, what):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_image_is_written_into_the_run_or_where_it_is_told(visualize, trained, tmp_path, arguments, file):
+def test_a_figure_is_written_into_the_run_or_to_the_file_named(visualize, trained, tmp_path, arguments, file):
     place = trained[0] / "saved_models/tiny/figures" / file
     place.unlink(missing_ok=True)
     result = visualize(*arguments)
@@ -79,7 +79,7 @@ def test_towers_prints_the_numbers_and_what_they_do_not_say(visualize, tmp_path)
 
 
 @pytest.mark.parametrize("what", ["activations", "saliency"])
-def test_a_image_of_the_users_own(visualize, tmp_path, photo, what):
+def test_an_image_of_the_users_own(visualize, tmp_path, photo, what):
     result = visualize(what, "--image", photo, "--out", tmp_path / "picture.png")
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "picture.png").is_file()
@@ -130,7 +130,7 @@ def test_what_cannot_be_drawn_is_one_sentence(visualize, arguments, code, said):
     assert said in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
 
 
-def test_a_run_that_kept_no_kernels_is_told(visualize, trained):
+def test_a_run_that_kept_no_kernels_is_reported(visualize, trained):
     kernels = trained[0] / "saved_models/tiny/kernels"
     kernels.rename(kernels.with_name("elsewhere"))
     try:

@@ -18,14 +18,14 @@ from alexnet_keras.reports import bug_report
 from alexnet_keras.runs import Run
 
 
-def environment_told(**environment):
+def environment_shown(**environment):
     return bug_report.facts(environment)["environment"]
 
 
 def test_settings_that_matter_are_told():
-    told = environment_told(TF_NUM_INTRAOP_THREADS="2", KERAS_BACKEND="jax", CUDA_VISIBLE_DEVICES="0,1", LANG="C")
+    told = environment_shown(TF_NUM_INTRAOP_THREADS="2", KERAS_BACKEND="jax", CUDA_VISIBLE_DEVICES="0,1", LANG="C")
     assert told == "CUDA_VISIBLE_DEVICES=0,1, KERAS_BACKEND=jax, TF_NUM_INTRAOP_THREADS=2"
-    assert environment_told(PATH="/bin") == "nothing that matters is set"
+    assert environment_shown(PATH="/bin") == "nothing that matters is set"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_settings_that_matter_are_told():
     ],
 )
 def test_of_what_may_tell_too_much_only_that_it_is_set(name, value):
-    assert environment_told(**{name: value}) == f"{name} is set"
+    assert environment_shown(**{name: value}) == f"{name} is set"
 
 
 def test_the_report_is_one_markdown_table_without_paths(trained_folder, monkeypatch):

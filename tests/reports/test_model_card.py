@@ -18,7 +18,8 @@ HOSTILE = ["<script>alert(1)</script>", "a | b", "*bold* [link](http://x.y)", "`
 def run(prepared, tiny, tmp_path):
     data = {**prepared.facts, "name": 'my "set": #1', "titles": HOSTILE}
     facts = {"classes": HOSTILE, "data": data, "recipe": tiny.name, "overrides": [], "seed": 0, "parameters": 12_345}
-    run = Run.create(tmp_path / "a run: {x}", tiny, {**facts, "precision": "float32", "status": "finished"})
+    facts |= {"precision": "float32", "status": "finished", "command": ["alexnet", "train", "--seed", "0"]}
+    run = Run.create(tmp_path / "a run: {x}", tiny, facts)
     run.write_history([{"epoch": 0, "val_top1_error": 0.5}, {"epoch": 1, "val_top1_error": 0.25}])
     AlexNet(tiny, classes=6).save(run.model_path)
     return run

@@ -11,10 +11,12 @@ import pytest
 
 from alexnet_keras import AlexNet
 from alexnet_keras.evaluation.predictions import kept_predictions, predictions_of
-from alexnet_keras.recipes.toml import load_recipe, with_overrides
+from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.reports.page import photograph
-from alexnet_keras.reports.run_report import PARTS, Evaluated, find_neighborhoods, write_report
-from alexnet_keras.runs import Run, another_name, prepare_command, train_command
+from alexnet_keras.reports.parts import PARTS
+from alexnet_keras.reports.reproduction import another_name, make_command, prepare_command, reproduction_commands
+from alexnet_keras.reports.run_report import write_report
+from alexnet_keras.runs import Run
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -114,26 +116,28 @@ def run_on(data, recipe, path, **facts):
 
 
 @pytest.fixture(scope="module")
-def evaluated(six, tiny, tmp_path_factory):
-    """A run on six classes and all that is known of it: run, model, evaluated, neighbourhoods."""
-    run = run_on(six, tiny, tmp_path_factory.mktemp("runs") / "six <&> run")
-    model = run.load_model()
-    found = Evaluated("val", six, predictions_of(run, six, "val"), predictions_of(run, six, "val", "ten-crop"))
-    return run, model, found, find_neighborhoods(model, six, "val")
+def run(six, tiny, tmp_path_factory):
+    """A run on six classes."""
+    return run_on(six, tiny, tmp_path_factory.mktemp("runs") / "six <&> run")
 
 
 @pytest.fixture(scope="module")
-def page(evaluated, tmp_path_factory):
-    """The whole report of it."""
-    run, model, found, neighborhoods = evaluated
+def page(run, six, tmp_path_factory):
+    """The whole report of it, with its evaluation."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    assert write_report(run, found, model, path, neighborhoods=neighborhoods, now=NOON) == {}
+    assert write_report(run, six, path, now=NOON) == {}
     return Page(path.read_text(encoding="utf-8"))
 
 
-def written(run, found, model, folder, **options):
-    """A report with fewer parts, and what it says is missing."""
-    missing = write_report(run, found, model, folder / "report.html", **options)
+@pytest.fixture(scope="module")
+def predictions(page, run, six):
+    """The run's predictions by views, kept since the page was made."""
+    return {views: kept_predictions(run, six.fingerprint, "val", views) for views in ("centre", "ten-crop")}
+
+
+def written(run, data, folder, **options):
+    """A report with fewer parts, and the parts that are missing."""
+    missing = write_report(run, data, folder / "report.html", **options)
     return Page((folder / "report.html").read_text(encoding="utf-8")), missing
 
 
@@ -179,14 +183,13 @@ def test_names_of_classes_are_shown_as_text(page):
     assert any(alt.startswith(HOSTILE[1]) for alt in page.alts())
 
 
-def test_it_has_every_part(page, evaluated):
-    run, _, found, _ = evaluated
+def test_it_has_every_part(page, run, six, predictions):
     ids = {attributes.get("id") for attributes in page.all("section")}
     assert ids == {"run", "errors", *PARTS, "recipe", "environment", "commands"}
     for said in (
         "finished",
         "2 of 2; the best, which is shown here, is number 2",
-        found.data.fingerprint,
+        six.fingerprint,
         "18 train, 12 val",
         "3 minutes",
         "towers: /CPU:0, /CPU:1",
@@ -198,20 +201,18 @@ def test_it_has_every_part(page, evaluated):
         "only a run on the same data compares with them",
     ):
         assert said in page.text, said
-    assert len(page.alts()) == 5 + 8 + min(8, wrong(found)) + 5 * 7
+    assert len(page.alts()) == 5 + 8 + min(8, wrong(predictions["centre"])) + 5 * 7
 
 
-def wrong(found):
-    return sum(
-        int(rows.argmax()) != label for rows, label in zip(found.centre.probabilities, found.centre.labels, strict=True)
-    )
+def wrong(predictions):
+    """The number of images whose likeliest class is wrong."""
+    return int((predictions.probabilities.argmax(axis=1) != predictions.labels).sum())
 
 
-def test_errors_stand_beside_the_papers_and_beside_chance(page, evaluated):
-    _, _, found, _ = evaluated
+def test_errors_stand_beside_the_papers_and_beside_chance(page, predictions):
     text = page.text.replace("\xa0", " ")
-    for views, predictions in (("centre crop", found.centre), ("ten crops", found.ten_crop)):
-        errors = predictions.evaluation()
+    for views, key in (("centre crop", "centre"), ("ten crops", "ten-crop")):
+        errors = predictions[key].evaluation()
         row = f"This run {errors.top1.error:.1%} ({100 * errors.top1.low:.1f} to {errors.top1.high:.1%})"
         row = f"{row} {errors.top5.error:.1%} ({100 * errors.top5.low:.1f} to {errors.top5.high:.1%}) {views} 12 of val"
         assert row.replace("%", " %") in text
@@ -223,8 +224,7 @@ def test_errors_stand_beside_the_papers_and_beside_chance(page, evaluated):
 
 def test_with_five_classes_or_fewer_there_is_no_top5_error(prepared, tiny, tmp_path):
     run = run_on(prepared, tiny, tmp_path / "three")
-    found = Evaluated("val", prepared, predictions_of(run, prepared, "val"), None)
-    page, missing = written(run, found, run.load_model(), tmp_path, without=("neighbors", "kernels", "towers"))
+    page, missing = written(run, prepared, tmp_path, ten_crop=False, without=("neighbors", "kernels", "towers"))
     assert page.problems == [] and missing == {}
     assert "Top-5 error" not in page.text and "the right one is always among five" in page.text
     assert "Guessing, 3 classes 66.7" in page.text
@@ -232,28 +232,25 @@ def test_with_five_classes_or_fewer_there_is_no_top5_error(prepared, tiny, tmp_p
     assert "with the 3 classes that the network finds likeliest" in page.text
 
 
-def test_what_is_left_out_on_request_is_not_mentioned(evaluated, tmp_path):
-    run, model, found, _ = evaluated
-    page, missing = written(run, found, model, tmp_path, without=("neighbors", "kernels", "towers", "predictions"))
+def test_what_is_left_out_on_request_is_not_mentioned(run, six, tmp_path):
+    page, missing = written(run, six, tmp_path, without=("neighbors", "kernels", "towers", "predictions"))
     assert missing == {} and page.problems == []
     assert {attributes.get("id") for attributes in page.all("section")}.isdisjoint(["neighbors", "kernels", "towers"])
     assert "Nearest training images" not in page.text
     assert len(page.alts()) == 3
 
 
-def test_without_the_data_the_page_says_what_it_lacks(evaluated, tmp_path):
-    run, model, found, _ = evaluated
-    gone = Evaluated("val", None, found.centre, found.ten_crop, "There is no prepared dataset data/six.")
-    page, missing = written(run, gone, model, tmp_path, without=("kernels", "towers"))
+def test_without_the_data_the_page_says_what_it_lacks(run, predictions, tmp_path):
+    problem = "There is no prepared dataset data/six."
+    page, missing = written(run, None, tmp_path, problem=problem, without=("kernels", "towers"))
     assert missing.keys() == {"predictions", "neighbors"} and page.problems == []
     assert page.text.count("There is no prepared dataset data/six.") == 3
     assert "What was computed before is shown" in page.text and "The classes with the largest errors" in page.text
     assert HOSTILE[0] in page.text, "the run remembers what its classes are called"
 
 
-def test_without_data_and_predictions_there_is_still_a_page(evaluated, tmp_path):
-    run, model, _, _ = evaluated
-    page, missing = written(run, Evaluated("val", None, None, None, "It is gone."), model, tmp_path)
+def test_without_data_and_predictions_there_is_still_a_page(run, tmp_path):
+    page, missing = written(run, None, tmp_path, split="train", problem="It is gone.")
     assert missing.keys() == {"predictions", "neighbors", "classes", "calibration"} and page.problems == []
     assert "Its errors have not been computed." in page.text and "not computed" in page.text
 
@@ -262,15 +259,14 @@ def test_without_data_and_predictions_there_is_still_a_page(evaluated, tmp_path)
 def test_an_unfinished_run_is_said_to_be_one(six, tiny, tmp_path, status, said):
     recipe = with_overrides(tiny, ["training.epochs=9"])
     run = run_on(six, recipe, tmp_path / "run", status=status, ended="Ctrl-C <now>")
-    found = Evaluated("val", None, None, None)
-    page, _ = written(run, found, run.load_model(), tmp_path, without=PARTS)
+    page, _ = written(run, None, tmp_path, without=PARTS)
     assert f"This run {said}. 2 of 9 epochs are done" in page.text and f"{status}: Ctrl-C <now>" in page.text
 
 
-def test_other_data_than_the_run_was_trained_on_is_said(evaluated, tmp_path):
-    run, model, found, _ = evaluated
-    other = replace(found.data, fingerprint="f" * 64)
-    page, _ = written(run, replace(found, data=other), model, tmp_path, without=PARTS)
+def test_other_data_than_the_run_was_trained_on_is_said(run, six, tmp_path):
+    other = run_on(six, run.recipe, tmp_path / "other")
+    other.update({"data": {**six.facts, "fingerprint": "f" * 64}})
+    page, _ = written(other, six, tmp_path, ten_crop=False, without=PARTS)
     assert "which is not the one that the run was trained on" in page.text
 
 
@@ -292,37 +288,45 @@ def words(command):
     return shlex.split(command.replace(" \\\n", " "))
 
 
-def test_the_training_command_has_everything_that_made_the_run(six, tmp_path):
-    overrides = ["training.epochs=3", "training.weight_rate=0.005"]
-    recipe = with_overrides(load_recipe("quickstart"), overrides)
-    run = Run.create(
-        tmp_path / "it's mine",
-        recipe,
-        {
-            "recipe": "quickstart",
-            "overrides": overrides,
-            "data": {**six.facts, "path": "data/my photos"},
-            "seed": 3,
-            "precision": "mixed_bfloat16",
-            "strategy": "mirrored",
-            "gpus": 4,
-            "deterministic": True,
-            "init_from": "/runs/first one",
-        },
+@pytest.fixture
+def made_by(six, tiny, tmp_path):
+    """A run whose run.json records a command, or none."""
+    return lambda command: Run.create(tmp_path / "it's mine", tiny, {"command": command, "data": six.facts})
+
+
+@pytest.mark.parametrize(
+    ("recorded", "again"),
+    [
+        (["alexnet", "train", "--run", "it's mine", "--set", "a=b c"], ["--run", "it's mine-again", "--set", "a=b c"]),
+        (["alexnet", "train", "--run=it's mine", "--gpus", "2"], ["--run=it's mine-again", "--gpus", "2"]),
+        (["train", "--gpus", "2"], ["--gpus", "2", "--run", "it's mine-again"]),
+    ],
+)
+def test_the_recorded_command_makes_the_run_under_another_name(made_by, recorded, again):
+    run = made_by(recorded)
+    assert words(make_command(run, another_name(run))) == ["alexnet", "train", *again]
+
+
+def test_a_long_command_has_one_line_per_option(made_by):
+    run = made_by(["alexnet", "import", "x" * 60 + ".pth", "--from", "torchvision", "--run", "a", "--labels", "b c"])
+    lines = make_command(run, "again").split(" \\\n    ")
+    assert lines[1:] == ["--from torchvision", "--run again", "--labels 'b c'"]
+
+
+@pytest.mark.parametrize("command", [None, [], "alexnet train"])
+def test_a_command_that_is_not_recorded_is_reported_as_such(made_by, six, command):
+    commands = reproduction_commands(made_by(command), six.facts)
+    assert commands[0].startswith("alexnet prepare") and commands[1].startswith(
+        "# The command that made this run is not"
     )
-    command = train_command(run, another_name(run))
-    assert words(command) == [
-        *("alexnet", "train", "--data", "data/my photos", "--run", "it's mine-again", "--recipe", "quickstart"),
-        *("--set", "training.epochs=3", "--set", "training.weight_rate=0.005", "--seed", "3"),
-        *("--precision", "mixed_bfloat16", "--strategy", "mirrored", "--gpus", "4", "--deterministic"),
-        *("--init-from", "/runs/first one"),
-    ]
+    assert "alexnet eval 'it'\"'\"'s mine-again' --ten-crop" in commands
 
 
-def test_a_recipe_that_its_name_does_not_give_is_read_from_the_run(six, tiny, tmp_path):
-    run = Run.create(tmp_path / "run", tiny, {"recipe": tiny.name, "overrides": [], "data": six.facts})
-    command = words(train_command(run, "again"))
-    assert command[command.index("--recipe") + 1] == str(run.path / "recipe.toml")
+def test_a_run_imported_without_data_is_not_evaluated(tiny, tmp_path):
+    data = {"path": None, "fingerprint": None}
+    run = Run.create(tmp_path / "net", tiny, {"command": ["alexnet", "import", "net.npy"], "data": data})
+    commands = ["alexnet import net.npy --run net-again", "alexnet visualize kernels net-again"]
+    assert reproduction_commands(run, data) == commands
 
 
 def test_the_preparing_command_has_the_options_that_were_not_the_defaults(six):

@@ -11,7 +11,8 @@ import pytest
 
 from alexnet_keras.data.dataset import MANIFEST, latest_prepared, open_prepared
 from alexnet_keras.errors import UsageError
-from alexnet_keras.runs import Run, all_runs, another_name, latest_run, new_run_path, open_run
+from alexnet_keras.reports.reproduction import another_name
+from alexnet_keras.runs import Run, all_runs, latest_run, new_run_path, open_run
 from alexnet_keras.storage.places import argument, check_name, check_new_path, command, data_root, good_name, runs_root
 
 ODD = ("r[1]", "a b", "ünï", "x*y", "100%", "[red]r", "$HOME", "{x}", "_x", "it's", "7")

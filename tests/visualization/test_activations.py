@@ -70,7 +70,7 @@ def test_maps_stand_in_rows_with_a_line_between_them():
 
 @pytest.mark.parametrize("scaling", ["map", "global"])
 @pytest.mark.parametrize("values", ["signed", "positive", "dead", "one spike"])
-def test_the_image_is_written_whatever_the_activities_are(image, tmp_path, values, scaling):
+def test_the_figure_is_written_whatever_the_activities_are(image, tmp_path, values, scaling):
     maps = np.random.default_rng(1).normal(size=(2, 13, 13, 192)).astype(np.float32)
     match values:
         case "positive":

@@ -1,4 +1,4 @@
-"""Figure 2 of a model: its facts are the paper's, and the image can be read."""
+"""Figure 2 of a model: its facts are the paper's, and the figure can be read."""
 
 from itertools import combinations
 
@@ -132,7 +132,7 @@ def drawn(monkeypatch, tmp_path):
 
 
 @variations
-def test_no_text_of_the_image_covers_another_or_leaves_it(drawn, tiny, vary):
+def test_no_text_of_the_figure_covers_another_or_leaves_it(drawn, tiny, vary):
     figure, texts, boxes = drawn(AlexNet(vary(tiny), classes=3, seed=0))
     for (one, first), (other, second) in combinations(zip(texts, boxes, strict=True), 2):
         assert not first.overlaps(second), (one, other)

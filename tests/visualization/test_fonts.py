@@ -21,7 +21,7 @@ def installed(monkeypatch):
     """Only fonts that come with matplotlib, and a stand-in for one with Chinese characters where asked for."""
 
     def install(chinese):
-        for name in ("_families", "_known", "_told"):
+        for name in ("_families", "_known", "_recommended"):
             monkeypatch.setattr(style, name, type(getattr(style, name))())
         files = {str(SHIPPED / "DejaVuSerif.ttf"): "DejaVu Serif", str(SHIPPED / "STIXGeneral.ttf"): "STIXGeneral"}
         monkeypatch.setattr(style, "installed_fonts", lambda: files)
@@ -43,7 +43,7 @@ def test_a_font_that_has_the_characters_is_used(installed, tmp_path, caplog):
     figure.suptitle("猫: cat")
     save_figure(figure, tmp_path / "figure.png")
     assert figure.get_suptitle() == "猫: cat" and not caplog.records
-    assert style.more_families() == ["DejaVu Serif"]
+    assert style._families == ["DejaVu Serif"]
     assert figure._suptitle.get_fontfamily() == [*matplotlib.rcParams["font.family"], "DejaVu Serif"]
 
 

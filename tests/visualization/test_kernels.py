@@ -91,7 +91,7 @@ def test_moments_of_training_are_shown_side_by_side(tmp_path, monkeypatch, scali
     for epochs in range(8):
         kernels = random.normal(0, 0.01 * (epochs + 1), (2, 11, 11, 3, 48)).astype(np.float32)
         save_kernels(run.kernels_path, kernels, epochs, 100 * epochs)
-    monkeypatch.setattr(drawing, "show_grid", lambda axis, grid: shown.append(grid))
+    monkeypatch.setattr(drawing, "show_image", lambda axis, grid, **options: shown.append(grid))
     draw_kernels_over_time(run, tmp_path / "kernels.png", scaling)
     monkeypatch.undo()
     assert len(shown) == 6 * 2
@@ -104,7 +104,7 @@ def test_moments_of_training_are_shown_side_by_side(tmp_path, monkeypatch, scali
     assert Image.open(tmp_path / "kernels.png").width > 1500
 
 
-def test_a_run_without_kept_kernels_is_told(tmp_path):
+def test_a_run_without_kept_kernels_is_refused(tmp_path):
     with pytest.raises(UsageError, match="kept no kernels"):
         draw_kernels_over_time(Run(tmp_path), tmp_path / "kernels.png")
 

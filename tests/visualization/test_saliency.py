@@ -95,7 +95,7 @@ def test_gradients_of_a_bfloat16_model_are_close(tiny, model, images):
 
 
 @pytest.mark.parametrize("count", [1, 2, pytest.param(7, marks=pytest.mark.slow)])
-def test_the_image_is_written(model, images, tmp_path, count):
+def test_the_figure_is_written(model, images, tmp_path, count):
     found = find_saliency(model, np.concatenate([images] * 4)[:count])
     draw_saliency(found, ["a", "b", "c"], tmp_path / "saliency.png", [0] * count)
     assert Image.open(tmp_path / "saliency.png").width > 900
@@ -124,7 +124,7 @@ def test_a_class_is_named_by_its_id_or_its_title():
         class_named("trench", CLASSES, TITLES)
 
 
-def test_of_many_classes_the_nearest_names_are_told():
+def test_of_many_classes_the_nearest_names_are_listed():
     classes = [f"n{index:08}" for index in range(1000)]
     titles = [f"thing {index}" for index in range(998)] + ["tench", "goldfish"]
     with pytest.raises(UsageError, match="did you mean tench"):

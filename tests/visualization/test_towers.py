@@ -89,7 +89,7 @@ def test_towers_of_random_weights_do_not_differ():
 
 @pytest.mark.parametrize("dead", ["none", "some", "a tower", "all"])
 @pytest.mark.parametrize("towers", [1, 2, 3])
-def test_the_image_is_written_whatever_is_dead(tmp_path, dead, towers):
+def test_the_figure_is_written_whatever_is_dead(tmp_path, dead, towers):
     kernels = np.random.default_rng(5).normal(size=(towers, 11, 11, 3, 48)).astype(np.float32)
     match dead:
         case "some":

@@ -1,0 +1,223 @@
+"""Commands of `alexnet visualize` that show images and a network's answers to them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+import numpy as np
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, run_argument, run_data_option
+from alexnet_keras.errors import UsageError
+
+if TYPE_CHECKING:
+    from alexnet_keras.runs import Run
+    from alexnet_keras.visualization.images import CaptionedImage
+
+QUERIES, SALIENCY_ROWS = 5, 3
+
+out_option = click.option(
+    "--out",
+    type=OutPath(dir_okay=False),
+    help="File to write (.png, .svg, .pdf). [default: in the run's figures/]",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), help="Chooses validation images where no file is given. [default: 0]"
+)
+
+
+def files_option(name: str, purpose: str, *, multiple: bool) -> Callable:
+    """An option for image files of the user's own."""
+    several = "; may be repeated" if multiple else ""
+    return click.option(
+        name,
+        "files" if multiple else "file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        multiple=multiple,
+        help=f"An image file {purpose}, prepared as training's images were{several}. [default: validation images]",
+    )
+
+
+def figure_command(function: Callable) -> click.Command:
+    """A command with the arguments RUN, --data and --out."""
+    for option in (out_option, run_data_option, run_argument):
+        function = option(function)
+    return click.command()(function)
+
+
+@figure_command
+@click.option("--layer", metavar="NAME", default="conv1", help="The layer whose maps are shown.")
+@click.option(
+    "--scaling",
+    type=click.Choice(["map", "global"]),
+    default="map",
+    help="Show each map by its own largest activity, or all by that of the layer.",
+)
+@files_option("--image", "to show", multiple=False)
+@seed_option
+def activations(
+    run: str | None,
+    data: str | None,
+    out: Path | None,
+    layer: str,
+    scaling: Literal["map", "global"],
+    file: Path | None,
+    seed: int | None,
+) -> None:
+    """The feature maps of a layer for one image, towers apart.
+
+    \b
+    Examples:
+      alexnet visualize activations
+      alexnet visualize activations my-run --layer relu5 --image cat.jpg --out relu5.png
+    """
+    _check_alone("--image", file, data=data, seed=seed)
+    found = chosen_run(run)
+    console.start_tensorflow()
+    from alexnet_keras.visualization.activations import draw_activations, feature_maps
+
+    (shown,), _ = _images(found, data, [file] if file else [], 1, seed)
+    maps = feature_maps(found.load_model(), layer, shown.image)
+    path = out or found.figure_path(f"activations-{layer}.png")
+    draw_activations(maps, path, shown.caption, scaling)
+    console.result(f"Wrote {path}")
+
+
+@figure_command
+@files_option("--image", "to show", multiple=True)
+@click.option(
+    "--class", "class_name", metavar="NAME", help="Class whose score is explained. [default: the likeliest one]"
+)
+@click.option("--count", type=click.IntRange(1, 20), help=f"Validation images to show. [default: {SALIENCY_ROWS}]")
+@seed_option
+def saliency(
+    run: str | None,
+    data: str | None,
+    out: Path | None,
+    files: tuple[Path, ...],
+    class_name: str | None,
+    count: int | None,
+    seed: int | None,
+) -> None:
+    """The gradient of a class score with respect to the pixels of images (Simonyan et al. 2013).
+
+    \b
+    Examples:
+      alexnet visualize saliency --count 5
+      alexnet visualize saliency my-run --image cat.jpg --image dog.jpg --class tabby
+    """
+    _check_alone("--image", files, data=data, count=count, seed=seed)
+    found = chosen_run(run)
+    console.start_tensorflow()
+    from alexnet_keras.visualization.saliency import class_named, draw_saliency, find_saliency
+
+    images, titles = _images(found, data, files, count or SALIENCY_ROWS, seed)
+    label = None if class_name is None else class_named(class_name, found.facts["classes"], titles)
+    gradients = find_saliency(found.load_model(), np.stack([shown.image for shown in images]), label)
+    path = out or found.figure_path("saliency.png")
+    draw_saliency(gradients, titles, path, [shown.label for shown in images])
+    console.result(f"Wrote {path}")
+
+
+@figure_command
+@click.option("--queries", type=click.IntRange(1, 20), help=f"Validation images to search for. [default: {QUERIES}]")
+@click.option("--neighbors", "count", type=click.IntRange(1, 20), default=6, help="Training images next to each query.")
+@seed_option
+@files_option("--query", "to search for", multiple=True)
+def neighbors(
+    run: str | None,
+    data: str | None,
+    out: Path | None,
+    queries: int | None,
+    count: int,
+    seed: int | None,
+    files: tuple[Path, ...],
+) -> None:
+    """Query images and the training images nearest to them in the last hidden layer (the paper's figure 4).
+
+    \b
+    Examples:
+      alexnet visualize neighbors my-run --queries 8 --out neighbors.png
+      alexnet visualize neighbors --query cat.jpg --query dog.jpg
+    """
+    _check_alone("--query", files, queries=queries, seed=seed)
+    found = chosen_run(run)
+    dataset = data_of_run(found, data)
+    console.start_tensorflow()
+    from alexnet_keras.visualization.images import draw_neighbors, nearest_training_images
+
+    images, _ = _images(found, data, files, queries or QUERIES, seed)
+    pixels = np.stack([shown.image for shown in images])
+    nearest = nearest_training_images(found.load_model(), pixels, dataset, count, console.REPORTER)
+    path = out or found.figure_path("neighbors.png")
+    draw_neighbors(images, nearest, dataset.titles, path)
+    console.result(f"Wrote {path}")
+
+
+@figure_command
+@click.option("--count", type=click.IntRange(1, 40), default=8, help="Images to show.")
+@click.option("--only-errors", is_flag=True, help="Only images that the network gets wrong.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Chooses the validation images.")
+def predictions(run: str | None, data: str | None, out: Path | None, count: int, only_errors: bool, seed: int) -> None:
+    """Validation images with the five classes the network finds likeliest (the paper's figure 4, left).
+
+    \b
+    Examples:
+      alexnet visualize predictions
+      alexnet visualize predictions my-run --only-errors --count 16 --out errors.png
+    """
+    from alexnet_keras.evaluation.predictions import predictions_of
+
+    found = chosen_run(run)
+    dataset = data_of_run(found, data)
+    predicted = predictions_of(found, dataset, "val", reporter=console.TENSORFLOW_REPORTER)
+    console.start_tensorflow()
+    from alexnet_keras.visualization.images import draw_predictions, predicted_images
+
+    images = predicted_images(predicted, dataset, count, seed, only_errors=only_errors)
+    path = out or found.figure_path("errors.png" if only_errors else "predictions.png")
+    draw_predictions(images, path)
+    console.result(f"Wrote {path}")
+
+
+@figure_command
+@click.option("--split", default="val", metavar="NAME", help="Split whose images are counted.")
+@click.option("--ten-crop", is_flag=True, help="Use the average over ten crops.")
+def confusion(run: str | None, data: str | None, out: Path | None, split: str, ten_crop: bool) -> None:
+    """The confusion matrix: the classes mistaken for each other; of many classes its worst part.
+
+    \b
+    Example: alexnet visualize confusion my-run --ten-crop --out confusion.pdf
+    """
+    from alexnet_keras.evaluation.analysis import Outcomes
+    from alexnet_keras.evaluation.predictions import predictions_of
+    from alexnet_keras.visualization.confusion import draw_confusion
+
+    found = chosen_run(run)
+    dataset = data_of_run(found, data)
+    views = "ten-crop" if ten_crop else "centre"
+    predicted = predictions_of(found, dataset, split, views, reporter=console.TENSORFLOW_REPORTER)
+    path = out or found.figure_path("confusion.png")
+    draw_confusion(Outcomes.of(predicted).matrix, dataset.titles, path)
+    console.result(f"Wrote {path}")
+
+
+def _check_alone(option: str, files: Any, **others: object) -> None:
+    """Refuse options that choose images of a dataset together with one that names image files."""
+    given = [f"--{name}" for name, value in others.items() if value is not None]
+    if files and given:
+        raise UsageError(f"{option} names the images: leave out {' and '.join(given)}.")
+
+
+def _images(
+    run: "Run", data: str | None, files: Sequence[Path], count: int, seed: int | None
+) -> "tuple[list[CaptionedImage], Sequence[str]]":
+    """Images of files, or of the validation split, and the title of each class."""
+    from alexnet_keras.visualization.images import images_from_files, images_from_split
+
+    if files:
+        return images_from_files(run, files), run.titles
+    dataset = data_of_run(run, data)
+    return images_from_split(dataset, count, seed or 0), dataset.titles
