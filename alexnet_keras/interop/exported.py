@@ -12,14 +12,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from alexnet_keras.backend import Tensor
+from alexnet_keras.backend import Tensor, plain
 from alexnet_keras.benchmarking.measure import jpeg
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.evaluation.inputs import Preparation, preparation_of, stacked_images
 from alexnet_keras.evaluation.predictor import centre
-from alexnet_keras.layers.execution import plain
 from alexnet_keras.network.model import AlexNet, copy_weights
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
@@ -121,7 +120,7 @@ def in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:
 
 
 def recipe_json(network: ExportedNetwork) -> dict[str, Any]:
-    """The recipe as `recipe_files.from_dict` reads it."""
+    """The recipe as `recipes.toml.from_dict` reads it."""
     return toml.to_dict(network.recipe)
 
 

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import AlexNet, load_recipe
+from alexnet_keras.backend import tower_devices
 from alexnet_keras.errors import UsageError
-from alexnet_keras.layers.execution import tower_devices
 from alexnet_keras.network.model import features_of, logits_of, seed_of_part
 from alexnet_keras.network.summary import PAPER_NEURONS, parameters_of, summarize
 from alexnet_keras.recipes.toml import with_overrides
