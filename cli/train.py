@@ -228,44 +228,42 @@ def _recipe(options: dict[str, Any], data: "PreparedDataset") -> "tuple[Recipe, 
     recipe_name = options["recipe"] or ("quickstart" if data.source == "demo" else "source")
     overrides = list(options["overrides"])
     recipe = toml.with_overrides(toml.load_recipe(recipe_name), overrides)
-    changes = [f"training.epochs={options['epochs']}"] if options["epochs"] else []
+    changes: dict[str, Any] = {"training.epochs": options["epochs"]} if options["epochs"] else {}
     if batch_size := options["batch_size"]:
-        changes.append(f"training.batch_size={batch_size}")
+        changes["training.batch_size"] = batch_size
         if options["scale_lr"]:
-            factor = batch_size / recipe.training.batch_size
-            changes.append(f"training.weight_rate={recipe.training.weight_rate * factor!r}")
-            changes.append(f"training.bias_rate={recipe.training.bias_rate * factor!r}")
-            changes.append(
-                f"training.schedule.conv1_lowered_rate={recipe.training.schedule.conv1_lowered_rate * factor!r}"
-            )
+            training, factor = recipe.training, batch_size / recipe.training.batch_size
+            changes["training.weight_rate"] = training.weight_rate * factor
+            changes["training.bias_rate"] = training.bias_rate * factor
+            changes["training.schedule.conv1_lowered_rate"] = training.schedule.conv1_lowered_rate * factor
     elif options["scale_lr"]:
         raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
-    changes += _layer_rates(recipe.network, options)
-    recipe = toml.with_overrides(recipe, changes)
+    changes |= _layer_rates(recipe.network, options)
+    recipe = toml.edit(recipe, changes, where="--set")
     images = data.examples("train")
     if images < recipe.training.batch_size:
         console.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
-        recipe = toml.with_overrides(recipe, [f"training.batch_size={images}"])
+        recipe = toml.edit(recipe, {"training.batch_size": images})
     if recipe.name == "paper" and images < SMALL_DATASET:
         console.warn(
             "the initial weights of the paper's prose can leave the loss at ln(classes) for hundreds of steps on a "
             f"dataset this small ({images} images); the recipe `source` starts sooner."
         )
-    return recipe, overrides + changes
+    return recipe, overrides + toml.format_overrides(changes)
 
 
-def _layer_rates(network: "Network", options: dict[str, Any]) -> list[str]:
+def _layer_rates(network: "Network", options: dict[str, Any]) -> dict[str, float]:
     """The changes that --rate-factor and --freeze ask for; a layer that both name is frozen."""
-    from alexnet_keras.training.layer_rates import rate_changes
+    from alexnet_keras.recipes.edits import rate_factors
 
-    changes = []
+    changes: dict[str, float] = {}
     for given in options["rate_factors"]:
         layers, _, factor = given.rpartition("=")
         try:
-            changes += rate_changes(network, layers, float(factor))
+            changes |= rate_factors(network, layers, float(factor))
         except ValueError as error:
             raise UsageError(f"--rate-factor {given}: write it as LAYERS=FACTOR, such as conv1..conv5=0.1.") from error
-    return changes + (rate_changes(network, options["freeze"], 0.0) if options["freeze"] else [])
+    return changes | (rate_factors(network, options["freeze"], 0.0) if options["freeze"] else {})
 
 
 def _resumed(options: dict[str, Any], cluster: "Cluster | None") -> "tuple[Trainer, bool]":
@@ -360,8 +358,8 @@ def _trainer(
 ) -> "Trainer":
     import tensorflow as tf
 
+    from alexnet_keras.recipes.edits import frozen_layers
     from alexnet_keras.runs import Run
-    from alexnet_keras.training.layer_rates import frozen_layers
     from alexnet_keras.training.trainer import Trainer, TrainingOptions
 
     if facts["deterministic"]:

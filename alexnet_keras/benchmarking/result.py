@@ -11,6 +11,7 @@ import pydantic
 from pydantic import Field
 
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.recipes.toml import migrated
 from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.storage.places import command
 
@@ -45,7 +46,7 @@ class Request:
     """What is to be measured; plain values, so that it travels to another process.
 
     Attributes:
-        recipe: Its fields, as `recipe_files.to_dict` gives them.
+        recipe: Its fields, as `recipes.toml.to_dict` gives them.
         classes: Of the network.
         batch_size: Images a step.
         precision: A Keras dtype policy.
@@ -237,7 +238,7 @@ def differences(then: Result, now: Result) -> list[str]:
     measured = set(then.measurements) & set(now.measurements)
     for what in _matters(measured):
         compare(what.replace("_", " "), getattr(then.request, what), getattr(now.request, what))
-    if measured - {"prepare"} and then.request.recipe != now.request.recipe:
+    if measured - {"prepare"} and migrated(then.request.recipe) != migrated(now.request.recipe):
         names = [result.request.recipe.get("name") for result in (then, now)]
         sentences.append(f"the recipe is another one (named {names[0]} then, {names[1]} now).")
     for name in sorted(measured):

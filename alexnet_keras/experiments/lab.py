@@ -148,7 +148,7 @@ class Lab:
             "gpus": self.request.gpus,
         }
         same = [
-            toml.chosen(recipe),
+            toml.digest_values(recipe),
             data.fingerprint,
             self.request.precision,
             start and [start.run.name, start.layer],

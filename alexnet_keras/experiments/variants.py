@@ -27,7 +27,8 @@ from alexnet_keras.runs import Run
 def no_normalization(recipe: Recipe) -> Recipe:
     """Neither local response nor spatial normalisation (net 148)."""
     return _each_convolution(
-        recipe, lambda conv: replace(conv, then=tuple(s for s in conv.then if s not in ("lrn", "spatial_norm")))
+        recipe,
+        lambda conv: replace(conv, followed_by=tuple(s for s in conv.followed_by if s not in ("lrn", "spatial_norm"))),
     )
 
 
@@ -79,7 +80,7 @@ def no_weight_decay(recipe: Recipe) -> Recipe:
 def tanh(recipe: Recipe) -> Recipe:
     """Saturating neurons instead of ReLUs (paper, section 3.1)."""
     changed = _each_convolution(
-        recipe, lambda conv: replace(conv, then=tuple("tanh" if s == "relu" else s for s in conv.then))
+        recipe, lambda conv: replace(conv, followed_by=tuple("tanh" if s == "relu" else s for s in conv.followed_by))
     )
     return _network(changed, dense=tuple(replace(layer, activation="tanh") for layer in recipe.network.dense))
 
@@ -88,7 +89,7 @@ def paper_initial_weights(recipe: Recipe) -> Recipe:
     """N(0, 0.01) everywhere (paper, section 5)."""
     changed = _each_convolution(recipe, lambda conv: replace(conv, initial_std=0.01))
     dense = tuple(replace(layer, initial_std=0.01) for layer in recipe.network.dense)
-    return _network(changed, dense=dense, classifier_std=0.01)
+    return _network(changed, dense=dense, classifier=replace(recipe.network.classifier, initial_std=0.01))
 
 
 def without(recipe: Recipe, name: str) -> Recipe:
@@ -101,16 +102,20 @@ def without(recipe: Recipe, name: str) -> Recipe:
     convolutions = list(recipe.network.convolutions)
     index = next(i for i, conv in enumerate(convolutions) if conv.name == name)
     removed = convolutions.pop(index)
-    pools = tuple(step for step in removed.then if step == "pool")
+    pools = tuple(step for step in removed.followed_by if step == "pool")
     if index < len(convolutions):
         follower = convolutions[index]
         if removed.reads == "all":
             follower = replace(follower, reads="all")
         if index == 0:
-            follower = replace(follower, stride=removed.stride, padding=(0, 0), then=follower.then + pools)
+            follower = replace(
+                follower, stride=removed.stride, padding=(0, 0), followed_by=follower.followed_by + pools
+            )
         convolutions[index] = follower
     if index:
-        convolutions[index - 1] = replace(convolutions[index - 1], then=convolutions[index - 1].then + pools)
+        convolutions[index - 1] = replace(
+            convolutions[index - 1], followed_by=convolutions[index - 1].followed_by + pools
+        )
     return _network(recipe, convolutions=tuple(convolutions))
 
 
@@ -191,7 +196,8 @@ def _started(base: Recipe, hidden_std: float, positive: float, bias_rate: float)
         for conv in base.network.convolutions
     )
     dense = tuple(replace(layer, initial_std=hidden_std, initial_bias=positive) for layer in base.network.dense)
-    network = replace(base.network, convolutions=convolutions, dense=dense, classifier_std=STD, classifier_bias=0.0)
+    classifier = replace(base.network.classifier, initial_std=STD, initial_bias=0.0)
+    network = replace(base.network, convolutions=convolutions, dense=dense, classifier=classifier)
     training = replace(base.training, bias_rate=bias_rate * base.training.weight_rate)
     return replace(base, network=network, training=training)
 
@@ -225,7 +231,7 @@ def fine_tuning_recipe(recipe: Recipe) -> Recipe:
     network = replace(
         six.network,
         convolutions=(replace(first, rate_factor=CONV1_RATE), *others),
-        classifier_rate_factor=FC8_RATE,
+        classifier=replace(six.network.classifier, rate_factor=FC8_RATE),
     )
     training = six.training
     slower = replace(

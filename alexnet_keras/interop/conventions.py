@@ -16,7 +16,8 @@ from math import prod
 import numpy as np
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.recipes.schema import Convolution, Network, Recipe
+from alexnet_keras.recipes.built_in import side_after
+from alexnet_keras.recipes.schema import CLASSIFIER, Network, Recipe
 
 Shape = tuple[int, ...]
 CLASSES = -1  # in a shape: as many as the network tells apart, which only the file knows
@@ -115,7 +116,6 @@ def _listed(names: list[str]) -> str:
 
 
 Weights = tuple[np.ndarray, np.ndarray]  # of a layer: kernel and bias
-CLASSIFIER = "fc8"
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Layout:
             outputs, size = conv.filters * towers, conv.kernel
             kernel = (outputs, reads, size, size) if self.channels_first else (size, size, reads, outputs)
             shapes[conv.name] = kernel, (outputs,)
-            maps, side = outputs, _side_after(conv, side, network)
+            maps, side = outputs, side_after(conv, side, network)
         inputs = side * side * maps
         for name, outputs in [*((d.name, d.units * towers) for d in network.dense), (CLASSIFIER, CLASSES)]:
             shapes[name] = (outputs, inputs) if self.channels_first else (inputs, outputs), (outputs,)
@@ -196,11 +196,3 @@ def _tower_after_tower(kernel: np.ndarray, network: Network, layout: Layout) -> 
     else:
         parted = kernel.reshape(side, side, towers, own, -1).transpose(2, 0, 1, 3, 4)
     return parted.reshape(kernel.shape)
-
-
-def _side_after(conv: Convolution, side: int, network: Network) -> int:
-    """The side of the maps after a convolution and what follows it."""
-    side = (side + sum(conv.padding) - conv.kernel) // conv.stride + 1
-    for _ in range(conv.then.count("pool")):
-        side = (side - network.pool_size) // network.pool_stride + 1
-    return side

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_keras.interop.caffe import read_caffe, recipe_of_caffe
-from alexnet_keras.interop.conventions import CLASSIFIER, Layout, WantedArrays, Weights
+from alexnet_keras.interop.conventions import Layout, WantedArrays, Weights
 from alexnet_keras.interop.safetensors import read_safetensors_arrays
 from alexnet_keras.interop.torch import read_torch
 from alexnet_keras.interop.toronto import read_toronto
@@ -20,8 +20,7 @@ CAFFE_MEAN = (122.6789143406786, 116.66876761696767, 104.0069879317889)
 
 def _numbered(network: Network) -> dict[str, tuple[str, str]]:
     """Layers by name, weights and biases by number: conv1[0] and conv1[1]."""
-    names = [layer.name for layer in network.layers] + [CLASSIFIER]
-    return {name: (f"{name}[0]", f"{name}[1]") for name in names}
+    return {layer.name: (f"{layer.name}[0]", f"{layer.name}[1]") for layer in network.layers}
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,10 @@ def names_of(network: Network) -> dict[str, tuple[str, str]]:
     position = 0
     for conv in network.convolutions:
         places[conv.name] = f"features.{position}"
-        position += 1 + len(conv.then)
-    for number, name in enumerate([*(dense.name for dense in network.dense), CLASSIFIER]):
+        position += 1 + len(conv.followed_by)
+    for number, layer in enumerate(network.layers[len(network.convolutions) :]):
         # dropout, linear, ReLU; dropout, linear, ReLU; linear
-        places[name] = f"classifier.{3 * number + (name != CLASSIFIER)}"
+        places[layer.name] = f"classifier.{3 * number + (layer is not network.classifier)}"
     return {name: (f"{place}.weight", f"{place}.bias") for name, place in places.items()}
 
 

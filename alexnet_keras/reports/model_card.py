@@ -12,8 +12,7 @@ from markupsafe import Markup
 
 from alexnet_keras.errors import DAMAGED
 from alexnet_keras.recipes.built_in import BUILT_IN
-from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.recipes.toml import flatten, in_words
+from alexnet_keras.recipes.edits import differences
 from alexnet_keras.runs import Run, another_name, look_commands, make_command, prepare_command
 from alexnet_keras.storage.files import sha256_of, write_by_rename
 
@@ -81,7 +80,7 @@ def _about(run: Run) -> dict[str, Any]:
         "shown": CLASSES_SHOWN,
         "evaluations": evaluations,
         "calibration": evaluations[-1]["calibration"] if evaluations else None,
-        "changes": _changes(recipe),
+        "changes": [row[:-1] for row in differences(recipe, BUILT_IN["source"], BUILT_IN["paper"])],
         "commands": _commands(run) if "path" in data else [],
         "environment": {"alexnet-keras": version("alexnet-keras"), **facts.get("environment", {})},
     }
@@ -90,16 +89,6 @@ def _about(run: Run) -> dict[str, Any]:
 def _commands(run: Run) -> list[str]:
     name, prepare = another_name(run), prepare_command(run.facts["data"])
     return [*([prepare] if prepare else []), make_command(run, name), *look_commands(name, "val")]
-
-
-def _changes(recipe: Recipe) -> list[tuple[str, str, str, str]]:
-    """(field, here, in source, in paper) of every field that is not as in both."""
-    own, source, paper = flatten(recipe), flatten(BUILT_IN["source"]), flatten(BUILT_IN["paper"])
-    rows = [
-        (name, in_words(own, name), in_words(source, name), in_words(paper, name))
-        for name in dict.fromkeys([*own, *source])
-    ]
-    return [row for row in rows if row[0] not in ("name", "summary") and len(set(row[1:])) > 1]
 
 
 def _evaluations(run: Run) -> list[dict[str, Any]]:

@@ -20,8 +20,9 @@ from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.kernels import CAVEAT, compare_towers, first_kernels
 from alexnet_keras.recipes.built_in import BUILT_IN
+from alexnet_keras.recipes.edits import differences
 from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.recipes.toml import flatten, in_words, to_toml
+from alexnet_keras.recipes.toml import to_toml
 from alexnet_keras.reports.page import EmbeddedImage, drawing, percent, photograph, render
 from alexnet_keras.runs import Run, another_name, look_commands, make_command, prepare_command
 from alexnet_keras.storage.files import write_by_rename
@@ -444,13 +445,7 @@ def _facts(run: Run, evaluated: Evaluated) -> list[tuple[str, str]]:
 def _recipe(recipe: Recipe) -> dict[str, Any]:
     """The recipe whole, and the fields in which it is not the built-in one it is named for, or `source`."""
     base = BUILT_IN.get(recipe.name, BUILT_IN["source"])
-    own, other = flatten(recipe), flatten(base)
-    changes = [
-        (name, in_words(own, name), in_words(other, name), own[name].source if name in own else "")
-        for name in dict.fromkeys([*own, *other])
-        if name not in ("name", "summary") and in_words(own, name) != in_words(other, name)
-    ]
-    return {"base": base.name, "changes": changes, "toml": to_toml(recipe)}
+    return {"base": base.name, "changes": differences(recipe, base), "toml": to_toml(recipe)}
 
 
 def _commands(run: Run, evaluated: Evaluated) -> dict[str, Any]:

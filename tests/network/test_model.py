@@ -211,7 +211,7 @@ def test_the_papers_eigenvalues_are_variances_of_pixels_from_0_to_1_in_pixels(ti
 
 
 def test_what_is_made_twice_after_one_layer_has_a_number(tiny):
-    model = AlexNet(with_overrides(tiny, ["network.conv5.then=['relu', 'pool', 'relu', 'relu']"]), classes=2)
+    model = AlexNet(with_overrides(tiny, ["network.conv5.followed_by=['relu', 'pool', 'relu', 'relu']"]), classes=2)
     names = [layer.name for layer in model.layers]
     assert names[names.index("conv5") : names.index("flatten")] == ["conv5", "relu5", "pool5", "relu5_2", "relu5_3"]
 

@@ -24,7 +24,7 @@ def six_convolutions(recipe):
     """Net 146: a sixth convolution over the last pooling layer, reading both towers, and no pooling after it."""
     values = to_dict(recipe)
     convolutions = values["network"]["convolutions"]
-    convolutions.append({**convolutions[-1], "name": "conv6", "reads": "all", "then": ["relu"]})
+    convolutions.append({**convolutions[-1], "name": "conv6", "reads": "all", "followed_by": ["relu"]})
     return from_dict(values)
 
 
@@ -35,10 +35,12 @@ VARIATIONS = {
     "apart": lambda recipe: with_overrides(recipe, APART),
     "six convolutions": six_convolutions,
     "no normalisation": lambda recipe: with_overrides(
-        recipe, ["network.conv1.then=['relu', 'pool']", "network.conv2.then=['relu', 'pool']"]
+        recipe, ["network.conv1.followed_by=['relu', 'pool']", "network.conv2.followed_by=['relu', 'pool']"]
     ),
-    "normalised, not pooled": lambda recipe: with_overrides(recipe, ["network.conv4.then=['tanh', 'lrn']"]),
-    "nothing follows": lambda recipe: with_overrides(recipe, ["network.conv4.then=[]", "network.fc7.dropout=0.0"]),
+    "normalised, not pooled": lambda recipe: with_overrides(recipe, ["network.conv4.followed_by=['tanh', 'lrn']"]),
+    "nothing follows": lambda recipe: with_overrides(
+        recipe, ["network.conv4.followed_by=[]", "network.fc7.dropout=0.0"]
+    ),
 }
 variations = pytest.mark.parametrize("vary", VARIATIONS.values(), ids=VARIATIONS)
 
