@@ -5,7 +5,7 @@ from pathlib import Path
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Estimate, Finding, Outcome, Verdict
 from alexnet_keras.network.model import AlexNet
-from alexnet_keras.network.summary import LayerFacts, describe_architecture
+from alexnet_keras.network.summary import LayerSummary, summarize
 from alexnet_keras.visualization.architecture import draw_architecture
 
 # Neurons by layer (paper, figure 2), and parameters (section 1: "60 million").
@@ -17,7 +17,7 @@ DEVICES = ("GPU 1", "GPU 2")
 
 def run(lab: Lab) -> Outcome:
     """What the model of the recipe `source` says of itself; nothing is trained."""
-    facts = describe_architecture(AlexNet("source"))
+    facts = summarize(AlexNet("source"))
     neurons, parameters = sum(layer.neurons for layer in facts), sum(layer.parameters for layer in facts)
     findings = [_exact(f"neurons of {layer.name}", f"{NEURONS[layer.name]:,}", layer.neurons) for layer in facts]
     findings[0] = _exact(
@@ -30,7 +30,7 @@ def run(lab: Lab) -> Outcome:
         _about("neurons in all", "650,000", neurons, NEURONS_IN_ALL),
         _about("parameters", "60 million", parameters, PARAMETERS),
     ]
-    crossing = {layer.name: sum(passage.values for passage in layer.passages) for layer in facts if layer.passages}
+    crossing = {layer.name: sum(transfer.values for transfer in layer.transfers) for layer in facts if layer.transfers}
     told = ", ".join(f"{count:,} into {name}" for name, count in crossing.items())
     return Outcome(
         summary=(
@@ -58,7 +58,7 @@ def _about(what: str, claim: str, found: int, claimed: float) -> Finding:
     return Finding(what, claim, "", Estimate((float(found),)), "count", verdict)
 
 
-def _line(layer: LayerFacts) -> str:
+def _line(layer: LayerSummary) -> str:
     kernel = "x".join(map(str, layer.kernel))
     stride = f", stride {layer.stride}" if layer.stride else ""
     size = "x".join(map(str, layer.output))

@@ -16,8 +16,8 @@ from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop.conventions import WantedArrays
 from alexnet_keras.interop.exported import ExportedNetwork, library, recipe_json
 from alexnet_keras.interop.state_dicts import floats_of, the_networks
-from alexnet_keras.layers.towers import TowerLayer
 from alexnet_keras.network.model import AlexNet
+from alexnet_keras.network.summary import tower_layers
 from alexnet_keras.recipes import toml
 
 MOST_HEADER = 2**20  # bytes; the format allows a hundred times that, AlexNet's takes two thousand
@@ -118,10 +118,9 @@ def read_safetensors(path: Path) -> keras.Model:
         )
         mean = model.get_layer("mean")
         mean.mean.assign(np.broadcast_to(tensors[MEAN], mean.shape))  # a colour in files of 0.1
-        for layer in model.layers:
-            if isinstance(layer, TowerLayer):
-                for variable in layer.weights:
-                    variable.assign(tensors[f"{layer.name}.{variable.name}"])
+        for layer in tower_layers(model):
+            for variable in layer.weights:
+                variable.assign(tensors[f"{layer.name}.{variable.name}"])
         if facts["color"]:
             noise = model.get_layer("color_noise")
             noise.magnitudes, noise.vectors = facts["color"]["magnitudes"], facts["color"]["vectors"]
@@ -137,8 +136,7 @@ def open_safetensors(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 def _tensors(model: keras.Model) -> dict[str, np.ndarray]:
     tensors = {MEAN: model.get_layer("mean").mean_image}
-    for layer in model.layers:
-        if isinstance(layer, TowerLayer):
-            for variable in layer.weights:
-                tensors[f"{layer.name}.{variable.name}"] = keras.ops.convert_to_numpy(variable)
+    for layer in tower_layers(model):
+        for variable in layer.weights:
+            tensors[f"{layer.name}.{variable.name}"] = keras.ops.convert_to_numpy(variable)
     return tensors

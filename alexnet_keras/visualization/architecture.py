@@ -16,7 +16,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
 from matplotlib.text import Text
 
 from alexnet_keras.layers.towers import tower_letter
-from alexnet_keras.network.summary import LayerFacts, Passage, describe_architecture
+from alexnet_keras.network.summary import LayerSummary, Transfer, summarize
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
 
 SLANT = (0.26, 0.18)  # how far a block of height 1 reaches back: right and up
@@ -146,7 +146,7 @@ def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: 
     Raises:
         UsageError: the file has another suffix.
     """
-    facts = describe_architecture(model)
+    facts = summarize(model)
     towers = max(layer.towers for layer in facts)
     lefts = list(accumulate(map(_width, facts), initial=LEFT))
     table = _table(facts)
@@ -170,21 +170,21 @@ def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: 
     save_figure(figure, path)
 
 
-def _legend(facts: Sequence[LayerFacts]) -> str:
+def _legend(facts: Sequence[LayerSummary]) -> str:
     """What the marks of this figure mean."""
-    then = {step.text for layer in facts for step in layer.then}
+    then = {step.text for layer in facts for step in layer.followed_by}
     parts = ["Height and depth: sides of the maps of one tower; width: their number"]
     if any(layer.passed_on != layer.output for layer in facts):
         parts.append("pale: pooled")
     parts += [f"{mark}: {text}" for text, mark in MARKS.items() if text in then]
-    if any(layer.passages for layer in facts):
+    if any(layer.transfers for layer in facts):
         parts.append("coloured arrows: values that pass between the towers, an image, forward")
     return "; ".join(parts) + "."
 
 
-def _width(layer: LayerFacts) -> float:
+def _width(layer: LayerSummary) -> float:
     kind = DENSE if layer.kind == "dense" else PLAIN if layer.passed_on == layer.output else POOLED
-    return kind + MEETING * bool(layer.passages)
+    return kind + MEETING * bool(layer.transfers)
 
 
 def _color(tower: int) -> str:
@@ -202,7 +202,7 @@ def _draw_tower(axis: Axes, tower: int, name: str, device: str, width: float, mi
 
 
 def _draw_layers(
-    axis: Axes, facts: Sequence[LayerFacts], image: tuple[int, ...], lefts: list[float], middles: list[float]
+    axis: Axes, facts: Sequence[LayerSummary], image: tuple[int, ...], lefts: list[float], middles: list[float]
 ) -> None:
     """The image, each layer's blocks in every tower, and what leads from one to the next."""
     slab = Slab(0.15, sum(middles) / len(middles) + 0.15, 0.03, 1.1 * TALLEST)
@@ -211,7 +211,7 @@ def _draw_layers(
     write(axis, 0.4, slab.bottom - 0.14 - LINE, _by(image))
     before, shape = [slab] * len(middles), image
     for layer, left in zip(facts, lefts, strict=False):
-        made = [_slab(facts, layer.output, left + 0.14 + MEETING * bool(layer.passages), y) for y in middles]
+        made = [_slab(facts, layer.output, left + 0.14 + MEETING * bool(layer.transfers), y) for y in middles]
         passed = made
         if layer.passed_on != layer.output:
             passed = [_slab(facts, layer.passed_on, slab.x + 0.68, slab.middle) for slab in made]
@@ -222,41 +222,43 @@ def _draw_layers(
                 draw_slab(axis, passed[tower], _color(tower), PALE)
                 _write_shape(axis, passed[tower], layer.passed_on, QUIET)
                 draw_line(axis, made[tower].on_side(0.5, 0.5), passed[tower].entry)
-            for place, mark in enumerate(marks := [MARKS[s.text] for s in layer.then if s.text in MARKS]):
+            for place, mark in enumerate(marks := [MARKS[s.text] for s in layer.followed_by if s.text in MARKS]):
                 y = made[tower].middle + 0.17 * ((len(marks) - 1) / 2 - place)
                 draw_mark(axis, made[tower].end + 0.1, y, mark)
         _draw_reading(axis, layer, before, made, shape)
         before, shape = passed, layer.passed_on
 
 
-def _draw_reading(axis: Axes, layer: LayerFacts, before: list[Slab], made: list[Slab], shape: tuple[int, ...]) -> None:
+def _draw_reading(
+    axis: Axes, layer: LayerSummary, before: list[Slab], made: list[Slab], shape: tuple[int, ...]
+) -> None:
     """What leads from the blocks before a layer to its own: kernels within a tower, arrows between towers."""
     for tower in range(layer.towers):
         if layer.kind == "convolution":
             draw_kernel(axis, before[tower], layer.kernel[0] / shape[0], made[tower].entry, INK)
         else:
             draw_line(axis, before[tower].on_side(0.5, 0.5), made[tower].entry, arrowstyle="-|>")
-    for passage in layer.passages:
-        source, target = (ord(letter) - ord("a") for letter in (passage.source, passage.target))
+    for transfer in layer.transfers:
+        source, target = (ord(letter) - ord("a") for letter in (transfer.source, transfer.target))
         x, y = made[target].entry
         aside = 0.07 if target > source else -0.07
         draw_line(axis, before[source].on_side(1.0, 0.5), (x, y + aside), _color(source), arrowstyle="-|>")
-    if layer.passages:
+    if layer.transfers:
         x = (before[0].end + made[0].x) / 2
-        label = write(axis, x, (made[0].middle + made[1].middle) / 2, _told(layer.passages), linespacing=1.25)
+        label = write(axis, x, (made[0].middle + made[1].middle) / 2, _told(layer.transfers), linespacing=1.25)
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
 
 
-def _told(passages: Sequence[Passage]) -> str:
+def _told(transfers: Sequence[Transfer]) -> str:
     """How much passes, in two short lines."""
-    number = f"{passages[0].values:,}"
-    targets = {passage.target for passage in passages}
+    number = f"{transfers[0].values:,}"
+    targets = {transfer.target for transfer in transfers}
     if len(targets) > 1:
         return f"{number}\neach way"
-    return f"{number}\n{passages[0].source if len(passages) == 1 else 'each'} to {passages[0].target}"
+    return f"{number}\n{transfers[0].source if len(transfers) == 1 else 'each'} to {transfers[0].target}"
 
 
-def _table(facts: Sequence[LayerFacts]) -> list[list[str]]:
+def _table(facts: Sequence[LayerSummary]) -> list[list[str]]:
     """Rows of texts: a head, then a text a layer."""
     towers = max(layer.towers for layer in facts)
     reads = {"image": "image", "own": "own tower", "all": "both towers" if towers == 2 else "all towers"}
@@ -266,7 +268,7 @@ def _table(facts: Sequence[LayerFacts]) -> list[list[str]]:
             _by(layer.kernel),
             reads[layer.reads],
             f"{layer.stride}" if layer.stride else "–",
-            "\n".join(step.text for step in layer.then) or "–",
+            "\n".join(step.text for step in layer.followed_by) or "–",
             f"{layer.neurons:,}",
             f"{layer.parameters:,}",
         )
@@ -278,7 +280,7 @@ def _table(facts: Sequence[LayerFacts]) -> list[list[str]]:
 
 
 def _draw_table(
-    axis: Axes, facts: Sequence[LayerFacts], table: list[list[str]], heights: list[float], lefts: list[float]
+    axis: Axes, facts: Sequence[LayerSummary], table: list[list[str]], heights: list[float], lefts: list[float]
 ) -> None:
     top = sum(heights) + FOOT
     for row, height in zip(table, heights, strict=True):
@@ -292,7 +294,7 @@ def _draw_table(
         top -= height
 
 
-def _slab(facts: Sequence[LayerFacts], shape: tuple[int, ...], x: float, middle: float) -> Slab:
+def _slab(facts: Sequence[LayerSummary], shape: tuple[int, ...], x: float, middle: float) -> Slab:
     """The block of an output of one tower, in proportion (by square roots) to the largest of the network."""
     if len(shape) == 1:
         most = max(layer.output[0] for layer in facts if layer.kind == "dense")
