@@ -1,35 +1,43 @@
 """The seam between this package and Keras's backends.
 
 The model and its layers are `keras.ops` and run on every backend. What they do better, or only, under TensorFlow is
-here. Importing this module imports neither Keras nor a backend.
-"""
+here: pieces compiled into one pass over memory, the device of each tower, random numbers by example.
+
+    with tower_devices("/GPU:0", "/GPU:1"):
+        model = AlexNet(...)
+
+Layers made inside the scope keep their variables and do their work, forward and backward, on their tower's device
+(paper, figure 2). The placement belongs to the process, not to the model: it is never saved.
+
+Importing this module imports neither Keras nor a backend."""
 
 import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from alexnet_keras.errors import UsageError
 
 TENSORFLOW = "tensorflow"
-
-
-CHANNELS_LAST = "channels_last"  # said at every layer that has a choice: keras.json does not change the network
-
+CHANNELS_LAST = "channels_last"  # given to every layer that has a choice: keras.json does not change the network
 
 # Keras has no type for what its operations take and return: a symbolic KerasTensor or any backend's own tensor.
 Tensor: TypeAlias = Any
-
-
-# (batch, height, width, maps), None where a size is unknown; of a layer that reads towers a list with one such a tower.
+# (batch, height, width, maps), None where a size is unknown; of a layer that reads towers a list with one per tower.
 Shape: TypeAlias = Sequence[Any]
+Devices: TypeAlias = tuple[str, ...] | None
+
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+_devices: ContextVar[Devices] = ContextVar("tower_devices", default=None)
 
 
 def backend_name() -> str:
-    """Keras's backend: tensorflow, jax, torch, ...; the one that Keras will have, if it has not been imported yet."""
+    """Return the name of Keras's backend (tensorflow, jax, torch, ...), or of the one it will have once imported."""
     if "keras" in sys.modules:
         return sys.modules["keras"].backend.backend()
     if named := os.environ.get("KERAS_BACKEND"):
@@ -42,15 +50,18 @@ def backend_name() -> str:
 
 
 def on_tensorflow() -> bool:
-    """Whether Keras computes with TensorFlow."""
+    """Return True if Keras computes with TensorFlow."""
     return backend_name() == TENSORFLOW
 
 
 def require_tensorflow(what: str) -> None:
-    """Says what needs TensorFlow where Keras computes with something else.
+    """Refuse to go on under another backend than TensorFlow.
+
+    Args:
+        what: What needs TensorFlow: the beginning of the message.
 
     Raises:
-        UsageError: it does.
+        UsageError: Keras computes with another backend.
     """
     if not on_tensorflow():
         raise UsageError(
@@ -59,35 +70,82 @@ def require_tensorflow(what: str) -> None:
         )
 
 
-def compiled_by_xla(function: Callable) -> Callable:
-    """The function of tensors compiled by XLA, once for each set of shapes and dtypes it meets. Needs TensorFlow."""
+@contextmanager
+def plain() -> Iterator[None]:
+    """Trace ordinary operations, in this scope, in place of compiled pieces and of gradients written by hand.
+
+    Other programs can read such a graph, which is what an exported model is made of. Results are those of the compiled
+    pieces but for the rounding of float32. The scope belongs to the thread and counts when a layer is called.
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def is_plain() -> bool:
+    """Return True inside `plain`, and on a backend that has no compiled pieces."""
+    return _plain.get() or not on_tensorflow()
+
+
+def compiled(function: Callable) -> Callable:
+    """Return a function of tensors compiled by XLA under TensorFlow, once for each set of shapes and dtypes it meets.
+
+    It pays for elementwise work, which is otherwise a pass over memory for every operation. Nothing with a
+    convolution or a matrix product in it is compiled: on a processor XLA's are slower. Other backends compile, or
+    do not, as they like.
+    """
+    if not on_tensorflow():
+        return function
     import tensorflow as tf
 
     @functools.cache
     def for_signature(*signature: Any) -> Callable:
         return tf.function(function, jit_compile=True, autograph=False)
 
-    return lambda *tensors: for_signature(*((tuple(tensor.shape), tensor.dtype) for tensor in tensors))(*tensors)
+    def call(*tensors: Tensor) -> Any:
+        if is_plain():
+            return function(*tensors)
+        return for_signature(*((tuple(tensor.shape), tensor.dtype) for tensor in tensors))(*tensors)
+
+    return call
 
 
-def replica() -> tuple[Any, int]:
-    """(which replica of a distribution strategy this is, how many there are); (0, 1) outside TensorFlow."""
-    if not on_tensorflow():
-        return 0, 1
-    import tensorflow as tf
+@contextmanager
+def tower_devices(*names: str) -> Iterator[None]:
+    """Put tower i of the layers made in this scope on device names[i]. Needs the TensorFlow backend."""
+    require_tensorflow("Placing towers on devices")
+    token = _devices.set(names or None)
+    try:
+        yield
+    finally:
+        _devices.reset(token)
 
-    context = tf.distribute.get_replica_context()
-    count = context.num_replicas_in_sync if context else 1
-    return (context.replica_id_in_sync_group, count) if count > 1 else (0, 1)
+
+def current_devices() -> Devices:
+    """Return the devices of the innermost `tower_devices` scope, or None."""
+    return _devices.get()
 
 
-def run_on(device: str, function: Callable, tensors: Sequence) -> Any:
-    """function(*tensors), computed and differentiated on a device. Needs TensorFlow.
+def scope(devices: Devices, tower: int) -> Any:
+    """Return a context in which variables and operations go to a tower's device."""
+    import keras
+
+    return keras.device(devices[tower]) if devices else nullcontext()
+
+
+def run(devices: Devices, tower: int, function: Callable, tensors: Sequence) -> Any:
+    """Return function(*tensors), computed and differentiated on a tower's device.
 
     TensorFlow does not carry a device scope over to the gradient: left to itself the backward pass of every
     tower would run on the first device. Here the gradient is computed in a scope of its own.
     """
+    if not devices:
+        return function(*tensors)
     import tensorflow as tf
+
+    device = devices[tower]
 
     @tf.custom_gradient
     def placed(*inputs: Tensor) -> tuple[Tensor, Callable]:
@@ -105,8 +163,8 @@ def run_on(device: str, function: Callable, tensors: Sequence) -> Any:
         return placed(*(tf.convert_to_tensor(tensor) for tensor in tensors))  # Keras variables are none
 
 
-def share_on(device: str, tensor: Any, readers: int) -> list:
-    """A device's tensor once for each reader, with their gradients added up on that device. Needs TensorFlow.
+def share(device: str, tensor: Any, readers: int) -> list:
+    """Return a device's tensor once for each reader, with their gradients added up on that device.
 
     TensorFlow would add them up on the first device: a tensor of another would send its gradient there and fetch the
     sum back.
@@ -123,3 +181,22 @@ def share_on(device: str, tensor: Any, readers: int) -> list:
 
     with tf.device(device):
         return list(shared(tensor))
+
+
+def for_examples(draw: Callable, batch_size: int | Tensor) -> Tensor:
+    """Return draw(rows), one row per example, so that splitting a batch over replicas changes no example's numbers.
+
+    In a replica of a TensorFlow distribution strategy the rows of the whole batch are drawn and the replica's own
+    are kept; all replicas have equally many.
+    """
+    if not on_tensorflow():
+        return draw(batch_size)
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync if context else 1
+    if replicas == 1:
+        return draw(batch_size)
+    rows = draw(replicas * batch_size)
+    start = tf.cast(context.replica_id_in_sync_group, tf.int32) * batch_size
+    return tf.slice(rows, [start] + [0] * (len(rows.shape) - 1), [batch_size, *rows.shape[1:]])

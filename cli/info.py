@@ -1,7 +1,7 @@
 """`alexnet info`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -60,47 +60,36 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
     Example: alexnet info model --recipe quickstart --classes 10
     """
     console.start_tensorflow()
-    from dataclasses import asdict
-
+    from alexnet_keras.layers.towers import tower_letter
     from alexnet_keras.network.model import AlexNet
     from alexnet_keras.network.summary import PAPER_NEURONS, parameters_of, summarize
 
     network = AlexNet(recipe, classes=classes)
-    rows = summarize(network)
-    parameters, multiply_adds = parameters_of(network), sum(row.multiply_adds for row in rows)
-    if as_json:
-        layers = [{**asdict(row), "neurons": row.neurons} for row in rows]
-        console.emit_json({"layers": layers, "parameters": parameters, "multiply_adds": multiply_adds})
-        return
-    neurons = {
-        name: sum(row.neurons for row in rows if row.layer == name) for name in dict.fromkeys(r.layer for r in rows)
-    }
-    shown, cells = set(), []
-    for row in rows:
-        first = row.layer not in shown
-        shown.add(row.layer)
-        cells.append(
-            [
-                row.layer if first else "",
-                row.tower,
-                row.reads,
-                "×".join(str(side) for side in row.output),
-                f"{row.parameters:,}",
-                f"{row.multiply_adds:,}",
-                f"{neurons[row.layer]:,}" if first else "",
-                f"{PAPER_NEURONS[row.layer]:,}" if first and row.layer in PAPER_NEURONS else "",
-            ]
-        )
-    columns = [
-        "layer",
-        "tower",
-        "reads",
-        "output",
-        "parameters",
-        "multiply-adds",
-        "neurons, all towers",
-        "paper",
+    layers = summarize(network)
+    parameters, multiply_adds = parameters_of(network), sum(layer.multiply_adds for layer in layers)
+    rows: list[dict[str, Any]] = [
+        {
+            "layer": layer.name,
+            "tower": tower_letter(tower) if layer.towers > 1 else "-",
+            "reads": "both" if layer.reads == "all" else layer.reads,
+            "output": layer.output,
+            "parameters": layer.parameters // layer.towers,
+            "multiply_adds": layer.multiply_adds // layer.towers,
+            "neurons": layer.neurons // layer.towers,
+        }
+        for layer in layers
+        for tower in range(layer.towers)
     ]
+    if as_json:
+        console.emit_json({"layers": rows, "parameters": parameters, "multiply_adds": multiply_adds})
+        return
+    neurons, cells = {layer.name: f"{layer.neurons:,}" for layer in layers}, []
+    for row in rows:
+        name = row["layer"] if row["tower"] in ("a", "-") else ""
+        sizes = ["×".join(map(str, row["output"])), f"{row['parameters']:,}", f"{row['multiply_adds']:,}"]
+        paper = f"{PAPER_NEURONS[name]:,}" if name in PAPER_NEURONS else ""
+        cells.append([name, row["tower"], row["reads"], *sizes, neurons.get(name, ""), paper])
+    columns = ["layer", "tower", "reads", "output", "parameters", "multiply-adds", "neurons, all towers", "paper"]
     console.table(f"AlexNet, recipe {recipe}, {classes} classes", columns, cells, left=4)
     console.result(f"{parameters:,} parameters (the paper: 60 million), {multiply_adds:,} multiply-adds an image.")
     console.result(

@@ -1,7 +1,6 @@
 """`alexnet recipes`."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,7 +15,7 @@ from alexnet_keras.storage.places import command
 @click.option("--write", type=OutPath(dir_okay=False), help="Write RECIPE as a TOML file to edit.")
 @json_option
 def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
-    """List the recipes; show one; show two side by side where they differ.
+    """List the recipes; show one; compare two where they differ.
 
     \b
     Examples:
@@ -26,7 +25,8 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
       alexnet recipes source --write my-recipe.toml
     """
     from alexnet_keras.recipes.built_in import BUILT_IN
-    from alexnet_keras.recipes.toml import flatten, load_recipe, to_dict, to_toml
+    from alexnet_keras.recipes.edits import differences
+    from alexnet_keras.recipes.toml import load_recipe, to_dict, to_toml
 
     if len(names) > 2:
         raise UsageError(f"Name one recipe to show or two to compare, not {len(names)}.")
@@ -49,29 +49,7 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
             console.result(f"    {training.epochs} epochs of batches of {training.batch_size}\n")
         console.result("Compare two: alexnet recipes source paper")
         return
-    tables = [flatten(recipe) for recipe in chosen]
-    fields = [
-        name for name in dict.fromkeys(name for table in tables for name in table) if name not in ("name", "summary")
-    ]
-    if len(tables) == 2:
-        fields = [name for name in fields if tables[0].get(name, (None,))[0] != tables[1].get(name, (None,))[0]]
-    rows = [
-        [
-            name,
-            *[_text(table[name].value) if name in table else "-" for table in tables],
-            _source(tables, name),
-        ]
-        for name in fields
-    ]
     title = " and ".join(recipe.name for recipe in chosen) + (": where they differ" if len(chosen) == 2 else "")
-    console.table(title, ["field", *[recipe.name for recipe in chosen], "where it comes from"], rows, left=4)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_text, value))
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _source(tables: Any, name: str) -> str:
-    return next(table[name].source for table in tables if name in table)
+    console.table(
+        title, ["field", *[recipe.name for recipe in chosen], "where it comes from"], differences(*chosen), left=4
+    )

@@ -119,7 +119,7 @@ def tiny():
     widths = {"conv1": 6, "conv2": 8, "conv3": 8, "conv4": 8, "conv5": 6}
     changes = [f"network.{name}.filters={width}" for name, width in widths.items()]
     stds = {"conv2": 0.05, "conv3": 0.15, "conv4": 0.2, "conv5": 0.2, "fc6": 0.08, "fc7": 0.2}  # so few inputs
-    changes += [f"network.{name}.initial_std={std}" for name, std in stds.items()] + ["network.classifier_std=0.2"]
+    changes += [f"network.{name}.initial_std={std}" for name, std in stds.items()] + ["network.fc8.initial_std=0.2"]
     changes += ["network.fc6.units=16", "network.fc7.units=12", "training.batch_size=8", "training.epochs=2"]
     changes += ["training.weight_rate=0.002", "training.bias_rate=0.004"]  # at more, rounding grows tenfold a step
     return with_overrides(load_recipe("source"), changes)

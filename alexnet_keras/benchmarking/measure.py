@@ -61,7 +61,7 @@ PRODUCT_SECONDS = 0.5  # products are repeated for at least this long
 
 def forward_operations(model: keras.Model) -> int:
     """Floating-point operations of the forward pass of one image."""
-    return 2 * sum(row.multiply_adds for row in summarize(model))
+    return 2 * sum(layer.multiply_adds for layer in summarize(model))
 
 
 def training_operations(model: keras.Model) -> int:
@@ -70,7 +70,7 @@ def training_operations(model: keras.Model) -> int:
     The forward pass, the gradient of the weights and the gradient of the input take equally many; the gradient of the
     image is not computed.
     """
-    return sum(2 * (2 if row.reads == "image" else 3) * row.multiply_adds for row in summarize(model))
+    return sum(2 * (2 if layer.reads == "image" else 3) * layer.multiply_adds for layer in summarize(model))
 
 
 def matrix_product(dtype: str, side: int = PRODUCT_SIDE) -> Callable[[], float]:

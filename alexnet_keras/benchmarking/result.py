@@ -15,6 +15,7 @@ import pydantic
 from pydantic import Field
 
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.recipes.toml import migrated
 from alexnet_keras.runs import environment
 from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.places import command
@@ -291,7 +292,7 @@ def differences(then: Result, now: Result) -> list[str]:
     measured = set(then.measurements) & set(now.measurements)
     for what in _matters(measured):
         compare(what.replace("_", " "), getattr(then.request, what), getattr(now.request, what))
-    if measured - {"prepare"} and then.request.recipe != now.request.recipe:
+    if measured - {"prepare"} and migrated(then.request.recipe) != migrated(now.request.recipe):
         names = [result.request.recipe.get("name") for result in (then, now)]
         sentences.append(f"the recipe is another one (named {names[0]} then, {names[1]} now).")
     for name in sorted(measured):

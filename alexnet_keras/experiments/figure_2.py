@@ -5,7 +5,7 @@ from pathlib import Path
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds
 from alexnet_keras.network.model import AlexNet
-from alexnet_keras.network.summary import LayerFacts, describe_architecture
+from alexnet_keras.network.summary import LayerSummary, summarize
 from alexnet_keras.visualization.architecture import draw_architecture
 
 # Neurons by layer (paper, figure 2), and parameters (section 1: "60 million").
@@ -18,7 +18,7 @@ DEVICES = ("GPU 1", "GPU 2")
 
 def run(lab: Lab) -> Outcome:
     """Count neurons, parameters and crossings in the model of the recipe `source`; nothing is trained."""
-    layers = describe_architecture(AlexNet("source"))
+    layers = summarize(AlexNet("source"))
     neurons, parameters = sum(layer.neurons for layer in layers), sum(layer.parameters for layer in layers)
     comparisons = [
         *(
@@ -28,7 +28,7 @@ def run(lab: Lab) -> Outcome:
         _compare("neurons in all", "650,000", neurons, NEURONS_IN_ALL, 0.05),
         _compare("parameters", "60 million", parameters, PARAMETERS, 0.05),
     ]
-    crossing = {layer.name: sum(passage.values for passage in layer.passages) for layer in layers if layer.passages}
+    crossing = {layer.name: sum(passage.values for passage in layer.transfers) for layer in layers if layer.transfers}
     counts = ", ".join(f"{count:,} into {name}" for name, count in crossing.items())
     return Outcome(
         summary=(
@@ -53,7 +53,7 @@ def _compare(what: str, claim: str, count: int, claimed: float, tolerance: float
     return Comparison(what, OverSeeds((float(count),)), "count", claim, "", "agrees" if agrees else "disagrees", note)
 
 
-def _line(layer: LayerFacts) -> str:
+def _line(layer: LayerSummary) -> str:
     kernel = "x".join(map(str, layer.kernel))
     stride = f", stride {layer.stride}" if layer.stride else ""
     size = "x".join(map(str, layer.output))

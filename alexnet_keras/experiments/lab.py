@@ -140,7 +140,7 @@ class Lab:
             KeyboardInterrupt: The training was asked to stop; the state was saved.
         """
         inputs = [
-            toml.chosen(recipe),
+            toml.digest_values(recipe),
             data.fingerprint,
             self.options.precision,
             initial and [initial.run.name, initial.layer],

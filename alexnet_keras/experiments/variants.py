@@ -83,7 +83,7 @@ def paper_initial_weights(recipe: Recipe) -> Recipe:
     """Draw all initial weights from N(0, 0.01) (paper, section 5)."""
     network = recipe.network
     changed = _edit_each(recipe, (*network.convolutions, *network.dense), initial_std=STD)
-    return edit(changed, {"network.classifier_std": STD})
+    return edit(changed, {"network.fc8.initial_std": STD})
 
 
 def without(recipe: Recipe, name: str) -> Recipe:
@@ -96,16 +96,20 @@ def without(recipe: Recipe, name: str) -> Recipe:
     convolutions = list(recipe.network.convolutions)
     index = next(i for i, conv in enumerate(convolutions) if conv.name == name)
     removed = convolutions.pop(index)
-    pools = tuple(step for step in removed.then if step == "pool")
+    pools = tuple(step for step in removed.followed_by if step == "pool")
     if index < len(convolutions):
         follower = convolutions[index]
         if removed.reads == "all":
             follower = replace(follower, reads="all")
         if index == 0:
-            follower = replace(follower, stride=removed.stride, padding=(0, 0), then=follower.then + pools)
+            follower = replace(
+                follower, stride=removed.stride, padding=(0, 0), followed_by=follower.followed_by + pools
+            )
         convolutions[index] = follower
     if index:
-        convolutions[index - 1] = replace(convolutions[index - 1], then=convolutions[index - 1].then + pools)
+        convolutions[index - 1] = replace(
+            convolutions[index - 1], followed_by=convolutions[index - 1].followed_by + pools
+        )
     return replace(recipe, network=replace(recipe.network, convolutions=tuple(convolutions)))
 
 
@@ -119,7 +123,7 @@ def six_convolutions(recipe: Recipe) -> Recipe:
 def _edit_steps(recipe: Recipe, replaced: dict[str, list[str]]) -> Recipe:
     """The recipe with some steps after its convolutions replaced by others, or by none."""
     steps = {
-        f"network.{conv.name}.then": [new for step in conv.then for new in replaced.get(step, [step])]
+        f"network.{conv.name}.followed_by": [new for step in conv.followed_by for new in replaced.get(step, [step])]
         for conv in recipe.network.convolutions
     }
     return edit(recipe, steps)
@@ -177,8 +181,8 @@ def initialisation_variants(base: Recipe, color_stds: ArrayLike = IMAGENET_COLOR
 def _initialised(base: Recipe, hidden_std: float, positive_bias: float, bias_rate: float) -> Recipe:
     """The recipe with initial weights of 0.01 except in the hidden dense layers, and the bias rate as a multiple."""
     values: dict[str, float] = {
-        "network.classifier_std": STD,
-        "network.classifier_bias": 0.0,
+        "network.fc8.initial_std": STD,
+        "network.fc8.initial_bias": 0.0,
         "training.bias_rate": bias_rate * base.training.weight_rate,
     }
     for conv in base.network.convolutions:
@@ -212,7 +216,7 @@ def fine_tuning_recipe(recipe: Recipe) -> Recipe:
         "training.weight_rate": training.weight_rate * FINE_TUNING_RATE,
         "training.bias_rate": training.bias_rate * FINE_TUNING_RATE,
         f"network.{six.network.convolutions[0].name}.rate_factor": CONV1_RATE,
-        "network.classifier_rate_factor": FC8_RATE,
+        "network.fc8.rate_factor": FC8_RATE,
     }
     return edit(six, rates)
 

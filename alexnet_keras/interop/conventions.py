@@ -19,7 +19,7 @@ import numpy as np
 
 from alexnet_keras.errors import DAMAGED, AlexNetError, DataError
 from alexnet_keras.recipes.built_in import fan_ins
-from alexnet_keras.recipes.schema import Network, Recipe
+from alexnet_keras.recipes.schema import CLASSIFIER, Network, Recipe
 
 Shape = tuple[int, ...]
 CLASSES = -1  # in a shape: the number of classes, which only the file knows
@@ -141,7 +141,6 @@ def refusing_damage(path: object, use: str = "weights", *more: type[Exception]) 
 
 
 Weights = tuple[np.ndarray, np.ndarray]  # a layer's kernel and bias
-CLASSIFIER = "fc8"
 
 
 @dataclass(frozen=True)

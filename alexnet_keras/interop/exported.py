@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from alexnet_keras.backend import Tensor
+from alexnet_keras.backend import Tensor, plain
 from alexnet_keras.benchmarking.measure import jpeg
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import fit_to_square
@@ -18,7 +18,6 @@ from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.evaluation.inputs import Preparation, preparation_of, stacked_images
 from alexnet_keras.evaluation.predictor import centre
 from alexnet_keras.layers import ColorNoise
-from alexnet_keras.layers.execution import plain
 from alexnet_keras.network.model import AlexNet, copy_weights
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.runs import Run

@@ -67,10 +67,10 @@ def _torchvision_names(network: Network) -> dict[str, tuple[str, str]]:
     position = 0
     for conv in network.convolutions:
         places[conv.name] = f"features.{position}"
-        position += 1 + len(conv.then)
-    for number, name in enumerate([*(dense.name for dense in network.dense), CLASSIFIER]):
+        position += 1 + len(conv.followed_by)
+    for number, layer in enumerate(network.layers[len(network.convolutions) :]):
         # dropout, linear, ReLU; dropout, linear, ReLU; linear
-        places[name] = f"classifier.{3 * number + (name != CLASSIFIER)}"
+        places[layer.name] = f"classifier.{3 * number + (layer is not network.classifier)}"
     return {name: (f"{place}.weight", f"{place}.bias") for name, place in places.items()}
 
 

@@ -17,8 +17,8 @@ from alexnet_keras.interop.conventions import ExpectedArrays, refusing_damage
 from alexnet_keras.interop.exported import ExportedNetwork
 from alexnet_keras.interop.state_dicts import select_network
 from alexnet_keras.layers import ColorNoise
-from alexnet_keras.layers.towers import TowerLayer
 from alexnet_keras.network.model import AlexNet
+from alexnet_keras.network.summary import tower_layers
 from alexnet_keras.recipes import toml
 
 MOST_HEADER = 2**20  # bytes; the format allows a hundred times that, AlexNet's takes two thousand
@@ -118,5 +118,4 @@ def open_safetensors(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     """The variables of a network's layers by the names that their tensors have."""
-    layers = (layer for layer in model.layers if isinstance(layer, TowerLayer))
-    return {f"{layer.name}.{variable.name}": variable for layer in layers for variable in layer.weights}
+    return {f"{layer.name}.{variable.name}": variable for layer in tower_layers(model) for variable in layer.weights}

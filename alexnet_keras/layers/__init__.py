@@ -1,4 +1,4 @@
-"""AlexNet's own Keras layers, one a file. Importing this package registers them with Keras."""
+"""AlexNet's own Keras layers. Importing this package registers them with Keras."""
 
 from alexnet_keras.layers.dropout import PlainDropout
 from alexnet_keras.layers.inputs import ColorNoise, MeanSubtraction

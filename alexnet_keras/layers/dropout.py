@@ -5,20 +5,19 @@ from typing import Any
 import keras
 from keras import ops
 
-from alexnet_keras.backend import Shape, Tensor
-from alexnet_keras.layers.execution import for_examples
+from alexnet_keras.backend import Shape, Tensor, for_examples
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
 class PlainDropout(keras.layers.Layer):
-    """Multiplies by a random mask of zeros and ones in training, and by the share kept otherwise.
+    """Dropout: a product with a random mask of zeros and ones in training, and with the share kept otherwise.
 
     `keras.layers.Dropout` is the inverted form: it divides by the share kept in training, so that with the same
     initial weights the activations are twice as large there as in 2012.
 
     Args:
-        rate: share set to zero, 0 <= rate < 1. Paper, section 4.2, and net 145: 0.5 in fc6 and fc7.
-        seed: an integer for repeatable masks.
+        rate: Share set to zero, 0 <= rate < 1. Paper, section 4.2, and net 145: 0.5 in fc6 and fc7.
+        seed: An integer for repeatable masks.
 
     Input and output shape: `(batch, ...)`, any float dtype.
     """

@@ -1,4 +1,4 @@
-"""What happens to an image before the first convolution: its mean is subtracted and, in training, its colour varied."""
+"""The layers before the first convolution: mean subtraction and, in training, colour noise."""
 
 import functools
 from collections.abc import Callable
@@ -9,13 +9,12 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from alexnet_keras.backend import Shape, Tensor
-from alexnet_keras.layers.execution import compiled, for_examples
+from alexnet_keras.backend import Shape, Tensor, compiled, for_examples
 
 
 @functools.cache
 def _subtracting(scale: float) -> Callable:
-    """A compiled function of images and a mean; networks of one process share it."""
+    """Return a compiled function of images and a mean, which the networks of a process share."""
 
     def scaled_difference(images: Tensor, mean: Tensor) -> Tensor:
         difference = ops.cast(images, "float32") - mean
@@ -26,16 +25,16 @@ def _subtracting(scale: float) -> Callable:
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
 class MeanSubtraction(keras.layers.Layer):
-    """Subtracts a fixed mean image from the input. The scale stays 0..255 unless `scale` says otherwise.
+    """Subtraction of a fixed mean image from the input, and multiplication of the difference by `scale`.
 
     The mean is a weight that is not trained, so that it goes wherever Keras takes a model's weights. A copy made from
     the config alone has the mean's colour.
 
     Args:
         shape: `(height, width, 3)` for a mean image or `(1, 1, 3)` for a mean colour.
-        mean: the mean, RGB, 0..255, broadcastable to `shape`; zeros until a model file brings it.
-        scale: what the difference is multiplied with: 1 in both sources; the inverse of the pixels' standard
-            deviation for an input of variance 1.
+        mean: The mean, RGB, 0..255, broadcastable to `shape`; zeros until a model file brings it.
+        scale: 1 in both sources, which keep the scale 0..255; the inverse of the pixels' standard deviation for an
+            input of variance 1.
 
     Input shape: `(batch, height, width, 3)`, RGB, 0..255, uint8 or float. Output shape: the same, float32
     whatever the precision of the layers after it.
@@ -84,26 +83,28 @@ class MeanSubtraction(keras.layers.Layer):
 
 @functools.cache
 def _adding(scale: float) -> Callable:
-    """A compiled function of images and a colour for each; networks of one process share it."""
+    """Return a compiled function of images and a colour for each, which the networks of a process share."""
     return compiled(lambda images, colors: (images + colors[:, None, None, :]) * scale)
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
 class ColorNoise(keras.layers.Layer):
-    """In training, adds one random colour to all the pixels of an image, a new one at every use.
+    """Colour noise: in training, one random colour added to all the pixels of an image, a new one at every use.
 
     The colour is `sum_i p_i * alpha_i * magnitude_i` with `alpha_i ~ N(0, stddev)`, p_i the i-th principal
     component of the training set's RGB values. Outside training, and while `active` is False, it does nothing.
 
     Args:
-        magnitudes: three numbers, 0..255 scale. The source: the standard deviations along the components.
+        magnitudes: Three numbers, 0..255 scale. The source: the standard deviations along the components.
             The paper: the eigenvalues, which are usable only for pixels scaled to 0..1.
         vectors: 3x3, the components in columns, rows R, G, B.
-        stddev: standard deviation of alpha. Paper, section 4.1: 0.1.
-        rescale: divide image and noise by 1 + stddev, as the released code does.
-        seed: an integer for repeatable noise.
+        stddev: Standard deviation of alpha. Paper, section 4.1: 0.1.
+        rescale: True to divide image and noise by 1 + stddev, as the released code does.
+        seed: An integer for repeatable noise.
 
     Input and output shape: `(batch, height, width, 3)`, mean-subtracted RGB; float32.
+
+    Reference: paper, section 4.1.
     """
 
     def __init__(

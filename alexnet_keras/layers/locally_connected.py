@@ -11,15 +11,15 @@ from alexnet_keras.backend import Shape, Tensor
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
 class LocallyConnected2D(keras.layers.Layer):
-    """Looks at the neighbourhood of every position through kernels and biases of that position's own.
+    """A convolution with kernels and biases of its own at every position.
 
     Keras 3 has no such layer any more. AlexNet has none either: the four-layer CIFAR-10 network of section 3.3 has two.
 
     Args:
-        filters: maps of the output.
-        kernel_size: side of the neighbourhood, odd; zeros stand in outside the map.
-        kernel_initializer: of the kernels.
-        bias_initializer: of the biases.
+        filters: Number of maps of the output.
+        kernel_size: Side of the neighbourhood, odd; zeros stand in outside the map.
+        kernel_initializer: A Keras initializer.
+        bias_initializer: A Keras initializer.
 
     Input shape: `(batch, height, width, channels)`, height and width known.
     Output shape: `(batch, height, width, filters)`.
@@ -57,8 +57,8 @@ class LocallyConnected2D(keras.layers.Layer):
         places = ops.reshape(maps, ((height + 2 * margin) * (width + 2 * margin), -1, channels))
         patches = ops.take(places, _neighbours(height, width, self.kernel_size), axis=0)
         patches = ops.transpose(ops.reshape(patches, (height * width, area, -1, channels)), (0, 2, 1, 3))
-        found = ops.matmul(ops.reshape(patches, (height * width, -1, area * channels)), self.kernel)
-        return ops.reshape(ops.transpose(found, (1, 0, 2)), (-1, height, width, self.filters)) + self.bias
+        maps = ops.matmul(ops.reshape(patches, (height * width, -1, area * channels)), self.kernel)
+        return ops.reshape(ops.transpose(maps, (1, 0, 2)), (-1, height, width, self.filters)) + self.bias
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters)
@@ -74,7 +74,7 @@ class LocallyConnected2D(keras.layers.Layer):
 
 
 def _neighbours(height: int, width: int, size: int) -> np.ndarray:
-    """For every position of a map, the `size**2` indices of its neighbourhood in the flattened map with its margin."""
+    """Return each position's `size**2` indices of its neighbourhood in the flattened map with its margin."""
     places = np.arange((height + size - 1) * (width + size - 1), dtype=np.int32)
     windows = np.lib.stride_tricks.sliding_window_view(places.reshape(height + size - 1, -1), (size, size))
     return windows.reshape(-1)

@@ -1,7 +1,7 @@
 """Layers in several towers: the paper's grouped convolution, dense layers, and ordinary layers in or across towers.
 
-A tower layer takes and returns a list with one tensor for each tower, and has one kernel and one bias for each tower in
-every placement."""
+A tower layer takes and returns a list with one tensor per tower, and has one kernel and one bias per tower in every
+placement."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
@@ -9,15 +9,15 @@ from typing import Any, Literal, Self
 import keras
 from keras import ops
 
+from alexnet_keras import backend
 from alexnet_keras.backend import CHANNELS_LAST, Shape, Tensor
-from alexnet_keras.layers import execution
 
 
 class TowerLayer(keras.layers.Layer):
-    """What tower convolution and tower dense share: one kernel and one bias a tower, separate in every placement.
+    """Base of tower convolution and tower dense: one kernel and one bias per tower, separate in every placement.
 
     Args:
-        towers: how many towers have this layer.
+        towers: Number of towers that have this layer.
         reads: `"own"` (a tower reads its own tensor of the input) or `"all"` (every tower reads all of them,
             joined along the last axis). An input that is one tensor is read by all.
         kernel_initializer: A Keras initializer. One with an integer seed s uses s + i in tower i, so that the towers
@@ -40,11 +40,11 @@ class TowerLayer(keras.layers.Layer):
         self.towers, self.reads = towers, reads
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
-        self._devices = execution.current_devices()
+        self._devices = backend.current_devices()
 
     @property
     def dtype_policy(self) -> keras.DTypePolicy:
-        """What the layer computes in and keeps its weights in; one that quantizes is refused."""
+        """The policy of the layer's computations and weights; one that quantizes is refused."""
         return keras.layers.Layer.dtype_policy.fget(self)
 
     @dtype_policy.setter
@@ -73,65 +73,60 @@ class TowerLayer(keras.layers.Layer):
 
     @property
     def on_devices(self) -> bool:
-        """Whether each tower has a device of its own."""
+        """True if each tower has a device of its own."""
         return self._devices is not None
 
     def input_channels(self, input_shape: Shape) -> int:
-        """Channels that one tower reads."""
+        """Return the number of channels that one tower reads."""
         if is_one_shape(input_shape):
             return input_shape[-1]
         if self.reads == "all":
             return sum(shape[-1] for shape in input_shape)
         if len(input_shape) != self.towers:
             raise ValueError(
-                f"{self.name}: reads='own' needs one input a tower. Received: {len(input_shape)} inputs, "
+                f"{self.name}: reads='own' needs one input per tower. Received: {len(input_shape)} inputs, "
                 f"towers={self.towers}"
             )
         return input_shape[0][-1]
 
     def add_tower_weights(self, kernel_shape: tuple[int, ...]) -> None:
-        """Makes `kernel_a`, `bias_a`, `kernel_b`, ... on their towers' devices. The last axis is the outputs."""
+        """Add `kernel_a`, `bias_a`, `kernel_b`, ... on their towers' devices. The last axis is the outputs."""
+        kinds = {"kernel": (kernel_shape, self.kernel_initializer), "bias": (kernel_shape[-1:], self.bias_initializer)}
         for tower in range(self.towers):
-            letter = tower_letter(tower)
-            kinds = (
-                ("kernel", kernel_shape, self.kernel_initializer),
-                ("bias", kernel_shape[-1:], self.bias_initializer),
-            )
-            with execution.scope(self._devices, tower):
-                for kind, shape, initializer in kinds:
-                    name = f"{kind}_{letter}"
+            with backend.scope(self._devices, tower):
+                for kind, (shape, initializer) in kinds.items():
+                    name = f"{kind}_{tower_letter(tower)}"
                     setattr(self, name, self.add_weight(shape, _for_tower(initializer, tower), name=name))
 
     def call_towers(self, inputs: Tensor | list[Tensor], function: Callable) -> list:
-        """[function(x, kernel, bias) for each tower], x being what the tower reads."""
+        """Return [function(x, kernel, bias) for each tower], x being what the tower reads."""
+
+        def apply(*tensors: Tensor) -> Tensor:
+            kernel, bias, *read = (ops.cast(tensor, self.compute_dtype) for tensor in tensors)
+            return function(_join(read), kernel, bias)
+
         outputs = []
-        shared = None
-        copies = []  # of tower i's tensor, one for each tower that reads it
-        if self._devices is not None and isinstance(inputs, list | tuple) and self.reads == "all":
-            readers = len(self.kernels)
-            copies = [execution.share(self._devices, source, x, readers) for source, x in enumerate(inputs)]
-        for tower, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            if not isinstance(inputs, list | tuple):
-                tensors = [inputs]
-            elif self.reads == "own":
-                tensors = [inputs[tower]]
-            elif self._devices is None:
-                shared = shared if shared is not None else _join(inputs)
-                tensors = [shared]
-            else:
-                tensors = [each[tower] for each in copies]  # joined where they are read, so that each crosses once
-
-            def apply(*tensors: Tensor) -> Tensor:
-                kernel, bias, *read = (ops.cast(tensor, self.compute_dtype) for tensor in tensors)
-                return function(_join(read), kernel, bias)
-
-            with execution.scope(self._devices, tower):
+        parts = zip(self.kernels, self.biases, self._tensors_read(inputs), strict=True)
+        for tower, (kernel, bias, read) in enumerate(parts):
+            with backend.scope(self._devices, tower):
                 weights = [ops.convert_to_tensor(kernel), ops.convert_to_tensor(bias)]
-            outputs.append(execution.run(self._devices, tower, apply, [*weights, *tensors]))
+            outputs.append(backend.run(self._devices, tower, apply, [*weights, *read]))
         return outputs
 
+    def _tensors_read(self, inputs: Tensor | list[Tensor]) -> list[list[Tensor]]:
+        """Return the tensors that each tower reads, several of which it joins."""
+        if not isinstance(inputs, list | tuple):
+            return [[inputs]] * self.towers
+        if self.reads == "own":
+            return [[x] for x in inputs]
+        if self._devices is None:
+            return [[_join(inputs)]] * self.towers
+        # joined where they are read, so that each crosses once
+        copies = [backend.share(self._devices[tower], x, self.towers) for tower, x in enumerate(inputs)]
+        return [list(tensors) for tensors in zip(*copies, strict=True)]
+
     def quantize(self, mode: str | None = None, type_check: bool = True, config: Any = None) -> None:
-        """Leaves the layer as it is, which `keras.Model.quantize` reports as a warning."""
+        """Leave the layer as it is, which `keras.Model.quantize` reports as a warning."""
         raise NotImplementedError(
             f"{self.name} stays as it is: towers have no {mode} form. `alexnet export --to tflite` has one in int8."
         )
@@ -147,7 +142,7 @@ class TowerLayer(keras.layers.Layer):
 
 
 def is_one_shape(input_shape: Shape) -> bool:
-    """Whether this is the shape of one tensor rather than of a list of them (a saved shape is a list too)."""
+    """Return True for the shape of one tensor, False for those of a list of them (a saved shape is a list, too)."""
     return input_shape[-1] is None or isinstance(input_shape[-1], int)
 
 
@@ -155,26 +150,27 @@ def _join(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else ops.concatenate(list(tensors), axis=-1)
 
 
-def _for_tower(initializer: keras.Initializer, tower: int) -> keras.Initializer:
-    config = initializer.get_config()
-    if not isinstance(config.get("seed"), int):
-        return initializer.clone()
-    return type(initializer).from_config({**config, "seed": config["seed"] + tower})
+def _for_tower(original: Any, tower: int, **changes: Any) -> Any:
+    """Return a copy of an initializer or a layer with its seed, if it has one, moved on by the tower's number."""
+    config = {**original.get_config(), **changes}
+    if isinstance(config.get("seed"), int):
+        config["seed"] += tower
+    return type(original).from_config(config)
 
 
 FEW_CHANNELS = 16  # in bfloat16 processors multiply 32 at a time
 
 
 def in_blocks(images: Tensor, kernel: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Images and kernels for a convolution of stride 1 that computes what one of stride `size` does with the originals.
+    """Return images and kernels whose convolution of stride 1 is that of stride `size` of the originals.
 
     Every block of size x size pixels becomes one pixel with size^2 as many channels. Kernels are filled up with
-    zeros to whole blocks, images to as many as the last kernel reaches; what they had left over is cut off.
+    zeros to whole blocks, images to the number of blocks that the last kernel reaches; pixels beyond are cut off.
 
     Args:
         images: `(batch, height, width, channels)`.
         kernel: `(side, side, channels, filters)`.
-        size: the stride.
+        size: The stride.
     """
     side, _, channels, filters = kernel.shape
     across = -(-side // size)
@@ -194,19 +190,19 @@ def in_blocks(images: Tensor, kernel: Tensor, size: int) -> tuple[Tensor, Tensor
 class TowerConv2D(TowerLayer):
     """A convolution in every tower, reading its own tower's maps or those of all towers.
 
-    With `reads="own"` this is grouped convolution, one group a tower; it is computed as one ordinary convolution
-    a tower, which on processors is several times faster than a framework's grouped one.
+    With `reads="own"` this is grouped convolution, one group per tower; it is computed as one ordinary convolution
+    per tower, which on processors is several times faster than a framework's grouped one.
 
     Args:
-        filters: kernels per tower.
-        kernel_size: side of a kernel, pixels.
-        strides: pixels.
+        filters: Number of kernels per tower.
+        kernel_size: Side of a kernel, pixels.
+        strides: Pixels.
         padding: `(before, after)`: zeros added above and left, below and right. Net 145's conv1 is `(0, 3)`:
             cuda-convnet lets the last window reach past the image, (224 + 3 - 11) / 4 + 1 = 55.
         **kwargs: `towers`, `reads`, `kernel_initializer` and `bias_initializer` of `TowerLayer`.
 
-    Input shape: a list with one `(batch, height, width, maps)` a tower, or one such tensor that all read.
-    Output shape: a list with one `(batch, new_height, new_width, filters)` a tower.
+    Input shape: a list with one `(batch, height, width, maps)` per tower, or one such tensor that all read.
+    Output shape: a list with one `(batch, new_height, new_width, filters)` per tower.
 
     Reference: paper, section 3.2 and figure 2; net 145, layers conv1 to conv5.
     """
@@ -261,11 +257,11 @@ class TowerDense(TowerLayer):
     """A fully-connected layer in every tower, reading its own tower's vector or those of all towers.
 
     Args:
-        units: neurons per tower.
+        units: Number of neurons per tower.
         **kwargs: `towers`, `reads`, `kernel_initializer` and `bias_initializer` of `TowerLayer`.
 
-    Input shape: a list with one `(batch, features)` a tower, or one such tensor that all read.
-    Output shape: a list with one `(batch, units)` a tower.
+    Input shape: a list with one `(batch, features)` per tower, or one such tensor that all read.
+    Output shape: a list with one `(batch, units)` per tower.
 
     Reference: paper, figure 2; net 145, layers fc6 to fc8 (fc8 is on the first device alone: `towers=1`).
     """
@@ -290,43 +286,36 @@ class TowerDense(TowerLayer):
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
 class EachTower(keras.layers.Layer):
-    """Applies an ordinary layer to each tower's tensor, on that tower's device.
+    """An ordinary layer applied to each tower's tensor, on that tower's device.
 
     Every tower has its own copy of the layer (its own weights and random numbers, where it has any), named after
     the layer and the tower: `pool1_a`, `pool1_b`.
 
     Args:
-        layer: a Keras layer from one tensor to one tensor, not yet built.
+        layer: A Keras layer from one tensor to one tensor, not yet built.
 
-    Input shape: a list with one tensor a tower. Output shape: the same, each as the layer makes it.
+    Input shape: a list with one tensor per tower. Output shape: the same, with the layer's output shapes.
     """
 
     def __init__(self, layer: keras.layers.Layer, name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
         # with another dtype than the layer's, every tensor would be cast on the way in and back again
         super().__init__(name=name or layer.name, dtype=dtype or layer.dtype_policy, **kwargs)
         self.layer = left_as_it_is(layer)
-        self._devices = execution.current_devices()
+        self._devices = backend.current_devices()
         self.copies: list[keras.layers.Layer] = []
 
     def build(self, input_shape: Shape) -> None:
-        config = self.layer.get_config()
         for tower, shape in enumerate(input_shape):
-            own = {"name": f"{self.name}_{tower_letter(tower)}"}
-            if isinstance(config.get("seed"), int):
-                own["seed"] = config["seed"] + tower
-            with execution.scope(self._devices, tower):
-                copy = left_as_it_is(type(self.layer).from_config({**config, **own}))
+            letter = tower_letter(tower)
+            with backend.scope(self._devices, tower):
+                copy = left_as_it_is(_for_tower(self.layer, tower, name=f"{self.name}_{letter}"))
                 copy.build(shape)
             self.copies.append(copy)
-            setattr(self, f"copy_{tower_letter(tower)}", copy)  # tf.train.Checkpoint does not look into lists
+            setattr(self, f"copy_{letter}", copy)  # tf.train.Checkpoint does not look into lists
 
     def call(self, inputs: list[Tensor], training: bool | None = None) -> list[Tensor]:
-        def apply(copy: keras.layers.Layer) -> Callable:
-            extra = {"training": training} if copy._call_has_training_arg else {}
-            return lambda x: copy(x, **extra)
-
         return [
-            execution.run(self._devices, tower, apply(copy), [x])
+            backend.run(self._devices, tower, _in_mode(copy, training), [x])
             for tower, (copy, x) in enumerate(zip(self.copies, inputs, strict=True))
         ]
 
@@ -341,8 +330,50 @@ class EachTower(keras.layers.Layer):
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})
 
 
+@keras.saving.register_keras_serializable(package="alexnet_keras")
+class AcrossTowers(EachTower):
+    """An ordinary layer applied to the tensors of all towers joined along the last axis, its output parted again.
+
+    Args:
+        layer: A Keras layer without weights that keeps the number of maps.
+
+    Input shape: a list with one tensor per tower. Output shape: the same, with the layer's output shapes.
+
+    Reference: the normalisation of Caffe's AlexNet, whose windows reach over the groups of the convolution before it.
+    """
+
+    def build(self, input_shape: Shape) -> None:
+        joined = (*input_shape[0][:-1], sum(shape[-1] for shape in input_shape))
+        self.copy_all = left_as_it_is(_for_tower(self.layer, 0, name=f"{self.name}_all"))
+        self.copy_all.build(joined)
+        self.copies = [self.copy_all]
+
+    def call(self, inputs: list[Tensor], training: bool | None = None) -> list[Tensor]:
+        apply, towers = _in_mode(self.copy_all, training), len(inputs)
+
+        def parts(*tensors: Tensor) -> list[Tensor]:
+            return ops.split(apply(ops.concatenate(tensors, axis=-1)), towers, axis=-1)
+
+        if towers == 1:
+            return [apply(inputs[0])]
+        if self._devices is None:
+            return parts(*inputs)
+        # each device computes the whole: what crosses is then as little as where a convolution reads all towers
+        copies = [backend.share(self._devices[tower], x, towers) for tower, x in enumerate(inputs)]
+        return [
+            backend.run(self._devices, tower, lambda *xs, tower=tower: parts(*xs)[tower], read)
+            for tower, read in enumerate(zip(*copies, strict=True))
+        ]
+
+
+def _in_mode(layer: keras.layers.Layer, training: bool | None) -> Callable:
+    """Return a layer as a function of its input alone, in training or not."""
+    extra = {"training": training} if layer._call_has_training_arg else {}
+    return lambda x: layer(x, **extra)
+
+
 def left_as_it_is(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """The layer itself, which `keras.Model.quantize` now passes over: saved, it has to be what it was made as."""
+    """Return the layer itself, made to be passed over by `keras.Model.quantize`: saved, it has to be what it was."""
 
     def quantize(mode: str | None = None, **kwargs: Any) -> None:
         if layer.weights:  # else there is nothing to quantize, which is no news
@@ -353,43 +384,5 @@ def left_as_it_is(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def tower_letter(tower: int) -> str:
-    """a for tower 0, b for tower 1, ..."""
+    """Return a for tower 0, b for tower 1, ..."""
     return chr(ord("a") + tower)
-
-
-@keras.saving.register_keras_serializable(package="alexnet_keras")
-class AcrossTowers(EachTower):
-    """Applies an ordinary layer to the tensors of all towers joined along the last axis, and parts its output again.
-
-    Args:
-        layer: a Keras layer without weights that keeps the number of maps.
-
-    Input shape: a list with one tensor a tower. Output shape: the same, each as the layer makes it.
-
-    Reference: the normalisation of Caffe's AlexNet, whose windows reach over the groups of the convolution before it.
-    """
-
-    def build(self, input_shape: Shape) -> None:
-        joined = (*input_shape[0][:-1], sum(shape[-1] for shape in input_shape))
-        copy = type(self.layer).from_config({**self.layer.get_config(), "name": f"{self.name}_all"})
-        self.copies = [left_as_it_is(copy)]
-        self.copies[0].build(joined)
-        self.copy_all = self.copies[0]  # tf.train.Checkpoint does not look into lists
-
-    def call(self, inputs: list[Tensor], training: bool | None = None) -> list[Tensor]:
-        (copy,), towers = self.copies, len(inputs)
-        extra = {"training": training} if copy._call_has_training_arg else {}
-
-        def part(tower: int, *tensors: Tensor) -> Tensor:
-            return ops.split(copy(ops.concatenate(tensors, axis=-1), **extra), towers, axis=-1)[tower]
-
-        if towers == 1:
-            return [copy(inputs[0], **extra)]
-        if self._devices is None:
-            return ops.split(copy(ops.concatenate(inputs, axis=-1), **extra), towers, axis=-1)
-        # each device computes the whole: what crosses is then as little as where a convolution reads all towers
-        read = [execution.share(self._devices, tower, x, towers) for tower, x in enumerate(inputs)]
-        return [
-            execution.run(self._devices, tower, lambda *xs, tower=tower: part(tower, *xs), [x[tower] for x in read])
-            for tower in range(towers)
-        ]

@@ -20,28 +20,28 @@ import keras
 import numpy as np
 from scipy.stats import beta, mannwhitneyu
 
-from alexnet_keras.layers import TowerConv2D
 from alexnet_keras.layers.towers import tower_letter
+from alexnet_keras.network.summary import tower_layers
 
-MOST_COLUMNS = 16  # as in the paper: 48 kernels a tower in three rows of 16
+MOST_COLUMNS = 16  # as in the paper: the 48 kernels of a tower in three rows of 16
 GAP = 1  # pixels of a kernel, between kernels
 
 Scaling = Literal["kernel", "global"]
 
 
 def first_kernels(model: keras.Model) -> list[np.ndarray]:
-    """The kernels of the model's first convolution, one float32 array `(height, width, 3, filters)` a tower."""
-    first = next(layer for layer in model.layers if isinstance(layer, TowerConv2D))
+    """Return the kernels of the first convolution, one float32 array `(height, width, 3, filters)` per tower."""
+    first = tower_layers(model)[0]
     return [keras.ops.convert_to_numpy(kernel).astype(np.float32) for kernel in first.kernels]
 
 
 def kernel_grid(kernels: np.ndarray, columns: int | None = None, largest: float | None = None) -> np.ndarray:
-    """Kernels side by side as one RGB image in 0..1: mid-grey is zero.
+    """Return kernels side by side as one RGB image in 0..1: mid-grey is zero.
 
     Args:
         kernels: `(height, width, 3, filters)`.
-        columns: kernels in a row; by default the most, up to 16, that fill every row.
-        largest: the size of a weight that is shown as 0 or 1; by default each kernel's own largest.
+        columns: Number of kernels in a row; by default the most, up to 16, that fill every row.
+        largest: The size of a weight that is shown as 0 or 1; by default each kernel's own largest.
     """
     height, width, channels, filters = kernels.shape
     columns = columns or _full_rows(filters)
@@ -56,12 +56,12 @@ def kernel_grid(kernels: np.ndarray, columns: int | None = None, largest: float 
 
 
 def largest_weight(towers: Sequence[np.ndarray], scaling: Scaling) -> float | None:
-    """The `largest` of `kernel_grid`: one for all towers under `"global"`, None under `"kernel"`."""
+    """Return the `largest` of `kernel_grid`: one for all towers under `"global"`, None under `"kernel"`."""
     return max(float(np.abs(kernels).max()) for kernels in towers) if scaling == "global" else None
 
 
 def _full_rows(filters: int) -> int:
-    """The largest number of columns that leaves no row unfinished, unless that makes a narrow tower of rows."""
+    """Return the largest number of columns that leaves no row unfinished, unless the grid would be tall and narrow."""
     best = max(number for number in range(1, MOST_COLUMNS + 1) if filters % number == 0)
     return best if best >= min(filters, MOST_COLUMNS // 2) else MOST_COLUMNS
 
@@ -70,13 +70,13 @@ RANDOM_SHARE = 2 / 3  # expected of independent weights: two of the three direct
 
 CAVEAT = (
     "The kernels of a network are trained together and are no independent replicates: p says how clearly these two "
-    "sets of kernels differ, not that another seed would part them, too. That takes several runs."
+    "sets of kernels differ, not that another seed would separate them, too. That takes several runs."
 )
 
 
 @dataclass(frozen=True)
 class TowerColor:
-    """How colourful one tower's kernels are.
+    """The colour of one tower's kernels.
 
     Attributes:
         tower: Its letter.
@@ -95,7 +95,7 @@ class TowerColor:
 
     @property
     def dead(self) -> int:
-        """How many kernels have no energy, and so no colour share; they count nowhere below."""
+        """The number of kernels without energy, and so without a colour share; median and mean leave them out."""
         return len(self.shares) - len(self.alive)
 
     @property
@@ -112,13 +112,13 @@ class TowerColor:
 
 @dataclass(frozen=True)
 class TowerDifference:
-    """How two towers differ in colour.
+    """The difference in colour between two towers.
 
     Attributes:
         more, less: The letters of the tower with the more colourful kernels, and of the other.
-        probability: That a kernel of `more` has a larger colour share than one of `less`, ties counted half: the
-            area under the ROC curve, 0.5 where the towers do not differ and 1 where they do not overlap.
-        p_value: Of the two-sided Mann-Whitney test.
+        probability: The probability that a kernel of `more` has a larger colour share than one of `less`, ties counted
+            half: the area under the ROC curve, 0.5 where the towers do not differ and 1 where they do not overlap.
+        p_value: The p-value of the two-sided Mann-Whitney test.
     """
 
     more: str
@@ -135,7 +135,7 @@ class ColorReport:
     differences: tuple[TowerDifference, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON has it; what does not exist, as the share of a dead kernel, is None."""
+        """Return the report as JSON has it; a value that does not exist, such as a dead kernel's share, is None."""
         return {
             "random_share": RANDOM_SHARE,
             "towers": [
@@ -155,7 +155,7 @@ class ColorReport:
 
 
 def color_shares(kernels: np.ndarray) -> np.ndarray:
-    """The colour share of each kernel, float64 `(filters,)` in 0..1; NaN for a kernel of zeros.
+    """Return the colour share of each kernel, float64 `(filters,)` in 0..1; NaN for a kernel of zeros.
 
     Args:
         kernels: `(height, width, 3, filters)`.
@@ -170,20 +170,21 @@ def color_shares(kernels: np.ndarray) -> np.ndarray:
 
 
 def random_shares(pixels: int, level: float = 0.95) -> tuple[float, float]:
-    """The interval that holds this part of the shares of kernels of independent normal weights, as before training.
+    """Return the interval that holds most shares of kernels of independent normal weights, as before training.
 
     Off grey such a kernel has twice as many free weights as on it, so its share has a Beta(pixels, pixels / 2)
     distribution, with the mean 2/3.
 
     Args:
-        pixels: of a kernel, 121 for 11x11.
+        pixels: Number of pixels of a kernel, 121 for 11x11.
+        level: The part of the shares that lies in the interval, 0..1.
     """
     low, high = beta.interval(level, pixels, pixels / 2)
     return float(low), float(high)
 
 
 def compare_towers(towers: Sequence[np.ndarray]) -> ColorReport:
-    """Measures the towers, each `(height, width, 3, filters)`, and compares every two that have living kernels."""
+    """Measure the towers, each `(height, width, 3, filters)`, and compare every two that have living kernels."""
     colors = tuple(
         TowerColor(tower_letter(index), color_shares(kernels), np.square(kernels, dtype=np.float64).sum(axis=(0, 1, 2)))
         for index, kernels in enumerate(towers)

@@ -2,6 +2,8 @@
 
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from alexnet_keras.layers import (
 from alexnet_keras.recipes import schema, toml
 from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
 
-STEP_PREFIX = {"lrn": "norm", "spatial_norm": "spatial", "pool": "pool", "relu": "relu", "tanh": "tanh"}
+OPERATION_NAMES = {"lrn": "norm", "spatial_norm": "spatial", "pool": "pool", "relu": "relu", "tanh": "tanh"}
 
 
 def AlexNet(
@@ -43,24 +45,24 @@ def AlexNet(
     dtype: str | keras.DTypePolicy | None = None,
     name: str = "alexnet",
 ) -> keras.Model:
-    """The network of Krizhevsky, Sutskever and Hinton (2012), in two towers.
+    """Build the network of Krizhevsky, Sutskever and Hinton (2012), in two towers.
 
     Args:
         recipe: `"source"` (net 145, the default), `"paper"`, `"quickstart"`, a TOML file, or a `Recipe`.
         weights: None for initial weights, or the path of a `.keras` or `.weights.h5` file to load, mean image and all.
-            Of a file that tells other classes apart, or ends otherwise, everything but the classifier is taken.
-        include_top: end with the classifier fc8. Without it the output is the last hidden layer, 4096 numbers.
-        classes: number of classes.
-        classifier_activation: activation of the last layer; None gives logits.
-        mean_image: the training set's mean: `(256, 256, 3)`, `(224, 224, 3)` or `(3,)`, RGB, 0..255. Of a larger
+            From a file with other classes, or with another end, all weights but the classifier's are loaded.
+        include_top: True to end with the classifier fc8. Without it the output is the last hidden layer, 4096 numbers.
+        classes: Number of classes.
+        classifier_activation: Activation of the last layer; None gives logits.
+        mean_image: The training set's mean: `(256, 256, 3)`, `(224, 224, 3)` or `(3,)`, RGB, 0..255. Of a larger
             image the centre is taken (net 145). Default: ImageNet's mean colour.
-        color_stds: standard deviations of the training set's RGB values along its principal components, 0..255
+        color_stds: Standard deviations of the training set's RGB values along its principal components, 0..255
             scale. Default: ImageNet's.
-        color_vectors: the components, 3x3, in columns. Default: ImageNet's.
-        seed: an integer for repeatable initial weights, dropout and colour noise.
-        dtype: a Keras dtype policy, such as `"mixed_bfloat16"`; None takes Keras's where its variables are float32, and
+        color_vectors: The components, 3x3, in columns. Default: ImageNet's.
+        seed: An integer for repeatable initial weights, dropout and colour noise.
+        dtype: A Keras dtype policy, such as `"mixed_bfloat16"`; None takes Keras's where its variables are float32, and
             else float32. Logits, and the classifier's activation, are float32 in any case.
-        name: the model's name.
+        name: The model's name.
 
     Input shape: `(batch, 224, 224, 3)`, RGB, 0..255, uint8 or float; mean subtraction and colour noise are layers
     of the model. Output shape: `(batch, classes)`.
@@ -70,8 +72,8 @@ def AlexNet(
         image is the one weight that is not trained.
 
     Raises:
-        UsageError: no such recipe, no classes, or no such file of weights.
-        DataError: the file of weights is damaged, or of another network.
+        UsageError: There is no such recipe, no class, or no such file of weights.
+        DataError: The file of weights is damaged, or of another network.
     """
     if not isinstance(recipe, schema.Recipe):
         recipe = toml.load_recipe(recipe)
@@ -80,16 +82,18 @@ def AlexNet(
         raise UsageError(f"classes must be at least 1. Received: classes={classes}")
     dtype = _policy(dtype)
 
-    def weights_of(part: str, std: float, bias: float) -> dict:
+    def options_of(layer: schema.Layer) -> dict[str, Any]:
+        normal = keras.initializers.RandomNormal(0.0, layer.initial_std, seed=seed_of_part(seed, layer.name))
         return {
-            "kernel_initializer": keras.initializers.RandomNormal(0.0, std, seed=seed_of_part(seed, part)),
-            "bias_initializer": keras.initializers.Constant(bias),
+            "reads": layer.reads,
+            "kernel_initializer": normal,
+            "bias_initializer": keras.initializers.Constant(layer.initial_bias),
             "dtype": dtype,
-            "name": part,
+            "name": layer.name,
         }
 
-    def step(kind: str, index: str) -> keras.layers.Layer:
-        options = {"name": STEP_PREFIX[kind] + index, "dtype": dtype}
+    def operation(kind: str, index: str) -> keras.layers.Layer:
+        options = {"name": OPERATION_NAMES[kind] + index, "dtype": dtype}
         match kind:
             case "lrn":
                 lrn = net.lrn
@@ -120,43 +124,27 @@ def AlexNet(
 
     for conv in net.convolutions:
         towers = TowerConv2D(
-            conv.filters,
-            conv.kernel,
-            conv.stride,
-            conv.padding,
-            towers=net.towers,
-            reads=conv.reads,
-            **weights_of(conv.name, conv.initial_std, conv.initial_bias),
+            conv.filters, conv.kernel, conv.stride, conv.padding, towers=net.towers, **options_of(conv)
         )
         x = towers(x)
-        for place, kind in enumerate(conv.then):
-            again = conv.then[:place].count(kind)  # a network without one of the layers pools twice after another
-            wrapped = AcrossTowers if kind == "lrn" and net.lrn.windows == "layer" else EachTower
-            x = wrapped(step(kind, conv.name.removeprefix("conv") + f"_{again + 1}" * (again > 0)))(x)
+        for place, kind in enumerate(conv.followed_by):
+            earlier = conv.followed_by[:place].count(kind)  # a network less a layer pools twice after another
+            index = conv.name.removeprefix("conv") + (f"_{earlier + 1}" if earlier else "")
+            wrapper = AcrossTowers if kind == "lrn" and net.lrn.windows == "layer" else EachTower
+            x = wrapper(operation(kind, index))(x)
 
     x = EachTower(layers.Flatten(CHANNELS_LAST, name="flatten", dtype=dtype))(x)
     for dense in net.dense:
-        towers = TowerDense(
-            dense.units,
-            towers=net.towers,
-            reads=dense.reads,
-            **weights_of(dense.name, dense.initial_std, dense.initial_bias),
-        )
-        index = dense.name.removeprefix("fc")
-        x = EachTower(step(dense.activation, f"_{dense.name}"))(towers(x))
+        x = TowerDense(dense.units, towers=net.towers, **options_of(dense))(x)
+        x = EachTower(operation(dense.activation, f"_{dense.name}"))(x)
         if dense.dropout:
-            drop = PlainDropout(
-                dense.dropout, seed=seed_of_part(seed, f"drop{index}"), name=f"drop{index}", dtype=dtype
-            )
-            x = EachTower(drop)(x)
+            drop = f"drop{dense.name.removeprefix('fc')}"
+            x = EachTower(PlainDropout(dense.dropout, seed=seed_of_part(seed, drop), name=drop, dtype=dtype))(x)
 
     if include_top:
-        # net 145: fc8 is on the first device and reads both towers
-        options = weights_of("fc8", net.classifier_std, net.classifier_bias)
-        options["dtype"] = (
-            "float32"  # in bfloat16 some of 1000 logits would be equal, and ties count against the network
-        )
-        (x,) = TowerDense(classes, towers=1, reads="all", **options)(x)
+        # in bfloat16 some of 1000 logits would be equal, and ties count against the network
+        options = options_of(net.classifier) | {"dtype": "float32"}
+        (x,) = TowerDense(classes, towers=1, **options)(x)  # net 145: on the first device alone
         output = layers.Activation(classifier_activation or "linear", dtype="float32", name="predictions")(x)
     else:
         output = layers.Concatenate(name="features", dtype=dtype)(x) if net.towers > 1 else x[0]
@@ -168,33 +156,40 @@ def AlexNet(
 
 
 def seed_of_part(seed: int | None, part: str) -> int | None:
-    """A seed for one part of a network, such as conv1, unrelated to those of its other parts; None without a seed."""
+    """Return a seed for one part of a network, such as conv1, unrelated to other parts' seeds; None without a seed."""
     return None if seed is None else (seed * 1_000_003 + zlib.crc32(part.encode())) % 2**31
 
 
 def load_model(file: str | Path) -> keras.Model:
-    """The model in a `.keras` file.
+    """Load the model in a `.keras` file.
 
     Raises:
-        DataError: the file is damaged, or no model of Keras's.
+        DataError: The file is damaged, or no Keras model.
     """
     refuse_other_kinds(Path(file), "keras", "hdf5")
-    try:
+    with _reading(file):
         return keras.saving.load_model(file, compile=False)
-    except Exception as error:  # of damaged archives and configs Keras raises all sorts of things
+
+
+@contextmanager
+def _reading(file: str | Path) -> Iterator[None]:
+    """Report any error as a file that cannot be loaded."""
+    try:
+        yield
+    except Exception as error:  # of damaged files h5py and Keras raise all sorts of things
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{file} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
 
 
 def load_weights(model: keras.Model, file: str | Path) -> None:
-    """Loads the weights of a `.keras` or `.weights.h5` file, mean image and all, into a network of AlexNet's.
+    """Load the weights of a `.keras` or `.weights.h5` file, mean image and all, into a network of AlexNet's.
 
-    A classifier for other classes, or none, is left as it is, with a warning. So is told where the file's network has
-    other layers than weights alone show.
+    A classifier for other classes, or none, is left as it is, with a warning. Another warning reports layers of a
+    `.keras` file that compute something else with the same weights.
 
     Raises:
-        UsageError: there is no such file, or it is in another format.
-        DataError: it is damaged, or of another network.
+        UsageError: There is no such file, or it is in another format.
+        DataError: The file is damaged, or of another network.
     """
     file = Path(file)
     if not file.is_file():
@@ -212,33 +207,32 @@ def load_weights(model: keras.Model, file: str | Path) -> None:
         told = f": it is {kind.description}" if kind else ""
         raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not{told}.")
     wanted = [layer.name for layer in model.layers if layer.weights]
-    if missing := [name for name in wanted if name not in taken and name != "fc8"]:
+    if missing := [name for name in wanted if name not in taken and name != schema.CLASSIFIER]:
         raise DataError(f"{file} is of another network: it has no {', '.join(missing)} of the same shape.")
     if other is not None:
         _warn_of_differences(model, other, file)
-    if "fc8" in wanted and "fc8" not in taken:
+    if schema.CLASSIFIER in wanted and schema.CLASSIFIER not in taken:
         warnings.warn(
-            f"{file} tells other classes apart than this network: its fc8 was not loaded, and ours has its initial "
-            "weights.",
+            f"{file} has other classes than this network: its fc8 was not loaded, and ours keeps its initial weights.",
             stacklevel=2,
         )
 
 
 def copy_weights(model: keras.Model, other: keras.Model) -> list[str]:
-    """Gives a network the weights of another, layer by layer, and returns the names of the layers that took them.
+    """Copy the weights of another network, layer by layer, and return the names of the layers that were copied.
 
-    A layer without one of the same name and shapes in the other stays as it is.
+    A layer without one of the same name and shapes in the other network stays as it is.
     """
-    found = {layer.name: layer for layer in other.layers if layer.weights}
-    return [layer.name for layer in model.layers if layer.weights and _take(layer, found.get(layer.name))]
+    others = {layer.name: layer for layer in other.layers if layer.weights}
+    return [layer.name for layer in model.layers if layer.weights and _copied(layer, others.get(layer.name))]
 
 
-def _take(layer: keras.layers.Layer, other: keras.layers.Layer | None) -> bool:
-    """Gives a layer the weights of another; False where that has none, or of other shapes."""
+def _copied(layer: keras.layers.Layer, other: keras.layers.Layer | None) -> bool:
+    """Copy the weights of another layer; return False if it has none, or of other names or shapes."""
     if other is None or [w.name for w in layer.weights] != [w.name for w in other.weights]:
         return False
     values = other.get_weights()
-    if isinstance(layer, MeanSubtraction):  # of a mean colour, every pixel gets it
+    if isinstance(layer, MeanSubtraction):  # a mean colour goes to every pixel
         values = [np.broadcast_to(values[0], layer.shape)] if values[0].shape == (1, 1, 3) else values
     if [w.shape for w in layer.weights] != [value.shape for value in values]:
         return False
@@ -247,19 +241,15 @@ def _take(layer: keras.layers.Layer, other: keras.layers.Layer | None) -> bool:
 
 
 def _load_h5(model: keras.Model, file: Path) -> list[str]:
-    """Loads a .weights.h5 file and returns the names of the layers that took weights from it."""
+    """Load a .weights.h5 file and return the names of the layers that it has weights for."""
     refuse_other_kinds(file, "hdf5")
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     before = {name: layer.get_weights() for name, layer in layers.items()}
-    for weight in model.weights:  # what is still so afterwards has not been loaded
+    for weight in model.weights:  # those that are NaN afterwards have not been loaded
         weight.assign(np.full(weight.shape, np.nan, np.float32))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model.load_weights(file, skip_mismatch=True)
-    except Exception as error:  # of damaged files h5py and Keras raise all sorts of things
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{file} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
+    with _reading(file), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.load_weights(file, skip_mismatch=True)
     taken = [name for name, layer in layers.items() if not all(np.isnan(w).all() for w in layer.get_weights())]
     for name in set(layers) - set(taken):
         layers[name].set_weights(before[name])
@@ -267,40 +257,34 @@ def _load_h5(model: keras.Model, file: Path) -> list[str]:
 
 
 def _warn_of_differences(model: keras.Model, other: keras.Model, file: Path) -> None:
-    """Warns where layers of the same name compute otherwise, by their configs."""
-    told = []
+    """Warn of layers of the same name whose configs give another output."""
+    differences = []
     theirs = {layer.name: _arithmetic(layer) for layer in other.layers}
     for layer in model.layers:
         ours, there = _arithmetic(layer), theirs.get(layer.name)
-        if layer.name != "fc8" and ours != there and there is not None:
-            told += [f"{layer.name}: {key} is {there.get(key)} there" for key in ours if ours[key] != there.get(key)]
+        if there is not None and layer.name != schema.CLASSIFIER:
+            changed = [key for key in ours if ours[key] != there.get(key)]
+            differences += [f"{layer.name}: {key} is {there.get(key)} there" for key in changed]
         elif there is None and not isinstance(layer, keras.layers.InputLayer) and layer.name != "features":
-            told.append(f"it has no {layer.name}")
-    if told:
-        warnings.warn(f"{file} is of another recipe's network ({'; '.join(told[:3])}).", stacklevel=3)
+            differences.append(f"it has no {layer.name}")
+    if differences:
+        warnings.warn(f"{file} is of another recipe's network ({'; '.join(differences[:3])}).", stacklevel=3)
+
+
+NO_ARITHMETIC = {"name", "dtype", "trainable", "seed", "layer", "mean", "shape", "magnitudes", "vectors"}
+NO_ARITHMETIC |= {"kernel_initializer", "bias_initializer"}
 
 
 def _arithmetic(layer: keras.layers.Layer) -> dict[str, Any]:
-    """What of a layer's config decides its output, given its weights."""
+    """Return the part of a layer's config that decides its output, given its weights."""
     config = layer.get_config()
     inner = config.get("layer")
-    config = {**config, **(inner["config"] if inner else {})}
-    decorations = (
-        "name",
-        "dtype",
-        "trainable",
-        "seed",
-        "layer",
-        "mean",
-        "shape",
-        "kernel_initializer",
-        "bias_initializer",
-    )
-    return {key: value for key, value in config.items() if key not in (*decorations, "magnitudes", "vectors")}
+    config |= inner["config"] if inner else {}
+    return {key: value for key, value in config.items() if key not in NO_ARITHMETIC}
 
 
 def _policy(dtype: str | keras.DTypePolicy | None) -> str | keras.DTypePolicy:
-    """The dtype policy of a network's layers: keras.json's `floatx` is not meant for it, a policy that mixes is."""
+    """Return the dtype policy of a network's layers: keras.json's `floatx` does not reach it, a mixed policy does."""
     policy = keras.dtype_policies.get(dtype) if dtype is not None else keras.config.dtype_policy()
     if policy.quantization_mode:
         raise UsageError(
@@ -312,24 +296,24 @@ def _policy(dtype: str | keras.DTypePolicy | None) -> str | keras.DTypePolicy:
 
 
 def logits_of(model: keras.Model) -> keras.Model:
-    """The same model, sharing its layers, with the classifier's logits as the output: what training needs."""
+    """Return the same model, sharing its layers, with the classifier's logits as the output, for training."""
     return keras.Model(model.input, node_of(model, "predictions").input_tensors[0], name=f"{model.name}_logits")
 
 
 def features_of(model: keras.Model) -> keras.Model:
-    """The same model, sharing its layers, with the last hidden layer as the output: `(batch, 4096)`."""
-    towers = node_of(model, "fc8").input_tensors
+    """Return the same model, sharing its layers, with the last hidden layer as the output: `(batch, 4096)`."""
+    towers = node_of(model, schema.CLASSIFIER).input_tensors
     joined = layers.Concatenate(name="features", dtype="float32")(towers) if len(towers) > 1 else towers[0]
     return keras.Model(model.input, joined, name=f"{model.name}_features")
 
 
 def node_of(model: keras.Model, layer: str) -> Any:
-    """A layer's place in a model's graph, with `input_tensors` and `output_tensors`, one a tower.
+    """Return a layer's node in a model's graph, with `input_tensors` and `output_tensors`, one per tower.
 
-    A layer that models share has a place in each of them, of which its `input` and `output` are those of the first.
+    A layer that models share has a node in each of them; its `input` and `output` are those of the first.
 
     Raises:
-        UsageError: there is no such layer; the sentence lists those there are.
+        UsageError: There is no such layer; the message lists the layers.
     """
     waiting, seen = keras.tree.flatten(model.outputs), set()
     while waiting:
@@ -340,12 +324,12 @@ def node_of(model: keras.Model, layer: str) -> Any:
         if id(node) not in seen:
             seen.add(id(node))
             waiting += node.input_tensors
-    names = ", ".join(found.name for found in model.layers)
+    names = ", ".join(each.name for each in model.layers)
     raise UsageError(f"There is no layer {layer!r}; the layers are {names}.")
 
 
 def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> np.ndarray:
-    """What MeanSubtraction subtracts: `(size, size, 3)`, or a colour `(3,)`."""
+    """Return the mean for MeanSubtraction: `(size, size, 3)`, or a colour `(3,)`."""
     mean = np.asarray(schema.IMAGENET_RGB_MEAN if mean_image is None else mean_image, np.float32)
     if mean.ndim == 1 or kind == "channel":
         return mean.reshape(-1, 3).mean(axis=0, dtype=np.float64)
@@ -354,23 +338,23 @@ def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> np.ndarray:
 
 
 def join_towers(model: keras.Model, layer: str) -> keras.Model:
-    """The same model, sharing its layers, in which the towers of a layer pass through one tensor.
+    """Return the same model, sharing its layers, in which the towers of a layer pass through one tensor.
 
-    That is the output of a further layer, called `conv5_joined` after `conv5`: `(batch, ..., maps)`, the maps of the
-    first tower before those of the second, as the paper counts its kernels. What follows reads its parts, so that the
-    model's answers are the same, but for rounding, and have gradients with respect to it. Of a network of one tower it
-    is the layer's output itself.
+    That tensor is the output of a new layer, called `conv5_joined` after `conv5`: `(batch, ..., maps)`, the maps of the
+    first tower before those of the second, as the paper counts its kernels. The layers that follow read its parts: the
+    model's output is the same, but for rounding, and has gradients with respect to it. In a network of one tower it is
+    the layer's output itself.
 
         network = join_towers(logits_of(model), "relu5")
         maps = network.get_layer("relu5_joined").output
         grad_model = keras.Model(network.input, [maps, network.output])
 
     Args:
-        model: a network of AlexNet's, or one with its layers.
-        layer: a layer's name, such as `"conv5"`, before its ReLU, or `"relu5"`, after it.
+        model: A network of AlexNet's, or one with its layers.
+        layer: A layer's name, such as `"conv5"`, before its ReLU, or `"relu5"`, after it.
 
     Raises:
-        UsageError: there is no such layer; the sentence lists those there are.
+        UsageError: There is no such layer; the message lists the layers.
     """
     towers, name = node_of(model, layer).output_tensors, f"{layer}_joined"
     if len(towers) == 1:

@@ -1,4 +1,4 @@
-"""What a model consists of, tower by tower: its parameters, its layers, what passes between towers (figure 2)."""
+"""A model's layers, tower by tower: their sizes and parameters, and the values passed between towers (figure 2)."""
 
 from dataclasses import dataclass
 from math import prod
@@ -12,11 +12,10 @@ from alexnet_keras.layers import (
     PlainDropout,
     SpatialResponseNormalization,
     TowerConv2D,
-    TowerDense,
 )
-from alexnet_keras.layers.towers import tower_letter
+from alexnet_keras.layers.towers import TowerLayer, tower_letter
 
-# Neurons a layer, paper, section 3.5. The first does not follow from 55x55x96 = 290,400; the others do follow.
+# Neurons per layer, paper, section 3.5. The first does not follow from 55x55x96 = 290,400; the others do follow.
 PAPER_NEURONS = {
     "conv1": 253_440,
     "conv2": 186_624,
@@ -30,62 +29,12 @@ PAPER_NEURONS = {
 
 
 @dataclass(frozen=True)
-class TowerSummary:
-    """One layer in one tower. Multiply-adds are of the forward pass of one image."""
-
-    layer: str
-    tower: str
-    reads: str
-    output: tuple[int, ...]
-    parameters: int
-    multiply_adds: int
-
-    @property
-    def neurons(self) -> int:
-        return prod(self.output)
-
-
-def parameters_of(model: keras.Model) -> int:
-    """How many numbers are trained: 60,965,224 of the paper's network. The mean image is none of them."""
-    return sum(prod(variable.shape) for variable in model.trainable_variables)
-
-
-def summarize(model: keras.Model) -> list[TowerSummary]:
-    """Every layer that has weights, once a tower, in the order of the network."""
-    rows: list[TowerSummary] = []
-    for layer in model.layers:
-        if not isinstance(layer, TowerConv2D | TowerDense):
-            continue
-        outputs = layer.output if isinstance(layer.output, list) else [layer.output]
-        several_inputs = isinstance(layer.input, list) and len(layer.input) > 1
-        reads = "both" if several_inputs and layer.reads == "all" else "own"
-        if not rows:
-            reads = "image"
-        for tower, output in enumerate(outputs):
-            kernel, shape = layer.kernels[tower], tuple(output.shape[1:])
-            rows.append(
-                TowerSummary(
-                    layer=layer.name,
-                    tower=tower_letter(tower) if layer.towers > 1 else "-",
-                    reads=reads,
-                    output=shape,
-                    parameters=prod(kernel.shape) + kernel.shape[-1],
-                    multiply_adds=prod(kernel.shape) * prod(shape[:-1]),
-                )
-            )
-    return rows
-
-
-READS: dict[str, Literal["image", "own", "all"]] = {"image": "image", "own": "own", "both": "all"}
-
-
-@dataclass(frozen=True)
-class Step:
-    """What follows a layer in every tower, without weights of its own.
+class Operation:
+    """An operation after a layer, in every tower, without weights of its own.
 
     Attributes:
-        name: Of the Keras layer.
-        text: In words: "max pool 3/2" has a window of 3 and a stride of 2.
+        name: The name of its Keras layer.
+        text: A short description: "max pool 3/2" has a window of 3 and a stride of 2.
         output: `(height, width, maps)` or `(units,)` of one tower.
     """
 
@@ -95,8 +44,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Passage:
-    """What one tower's part of a layer reads of another tower, forward, for one image."""
+class Transfer:
+    """The number of values that one tower's part of a layer reads of another tower, forward, for one image."""
 
     source: str
     target: str
@@ -104,21 +53,22 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class LayerFacts:
+class LayerSummary:
     """One layer that has weights.
 
     Attributes:
         name: As in the paper: conv1, ..., fc8.
-        kind: What it is.
-        towers: How many towers it stands in: those from a on.
-        reads: The image, its own tower, or all towers; in a network of one tower the one.
-        output: Of one tower: `(height, width, maps)` or `(units,)`.
+        kind: `"convolution"` or `"dense"`.
+        towers: Number of towers that have it, from tower a on.
+        reads: The image, its own tower, or all towers; `"own"` in a network of one tower.
+        output: Shape of one tower's output: `(height, width, maps)` or `(units,)`.
         kernel: `(height, width, depth)` of one kernel; `(inputs,)` of a fully-connected neuron.
         stride: Pixels; None where the layer is fully connected.
-        neurons: In all towers.
+        neurons: Number in all towers.
         parameters: Weights and biases in all towers.
-        passages: What crosses between towers for it.
-        then: What follows, up to the next layer.
+        multiply_adds: Of the forward pass of one image, in all towers.
+        transfers: What it reads across towers.
+        followed_by: The operations up to the next layer.
     """
 
     name: str
@@ -130,69 +80,65 @@ class LayerFacts:
     stride: int | None
     neurons: int
     parameters: int
-    passages: tuple[Passage, ...]
-    then: tuple[Step, ...]
+    multiply_adds: int
+    transfers: tuple[Transfer, ...]
+    followed_by: list[Operation]
 
     @property
     def passed_on(self) -> tuple[int, ...]:
-        """The output of one tower after all that follows: what the next layer reads."""
-        return self.then[-1].output if self.then else self.output
+        """The shape that the next layer reads of one tower: that after the operations."""
+        return self.followed_by[-1].output if self.followed_by else self.output
 
 
-def describe_architecture(model: keras.Model) -> list[LayerFacts]:
-    """The layers that have weights, in the order of the network, whatever their number, widths and towers."""
-    rows = summarize(model)
-    steps = _steps(model)
-    facts = []
+def parameters_of(model: keras.Model) -> int:
+    """Return the number of trained parameters: 60,965,224 of the paper's network. The mean image is not trained."""
+    return sum(prod(variable.shape) for variable in model.trainable_variables)
+
+
+def tower_layers(model: keras.Model) -> list[TowerLayer]:
+    """Return the layers that have weights in towers, from the first convolution to the classifier."""
+    return [layer for layer in model.layers if isinstance(layer, TowerLayer)]
+
+
+def summarize(model: keras.Model) -> list[LayerSummary]:
+    """Return a summary of every layer that has weights, in the order of the network."""
+    summaries: list[LayerSummary] = []
     for layer in model.layers:
-        if not isinstance(layer, TowerConv2D | TowerDense):
-            continue
-        own = [row for row in rows if row.layer == layer.name]
-        convolution = isinstance(layer, TowerConv2D)
-        facts.append(
-            LayerFacts(
-                name=layer.name,
-                kind="convolution" if convolution else "dense",
-                towers=layer.towers,
-                reads=READS[own[0].reads],
-                output=own[0].output,
-                kernel=tuple(layer.kernels[0].shape[:-1]),
-                stride=layer.strides if convolution else None,
-                neurons=sum(row.neurons for row in own),
-                parameters=sum(row.parameters for row in own),
-                passages=_passages(layer),
-                then=tuple(steps[layer.name]),
-            )
-        )
-    return facts
+        output = tuple(keras.tree.flatten(layer.output)[0].shape[1:])
+        if isinstance(layer, TowerLayer):
+            summaries.append(_summary(layer, output, first=not summaries))
+        elif summaries and (text := _text(layer.layer if isinstance(layer, EachTower) else layer)):
+            summaries[-1].followed_by.append(Operation(layer.name, text, output))
+    return summaries
 
 
-def _passages(layer: TowerConv2D | TowerDense) -> tuple[Passage, ...]:
-    """What each tower's part of a layer reads of the other towers."""
-    if layer.reads == "own" or not isinstance(layer.input, list):
-        return ()
-    return tuple(
-        Passage(tower_letter(source), tower_letter(target), prod(tensor.shape[1:]))
-        for source, tensor in enumerate(layer.input)
-        for target in range(layer.towers)
-        if target != source
+def _summary(layer: TowerLayer, output: tuple[int, ...], first: bool) -> LayerSummary:
+    inputs = keras.tree.flatten(layer.input)
+    reads_all = layer.reads == "all" and len(inputs) > 1
+    kernel, convolution = layer.kernels[0].shape, isinstance(layer, TowerConv2D)
+    return LayerSummary(
+        name=layer.name,
+        kind="convolution" if convolution else "dense",
+        towers=layer.towers,
+        reads="image" if first else "all" if reads_all else "own",
+        output=output,
+        kernel=tuple(kernel[:-1]),
+        stride=layer.strides if convolution else None,
+        neurons=layer.towers * prod(output),
+        parameters=layer.towers * (prod(kernel) + kernel[-1]),
+        multiply_adds=layer.towers * prod(kernel) * prod(output[:-1]),
+        transfers=tuple(
+            Transfer(tower_letter(source), tower_letter(target), prod(tensor.shape[1:]))
+            for source, tensor in enumerate(inputs)
+            for target in range(layer.towers)
+            if reads_all and target != source
+        ),
+        followed_by=[],
     )
 
 
-def _steps(model: keras.Model) -> dict[str, list[Step]]:
-    """What follows each layer that has weights, by its name; flattening changes nothing and is left out."""
-    steps: dict[str, list[Step]] = {}
-    for layer in model.layers:
-        if isinstance(layer, TowerConv2D | TowerDense):
-            following = steps.setdefault(layer.name, [])
-        elif steps and (text := _text(layer.layer if isinstance(layer, EachTower) else layer)):
-            output = layer.output[0] if isinstance(layer.output, list) else layer.output
-            following.append(Step(layer.name, text, tuple(output.shape[1:])))
-    return steps
-
-
 def _text(layer: keras.layers.Layer) -> str:
-    """What a layer without weights does, in a word or two; "" for one that changes no value."""
+    """Describe a layer without weights in a word or two; "" for one that changes no value, such as flattening."""
     match layer:
         case LocalResponseNormalization():
             return "LRN"

@@ -1,25 +1,25 @@
 """The recipes that come with the package: net 145, the paper's prose, narrow and published networks, and a modern one.
 
 `modern` keeps the layers of `source`, their sizes and the number of parameters, and changes how it is trained: one
-function a choice, each from a recipe to a recipe. `alexnet reproduce modern` measures each choice by leaving it out;
-docs/modern.md has the figures.
-
-This module imports neither Keras nor TensorFlow."""
+function per choice, from a recipe to a recipe. `alexnet reproduce modern` measures each choice by leaving it out;
+docs/modern.md has the figures."""
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
+from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.schema import (
+    CLASSIFIER,
     IMAGENET_COLOR_STDS,
     Augmentation,
+    Classifier,
     Convolution,
     Dense,
     LocalResponse,
     Network,
     Recipe,
     Schedule,
-    Step,
     Training,
 )
 
@@ -28,58 +28,50 @@ WARMUP = 1 / 20  # of the epochs
 DROPOUT = 0.25  # half of the paper's, which "roughly doubles the number of iterations" (section 4.2)
 LABEL_SMOOTHING = 0.1  # Szegedy and others, 2015
 AVERAGED = 1 / 30  # of the epochs
+NOT_BY_HAND = {"conv1_lowered_epoch": None, "conv1_frozen_epoch": None, "color_noise_off_epoch": None}
+
+
+def _in(table: str, **values: Any) -> dict[str, Any]:
+    """Return changes, as `edit` takes them, of fields of one table of a recipe."""
+    return {f"{table}.{field}": value for field, value in values.items()}
 
 
 def initialisation(recipe: Recipe) -> Recipe:
     """Weights that keep the signal's size through ReLUs (He and others, 2015), biases of 0, input of unit variance."""
-    net, fans = recipe.network, fan_ins(recipe.network)
-    convolutions = tuple(
-        replace(conv, initial_std=math.sqrt(2 / fans[conv.name]), initial_bias=0.0) for conv in net.convolutions
-    )
-    dense = tuple(replace(layer, initial_std=math.sqrt(2 / fans[layer.name]), initial_bias=0.0) for layer in net.dense)
-    return replace(
-        recipe,
-        network=replace(net, convolutions=convolutions, dense=dense, classifier_std=math.sqrt(1 / fans["fc8"])),
-        augmentation=replace(recipe.augmentation, input_scale=1 / PIXEL_STD),
-    )
+    fans = fan_ins(recipe.network)
+    changes: dict[str, float] = {"augmentation.input_scale": 1 / PIXEL_STD}
+    for name, fan_in in fans.items():
+        changes[f"network.{name}.initial_std"] = math.sqrt((1 if name == CLASSIFIER else 2) / fan_in)
+        if name != CLASSIFIER:
+            changes[f"network.{name}.initial_bias"] = 0.0
+    return edit(recipe, changes)
 
 
 def schedule(recipe: Recipe) -> Recipe:
     """Rates that rise over the first epochs and fall along half a cosine, the same for weights and biases."""
-    training = recipe.training
-    slow = replace(
-        training.schedule,
-        kind="cosine",
-        length=training.epochs,
-        warmup_epochs=max(1, round(WARMUP * training.epochs)),
-        drop_epochs=(),
-        conv1_lowered_epoch=None,
-        conv1_frozen_epoch=None,
-        color_noise_off_epoch=None,
-    )
-    return replace(recipe, training=replace(training, schedule=slow, bias_rate=training.weight_rate))
+    epochs, warmup = recipe.training.epochs, max(1, round(WARMUP * recipe.training.epochs))
+    slow = {"kind": "cosine", "length": epochs, "warmup_epochs": warmup, "drop_epochs": (), **NOT_BY_HAND}
+    return edit(recipe, {**_in("training.schedule", **slow), "training.bias_rate": recipe.training.weight_rate})
 
 
 def label_smoothing(recipe: Recipe) -> Recipe:
     """A tenth of the target spread over all classes."""
-    return replace(recipe, training=replace(recipe.training, label_smoothing=LABEL_SMOOTHING))
+    return edit(recipe, {"training.label_smoothing": LABEL_SMOOTHING})
 
 
 def averaging(recipe: Recipe) -> Recipe:
     """A running average of the weights is what is tested."""
-    return replace(recipe, training=replace(recipe.training, averaging_epochs=AVERAGED * recipe.training.epochs))
+    return edit(recipe, {"training.averaging_epochs": AVERAGED * recipe.training.epochs})
 
 
 def augmentation(recipe: Recipe) -> Recipe:
     """A crop and flip for every image, and colour noise that leaves the contrast alone, as the paper has them."""
-    changed = replace(recipe.augmentation, crop_group=1, color_noise_rescale=False)
-    return replace(recipe, augmentation=changed)
+    return edit(recipe, _in("augmentation", crop_group=1, color_noise_rescale=False))
 
 
 def less_dropout(recipe: Recipe) -> Recipe:
     """Every hidden neuron left out in a quarter of the steps, not in half of them."""
-    dense = tuple(replace(layer, dropout=DROPOUT) for layer in recipe.network.dense)
-    return replace(recipe, network=replace(recipe.network, dense=dense))
+    return edit(recipe, {f"network.{layer.name}.dropout": DROPOUT for layer in recipe.network.dense})
 
 
 CHOICES: dict[str, Callable[[Recipe], Recipe]] = {
@@ -93,7 +85,7 @@ CHOICES: dict[str, Callable[[Recipe], Recipe]] = {
 
 
 def modernised(recipe: Recipe, without: str = "") -> Recipe:
-    """The recipe with every choice but one."""
+    """Return a recipe with every choice of `modern`, but for one that is left out."""
     for name, choice in CHOICES.items():
         if name != without:
             recipe = choice(recipe)
@@ -101,21 +93,25 @@ def modernised(recipe: Recipe, without: str = "") -> Recipe:
 
 
 def fan_ins(net: Network) -> dict[str, int]:
-    """How many numbers each layer's neurons read: of its own tower, or of all."""
+    """Return the number of inputs of each layer's neurons, by layer: those of its own tower, or of all."""
     fans, side, maps = {}, net.input_size, 3
     for index, conv in enumerate(net.convolutions):
         read = maps * (net.towers if conv.reads == "all" and index else 1)
         fans[conv.name] = conv.kernel**2 * read
-        side = (side + sum(conv.padding) - conv.kernel) // conv.stride + 1
-        for _ in range(conv.then.count("pool")):  # a network without one of the layers pools twice after another
-            side = (side - net.pool_size) // net.pool_stride + 1
-        maps = conv.filters
+        side, maps = side_after(conv, side, net), conv.filters
     units = side**2 * maps
     for dense in net.dense:
         fans[dense.name] = units * (net.towers if dense.reads == "all" else 1)
         units = dense.units
-    fans["fc8"] = units * net.towers
-    return fans
+    return {**fans, CLASSIFIER: units * net.towers}
+
+
+def side_after(conv: Convolution, side: int, net: Network) -> int:
+    """Return the side, in pixels, of the maps after a convolution and its pooling, from that of the maps before."""
+    side = (side + sum(conv.padding) - conv.kernel) // conv.stride + 1
+    for _ in range(conv.followed_by.count("pool")):
+        side = (side - net.pool_size) // net.pool_stride + 1
+    return side
 
 
 MODERN_EPOCHS = 45  # half of source's
@@ -149,66 +145,49 @@ def _source() -> Recipe:
 
 
 def _paper() -> Recipe:
-    source = _source()
-    order: dict[str, tuple[Step, ...]] = {
-        "conv1": ("relu", "lrn", "pool"),
-        "conv2": ("relu", "lrn", "pool"),
-    }  # paper, section 3.5
-    return replace(
-        source,
-        name="paper",
-        summary="The prose of the 2012 paper, where it differs from the code. On a small dataset its initial weights "
-        "leave the loss at ln(classes) for hundreds of steps; `source` starts sooner.",
-        network=replace(
-            source.network,
-            convolutions=tuple(
-                replace(conv, initial_std=0.01, then=order.get(conv.name, conv.then))  # paper, section 5
-                for conv in source.network.convolutions
-            ),
-            lrn=replace(source.network.lrn, alpha_convention="sum"),
-        ),
-        augmentation=Augmentation(crop_group=1, color_noise_scale="eigenvalue", color_noise_rescale=False),
-        training=Training(
-            epochs=90,
-            bias_decay=0.0005,
-            bias_rate=0.01,
-            schedule=Schedule(
-                kind="plateau",
-                length=90,
-                biases_drop=True,
-            ),
-        ),
+    return edit(
+        _source(),
+        {
+            "name": "paper",
+            "summary": "The prose of the 2012 paper, where it differs from the code. On a small dataset its initial "
+            "weights leave the loss at ln(classes) for hundreds of steps; `source` starts sooner.",
+            # section 3.5
+            "network.conv1.followed_by": ("relu", "lrn", "pool"),
+            "network.conv2.followed_by": ("relu", "lrn", "pool"),
+            # section 5
+            **{f"network.{name}.initial_std": 0.01 for name in ("conv3", "conv4", "conv5")},
+            "network.lrn.alpha_convention": "sum",
+            **_in("augmentation", crop_group=1, color_noise_scale="eigenvalue", color_noise_rescale=False),
+            **_in("training", epochs=90, bias_decay=0.0005, bias_rate=0.01),
+            **_in("training.schedule", kind="plateau", length=90, biases_drop=True, **NOT_BY_HAND),
+        },
     )
 
 
 def _quickstart() -> Recipe:
-    source = _source()
-    filters = {"conv1": 24, "conv2": 32, "conv3": 48, "conv4": 48, "conv5": 32}
     # A narrower layer adds up fewer inputs. From conv3 on its initial weights are larger by the square root of the
     # ratio, so that the signal starts as strong as in `source`; with 0.01 and 0.03 the loss stays at ln(classes)
     # longer. conv1 starts smaller and conv2 makes up for it: in minutes of training conv1's kernels then outgrow
     # their initial noise, and figure 3 shows what they have learnt.
-    stds = {"conv1": 0.003, "conv2": 0.045, "conv3": 0.06, "conv4": 0.06, "conv5": 0.06}
-    return replace(
-        source,
-        name="quickstart",
-        summary="The topology of `source`, narrower, for a processor without a GPU and for the demo data: minutes.",
-        network=replace(
-            source.network,
-            convolutions=tuple(
-                replace(conv, filters=filters[conv.name], initial_std=stds[conv.name])
-                for conv in source.network.convolutions
-            ),
-            dense=(Dense("fc6", 256, initial_std=0.02), Dense("fc7", 256, initial_std=0.028)),
-            classifier_std=0.028,
-        ),
-        augmentation=replace(source.augmentation, crop_group=1),
-        training=replace(
-            source.training,
-            epochs=24,
-            batch_size=32,
-            schedule=Schedule(length=24, drop_epochs=(18, 22), color_noise_off_epoch=18),
-        ),
+    return edit(
+        _source(),
+        {
+            "name": "quickstart",
+            "summary": "The topology of `source`, narrower, for a processor without a GPU and for the demo data: "
+            "minutes.",
+            **_in("network.conv1", filters=24, initial_std=0.003),
+            **_in("network.conv2", filters=32, initial_std=0.045),
+            **_in("network.conv3", filters=48, initial_std=0.06),
+            **_in("network.conv4", filters=48, initial_std=0.06),
+            **_in("network.conv5", filters=32, initial_std=0.06),
+            **_in("network.fc6", units=256, initial_std=0.02),
+            **_in("network.fc7", units=256, initial_std=0.028),
+            "network.fc8.initial_std": 0.028,
+            "augmentation.crop_group": 1,
+            **_in("training", epochs=24, batch_size=32),
+            **_in("training.schedule", length=24, drop_epochs=(18, 22), **NOT_BY_HAND),
+            "training.schedule.color_noise_off_epoch": 18,
+        },
     )
 
 
@@ -245,22 +224,16 @@ def _caffe() -> Recipe:
 
 def _caffenet() -> Recipe:
     """models/bvlc_reference_caffenet of the same repository."""
-    caffe = _caffe()
-    order: dict[str, tuple[Step, ...]] = {"conv1": ("relu", "pool", "lrn"), "conv2": ("relu", "pool", "lrn")}
-    net = caffe.network
-    return replace(
-        caffe,
-        name="caffenet",
-        summary="CaffeNet, bvlc_reference_caffenet: `caffe` with pooling before normalisation and biases of 1 "
-        "(ImageNet 2012 validation, centre crop: 57.4 % top-1, 80.4 % top-5 accuracy).",
-        network=replace(
-            net,
-            convolutions=tuple(
-                replace(conv, initial_bias=1.0 if conv.initial_bias else 0.0, then=order.get(conv.name, conv.then))
-                for conv in net.convolutions
-            ),
-            dense=tuple(replace(dense, initial_bias=1.0) for dense in net.dense),
-        ),
+    return edit(
+        _caffe(),
+        {
+            "name": "caffenet",
+            "summary": "CaffeNet, bvlc_reference_caffenet: `caffe` with pooling before normalisation and biases of 1 "
+            "(ImageNet 2012 validation, centre crop: 57.4 % top-1, 80.4 % top-5 accuracy).",
+            "network.conv1.followed_by": ("relu", "pool", "lrn"),
+            "network.conv2.followed_by": ("relu", "pool", "lrn"),
+            **{f"network.{name}.initial_bias": 1.0 for name in ("conv2", "conv4", "conv5", "fc6", "fc7")},
+        },
     )
 
 
@@ -288,7 +261,7 @@ def _torchvision() -> Recipe:
                 Dense("fc6", 4096, initial_std=std(9216), initial_bias=0.0),
                 Dense("fc7", 4096, initial_std=std(4096), initial_bias=0.0, dropout=0.0),
             ),
-            classifier_std=std(4096),
+            classifier=Classifier(initial_std=std(4096)),
         ),
         augmentation=Augmentation(
             mean="channel",
@@ -309,14 +282,13 @@ def _torchvision() -> Recipe:
 
 
 def _modern() -> Recipe:
-    source = _source()
-    recipe = modernised(replace(source, training=replace(source.training, epochs=MODERN_EPOCHS)))
-    return replace(
-        recipe,
-        name="modern",
-        summary="The layers of `source`, trained with what has been learnt since: half the epochs, and a lower error "
-        "in the miniature that `alexnet reproduce modern` runs.",
-    )
+    changes = {
+        "name": "modern",
+        "summary": "The layers of `source`, trained with what has been learnt since: half the epochs, and a lower "
+        "error in the miniature that `alexnet reproduce modern` runs.",
+        "training.epochs": MODERN_EPOCHS,
+    }
+    return modernised(edit(_source(), changes))
 
 
 BUILT_IN = {

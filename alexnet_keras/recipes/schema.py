@@ -9,24 +9,19 @@ Two primary sources describe the network and they disagree:
 
 A recipe is a frozen dataclass: the network, the augmentation and the training. `source` is net 145, `paper` is
 the prose, `quickstart` is the same topology made narrow for a processor without a GPU. `caffe`, `caffenet` and
-`torchvision` are the networks whose published weights `alexnet import` reads. They are in `built_in_recipes`;
-`recipe_files` reads, overrides and writes recipes.
-
-This module imports neither Keras nor TensorFlow.
+`torchvision` are the networks whose published weights `alexnet import` reads. They are in `built_in`; `edits`
+changes recipes, `toml` reads and writes them.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-import pydantic
-from pydantic import Field
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
 
-Positive = Field(gt=0)
-NotNegative = Field(ge=0)
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-STRICT = pydantic.ConfigDict(extra="forbid", strict=True)
-
-Step = Literal["relu", "tanh", "lrn", "spatial_norm", "pool"]
+Operation = Literal["relu", "tanh", "lrn", "spatial_norm", "pool"]
+Stretches = tuple[Annotated[float, Field(ge=1)], Annotated[int, Field(ge=2)]]
 
 # Colour statistics of ImageNet 2012 as the released code used them (color_pca and data_mean of its batches.meta,
 # RGB, 0..255). They stand in where no prepared dataset gives its own.
@@ -39,12 +34,13 @@ IMAGENET_COLOR_VECTORS = (  # in columns
 )
 
 
-RATE_FACTOR = "ours: times the rates of this layer, for fine-tuning; 0 freezes it; 1 in both sources"
+CLASSIFIER = "fc8"  # the classifier's name in both sources, and in every file of weights
+RATE_FACTOR = "ours: multiplies the rates of this layer, for fine-tuning; 0 freezes it; 1 in both sources"
 LAYER_DECAY = "decay of this layer's weights; training.weight_decay if not given, as in both sources"
 
 
 def _cited(default: Any, source: str) -> Any:
-    """A field with a default, saying what it is and where it comes from."""
+    """Return a field with a default and a sentence on its meaning and origin."""
     return field(default=default, metadata={"source": source})
 
 
@@ -52,42 +48,49 @@ def _cited(default: Any, source: str) -> Any:
 class Convolution:
     """One convolutional layer, in every tower. Initial weights are N(0, initial_std), biases constant."""
 
-    __pydantic_config__ = STRICT
-
     name: str
-    filters: Annotated[int, Positive] = field(metadata={"source": "kernels per tower"})
-    kernel: Annotated[int, Positive] = field(metadata={"source": "side of a kernel, pixels"})
-    stride: Annotated[int, Positive] = _cited(1, "pixels")
-    padding: tuple[Annotated[int, NotNegative], Annotated[int, NotNegative]] = _cited(
-        (0, 0), "zeros (above and left, below and right), pixels"
-    )
+    filters: PositiveInt = field(metadata={"source": "kernels per tower"})
+    kernel: PositiveInt = field(metadata={"source": "side of a kernel, pixels"})
+    stride: PositiveInt = _cited(1, "pixels")
+    padding: tuple[NonNegativeInt, NonNegativeInt] = _cited((0, 0), "zeros (above and left, below and right), pixels")
     reads: Literal["own", "all"] = _cited("own", "kernel maps of its own tower, or of all towers")
-    initial_std: Annotated[float, NotNegative] = _cited(
+    initial_std: NonNegativeFloat = _cited(
         0.01, "paper, section 5: 0.01 everywhere; net 145: initW 0.01, but 0.03 for conv3, conv4 and conv5"
     )
     initial_bias: float = _cited(0.0, "paper, section 5 and net 145 initB: 1 in conv2, conv4 and conv5")
-    then: tuple[Step, ...] = _cited(("relu",), "what follows, in order")
-    rate_factor: Annotated[float, NotNegative] = _cited(1.0, RATE_FACTOR)
-    weight_decay: Annotated[float, NotNegative] | None = _cited(None, LAYER_DECAY)
+    followed_by: tuple[Operation, ...] = _cited(("relu",), "the operations after it, in order")
+    rate_factor: NonNegativeFloat = _cited(1.0, RATE_FACTOR)
+    weight_decay: NonNegativeFloat | None = _cited(None, LAYER_DECAY)
 
 
 @dataclass(frozen=True)
 class Dense:
     """One fully-connected layer, in every tower."""
 
-    __pydantic_config__ = STRICT
-
     name: str
-    units: Annotated[int, Positive] = field(metadata={"source": "neurons per tower"})
+    units: PositiveInt = field(metadata={"source": "neurons per tower"})
     reads: Literal["own", "all"] = _cited("all", "paper, figure 2 and net 145")
-    initial_std: Annotated[float, NotNegative] = _cited(0.01, "paper, section 5; net 145: fc initW")
+    initial_std: NonNegativeFloat = _cited(0.01, "paper, section 5; net 145: fc initW")
     initial_bias: float = _cited(1.0, "paper, section 5; net 145: fc initB")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = _cited(
-        0.5, "paper, section 4.2; net 145: a plain mask, outputs times 0.5 at test time"
-    )
+    dropout: BelowOne = _cited(0.5, "paper, section 4.2; net 145: a plain mask, outputs times 0.5 at test time")
     activation: Literal["relu", "tanh"] = _cited("relu", "paper, section 3.1")
-    rate_factor: Annotated[float, NotNegative] = _cited(1.0, RATE_FACTOR)
-    weight_decay: Annotated[float, NotNegative] | None = _cited(None, LAYER_DECAY)
+    rate_factor: NonNegativeFloat = _cited(1.0, RATE_FACTOR)
+    weight_decay: NonNegativeFloat | None = _cited(None, LAYER_DECAY)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The last layer, one unit per class. Net 145 has it on the first device alone; it reads all towers."""
+
+    name: ClassVar[str] = CLASSIFIER
+    reads: ClassVar[Literal["all"]] = "all"
+    initial_std: NonNegativeFloat = _cited(0.01, "paper, section 5; net 145: fc8 initW")
+    initial_bias: float = _cited(0.0, "paper, section 5; net 145: fc8 initB")
+    rate_factor: NonNegativeFloat = _cited(1.0, RATE_FACTOR)
+    weight_decay: NonNegativeFloat | None = _cited(None, LAYER_DECAY)
+
+
+Layer: TypeAlias = Convolution | Dense | Classifier
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,8 @@ class LocalResponse:
     layer", but its figure 2 leaves the towers no way to communicate there. Caffe has no towers there.
     """
 
-    __pydantic_config__ = STRICT
-
     k: float = _cited(2.0, "paper, section 3.3; net 145")
-    n: Annotated[int, Positive] = _cited(5, "paper, section 3.3; net 145: size")
+    n: PositiveInt = _cited(5, "paper, section 3.3; net 145: size")
     alpha: float = _cited(1e-4, "paper, section 3.3; net 145: scale")
     beta: float = _cited(0.75, "paper, section 3.3; net 145: pow")
     alpha_convention: Literal["sum", "mean"] = _cited(
@@ -117,9 +118,7 @@ class LocalResponse:
 class SpatialResponse:
     """Normalisation over a map's own neighbourhood (net 145 after conv2's LRN; not in the paper)."""
 
-    __pydantic_config__ = STRICT
-
-    size: Annotated[int, Positive] = _cited(5, "net 145: rnorm size")
+    size: PositiveInt = _cited(5, "net 145: rnorm size")
     scale: float = _cited(0.001, "net 145: rnorm scale, divided by size^2")
     beta: float = _cited(0.75, "net 145: rnorm pow")
     k: float = _cited(1.0, "cuda-convnet: the constant of rnorm")
@@ -129,52 +128,45 @@ class SpatialResponse:
 class Network:
     """The layers. Sizes are per tower, as in the released configuration."""
 
-    __pydantic_config__ = STRICT
-
     convolutions: tuple[Convolution, ...]
     dense: tuple[Dense, ...]
-    towers: Annotated[int, Positive] = _cited(2, "paper, section 3.2: one per GPU")
-    input_size: Annotated[int, Positive] = _cited(224, "paper, section 3.5; net 145: side of the crop, pixels")
-    pool_size: Annotated[int, Positive] = _cited(3, "paper, section 3.4: z = 3; net 145: sizeX")
-    pool_stride: Annotated[int, Positive] = _cited(2, "paper, section 3.4: s = 2; net 145: stride")
+    classifier: Classifier = Classifier()
+    towers: PositiveInt = _cited(2, "paper, section 3.2: one per GPU")
+    input_size: PositiveInt = _cited(224, "paper, section 3.5; net 145: side of the crop, pixels")
+    pool_size: PositiveInt = _cited(3, "paper, section 3.4: z = 3; net 145: sizeX")
+    pool_stride: PositiveInt = _cited(2, "paper, section 3.4: s = 2; net 145: stride")
     lrn: LocalResponse = LocalResponse()
     spatial_norm: SpatialResponse = SpatialResponse()
-    classifier_std: Annotated[float, NotNegative] = _cited(0.01, "paper, section 5; net 145: fc8 initW")
-    classifier_bias: float = _cited(0.0, "paper, section 5; net 145: fc8 initB")
-    classifier_rate_factor: Annotated[float, NotNegative] = _cited(1.0, RATE_FACTOR)
-    classifier_weight_decay: Annotated[float, NotNegative] | None = _cited(None, LAYER_DECAY)
 
     @property
-    def layers(self) -> tuple[Convolution | Dense, ...]:
-        """The layers that have weights, from the image on, but for the classifier."""
-        return (*self.convolutions, *self.dense)
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that have weights, from the image to the classifier."""
+        return (*self.convolutions, *self.dense, self.classifier)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to the 256x256 image before the network sees a crop of it."""
-
-    __pydantic_config__ = STRICT
+    """The changes to a 256x256 image before the network sees a crop of it."""
 
     mean: Literal["image", "channel"] = _cited(
         "image", "net 145: a 256x256x3 mean image, its centre crop subtracted whatever the crop position"
     )
-    input_scale: Annotated[float, Positive] = _cited(
+    input_scale: PositiveFloat = _cited(
         1.0,
-        "times pixels less their mean: 1 in paper and net 145, which divide by nothing; 1 / the pixels' standard "
+        "multiplies pixels less their mean: 1 in paper and net 145, which divide by nothing; 1 / the pixels' standard "
         "deviation in many reproductions",
     )
     random_crop: bool = _cited(True, "paper, section 4.1; the source: offsets 0..32 in each axis")
     crop_area: tuple[Share, Share] | None = _cited(
         None,
-        "ours: a crop has a share of the image's area between these and is 3:4 to 4:3 wide, and is resized (Szegedy "
-        "and others, 2014); neither source has it",
+        "ours: a crop covers between these shares of the image's area, has an aspect ratio of 3:4 to 4:3 and is "
+        "resized (Szegedy and others, 2014); in neither source",
     )
     flip: bool = _cited(True, "paper, section 4.1: horizontal reflections")
-    crop_group: Annotated[int, Positive] = _cited(
+    crop_group: PositiveInt = _cited(
         32, "the source: one crop and flip shared by 32 consecutive images; paper: one per image"
     )
-    color_noise: Annotated[float, NotNegative] = _cited(0.1, "paper, section 4.1: standard deviation of alpha")
+    color_noise: NonNegativeFloat = _cited(0.1, "paper, section 4.1: standard deviation of alpha")
     color_noise_scale: Literal["standard_deviation", "eigenvalue"] = _cited(
         "standard_deviation",
         "paper: alpha * eigenvalue (of pixels scaled to 0..1, else unusable); the source: alpha * standard deviation",
@@ -188,59 +180,53 @@ class Augmentation:
 class Schedule:
     """Learning rates over time. Epochs are counted from 0 and scaled by (training.epochs / length)."""
 
-    __pydantic_config__ = STRICT
-
     kind: Literal["steps", "plateau", "dexp", "cosine"] = _cited(
         "steps",
         "net 145: divided by hand at fixed epochs; plateau: when the validation error stalls (paper, section 5); "
         "dexp: equal stretches at falling rates (net 170); cosine: half a wave down to nothing (Loshchilov and "
         "Hutter, 2016)",
     )
-    length: Annotated[int, Positive] = _cited(91, "net 145: stopped at epoch 91; the epochs below are of this many")
+    length: PositiveInt = _cited(91, "net 145: stopped at epoch 91; the epochs below are of this many")
     factor: Annotated[float, Field(gt=1)] = _cited(10.0, "paper, section 5; net 145")
-    drop_epochs: tuple[Annotated[int, NotNegative], ...] = _cited((25, 51, 79), "net 145: epsW 0.01 to 1e-5")
-    warmup_epochs: Annotated[int, NotNegative] = _cited(
+    drop_epochs: tuple[NonNegativeInt, ...] = _cited((25, 51, 79), "net 145: epsW 0.01 to 1e-5")
+    warmup_epochs: NonNegativeInt = _cited(
         0, "ours: epochs at the start in which the rates rise in equal steps (Goyal and others, 2017); none in 2012"
     )
     biases_drop: bool = _cited(False, "paper: one rate for all; net 145: epsB stays at 0.02")
-    conv1_lowered_epoch: Annotated[int, NotNegative] | None = _cited(None, "net 145: conv1 epsW lowered at 67")
-    conv1_lowered_rate: Annotated[float, NotNegative] = _cited(1e-5, "net 145: conv1 epsW from then on")
-    conv1_frozen_epoch: Annotated[int, NotNegative] | None = _cited(None, "net 145: conv1 epsW 0 from 72")
-    color_noise_off_epoch: Annotated[int, NotNegative] | None = _cited(
+    conv1_lowered_epoch: NonNegativeInt | None = _cited(None, "net 145: conv1 epsW lowered at 67")
+    conv1_lowered_rate: NonNegativeFloat = _cited(1e-5, "net 145: conv1 epsW from then on")
+    conv1_frozen_epoch: NonNegativeInt | None = _cited(None, "net 145: conv1 epsW 0 from 72")
+    color_noise_off_epoch: NonNegativeInt | None = _cited(
         None, "net 145: colour noise off for about the last quarter, from 67"
     )
-    plateau_drops: Annotated[int, NotNegative] = _cited(3, "paper, section 5: reduced three times before termination")
-    plateau_patience: Annotated[int, Positive] = _cited(
+    plateau_drops: NonNegativeInt = _cited(3, "paper, section 5: reduced three times before termination")
+    plateau_patience: PositiveInt = _cited(
         5, "ours: epochs without a new best validation error that count as a stall; the authors judged by eye"
     )
-    dexp_weights: tuple[Annotated[float, Field(ge=1)], Annotated[int, Field(ge=2)]] = _cited(
+    dexp_weights: Stretches = _cited(
         (250.0, 4), "net 170: dexp[factor, stretches]; stretch i has the rate times factor^(-i / (stretches - 1))"
     )
-    dexp_biases: tuple[Annotated[float, Field(ge=1)], Annotated[int, Field(ge=2)]] = _cited(
-        (10.0, 2), "net 170: the same for the biases"
-    )
+    dexp_biases: Stretches = _cited((10.0, 2), "net 170: the same for the biases")
 
 
 @dataclass(frozen=True)
 class Training:
     """The optimisation: v = momentum v - decay rate w - rate gradient; w = w + v (paper, section 5)."""
 
-    __pydantic_config__ = STRICT
-
-    epochs: Annotated[int, Positive] = _cited(91, "paper, section 5: roughly 90; net 145: 91")
-    batch_size: Annotated[int, Positive] = _cited(128, "paper, section 5; net 145")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = _cited(0.9, "paper, section 5; net 145: momW")
-    weight_decay: Annotated[float, NotNegative] = _cited(0.0005, "paper, section 5; net 145: wc")
-    bias_decay: Annotated[float, NotNegative] = _cited(0.0, "paper: as for all weights; net 145: none on biases")
-    weight_rate: Annotated[float, Positive] = _cited(0.01, "paper, section 5; net 145: epsW")
-    bias_rate: Annotated[float, Positive] = _cited(0.02, "paper: equal for all layers; net 145: epsB")
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = _cited(
+    epochs: PositiveInt = _cited(91, "paper, section 5: roughly 90; net 145: 91")
+    batch_size: PositiveInt = _cited(128, "paper, section 5; net 145")
+    momentum: BelowOne = _cited(0.9, "paper, section 5; net 145: momW")
+    weight_decay: NonNegativeFloat = _cited(0.0005, "paper, section 5; net 145: wc")
+    bias_decay: NonNegativeFloat = _cited(0.0, "paper: as for all weights; net 145: none on biases")
+    weight_rate: PositiveFloat = _cited(0.01, "paper, section 5; net 145: epsW")
+    bias_rate: PositiveFloat = _cited(0.02, "paper: equal for all layers; net 145: epsB")
+    label_smoothing: BelowOne = _cited(
         0.0, "ours: the share of the target that is spread over all classes (Szegedy and others, 2015); 0 in 2012"
     )
-    averaging_epochs: Annotated[float, NotNegative] = _cited(
+    averaging_epochs: NonNegativeFloat = _cited(
         0.0,
-        "ours: epochs that the weights' running average reaches back over (one in e counts so many epochs ago); it is "
-        "what is validated and kept (Polyak and Juditsky, 1992); 0: no average, as in 2012",
+        "ours: time constant, in epochs, of a running average of the weights, which is what is validated and kept "
+        "(Polyak and Juditsky, 1992); 0: no average, as in 2012",
     )
     schedule: Schedule = Schedule()
 
@@ -249,10 +235,13 @@ class Training:
 class Recipe:
     """A network, its augmentation and its training: all that two runs must share to be the same experiment."""
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # holds for the classes of its fields, too
 
     name: str
     summary: str
     network: Network
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
+
+
+ADAPTER = TypeAdapter(Recipe)

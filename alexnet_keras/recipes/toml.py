@@ -1,30 +1,27 @@
-"""Recipes by name and from files: reading, overriding, writing, and listing with citations.
+"""Recipes by name, from files, from dictionaries and from the text of overrides.
 
-A recipe file is TOML; a recipe that was written reads back equal. This module imports neither Keras nor TensorFlow.
-"""
+A recipe file is TOML; a recipe that was written reads back equal."""
 
 import dataclasses
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
-import pydantic
 import tomlkit
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes.built_in import BUILT_IN
-from alexnet_keras.recipes.schema import Recipe
-
-_ADAPTER = pydantic.TypeAdapter(Recipe)
+from alexnet_keras.recipes.edits import edit, tables_in, validated
+from alexnet_keras.recipes.schema import ADAPTER, CLASSIFIER, Recipe
 
 
 def load_recipe(name_or_file: str | Path) -> Recipe:
-    """A built-in recipe by name, or one read from a TOML file.
+    """Return a built-in recipe by name, or the recipe in a TOML file.
 
     Raises:
-        UsageError: no such recipe or file, or the file has an unknown or ill-typed field (the sentence names it).
+        UsageError: There is no such recipe or file, or the file has an unknown or ill-typed field, which the message
+            names.
     """
     if str(name_or_file) in BUILT_IN:
         return BUILT_IN[str(name_or_file)]
@@ -42,183 +39,151 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as nested dictionaries and lists of plain values, as JSON has them."""
-    return _ADAPTER.dump_python(recipe, mode="json")
-
-
-def chosen(recipe: Recipe) -> dict[str, Any]:
-    """`to_dict` without what is as its class has it by default: the same when recipes gain fields."""
-    return _ADAPTER.dump_python(recipe, mode="json", exclude_defaults=True)
+    """Return a recipe as nested dictionaries and lists of plain values, as JSON has them."""
+    return ADAPTER.dump_python(recipe, mode="json")
 
 
 def from_dict(values: dict[str, Any], where: str = "recipe") -> Recipe:
-    """The reverse of `to_dict`. A field left out keeps its class's default.
+    """Return the recipe that `to_dict` made a dictionary of, in this version or an earlier one.
+
+    Args:
+        values: The dictionary. A field left out keeps its class's default.
+        where: The beginning of error messages.
 
     Raises:
-        UsageError: a field is unknown, missing, ill-typed or out of range; the sentence names it.
+        UsageError: A field is unknown, missing, ill-typed or out of range; the message names it.
     """
-    try:
-        # TOML and JSON have arrays, not tuples: JSON mode takes one for the other and stays strict elsewhere.
-        recipe = _ADAPTER.validate_json(json.dumps(values, default=str))
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        known = "; fields there: " + ", ".join(_fields_at(first["loc"][:-1])) if "unexpected" in first["type"] else ""
-        problem = "no such field" if known else first["msg"]
-        raise UsageError(f"{where}: {path}: {problem}{known}.") from error
-    layers = recipe.network.layers
-    if len({layer.name for layer in layers}) < len(layers):
-        raise UsageError(f"{where}: two layers of the network have the same name.")
-    return recipe
+    return validated(migrated(values), where)
 
 
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """The names of the fields at a place in a recipe, for an error message."""
-    value: Any = BUILT_IN["source"]
-    for part in location:
-        value = value[min(part, len(value) - 1)] if isinstance(part, int) else getattr(value, part)
-    return [f.name for f in dataclasses.fields(value)]
+# Version 0.1 had the classifier as four fields of the network, and the operations after a convolution as `then`.
+_CLASSIFIER_FIELDS = {
+    "classifier_std": "initial_std",
+    "classifier_bias": "initial_bias",
+    "classifier_rate_factor": "rate_factor",
+    "classifier_weight_decay": "weight_decay",
+}
+_LAYER_FIELDS = {"then": "followed_by"}
+
+
+def migrated(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the dictionary of a recipe of version 0.1 in today's form, and one of today's form as it is.
+
+    Recipes are kept as dictionaries in recipe files, states of runs, exported networks and results of benchmarks.
+    What does not look like a recipe is left for `from_dict` to refuse.
+    """
+    network = values.get("network")
+    if not isinstance(network, dict):
+        return values
+    today = dict(network)
+    if "classifier" not in network and not network.keys().isdisjoint(_CLASSIFIER_FIELDS):
+        today["classifier"] = {new: today.pop(old) for old, new in _CLASSIFIER_FIELDS.items() if old in network}
+    if isinstance(network.get("convolutions"), list):
+        today["convolutions"] = [
+            _renamed(layer, _LAYER_FIELDS) if isinstance(layer, dict) else layer for layer in network["convolutions"]
+        ]
+    return {**values, "network": today}
+
+
+def digest_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the values that are not their classes' defaults, in the form and order of version 0.1.
+
+    A digest of them stays the same when recipes gain fields, and names what was kept under it in earlier versions.
+    """
+    values = ADAPTER.dump_python(recipe, mode="json", exclude_defaults=True)
+    network = values["network"]
+    old_names = {new: old for old, new in _LAYER_FIELDS.items()}
+    network["convolutions"] = [_renamed(layer, old_names) for layer in network["convolutions"]]
+    classifier = network.pop("classifier", {})
+    network |= {old: classifier[new] for old, new in _CLASSIFIER_FIELDS.items() if new in classifier}
+    return values
+
+
+def _renamed(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in values.items()}
 
 
 def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe with fields changed as text: `["training.epochs=10", "network.conv3.initial_std=0.01"]`.
+    """Return a recipe with fields changed by text: `["training.epochs=10", "network.conv3.initial_std=0.01"]`.
 
-    A value is written as in TOML (10, 0.5, true, [25, 51]); a bare word is a string. A layer is reached by its
-    name; `=none` clears an optional field.
+    Args:
+        recipe: The recipe, which stays as it is.
+        overrides: As `parse_overrides` reads them.
 
     Raises:
-        UsageError: a field does not exist or the value does not fit it; the sentence names the field.
+        UsageError: A field does not exist, or its value is ill-typed or out of range; the message names the field.
     """
     return edit(recipe, parse_overrides(overrides), where="--set")
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """The fields and values that overrides name, as `edit` takes them.
+    """Return the fields and values in the text of overrides, as `edit` takes them.
+
+    Args:
+        overrides: `field=value` each. A value is written as in TOML (10, 0.5, true, [25, 51]); a bare word is a string,
+            and `none` clears an optional field. Fields may have their names of version 0.1.
 
     Raises:
-        UsageError: one is not written as field=value.
+        UsageError: One is not written as field=value.
     """
     changes = {}
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals:
             raise UsageError(f"--set {override}: write it as field=value, for example training.epochs=10.")
-        changes[path.strip()] = None if text.strip().lower() == "none" else _parse_value(text)
+        *parents, last = path.strip().split(".")
+        if parents == ["network"] and last in _CLASSIFIER_FIELDS:
+            parents, last = [*parents, CLASSIFIER], _CLASSIFIER_FIELDS[last]
+        elif len(parents) == 2:
+            last = _LAYER_FIELDS.get(last, last)
+        changes[".".join([*parents, last])] = _parsed(text.strip())
     return changes
 
 
-def edit(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
-    """The recipe with fields changed: `{"training.epochs": 10, "network.conv3.initial_std": 0.01}`.
+def format_overrides(changes: Mapping[str, Any]) -> list[str]:
+    """Return changes as the text that `parse_overrides` reads, exact to the last digit."""
 
-    Args:
-        recipe: The recipe, which stays as it is.
-        changes: Values by dotted field name; a layer is reached by its name. Later ones go before earlier ones.
-        where: What error messages begin with.
+    def text(value: Any) -> str:
+        if value is None:
+            return "none"
+        if isinstance(value, str) and _parsed(value) == value:
+            return value
+        return tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string()
 
-    Raises:
-        UsageError: A field does not exist, or its value is ill-typed or out of range; the sentence names the field.
-    """
-    values = to_dict(recipe)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        place = values
-        for depth, part in enumerate(parents):
-            place = _children(place).get(part) or _no_such_field(where, path, parents[:depth], place)
-        if last not in place or isinstance(place[last], dict) or last in _children(place):
-            _no_such_field(where, path, parents, place)
-        place[last] = value
-    return from_dict(values, where=where)
+    return [f"{path}={text(value)}" for path, value in changes.items()]
 
 
-def _children(place: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The tables inside a table: its sub-tables by field name, and its layers by their own names."""
-    children = {key: value for key, value in place.items() if isinstance(value, dict)}
-    for value in place.values():
-        if isinstance(value, list):
-            children.update({item["name"]: item for item in value if isinstance(item, dict)})
-    return children
-
-
-def _no_such_field(where: str, path: str, parents: list[str], place: dict[str, Any]) -> NoReturn:
-    plain = [key for key, value in place.items() if not isinstance(value, dict) and not _is_layer_list(value)]
-    names = ", ".join([*plain, *_children(place)])
-    raise UsageError(f"{where} {path}: no such field; {'.'.join(parents) or 'a recipe'} has {names}.")
-
-
-def _is_layer_list(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-
-
-def _parse_value(text: str) -> Any:
+def _parsed(text: str) -> Any:
+    if text.lower() == "none":
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text.strip()
+        return text
 
 
 def to_toml(recipe: Recipe) -> str:
-    """The recipe as a TOML file whose comments say where each value comes from. `load_recipe` reads it back."""
+    """Return a recipe as a TOML file whose comments say where each value comes from. `load_recipe` reads it back."""
     document = tomlkit.document()
     document.add(tomlkit.comment("An AlexNet recipe. Train with it: alexnet train --recipe THIS_FILE"))
 
     def fill(table: Any, value: Any) -> Any:
-        for f in dataclasses.fields(value):
-            item = getattr(value, f.name)
+        for field in dataclasses.fields(value):
+            item = getattr(value, field.name)
             if item is None:
                 continue
-            if dataclasses.is_dataclass(item):
-                table.add(f.name, fill(tomlkit.table(), item))
-            elif isinstance(item, tuple) and item and dataclasses.is_dataclass(item[0]):
-                array = tomlkit.aot()
-                for layer in item:
-                    array.append(fill(tomlkit.table(), layer))
-                table.add(f.name, array)
-            else:
+            tables = [fill(tomlkit.table(), inner) for inner in tables_in(field.name, item).values()]
+            if not tables:
                 entry = tomlkit.item(list(item) if isinstance(item, tuple) else item)
-                if "source" in f.metadata:
-                    entry.comment(f.metadata["source"])
-                table.add(f.name, entry)
+                if "source" in field.metadata:
+                    entry.comment(field.metadata["source"])
+            elif isinstance(item, tuple):
+                entry = tomlkit.aot()
+                for inner in tables:
+                    entry.append(inner)
+            else:
+                (entry,) = tables
+            table.add(field.name, entry)
         return table
 
     return tomlkit.dumps(fill(document, recipe))
-
-
-class CitedValue(NamedTuple):
-    """A field's value and where it comes from."""
-
-    value: Any
-    source: str
-
-
-def flatten(recipe: Recipe) -> dict[str, CitedValue]:
-    """Every field by its dotted name, layers by their own names: {"network.conv1.filters": (48, "..."), ...}."""
-    flat: dict[str, CitedValue] = {}
-
-    def walk(prefix: str, table: Any) -> None:
-        for f in dataclasses.fields(table):
-            item = getattr(table, f.name)
-            if dataclasses.is_dataclass(item):
-                walk(f"{prefix}{f.name}.", item)
-            elif isinstance(item, tuple) and item and dataclasses.is_dataclass(item[0]):
-                for layer in item:
-                    walk(f"{prefix}{layer.name}.", layer)
-            else:
-                flat[prefix + f.name] = CitedValue(item, f.metadata.get("source", ""))
-
-    walk("", recipe)
-    return flat
-
-
-def in_words(fields: dict[str, CitedValue], name: str) -> str:
-    """A field's value as people read it; "absent" where the recipe has no such layer."""
-    match fields[name].value if name in fields else "absent":
-        case None:
-            return "none"
-        case bool(value):
-            return "yes" if value else "no"
-        case float(value):
-            return f"{value:g}"
-        case tuple(values):
-            return ", ".join(map(str, values)) or "nothing"
-        case value:
-            return str(value)

@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from alexnet_keras.errors import DAMAGED
 from alexnet_keras.recipes.built_in import BUILT_IN
+from alexnet_keras.recipes.edits import differences
 from alexnet_keras.reports.page import VIEWS, templates
-from alexnet_keras.reports.reproduction import recipe_differences, reproduction_commands
+from alexnet_keras.reports.reproduction import reproduction_commands
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import known_sha256, write_by_rename
 
@@ -69,7 +70,7 @@ def _values(run: Run) -> dict[str, Any]:
         "shown": CLASSES_SHOWN,
         "evaluations": evaluations,
         "calibration": evaluations[-1]["calibration"] if evaluations else None,
-        "changes": recipe_differences(recipe, BUILT_IN["source"], BUILT_IN["paper"]),
+        "changes": [row[:-1] for row in differences(recipe, BUILT_IN["source"], BUILT_IN["paper"])],
         "commands": reproduction_commands(run, data) if "path" in data else [],
         "environment": {"alexnet-keras": version("alexnet-keras"), **facts.get("environment", {})},
     }

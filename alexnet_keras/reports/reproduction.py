@@ -1,4 +1,4 @@
-"""How to make a run again: its commands, from preparation to report, and its recipe's differences from others."""
+"""How to make a run again: its commands, from preparation to report."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -10,8 +10,6 @@ from alexnet_keras.data.images import JPEG_QUALITY, Encoding
 from alexnet_keras.data.shards import SHARD_EXAMPLES
 from alexnet_keras.data.sources.open import default_name
 from alexnet_keras.data.sources.source import DEFAULT_HOLDOUT
-from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.recipes.toml import flatten, in_words
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.places import MOST_BYTES, command, data_root, good_name, runs_root, shell
 
@@ -31,17 +29,6 @@ PREPARE_OPTIONS = (
     ("jpeg_quality", "--quality", JPEG_QUALITY),
     ("shard_examples", "--shard-examples", SHARD_EXAMPLES),
 )
-
-
-def recipe_differences(recipe: Recipe, *others: Recipe) -> list[tuple[str, ...]]:
-    """List the fields in which a recipe differs from at least one of others: the name, and each recipe's value."""
-    recipes = [flatten(each) for each in (recipe, *others)]
-    rows = [
-        (name, *(in_words(fields, name) for fields in recipes))
-        for name in dict.fromkeys([*recipes[0], *recipes[1]])
-        if name not in ("name", "summary")
-    ]
-    return [row for row in rows if len(set(row[1:])) > 1]
 
 
 def reproduction_commands(run: Run, data: Mapping[str, Any], split: str = "val") -> list[str]:

@@ -9,12 +9,13 @@ from typing import Any
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.evaluation.predictions import kept_predictions, predictions_of
 from alexnet_keras.recipes.built_in import BUILT_IN
+from alexnet_keras.recipes.edits import differences
 from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.recipes.toml import flatten, to_toml
+from alexnet_keras.recipes.toml import to_toml
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.reports.page import VIEWS, render
 from alexnet_keras.reports.parts import PARTS, EvaluatedRun, PartUnavailable, find_neighborhoods
-from alexnet_keras.reports.reproduction import prepare_command, recipe_differences, reproduction_commands
+from alexnet_keras.reports.reproduction import prepare_command, reproduction_commands
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import write_by_rename
 
@@ -198,12 +199,7 @@ def _recipe_summary(recipe: Recipe) -> str:
 def _recipe(recipe: Recipe) -> dict[str, Any]:
     """The whole recipe, and where it differs from the built-in recipe of its name, or from `source`."""
     base = BUILT_IN.get(recipe.name, BUILT_IN["source"])
-    fields = flatten(recipe)
-    changes = [
-        (name, own, other, fields[name].source if name in fields else "")
-        for name, own, other in recipe_differences(recipe, base)
-    ]
-    return {"base": base.name, "changes": changes, "toml": to_toml(recipe)}
+    return {"base": base.name, "changes": differences(recipe, base), "toml": to_toml(recipe)}
 
 
 def _commands(evaluated: EvaluatedRun) -> dict[str, Any]:

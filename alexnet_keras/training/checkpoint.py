@@ -14,6 +14,7 @@ import numpy as np
 
 from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.recipes import toml
+from alexnet_keras.recipes.edits import fields_of
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.training.optimizer import AlexNetSGD
@@ -158,7 +159,7 @@ def check_same(state: State, about: dict[str, Any]) -> None:
         if there == here:
             continue
         if key == "recipe" and there is not None:
-            flat, other = (toml.flatten(toml.from_dict(values)) for values in (here, there))
+            flat, other = (fields_of(toml.from_dict(values)) for values in (here, there))
             for name in {**flat, **other}:
                 ours, theirs = (side[name].value if name in side else "missing" for side in (flat, other))
                 if ours != theirs:

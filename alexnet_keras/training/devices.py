@@ -6,8 +6,8 @@ from functools import cached_property
 
 import tensorflow as tf
 
+from alexnet_keras.backend import tower_devices
 from alexnet_keras.errors import UsageError
-from alexnet_keras.layers.execution import tower_devices
 from alexnet_keras.training import STRATEGIES
 from alexnet_keras.training.cluster import ALONE, Cluster
 

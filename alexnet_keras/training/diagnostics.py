@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 from tensorflow.python.eager import context  # no public name gives the partitioned graphs
 
-from alexnet_keras.layers import TowerConv2D, TowerDense
 from alexnet_keras.layers.towers import tower_letter
+from alexnet_keras.network.summary import tower_layers
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.training.checkpoint import state_variables
 from alexnet_keras.training.devices import Placement
@@ -200,7 +200,7 @@ def measure_signal(model: keras.Model, recipe: Recipe, images: tf.Tensor, labels
     Returns:
         One `LayerSignal` per layer, in the order of the network.
     """
-    layers = [layer for layer in model.layers if isinstance(layer, TowerConv2D | TowerDense)]
+    layers = tower_layers(model)
     reads = [layer.input for layer in layers[1:]] + [layers[-1].output]
     every = keras.Model(model.input, [list(t) if isinstance(t, list | tuple) else [t] for t in reads])
     kernels = [[kernel.value for kernel in layer.kernels] for layer in layers]

@@ -73,16 +73,12 @@ def plan_epoch(
 
 def rate_factors(network: Network) -> dict[str, float]:
     """Return the rate factors that are not 1, by layer."""
-    factors = {layer.name: layer.rate_factor for layer in network.layers}
-    factors["fc8"] = network.classifier_rate_factor
-    return {layer: factor for layer, factor in factors.items() if factor != 1}
+    return {layer.name: layer.rate_factor for layer in network.layers if layer.rate_factor != 1}
 
 
 def layer_decays(network: Network) -> dict[str, float]:
     """Return the weight decays of the layers that have their own."""
-    decays = {layer.name: layer.weight_decay for layer in network.layers}
-    decays["fc8"] = network.classifier_weight_decay
-    return {layer: decay for layer, decay in decays.items() if decay is not None}
+    return {layer.name: layer.weight_decay for layer in network.layers if layer.weight_decay is not None}
 
 
 def plateau_drops(errors: list[float], patience: int, most: int) -> tuple[int, bool]:

@@ -1,6 +1,5 @@
 """Train a network, or resume a training: the functions that `alexnet train` and Python programs call."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -12,8 +11,10 @@ from alexnet_keras.data.dataset import PreparedDataset, find_prepared, latest_pr
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.built_in import BUILT_IN
-from alexnet_keras.recipes.schema import Network, Recipe
-from alexnet_keras.recipes.toml import edit, load_recipe, parse_overrides
+from alexnet_keras.recipes.edits import edit, frozen_layers
+from alexnet_keras.recipes.edits import rate_factors as factors_by_field
+from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.recipes.toml import format_overrides, load_recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, latest_run, new_run_path
 from alexnet_keras.storage.places import check_name, runs_root
@@ -21,7 +22,6 @@ from alexnet_keras.storage.places import command as command_line
 from alexnet_keras.training import PRECISIONS
 from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster
 from alexnet_keras.training.devices import Placement, choose_placement
-from alexnet_keras.training.layer_rates import frozen_layers, rate_changes
 from alexnet_keras.training.start import InitialWeights
 from alexnet_keras.training.trainer import Trainer
 
@@ -107,7 +107,6 @@ def train(
             chosen, made = _chosen_recipe(
                 recipe, dataset, changes, epochs, batch_size, scale_lr, freeze, rate_factors, reporter
             )
-            texts = {field: "none" if value is None else json.dumps(value) for field, value in made.items()}
             initial = _initial_weights(init_from)
             if run is None:
                 path = new_run_path(chosen.name, dataset.path.name)  # made at once, so that the name is taken
@@ -117,7 +116,7 @@ def train(
             held.callback(_remove_if_empty, path)
             entries = {
                 "recipe": chosen.name,
-                "overrides": [f"{field}={text}" for field, text in texts.items()],
+                "overrides": format_overrides(made),
                 "data": dataset.facts,
                 "classes": list(dataset.classes),
                 "seed": seed,
@@ -282,9 +281,9 @@ def _chosen_recipe(
         made["training.bias_rate"] = training.bias_rate * factor
         made["training.schedule.conv1_lowered_rate"] = training.schedule.conv1_lowered_rate * factor
     for layers, rate_factor in (rate_factors or {}).items():
-        made |= _rate_factors(network, layers, rate_factor)
+        made |= factors_by_field(network, layers, rate_factor)
     if freeze:  # a layer that has a rate factor, too, is frozen
-        made |= _rate_factors(network, freeze, 0.0)
+        made |= factors_by_field(network, freeze, 0.0)
     if images < (batch_size or training.batch_size):
         reporter.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
         made["training.batch_size"] = images
@@ -294,10 +293,6 @@ def _chosen_recipe(
             f"dataset this small ({images} images); the recipe `source` starts sooner."
         )
     return edit(recipe, made), made
-
-
-def _rate_factors(network: Network, layers: str, factor: float) -> dict[str, float]:
-    return dict.fromkeys(parse_overrides(rate_changes(network, layers, 1)), factor)
 
 
 def _entries_of_data(

@@ -19,6 +19,7 @@ from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes import toml
+from alexnet_keras.recipes.edits import check_something_learns, frozen_layers
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run, best_epoch
@@ -28,7 +29,6 @@ from alexnet_keras.training import guards
 from alexnet_keras.training.checkpoint import Position, save_state
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.guards import StopSignals
-from alexnet_keras.training.layer_rates import check_something_learns, frozen_layers
 from alexnet_keras.training.optimizer import LossScale
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, plan_epoch, rate_factors

@@ -17,7 +17,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
 from matplotlib.text import Text
 
 from alexnet_keras.layers.towers import tower_letter
-from alexnet_keras.network.summary import LayerFacts, Passage, describe_architecture
+from alexnet_keras.network.summary import LayerSummary, Transfer, summarize
 from alexnet_keras.visualization.style import INK, PALE, QUIET, SERIES, save_figure
 
 SLANT = (0.26, 0.18)  # how far a block of height 1 reaches back: right and up
@@ -141,7 +141,7 @@ def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: 
     Raises:
         UsageError: The file has another suffix.
     """
-    layers = describe_architecture(model)
+    layers = summarize(model)
     towers = max(layer.towers for layer in layers)
     lefts = list(accumulate(map(_width, layers), initial=LEFT))
     table = _table(layers)
@@ -166,21 +166,21 @@ def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: 
     save_figure(figure, path)
 
 
-def _legend(layers: Sequence[LayerFacts]) -> str:
+def _legend(layers: Sequence[LayerSummary]) -> str:
     """The line below the table that explains the marks of this figure."""
-    steps = {step.text for layer in layers for step in layer.then}
+    steps = {step.text for layer in layers for step in layer.followed_by}
     parts = ["Height and depth: sides of the maps of one tower; width: their number"]
     if any(layer.passed_on != layer.output for layer in layers):
         parts.append("pale: pooled")
     parts += [f"{mark}: {text}" for text, mark in MARKS.items() if text in steps]
-    if any(layer.passages for layer in layers):
+    if any(layer.transfers for layer in layers):
         parts.append("coloured arrows: values that pass between the towers, an image, forward")
     return "; ".join(parts) + "."
 
 
-def _width(layer: LayerFacts) -> float:
+def _width(layer: LayerSummary) -> float:
     kind = DENSE if layer.kind == "dense" else PLAIN if layer.passed_on == layer.output else POOLED
-    return kind + MEETING * bool(layer.passages)
+    return kind + MEETING * bool(layer.transfers)
 
 
 def _color(tower: int) -> str:
@@ -198,7 +198,7 @@ def _draw_tower(axis: Axes, tower: int, name: str, device: str, width: float, mi
 
 
 def _draw_layers(
-    axis: Axes, layers: Sequence[LayerFacts], image: tuple[int, ...], lefts: list[float], middles: list[float]
+    axis: Axes, layers: Sequence[LayerSummary], image: tuple[int, ...], lefts: list[float], middles: list[float]
 ) -> None:
     """Draw the image, each layer's blocks in every tower, and the lines from one layer to the next."""
     slab = Slab(0.15, sum(middles) / len(middles) + 0.15, 0.03, 1.1 * TALLEST)
@@ -207,11 +207,11 @@ def _draw_layers(
     _write(axis, 0.4, slab.bottom - 0.14 - LINE, _by(image))
     before, shape = [slab] * len(middles), image
     for layer, left in zip(layers, lefts, strict=False):
-        made = [_slab(layers, layer.output, left + 0.14 + MEETING * bool(layer.passages), y) for y in middles]
+        made = [_slab(layers, layer.output, left + 0.14 + MEETING * bool(layer.transfers), y) for y in middles]
         passed = made
         if layer.passed_on != layer.output:
             passed = [_slab(layers, layer.passed_on, slab.x + 0.68, slab.middle) for slab in made]
-        marks = [MARKS[step.text] for step in layer.then if step.text in MARKS]
+        marks = [MARKS[step.text] for step in layer.followed_by if step.text in MARKS]
         for tower in range(layer.towers):
             slab = made[tower]
             _draw_slab(axis, slab, _color(tower))
@@ -228,33 +228,33 @@ def _draw_layers(
         before, shape = passed, layer.passed_on
 
 
-def _draw_inputs(axis: Axes, layer: LayerFacts, before: list[Slab], made: list[Slab], shape: tuple[int, ...]) -> None:
+def _draw_inputs(axis: Axes, layer: LayerSummary, before: list[Slab], made: list[Slab], shape: tuple[int, ...]) -> None:
     """Draw lines to a layer's blocks from those before it: kernels within a tower, arrows between towers."""
     for tower in range(layer.towers):
         if layer.kind == "convolution":
             _draw_kernel(axis, before[tower], layer.kernel[0] / shape[0], made[tower].entry, INK)
         else:
             _draw_line(axis, before[tower].on_side(0.5, 0.5), made[tower].entry, arrowstyle="-|>")
-    for passage in layer.passages:
-        source, target = (ord(letter) - ord("a") for letter in (passage.source, passage.target))
+    for transfer in layer.transfers:
+        source, target = (ord(letter) - ord("a") for letter in (transfer.source, transfer.target))
         x, y = made[target].entry
         aside = 0.07 if target > source else -0.07
         _draw_line(axis, before[source].on_side(1.0, 0.5), (x, y + aside), _color(source), arrowstyle="-|>")
-    if layer.passages:
+    if layer.transfers:
         x, y = (before[0].end + made[0].x) / 2, (made[0].middle + made[1].middle) / 2
-        label = _write(axis, x, y, _passage_text(layer.passages), linespacing=1.25)
+        label = _write(axis, x, y, _passage_text(layer.transfers), linespacing=1.25)
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
 
 
-def _passage_text(passages: Sequence[Passage]) -> str:
+def _passage_text(transfers: Sequence[Transfer]) -> str:
     """The number of values that pass, in two short lines."""
-    number = f"{passages[0].values:,}"
-    if len({passage.target for passage in passages}) > 1:
+    number = f"{transfers[0].values:,}"
+    if len({transfer.target for transfer in transfers}) > 1:
         return f"{number}\neach way"
-    return f"{number}\n{passages[0].source if len(passages) == 1 else 'each'} to {passages[0].target}"
+    return f"{number}\n{transfers[0].source if len(transfers) == 1 else 'each'} to {transfers[0].target}"
 
 
-def _table(layers: Sequence[LayerFacts]) -> list[list[str]]:
+def _table(layers: Sequence[LayerSummary]) -> list[list[str]]:
     """Rows of texts: a head, then one text per layer."""
     towers = max(layer.towers for layer in layers)
     reads = {"image": "image", "own": "own tower", "all": "both towers" if towers == 2 else "all towers"}
@@ -265,7 +265,7 @@ def _table(layers: Sequence[LayerFacts]) -> list[list[str]]:
         "each reads": [_by(layer.kernel) for layer in layers],
         "of": [reads[layer.reads] for layer in layers] if towers > 1 else [],
         "stride": [f"{layer.stride}" if layer.stride else "–" for layer in layers],
-        "followed by": ["\n".join(step.text for step in layer.then) or "–" for layer in layers],
+        "followed by": ["\n".join(step.text for step in layer.followed_by) or "–" for layer in layers],
         "neurons": [f"{layer.neurons:,}" for layer in layers],
         "parameters": [f"{layer.parameters:,}" for layer in layers],
     }
@@ -273,7 +273,7 @@ def _table(layers: Sequence[LayerFacts]) -> list[list[str]]:
 
 
 def _draw_table(
-    axis: Axes, layers: Sequence[LayerFacts], table: list[list[str]], heights: list[float], lefts: list[float]
+    axis: Axes, layers: Sequence[LayerSummary], table: list[list[str]], heights: list[float], lefts: list[float]
 ) -> None:
     top = sum(heights) + FOOT
     centres = [left + _width(layer) / 2 for layer, left in zip(layers, lefts, strict=False)]
@@ -287,7 +287,7 @@ def _draw_table(
         top -= height
 
 
-def _slab(layers: Sequence[LayerFacts], shape: tuple[int, ...], x: float, middle: float) -> Slab:
+def _slab(layers: Sequence[LayerSummary], shape: tuple[int, ...], x: float, middle: float) -> Slab:
     """The block of one tower's output, in proportion (by square roots) to the largest of the network."""
     if len(shape) == 1:
         most = max(layer.output[0] for layer in layers if layer.kind == "dense")

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from alexnet_keras import AlexNet
-from alexnet_keras.backend import backend_name, require_tensorflow
+from alexnet_keras.backend import backend_name, require_tensorflow, tower_devices
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.features import FeatureExtractor
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.layers.execution import tower_devices
 from alexnet_keras.recipes.toml import load_recipe, to_toml, with_overrides
 from alexnet_keras.training.step import TrainingStep
 from alexnet_keras.visualization.saliency import find_saliency

@@ -47,7 +47,9 @@ def test_every_kind_of_layer_takes_its_share_of_a_step(traced, tmp_path):
 
 
 def test_a_network_without_normalisation_under_other_names_has_the_other_kinds(tiny, tmp_path):
-    plain = with_overrides(tiny, ['network.conv1.then=["relu", "pool"]', 'network.conv2.then=["relu", "pool"]'])
+    plain = with_overrides(
+        tiny, ['network.conv1.followed_by=["relu", "pool"]', 'network.conv2.followed_by=["relu", "pool"]']
+    )
     renamed = tuple(
         dataclasses.replace(layer, name=f"block{index}") for index, layer in enumerate(plain.network.convolutions)
     )

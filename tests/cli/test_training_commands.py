@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet_keras.cli.main import cli
-from alexnet_keras.recipes.toml import flatten, load_recipe
+from alexnet_keras.recipes.edits import fields_of
+from alexnet_keras.recipes.toml import load_recipe
 
 
 @pytest.fixture
@@ -101,7 +102,9 @@ def test_the_batch_size_leaves_the_rates_alone_unless_they_are_to_be_scaled(fold
     assert invoke(*common, "--scale-lr").exit_code == 2
     assert invoke(*common, "--batch-size", 16, "--run", "plain").exit_code == 0
     assert invoke(*common, "--batch-size", 16, "--scale-lr", "--run", "scaled").exit_code == 0
-    plain, scaled = (flatten(load_recipe(folder / f"saved_models/{name}/recipe.toml")) for name in ("plain", "scaled"))
+    plain, scaled = (
+        fields_of(load_recipe(folder / f"saved_models/{name}/recipe.toml")) for name in ("plain", "scaled")
+    )
     differences = {name for name in plain if plain[name].value != scaled[name].value}
     rates = {"training.weight_rate", "training.bias_rate", "training.schedule.conv1_lowered_rate"}
     assert differences == rates
@@ -124,8 +127,8 @@ def test_layers_are_frozen_and_slowed_by_name_and_the_run_remembers_it(folder, p
     assert result.exit_code == 0, result.stderr
     assert "frozen: conv1, conv2, conv3." in result.stderr and "random initial weights" not in result.stderr
     recipe = load_recipe(folder / "saved_models/kept/recipe.toml")
-    factors = [layer.rate_factor for layer in (*recipe.network.convolutions, *recipe.network.dense)]
-    assert factors == [0, 0, 0, 0.1, 0.1, 0.1, 1]
+    factors = [layer.rate_factor for layer in recipe.network.layers]
+    assert factors == [0, 0, 0, 0.1, 0.1, 0.1, 1, 1]
     facts = json.loads((folder / "saved_models/kept/run.json").read_text())
     assert "network.conv1.rate_factor=0.0" in facts["overrides"]
     resolved = ["--data", prepared.path.resolve(), "--run", "kept", "--recipe", folder / "tiny.toml"]

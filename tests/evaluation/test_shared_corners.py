@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import AlexNet
+from alexnet_keras.backend import tower_devices
 from alexnet_keras.evaluation.predictor import Predictor, SharedFirstConvolution, corners, ten_crop
-from alexnet_keras.layers.execution import tower_devices
 from alexnet_keras.recipes.toml import with_overrides
 
 random = np.random.default_rng(0)

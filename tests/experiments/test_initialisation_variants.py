@@ -6,15 +6,16 @@ import pytest
 from alexnet_keras import AlexNet
 from alexnet_keras.experiments.variants import initialisation_variants, pixel_std_of
 from alexnet_keras.recipes.built_in import BUILT_IN
+from alexnet_keras.recipes.edits import fields_of
 from alexnet_keras.recipes.schema import IMAGENET_COLOR_STDS, IMAGENET_COLOR_VECTORS
-from alexnet_keras.recipes.toml import flatten, from_dict, load_recipe, to_dict
+from alexnet_keras.recipes.toml import from_dict, load_recipe, to_dict
 
 NAMES = ("source", "paper", "caffe", "unit-variance")
 
 
 def differences(recipe, base):
     """The fields that a recipe has otherwise than its base, but for what it is called."""
-    before, after = flatten(base), flatten(recipe)
+    before, after = fields_of(base), fields_of(recipe)
     changed = {field: after[field].value for field in after if after[field].value != before[field].value}
     return {field: value for field, value in changed.items() if field not in ("name", "summary")}
 

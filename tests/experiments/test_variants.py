@@ -8,12 +8,13 @@ from alexnet_keras import AlexNet
 from alexnet_keras.experiments import variants
 from alexnet_keras.experiments.ablations import ABLATIONS
 from alexnet_keras.experiments.variants import fine_tuning_recipe, pretraining_recipe
-from alexnet_keras.recipes.toml import flatten, load_recipe
+from alexnet_keras.recipes.edits import fields_of
+from alexnet_keras.recipes.toml import load_recipe
 
 CONVOLUTIONS = [f"conv{number}" for number in range(1, 6)]
 # The fields that an ablation changes in a recipe; removals are looked at below.
 FIELDS = {
-    "no-lrn": {"network.conv1.then", "network.conv2.then"},
+    "no-lrn": {"network.conv1.followed_by", "network.conv2.followed_by"},
     "no-overlap": {"network.pool_size"},
     "one-tower": {"network.towers", "network.conv5.filters", "network.fc6.units", "network.fc7.units"},
     "separate-towers": {"network.conv3.reads", "network.fc6.reads", "network.fc7.reads"},
@@ -22,7 +23,7 @@ FIELDS = {
     "no-dropout": {"network.fc6.dropout", "network.fc7.dropout"},
     "no-decay": {"training.weight_decay"},
     "tanh": {
-        *(f"network.{name}.then" for name in CONVOLUTIONS),
+        *(f"network.{name}.followed_by" for name in CONVOLUTIONS),
         "network.fc6.activation",
         "network.fc7.activation",
     },
@@ -32,7 +33,7 @@ FIELDS = {
 
 def changed(recipe, other):
     """The fields in which two recipes differ."""
-    tables = [{name: field.value for name, field in flatten(each).items()} for each in (recipe, other)]
+    tables = [{name: field.value for name, field in fields_of(each).items()} for each in (recipe, other)]
     return {name for name in {**tables[0], **tables[1]} if tables[0].get(name, "-") != tables[1].get(name, "-")}
 
 
@@ -101,7 +102,7 @@ def test_a_removed_layer_that_read_both_towers_is_not_missed_as_a_crossing(sourc
 
 def test_the_sixth_convolution_reads_both_towers_and_is_as_wide_as_the_fifth(source):
     six = variants.six_convolutions(source)
-    assert changed(source, six) == {name for name in flatten(six) if name.startswith("network.conv6.")}
+    assert changed(source, six) == {name for name in fields_of(six) if name.startswith("network.conv6.")}
     model = AlexNet(six, classes=10)
     assert tuple(model.get_layer("conv6").kernels[0].shape) == (3, 3, 256, 128)
     assert model.get_layer("fc6").kernels[0].shape == AlexNet(source, classes=10).get_layer("fc6").kernels[0].shape
@@ -117,9 +118,9 @@ def test_fine_tuning_is_slower_but_for_the_classifier(source):
     six, recipe = variants.six_convolutions(source), fine_tuning_recipe(source)
     assert changed(six, recipe) == {
         "network.conv1.rate_factor",
-        "network.classifier_rate_factor",
+        "network.fc8.rate_factor",
         "training.weight_rate",
         "training.bias_rate",
     }
-    assert recipe.training.weight_rate * recipe.network.classifier_rate_factor == pytest.approx(0.01)  # lab lineage
+    assert recipe.training.weight_rate * recipe.network.classifier.rate_factor == pytest.approx(0.01)  # lab lineage
     assert recipe.training.weight_rate * recipe.network.convolutions[0].rate_factor == pytest.approx(0.0001)

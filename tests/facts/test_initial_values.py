@@ -40,9 +40,9 @@ def test_torchvisions_weights_are_as_wide_as_pytorchs_uniform_ones(narrow):
     """PyTorch draws them from +-1 / sqrt(inputs) of the layer: a standard deviation of 1 / sqrt(3 inputs)."""
     inputs = (11 * 11 * 3, 5 * 5 * 64, 3 * 3 * 192, 3 * 3 * 384, 3 * 3 * 256, 6 * 6 * 256, 4096)
     network = load_recipe("torchvision").network
-    for layer, count in zip((*network.convolutions, *network.dense), inputs, strict=True):
+    for layer, count in zip(network.layers[:-1], inputs, strict=True):
         assert layer.initial_std == pytest.approx(1 / np.sqrt(3 * count)), layer.name
-    assert network.classifier_std == pytest.approx(1 / np.sqrt(3 * 4096))
+    assert network.classifier.initial_std == pytest.approx(1 / np.sqrt(3 * 4096))
     model = AlexNet(narrow("torchvision"), classes=3, seed=0)
     assert not any(np.any(bias.numpy()) for name in LAYERS for bias in model.get_layer(name).biases)
 

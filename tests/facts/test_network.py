@@ -58,10 +58,10 @@ def test_shapes_of_every_layer_in_each_of_two_towers(full_source):
 
 
 def test_neurons_and_multiply_adds_of_every_layer(full_source):
-    rows = summarize(full_source)
+    layers = summarize(full_source)
 
     def of_layers(number):
-        return {name: sum(getattr(row, number) for row in rows if row.layer == name) for name in KERNELS}
+        return {layer.name: getattr(layer, number) for layer in layers}
 
     neurons = {"conv1": 290_400, "conv2": 186_624, "conv3": 64_896, "conv4": 64_896, "conv5": 43_264}
     assert of_layers("neurons") == {**neurons, "fc6": 4096, "fc7": 4096, "fc8": 1000}

@@ -20,7 +20,7 @@ def wide(name):
 
 def shapes(model):
     """(output of each tower, kernel) of every layer with weights."""
-    return {row.layer: (row.output, tuple(model.get_layer(row.layer).kernels[0].shape)) for row in summarize(model)}
+    return {each.name: (each.output, tuple(model.get_layer(each.name).kernels[0].shape)) for each in summarize(model)}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_torchvision_is_one_tower_of_64_192_384_256_256_without_normalisation():
 
 def test_torchvision_has_61_100_840_parameters():
     """Of which the dense layers, counted here and not built, have 58,631,144."""
-    convolutions = sum(row.parameters for row in summarize(wide("torchvision")) if row.layer.startswith("conv"))
+    convolutions = sum(each.parameters for each in summarize(wide("torchvision")) if each.name.startswith("conv"))
     assert convolutions == 2_469_696
     assert [layer.units for layer in load_recipe("torchvision").network.dense] == [4096, 4096]
     assert convolutions + 9217 * 4096 + 4097 * 4096 + 4097 * 1000 == 61_100_840

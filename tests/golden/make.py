@@ -62,7 +62,7 @@ CHANGES = [  # `source`, a few kernels wide
     # standard deviations for so few inputs, and rates at which rounding does not grow
     *("network.conv2.initial_std=0.05", "network.conv3.initial_std=0.15", "network.conv4.initial_std=0.2"),
     *("network.conv5.initial_std=0.2", "network.fc6.initial_std=0.08", "network.fc7.initial_std=0.2"),
-    *("network.classifier_std=0.2", "training.weight_rate=0.002", "training.bias_rate=0.004"),
+    *("network.fc8.initial_std=0.2", "training.weight_rate=0.002", "training.bias_rate=0.004"),
     *("augmentation.crop_group=2", "training.batch_size=8", "training.epochs=4"),
 ]
 

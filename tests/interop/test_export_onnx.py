@@ -72,8 +72,8 @@ def test_every_kind_of_network(run_of, tiny, samples, tmp_path, changes):
 
 
 def test_the_papers_order_of_layers(run_of, tiny, samples, tmp_path):
-    order = {conv.name: conv.then for conv in load_recipe("paper").network.convolutions}
-    convolutions = tuple(replace(conv, then=order[conv.name]) for conv in tiny.network.convolutions)
+    order = {conv.name: conv.followed_by for conv in load_recipe("paper").network.convolutions}
+    convolutions = tuple(replace(conv, followed_by=order[conv.name]) for conv in tiny.network.convolutions)
     run = run_of(replace(tiny, network=replace(tiny.network, convolutions=convolutions)))
     assert export_run(run, run.load_model(), "onnx", tmp_path / "model.onnx", samples).difference < 1e-5
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import backend
+from alexnet_keras.backend import for_examples
 from alexnet_keras.errors import UsageError
 from alexnet_keras.layers import (
     AcrossTowers,
@@ -18,10 +19,8 @@ from alexnet_keras.layers import (
     SpatialResponseNormalization,
     TowerConv2D,
     TowerDense,
-    execution,
     towers,
 )
-from alexnet_keras.layers.execution import for_examples
 from alexnet_keras.layers.towers import is_one_shape, tower_letter
 
 random = np.random.default_rng(17)
@@ -75,14 +74,14 @@ def test_values_at_the_limits(make, allowed, refused):
 
 
 def test_a_tower_for_every_input_or_a_sentence():
-    with pytest.raises(ValueError, match=r"needs one input a tower. Received: 3 inputs, towers=2"):
+    with pytest.raises(ValueError, match=r"needs one input per tower. Received: 3 inputs, towers=2"):
         TowerDense(2, name="fc7").input_channels([(1, 4)] * 3)
     assert TowerDense(2).input_channels([(1, 4)] * 2) == 4
     assert TowerDense(2, reads="all").input_channels([(1, 4), (1, 5), (1, 6)]) == 15
     assert TowerDense(2).input_channels((None, 7)) == 7
 
 
-def test_one_shape_is_told_from_a_list_of_them():
+def test_one_shape_is_distinguished_from_a_list_of_them():
     assert is_one_shape((None, 4)) and is_one_shape([2, 3]) and is_one_shape((2, None))
     assert not is_one_shape([(None, 4), (None, 4)]) and not is_one_shape([[1, 2]])
 
@@ -197,7 +196,7 @@ def test_strided_convolutions_of_few_maps_are_in_blocks_in_bfloat16(
 @pytest.mark.parametrize(("beta", "powers"), [(0.75, 0), (0.6, 1)])
 def test_a_power_of_three_quarters_is_two_roots(beta, powers):
     layer = LocalResponseNormalization(3, 0.01, beta)
-    with execution.plain():
+    with backend.plain():
         assert operations_of(layer, (2, 3, 3, 8)).count("Pow") == powers
 
 
@@ -213,24 +212,24 @@ def test_on_another_backend_pieces_are_neither_compiled_nor_placed(monkeypatch):
     def double(x):
         return 2 * x
 
-    assert not execution.is_plain() and execution.compiled(double) is not double
-    with execution.plain():
-        assert execution.is_plain()
-    monkeypatch.setattr(execution, "on_tensorflow", lambda: False)
-    assert execution.is_plain() and execution.compiled(double) is double
+    assert not backend.is_plain() and backend.compiled(double) is not double
+    with backend.plain():
+        assert backend.is_plain()
     monkeypatch.setattr(backend, "on_tensorflow", lambda: False)
-    with pytest.raises(UsageError, match="needs Keras's TensorFlow backend"), execution.tower_devices("/CPU:0"):
+    assert backend.is_plain() and backend.compiled(double) is double
+    monkeypatch.setattr(backend, "on_tensorflow", lambda: False)
+    with pytest.raises(UsageError, match="needs Keras's TensorFlow backend"), backend.tower_devices("/CPU:0"):
         pass
 
 
 def test_devices_hold_inside_their_scope_alone():
-    assert execution.current_devices() is None
-    with execution.tower_devices("/CPU:0", "/CPU:1"):
-        assert execution.current_devices() == ("/CPU:0", "/CPU:1")
+    assert backend.current_devices() is None
+    with backend.tower_devices("/CPU:0", "/CPU:1"):
+        assert backend.current_devices() == ("/CPU:0", "/CPU:1")
         assert TowerDense(2).on_devices
-        with execution.tower_devices():
-            assert execution.current_devices() is None
-    assert execution.current_devices() is None and not TowerDense(2).on_devices
+        with backend.tower_devices():
+            assert backend.current_devices() is None
+    assert backend.current_devices() is None and not TowerDense(2).on_devices
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
@@ -259,7 +258,7 @@ def test_towers_on_devices_compute_what_they_compute_on_one(reads):
     inputs = [np.random.default_rng(seed).normal(size=(2, 5, 5, 4)).astype(np.float32) for seed in (0, 1)]
     layers = []
     for devices in ((), ("/CPU:0", "/CPU:1")):
-        with execution.tower_devices(*devices):
+        with backend.tower_devices(*devices):
             layers.append(TowerConv2D(3, 3, reads=reads, kernel_initializer=keras.initializers.RandomNormal(seed=1)))
     for one, other in zip(*(layer(inputs) for layer in layers), strict=True):
         np.testing.assert_array_equal(one, other)

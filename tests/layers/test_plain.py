@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import AlexNet
+from alexnet_keras.backend import is_plain, plain
 from alexnet_keras.layers import LocalResponseNormalization, MeanSubtraction, SpatialResponseNormalization
-from alexnet_keras.layers.execution import is_plain, plain
 
 LAYERS = [
     LocalResponseNormalization(),

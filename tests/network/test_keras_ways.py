@@ -122,7 +122,7 @@ def test_a_copy_answers_as_the_original(trained, tiny, tmp_path, copied):
 
 def quantize(model, mode, folder):
     """What Keras warns of; the model and one loaded from its file have to answer the same."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         model.quantize(mode)
         model.save(folder / "quantized.keras")
@@ -130,16 +130,16 @@ def quantize(model, mode, folder):
     inputs = [np.ones((2, *x.shape[1:]), np.float32) for x in model.inputs]
     for ours, theirs in zip(*(keras.tree.flatten(each(inputs)) for each in (model, loaded)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    return [str(warning.message) for warning in told]
+    return [str(warning.message) for warning in warned]
 
 
 @pytest.mark.parametrize("mode", ["int8", "float8"])
 def test_quantizing_leaves_towers_as_they_are_and_says_so(trained, tiny, tmp_path, mode):
     model = by_clone_and_weights(trained, tiny, tmp_path)
-    told = quantize(model, mode, tmp_path)
+    warned = quantize(model, mode, tmp_path)
     for layer in ("conv1", "fc6", "fc8"):
-        assert any(message.startswith(f"{layer} stays as it is: towers have no {mode} form") for message in told)
-    assert not any("norm" in message for message in told)  # which have nothing to quantize
+        assert any(message.startswith(f"{layer} stays as it is: towers have no {mode} form") for message in warned)
+    assert not any("norm" in message for message in warned)  # which have nothing to quantize
     np.testing.assert_array_equal(model(IMAGES), trained(IMAGES))
 
 
@@ -155,8 +155,8 @@ def test_layers_of_keras_behind_the_towers_are_quantized_saved_and_loaded(tiny, 
 def test_a_layer_with_weights_in_a_tower_is_not_quantized_behind_its_towers_back(tmp_path):
     inputs = [keras.Input((8,)), keras.Input((8,))]
     model = keras.Model(inputs, EachTower(keras.layers.Dense(4, name="part"))(inputs))
-    told = quantize(model, "int8", tmp_path)
-    assert "part_a stays as it is: a layer inside a tower has no int8 form." in told
+    warned = quantize(model, "int8", tmp_path)
+    assert "part_a stays as it is: a layer inside a tower has no int8 form." in warned
 
 
 @pytest.mark.parametrize("policy", ["int8_from_float32", "float8_from_mixed_bfloat16"])
@@ -180,7 +180,7 @@ def test_a_dtype_policy_that_quantizes_is_refused(tiny, policy):
     assert layer(np.ones((2, 3), np.float32))[0].dtype == "bfloat16"
 
 
-def test_every_layer_tells_the_shapes_that_keras_draws_and_sums_up(trained):
+def test_every_layer_has_the_shapes_that_keras_draws_and_sums_up(trained):
     """Of `plot_model`, `model_to_dot` and `summary`."""
     lines = []
     trained.summary(expand_nested=True, show_trainable=True, print_fn=lines.append)
@@ -216,7 +216,7 @@ def test_the_variables_of_a_checkpoint_are_all_of_the_networks(trained, tmp_path
 
 
 @pytest.mark.slow
-def test_the_optimizer_of_a_checkpoint_goes_on_where_it_was(trained, tiny, tmp_path):
+def test_the_optimizer_of_a_checkpoint_resumes_where_it_was(trained, tiny, tmp_path):
     def compiled():
         model = AlexNet(tiny, classes=5, seed=1)
         model.compile(AlexNetSGD(0.001, 0.002), loss="sparse_categorical_crossentropy")
@@ -248,7 +248,7 @@ def test_the_layers_of_a_trained_network_serve_without_its_classifier(trained, t
 def test_the_layers_of_a_trained_network_serve_under_a_classifier_of_other_classes(trained, tiny, tmp_path, name):
     trained.save(tmp_path / "a.keras")
     trained.save_weights(tmp_path / "a.weights.h5")
-    with pytest.warns(UserWarning, match="tells other classes apart.* fc8 was not loaded"):
+    with pytest.warns(UserWarning, match="has other classes than this network: its fc8 was not loaded"):
         model = AlexNet(tiny, classes=3, weights=tmp_path / name, seed=8)
     fresh = AlexNet(tiny, classes=3, seed=8)
     for layer in model.layers:
@@ -265,7 +265,7 @@ def test_weights_of_a_network_of_other_layers_are_refused(trained, tiny, tmp_pat
         AlexNet(with_overrides(tiny, ["network.conv2.filters=10"]), classes=5, weights=tmp_path / name)
 
 
-def test_weights_of_another_recipe_are_told(trained, tiny, tmp_path):
+def test_weights_of_another_recipe_are_reported(trained, tiny, tmp_path):
     trained.save(tmp_path / "a.keras")
     with pytest.warns(UserWarning, match=r"of another recipe's network \(norm1: alpha is 0.0001 there"):
         AlexNet(with_overrides(tiny, ["network.lrn.alpha=0.0005"]), classes=5, weights=tmp_path / "a.keras")

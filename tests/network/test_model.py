@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras import AlexNet, load_recipe
+from alexnet_keras.backend import tower_devices
 from alexnet_keras.errors import UsageError
-from alexnet_keras.layers.execution import tower_devices
 from alexnet_keras.network.model import features_of, logits_of, seed_of_part
 from alexnet_keras.network.summary import PAPER_NEURONS, parameters_of, summarize
 from alexnet_keras.recipes.toml import with_overrides
@@ -38,14 +38,14 @@ def test_unsplit_it_would_have_62_378_344_parameters():
 
 
 def test_neurons_and_multiply_adds_are_the_papers(source):
-    rows = summarize(source)
-    neurons = {name: sum(row.neurons for row in rows if row.layer == name) for name in PAPER_NEURONS}
-    assert neurons == {**PAPER_NEURONS, "conv1": 55 * 55 * 96}
-    assert sum(row.parameters for row in rows) == 60_965_224
-    assert 0.71e9 < sum(row.multiply_adds for row in rows) < 0.73e9
-    reads = {row.layer: row.reads for row in rows}
-    assert reads == {"conv1": "image", "conv2": "own", "conv3": "both", "conv4": "own", "conv5": "own",
-                     "fc6": "both", "fc7": "both", "fc8": "both"}  # fmt: skip
+    layers = summarize(source)
+    assert {layer.name: layer.neurons for layer in layers} == {**PAPER_NEURONS, "conv1": 55 * 55 * 96}
+    assert sum(layer.parameters for layer in layers) == 60_965_224
+    assert 0.71e9 < sum(layer.multiply_adds for layer in layers) < 0.73e9
+    assert {layer.name: layer.reads for layer in layers} == {
+        "conv1": "image", "conv2": "own", "conv3": "all", "conv4": "own", "conv5": "own",
+        "fc6": "all", "fc7": "all", "fc8": "all",
+    }  # fmt: skip
 
 
 def test_the_recipes_order_their_layers_as_their_sources_do(source):
@@ -164,8 +164,8 @@ def test_towers_live_and_compute_on_their_own_devices_forward_and_backward(tiny)
 
 
 def test_only_the_first_layer_of_a_network_in_one_tower_reads_the_image(tiny):
-    rows = summarize(AlexNet(with_overrides(tiny, ["network.towers=1"]), classes=3))
-    assert [row.reads for row in rows] == ["image"] + ["own"] * 7
+    layers = summarize(AlexNet(with_overrides(tiny, ["network.towers=1"]), classes=3))
+    assert [layer.reads for layer in layers] == ["image"] + ["own"] * 7
 
 
 def test_a_part_has_a_seed_of_its_own_that_never_changes():
@@ -211,7 +211,7 @@ def test_the_papers_eigenvalues_are_variances_of_pixels_from_0_to_1_in_pixels(ti
 
 
 def test_what_is_made_twice_after_one_layer_has_a_number(tiny):
-    model = AlexNet(with_overrides(tiny, ["network.conv5.then=['relu', 'pool', 'relu', 'relu']"]), classes=2)
+    model = AlexNet(with_overrides(tiny, ["network.conv5.followed_by=['relu', 'pool', 'relu', 'relu']"]), classes=2)
     names = [layer.name for layer in model.layers]
     assert names[names.index("conv5") : names.index("flatten")] == ["conv5", "relu5", "pool5", "relu5_2", "relu5_3"]
 

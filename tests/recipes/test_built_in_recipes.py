@@ -11,7 +11,8 @@ import pytest
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes import schema
 from alexnet_keras.recipes.built_in import BUILT_IN, CHOICES, PIXEL_STD, fan_ins, modernised
-from alexnet_keras.recipes.toml import flatten, load_recipe, with_overrides
+from alexnet_keras.recipes.edits import fields_of
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
 
 CONVOLUTION = {"rate_factor": 1.0, "weight_decay": None}
 DENSE = {"reads": "all", "initial_std": 0.01, "initial_bias": 1.0, "dropout": 0.5, "activation": "relu", **CONVOLUTION}
@@ -23,19 +24,19 @@ def table(place: str, /, **values) -> dict:
 
 SOURCE = {
     **table("network.conv1", name="conv1", filters=48, kernel=11, stride=4, padding=(0, 3), reads="all", **CONVOLUTION),
-    **table("network.conv1", initial_std=0.01, initial_bias=0.0, then=("lrn", "pool", "relu")),
+    **table("network.conv1", initial_std=0.01, initial_bias=0.0, followed_by=("lrn", "pool", "relu")),
     **table("network.conv2", name="conv2", filters=128, kernel=5, stride=1, padding=(2, 2), reads="own", **CONVOLUTION),
-    **table("network.conv2", initial_std=0.01, initial_bias=1.0, then=("relu", "lrn", "spatial_norm", "pool")),
+    **table("network.conv2", initial_std=0.01, initial_bias=1.0, followed_by=("relu", "lrn", "spatial_norm", "pool")),
     **table("network.conv3", name="conv3", filters=192, kernel=3, stride=1, padding=(1, 1), reads="all", **CONVOLUTION),
-    **table("network.conv3", initial_std=0.03, initial_bias=0.0, then=("relu",)),
+    **table("network.conv3", initial_std=0.03, initial_bias=0.0, followed_by=("relu",)),
     **table("network.conv4", name="conv4", filters=192, kernel=3, stride=1, padding=(1, 1), reads="own", **CONVOLUTION),
-    **table("network.conv4", initial_std=0.03, initial_bias=1.0, then=("relu",)),
+    **table("network.conv4", initial_std=0.03, initial_bias=1.0, followed_by=("relu",)),
     **table("network.conv5", name="conv5", filters=128, kernel=3, stride=1, padding=(1, 1), reads="own", **CONVOLUTION),
-    **table("network.conv5", initial_std=0.03, initial_bias=1.0, then=("relu", "pool")),
+    **table("network.conv5", initial_std=0.03, initial_bias=1.0, followed_by=("relu", "pool")),
     **table("network.fc6", name="fc6", units=2048, **DENSE),
     **table("network.fc7", name="fc7", units=2048, **DENSE),
-    **table("network", towers=2, input_size=224, pool_size=3, pool_stride=2, classifier_std=0.01, classifier_bias=0.0),
-    **table("network", classifier_rate_factor=1.0, classifier_weight_decay=None),
+    **table("network.fc8", initial_std=0.01, initial_bias=0.0, **CONVOLUTION),
+    **table("network", towers=2, input_size=224, pool_size=3, pool_stride=2),
     **table("network.lrn", k=2.0, n=5, alpha=1e-4, beta=0.75, alpha_convention="mean", windows="tower"),
     **table("network.spatial_norm", size=5, scale=0.001, beta=0.75, k=1.0),
     **table("augmentation", mean="image", input_scale=1.0, random_crop=True, crop_area=None, flip=True, crop_group=32),
@@ -50,8 +51,8 @@ SOURCE = {
 NOT_BY_HAND = table("training.schedule", conv1_lowered_epoch=None, conv1_frozen_epoch=None, color_noise_off_epoch=None)
 PAPER = {
     **NOT_BY_HAND,
-    "network.conv1.then": ("relu", "lrn", "pool"),
-    "network.conv2.then": ("relu", "lrn", "pool"),
+    "network.conv1.followed_by": ("relu", "lrn", "pool"),
+    "network.conv2.followed_by": ("relu", "lrn", "pool"),
     **{f"network.conv{number}.initial_std": 0.01 for number in (3, 4, 5)},
     "network.lrn.alpha_convention": "sum",
     **table("augmentation", crop_group=1, color_noise_scale="eigenvalue", color_noise_rescale=False),
@@ -67,7 +68,7 @@ QUICKSTART = {
     **table("network.conv5", filters=32, initial_std=0.06),
     **table("network.fc6", units=256, initial_std=0.02),
     **table("network.fc7", units=256, initial_std=0.028),
-    **table("network", classifier_std=0.028),
+    "network.fc8.initial_std": 0.028,
     **table("augmentation", crop_group=1),
     **table("training", epochs=24, batch_size=32),
     **table("training.schedule", length=24, drop_epochs=(18, 22), color_noise_off_epoch=18),
@@ -81,15 +82,15 @@ MODERN = {  # weights of sqrt(2 / fan-in), the classifier's of sqrt(1 / fan-in)
     **table("network.conv5", initial_std=0.0340207, initial_bias=0.0),
     **table("network.fc6", initial_std=0.0147314, initial_bias=0.0, dropout=0.25),  # 9216
     **table("network.fc7", initial_std=0.0220971, initial_bias=0.0, dropout=0.25),  # 4096
-    "network.classifier_std": 0.015625,  # 4096
+    "network.fc8.initial_std": 0.015625,  # 4096
     **table("augmentation", input_scale=0.0134452, crop_group=1, color_noise_rescale=False),  # 1 / 74.376
     **table("training", epochs=45, bias_rate=0.01, label_smoothing=0.1, averaging_epochs=1.5),
     **table("training.schedule", kind="cosine", length=45, drop_epochs=(), warmup_epochs=2),
 }
 CAFFENET = {
     **NOT_BY_HAND,
-    **table("network.conv1", padding=(0, 0), then=("relu", "pool", "lrn")),
-    "network.conv2.then": ("relu", "pool", "lrn"),
+    **table("network.conv1", padding=(0, 0), followed_by=("relu", "pool", "lrn")),
+    "network.conv2.followed_by": ("relu", "pool", "lrn"),
     **{f"network.conv{number}.initial_std": 0.01 for number in (3, 4, 5)},
     "network.fc6.initial_std": 0.005,
     "network.fc7.initial_std": 0.005,
@@ -101,20 +102,23 @@ CAFFENET = {
 }
 CAFFE = {
     **CAFFENET,
-    "network.conv1.then": ("relu", "lrn", "pool"),
-    "network.conv2.then": ("relu", "lrn", "pool"),
+    "network.conv1.followed_by": ("relu", "lrn", "pool"),
+    "network.conv2.followed_by": ("relu", "lrn", "pool"),
     **{f"network.{layer}.initial_bias": 0.1 for layer in ("conv2", "conv4", "conv5", "fc6", "fc7")},
 }
 TORCHVISION = {  # weights of 1 / sqrt(3 * fan-in)
     **NOT_BY_HAND,
-    **table("network.conv1", filters=64, padding=(2, 2), initial_std=0.0303030, then=("relu", "pool")),
-    **table("network.conv2", filters=192, reads="all", initial_std=0.0144338, initial_bias=0.0, then=("relu", "pool")),
+    **table("network.conv1", filters=64, padding=(2, 2), initial_std=0.0303030, followed_by=("relu", "pool")),
+    **table(
+        "network.conv2", filters=192, reads="all", initial_std=0.0144338, initial_bias=0.0, followed_by=("relu", "pool")
+    ),
     **table("network.conv3", filters=384, initial_std=0.0138889),
     **table("network.conv4", filters=256, reads="all", initial_std=0.00982093, initial_bias=0.0),
     **table("network.conv5", filters=256, reads="all", initial_std=0.0120281, initial_bias=0.0),
     **table("network.fc6", units=4096, initial_std=0.00601407, initial_bias=0.0),
     **table("network.fc7", units=4096, initial_std=0.00902110, initial_bias=0.0, dropout=0.0),
-    **table("network", towers=1, classifier_std=0.00902110),
+    **table("network.fc8", initial_std=0.00902110),
+    "network.towers": 1,
     **table("augmentation", mean="channel", input_scale=0.0173521, crop_group=1),  # 1 / (255 * 0.226)
     **table("augmentation", color_noise=0.0, color_noise_rescale=False),
     **table("training", epochs=90, batch_size=256, weight_decay=1e-4, bias_decay=1e-4, bias_rate=0.01),
@@ -133,7 +137,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_value_of_a_recipe_is_the_one_written_here(name):
-    found = {field: cited.value for field, cited in flatten(load_recipe(name)).items() if field != "summary"}
+    found = {field: cited.value for field, cited in fields_of(load_recipe(name)).items() if field != "summary"}
     expected = {"name": name, **SOURCE, **CHANGES[name]}
     assert found.keys() == expected.keys()
     for field, value in expected.items():
@@ -163,7 +167,7 @@ LIMITS = [  # (field, an allowed value at the limit, the first that is refused)
     ("network.lrn.n", "1", "0"),
     ("network.spatial_norm.size", "1", "0"),
     *((f"network.{field}", "1", "0") for field in ("towers", "input_size", "pool_size", "pool_stride")),
-    *((f"network.classifier_{field}", "0.0", "-0.5") for field in ("std", "rate_factor", "weight_decay")),
+    *((f"network.fc8.{field}", "0.0", "-0.5") for field in ("initial_std", "rate_factor", "weight_decay")),
     ("augmentation.input_scale", "0.001", "0.0"),
     ("augmentation.crop_area", "[0.08, 1.0]", "[0.0, 1.0]"),
     ("augmentation.crop_area", "[0.08, 1.0]", "[0.08, 1.01]"),
@@ -197,7 +201,7 @@ def test_values_end_where_they_stop_making_sense(field, allowed, refused):
 
 
 @pytest.mark.parametrize(
-    "part", ["", "network", "augmentation", "training", "schedule", "conv1", "fc6", "lrn", "spatial"]
+    "part", ["", "network", "augmentation", "training", "schedule", "conv1", "fc6", "fc8", "lrn", "spatial"]
 )
 def test_a_recipe_cannot_be_changed_and_two_equal_ones_are_the_same_key(part):
     recipe, again = BUILT_IN["source"], load_recipe("source")
@@ -210,6 +214,7 @@ def test_a_recipe_cannot_be_changed_and_two_equal_ones_are_the_same_key(part):
         "schedule": (recipe.training.schedule, again.training.schedule),
         "conv1": (net.convolutions[0], other.convolutions[0]),
         "fc6": (net.dense[0], other.dense[0]),
+        "fc8": (net.classifier, other.classifier),
         "lrn": (net.lrn, other.lrn),
         "spatial": (net.spatial_norm, other.spatial_norm),
     }[part]
@@ -240,4 +245,6 @@ def test_the_choices_of_modern_reach_one_tower_and_layers_that_read_their_own():
     assert fan_ins(own) == {
         "conv1": 363, "conv2": 1200, "conv3": 2304, "conv4": 1728, "conv5": 1728, "fc6": 4608, "fc7": 4096, "fc8": 14,
     }  # fmt: skip
+    twice = ["network.conv4.followed_by=['relu', 'pool', 'pool']", "network.conv5.followed_by=['relu']"]
+    assert fan_ins(with_overrides(load_recipe("source"), twice).network)["fc6"] == 2 * 2 * 256  # 13, 6 and 2 pixels
     assert modernised(load_recipe("source"), "averaging").training.averaging_epochs == 0.0

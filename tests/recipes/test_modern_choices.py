@@ -7,10 +7,11 @@ import pytest
 from alexnet_keras import AlexNet
 from alexnet_keras.experiments.modern import recipes
 from alexnet_keras.recipes.built_in import BUILT_IN, CHOICES, fan_ins, modernised
-from alexnet_keras.recipes.toml import flatten, load_recipe, with_overrides
+from alexnet_keras.recipes.edits import fields_of
+from alexnet_keras.recipes.toml import load_recipe, with_overrides
 
 FIELDS = {
-    "initialisation": {"initial_std", "initial_bias", "classifier_std", "input_scale"},
+    "initialisation": {"initial_std", "initial_bias", "input_scale"},
     "schedule": {
         "kind",
         "length",
@@ -30,7 +31,7 @@ FIELDS = {
 
 
 def changed(recipe, other):
-    ours, theirs = flatten(recipe), flatten(other)
+    ours, theirs = fields_of(recipe), fields_of(other)
     return {name.rpartition(".")[2] for name in ours if ours[name].value != theirs[name].value}
 
 

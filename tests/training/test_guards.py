@@ -112,7 +112,7 @@ def test_of_epochs_with_equal_errors_the_one_with_the_least_loss_is_kept(
 def test_a_stalled_start_is_reported_once(prepared, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(guards, "STALL_STEPS", 7)
     changes = [f"network.{layer}.initial_std=1e-6" for layer in ("conv1", "conv2", "conv3", "fc6", "fc7")]
-    recipe = with_overrides(tiny, [*changes, "network.classifier_std=1e-6", "training.epochs=3"])
+    recipe = with_overrides(tiny, [*changes, "network.fc8.initial_std=1e-6", "training.epochs=3"])
     reporter = Watching()
     trainer(new_run(tmp_path / "run", recipe), prepared, reporter=reporter).fit()
     (warning,) = reporter.warnings

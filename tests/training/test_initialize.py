@@ -10,8 +10,8 @@ from alexnet_keras.training.start import copy_layers
 
 def test_layers_of_the_same_name_and_shape_are_copied_and_the_others_reported(tiny):
     values = to_dict(tiny)
-    six = {**values["network"]["convolutions"][4], "name": "conv6", "then": ["relu"]}
-    five = {**values["network"]["convolutions"][4], "then": ["relu", "pool"]}
+    six = {**values["network"]["convolutions"][4], "name": "conv6", "followed_by": ["relu"]}
+    five = {**values["network"]["convolutions"][4], "followed_by": ["relu", "pool"]}
     values["network"]["convolutions"][4:] = [five, six]
     values["network"]["convolutions"][1]["filters"] = 10
     source = AlexNet(tiny, classes=3, seed=1)
@@ -41,7 +41,7 @@ def test_layers_of_the_same_name_and_shape_are_copied_and_the_others_reported(ti
 
 def test_a_run_can_start_from_anothers_weights_with_layers_at_other_rates(one_device, prepared, tiny, tmp_path):
     frozen = [f"network.{name}.rate_factor=0" for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")]
-    recipe = with_overrides(tiny, [*frozen, "network.classifier_rate_factor=10"])
+    recipe = with_overrides(tiny, [*frozen, "network.fc8.rate_factor=10"])
     run = new_run(tmp_path / "run", recipe)
     reporter = Watching()
     history = trainer(run, prepared, reporter=reporter, initial=one_device[0].load_model).fit()

@@ -9,7 +9,7 @@ from PIL import Image
 from toy_runs import TOWERS
 
 from alexnet_keras import AlexNet
-from alexnet_keras.network.summary import PAPER_NEURONS, Passage, describe_architecture, parameters_of
+from alexnet_keras.network.summary import PAPER_NEURONS, Transfer, parameters_of, summarize
 from alexnet_keras.recipes.toml import from_dict, load_recipe, to_dict, with_overrides
 from alexnet_keras.training.diagnostics import SCALARS, transfers
 from alexnet_keras.training.optimizer import AlexNetSGD
@@ -24,7 +24,7 @@ def six_convolutions(recipe):
     """Net 146: a sixth convolution over the last pooling layer, reading both towers, and no pooling after it."""
     values = to_dict(recipe)
     convolutions = values["network"]["convolutions"]
-    convolutions.append({**convolutions[-1], "name": "conv6", "reads": "all", "then": ["relu"]})
+    convolutions.append({**convolutions[-1], "name": "conv6", "reads": "all", "followed_by": ["relu"]})
     return from_dict(values)
 
 
@@ -35,17 +35,19 @@ VARIATIONS = {
     "apart": lambda recipe: with_overrides(recipe, APART),
     "six convolutions": six_convolutions,
     "no normalisation": lambda recipe: with_overrides(
-        recipe, ["network.conv1.then=['relu', 'pool']", "network.conv2.then=['relu', 'pool']"]
+        recipe, ["network.conv1.followed_by=['relu', 'pool']", "network.conv2.followed_by=['relu', 'pool']"]
     ),
-    "normalised, not pooled": lambda recipe: with_overrides(recipe, ["network.conv4.then=['tanh', 'lrn']"]),
-    "nothing follows": lambda recipe: with_overrides(recipe, ["network.conv4.then=[]", "network.fc7.dropout=0.0"]),
+    "normalised, not pooled": lambda recipe: with_overrides(recipe, ["network.conv4.followed_by=['tanh', 'lrn']"]),
+    "nothing follows": lambda recipe: with_overrides(
+        recipe, ["network.conv4.followed_by=[]", "network.fc7.dropout=0.0"]
+    ),
 }
 variations = pytest.mark.parametrize("vary", VARIATIONS.values(), ids=VARIATIONS)
 
 
 @pytest.fixture(scope="module")
 def source():
-    return {layer.name: layer for layer in describe_architecture(AlexNet("source", seed=1))}
+    return {layer.name: layer for layer in summarize(AlexNet("source", seed=1))}
 
 
 def test_the_source_has_the_papers_layers_neurons_and_parameters(source):
@@ -67,7 +69,7 @@ def test_the_source_has_the_papers_layers_neurons_and_parameters(source):
 
 
 def test_the_steps_after_a_layer_are_in_the_order_of_net_145(source):
-    then = {name: [step.text for step in layer.then] for name, layer in source.items()}
+    then = {name: [step.text for step in layer.followed_by] for name, layer in source.items()}
     assert then["conv1"] == ["LRN", "max pool 3/2", "ReLU"]
     assert then["conv2"] == ["ReLU", "LRN", "spatial norm", "max pool 3/2"]
     assert then["fc6"] == ["ReLU", "dropout 0.5"] and then["fc8"] == ["softmax"]
@@ -75,9 +77,9 @@ def test_the_steps_after_a_layer_are_in_the_order_of_net_145(source):
 
 def test_towers_of_the_source_meet_in_conv3_and_the_fully_connected_layers(source):
     each_way = {"conv3": 13 * 13 * 128, "fc6": 6 * 6 * 128, "fc7": 2048}
-    expected = {name: (Passage("a", "b", values), Passage("b", "a", values)) for name, values in each_way.items()}
-    expected["fc8"] = (Passage("b", "a", 2048),)
-    assert {name: layer.passages for name, layer in source.items() if layer.passages} == expected
+    expected = {name: (Transfer("a", "b", values), Transfer("b", "a", values)) for name, values in each_way.items()}
+    expected["fc8"] = (Transfer("b", "a", 2048),)
+    assert {name: layer.transfers for name, layer in source.items() if layer.transfers} == expected
 
 
 @pytest.mark.slow
@@ -92,15 +94,15 @@ def test_what_passes_is_what_the_graph_that_runs_sends(tiny):
         for each in sent
         if not each.backward and each.layer not in (SCALARS, "conv1")  # conv1: both towers get the image
     }
-    described = describe_architecture(model)
-    assert found == {(layer.name, p.source, p.target, p.values) for layer in described for p in layer.passages}
+    described = summarize(model)
+    assert found == {(layer.name, p.source, p.target, p.values) for layer in described for p in layer.transfers}
 
 
 @variations
 def test_the_facts_of_any_network_add_up(tiny, vary):
     recipe = vary(tiny)
     model = AlexNet(recipe, classes=3, seed=0)
-    facts = describe_architecture(model)
+    facts = summarize(model)
     layers = (*recipe.network.convolutions, *recipe.network.dense)
     assert [layer.name for layer in facts] == [layer.name for layer in layers] + ["fc8"]
     assert [layer.towers for layer in facts] == [recipe.network.towers] * len(layers) + [1]
@@ -109,7 +111,7 @@ def test_the_facts_of_any_network_add_up(tiny, vary):
     assert kernels == {conv.kernel for conv in recipe.network.convolutions}
     read_by_all = [layer.name for layer in layers[1:] if layer.reads == "all"]
     others = recipe.network.towers - 1
-    passages = {layer.name: len(layer.passages) for layer in facts if layer.passages}
+    passages = {layer.name: len(layer.transfers) for layer in facts if layer.transfers}
     assert passages == ({**dict.fromkeys(read_by_all, (others + 1) * others), "fc8": others} if others else {})
 
 

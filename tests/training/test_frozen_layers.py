@@ -1,4 +1,4 @@
-"""Layers that learn more slowly, or not at all."""
+"""Frozen layers in training: no gradient is computed for them, and they keep their bits."""
 
 import numpy as np
 import pytest
@@ -7,57 +7,21 @@ from toy_runs import Watching, new_run, trainer
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
+from alexnet_keras.recipes.edits import edit, frozen_layers, rate_factors
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
-from alexnet_keras.training.layer_rates import check_something_learns, frozen_layers, layer_names, rate_changes
 from alexnet_keras.training.start import new_optimizer
 from alexnet_keras.training.step import TrainingStep
 
-SOURCE = load_recipe("source")
-ALL = "conv1..fc8"
-CONVOLUTIONS = [layer.name for layer in SOURCE.network.convolutions]
+CONVOLUTIONS = [layer.name for layer in load_recipe("source").network.convolutions]
 
 
-def changed(layers, factor=0.0, recipe=SOURCE):
-    return with_overrides(recipe, rate_changes(recipe.network, layers, factor))
-
-
-@pytest.mark.parametrize(
-    ("text", "meant"),
-    [
-        ("conv3", ["conv3"]),
-        ("conv1..conv3", ["conv1", "conv2", "conv3"]),
-        ("fc7, conv4..fc6 ,conv5", ["conv4", "conv5", "fc6", "fc7"]),
-        ("fc7..fc8", ["fc7", "fc8"]),
-        (ALL, layer_names(SOURCE.network)),
-    ],
-)
-def test_names_and_ranges_are_in_the_order_of_the_network(text, meant):
-    assert frozen_layers(changed(text).network) == meant
-
-
-def test_a_factor_multiplies_the_rates_and_freezes_nothing():
-    network = changed("conv5..fc6,fc8", 0.25).network
-    assert [layer.rate_factor for layer in (*network.convolutions, *network.dense)] == [1, 1, 1, 1, 0.25, 0.25, 1]
-    assert network.classifier_rate_factor == 0.25 and frozen_layers(network) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("conv9", "no layer 'conv9' .* conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8"),
-        ("conv1..", "no layer ''"),
-        ("conv1,,conv2", "no layer ''"),
-        ("conv5..conv1", "write conv1..conv5"),
-    ],
-)
-def test_layers_that_are_not_there_are_refused_with_those_that_are(text, message):
-    with pytest.raises(UsageError, match=message):
-        rate_changes(SOURCE.network, text, 0.0)
+def frozen_in(recipe, layers):
+    return edit(recipe, rate_factors(recipe.network, layers, 0.0))
 
 
 def test_a_network_that_can_learn_nothing_is_refused(prepared, tiny, tmp_path):
     with pytest.raises(UsageError, match="Every layer is frozen"):
-        trainer(new_run(tmp_path / "run", changed(ALL, recipe=tiny)), prepared)
+        trainer(new_run(tmp_path / "run", frozen_in(tiny, "conv1..fc8")), prepared)
 
 
 def a_step(recipe, frozen):
@@ -79,7 +43,7 @@ def test_the_backward_pass_ends_at_the_first_layer_that_learns(tiny, frozen, fil
 
 @pytest.mark.slow
 def test_the_layers_that_learn_do_so_as_if_the_frozen_ones_had_gradients(tiny):
-    recipe = changed("conv1..conv4", recipe=tiny)
+    recipe = frozen_in(tiny, "conv1..conv4")
     images = np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3)).astype(np.uint8)
     ends = []
     for frozen in ([], frozen_layers(recipe.network)):
@@ -96,7 +60,7 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
     def stop():
         raise MemoryError
 
-    run = new_run(tmp_path / "run", changed("conv1..fc6", recipe=tiny))
+    run = new_run(tmp_path / "run", frozen_in(tiny, "conv1..fc6"))
     start = one_device[0].load_model
     with pytest.raises(MemoryError):
         trainer(run, prepared, reporter=Watching((1, 2), stop), initial=start, save_every=1).fit()
@@ -110,27 +74,12 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
 
 @pytest.mark.slow
 def test_freezing_random_weights_is_reported(one_device, prepared, tiny, tmp_path):
-    recipe = with_overrides(changed("conv1,conv5", recipe=tiny), ["training.epochs=1", "network.conv5.filters=5"])
+    recipe = with_overrides(frozen_in(tiny, "conv1,conv5"), ["training.epochs=1", "network.conv5.filters=5"])
     alone, started = Watching(), Watching()
     trainer(new_run(tmp_path / "alone", recipe), prepared, reporter=alone).fit()
     trainer(new_run(tmp_path / "on", recipe), prepared, reporter=started, initial=one_device[0].load_model).fit()
     assert [warning.partition(":")[0] for warning in alone.warnings] == ["conv1, conv5"]
     assert [warning.partition(":")[0] for warning in started.warnings] == ["conv5"]
-
-
-def test_a_layer_by_itself_is_named_in_its_field_and_the_classifier_in_the_networks():
-    assert rate_changes(SOURCE.network, "conv4,fc8", 0.125) == [
-        "network.conv4.rate_factor=0.125",
-        "network.classifier_rate_factor=0.125",
-    ]
-    assert rate_changes(SOURCE.network, "conv3..conv3", 0) == ["network.conv3.rate_factor=0"]
-
-
-def test_one_layer_that_learns_is_enough():
-    check_something_learns(SOURCE.network)
-    check_something_learns(changed("conv1..fc7").network)
-    with pytest.raises(UsageError, match="Every layer is frozen"):
-        check_something_learns(changed(ALL).network)
 
 
 @pytest.mark.slow
