@@ -82,23 +82,25 @@ def benchmark(
 ) -> None:
     """How fast this project is on this machine, next to what the machine can do, as Markdown to paste into a report.
 
-    \b
     WHAT is one of
-      train     steps of training on random images in memory
-      infer     forward passes on random images in memory
-      input     reading and cropping a prepared dataset, without training
-      prepare   preparing images into a temporary directory
-      all       these four, the default: two minutes or so
+
+    \b
+        train     steps of training on random images in memory
+        infer     forward passes on random images in memory
+        input     reading and cropping a prepared dataset, without training
+        prepare   preparing images into a temporary directory
+        all       these four, the default: two minutes or so
 
     Every measurement runs in a process of its own: images a second, peak memory, and for train and infer the arithmetic
     done beside this machine's own matrix products, and each kind of layer's share of the step. Nothing is trained,
     and nothing is kept but what --out writes.
 
-    \b
     Examples:
-      alexnet benchmark
-      alexnet benchmark train --precision mixed_bfloat16 --out before.json
-      alexnet benchmark train --precision mixed_bfloat16 --compare before.json
+
+    \b
+        alexnet benchmark
+        alexnet benchmark train --precision mixed_bfloat16 --out before.json
+        alexnet benchmark train --precision mixed_bfloat16 --compare before.json
     """
     from alexnet_keras.backend import require_tensorflow
     from alexnet_keras.benchmarking.result import FORMAT, Request, Result, read_result, this_machine

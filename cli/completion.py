@@ -13,11 +13,12 @@ PROGRAM, VARIABLE = "alexnet", "_ALEXNET_COMPLETE"
 def completion(shell: str) -> None:
     """Print the script that lets a shell complete commands, options, runs and datasets with the Tab key.
 
-    \b
     Examples:
-      alexnet completion bash >> ~/.bashrc
-      alexnet completion zsh >> ~/.zshrc
-      alexnet completion fish > ~/.config/fish/completions/alexnet.fish
+
+    \b
+        alexnet completion bash >> ~/.bashrc
+        alexnet completion zsh >> ~/.zshrc
+        alexnet completion fish > ~/.config/fish/completions/alexnet.fish
     """
     root = click.get_current_context().find_root().command
     kind = get_completion_class(shell)

@@ -1,24 +1,21 @@
 """`alexnet eval`."""
 
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import click
+import cloup
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, SectionedCommand, SectionOption, chosen_run, data_names, run_names
+from alexnet_keras.cli.options import OutPath, chosen_run, data_names, run_names, section
 
 WORST = 5  # classes, and pairs of classes, that are printed; the JSON file has more
 CSV_COLUMNS = ("run", "data", "split", "views", "images", "classes", "loss")
 RESULT_COLUMNS = ("run", "views", "images", "top-1 error", "top-5 error", "loss")
-input_option, ensemble_option, output_option = (
-    partial(click.option, cls=SectionOption, section=section)
-    for section in ("Model and data", "Several runs as one", "Output")
-)
+input_option, ensemble_option, output_option = map(section, ("Model and data", "Several runs as one", "Output"))
 
 
-@click.command("eval", cls=SectionedCommand)
+@click.command("eval", cls=cloup.Command)
 @click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=run_names)
 @input_option(
     "--data",
@@ -70,12 +67,13 @@ def evaluate(
     Without RUN, the latest run. Each run keeps its predictions and results in evaluations/, so that nothing is
     computed twice: tables and ensembles of runs that were evaluated take seconds.
 
-    \b
     Examples:
-      alexnet eval
-      alexnet eval my-run --ten-crop
-      alexnet eval run-1 run-2 --ten-crop --markdown
-      alexnet eval run-1 run-2 run-3 --ensemble search
+
+    \b
+        alexnet eval
+        alexnet eval my-run --ten-crop
+        alexnet eval run-1 run-2 --ten-crop --markdown
+        alexnet eval run-1 run-2 run-3 --ensemble search
     """
     from alexnet_keras.evaluation.evaluate import evaluate_runs
     from alexnet_keras.reports.model_card import write_model_card

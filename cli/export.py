@@ -65,11 +65,12 @@ def export(
     The export is run on validation images, or on generated ones if the data is missing, and compared with the run in
     float32; if it differs by more than rounding does, it is not kept. int8 takes its ranges from training images.
 
-    \b
     Examples:
-      alexnet export --to saved-model
-      alexnet export my-run --to onnx --out my-run.onnx
-      alexnet export --to tflite --quantize int8
+
+    \b
+        alexnet export --to saved-model
+        alexnet export my-run --to onnx --out my-run.onnx
+        alexnet export --to tflite --quantize int8
     """
     run = chosen_run(run)
     run.path_of_model(which)

@@ -31,10 +31,11 @@ def features(run: str | None, data: str | None, split: str, layer: str | None, o
     Without RUN, the latest run. An image's row is the layer's output on its centre crop, both towers joined. Features
     that exist are not computed again, and an interrupted command resumes where it stopped.
 
-    \b
     Examples:
-      alexnet features
-      alexnet features my-run --layer pool5 --split val --out pool5
+
+    \b
+        alexnet features
+        alexnet features my-run --layer pool5 --split val --out pool5
     """
     run = chosen_run(run)
     run.path_of_model()

@@ -75,12 +75,13 @@ def import_weights(
     file is run, and neither Caffe nor PyTorch is needed. Classes of published weights are in the order of their
     WordNet ids.
 
-    \b
     Examples:
-      alexnet import bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --labels synset_words.txt
-      alexnet import alexnet-owt-7be5be79.pth --run torchvision --data data/imagenet
-      alexnet import checkpoint.pth.tar --run trained --data data/imagenet
-      alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
+
+    \b
+        alexnet import bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --labels synset_words.txt
+        alexnet import alexnet-owt-7be5be79.pth --run torchvision --data data/imagenet
+        alexnet import checkpoint.pth.tar --run trained --data data/imagenet
+        alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
     """
     for path in (file, mean):
         if path and not (exists(path) and path.is_file()):

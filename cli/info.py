@@ -30,12 +30,13 @@ SHEET_BESIDE_DATA = "contact-sheet.png"
 def info(ctx: click.Context, markdown: bool) -> None:
     """Facts about a model, a prepared dataset, or the devices of this machine.
 
-    \b
     Examples:
-      alexnet info model
-      alexnet info data photos --sheet
-      alexnet info devices --gpus 2
-      alexnet info --markdown
+
+    \b
+        alexnet info model
+        alexnet info data photos --sheet
+        alexnet info devices --gpus 2
+        alexnet info --markdown
     """
     if not markdown:
         return
@@ -112,10 +113,11 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
 def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_json: bool) -> None:
     """Images of each split and class, those that were rejected and why, and the statistics of a prepared dataset.
 
-    \b
     Examples:
-      alexnet info data photos
-      alexnet info data photos --sheet sheet.png --split val
+
+    \b
+        alexnet info data photos
+        alexnet info data photos --sheet sheet.png --split val
     """
     found = chosen_data(name)
     found.examples(split)  # says which splits there are

@@ -32,10 +32,11 @@ def devices(
     For two towers a step is run, and every tensor that passes from one device to the other in the graph that
     TensorFlow really executes is listed, beside what the paper's figure 2 allows.
 
-    \b
     Examples:
-      alexnet info devices
-      alexnet info devices --gpus 2
+
+    \b
+        alexnet info devices
+        alexnet info devices --gpus 2
     """
     console.start_tensorflow()
     from alexnet_keras.recipes.toml import load_recipe

@@ -1,11 +1,13 @@
 """Options that several commands share, and finding what a command works on when nothing is named."""
 
+import functools
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from alexnet_keras.cli import console
 from alexnet_keras.errors import UsageError
@@ -16,25 +18,9 @@ if TYPE_CHECKING:
     from alexnet_keras.runs import Run
 
 
-class SectionOption(click.Option):
-    """An option that stands in a section of its command's help."""
-
-    def __init__(self, *names: Any, section: str, **settings: Any) -> None:
-        super().__init__(*names, **settings)
-        self.section = section
-
-
-class SectionedCommand(click.Command):
-    """A command with so many options that its help shows them in sections."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for option in self.get_params(ctx):
-            if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
-                sections.setdefault(getattr(option, "section", "Other options"), []).append(record)
-        for title, records in sorted(sections.items(), key=lambda section: section[0] == "Other options"):
-            with formatter.section(title):
-                formatter.write_dl(records)
+def section(title: str) -> Callable[..., Callable]:
+    """Return a `click.option` whose options stand in a section of their command's help; the command is cloup's."""
+    return functools.partial(cloup.option, group=cloup.OptionGroup(title))
 
 
 class OutPath(click.Path):

@@ -42,12 +42,13 @@ def predict(
     counted on stderr; - reads one image from stdin. An image that cannot be used is reported on stderr, the others are
     classified, and the exit code is 3.
 
-    \b
     Examples:
-      alexnet predict photo.jpg
-      alexnet predict holiday/ --run my-run --ten-crop --json > answers.jsonl
-      alexnet predict cat.jpg dog.jpg --png answers.png
-      alexnet predict - < photo.jpg
+
+    \b
+        alexnet predict photo.jpg
+        alexnet predict holiday/ --run my-run --ten-crop --json > answers.jsonl
+        alexnet predict cat.jpg dog.jpg --png answers.png
+        alexnet predict - < photo.jpg
     """
     files, run = _files(images), chosen_run(run)
     run.path_of_model()

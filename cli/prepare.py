@@ -1,14 +1,14 @@
 """`alexnet prepare`: images in, a prepared dataset out."""
 
-import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, SectionedCommand, SectionOption, chosen_data, json_option
+from alexnet_keras.cli.options import OutPath, chosen_data, json_option, section
 from alexnet_keras.storage.places import argument, command
 
 if TYPE_CHECKING:
@@ -50,25 +50,15 @@ def _split_folders(value: str) -> dict[str, str]:
     return folders
 
 
-images_option = functools.partial(click.option, cls=SectionOption, section="Which images")
-result_option = functools.partial(click.option, cls=SectionOption, section="The result")
-parts_option = functools.partial(click.option, cls=SectionOption, section="Many machines")
+images_option = section("Which images")
+result_option = section("The result")
+parts_option = section("Many machines")
 
 
 @click.command(
-    cls=SectionedCommand,
-    epilog="""\b
-Examples:
-  alexnet prepare photos --out data/photos --holdout 0.1
-  alexnet prepare brain --splits train=Training,val=Testing
-  alexnet prepare dog-breed/train --labels dog-breed/labels.csv
-  alexnet prepare ilsvrc:/data/ImageNet --out /data/imagenet256
-  alexnet prepare synsets:/data/fall09 --out /data/fall09-256 --holdout 0.5
-  alexnet prepare --verify data/photos""",
+    cls=cloup.Command,
 )
 @click.argument("source", required=False)
-@result_option("--out", type=OutPath(), help="Directory to make.  [default: data/ and the source's name]")
-@result_option("--name", help="Name of the dataset.  [default: the directory's]")
 @images_option(
     "--seed", type=click.IntRange(0), default=0, help="Decides the order, what is held out or taken, and the demo set."
 )
@@ -110,6 +100,8 @@ Examples:
     metavar="COUNT|PERCENT",
     help="Unusable images allowed: a count, or a percentage.  [default: 10, or 1% where that is more]",
 )
+@result_option("--out", type=OutPath(), help="Directory to make.  [default: data/ and the source's name]")
+@result_option("--name", help="Name of the dataset.  [default: the directory's]")
 @result_option(
     "--encoding",
     type=click.Choice(["jpeg", "png", "raw"]),
@@ -138,16 +130,17 @@ Examples:
 def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool, **choices: Any) -> None:
     """Prepare the images of SOURCE for training.
 
-    \b
     SOURCE is one of
-      demo          drawn by code, the default
-      DIR           class folders, with or without split folders above them,
-                    or of images with a table of their --labels
-      ilsvrc:DIR    ILSVRC-2012 or 2010: the official tars and devkit, read in place,
-                    or what they unpack to, or Kaggle's layout
-      synsets:DIR   a tar for each synset, as ImageNet Fall 2009 and 2011 come
-      parquet:DIR   Hugging Face's parquet files, images and labels inside
-      tfds:NAME     an image-classification set of TensorFlow Datasets
+
+    \b
+        demo          drawn by code, the default
+        DIR           class folders, with or without split folders above them,
+                      or of images with a table of their --labels
+        ilsvrc:DIR    ILSVRC-2012 or 2010: the official tars and devkit, read in place,
+                      or what they unpack to, or Kaggle's layout
+        synsets:DIR   a tar for each synset, as ImageNet Fall 2009 and 2011 come
+        parquet:DIR   Hugging Face's parquet files, images and labels inside
+        tfds:NAME     an image-classification set of TensorFlow Datasets
 
     Every image's shorter side becomes 256 pixels, and its centred 256x256 patch is kept. Images are shuffled over
     the whole split, so that training can read them in order. The result opens with `tfds.builder_from_directory`. An
@@ -156,6 +149,16 @@ def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool,
 
     For an array of jobs, give each the same command with its own --shard-range, and when all are done the same command
     with --finish.
+
+    Examples:
+
+    \b
+        alexnet prepare photos --out data/photos --holdout 0.1
+        alexnet prepare brain --splits train=Training,val=Testing
+        alexnet prepare dog-breed/train --labels dog-breed/labels.csv
+        alexnet prepare ilsvrc:/data/ImageNet --out /data/imagenet256
+        alexnet prepare synsets:/data/fall09 --out /data/fall09-256 --holdout 0.5
+        alexnet prepare --verify data/photos
     """
     if verify:
         _verify(ctx, source, as_json)

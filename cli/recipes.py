@@ -17,12 +17,13 @@ from alexnet_keras.storage.places import command
 def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
     """List the recipes; show one; compare two where they differ.
 
-    \b
     Examples:
-      alexnet recipes
-      alexnet recipes source
-      alexnet recipes source paper
-      alexnet recipes source --write my-recipe.toml
+
+    \b
+        alexnet recipes
+        alexnet recipes source
+        alexnet recipes source paper
+        alexnet recipes source --write my-recipe.toml
     """
     from alexnet_keras.recipes.built_in import BUILT_IN
     from alexnet_keras.recipes.edits import differences

@@ -53,10 +53,11 @@ def report(
     classes, calibration, recipe, environment, and the commands that reproduce it. Errors that were evaluated before
     are not computed again. Without the dataset the page says which parts are missing.
 
-    \b
     Examples:
-      alexnet report
-      alexnet report my-run --without neighbors --out my-run.html
+
+    \b
+        alexnet report
+        alexnet report my-run --without neighbors --out my-run.html
     """
     found = chosen_run(run)
     found.path_of_model()  # raises at once where there is no epoch yet

@@ -57,12 +57,13 @@ def reproduce(what: str, out: Path | None, as_json: bool, only: str | None, **op
     one page of all. An interrupted experiment resumes when the same command is run again, and networks that several
     experiments need are trained once.
 
-    \b
     Examples:
-      alexnet reproduce list
-      alexnet reproduce figure-1 --data cifar10
-      alexnet reproduce ablations --data imagenette --only no-lrn,no-dropout --seeds 2
-      alexnet reproduce report
+
+    \b
+        alexnet reproduce list
+        alexnet reproduce figure-1 --data cifar10
+        alexnet reproduce ablations --data imagenette --only no-lrn,no-dropout --seeds 2
+        alexnet reproduce report
     """
     from alexnet_keras.experiments.catalog import EXPERIMENTS
 

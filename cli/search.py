@@ -69,10 +69,11 @@ def build(
     Without RUN, the latest run. Missing features are computed first, as by `alexnet features`. Then up to 1000 images
     of another split are searched for: recall@k is the share of the k nearest by exact search among the first k by code.
 
-    \b
     Examples:
-      alexnet search build
-      alexnet search build my-run --bits 256 --epochs 40
+
+    \b
+        alexnet search build
+        alexnet search build my-run --bits 256 --epochs 40
     """
     if bits % 8:
         raise UsageError(f"--bits {bits}: a code fills whole bytes, so it has a multiple of 8 bits.")
@@ -117,10 +118,11 @@ def query(
 
     A file is prepared as the run's training images were, and its centre crop is compared.
 
-    \b
     Examples:
-      alexnet search query photo.jpg
-      alexnet search query cat.jpg dog.jpg --run my-run --count 20 --codes --rerank 200
+
+    \b
+        alexnet search query photo.jpg
+        alexnet search query cat.jpg dog.jpg --run my-run --count 20 --codes --rerank 200
     """
     if rerank is not None and not codes:
         raise UsageError("--rerank goes with --codes: exact search compares every image exactly already.")

@@ -1,14 +1,14 @@
 """`alexnet train`."""
 
 from collections.abc import Container
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import SectionedCommand, SectionOption, data_option, json_option, run_names
+from alexnet_keras.cli.options import data_option, json_option, run_names, section
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_name, command
 from alexnet_keras.training import PRECISIONS, STRATEGIES
@@ -23,13 +23,13 @@ ALSO_RESUMING = {  # the options that --resume takes; the others are fixed when 
 RESOLVED = {"data", "recipe", "name", "init_from"}  # options that the library records with what they stood for
 UNRECORDED = {"worker_timeout", "save_every", "as_json"}  # options that change nothing in the run
 
-what = partial(click.option, cls=SectionOption, section="What to train")
-tuning = partial(click.option, cls=SectionOption, section="Fine-tuning")
-where = partial(click.option, cls=SectionOption, section="Where it runs")
-exact = partial(click.option, cls=SectionOption, section="Stopping, resuming, repeating")
+what = section("What to train")
+tuning = section("Fine-tuning")
+where = section("Where it runs")
+exact = section("Stopping, resuming, repeating")
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=cloup.Command)
 @data_option
 @what("--run", "name", metavar="NAME", help="Name of the new run. [default: RECIPE-DATASET]")
 @what(
@@ -120,15 +120,16 @@ def train(
     SIGTERM save the state first, and a run that was stopped or killed continues with --resume, on the same devices or
     on others. For several machines run the same command on each, with TF_CONFIG set.
 
-    \b
     Examples:
-      alexnet train
-      alexnet train --data data/flowers --recipe source --epochs 40 --gpus 2
-      alexnet train --set training.weight_rate=0.005 --set network.conv3.initial_std=0.02
-      alexnet train --data data/flowers --init-from imagenet --freeze conv1..conv5
-      alexnet train --data data/flowers --init-from imagenet --rate-factor conv1..conv5=0.1
-      alexnet train --batch-size 512 --scale-lr --gpus 4
-      alexnet train --resume
+
+    \b
+        alexnet train
+        alexnet train --data data/flowers --recipe source --epochs 40 --gpus 2
+        alexnet train --set training.weight_rate=0.005 --set network.conv3.initial_std=0.02
+        alexnet train --data data/flowers --init-from imagenet --freeze conv1..conv5
+        alexnet train --data data/flowers --init-from imagenet --rate-factor conv1..conv5=0.1
+        alexnet train --batch-size 512 --scale-lr --gpus 4
+        alexnet train --resume
     """
     if name is not None:
         check_name(name, "--run")

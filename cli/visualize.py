@@ -40,10 +40,11 @@ for command in (activations, confusion, neighbors, predictions, saliency):
 def kernels(run: str | None, out: Path | None, scaling: Literal["kernel", "global"], over_time: bool) -> None:
     """The kernels of the first layer, tower a above tower b (the paper's figure 3).
 
-    \b
     Examples:
-      alexnet visualize kernels my-run --out kernels.png
-      alexnet visualize kernels --over-time --scaling global
+
+    \b
+        alexnet visualize kernels my-run --out kernels.png
+        alexnet visualize kernels --over-time --scaling global
     """
     found = chosen_run(run)
     console.start_tensorflow()
@@ -64,10 +65,11 @@ def kernels(run: str | None, out: Path | None, scaling: Literal["kernel", "globa
 def architecture(run: str | None, out: Path | None, recipe: str | None) -> None:
     """The network: its towers, shapes and neurons, and what passes between the towers (the paper's figure 2).
 
-    \b
     Examples:
-      alexnet visualize architecture
-      alexnet visualize architecture --recipe source --out figure-2.pdf
+
+    \b
+        alexnet visualize architecture
+        alexnet visualize architecture --recipe source --out figure-2.pdf
     """
     if recipe and (run or out is None):
         raise UsageError("--recipe draws a recipe's network and no run's: leave RUN out, and name a file with --out.")
@@ -96,10 +98,11 @@ def towers(run: str | None, out: Path | None, as_json: bool) -> None:
     The colour share of a kernel is the share of its energy off the grey axis: 0 for a grey kernel, 2/3 expected of
     random weights, 1 for a purely chromatic one.
 
-    \b
     Examples:
-      alexnet visualize towers
-      alexnet visualize towers my-run --out towers.pdf --json
+
+    \b
+        alexnet visualize towers
+        alexnet visualize towers my-run --out towers.pdf --json
     """
     found = chosen_run(run)
     console.start_tensorflow()
@@ -143,10 +146,11 @@ def _print_towers(report: "ColorReport") -> None:
 def curves(runs: tuple[str, ...], out: Path | None) -> None:
     """Loss, validation error and learning rate over the epochs, of one run or of several together.
 
-    \b
     Examples:
-      alexnet visualize curves
-      alexnet visualize curves first second --out curves.png
+
+    \b
+        alexnet visualize curves
+        alexnet visualize curves first second --out curves.png
     """
     from alexnet_keras.visualization.curves import draw_curves
 

@@ -68,10 +68,11 @@ def activations(
 ) -> None:
     """The feature maps of a layer for one image, towers apart.
 
-    \b
     Examples:
-      alexnet visualize activations
-      alexnet visualize activations my-run --layer relu5 --image cat.jpg --out relu5.png
+
+    \b
+        alexnet visualize activations
+        alexnet visualize activations my-run --layer relu5 --image cat.jpg --out relu5.png
     """
     _check_alone("--image", file, data=data, seed=seed)
     found = chosen_run(run)
@@ -103,10 +104,11 @@ def saliency(
 ) -> None:
     """The gradient of a class score with respect to the pixels of images (Simonyan et al. 2013).
 
-    \b
     Examples:
-      alexnet visualize saliency --count 5
-      alexnet visualize saliency my-run --image cat.jpg --image dog.jpg --class tabby
+
+    \b
+        alexnet visualize saliency --count 5
+        alexnet visualize saliency my-run --image cat.jpg --image dog.jpg --class tabby
     """
     _check_alone("--image", files, data=data, count=count, seed=seed)
     found = chosen_run(run)
@@ -137,10 +139,11 @@ def neighbors(
 ) -> None:
     """Query images and the training images nearest to them in the last hidden layer (the paper's figure 4).
 
-    \b
     Examples:
-      alexnet visualize neighbors my-run --queries 8 --out neighbors.png
-      alexnet visualize neighbors --query cat.jpg --query dog.jpg
+
+    \b
+        alexnet visualize neighbors my-run --queries 8 --out neighbors.png
+        alexnet visualize neighbors --query cat.jpg --query dog.jpg
     """
     _check_alone("--query", files, queries=queries, seed=seed)
     found = chosen_run(run)
@@ -163,10 +166,11 @@ def neighbors(
 def predictions(run: str | None, data: str | None, out: Path | None, count: int, only_errors: bool, seed: int) -> None:
     """Validation images with the five classes the network finds likeliest (the paper's figure 4, left).
 
-    \b
     Examples:
-      alexnet visualize predictions
-      alexnet visualize predictions my-run --only-errors --count 16 --out errors.png
+
+    \b
+        alexnet visualize predictions
+        alexnet visualize predictions my-run --only-errors --count 16 --out errors.png
     """
     from alexnet_keras.evaluation.predictions import predictions_of
 

@@ -68,7 +68,8 @@ def training_batches(
         augmentation: The recipe's choices of crops and flips.
         batch_size: Images in a global batch.
         crop_size: Height and width of a crop, pixels.
-        seed, epoch: Decide the order and, with the example, each crop and flip.
+        seed: With the epoch, decides the order and, with the example, each crop and flip.
+        epoch: The epoch, counted from 0.
         first_step: The batch of the epoch to begin with; earlier ones are not read.
         part: This worker's part of every batch.
         replicas: The number of consecutive pieces into which the part is cut; an element is one piece, of
