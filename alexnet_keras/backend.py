@@ -55,7 +55,7 @@ def on_tensorflow() -> bool:
 
 
 def require_tensorflow(what: str) -> None:
-    """Refuse to go on under another backend than TensorFlow.
+    """Refuse any other backend than TensorFlow.
 
     Args:
         what: What needs TensorFlow: the beginning of the message.

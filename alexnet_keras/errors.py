@@ -52,7 +52,7 @@ class DataError(AlexNetError):
 
 
 class NotFiniteError(DataError):
-    """What a network answers is not finite, so that no error, class or neighbour can be told from it (exit code 3)."""
+    """A network's output is not finite, so that no error, class or neighbour can be computed from it (exit code 3)."""
 
 
 class DivergedError(AlexNetError):

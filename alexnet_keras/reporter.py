@@ -35,7 +35,7 @@ class Reporter:
         """A sentence about the work."""
 
     def warn(self, text: str) -> None:
-        """Something is worth a look; the work goes on."""
+        """A warning; the work continues."""
 
     def progress(
         self, what: str, total: int | None, unit: str = "images", done: int = 0

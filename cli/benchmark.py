@@ -41,7 +41,7 @@ USED_BY = {
     "--precision",
     type=click.Choice(PRECISIONS),
     default="float32",
-    help="Precision of the network and of the matrix products beside it.",
+    help="Precision of the network and of the matrix products.",
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=5, help="Timed repeats, after a warm-up.")
 @click.option(
@@ -61,7 +61,7 @@ USED_BY = {
     "--compare",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="An earlier result, from --json or --out, to show this one beside.",
+    help="An earlier result, from --json or --out, to compare with.",
 )
 @click.option("--out", type=OutPath(dir_okay=False), metavar="FILE", help="Also write the JSON.")
 @json_option
@@ -80,7 +80,7 @@ def benchmark(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """How fast this project is on this machine, next to what the machine can do, as Markdown to paste into a report.
+    """Measure this project's speed next to what this machine can do, as Markdown to paste into a report.
 
     WHAT is one of
 
@@ -92,7 +92,7 @@ def benchmark(
         all       these four, the default: two minutes or so
 
     Every measurement runs in a process of its own: images a second, peak memory, and for train and infer the arithmetic
-    done beside this machine's own matrix products, and each kind of layer's share of the step. Nothing is trained,
+    done next to this machine's own matrix products, and each kind of layer's share of the step. Nothing is trained,
     and nothing is kept but what --out writes.
 
     Examples:
@@ -156,7 +156,7 @@ def _data(name: str | None) -> str | None:
 
 
 def _check_source(given: str) -> None:
-    """Looks into a folder before anything is measured, so that a slip is told at once and not after minutes."""
+    """Look into a folder before anything is measured, so that a mistake is reported at once and not after minutes."""
     from alexnet_keras.data.sources.open import SourceRequest, kind_of, open_source
 
     if kind_of(given) == "folder":

@@ -5,7 +5,7 @@ from alexnet_keras.cli import console
 
 
 def print_result(result: Result) -> None:
-    """What was measured on what, the figures, and the shares of the layers."""
+    """Print the machine, the figures, and the shares of the layers."""
     _print_machine(result.machine)
     _print_what(result)
     rows = [
@@ -25,7 +25,7 @@ def print_result(result: Result) -> None:
 
 
 def print_comparison(then: Result, now: Result) -> None:
-    """The same, each figure beside an earlier one."""
+    """Print the same, with an earlier figure next to each."""
     _print_machine(now.machine)
     _print_what(now)
     console.result(f"then: {then.date}; now: {now.date}; ratio: now over then\n")

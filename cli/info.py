@@ -55,7 +55,7 @@ info.add_command(devices)
 @click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes.")
 @json_option
 def model(recipe: str, classes: int, as_json: bool) -> None:
-    """Layers with shapes, parameters and multiply-adds, tower by tower, beside the paper's numbers.
+    """Layers with shapes, parameters and multiply-adds, tower by tower, next to the paper's numbers.
 
     \b
     Example: alexnet info model --recipe quickstart --classes 10

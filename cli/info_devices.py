@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alexnet_keras.recipes.schema import Recipe
     from alexnet_keras.training.devices import Placement
 
-SHOWN = (0, 1, 2, 4, 8)  # --gpus N that the overview tells the placement of
+SHOWN = (0, 1, 2, 4, 8)  # --gpus N whose placement the overview shows
 
 
 @click.command()
@@ -27,10 +27,10 @@ SHOWN = (0, 1, 2, 4, 8)  # --gpus N that the overview tells the placement of
 def devices(
     gpus: int | None, strategy: str | None, recipe: str, classes: int, batch_size: int | None, as_json: bool
 ) -> None:
-    """What this machine computes on, where `--gpus N` would put the network, and what passes between two towers.
+    """The devices of this machine, where `--gpus N` would put the network, and what passes between two towers.
 
     For two towers a step is run, and every tensor that passes from one device to the other in the graph that
-    TensorFlow really executes is listed, beside what the paper's figure 2 allows.
+    TensorFlow really executes is listed, next to what the paper's figure 2 allows.
 
     Examples:
 
@@ -83,7 +83,7 @@ def _machine() -> dict:
 
 
 def _towers(placement: "Placement", recipe: "Recipe", classes: int, batch_size: int) -> dict:
-    """What passes between the towers, and what lies on the wrong device."""
+    """The tensors that pass between the towers, and variables on the wrong device."""
     from dataclasses import asdict
 
     from alexnet_keras.network.model import AlexNet

@@ -75,13 +75,13 @@ class AlexNetGroup(click.Group):
                 raise Sentence(f"Nothing can be called {str(error.filename)[:40]!r}…: that is too long.", 2) from error
             where = f" ({error.filename})" if error.filename else ""
             sentence = f"{error.strerror}{where}. What was finished is kept: mend that and run the command again"
-            raise Sentence(f"{sentence} (a training run goes on with --resume).", 1) from error
+            raise Sentence(f"{sentence} (a training continues with --resume).", 1) from error
         except UnicodeEncodeError as error:
             if error.reason != "surrogates not allowed":
                 raise
             raise Sentence(f"TensorFlow opens only paths in UTF-8: rename {error.object[:LONGEST_NAME]}.", 2) from error
         except KeyboardInterrupt as interruption:
-            said = str(interruption) or "Interrupted. What was finished is kept; run the same command to go on."
+            said = str(interruption) or "Interrupted. What was finished is kept; run the same command to continue."
             console.note(f"\n{said}")
             ctx.exit(INTERRUPTED)
 

@@ -80,7 +80,7 @@ def chosen_data(data: str | None) -> "PreparedDataset":
 
 
 def reading(data: "PreparedDataset") -> "PreparedDataset":
-    """The dataset, which no other process prepares anew as long as this command runs."""
+    """The dataset, which no other process prepares again while this command runs."""
     from alexnet_keras.data.dataset import open_prepared
 
     click.get_current_context().with_resource(data.reading())

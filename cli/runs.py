@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def runs(as_json: bool) -> None:
     """List the runs, the latest first: how far each is, how it ended, and its best error.
 
-    States: running; finished; interrupted, failed or killed, after which the run goes on with
+    States: running; finished; interrupted, failed or killed, after which the run continues with
     `alexnet train --resume RUN`; diverged; imported by `alexnet import`; unreadable.
 
     \b

@@ -1,1 +1,1 @@
-"""How fast this project is on a machine, next to what the machine can do: `alexnet benchmark`."""
+"""Benchmarks: the speed of this project on a machine, next to what the machine can do."""

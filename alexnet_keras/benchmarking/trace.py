@@ -1,4 +1,4 @@
-"""Where the time of a step goes, by kind of layer, from TensorFlow's own trace of it.
+"""The time of a step by kind of layer, from TensorFlow's own trace of it.
 
 TensorFlow runs several operations at once, and some of them inside others (a function and what it calls). Every moment
 is shared equally among the threads that were inside an operation, and each thread's part goes to the innermost one, so
@@ -156,7 +156,7 @@ def _casts(model: keras.Model) -> bool:
 
 
 _OPERATION = re.compile(r"^([\w.\-/>]+):(\w+)$")  # "alexnet_1/conv1_1/Pad:Pad"; "ThreadpoolListener::Record" is none
-_ASYNCHRONOUS = "ExecutorState::ProcessAsync::Start"  # such an operation's name and type stand beside the event
+_ASYNCHRONOUS = "ExecutorState::ProcessAsync::Start"  # such an operation's name and type are statistics of the event
 
 
 class Stretch(NamedTuple):

@@ -201,7 +201,7 @@ def _unquoted(text: str) -> str:
 
 
 def _are_imagenets(words: Sequence[str]) -> bool:
-    """Whether words are those of ImageNet's 1000 classes in its order: most are, and the others are of no class."""
+    """True if words are those of ImageNet's 1000 classes in its order: most are, and the others are of no class."""
     known = [_plain(text).split(", ") for text in imagenet_words().values()]
     if len(words) != len(known):
         return False

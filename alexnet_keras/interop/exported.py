@@ -120,7 +120,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an export may differ from its run; one that differs more is not kept.
+    """The difference that an export may have from its run; one that differs more is not kept.
 
     Attributes:
         difference: The largest difference of any probability of any image, 0..1.
@@ -133,7 +133,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far an export agrees with its run.
+    """The agreement of an export with its run.
 
     Attributes:
         images: The number of images that were compared.
@@ -159,7 +159,7 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether it is within the tolerance; what is not finite is not."""
+        """True if it is within the tolerance; what is not finite is not."""
         return self.difference <= self.tolerance.difference and self.moved <= self.tolerance.moved
 
     def to_dict(self) -> dict[str, Any]:

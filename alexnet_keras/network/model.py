@@ -204,8 +204,8 @@ def load_weights(model: keras.Model, file: str | Path) -> None:
         taken = _load_h5(model, file)
     else:
         kind = file_kind(file)
-        told = f": it is {kind.description}" if kind else ""
-        raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not{told}.")
+        described = f": it is {kind.description}" if kind else ""
+        raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not{described}.")
     wanted = [layer.name for layer in model.layers if layer.weights]
     if missing := [name for name in wanted if name not in taken and name != schema.CLASSIFIER]:
         raise DataError(f"{file} is of another network: it has no {', '.join(missing)} of the same shape.")

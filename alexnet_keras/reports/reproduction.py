@@ -1,4 +1,4 @@
-"""How to make a run again: its commands, from preparation to report."""
+"""The commands that make a run again, from preparation to report."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise

@@ -115,7 +115,7 @@ def write_report(
 
 
 def _training_data(evaluated: EvaluatedRun) -> dict[str, Any]:
-    """What is known of the data the run was trained on: old runs recorded little, but the dataset may be there."""
+    """The recorded entries of the data of the run; of old runs, which recorded little, with those of the dataset."""
     recorded, data = evaluated.run.facts["data"], evaluated.data
     return {**data.facts, **recorded} if data and data.fingerprint == recorded["fingerprint"] else recorded
 

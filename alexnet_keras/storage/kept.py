@@ -23,7 +23,7 @@ def kept(
     lock: Path | None = None,
     on_wait: Callable[[], None] = lambda: None,
 ) -> T:
-    """What `find` returns, or else what `make` makes and writes.
+    """Return the result of `find`, or else of `make`, which computes and writes it.
 
     Args:
         find: Returns what is kept if it is whole and of the same inputs, else None. What it raises is raised.

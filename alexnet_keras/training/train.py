@@ -298,7 +298,7 @@ def _chosen_recipe(
 def _entries_of_data(
     run: Run, entries: dict[str, Any], data: PreparedDataset, moved: bool, accept_new: bool, reporter: Reporter
 ) -> dict[str, Any]:
-    """What run.json says of the data from now on.
+    """The entry of the data in run.json from now on.
 
     Raises:
         DataError: Its classes are others, or it has changed and that was not accepted.

@@ -111,7 +111,7 @@ def _font_with(sign: str) -> str:
 
 
 def _is_silent(sign: str) -> bool:
-    """Whether a character only changes how others look: joiners, and variation selectors of emoji."""
+    """True if a character only changes how others look: joiners, and variation selectors of emoji."""
     return unicodedata.category(sign) == "Cf" or unicodedata.name(sign, "").startswith("VARIATION SELECTOR")
 
 
@@ -126,7 +126,15 @@ matplotlib.rcParams["text.usetex"] = False  # whatever a matplotlibrc says
 FORMATS = (".png", ".svg", ".pdf")
 INK, QUIET, PALE = "#222222", "#777777", "#e5e5e5"  # of text, of text in the background, of lines and bands
 RIGHT, WRONG = "#1a7f37", "#b42318"
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # told apart by all eyes
+SERIES = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+)  # distinct for all kinds of colour vision
 DPI = 200
 
 

@@ -156,7 +156,7 @@ def test_other_options_are_refused_naming_what_differs(run, photos):
     "error, exit_code, words",
     [
         (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
-        (KeyboardInterrupt(), 130, "run the same command to go on"),
+        (KeyboardInterrupt(), 130, "run the same command to continue"),
     ],
 )
 def test_a_full_disk_and_an_interruption_leave_nothing_that_looks_complete(
