@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
     from alexnet_keras.data.preparation import Preparation
 
-REJECTS_SHOWN = 5
-CLASSES_SHOWN = 12
-PROBLEMS_SHOWN = 20
+CLASSES_SHOWN, REJECTS_SHOWN, PROBLEMS_SHOWN = 12, 5, 20  # at most
 PARTS = ("shard_range", "finish", "beam_runner", "beam_option")  # options that divide the work
 POSITIVE = click.IntRange(1)
 

@@ -24,17 +24,8 @@ import keras
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+from alexnet_keras import layers as custom
 from alexnet_keras.errors import AlexNetError
-from alexnet_keras.layers import (
-    ColorNoise,
-    EachTower,
-    LocalResponseNormalization,
-    MeanSubtraction,
-    PlainDropout,
-    SpatialResponseNormalization,
-    TowerConv2D,
-    TowerDense,
-)
 from alexnet_keras.training.step import LOSS_SCOPE
 
 INPUT = "input (mean and colour noise)"
@@ -43,14 +34,14 @@ LOSS = "loss"
 OPTIMIZER = "optimizer (update)"
 OTHER = "other"
 _CLASSES = {
-    MeanSubtraction: INPUT,
-    ColorNoise: INPUT,
-    TowerConv2D: "convolution",
-    LocalResponseNormalization: "local response normalisation",
-    SpatialResponseNormalization: "spatial normalisation",
+    custom.MeanSubtraction: INPUT,
+    custom.ColorNoise: INPUT,
+    custom.TowerConv2D: "convolution",
+    custom.LocalResponseNormalization: "local response normalisation",
+    custom.SpatialResponseNormalization: "spatial normalisation",
     keras.layers.MaxPooling2D: "pooling",
-    TowerDense: "fully connected",
-    PlainDropout: "dropout",
+    custom.TowerDense: "fully connected",
+    custom.PlainDropout: "dropout",
 }
 _ACTIVATIONS = {"relu": "ReLU", "tanh": "tanh", "softmax": "softmax"}
 _FUSED_REACH = 8  # operations that TensorFlow fuses into one, at most
@@ -66,7 +57,7 @@ class _Place(NamedTuple):
 
 def kind_of(layer: keras.Layer) -> str:
     """The kind of a layer, by its class; an activation's by its function."""
-    if isinstance(layer, EachTower):
+    if isinstance(layer, custom.EachTower):
         return kind_of(layer.layer)
     if isinstance(layer, keras.layers.Activation):
         return _ACTIVATIONS.get(layer.activation.__name__, OTHER)

@@ -14,20 +14,10 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from alexnet_keras import layers as custom
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.errors import AlexNetError
 from alexnet_keras.interop.exported import ExportedNetwork
-from alexnet_keras.layers import (
-    AcrossTowers,
-    ColorNoise,
-    EachTower,
-    LocalResponseNormalization,
-    MeanSubtraction,
-    PlainDropout,
-    SpatialResponseNormalization,
-    TowerConv2D,
-    TowerDense,
-)
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.recipes import toml
 from alexnet_keras.storage.extras import optional
@@ -105,16 +95,16 @@ class _Graph:
 
     def add(self, layer: keras.layers.Layer) -> None:
         match layer:
-            case keras.layers.InputLayer() | ColorNoise():
+            case keras.layers.InputLayer() | custom.ColorNoise():
                 return
-            case MeanSubtraction():
+            case custom.MeanSubtraction():
                 self.towers = [self._mean(layer, self.towers[0])]
-            case TowerConv2D() | TowerDense():
+            case custom.TowerConv2D() | custom.TowerDense():
                 self.towers = [self._tower(layer, tower) for tower in range(layer.towers)]
                 self.flattened = None
-            case AcrossTowers():  # is an EachTower, too, so it comes first
+            case custom.AcrossTowers():  # is an custom.EachTower, too, so it comes first
                 self.towers = self._across(layer)
-            case EachTower():
+            case custom.EachTower():
                 if isinstance(layer.layer, keras.layers.Flatten):
                     self.flattened = tuple(keras.tree.flatten(layer.input)[0].shape[1:])
                 self.towers = [
@@ -126,12 +116,12 @@ class _Graph:
             case _:
                 raise AlexNetError(f"The layer {layer.name} ({type(layer).__name__}) has no ONNX form here.")
 
-    def _mean(self, layer: MeanSubtraction, x: str) -> str:
+    def _mean(self, layer: custom.MeanSubtraction, x: str) -> str:
         x = self.node("Cast", "float", [x], to=self.onnx.TensorProto.FLOAT)
         x = self.node("Sub", layer.name, [x, self.weight("mean_image", layer.mean_image.transpose(2, 0, 1)[None])])
         return x if layer.scale == 1 else self.node("Mul", "scale", [x, self.weight("input_scale", layer.scale)])
 
-    def _tower(self, layer: TowerConv2D | TowerDense, tower: int) -> str:
+    def _tower(self, layer: custom.TowerConv2D | custom.TowerDense, tower: int) -> str:
         x, letter = self.towers[0], tower_letter(tower)
         name = f"{layer.name}_{letter}"
         if len(self.towers) > 1:
@@ -141,14 +131,14 @@ class _Graph:
         kernel = keras.ops.convert_to_numpy(layer.kernels[tower])
         bias = self.weight(f"{layer.name}.bias_{letter}", keras.ops.convert_to_numpy(layer.biases[tower]))
         kernel_name = f"{layer.name}.kernel_{letter}"
-        if isinstance(layer, TowerConv2D):
+        if isinstance(layer, custom.TowerConv2D):
             kernel = self.weight(kernel_name, kernel.transpose(3, 2, 0, 1))
             before, after = layer.padding
             pads, strides = [before, before, after, after], [layer.strides] * 2
             return self.node("Conv", name, [x, kernel, bias], pads=pads, strides=strides)
         return self.node("Gemm", name, [x, self.weight(kernel_name, self._rows(kernel)), bias])
 
-    def _across(self, layer: AcrossTowers) -> list[str]:
+    def _across(self, layer: custom.AcrossTowers) -> list[str]:
         """The layer over the maps of all towers, split again."""
         joined = self.node("Concat", f"{layer.name}_reads", self.towers, axis=1)
         whole = self._ordinary(layer.layer, f"{layer.name}_all", joined)
@@ -178,18 +168,18 @@ class _Graph:
                 return self.node(ACTIVATIONS[layer.activation.__name__], name, [x])
             case keras.layers.Flatten():
                 return self.node("Flatten", name, [x])
-            case PlainDropout():
+            case custom.PlainDropout():
                 return self.node("Mul", name, [x, self.weight(f"{name}.kept", 1.0 - layer.rate)])
-            case LocalResponseNormalization():
+            case custom.LocalResponseNormalization():
                 # the operator divides alpha by the window's size
                 alpha = layer.alpha * (1 if layer.alpha_convention == "mean" else layer.n)
                 return self.node("LRN", name, [x], alpha=alpha, beta=layer.beta, bias=layer.k, size=layer.n)
-            case SpatialResponseNormalization():
+            case custom.SpatialResponseNormalization():
                 return self._spatial(layer, name, x)
             case _:
                 raise AlexNetError(f"The layer {name} ({type(layer).__name__}) has no ONNX form here.")
 
-    def _spatial(self, layer: SpatialResponseNormalization, name: str, x: str) -> str:
+    def _spatial(self, layer: custom.SpatialResponseNormalization, name: str, x: str) -> str:
         """x * (k + scale * mean of squares)^-beta, zeros outside the map counted in the mean."""
         constants = {"scale": layer.scale, "k": layer.k, "power": -layer.beta}
         scale, k, power = (self.weight(f"{name}.{key}", value) for key, value in constants.items())
