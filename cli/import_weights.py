@@ -91,7 +91,6 @@ def import_weights(
     if mean and kind not in ("caffe", "toronto"):
         raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
     from alexnet_keras.data.dataset import open_prepared
-    from alexnet_keras.recipes.built_in import BUILT_IN
     from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.runs import check_new
 
@@ -107,10 +106,10 @@ def import_weights(
         folder, file, kind, recipe=network, mean=mean, labels=labels, data=dataset, reporter=console.REPORTER
     )
     facts = run.facts
-    words = ["alexnet", "import", file.absolute(), "--from", kind, "--run", run.name]
-    words += ["--recipe", Path(recipe).absolute() if recipe and recipe not in BUILT_IN else facts["recipe"]]
+    words = ["alexnet", "import", file, "--from", kind, "--run", run.name]
+    words += ["--recipe", recipe or facts["recipe"]]
     for option, path in (("--mean", mean), ("--labels", labels), ("--data", dataset and dataset.path)):
-        words += [option, path.absolute()] if path else []
+        words += [option, path] if path else []
     run.update({"command": [str(word) for word in words]})
     write_model_card(run)
     if as_json:

@@ -10,7 +10,6 @@ import tensorflow as tf
 from alexnet_keras.data.dataset import PreparedDataset, find_prepared, latest_prepared, open_prepared
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes import toml
-from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.edits import edit, frozen_layers
 from alexnet_keras.recipes.edits import rate_factors as factors_by_field
 from alexnet_keras.recipes.schema import Recipe
@@ -130,9 +129,8 @@ def train(
             }
             if command is not None:
                 name = str(recipe) if isinstance(recipe, str | Path) else chosen.name
-                words = ["alexnet", "train", "--data", str(dataset.path.resolve()), "--run", path.name]
-                words += ["--recipe", name if name in BUILT_IN else str(Path(name).resolve())]
-                words += ["--init-from", entries["init_from"]] if initial else []
+                words = ["alexnet", "train", "--data", str(dataset.path), "--run", path.name]
+                words += ["--recipe", name, *(["--init-from", initial.run.called] if initial else [])]
                 entries["command"] = [*words, *command]
             return {"recipe": toml.to_dict(chosen), "path": str(path), "entries": entries}
 

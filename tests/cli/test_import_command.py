@@ -38,8 +38,8 @@ def test_a_run_is_made_and_what_it_is_of_is_kept(imported, tmp_path):
     assert (run / "model.keras").read_bytes() == (run / "last.keras").read_bytes()
     assert (run / "recipe.toml").exists() and (run / "MODEL_CARD.md").exists()
     assert facts["command"] == [
-        "alexnet", "import", str(tmp_path / "net.caffemodel"), "--from", "caffe", "--run", "net",
-        "--recipe", str(tmp_path / "small.toml"), "--mean", str(tmp_path / "mean.binaryproto"),
+        "alexnet", "import", "net.caffemodel", "--from", "caffe", "--run", "net",
+        "--recipe", "small.toml", "--mean", "mean.binaryproto",
     ]  # fmt: skip
 
 

@@ -131,8 +131,7 @@ def test_layers_are_frozen_and_slowed_by_name_and_the_run_remembers_it(folder, p
     assert factors == [0, 0, 0, 0.1, 0.1, 0.1, 1, 1]
     facts = json.loads((folder / "saved_models/kept/run.json").read_text())
     assert "network.conv1.rate_factor=0.0" in facts["overrides"]
-    resolved = ["--data", prepared.path.resolve(), "--run", "kept", "--recipe", folder / "tiny.toml"]
-    resolved += ["--init-from", folder / "saved_models/tiny"]
+    resolved = ["--data", prepared.path, "--run", "kept", "--recipe", "tiny.toml", "--init-from", "tiny"]
     given = ["--epochs", 1, "--freeze", "conv1..conv3", "--rate-factor", "conv3..fc6=0.1"]
     assert facts["command"] == ["alexnet", "train", *map(str, resolved + given)]
     resumed = invoke("train", "--resume", "kept", "--freeze", "conv5")

@@ -219,7 +219,7 @@ def all_commands(command: click.Command):
 
 
 def help_of(command: click.Command) -> str:
-    return command.get_help(click.Context(command, info_name=command.name))
+    return command.get_help(command.context_class(command, info_name=command.name))
 
 
 @pytest.mark.parametrize("command", list(all_commands(cli)), ids=lambda command: command.name)

@@ -232,7 +232,7 @@ def test_the_warm_up_of_modern_is_a_twentieth_of_the_epochs_and_at_least_one():
 def test_a_layer_that_pools_twice_leaves_smaller_maps():
     net = load_recipe("source").network
     conv1, *others = net.convolutions
-    twice = replace(net, convolutions=(replace(conv1, then=(*conv1.then, "pool")), *others))
+    twice = replace(net, convolutions=(replace(conv1, followed_by=(*conv1.followed_by, "pool")), *others))
     assert (fan_ins(net)["fc6"], fan_ins(twice)["fc6"]) == (6 * 6 * 256, 2 * 2 * 256)
 
 

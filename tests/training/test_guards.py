@@ -100,10 +100,10 @@ def test_of_epochs_with_equal_errors_the_one_with_the_least_loss_is_kept(
 ):
     found = iter(losses)
 
-    def evaluate(predictor, data, split, *arguments, **options):
+    def evaluate(data, split, *arguments, **options):
         return Evaluation.of(Tally(10, 10 * next(found), 3, 0), split, "centre", 3)
 
-    monkeypatch.setattr(trainer_module, "evaluate", evaluate)
+    monkeypatch.setattr(trainer_module.Predictor, "evaluate", staticmethod(evaluate))
     run = new_run(tmp_path / "run", tiny)
     trainer(run, prepared).fit()
     assert run.facts["best"]["epoch"] == best
