@@ -8,6 +8,7 @@ from alexnet_keras import Run, load_recipe, resume, train
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.training.start import InitialWeights
+from alexnet_keras.training.train import _chosen_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +46,7 @@ def test_a_run_is_trained_and_described(prepared, tiny):
     assert any("frozen with random initial weights" in text for text in reporter.warnings)
 
 
-def test_a_batch_is_no_larger_than_the_training_split(prepared, tiny):
-    reporter = Watching((0, 0), crash)
-    with pytest.raises(MemoryError):
-        train(prepared, tiny, run="small", batch_size=64, reporter=reporter)
-    assert Run.load("small").recipe.training.batch_size == prepared.examples("train") == 36
-    assert any("fewer than a batch: the batch is 36" in text for text in reporter.warnings)
-
-
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_from_the_part_of_another_that_it_began_with(one_device, prepared, tiny):
     start = InitialWeights(one_device[0], "last", "fc6")
     stopped, whole = Watching((0, 1), crash), Watching()
@@ -90,9 +84,9 @@ def test_wrong_arguments_are_refused_and_leave_no_run(prepared, tiny, tmp_path, 
     assert not list(tmp_path.glob("saved_models/*"))
 
 
-def test_without_a_recipe_the_demo_data_get_quickstart_and_others_source(prepared):
-    from alexnet_keras.training.train import _chosen_recipe
-
-    recipe, made = _chosen_recipe(None, prepared, {}, None, None, False, None, None, Watching())
+def test_without_a_recipe_others_than_the_demo_data_get_source_and_a_batch_no_larger_than_they_are(prepared):
+    reporter = Watching()
+    recipe, made = _chosen_recipe(None, prepared, {}, None, 64, False, None, None, reporter)
+    assert made["training.batch_size"] == prepared.examples("train") == 36
     assert recipe == with_overrides(load_recipe("source"), ["training.batch_size=36"])
-    assert made == {"training.batch_size": 36}
+    assert any("fewer than a batch: the batch is 36" in text for text in reporter.warnings)
