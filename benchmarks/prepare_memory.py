@@ -34,7 +34,8 @@ def plan() -> None:
     import tensorflow  # noqa: F401  a preparation has it loaded, too
 
     from alexnet_keras.data.preparation import Preparation
-    from alexnet_keras.data.sources.source import Source, hold_out, no_progress
+    from alexnet_keras.data.sources.source import Source, no_progress
+    from alexnet_keras.data.sources.splits import hold_out
     from alexnet_keras.data.sources.tar import Member, images_of, index_members
 
     def members(wnid: str, number: int):

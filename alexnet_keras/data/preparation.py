@@ -33,7 +33,8 @@ from alexnet_keras.data.shards import (
     write_shards,
 )
 from alexnet_keras.data.sources.open import SourceRequest, default_name, kind_of, open_source
-from alexnet_keras.data.sources.source import DEFAULT_HOLDOUT, Source
+from alexnet_keras.data.sources.source import Source
+from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.files import PARTIAL, locked

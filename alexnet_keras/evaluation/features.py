@@ -11,8 +11,8 @@ import tensorflow as tf
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import IMAGE_SIZE, evaluation_batches
+from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import check_finite
-from alexnet_keras.evaluation.predictor import centre
 from alexnet_keras.network.model import node_of
 
 BATCH_SIZE = 128

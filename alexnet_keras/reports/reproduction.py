@@ -9,7 +9,7 @@ from alexnet_keras.data.image_formats import Decoding
 from alexnet_keras.data.images import JPEG_QUALITY, Encoding
 from alexnet_keras.data.shards import SHARD_EXAMPLES
 from alexnet_keras.data.sources.open import default_name
-from alexnet_keras.data.sources.source import DEFAULT_HOLDOUT
+from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.places import MOST_BYTES, command, data_root, good_name, runs_root, shell
 

@@ -11,9 +11,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.features import outputs_of
-from alexnet_keras.evaluation.predictor import centre
 from alexnet_keras.layers import EachTower, TowerConv2D
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.visualization.style import INK, heading, new_figure, save_figure, shorten, show_image

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import check_finite
-from alexnet_keras.evaluation.predictor import centre
 from alexnet_keras.network.model import logits_of
 from alexnet_keras.visualization.style import (
     INK,

@@ -9,7 +9,7 @@ from layouts import TWO_LINES, build, opened, read_as
 
 from alexnet_keras.cli.prepare import prepare
 from alexnet_keras.data.sources.folder import folder_source
-from alexnet_keras.data.sources.source import split_names
+from alexnet_keras.data.sources.splits import split_names
 from alexnet_keras.errors import DataError, UsageError
 
 PAGE = Path(__file__).parents[2] / "docs/preparing-data.md"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from alexnet_keras.data.sources.folder import folder_source
-from alexnet_keras.data.sources.source import ImageList, Names, Source, drawn, hold_out, limit_per_class, select_classes
+from alexnet_keras.data.sources.source import ImageList, Names, Source, drawn, limit_per_class, select_classes
+from alexnet_keras.data.sources.splits import hold_out
 from alexnet_keras.errors import DataError
 
 

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from alexnet_keras import AlexNet
 from alexnet_keras.backend import tower_devices
-from alexnet_keras.evaluation.predictor import Predictor, SharedFirstConvolution, corners, ten_crop
+from alexnet_keras.evaluation.crops import SharedFirstConvolution, corners, ten_crop
+from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.recipes.toml import with_overrides
 
 random = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from alexnet_keras.data.pipeline import training_batches
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.data.statistics import PixelSums
-from alexnet_keras.evaluation.predictor import centre, ten_crop
+from alexnet_keras.evaluation.crops import centre, ten_crop
 from alexnet_keras.recipes.schema import Augmentation
 
 

@@ -15,17 +15,8 @@ from alexnet_keras.data.images import read_image_file
 from alexnet_keras.data.sources import tables
 from alexnet_keras.data.sources.layout import Root, read_layout
 from alexnet_keras.data.sources.listing import Skipped, identity_of, images_below, is_own
-from alexnet_keras.data.sources.source import (
-    DEFAULT_HOLDOUT,
-    ImageList,
-    Names,
-    Source,
-    check_classes,
-    no_progress,
-    printable,
-    split_names,
-    with_validation,
-)
+from alexnet_keras.data.sources.source import ImageList, Names, Source, check_classes, no_progress, printable
+from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, split_names, with_validation
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import Advance
 from alexnet_keras.storage.places import command, exists, refuse_url

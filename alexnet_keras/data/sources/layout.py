@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alexnet_keras.data.class_names import some
 from alexnet_keras.data.sources.listing import Skipped, Tree, entries_of, folder_tree, identity_of
-from alexnet_keras.data.sources.source import FILLERS, SPLITS, split_names, split_word, words_of_name
+from alexnet_keras.data.sources.splits import FILLERS, SPLITS, split_names, split_word, words_of_name
 from alexnet_keras.data.sources.tables import Table, split_table, wnid_of
 from alexnet_keras.errors import DataError, UsageError
 

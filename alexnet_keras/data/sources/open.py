@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_keras.data.sources.source import DEFAULT_HOLDOUT, Source, limit_per_class, select_classes
+from alexnet_keras.data.sources.source import Source, limit_per_class, select_classes
+from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT
 from alexnet_keras.data.sources.tables import parse_tables
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import SILENT, Advance, Reporter

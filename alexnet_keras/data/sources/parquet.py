@@ -18,16 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alexnet_keras.data.class_names import some
-from alexnet_keras.data.sources.source import (
-    DEFAULT_HOLDOUT,
-    SPLITS,
-    ImageList,
-    Names,
-    Source,
-    no_progress,
-    split_names,
-    with_validation,
-)
+from alexnet_keras.data.sources.source import ImageList, Names, Source, no_progress
+from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, SPLITS, split_names, with_validation
 from alexnet_keras.data.sources.tables import LABEL_COLUMNS, sorted_classes
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.reporter import Advance

@@ -1,13 +1,11 @@
 """The interface of all sources of images: class names, and for each split a list of images that is read at random.
 
 A list is kept in columns (names, labels, sizes) instead of one object per image, so that fourteen million images fit in
-memory; an image's bytes are read when they are needed. What all sources share is here as well: the names that splits
-have in the wild (Training, test_set, seg_val, "01 Train Images"), the choice of a validation split, and the reduction
-to fewer classes or images."""
+memory; an image's bytes are read when they are needed. The reduction to fewer classes or
+images is here as well."""
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,58 +16,9 @@ import numpy as np
 from alexnet_keras.data.class_names import read_class_list
 from alexnet_keras.errors import DataError
 
-SPLITS = ("train", "val", "test")
-DEFAULT_HOLDOUT = 0.2
-
 
 def no_progress(n: int = 1, text: str = "") -> None:
     """The `Advance` of a listing whose progress nobody shows."""
-
-
-# A split's name in one word: train, Training, trainset, validation, testimages.
-_SPLIT_WORD = re.compile(
-    r"(?:(?P<train>train|training|trn|trainval)|(?P<val>val|valid|validation|validate|dev|eval|evaluation|holdout)"
-    r"|(?P<test>test|testing|tst))(?:set|data|dataset|images?|imgs?|pics|pictures?|photos?|split|folder|samples?)?s?"
-)
-# Words next to it that carry no meaning: training_set, "Train Images", 01-train-data.
-FILLERS = frozenset((
-    "set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs", "pic", "pics", "picture",
-    "pictures", "photo", "photos", "split", "splits", "folder", "folders", "dir", "sample", "samples", "all",
-))  # fmt: skip
-
-
-def split_names(names: Iterable[str]) -> dict[str, str]:
-    """The names that are names of splits, with the split: {"Training": "train", "seg_test": "test"}.
-
-    Other words in a name must be fillers ("training set") or recur in the name of another split ("seg_train" next to
-    "seg_test").
-    """
-    parsed = {name: split for name in names if (split := split_of(name))}
-    return {
-        name: split
-        for name, (split, others) in parsed.items()
-        if not others or any(others == rest and split != other for other, rest in parsed.values())
-    }
-
-
-def split_of(name: str) -> tuple[str, frozenset[str]] | None:
-    """The split that a name contains the word of, and the name's other words; None for no split, or two."""
-    words = words_of_name(name)
-    splits = [match.lastgroup for word in words if (match := _SPLIT_WORD.fullmatch(word)) and match.lastgroup]
-    others = frozenset(word for word in words if not _SPLIT_WORD.fullmatch(word)) - FILLERS
-    if splits == ["train", "val"]:  # train_val2019: both together are trained on
-        splits = ["train"]
-    return (splits[0], others) if len(splits) == 1 else None
-
-
-def split_word(text: str) -> str | None:
-    """The split that a word of a table names: "val" for "Validation"."""
-    return (split_of(text) or (None,))[0]
-
-
-def words_of_name(name: str) -> list[str]:
-    """The words of a folder's name, in lower case: ["train", "images"] for "01_trainImages"."""
-    return re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
 
 
 ESCAPE = "surrogateescape"  # Python's handling of file names that are not UTF-8
@@ -270,72 +219,6 @@ def limit_per_class(source: Source, limit: int, seed: int) -> Source:
         place_in_class = np.arange(len(order)) - np.searchsorted(labels, labels)
         splits[split] = images.take(np.sort(order[place_in_class < limit]))
     return dataclasses.replace(source, splits=splits, options={**source.options, "limit_per_class": limit})
-
-
-def with_validation(source: Source, holdout: float, seed: int, *, test_may_be_val: bool = True) -> Source:
-    """Complete a source with a validation split; the one rule for sources of every kind.
-
-    A "val" split is kept. Without one, "test" becomes "val"; without either, a part of every class is held out of
-    "train".
-
-    Args:
-        source: Has the split "train", and perhaps "val" and "test". Its class names may be unprintable: holding out
-            depends on the names as the file system has them.
-        holdout: The part of each class to hold out, 0..1.
-        seed: Decides which images are held out.
-        test_may_be_val: False keeps a "test" split as it is and holds out instead.
-
-    Returns:
-        The source with its splits in the order of `SPLITS` and printable class names; how "val" was made is added to
-        its options and notes.
-
-    Raises:
-        DataError: It has fewer than two classes, or every class has a single image.
-    """
-    check_classes(source.classes, source.given)
-    splits, options, notes = dict(source.splits), dict(source.options), source.notes
-    if "val" not in splits:
-        if "test" in splits and test_may_be_val:
-            splits["val"] = splits.pop("test")
-            how = "its test split is used for validation"
-        else:
-            splits |= hold_out(splits["train"], source.classes, holdout, seed)
-            options["holdout"] = holdout
-            how = f"{holdout:.0%} of every class is held out"
-        notes = (*notes, f"{source.given} has no validation split; {how}.")
-    if not len(splits["val"]):
-        raise DataError(f"Every class of {source.given} has a single image, so none can be held out for validation.")
-    return dataclasses.replace(
-        source,
-        classes=tuple(map(printable, source.classes)),
-        splits={split: splits[split] for split in SPLITS if split in splits},
-        options=options,
-        notes=notes,
-    )
-
-
-def hold_out(images: ImageList, classes: Sequence[str], fraction: float, seed: int) -> dict[str, ImageList]:
-    """Split images into "train" and "val", each image by a draw of its own.
-
-    An image's draw depends only on the seed, its class's name and its own name, so that images and classes that are
-    added later move none of those already there. About n * fraction of a class's n images go to "val": at least one
-    and never all; a class of one image gives none.
-
-    Args:
-        images: All images.
-        classes: The class names that the labels index.
-        fraction: The part to hold out, 0..1.
-        seed: Any non-negative number.
-    """
-    draws = drawn(images, classes, seed)
-    held = draws < fraction
-    order = np.lexsort((draws, images.labels))
-    _, starts = np.unique(images.labels[order], return_index=True)
-    for members in np.split(order, starts[1:]):
-        if len(members):
-            held[members[0]] = True
-            held[members[-1]] = False
-    return {"train": images.take(np.flatnonzero(~held)), "val": images.take(np.flatnonzero(held))}
 
 
 def drawn(images: ImageList, classes: Sequence[str], seed: int) -> np.ndarray:

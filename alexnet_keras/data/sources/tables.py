@@ -13,7 +13,7 @@ import numpy as np
 
 from alexnet_keras.data.class_names import WORDNET_ID, lines_of, some
 from alexnet_keras.data.sources.listing import is_image_name
-from alexnet_keras.data.sources.source import SPLITS, split_names
+from alexnet_keras.data.sources.splits import SPLITS, split_names
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.places import at_home
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras.evaluation.predictor import VIEWS, centre, corners, ten_crop
+from alexnet_keras.evaluation.crops import VIEWS, centre, corners, ten_crop
 
 # Every pixel is a number of its own.
 IMAGES = np.arange(2 * 256 * 256 * 3).reshape(2, 256, 256, 3)
