@@ -315,7 +315,7 @@ def test_ilsvrc_order_needs_a_devkit(tmp_path):
         ilsvrc_source(imagenet.as_kaggle(tmp_path / "in"), class_order="ilsvrc")
 
 
-def test_kaggles_solution_without_a_image_of_the_split_is_named(tmp_path):
+def test_kaggles_solution_without_an_image_of_the_split_is_named(tmp_path):
     folder = imagenet.as_kaggle(tmp_path / "in")
     lines = (folder / "LOC_val_solution.csv").read_text().splitlines()
     (folder / "LOC_val_solution.csv").write_text("\n".join(lines[:-1]))

@@ -91,7 +91,7 @@ def test_eigenvalues_ascend_and_those_that_rounding_made_negative_are_0():
     np.testing.assert_array_equal(np.abs(statistics.eigenvectors), np.eye(3)[:, ::-1])
 
 
-def test_a_image_of_one_colour_by_hand():
+def test_an_image_of_one_colour_by_hand():
     sums = PixelSums()
     sums.add(np.broadcast_to(np.array([3, 5, 7], np.uint8), (2, 256, 256, 3)))
     assert sums.images == 2

@@ -78,7 +78,7 @@ def test_halves_share_no_image_and_pieces_do_not_matter(members, monkeypatch):
     assert search(members, EVEN).tally(ODD).images == 200
 
 
-def test_of_a_thousand_classes_only_a_few_a_image_are_compared():
+def test_of_a_thousand_classes_only_a_few_an_image_are_compared():
     """That is what makes a search over seven members and 50,000 images take seconds."""
     from alexnet_keras.evaluation.ensemble import _Margins
 

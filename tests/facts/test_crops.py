@@ -1,8 +1,8 @@
 """Rows 2.11, 2.12 and 2.13: where crops are, who shares them, and which part of the mean image is subtracted.
 
 The images tell where a crop was: red is the column and green the row of every pixel, stored without loss.
-tests/evaluation/test_views.py has the order of the ten crops of 224 pixels, tests/evaluation/test_errors.py that their
-probabilities are averaged, and tests/data/test_pipeline.py crops and order under other batch sizes.
+tests/evaluation/test_ten_crops.py has the order of the ten crops of 224 pixels, tests/evaluation/test_errors.py that
+their probabilities are averaged, and tests/data/test_pipeline.py crops and order under other batch sizes.
 """
 
 import itertools

@@ -86,7 +86,7 @@ ROWS = {
         "facts/test_crops.py::test_the_centre_of_the_mean_image_is_subtracted_whatever_the_crop"
     ],
     "2.13 ten crops, their order and their mean": [
-        "evaluation/test_views.py::test_the_ten_views_are_the_corners_the_centre_and_their_mirror_images",
+        "evaluation/test_ten_crops.py::test_the_ten_views_are_the_corners_the_centre_and_their_mirror_images",
         "evaluation/test_errors.py::test_ten_crop_probabilities_are_the_mean_of_ten_forward_passes",
         "facts/test_crops.py::test_the_order_of_ten_crops_of_227_pixels",
     ],

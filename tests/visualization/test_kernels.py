@@ -45,7 +45,7 @@ def test_the_kernel_image_is_written(model, tmp_path, suffix):
         assert Image.open(path).width > 1000
 
 
-def test_a_image_format_that_does_not_exist_is_refused(model, tmp_path):
+def test_an_image_format_that_does_not_exist_is_refused(model, tmp_path):
     with pytest.raises(UsageError, match=r"\.png"):
         draw_kernels(model, tmp_path / "kernels.txt")
 

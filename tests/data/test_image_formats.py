@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image, features
-from test_decode import encode, smooth
+from test_decoding import encode, smooth
 
 from alexnet_keras.data import image_formats
 from alexnet_keras.data.image_formats import Decoding, UnreadableImage

@@ -39,7 +39,7 @@ def test_shrinking_takes_the_mean_of_each_block(factor):
     assert np.abs(found - means).max() <= 0.5 + 1e-3
 
 
-def test_a_image_of_the_right_size_is_not_changed():
+def test_an_image_of_the_right_size_is_not_changed():
     pixels = noise(256, 256)
     np.testing.assert_array_equal(fit_to_square(encode(pixels)), pixels)
 

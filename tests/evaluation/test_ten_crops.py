@@ -24,7 +24,7 @@ def test_the_centre_view():
     np.testing.assert_array_equal(view, IMAGES[:, 16:240, 16:240])
 
 
-def test_views_of_other_sizes_and_of_a_image_that_is_no_square():
+def test_views_of_other_sizes_and_of_an_image_that_is_no_square():
     assert corners(227, 224) == [(0, 0), (0, 3), (1, 1), (3, 0), (3, 3)]
     assert corners(5, 5) == [(0, 0)] * 5
     wide = tf.constant(IMAGES[:, :100, :200])
