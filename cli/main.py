@@ -25,9 +25,8 @@ from alexnet_keras.cli.runs import runs
 from alexnet_keras.cli.search import search
 from alexnet_keras.cli.train import train
 from alexnet_keras.cli.visualize import visualize
-from alexnet_keras.errors import AlexNetError
+from alexnet_keras.errors import INTERRUPTED, AlexNetError
 
-INTERRUPTED = 130
 LONGEST_NAME = 100  # characters of a path that a sentence shows
 
 

@@ -131,7 +131,7 @@ def query(
     run = _start(run)
     import numpy as np
 
-    from alexnet_keras.evaluation.inputs import preparation_of, read_image
+    from alexnet_keras.evaluation.image_inputs import preparation_of, read_image
     from alexnet_keras.search.index import check_same_model, latest_index, open_index
     from alexnet_keras.search.store import RunFeatures
 

@@ -20,7 +20,7 @@ from alexnet_keras.data.dataset import DATASET_LOCK, PreparedDataset, open_prepa
 from alexnet_keras.data.image_formats import MAX_PIXELS, Decoding
 from alexnet_keras.data.images import IMAGE_SIZE, JPEG_QUALITY, Encoding
 from alexnet_keras.data.manifest import seal, tfds_name
-from alexnet_keras.data.resume import PLAN_LOCK, check_ours, clear_for, open_if_same
+from alexnet_keras.data.preparation_directory import PLAN_LOCK, check_ours, clear_for, open_if_same
 from alexnet_keras.data.shards import (
     SHARD_EXAMPLES,
     WORK,

@@ -12,7 +12,7 @@ import numpy as np
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.errors import check_finite
-from alexnet_keras.evaluation.inputs import preparation_of, several, square_of
+from alexnet_keras.evaluation.image_inputs import preparation_of, several, square_of
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.runs import Run, as_run

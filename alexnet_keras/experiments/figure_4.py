@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.evaluation.features import FeatureExtractor, feature_batches
-from alexnet_keras.evaluation.inputs import some_images
+from alexnet_keras.evaluation.image_inputs import some_images
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, claimed_positive
 from alexnet_keras.runs import Run

@@ -16,7 +16,7 @@ from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.evaluation.crops import centre
-from alexnet_keras.evaluation.inputs import Preparation, preparation_of, stacked_images
+from alexnet_keras.evaluation.image_inputs import Preparation, preparation_of, stacked_images
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.network.model import AlexNet, copy_weights
 from alexnet_keras.recipes.schema import Recipe

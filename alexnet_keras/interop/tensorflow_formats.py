@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.data.images import IMAGE_SIZE, UPRIGHT, square_from_jpeg_or_png
-from alexnet_keras.evaluation.inputs import Preparation
+from alexnet_keras.evaluation.image_inputs import Preparation
 from alexnet_keras.interop.exported import ExportedNetwork
 
 LABELS, PROVENANCE = "labels.txt", "provenance.json"

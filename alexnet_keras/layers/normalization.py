@@ -47,7 +47,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         alpha: Paper and net 145: 1e-4.
         beta: Paper and net 145: 0.75.
         k: Paper and net 145: 2 (Caffe: 1).
-        alpha_convention: `"sum"` or `"mean"`.
+        alpha_convention: `"sum"` or `"mean"`; each recipe has its own, cited in recipes/schema.py.
 
     Input and output shape: `(batch, ..., maps)`, any float dtype. Computed in float32 inside.
 

@@ -11,7 +11,7 @@ import numpy as np
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.evaluation.analysis import BINS, Outcomes
 from alexnet_keras.evaluation.classifier import ClassProbability, likeliest_classes
-from alexnet_keras.evaluation.inputs import some_images, spread_over_classes, stacked_images
+from alexnet_keras.evaluation.image_inputs import some_images, spread_over_classes, stacked_images
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.kernels import CAVEAT, compare_towers, first_kernels

@@ -20,7 +20,7 @@ from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.evaluation.errors import check_finite, images_in
 from alexnet_keras.evaluation.features import BATCH_SIZE, FeatureExtractor, feature_batches
-from alexnet_keras.evaluation.inputs import stacked_images
+from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json

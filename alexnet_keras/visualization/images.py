@@ -16,7 +16,13 @@ from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.classifier import ClassProbability, likeliest_classes
 from alexnet_keras.evaluation.features import FeatureExtractor, Nearest, feature_batches, find_nearest
-from alexnet_keras.evaluation.inputs import preparation_of, read_image, some_images, spread_over_classes, stacked_images
+from alexnet_keras.evaluation.image_inputs import (
+    preparation_of,
+    read_image,
+    some_images,
+    spread_over_classes,
+    stacked_images,
+)
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run

@@ -10,7 +10,7 @@ from alexnet_keras import AlexNet, Classifier
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.inputs import Preparation, preparation_of, read_image, some_images, stacked_images
+from alexnet_keras.evaluation.image_inputs import Preparation, preparation_of, read_image, some_images, stacked_images
 from alexnet_keras.runs import Run
 
 

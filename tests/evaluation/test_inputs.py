@@ -14,7 +14,7 @@ from PIL import Image
 from alexnet_keras.data.image_formats import Decoding
 from alexnet_keras.data.images import Encoding, fit_to_square
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.inputs import Preparation, several, square_of
+from alexnet_keras.evaluation.image_inputs import Preparation, several, square_of
 
 PREPARATION = Preparation(Decoding(), Encoding("png"))
 RANDOM = np.random.default_rng(0)

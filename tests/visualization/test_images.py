@@ -6,7 +6,7 @@ from PIL import Image
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import DataError
-from alexnet_keras.evaluation.inputs import stacked_images
+from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.visualization.images import (
     draw_contact_sheet,
