@@ -17,26 +17,39 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _with_model_card(function: Callable[P, T], run_of: Callable[[T, tuple, dict[str, Any]], Run]) -> Callable[P, T]:
-    """The function, which then also writes the model card of a run.
+def _write_card(run: Run) -> None:
+    if run.is_writable:
+        write_model_card(run)
 
-    Args:
-        run_of: From what the function returned, and its arguments, to the run.
-    """
+
+def _with_card_of_result(function: Callable[P, Run]) -> Callable[P, Run]:
+    """The function, which then also writes the model card of the run that it returns."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> Run:
+        run = function(*args, **kwargs)
+        if getattr(kwargs.get("cluster"), "is_chief", True):  # the chief alone writes into the run
+            _write_card(run)
+        return run
+
+    return called
+
+
+def _with_card_of_argument(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, which then also writes the model card of the run that is its first argument, or the latest."""
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
-        result = function(*args, **kwargs)
-        run = run_of(result, args, kwargs)
-        if getattr(kwargs.get("cluster"), "is_chief", True) and run.is_writable:  # the chief alone writes into the run
-            write_model_card(run)
+        given: Any = args[0] if args else kwargs.pop("run", None)
+        run = as_run(given)  # once: the latest may be another afterwards
+        untyped: Any = function
+        result = untyped(run, *args[1:], **kwargs)
+        _write_card(run)
         return result
 
     return called
 
 
-train = _with_model_card(training.train, lambda run, args, kwargs: run)
-resume = _with_model_card(training.resume, lambda run, args, kwargs: run)
-evaluate = _with_model_card(
-    evaluation.evaluate, lambda result, args, kwargs: as_run(args[0] if args else kwargs.get("run"))
-)
+train = _with_card_of_result(training.train)
+resume = _with_card_of_result(training.resume)
+evaluate = _with_card_of_argument(evaluation.evaluate)

@@ -398,19 +398,11 @@ def data_of(run: Run, data: "PreparedDataset | str | Path | None" = None) -> "It
         UsageError: There is no such dataset, or none is given and the run was imported and has none.
         DataError: The dataset has other classes than the run.
     """
-    from alexnet_keras.data.dataset import PreparedDataset, open_prepared
+    from alexnet_keras.data.dataset import open_locked
 
-    opened = data if isinstance(data, PreparedDataset) else open_prepared(run.data_path if data is None else data)
-    with opened.reading():
-        if not isinstance(data, PreparedDataset):
-            opened = open_prepared(opened.path)  # it may have been another until now
+    with open_locked(run.data_path if data is None else data) as opened:
         check_classes(run, run.facts["classes"], opened.classes, opened.path)
         yield opened
-
-
-def _those_in(root: Path) -> str:
-    names = [run.name for run in all_runs(root)]
-    return f"{root} has {', '.join(names)}" if names else f"there are none under {root}, `alexnet train` makes one"
 
 
 def _now() -> str:

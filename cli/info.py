@@ -137,24 +137,13 @@ def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_jso
 
 def _facts(found: "PreparedDataset") -> dict:
     statistics = found.statistics
+    summary = found.summary()
+    splits = {split: {**numbers, "shards": len(found.splits[split])} for split, numbers in summary["splits"].items()}
     return {
-        "path": str(found.path),
-        "name": found.name,
-        "source": found.source,
-        "fingerprint": found.fingerprint,
+        **summary,
         "options": found.manifest["options"],
         "bytes": sum(shard["bytes"] for split in found.manifest["splits"].values() for shard in split["shards"]),
-        "classes": list(found.classes),
-        "words": list(found.words),
-        "splits": {
-            split: {
-                "examples": found.examples(split),
-                "shards": len(shards),
-                "class_counts": found.class_counts(split),
-            }
-            for split, shards in found.splits.items()
-        },
-        "rejected": found.rejected,
+        "splits": splits,
         "statistics": {
             "rgb_mean": statistics.rgb_mean.tolist(),
             "covariance": statistics.covariance.tolist(),

@@ -69,22 +69,13 @@ run_argument = click.argument("run", required=False, default=None, shell_complet
 
 
 def chosen_data(data: str | None) -> "PreparedDataset":
-    """The prepared dataset named by --data, or the latest one, which is said on stderr."""
-    from alexnet_keras.data.dataset import latest_prepared, open_prepared
+    """The prepared dataset named by --data, or the latest one; no other process prepares it again meanwhile."""
+    from alexnet_keras.data.dataset import latest_prepared, open_locked
 
-    if data is not None:
-        return reading(open_prepared(data))
-    path = latest_prepared()
-    console.note(f"Using the latest prepared dataset: {path}")
-    return reading(open_prepared(path))
-
-
-def reading(data: "PreparedDataset") -> "PreparedDataset":
-    """The dataset, which no other process prepares again while this command runs."""
-    from alexnet_keras.data.dataset import open_prepared
-
-    click.get_current_context().with_resource(data.reading())
-    return open_prepared(data.path)  # it may have been another until now
+    if data is None:
+        data = str(latest_prepared())
+        console.note(f"Using the latest prepared dataset: {data}")
+    return click.get_current_context().with_resource(open_locked(data))
 
 
 def chosen_run(run: str | None) -> "Run":

@@ -99,6 +99,13 @@ def test_type_checkers_know_the_public_names(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_every_file_has_its_place_in_the_architecture():
+    listed = (ROOT / "docs/architecture.md").read_text()
+    files = {file.name for file in (ROOT / "alexnet_keras").rglob("*.py")} - {"__init__.py"}
+    ranged = {f"figure_{number}.py" for number in (2, 3)}  # figure_1.py to figure_4.py
+    assert not {name for name in files - ranged if f"{name}`" not in listed}
+
+
 def test_imports_point_downwards():
     """The contract is in pyproject.toml: [tool.importlinter]."""
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]

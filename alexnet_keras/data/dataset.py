@@ -1,7 +1,8 @@
 """A prepared dataset on disk: shards that any TFDS opens, their statistics, and the manifest that seals them."""
 
 import os
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -161,6 +162,23 @@ class PreparedDataset:
     def rejected(self) -> list[dict[str, str]]:
         """Each image that could not be used: its split, filename and reason."""
         return self.manifest["rejected"]
+
+
+@contextmanager
+def open_locked(data: "PreparedDataset | str | Path") -> Iterator["PreparedDataset"]:
+    """Open a dataset, which no other process prepares again meanwhile.
+
+    Args:
+        data: A prepared dataset, its name under data/, or its path.
+
+    Raises:
+        UsageError: There is no such dataset.
+        DataError: It is damaged.
+        AlexNetError: Another process is preparing it.
+    """
+    dataset = data if isinstance(data, PreparedDataset) else open_prepared(data)
+    with dataset.reading():
+        yield open_prepared(dataset.path)  # another process may have prepared it before the lock was held
 
 
 def open_prepared(name_or_path: str | Path, root: Path | None = None) -> PreparedDataset:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alexnet_keras import api
-from alexnet_keras.data.dataset import PreparedDataset, latest_prepared, open_prepared
+from alexnet_keras.data.dataset import PreparedDataset, latest_prepared, open_locked
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
@@ -109,9 +109,7 @@ class Lab:
             UsageError: There is no such dataset.
             AlexNetError: Another process is preparing it.
         """
-        data = open_prepared(name or self.options.data or latest_prepared())
-        self.holding.enter_context(data.reading())
-        return open_prepared(data.path)
+        return self.holding.enter_context(open_locked(name or self.options.data or latest_prepared()))
 
     def kept(self, name: str, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A part of the experiment, computed unless it is kept from the same inputs.

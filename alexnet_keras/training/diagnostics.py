@@ -20,7 +20,7 @@ from alexnet_keras.network.summary import tower_layers
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.training.checkpoint import state_variables
 from alexnet_keras.training.devices import Placement
-from alexnet_keras.training.schedule import plan_epoch, rate_factors
+from alexnet_keras.training.schedule import layer_rate_factors, plan_epoch
 from alexnet_keras.training.step import TrainingStep
 
 FIGURE_2 = {
@@ -211,7 +211,7 @@ def measure_signal(model: keras.Model, recipe: Recipe, images: tf.Tensor, labels
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
         loss = tf.reduce_mean(losses)
     gradients = tape.gradient(loss, kernels)
-    rates = plan_epoch(recipe.training, 0, [], rate_factors(recipe.network)).rates
+    rates = plan_epoch(recipe.training, 0, [], layer_rate_factors(recipe.network)).rates
     signals = []
     for layer, towers, weights, slopes in zip(layers, activations, kernels, gradients, strict=True):
         std, size, zeros, spread, weight, slope = map(float, (*_activity(towers), _rms(weights), _rms(slopes)))

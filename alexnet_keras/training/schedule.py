@@ -71,7 +71,7 @@ def plan_epoch(
     return EpochPlan(rates, color_noise=not reached(schedule.color_noise_off_epoch), stop=stalled)
 
 
-def rate_factors(network: Network) -> dict[str, float]:
+def layer_rate_factors(network: Network) -> dict[str, float]:
     """Return the rate factors that are not 1, by layer."""
     return {layer.name: layer.rate_factor for layer in network.layers if layer.rate_factor != 1}
 

@@ -20,7 +20,7 @@ from alexnet_keras.runs import Run
 from alexnet_keras.training.checkpoint import Position, State, check_same, newest_state, shapes_of, state_variables
 from alexnet_keras.training.cluster import Cluster
 from alexnet_keras.training.optimizer import AlexNetSGD
-from alexnet_keras.training.schedule import layer_decays, plan_epoch, rate_factors
+from alexnet_keras.training.schedule import layer_decays, layer_rate_factors, plan_epoch
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def new_model(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) 
 def new_optimizer(recipe: Recipe, model: keras.Model) -> AlexNetSGD:
     """Make a recipe's optimizer for a model, with the rates of the first epoch, under the current scope."""
     training = recipe.training
-    rates = plan_epoch(training, 0, [], rate_factors(recipe.network)).rates
+    rates = plan_epoch(training, 0, [], layer_rate_factors(recipe.network)).rates
     optimizer = AlexNetSGD(
         training.weight_rate,
         training.bias_rate,

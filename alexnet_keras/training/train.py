@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from alexnet_keras.data.dataset import PreparedDataset, find_prepared, latest_prepared, open_prepared
+from alexnet_keras.data.dataset import PreparedDataset, find_prepared, latest_prepared, open_locked
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.edits import edit, frozen_layers
@@ -229,9 +229,7 @@ def _opened(data: PreparedDataset | str | Path | None, held: ExitStack, reporter
     if data is None:
         data = latest_prepared()
         reporter.note(f"Using the latest prepared dataset: {data}")
-    dataset = data if isinstance(data, PreparedDataset) else open_prepared(data)
-    held.enter_context(dataset.reading())
-    return open_prepared(dataset.path)  # another process may have prepared it before the lock was held
+    return held.enter_context(open_locked(data))
 
 
 def _remove_if_empty(path: Path) -> None:

@@ -31,7 +31,7 @@ from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.guards import StopSignals
 from alexnet_keras.training.optimizer import LossScale
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
-from alexnet_keras.training.schedule import EpochPlan, plan_epoch, rate_factors
+from alexnet_keras.training.schedule import EpochPlan, layer_rate_factors, plan_epoch
 from alexnet_keras.training.start import initialize, new_model, new_optimizer, restore, warn_of_untrained
 from alexnet_keras.training.step import StepResult, TrainingStep
 
@@ -162,7 +162,7 @@ class Trainer:
         position = self.position
         while position.epoch < self.recipe.training.epochs:
             errors = [row["val_top1_error"] for row in position.history]
-            plan = plan_epoch(self.recipe.training, len(errors), errors, rate_factors(self.recipe.network))
+            plan = plan_epoch(self.recipe.training, len(errors), errors, layer_rate_factors(self.recipe.network))
             if plan.stop:
                 return
             self._follow(plan)

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
-from alexnet_keras.training.schedule import EpochPlan, layer_decays, plan_epoch, plateau_drops, rate_factors
+from alexnet_keras.training.schedule import EpochPlan, layer_decays, layer_rate_factors, plan_epoch, plateau_drops
 
 
 def test_the_steps_are_scaled_to_the_length_of_the_run():
@@ -88,11 +88,11 @@ def test_layers_with_factors_have_rates_of_their_own():
 
 def test_only_what_differs_from_the_others_has_a_factor_or_a_decay():
     network = load_recipe("source").network
-    assert rate_factors(network) == {} and layer_decays(network) == {}
+    assert layer_rate_factors(network) == {} and layer_decays(network) == {}
     changes = ["conv2.rate_factor=0.5", "fc7.rate_factor=0", "fc8.rate_factor=2", "conv3.weight_decay=0.0"]
     changes += ["fc6.weight_decay=1", "fc8.weight_decay=0.25"]
     network = with_overrides(load_recipe("source"), [f"network.{change}" for change in changes]).network
-    assert rate_factors(network) == {"conv2": 0.5, "fc7": 0, "fc8": 2}
+    assert layer_rate_factors(network) == {"conv2": 0.5, "fc7": 0, "fc8": 2}
     assert layer_decays(network) == {"conv3": 0, "fc6": 1, "fc8": 0.25}
 
 
