@@ -2,8 +2,8 @@
 # Walkthrough in Python
 
 The Python counterpart of the commands: make images, build AlexNet, look at its layers, train it, measure its errors,
-and look at its kernels. It takes a minute or two on two cores, needs no GPU and downloads nothing. All files go into the
-folder `walkthrough`.
+and look at its kernels. It takes a minute or two on two cores, needs no GPU and downloads nothing. All files go into
+the folder `walkthrough`.
 
 This page is the program [walkthrough.py](walkthrough.py), which runs as it stands: `python docs/walkthrough.py`. Every
 name that it needs is imported from `alexnet_keras`.
