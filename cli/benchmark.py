@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, data_names, json_option
+from alexnet_keras.cli.options import OutPath, data_names, json_option, recipe_option
 from alexnet_keras.cli.train import PRECISIONS
 from alexnet_keras.errors import UsageError
 
@@ -34,7 +34,7 @@ USED_BY = {
 
 @click.command()
 @click.argument("what", type=click.Choice([*MEASUREMENTS, "all"]), default="all")
-@click.option("--recipe", default="source", metavar="NAME|FILE", help="source, paper, quickstart or a TOML file.")
+@recipe_option
 @click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=128, help="Images a step.")
 @click.option(
@@ -80,7 +80,9 @@ def benchmark(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure this project's speed next to what this machine can do, as Markdown to paste into a report.
+    """Measure speed next to what this machine can do.
+
+    The result is Markdown to paste into a report.
 
     WHAT is one of
 

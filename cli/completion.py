@@ -11,7 +11,9 @@ PROGRAM, VARIABLE = "alexnet", "_ALEXNET_COMPLETE"
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that lets a shell complete commands, options, runs and datasets with the Tab key.
+    """Print a shell's script for completion with the Tab key.
+
+    It completes commands, options, and the names of runs, datasets, recipes, experiments and layers.
 
     Examples:
 
@@ -25,4 +27,4 @@ def completion(shell: str) -> None:
     assert kind is not None, shell  # Click has one for every shell that --help lists
     made = kind(root, {}, PROGRAM, VARIABLE)
     values = made.source_vars()  # source() itself would ask which bash this is, which may be another machine's
-    console.result(made.source_template % values)
+    console.result(made.source_template % values, fit=False)

@@ -7,7 +7,8 @@ import click
 import cloup
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_run, data_names, run_names, section
+from alexnet_keras.cli.options import OutPath, chosen_run, data_names, runs_argument, section
+from alexnet_keras.storage.places import runs_root
 
 WORST = 5  # classes, and pairs of classes, that are printed; the JSON file has more
 CSV_COLUMNS = ("run", "data", "split", "views", "images", "classes", "loss")
@@ -16,7 +17,7 @@ input_option, ensemble_option, output_option = map(section, ("Model and data", "
 
 
 @click.command("eval", cls=cloup.Command)
-@click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=run_names)
+@runs_argument
 @input_option(
     "--data",
     metavar="DIR",
@@ -62,10 +63,10 @@ def evaluate(
     submission: Path | None,
     form: str | None,
 ) -> None:
-    """Compute the top-1 and top-5 error of runs, with 95 % intervals.
+    """Compute the top-1 and top-5 error of runs.
 
-    Without RUN, the latest run. Each run keeps its predictions and results in evaluations/, so that nothing is
-    computed twice: tables and ensembles of runs that were evaluated take seconds.
+    Errors have 95 % intervals. Without RUN, the latest run. Each run keeps its predictions and results in
+    evaluations/, so that nothing is computed twice: tables and ensembles of runs that were evaluated take seconds.
 
     Examples:
 
@@ -112,7 +113,7 @@ def _print(results: list[dict], titles: dict[str, str], form: str | None) -> Non
     data = ", ".join(dict.fromkeys(f"{result['data']} {result['split']}" for result in results))
     rows = [
         [
-            result["run"],
+            _called(result["run"]) if form is None else result["run"],
             result["views"],
             result["images"],
             _with_interval(result["top1"]),
@@ -121,7 +122,7 @@ def _print(results: list[dict], titles: dict[str, str], form: str | None) -> Non
         ]
         for result in results
     ]
-    console.table(f"Error on {data} (95 % interval)", list(RESULT_COLUMNS), rows, left=2, form=form)
+    console.table(f"Error on {data} (95 % interval)", list(RESULT_COLUMNS), rows, 2, form, ("images", "loss"))
     if form:
         return
     if any(result["classes"] <= 5 for result in results):
@@ -178,5 +179,11 @@ def _print_ensemble(results: list[dict], form: str | None) -> None:
             console.result(f"{how}: " + ", ".join(f"{share:.3g} {name}" for name, share in weights.items()))
 
 
+def _called(run: str) -> str:
+    """The name of a run among the runs; of one elsewhere its path."""
+    path = Path(run)
+    return path.name if path.parent == runs_root() else run
+
+
 def _with_interval(rate: dict[str, float]) -> str:
-    return f"{rate['error']:.2%} ({rate['low']:.2%} to {rate['high']:.2%})"
+    return f"{rate['error']:.2%} ({100 * rate['low']:.2f}–{100 * rate['high']:.2f})"

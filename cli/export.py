@@ -55,7 +55,7 @@ def export(
     which: str,
     as_json: bool,
 ) -> None:
-    """Write a run for other programs: TensorFlow, ONNX, TFLite, or plain weights.
+    """Write a run for TensorFlow, ONNX, TFLite, or as plain weights.
 
     The input is uint8 RGB, (batch, 256, 256, 3): images brought to 256x256 as `alexnet prepare` does, the shorter side
     to 256 pixels, then the central square. The centre crop and the mean's subtraction are inside; the output is

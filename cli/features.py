@@ -26,10 +26,10 @@ layer_option = click.option(
 )
 @json_option
 def features(run: str | None, data: str | None, split: str, layer: str | None, out: Path | None, as_json: bool) -> None:
-    """Write a layer's output for every image of a split as .npy files.
+    """Write a layer's output for every image of a split.
 
-    Without RUN, the latest run. An image's row is the layer's output on its centre crop, both towers joined. Features
-    that exist are not computed again, and an interrupted command resumes where it stopped.
+    The files are .npy. Without RUN, the latest run. An image's row is the layer's output on its centre crop, both
+    towers joined. Features that exist are not computed again, and an interrupted command resumes where it stopped.
 
     Examples:
 

@@ -67,19 +67,19 @@ def import_weights(
     data: str | None,
     as_json: bool,
 ) -> None:
-    """Make a run from weights that Caffe or PyTorch trained: eval, predict and the others use it like any other.
+    """Make a run from weights that Caffe or PyTorch trained.
 
-    The file is bvlc_alexnet.caffemodel or bvlc_reference_caffenet.caffemodel, or a network fine-tuned from them, as
-    .caffemodel or .caffemodel.h5; bvlc_alexnet.npy of the University of Toronto; torchvision's alexnet as .pth or
-    .safetensors, or inside a checkpoint (.pth.tar, .ckpt); or a network of another size, with a --recipe. Nothing in a
-    file is run, and neither Caffe nor PyTorch is needed. Classes of published weights are in the order of their
-    WordNet ids.
+    Eval, predict and the others use it like any other. The file is bvlc_alexnet.caffemodel or
+    bvlc_reference_caffenet.caffemodel, or a network fine-tuned from them, as .caffemodel or .caffemodel.h5;
+    bvlc_alexnet.npy of the University of Toronto; torchvision's alexnet as .pth or .safetensors, or inside a
+    checkpoint (.pth.tar, .ckpt); or a network of another size, with a --recipe. Nothing in a file is run, and
+    neither Caffe nor PyTorch is needed. Classes of published weights are in the order of their WordNet ids.
 
     Examples:
 
     \b
-        alexnet import bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --labels synset_words.txt
-        alexnet import alexnet-owt-7be5be79.pth --run torchvision --data data/imagenet
+        alexnet import bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto
+        alexnet import alexnet-owt-7be5be79.pth --run torchvision --data imagenet
         alexnet import checkpoint.pth.tar --run trained --data data/imagenet
         alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
     """
@@ -121,7 +121,7 @@ def import_weights(
             f"This is {known['name']}, published with {known['top1']:.1%} top-1 and {known['top5']:.1%} top-5 accuracy "
             f"(ImageNet 2012 validation, centre crop; {known['source']})."
         )
-    console.result(f"Next: {command('predict', 'IMAGE', '--run', run.called)}")
+    console.result(f"Next: {command('predict', 'IMAGE', '--run', run.called)}", fit=False)
 
 
 def _kind_of(file: Path) -> str:

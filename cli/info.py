@@ -7,7 +7,7 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.info_devices import devices
-from alexnet_keras.cli.options import chosen_data, data_names, json_option
+from alexnet_keras.cli.options import chosen_data, data_names, json_option, recipe_option
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_new_path
 
@@ -28,7 +28,7 @@ SHEET_BESIDE_DATA = "contact-sheet.png"
 )
 @click.pass_context
 def info(ctx: click.Context, markdown: bool) -> None:
-    """Facts about a model, a prepared dataset, or the devices of this machine.
+    """Describe a model, a prepared dataset, or this machine's devices.
 
     Examples:
 
@@ -51,7 +51,7 @@ info.add_command(devices)
 
 
 @info.command()
-@click.option("--recipe", default="source", metavar="NAME|FILE", help="source, paper, quickstart or a TOML file.")
+@recipe_option
 @click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes.")
 @json_option
 def model(recipe: str, classes: int, as_json: bool) -> None:
@@ -90,8 +90,9 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
         sizes = ["×".join(map(str, row["output"])), f"{row['parameters']:,}", f"{row['multiply_adds']:,}"]
         paper = f"{PAPER_NEURONS[name]:,}" if name in PAPER_NEURONS else ""
         cells.append([name, row["tower"], row["reads"], *sizes, neurons.get(name, ""), paper])
-    columns = ["layer", "tower", "reads", "output", "parameters", "multiply-adds", "neurons, all towers", "paper"]
-    console.table(f"AlexNet, recipe {recipe}, {classes} classes", columns, cells, left=4)
+    columns = ["layer", "tower", "reads", "output", "parameters", "multiply-adds", "neurons (all towers)", "paper"]
+    title, optional = f"AlexNet, recipe {recipe}, {classes} classes", ["multiply-adds", "paper", "neurons (all towers)"]
+    console.table(title, columns, cells, left=4, optional=optional)
     console.result(f"{parameters:,} parameters (the paper: 60 million), {multiply_adds:,} multiply-adds an image.")
     console.result(
         "The paper's 253,440 neurons of conv1 do not follow from its 55x55x96 = 290,400; its other counts do."

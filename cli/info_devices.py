@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import json_option
+from alexnet_keras.cli.options import json_option, recipe_option
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SHOWN = (0, 1, 2, 4, 8)  # --gpus N whose placement the overview shows
 @click.command()
 @click.option("--gpus", type=click.IntRange(min=0), help="Show what `alexnet train --gpus N` does here.")
 @click.option("--strategy", type=click.Choice(["one", "towers", "mirrored"]), help="As for `alexnet train`.")
-@click.option("--recipe", default="source", metavar="NAME|FILE", help="source, paper, quickstart or a TOML file.")
+@recipe_option
 @click.option("--classes", type=click.IntRange(min=1), default=1000, help="Number of classes.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step. [default: the recipe's]")
 @json_option

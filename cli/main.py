@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import click
 
-from alexnet_keras.cli import console
+from alexnet_keras.cli import console, terminal
 from alexnet_keras.cli.benchmark import benchmark
 from alexnet_keras.cli.completion import completion
 from alexnet_keras.cli.demo import demo
@@ -38,7 +38,7 @@ class Sentence(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # Click reads it from the instance
 
     def show(self, file: IO[Any] | None = None) -> None:
-        super().show(file or sys.stderr)
+        console.complain(f"Error: {self.format_message()}")
 
 
 class AlexNetGroup(click.Group):
@@ -104,6 +104,26 @@ COMMANDS = (
 )
 for command in COMMANDS:
     cli.add_command(command)
+
+
+def _be_quiet(ctx: click.Context, param: click.Parameter, quiet: bool) -> None:
+    if quiet:
+        terminal.be_quiet()
+        ctx.find_root().call_on_close(lambda: terminal.be_quiet(False))
+
+
+def _add_quiet(command: click.Command) -> None:
+    """Give a command, or every command of a group, the option --quiet."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _add_quiet(inner)
+    else:
+        explained = "No notes and no progress: results, warnings and errors alone."
+        quiet = click.Option(["--quiet"], is_flag=True, expose_value=False, callback=_be_quiet, help=explained)
+        command.params.append(quiet)
+
+
+_add_quiet(cli)
 
 
 def main() -> None:

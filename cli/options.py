@@ -1,13 +1,14 @@
 """Options that several commands share, and finding what a command works on when nothing is named."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
+from click.shell_completion import CompletionItem
 
 from alexnet_keras.cli import console
 from alexnet_keras.errors import UsageError
@@ -16,6 +17,9 @@ from alexnet_keras.storage.places import check_new_path, data_root, runs_root
 if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
     from alexnet_keras.runs import Run
+
+
+RUN_OPTION = "alexnet_keras.run"
 
 
 def section(title: str) -> Callable[..., Callable]:
@@ -52,6 +56,31 @@ run_names = _names_under(runs_root, "run.json")
 data_names = _names_under(data_root, "manifest.json")
 
 
+def _beginning_with(typed: str, names: Iterable[str]) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names if name.startswith(typed)]
+
+
+def recipe_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    """For a shell's Tab key: the built-in recipes, and files."""
+    from alexnet_keras.recipes.built_in import BUILT_IN
+
+    return _beginning_with(typed, BUILT_IN) or [CompletionItem(typed, type="file")]
+
+
+def experiment_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    """For a shell's Tab key: the experiments, and the other words that `alexnet reproduce` takes."""
+    from alexnet_keras.experiments.catalog import EXPERIMENTS
+
+    return _beginning_with(typed, ["list", "report", *EXPERIMENTS])
+
+
+def layer_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    """For a shell's Tab key: the layers with weights, of which the last word of a list is completed."""
+    before, comma, last = typed.rpartition(",")
+    layers = [*(f"conv{number}" for number in range(1, 6)), "fc6", "fc7", "fc8"]
+    return [CompletionItem(before + comma + name) for name in layers if name.startswith(last)]
+
+
 def _data_option(default: str) -> Callable:
     return click.option(
         "--data",
@@ -65,7 +94,47 @@ def _data_option(default: str) -> Callable:
 data_option = _data_option("the latest")
 run_data_option = _data_option("what the run was trained on")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-run_argument = click.argument("run", required=False, default=None, shell_complete=run_names)
+recipe_option = click.option(
+    "--recipe",
+    default="source",
+    metavar="NAME|FILE",
+    shell_complete=recipe_names,
+    help="One of `alexnet recipes`, or a TOML file.",
+)
+
+
+def _named_run(several: bool) -> Callable[[Callable], Callable]:
+    """Return what gives a command its run, or several, as RUN or, like every other command, as --run RUN."""
+
+    def add(command: Callable) -> Callable:
+        argument = {"nargs": -1, "metavar": "[RUN]..."} if several else {"required": False}
+        return click.option(
+            "--run",
+            "run_option",
+            metavar="RUN",
+            multiple=several,
+            expose_value=False,
+            is_eager=True,  # known before the argument
+            shell_complete=run_names,
+            callback=lambda ctx, param, value: ctx.meta.update({RUN_OPTION: value}),
+            help="The same as RUN. [default: the latest]",
+        )(
+            click.argument(
+                "runs" if several else "run", callback=_argument_or_option, shell_complete=run_names, **argument
+            )(command)
+        )
+
+    return add
+
+
+def _argument_or_option(ctx: click.Context, param: click.Parameter, given: Any) -> Any:
+    option = ctx.meta.get(RUN_OPTION)
+    if given and option:
+        raise UsageError("Name runs as arguments or with --run, not both.")
+    return given or option
+
+
+run_argument, runs_argument = _named_run(several=False), _named_run(several=True)
 
 
 def chosen_data(data: str | None) -> "PreparedDataset":

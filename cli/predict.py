@@ -35,7 +35,7 @@ MOST_DRAWN = 16
 def predict(
     images: tuple[str, ...], run: str | None, top: int, ten_crop: bool, png: Path | None, as_json: bool
 ) -> None:
-    """Classify images: the likeliest classes with their probabilities.
+    """Name the likeliest classes of images, with probabilities.
 
     An image is any file in JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC (extra heic) or JPEG 2000, prepared
     exactly as the run's training images were; a directory is searched for such files, and other files in it are
@@ -66,7 +66,7 @@ def predict(
                 raise found.error
             if found.error:
                 bad += 1
-                console.note(str(found.error))
+                console.complain(str(found.error))
             elif png and len(drawn) < MOST_DRAWN:
                 drawn.append(found)
             _print(found, as_json)
@@ -108,7 +108,7 @@ def _print(found: "Classification", as_json: bool) -> None:
             {"class": each.name, "title": each.title, "probability": each.probability} for each in found.predictions
         ]
         result = {"error": str(found.error)} if found.error else {"predictions": predictions}
-        console.result(json.dumps({"file": file, **result}))
+        console.result(json.dumps({"file": file, **result}), fit=False)
     elif not found.error:
         console.result(file)
         for each in found.predictions:

@@ -134,7 +134,7 @@ def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool,
         demo          drawn by code, the default
         DIR           class folders, with or without split folders above them,
                       or of images with a table of their --labels
-        ilsvrc:DIR    ILSVRC-2012 or 2010: the official tars and devkit, read in place,
+        ilsvrc:DIR    ILSVRC-2012 or 2010: the official archives, read in place,
                       or what they unpack to, or Kaggle's layout
         synsets:DIR   a tar for each synset, as ImageNet Fall 2009 and 2011 come
         parquet:DIR   Hugging Face's parquet files, images and labels inside
@@ -246,4 +246,4 @@ def _summarize(prepared: "PreparedDataset") -> None:
         console.result(f"{images} could not be used, listed by {command('info', 'data', argument(prepared.path))}:")
         for image in rejected[:REJECTS_SHOWN]:
             console.result(f"  {image['filename']} ({image['split']}): {image['reason']}")
-    console.result(f"Next: {command('train', '--data', prepared.path)}")
+    console.result(f"Next: {command('train', '--data', prepared.path)}", fit=False)

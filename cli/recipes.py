@@ -1,17 +1,18 @@
 """`alexnet recipes`."""
 
+import re
 from pathlib import Path
 
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, json_option
+from alexnet_keras.cli.options import OutPath, json_option, recipe_names
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import command
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[RECIPE] [OTHER]")
+@click.argument("names", nargs=-1, metavar="[RECIPE] [OTHER]", shell_complete=recipe_names)
 @click.option("--write", type=OutPath(dir_okay=False), help="Write RECIPE as a TOML file to edit.")
 @json_option
 def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
@@ -44,13 +45,23 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
         console.emit_json([to_dict(recipe) for recipe in chosen or BUILT_IN.values()])
         return
     if not chosen:
-        for recipe in BUILT_IN.values():
-            training = recipe.training
-            console.result(f"{recipe.name}: {recipe.summary}")
-            console.result(f"    {training.epochs} epochs of batches of {training.batch_size}\n")
-        console.result("Compare two: alexnet recipes source paper")
+        rows = [
+            [recipe.name, _first_clause(recipe.summary), recipe.training.epochs, recipe.training.batch_size]
+            for recipe in BUILT_IN.values()
+        ]
+        console.table(
+            "Recipes", ["recipe", "what it is", "epochs", "batch"], rows, left=2, optional=["batch"], one_line=True
+        )
+        console.result("One with every field: alexnet recipes source")
+        console.result("Two, where they differ: alexnet recipes source paper")
         return
+    if len(chosen) == 1:
+        console.result(chosen[0].summary)
     title = " and ".join(recipe.name for recipe in chosen) + (": where they differ" if len(chosen) == 2 else "")
-    console.table(
-        title, ["field", *[recipe.name for recipe in chosen], "where it comes from"], differences(*chosen), left=4
-    )
+    columns = ["field", *(recipe.name for recipe in chosen), "where it comes from"]
+    console.table(title, columns, differences(*chosen), left=4, optional=columns[-1:])
+
+
+def _first_clause(summary: str) -> str:
+    """Return the beginning of a summary: up to a colon, a bracket or the end of the sentence."""
+    return re.split(r"[:.;] | \(ImageNet", summary)[0].removesuffix(".")

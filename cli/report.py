@@ -47,11 +47,12 @@ def report(
     without: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Everything about a run, as one HTML page that needs no network.
+    """Put everything about a run on one HTML page.
 
-    The run and its data, curves, errors next to the paper's, kernels, towers, predictions, neighbours, the worst
-    classes, calibration, recipe, environment, and the commands that reproduce it. Errors that were evaluated before
-    are not computed again. Without the dataset the page says which parts are missing.
+    The page needs no network: the run and its data, curves, errors next to the paper's, kernels, towers,
+    predictions, neighbours, the worst classes, calibration, recipe, environment, and the commands that reproduce
+    it. Errors that were evaluated before are not computed again. Without the dataset the page says which parts are
+    missing.
 
     Examples:
 

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, json_option
+from alexnet_keras.cli.options import OutPath, experiment_names, json_option
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import command, reproductions_root
 
@@ -21,8 +21,27 @@ LIST, REPORT = "list", "report"
 SECTIONS = ("method", "data", "cost_full", "cost_mini")
 
 
-@click.command()
-@click.argument("what", metavar="[list|report|EXPERIMENT]", default=LIST)
+class ReproduceCommand(click.Command):
+    """Its help also says what an experiment that is named before --help does and costs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = next(iter(args), None)  # --help is carried out before arguments are known
+        return super().parse_args(ctx, args)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from alexnet_keras.experiments.catalog import EXPERIMENTS
+
+        super().format_help_text(ctx, formatter)
+        if experiment := EXPERIMENTS.get(ctx.obj):
+            formatter.write_paragraph()
+            formatter.write(f"{_heading(experiment)}\n")
+            with formatter.indentation():
+                formatter.write_dl(list(_details(experiment).items()))
+
+
+@click.command(cls=ReproduceCommand)
+@click.argument("what", metavar="[list|report|EXPERIMENT]", default=LIST, shell_complete=experiment_names)
+@click.argument("named", metavar="[EXPERIMENT]", required=False, shell_complete=experiment_names)
 @click.option("--data", metavar="DIR|SOURCE", help="The data it works on; `list` shows which. [default: see there]")
 @click.option(
     "--pretrain",
@@ -49,54 +68,65 @@ SECTIONS = ("method", "data", "cost_full", "cost_mini")
 @click.option("--out", type=OutPath(file_okay=False), help="Directory of all results and networks. "
               "[default: saved_models/reproductions]")  # fmt: skip
 @json_option
-def reproduce(what: str, out: Path | None, as_json: bool, only: str | None, **options: Any) -> None:
+def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, only: str | None, **options: Any) -> None:
     """Run a figure, a table or a claim of the paper.
 
-    `alexnet reproduce list` shows every experiment: the paper's claim, what the lab's logs recorded, what is run and
-    what it costs. A result is a directory with result.json, picture.png and page.md; `alexnet reproduce report` makes
-    one page of all. An interrupted experiment resumes when the same command is run again, and networks that several
-    experiments need are trained once.
+    `alexnet reproduce list` shows every experiment, `alexnet reproduce NAME --help` one of them: the paper's claim,
+    what the lab's logs recorded, what is run and what it costs. A result is a directory with result.json, picture.png
+    and page.md; `alexnet reproduce report` makes one page of all. An interrupted experiment resumes when the same
+    command is run again, and networks that several experiments need are trained once.
 
     Examples:
 
     \b
         alexnet reproduce list
-        alexnet reproduce figure-1 --data cifar10
-        alexnet reproduce ablations --data imagenette --only no-lrn,no-dropout --seeds 2
+        alexnet reproduce figure-1 --help
+        alexnet reproduce figure-1
+        alexnet reproduce ablations --only no-lrn,no-dropout --seeds 2
         alexnet reproduce report
     """
     from alexnet_keras.experiments.catalog import EXPERIMENTS
 
+    for name in (what, named):
+        if name not in (None, LIST, REPORT, *EXPERIMENTS):
+            raise UsageError(f"There is no experiment {name!r}: choose {', '.join(EXPERIMENTS)}, or list or report.")
+    if named and what != LIST:
+        raise UsageError(f"Name one experiment at a time: {what} or {named}.")
     if what == LIST:
-        _list(EXPERIMENTS.values(), as_json)
+        _list([EXPERIMENTS[named]] if named else list(EXPERIMENTS.values()), as_json)
         return
     if what == REPORT:
         _report(out)
         return
-    if what not in EXPERIMENTS:
-        raise UsageError(f"There is no experiment {what!r}: choose {', '.join(EXPERIMENTS)}, or list or report.")
     _run(EXPERIMENTS[what], out, as_json, tuple(name.strip() for name in only.split(",")) if only else (), options)
 
 
-def _list(experiments: "Iterable[Experiment]", as_json: bool) -> None:
+def _list(experiments: "list[Experiment]", as_json: bool) -> None:
     if as_json:
         fields = ("name", "title", "section", "claim", "log", *SECTIONS, "seeds")
         console.emit_json([{name: getattr(experiment, name) for name in fields} for experiment in experiments])
         return
+    if len(experiments) > 1:
+        rows = [[each.name, each.title, each.section, each.cost_mini] for each in experiments]
+        columns = ["experiment", "what it is", "paper", "cost in miniature"]
+        console.table("Experiments", columns, rows, left=4, optional=[columns[3], columns[2]], one_line=True)
+        console.result("What one does and costs: alexnet reproduce NAME --help")
+        return
     for experiment in experiments:
-        console.result(f"{experiment.name}: {experiment.title} ({experiment.claimant.lower()})")
-        lines = {
-            "claim": experiment.claim,
-            "logs": experiment.log,
-            "run": experiment.method,
-            "data": experiment.data,
-            "cost": f"full: {experiment.cost_full}; mini: {experiment.cost_mini}; {experiment.seeds} seeds by default",
-        }
-        for name, text in lines.items():
-            if text:
-                console.result(click.wrap_text(text, 100, f"    {name:<6} ", " " * 11))
-        console.result("")
-    console.result("Run one: alexnet reproduce NAME --data ...")
+        console.result(_heading(experiment))
+        for name, text in _details(experiment).items():
+            console.result(click.wrap_text(text, 100, f"    {name:<6} ", " " * 11))
+
+
+def _heading(experiment: "Experiment") -> str:
+    return f"{experiment.name}: {experiment.title} ({experiment.claimant.lower()})"
+
+
+def _details(experiment: "Experiment") -> dict[str, str]:
+    """The claim, the logs, what is run, the data and the cost of an experiment, each under its name."""
+    costs = f"full: {experiment.cost_full}; mini: {experiment.cost_mini}; {experiment.seeds} seeds by default"
+    lines = {"claim": experiment.claim, "logs": experiment.log, "run": experiment.method, "data": experiment.data}
+    return {name: text for name, text in {**lines, "cost": costs}.items() if text}
 
 
 def _report(out: Path | None) -> None:

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 @click.command()
 @json_option
 def runs(as_json: bool) -> None:
-    """List the runs, the latest first: how far each is, how it ended, and its best error.
+    """List the runs, the latest first.
 
-    States: running; finished; interrupted, failed or killed, after which the run continues with
-    `alexnet train --resume RUN`; diverged; imported by `alexnet import`; unreadable.
+    How far each is, how it ended, and its best error. States: running; finished; interrupted, failed or killed,
+    after which the run continues with `alexnet train --resume RUN`; diverged; imported by `alexnet import`;
+    unreadable.
 
     \b
     Example: alexnet runs
@@ -40,15 +41,15 @@ def runs(as_json: bool) -> None:
             row["state"],
             "-" if row["state"] == IMPORTED else f"{row['epochs']} of {row['of'] or '?'}",
             "-" if row["best_val_top1_error"] is None else f"{row['best_val_top1_error']:.2%}",
+            row["updated"].replace("T", " ")[:16],
             row["recipe"],
             row["data"],
             row["strategy"],
-            row["updated"].replace("T", " ")[:16],
         ]
         for row in rows
     ]
-    columns = ["run", "state", "epochs", "best top-1 error", "recipe", "data", "strategy", "last written (UTC)"]
-    console.table(f"Runs in {runs_root()}", columns, cells, left=2)
+    columns = ["run", "state", "epochs", "best top-1 error", "last written (UTC)", "recipe", "data", "strategy"]
+    console.table(f"Runs in {runs_root()}", columns, cells, left=2, optional=columns[-4:])
 
 
 def _facts(run: "Run") -> dict:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @click.group()
 def search() -> None:
-    """Find similar images by a layer's output: exactly, or by short binary codes (the paper's section 6.1).
+    """Find images that are alike in a layer's output.
 
-    Needs FAISS: pip install 'alexnet-keras[search]'.
+    Exactly, or by short binary codes (the paper's section 6.1). Needs FAISS: pip install 'alexnet-keras[search]'.
 
     \b
     Example: alexnet search build && alexnet search query photo.jpg
@@ -122,7 +122,7 @@ def query(
 
     \b
         alexnet search query photo.jpg
-        alexnet search query cat.jpg dog.jpg --run my-run --count 20 --codes --rerank 200
+        alexnet search query cat.jpg dog.jpg --count 20 --codes --rerank 200
     """
     if rerank is not None and not codes:
         raise UsageError("--rerank goes with --codes: exact search compares every image exactly already.")

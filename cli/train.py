@@ -8,7 +8,7 @@ import cloup
 from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import data_option, json_option, run_names, section
+from alexnet_keras.cli.options import data_option, json_option, layer_names, recipe_names, run_names, section
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_name, command
 from alexnet_keras.training import PRECISIONS, STRATEGIES
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 ALSO_RESUMING = {  # the options that --resume takes; the others are fixed when a run begins
     *("data", "gpus", "strategy", "strict_devices", "worker_timeout", "save_every"),
-    *("resume", "accept_new_data", "as_json"),
+    *("resume", "accept_new_data", "as_json", "verbose"),
 }
 RESOLVED = {"data", "recipe", "name", "init_from"}  # options that the library records with what they stood for
-UNRECORDED = {"worker_timeout", "save_every", "as_json"}  # options that change nothing in the run
+UNRECORDED = {"worker_timeout", "save_every", "as_json", "verbose"}  # options that change nothing in the run
 
 what = section("What to train")
 tuning = section("Fine-tuning")
 where = section("Where it runs")
 exact = section("Stopping, resuming, repeating")
+output = section("Output")
 
 
 @click.command(cls=cloup.Command)
@@ -35,6 +36,7 @@ exact = section("Stopping, resuming, repeating")
 @what(
     "--recipe",
     metavar="NAME|FILE",
+    shell_complete=recipe_names,
     help="One of `alexnet recipes`, or a TOML file. [default: source; quickstart on the demo data]",
 )
 @what("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe; repeatable.")
@@ -58,6 +60,7 @@ exact = section("Stopping, resuming, repeating")
 @tuning(
     "--freeze",
     metavar="LAYERS",
+    shell_complete=layer_names,
     help="Leave these layers as they are: names and ranges, such as conv1..conv5,fc7.",
 )
 @tuning(
@@ -100,6 +103,7 @@ exact = section("Stopping, resuming, repeating")
     shell_complete=run_names,
     help="Resume a run after its last saved step. [default RUN: the latest]",
 )
+@output("--verbose", is_flag=True, help="After each epoch also every learning rate, and each layer's updates.")
 @exact("--accept-new-data", is_flag=True, help="Resume although the dataset has changed since the run began.")
 @json_option
 @click.pass_context
@@ -112,6 +116,7 @@ def train(
     accept_new_data: bool,
     worker_timeout: float,
     as_json: bool,
+    verbose: bool,
     **options: Any,
 ) -> None:
     """Train AlexNet on a prepared dataset.
@@ -124,13 +129,14 @@ def train(
 
     \b
         alexnet train
-        alexnet train --data data/flowers --recipe source --epochs 40 --gpus 2
-        alexnet train --set training.weight_rate=0.005 --set network.conv3.initial_std=0.02
-        alexnet train --data data/flowers --init-from imagenet --freeze conv1..conv5
-        alexnet train --data data/flowers --init-from imagenet --rate-factor conv1..conv5=0.1
+        alexnet train --data flowers --recipe source --epochs 40 --gpus 2
+        alexnet train --set training.weight_rate=0.005
+        alexnet train --data flowers --init-from imagenet --freeze conv1..conv5
+        alexnet train --init-from imagenet --rate-factor conv1..conv5=0.1
         alexnet train --batch-size 512 --scale-lr --gpus 4
         alexnet train --resume
     """
+    console.REPORTER.verbose = verbose
     if name is not None:
         check_name(name, "--run")
     if resume is None and accept_new_data:
@@ -202,4 +208,4 @@ def _report(run: "Run", as_json: bool) -> None:
         f"Trained {run.path}: {len(history)} epochs, validation top-1 error {last['val_top1_error']:.2%} "
         f"(best {best['val_top1_error']:.2%} after epoch {int(best['epoch']) + 1})."
     )
-    console.result(f"Next: {command('eval', run.called, '--ten-crop')}")
+    console.result(f"Next: {command('eval', run.called, '--ten-crop')}", fit=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_run, json_option, run_argument, run_names
+from alexnet_keras.cli.options import chosen_run, json_option, recipe_names, run_argument, runs_argument
 from alexnet_keras.cli.visualize_images import activations, confusion, neighbors, out_option, predictions, saliency
 from alexnet_keras.errors import UsageError
 
@@ -61,7 +61,12 @@ def kernels(run: str | None, out: Path | None, scaling: Literal["kernel", "globa
 @visualize.command()
 @run_argument
 @out_option
-@click.option("--recipe", metavar="NAME|FILE", help="Draw a recipe's network, with 1000 classes, instead of a run's.")
+@click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    shell_complete=recipe_names,
+    help="Draw a recipe's network, with 1000 classes, instead of a run's.",
+)
 def architecture(run: str | None, out: Path | None, recipe: str | None) -> None:
     """The network: its towers, shapes and neurons, and what passes between the towers (the paper's figure 2).
 
@@ -141,7 +146,7 @@ def _print_towers(report: "ColorReport") -> None:
 
 
 @visualize.command()
-@click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=run_names)
+@runs_argument
 @out_option
 def curves(runs: tuple[str, ...], out: Path | None) -> None:
     """Loss, validation error and learning rate over the epochs, of one run or of several together.

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, run_argument, run_data_option
+from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, layer_names, run_argument, run_data_option
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def figure_command(function: Callable) -> click.Command:
 
 
 @figure_command
-@click.option("--layer", metavar="NAME", default="conv1", help="The layer whose maps are shown.")
+@click.option(
+    "--layer", metavar="NAME", shell_complete=layer_names, default="conv1", help="The layer whose maps are shown."
+)
 @click.option(
     "--scaling",
     type=click.Choice(["map", "global"]),
@@ -72,7 +74,7 @@ def activations(
 
     \b
         alexnet visualize activations
-        alexnet visualize activations my-run --layer relu5 --image cat.jpg --out relu5.png
+        alexnet visualize activations my-run --layer relu5 --image cat.jpg
     """
     _check_alone("--image", file, data=data, seed=seed)
     found = chosen_run(run)
@@ -108,7 +110,7 @@ def saliency(
 
     \b
         alexnet visualize saliency --count 5
-        alexnet visualize saliency my-run --image cat.jpg --image dog.jpg --class tabby
+        alexnet visualize saliency my-run --image cat.jpg --class tabby
     """
     _check_alone("--image", files, data=data, count=count, seed=seed)
     found = chosen_run(run)
@@ -170,7 +172,7 @@ def predictions(run: str | None, data: str | None, out: Path | None, count: int,
 
     \b
         alexnet visualize predictions
-        alexnet visualize predictions my-run --only-errors --count 16 --out errors.png
+        alexnet visualize predictions my-run --only-errors --out errors.png
     """
     from alexnet_keras.evaluation.predictions import predictions_of
 

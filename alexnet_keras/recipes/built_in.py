@@ -284,8 +284,8 @@ def _torchvision() -> Recipe:
 def _modern() -> Recipe:
     changes = {
         "name": "modern",
-        "summary": "The layers of `source`, trained with what has been learnt since: half the epochs, and a lower "
-        "error in the miniature that `alexnet reproduce modern` runs.",
+        "summary": "The layers of `source`, trained with what has been learnt since, in half the epochs. "
+        "`alexnet reproduce modern` compares their errors.",
         "training.epochs": MODERN_EPOCHS,
     }
     return modernised(edit(_source(), changes))

@@ -41,5 +41,19 @@ def test_runs_and_datasets_are_completed_by_name(tmp_path, monkeypatch):
     assert complete.get_completions(["eval"], "") == []
 
 
+def test_recipes_experiments_and_layers_are_completed():
+    complete = ShellComplete(cli, {}, PROGRAM, VARIABLE)
+
+    def values(words, typed):
+        return [item.value for item in complete.get_completions(words, typed)]
+
+    assert values(["train", "--recipe"], "caf") == values(["recipes"], "caf") == ["caffe", "caffenet"]
+    assert [item.type for item in complete.get_completions(["train", "--recipe"], "mine.to")] == ["file"]
+    assert values(["reproduce"], "figure-") == ["figure-1", "figure-2", "figure-3", "figure-4"]
+    assert values(["reproduce", "list"], "table-") == ["table-1", "table-2"]
+    assert values(["train", "--freeze"], "conv1,fc") == ["conv1,fc6", "conv1,fc7", "conv1,fc8"]
+    assert values(["visualize", "activations", "--layer"], "conv5") == ["conv5"]
+
+
 def test_another_shell_is_wrong_usage(alexnet):
     assert alexnet("completion", "cmd").exit_code == 2

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from alexnet_keras.cli import console
+from alexnet_keras.cli import console, progress
 from alexnet_keras.cli.main import cli
 
 
@@ -59,7 +59,7 @@ def test_tables_and_bars_show_names_that_look_like_markup(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert all(name in shown for name in ["[b]title", "[i]column", *names])
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with console._bar(terminal, "[red]r [/]", 10, "images", 0) as advance:
+    with progress._bar(terminal, "[red]r [/]", 10, "images", 0) as advance:
         advance(1, text=":smile: [/b]")
     assert "[red]r [/]" in terminal.file.getvalue() and ":smile: [/b]" in terminal.file.getvalue()
 

@@ -1,6 +1,7 @@
 """`alexnet reproduce` on toy sets: what it writes, that it resumes, and what it refuses."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -52,8 +53,11 @@ def result_of(results, name):
 def test_the_list_shows_claims_configurations_and_costs(alexnet):
     listed = alexnet("reproduce", "list")
     for experiment in EXPERIMENTS.values():
-        assert f"{experiment.name}: {experiment.title}" in listed.stdout
-    assert "250 GPU-hours" in listed.stdout and "47.1 / 28.2" in listed.stdout
+        assert re.search(f"{experiment.name} +{re.escape(experiment.title)}", listed.stdout)
+    one = alexnet("reproduce", "list", "table-1").stdout
+    assert "250 GPU-hours" in one and "47.1 / 28.2" in one and "figure-1" not in one
+    for words in (["reproduce", "table-3"], ["reproduce", "list", "table-3"], ["reproduce", "figure-1", "table-1"]):
+        assert alexnet(*words).exit_code == 2
     assert [each["name"] for each in json.loads(alexnet("reproduce", "--json").stdout)] == list(EXPERIMENTS)
 
 
