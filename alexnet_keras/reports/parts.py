@@ -15,9 +15,11 @@ from alexnet_keras.evaluation.image_inputs import some_images, spread_over_class
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.kernels import CAVEAT, compare_towers, first_kernels
+from alexnet_keras.network.summary import summarize
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.reports.page import EmbeddedImage, drawing, percent, photograph
 from alexnet_keras.runs import Run
+from alexnet_keras.visualization.architecture import draw_architecture
 from alexnet_keras.visualization.confusion import MOST_WHOLE, draw_confusion
 from alexnet_keras.visualization.curves import draw_curves, draw_reliability
 from alexnet_keras.visualization.images import nearest_training_images
@@ -101,6 +103,19 @@ def find_neighborhoods(
         shown = [(show(near, kind, name, "train"), float(distance)) for near, kind, name, distance in neighbors]
         neighborhoods.append({"query": show(image, label, filename, split), "nearest": shown})
     return neighborhoods
+
+
+def architecture(evaluated: EvaluatedRun) -> dict[str, Any]:
+    """The network, layer by layer and tower by tower (paper, figure 2)."""
+    layers = summarize(evaluated.model)
+    towers = max(layer.towers for layer in layers)
+    parameters = sum(layer.parameters for layer in layers)
+    alt = (
+        f"The layers {', '.join(layer.name for layer in layers)} as blocks from left to right, in {towers} "
+        f"{'towers, one above the other' if towers > 1 else 'tower'}, with arrows where they read each other's maps; "
+        f"below, each layer's kernels, strides, neurons and parameters, {parameters:,} in all."
+    )
+    return {"figure": drawing(partial(draw_architecture, evaluated.model, title=evaluated.run.recipe.name), alt)}
 
 
 def curves(evaluated: EvaluatedRun) -> dict[str, Any]:
@@ -198,7 +213,8 @@ def calibration(evaluated: EvaluatedRun) -> dict[str, Any]:
 
 # In the order of the page.
 PARTS: dict[str, Callable[[EvaluatedRun], dict[str, Any]]] = {
-    part.__name__: part for part in (curves, kernels, towers, predictions, neighbors, classes, calibration)
+    part.__name__: part
+    for part in (kernels, predictions, neighbors, curves, classes, calibration, towers, architecture)
 }
 
 

@@ -21,7 +21,8 @@ from alexnet_keras.visualization.style import INK, heading, new_figure, save_fig
 MOST_MAPS = 64  # of a tower
 CEILING = 99.9  # percentile of absolute activations that gets the strongest colour
 SHARPNESS = 56  # least width of a map in pixels, so that the lines between small maps stay thin
-SIDE, ACROSS = 2.3, 3.7  # inches: of the crop, and of a tower
+SIDES, ACROSS = (1.3, 2.3), 3.7  # inches: of the crop, at least and at most, and of a tower
+BAR_ROOM = 0.85  # inches below the crop for the scale of colours
 LINES = "#c4c4c4"  # around the maps, and between them, where the grid is NaN
 
 MapScaling = Literal["map", "global"]
@@ -98,11 +99,13 @@ def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: M
     ceiling = _ceilings(np.concatenate([maps.reshape(-1) for maps in shown])[:, None])[0]
     most = max(maps.shape[-1] for maps in shown)
     columns = _columns(most)
+    height = ACROSS * ceil(most / columns) / columns
+    side = float(np.clip(height - BAR_ROOM, *SIDES))  # crop and scale are together as high as the maps
     figure, ((axis, *panels),) = new_figure(
-        SIDE + (ACROSS + 0.2) * len(shown),
-        max(ACROSS * ceil(most / columns) / columns + 0.6, SIDE + 1.0),
+        side + (ACROSS + 0.2) * len(shown),
+        max(height, side + BAR_ROOM) + 0.4,
         columns=len(shown) + 1,
-        width_ratios=[SIDE] + [ACROSS] * len(shown),
+        width_ratios=[side] + [ACROSS] * len(shown),
     )
     show_image(axis, found.crop, shorten(title, 36))
     heading(axis, "Input")
@@ -116,7 +119,7 @@ def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: M
     for any_axis in (axis, *panels):
         any_axis.set_anchor("N")
         any_axis.spines[:].set(visible=True, color=LINES)
-    bar = axis.inset_axes((0.0, -0.22, 1.0, 0.045))
+    bar = axis.inset_axes((0.0, -0.5 / side, 1.0, 0.1 / side))
     figure.colorbar(ScalarMappable(**colors), cax=bar, orientation="horizontal")
     ends = (-1, 0, 1) if signed else (0, 1)
     bar.set_xticks(ends, [f"{end * (ceiling if scaling == 'global' else 1):.3g}".replace("-", "−") for end in ends])

@@ -44,7 +44,7 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
     axis.set_facecolor(PALE)  # rows of classes without images, which are NaN
     axis.imshow(shown, cmap="Blues", vmin=0.0, vmax=1.0, interpolation="nearest")
     for (row, column), share in np.ndenumerate(shown):
-        if 100 * share >= 0.5:  # NaN and shares that round to zero stay empty
+        if 100 * share >= 0.5 or (row == column and share >= 0):  # others stay empty: NaN, and what rounds to zero
             color = "white" if share > 0.6 else INK
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": min(9.0, 24 * cell), "color": color}
             axis.text(column, row, f"{100 * share:.0f}", **style)
@@ -100,4 +100,4 @@ def worst_confused(matrix: sparse.sparray | np.ndarray, count: int) -> np.ndarra
 def _title(classes: int, shown: int, images: float, right: float) -> str:
     error = f"{images:,.0f} images, top-1 error {1 - right / images:.1%}" if images else "no images"
     first = f"{classes:,} classes" if shown == classes else f"The {shown} most confused of {classes:,} classes"
-    return f"{first}; {error}\nPercent of each true class; less than half a percent is left empty"
+    return f"{first}; {error}\nPercent of each true class; wrong classes with less than half a percent are left empty"

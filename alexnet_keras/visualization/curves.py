@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.analysis import Calibration
-from alexnet_keras.runs import Run
+from alexnet_keras.runs import Run, best_epoch
 from alexnet_keras.visualization.style import (
     INK,
     QUIET,
@@ -24,13 +24,14 @@ from alexnet_keras.visualization.style import (
 
 MOST_RUNS = len(SERIES)
 MOST_RATES = 6  # ticks of the learning rate
+MOST_LABELLED = 3  # runs whose lowest error is written at its point
 
 
 def draw_curves(runs: Sequence[Run], path: Path) -> None:
-    """Draw cross-entropy, top-1 error on the validation split, and the weights' learning rate, over the epochs.
+    """Draw cross-entropy, top-1 error and the weights' learning rate over the epochs, with the best epoch marked.
 
     Training is dotted: it is measured while the network learns, on augmented crops and with dropout. Validation is
-    solid.
+    solid. The axes of loss and error begin at 0 and end above the largest value of the validation split.
 
     Args:
         runs: At most seven runs.
@@ -56,25 +57,42 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
         lines += loss.plot(epochs, [row["val_loss"] for row in history], "-", **options)
         error.plot(epochs, [row["top1_error"] for row in history], ":", **options)
         error.plot(epochs, [row["val_top1_error"] for row in history], "-", **options)
+        best = best_epoch(history)
+        if best is not None:
+            at, low = best["epoch"] + 1, best["val_top1_error"]
+            error.plot([at], [low], "o", color=color, markersize=5, markeredgecolor="white", zorder=3)
+            if len(runs) <= MOST_LABELLED:
+                note = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5, "color": color}
+                error.annotate(f"{low:.1%}", (at, low), (0, -11 if low > 0.1 else 6), **note)
         rate.step(epochs, [row["rate_weights"] for row in history], where="post", **options)
     loss.set_ylabel("cross-entropy, nats")
     error.set_ylabel("top-1 error")
     error.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    for axis in (loss, error):
-        axis.set_ylim(bottom=0)
+    for axis, column in ((loss, "loss"), (error, "top1_error")):
+        highest = max(max(row[f"val_{column}"], row[column]) for history in histories for row in history[:1])
+        later = max(row[f"val_{column}"] for history in histories for row in history)
+        axis.set_ylim(0, 1.08 * (max(highest, later) or 1.0))
     rate.set_ylabel("rate of the weights")
     logarithmic(rate.yaxis)
     rates = sorted({row["rate_weights"] for history in histories for row in history if row["rate_weights"] > 0})
     rate.set_yticks(rates[:: ceil(len(rates) / MOST_RATES)] if rates else [], minor=False)
+    rate.minorticks_off()
+    if rates:
+        rate.set_ylim(rates[0] / 1.6, rates[-1] * 1.6)
     rate.set_xlabel("epoch")
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in grid.flat:
         style_chart(axis)
-    heading(loss, "validation solid, training dotted")
+    styles = {
+        "validation": Line2D([], [], color=QUIET),
+        "training": Line2D([], [], color=QUIET, linestyle=":"),
+        "best epoch": Line2D([], [], color=QUIET, linestyle="", marker="o", markersize=5),
+    }
     names = shorten_all((run.name for run in runs), 40)
-    legend = loss.legend(lines, ["run"] * len(runs), fontsize=8, frameon=False, loc="upper right")
-    for text, run in zip(legend.get_texts(), runs, strict=True):
-        text.set_text(names[run.name])  # a label that begins with _ would be left out
+    texts = [*(names[run.name] for run in runs), *styles]
+    legend = loss.legend([*lines, *styles.values()], ["-"] * len(texts), fontsize=8, frameon=False, loc="upper right")
+    for text, shown in zip(legend.get_texts(), texts, strict=True):
+        text.set_text(shown)  # a label that begins with _ would be left out
     save_figure(figure, path)
 
 

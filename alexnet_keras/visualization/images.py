@@ -156,10 +156,11 @@ def draw_predictions(images: Sequence[CaptionedImage], path: Path) -> None:
     rows = ceil(len(images) / columns)
     bars = max(len(image.predictions) for image in images)
     height = 0.2 * bars + 0.1  # inches
+    side = 2.2  # inches, of an image, which is as wide as its bars
     texts = [text for image in images for text in (image.caption, *(each.title for each in image.predictions))]
     captions, names = shorten_all(texts, CAPTION), shorten_all(texts, BAR_LABEL)
     figure, grid = new_figure(
-        2.35 * columns, (2.5 + height) * rows, 2 * rows, columns, height_ratios=[2.3, height] * rows
+        side * columns, (side + 0.25 + height) * rows, 2 * rows, columns, height_ratios=[side, height] * rows
     )
     for axis in grid.flat:
         axis.axis("off")
@@ -169,7 +170,7 @@ def draw_predictions(images: Sequence[CaptionedImage], path: Path) -> None:
         _draw_bars(grid[2 * row + 1][column], image, captions[image.caption], names)
         grid[2 * row + 1][column].set_ylim(bars - 0.4, -0.6)
     if any(image.label is not None for image in images):
-        figure.supxlabel("green: the right class", fontsize=7, color=QUIET, x=0.01, ha="left")
+        heading(grid[0][0], "Green: the right class", size=8)
     save_figure(figure, path)
 
 

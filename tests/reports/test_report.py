@@ -201,7 +201,7 @@ def test_it_has_every_part(page, run, six, predictions):
         "only a run on the same data compares with them",
     ):
         assert said in page.text, said
-    assert len(page.alts()) == 5 + 8 + min(8, wrong(predictions["centre"])) + 5 * 7
+    assert len(page.alts()) == 6 + 8 + min(8, wrong(predictions["centre"])) + 5 * 7
 
 
 def wrong(predictions):
@@ -237,7 +237,7 @@ def test_what_is_left_out_on_request_is_not_mentioned(run, six, tmp_path):
     assert missing == {} and page.problems == []
     assert {attributes.get("id") for attributes in page.all("section")}.isdisjoint(["neighbors", "kernels", "towers"])
     assert "Nearest training images" not in page.text
-    assert len(page.alts()) == 3
+    assert len(page.alts()) == 4
 
 
 def test_without_the_data_the_page_says_what_it_lacks(run, predictions, tmp_path):
