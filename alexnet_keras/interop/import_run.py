@@ -12,10 +12,7 @@ from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.image_formats import Decoding
 from alexnet_keras.data.images import Encoding
 from alexnet_keras.errors import DataError
-from alexnet_keras.interop.caffe import read_caffe_mean
 from alexnet_keras.interop.class_names import class_names
-from alexnet_keras.interop.conventions import CLASSIFIER, convert_weights
-from alexnet_keras.interop.formats import FORMATS, known_file
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.schema import Recipe
@@ -24,6 +21,9 @@ from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import IMPORTED, Run, check_new
 from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.storage.files import partial_path, replace, sha1_of, sha256_of, write_by_rename
+from alexnet_keras.weights.caffe import read_caffe_mean
+from alexnet_keras.weights.conventions import CLASSIFIER, convert_weights
+from alexnet_keras.weights.formats import FORMATS, known_file
 
 STAGES = 3  # of an import: read, recognised, written
 NO_DATA = {  # the data in run.json of a run that has none: how images are read for it

@@ -122,8 +122,8 @@ def test_lists_of_classes_are_read_as_imagenet_has_them(alexnet, tmp_path):
 def test_a_known_file_is_recognised_and_its_published_accuracy_shown(alexnet, tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from alexnet_keras.interop import formats
     from alexnet_keras.storage.files import sha256_of
+    from alexnet_keras.weights import formats
 
     arrays = random_arrays(FILTERS["torchvision"], DENSE, groups=1)
     path = write_pth(tmp_path / "net.pth", state_names(arrays))

@@ -65,8 +65,8 @@ def test_a_file_that_pytorch_saved_answers_as_in_pytorch(zipped, nested, tmp_pat
 
 
 def test_the_recipe_has_the_parameters_of_the_published_network():
-    from alexnet_keras.interop.conventions import Layout
     from alexnet_keras.recipes.toml import load_recipe
+    from alexnet_keras.weights.conventions import Layout
 
     shapes = Layout(channels_first=True).shapes(load_recipe("torchvision").network)
     sizes = [np.prod([1000 if n < 0 else n for n in shape]) for pair in shapes.values() for shape in pair]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.interop.caffe import read_caffe, recipe_of_caffe
-from alexnet_keras.interop.conventions import CLASSIFIER, ExpectedArrays, Layout, Weights
-from alexnet_keras.interop.safetensors import read_safetensors_arrays
-from alexnet_keras.interop.torch import read_torch
-from alexnet_keras.interop.toronto import read_toronto
 from alexnet_keras.recipes.schema import Network, Recipe
+from alexnet_keras.weights.caffe import read_caffe, recipe_of_caffe
+from alexnet_keras.weights.conventions import CLASSIFIER, ExpectedArrays, Layout, Weights
+from alexnet_keras.weights.safetensors import read_safetensors_arrays
+from alexnet_keras.weights.torch import read_torch
+from alexnet_keras.weights.toronto import read_toronto
 
 # imagenet_mean.binaryproto averaged over all pixels, R, G, B: caffe's examples/00-classification.ipynb prints it.
 CAFFE_MEAN = (122.6789143406786, 116.66876761696767, 104.0069879317889)
