@@ -12,7 +12,7 @@ from alexnet_keras.interop.import_run import import_run
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import all_runs
 from alexnet_keras.storage.files import partial_path
-from alexnet_keras.weights.formats import known_file
+from alexnet_keras.weights.published import known_file
 
 
 class Stages(Reporter):
