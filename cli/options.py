@@ -12,6 +12,7 @@ import cloup
 from alexnet_keras.cli import console
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_new_path, data_root, runs_root
+from alexnet_keras.weights.published import PUBLISHED
 
 if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
@@ -50,6 +51,11 @@ def _names_under(root: Callable[[], Path], file: str) -> Callable:
 
 run_names = _names_under(runs_root, "run.json")
 data_names = _names_under(data_root, "manifest.json")
+
+
+def published_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
+    """For a shell's Tab key: the published weights whose names begin with what was typed."""
+    return [name for name in PUBLISHED if name.startswith(typed)]
 
 
 def _data_option(default: str) -> Callable:

@@ -29,10 +29,9 @@ from alexnet_keras.recipes import schema, toml
 from alexnet_keras.recipes.edits import arithmetic_differences
 from alexnet_keras.reporter import ProgressBar
 from alexnet_keras.storage.file_kinds import refuse_other_kinds
-from alexnet_keras.storage.places import refuse_url
 from alexnet_keras.weights.conventions import Weights
 from alexnet_keras.weights.formats import FORMATS, kind_of, read_weights
-from alexnet_keras.weights.published import PUBLISHED, no_such_weights, published_path
+from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
 
 OPERATION_NAMES = {"lrn": "norm", "spatial_norm": "spatial", "pool": "pool", "relu": "relu", "tanh": "tanh"}
 
@@ -238,8 +237,7 @@ def _file_of(weights: str | Path, recipe: schema.Recipe) -> Path:
     if isinstance(weights, str) and weights in PUBLISHED:
         return published_path(weights, reporter=ProgressBar())
     if not Path(weights).is_file():
-        refuse_url(weights)
-        raise UsageError(no_such_weights(str(weights)))
+        refuse_missing(str(weights))
     return Path(weights)
 
 

@@ -23,7 +23,7 @@ from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.documents import read_json, write_json
 from alexnet_keras.storage.file_kinds import text_kind
-from alexnet_keras.storage.files import NOT_WRITABLE, locked, replace
+from alexnet_keras.storage.files import locked, replace
 
 CHUNK = 2**20  # bytes, read at a time at most
 HEAD = 512  # bytes, by which a text is told from weights
@@ -122,9 +122,7 @@ def _writing(file: Download) -> Iterator[None]:
             raise AlexNetError(
                 f"There is no space in {folder} for {file.path.name}: free some and run this again, which continues."
             ) from error
-        if error.errno in (*NOT_WRITABLE, errno.EEXIST, errno.ENOTDIR):
-            raise AlexNetError(f"{folder} cannot be written ({error.strerror}). {file.remedy}") from error
-        raise
+        raise AlexNetError(f"{folder} cannot be written ({error.strerror}). {file.remedy}") from error
 
 
 def _receive_all(file: Download, reporter: Reporter) -> None:

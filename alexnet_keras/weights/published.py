@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.files import sha1_of, sha256_of
-from alexnet_keras.storage.places import at_home
+from alexnet_keras.storage.places import at_home, refuse_url
 
 MOST_BYTES = 2**28  # of a file of unknown length; they have 244 million, four a parameter
 SHA1_DIGITS = 40
@@ -57,7 +58,7 @@ class PublishedFile:
 
     def remedy(self, folder: Path) -> str:
         """What to do where it cannot be downloaded into a directory."""
-        said = f"Download {self.name} elsewhere and put it into {folder}, or give its path."
+        said = f"Download {self.name} elsewhere and put it into {folder}, which KERAS_HOME can move, or give its path."
         if self.kind == "caffe":
             said += f" Caffe's server is often down: {self.source} has the SHA-1 of a right copy, {self.sha}."
         return said
@@ -154,13 +155,21 @@ def published_path(name: str, folder: Path | None = None, reporter: Reporter = S
     return path
 
 
-def no_such_weights(given: str) -> str:
-    """The sentence for something that is neither a file nor the name of published weights."""
+def refuse_missing(given: str) -> NoReturn:
+    """Refuse something that is neither a file nor the name of published weights.
+
+    Raises:
+        UsageError: The message says what there is.
+    """
+    for name, file in PUBLISHED.items():
+        if given == file.address:
+            raise UsageError(f"{given} is a URL: its file is called {name} here, and is downloaded by that name.")
+    refuse_url(given)
     if Path(given).suffix or Path(given).name != given:
-        return f"There is no file {given}."
+        raise UsageError(f"There is no file {given}.")
     near = difflib.get_close_matches(given.lower(), PUBLISHED, n=1, cutoff=0.75)
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"There is no file {given}, and the published weights are {', '.join(PUBLISHED)}.{hint}"
+    raise UsageError(f"There is no file {given}, and the published weights are {', '.join(PUBLISHED)}.{hint}")
 
 
 def _in_folder(file: PublishedFile, folder: Path) -> Path:

@@ -13,6 +13,7 @@ from written_files import caffemodel, state_names, write_caffe_hdf5, write_pth, 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.interop.import_run import import_network
+from alexnet_keras.reporter import ProgressBar
 from alexnet_keras.weights.formats import FORMATS
 
 ARRAYS = random_arrays(FILTERS["torchvision"], DENSE, groups=1)
@@ -113,6 +114,16 @@ def test_the_same_weights_in_another_network_are_warned_of(tmp_path):
     write_caffemodel(tmp_path / "net.caffemodel", CAFFES)
     with pytest.warns(UserWarning, match=r"recipe caffe's network \(network.conv1.followed_by is relu, lrn, pool"):
         AlexNet(small("caffenet"), weights=tmp_path / "net.caffemodel", classes=CLASSES)
+
+
+def test_a_download_shows_the_progress_bar_of_keras(capsys):
+    with ProgressBar().progress("downloading", 244, "MB", done=100) as advance:
+        advance(0)
+        advance(144)
+    shown = capsys.readouterr().out
+    assert "100/244" in shown and "244/244" in shown
+    with pytest.warns(UserWarning, match="not the published file"):
+        ProgressBar().warn("a.pth is not the published file")
 
 
 def test_what_is_no_weights_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.weights.formats import FORMATS
-from alexnet_keras.weights.published import PUBLISHED, no_such_weights, published_path
+from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
 
 CONTENT = b"PK\3\4\0weights" * 1000
 NAME = "alexnet-owt-7be5be79.pth"
@@ -147,7 +147,7 @@ def test_where_it_cannot_be_fetched_the_sentence_says_what_to_do(folder, server)
         published_path("torchvision")
     assert str(error.value) == (
         f"{server.address}/torchvision cannot be downloaded: the server answers 404 Not Found. "
-        f"Download {NAME} elsewhere and put it into {place}, or give its path."
+        f"Download {NAME} elsewhere and put it into {place}, which KERAS_HOME can move, or give its path."
     )
     with pytest.raises(AlexNetError, match=r"Caffe's server is often down: .*readme.md has the SHA-1 of a right copy"):
         published_path("caffe")
@@ -160,7 +160,11 @@ def test_where_it_cannot_be_fetched_the_sentence_says_what_to_do(folder, server)
         ("Torchvison", "are torchvision, caffe, caffenet, toronto. Did you mean torchvision?"),
         ("net.pth", "There is no file net.pth."),
         ("models/caffe", "There is no file models/caffe."),
+        ("https://example.org/a.pth", "is a URL, and nothing is fetched: download it and give the file."),
+        (PUBLISHED["caffe"].address, "its file is called caffe here, and is downloaded by that name."),
     ],
 )
 def test_what_is_neither_a_file_nor_a_name_is_said(given, said):
-    assert no_such_weights(given).endswith(said)
+    with pytest.raises(UsageError) as error:
+        refuse_missing(given)
+    assert str(error.value).endswith(said)
