@@ -43,7 +43,7 @@ def preprocess_input(images: Any, size: int = 224) -> np.ndarray:
 
 
 def decode_predictions(probabilities: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """Name the likeliest of ImageNet's classes.
+    """Name the likeliest of ImageNet's classes for each image, in the form of `keras.applications`.
 
     Args:
         probabilities: Those of a network with ImageNet's 1000 classes in the order of their WordNet ids, `(images,
