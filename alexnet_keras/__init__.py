@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
     from alexnet_keras.api import evaluate, resume, train
     from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.data.preparation import prepare
+    from alexnet_keras.evaluation.applications import decode_predictions, preprocess_input
     from alexnet_keras.evaluation.classifier import Classifier
     from alexnet_keras.network.model import AlexNet, join_towers
     from alexnet_keras.recipes.schema import Recipe
@@ -37,6 +38,7 @@ _PUBLIC = {
     "Recipe": "alexnet_keras.recipes.schema",
     "Reporter": "alexnet_keras.reporter",
     "Run": "alexnet_keras.runs",
+    "decode_predictions": "alexnet_keras.evaluation.applications",
     "draw_architecture": "alexnet_keras.visualization.architecture",
     "draw_kernels": "alexnet_keras.visualization.kernels",
     "evaluate": "alexnet_keras.api",
@@ -44,6 +46,7 @@ _PUBLIC = {
     "load_recipe": "alexnet_keras.recipes.toml",
     "open_prepared": "alexnet_keras.data.dataset",
     "prepare": "alexnet_keras.data.preparation",
+    "preprocess_input": "alexnet_keras.evaluation.applications",
     "resume": "alexnet_keras.api",
     "train": "alexnet_keras.api",
 }
@@ -54,6 +57,7 @@ __all__ = [
     "Reporter",
     "Run",
     "__version__",
+    "decode_predictions",
     "draw_architecture",
     "draw_kernels",
     "evaluate",
@@ -61,6 +65,7 @@ __all__ = [
     "load_recipe",
     "open_prepared",
     "prepare",
+    "preprocess_input",
     "resume",
     "train",
 ]

@@ -8,6 +8,7 @@ program can have its own:
             print(row["epoch"], row["val_top1_error"])
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -78,3 +79,23 @@ SILENT = Reporter()
 @contextmanager
 def _nothing() -> Iterator[Advance]:
     yield lambda n=1, text="": None
+
+
+class ProgressBar(Reporter):
+    """Shows progress as Keras's `fit` does, and warnings as Python's; `keras.config` can turn such bars off."""
+
+    def warn(self, text: str) -> None:
+        warnings.warn(text, stacklevel=2)
+
+    @contextmanager
+    def progress(self, what: str, total: int | None, unit: str = "images", done: int = 0) -> Iterator[Advance]:
+        import keras
+
+        bar = keras.utils.Progbar(total, unit_name=unit)
+
+        def advance(n: int = 1, text: str = "") -> None:
+            if n:
+                bar.add(n)
+
+        bar.add(done)
+        yield advance

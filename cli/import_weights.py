@@ -5,33 +5,27 @@ from pathlib import Path
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import data_names, json_option
+from alexnet_keras.cli.options import data_names, json_option, published_names
 from alexnet_keras.errors import UsageError
-from alexnet_keras.storage.places import check_name, command, exists, good_name, refuse_url, runs_root
-
-SUFFIXES = {
-    ".caffemodel": "caffe",
-    ".h5": "caffe",
-    ".hdf5": "caffe",
-    ".npy": "toronto",
-    ".pth": "torchvision",
-    ".pt": "torchvision",
-    ".tar": "torchvision",  # PyTorch's ImageNet example writes checkpoint.pth.tar, which is no tar archive
-    ".ckpt": "torchvision",
-    ".safetensors": "safetensors",
-}
-KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what the first bytes say for certain
+from alexnet_keras.storage.places import check_name, command, exists, good_name, runs_root
+from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("weights", metavar="NAME|FILE", shell_complete=published_names)
 @click.option(
     "--from",
     "kind",
     type=click.Choice(["caffe", "toronto", "torchvision", "safetensors"]),
     help="What wrote the file. [default: what its first bytes or its suffix say]",
 )
-@click.option("--run", "name", metavar="NAME", help="Name of the new run. [default: the file's name]")
+@click.option(
+    "--from-cache",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Directory that has the published file NAME; nothing is downloaded. [default: caches, then a download]",
+)
+@click.option("--run", metavar="RUN", help="Name of the new run. [default: NAME, or the file's name]")
 @click.option(
     "--recipe",
     metavar="NAME|FILE",
@@ -48,7 +42,7 @@ KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what the first
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="The classes in the network's order: names, or WordNet ids and words, one on each line, or as JSON or a "
-    "Python dictionary. [default: 0000, 0001, ...]",
+    "Python dictionary. [default: ImageNet's of published weights, else 0000, 0001, ...]",
 )
 @click.option(
     "--data",
@@ -58,9 +52,10 @@ KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what the first
 )
 @json_option
 def import_weights(
-    file: Path,
+    weights: str,
     kind: str | None,
-    name: str | None,
+    from_cache: Path | None,
+    run: str | None,
     recipe: str | None,
     mean: Path | None,
     labels: Path | None,
@@ -69,81 +64,95 @@ def import_weights(
 ) -> None:
     """Make a run from weights that Caffe or PyTorch trained.
 
-    Eval, predict and the others use it like any other. The file is bvlc_alexnet.caffemodel or
-    bvlc_reference_caffenet.caffemodel, or a network fine-tuned from them, as .caffemodel or .caffemodel.h5;
-    bvlc_alexnet.npy of the University of Toronto; torchvision's alexnet as .pth or .safetensors, or inside a
-    checkpoint (.pth.tar, .ckpt); or a network of another size, with a --recipe. Nothing in a file is run, and
-    neither Caffe nor PyTorch is needed. Classes of published weights are in the order of their WordNet ids.
+    NAME is torchvision, caffe, caffenet or toronto, ImageNet's weights as they were published. The file is taken from
+    the caches of PyTorch and Keras, or downloaded into Keras's once (240 MB), and its checksum is compared.
+
+    FILE is one of these, or a network fine-tuned from them, as .caffemodel, .caffemodel.h5, .npy, .pth or .safetensors,
+    or inside a checkpoint (.pth.tar, .ckpt); or a network of another size, with a --recipe. ./caffe is a file of that
+    name. Nothing in a file is run, and neither Caffe nor PyTorch is needed. Classes of published weights are in the
+    order of their WordNet ids.
 
     Examples:
 
     \b
+        alexnet import torchvision
         alexnet import bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto
-        alexnet import alexnet-owt-7be5be79.pth --run torchvision --data imagenet
         alexnet import checkpoint.pth.tar --run trained --data data/imagenet
         alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
     """
-    for path in (file, mean):
+    published = PUBLISHED.get(weights)
+    file = None if published else _file_of(weights)
+    for path in (mean, labels):
         if path and not (exists(path) and path.is_file()):
-            refuse_url(path)
             raise UsageError(f"There is no file {path}.")
-    kind = kind or _kind_of(file)
-    if mean and kind not in ("caffe", "toronto"):
-        raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
+    if published and kind not in (None, published.kind):
+        raise UsageError(f"The published {weights} is a file of {published.kind}; ./{weights} names a file here.")
+    if from_cache and not published:
+        raise UsageError(f"--from-cache has published weights, and {weights} is a file: leave it out.")
     from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.runs import check_new
+    from alexnet_keras.weights.formats import kind_of
 
-    folder = runs_root() / (good_name(_stem(file)) if name is None else check_name(name, "--run"))
+    kind = published.kind if published else kind or kind_of(Path(weights))
+    if mean and kind not in ("caffe", "toronto"):
+        raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
+    default = weights if published else good_name(_stem(Path(weights)))
+    folder = runs_root() / (default if run is None else check_name(run, "--run"))
     check_new(folder)
     network = load_recipe(recipe) if recipe else None
     dataset = open_prepared(data) if data else None
+    file = file or published_path(weights, from_cache, console.REPORTER)
     console.start_tensorflow()
     from alexnet_keras.interop.import_run import import_run
     from alexnet_keras.reports.model_card import write_model_card
 
-    run = import_run(
-        folder, file, kind, recipe=network, mean=mean, labels=labels, data=dataset, reporter=console.REPORTER
+    made = import_run(
+        folder,
+        file,
+        kind,
+        recipe=network,
+        mean=mean,
+        labels=labels,
+        data=dataset,
+        imagenet=published is not None,
+        reporter=console.REPORTER,
     )
-    facts = run.facts
-    words = ["alexnet", "import", file, "--from", kind, "--run", run.name]
+    facts = made.facts
+    words: list[str | Path] = ["alexnet", "import", weights, "--from", kind, "--run", made.name]
     words += ["--recipe", recipe or facts["recipe"]]
     for option, path in (("--mean", mean), ("--labels", labels), ("--data", dataset and dataset.path)):
         words += [option, path] if path else []
-    run.update({"command": [str(word) for word in words]})
-    write_model_card(run)
+    made.update({"command": [str(word) for word in words]})
+    write_model_card(made)
     if as_json:
-        console.emit_json({"run": str(run.path), "recipe": facts["recipe"], **facts["imported"]})
+        console.emit_json({"run": str(made.path), "recipe": facts["recipe"], **facts["imported"]})
         return
-    console.result(f"Imported {run.path}: recipe {facts['recipe']}, {len(facts['classes'])} classes.")
+    console.result(f"Imported {made.path}: recipe {facts['recipe']}, {len(facts['classes'])} classes.")
     if known := facts["imported"]["published"]:
         console.result(
             f"This is {known['name']}, published with {known['top1']:.1%} top-1 and {known['top5']:.1%} top-5 accuracy "
             f"(ImageNet 2012 validation, centre crop; {known['source']})."
         )
-    console.result(f"Next: {command('predict', 'IMAGE', '--run', run.called)}", fit=False)
+    console.result(f"Next: {command('predict', 'IMAGE', '--run', made.called)}", fit=False)
 
 
-def _kind_of(file: Path) -> str:
-    """The program that wrote a file, by its first bytes, or by its suffix where they do not say.
+def _file_of(given: str) -> Path:
+    """The file at a path.
 
     Raises:
-        UsageError: Neither says.
-        DataError: It is something else than weights.
+        UsageError: There is none.
     """
-    from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
-
-    kind = file_kind(file)
-    if kind and kind.name in KINDS:
-        return KINDS[kind.name]
-    if file.suffix.lower() not in SUFFIXES:
-        refuse_other_kinds(file, "hdf5", "npy")
-        raise UsageError(f"The name of {file} does not say what wrote it: say it with --from.")
-    return SUFFIXES[file.suffix.lower()]
+    path = Path(given)
+    if not (exists(path) and path.is_file()):
+        refuse_missing(given)
+    return path
 
 
 def _stem(file: Path) -> str:
     """A file's name without the suffixes of weights: checkpoint of checkpoint.pth.tar."""
+    from alexnet_keras.weights.formats import SUFFIXES
+
     stem = Path(file.name)
     while stem.suffix.lower() in SUFFIXES and stem.stem:
         stem = Path(stem.stem)

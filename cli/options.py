@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from alexnet_keras.cli import console
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_new_path, data_root, runs_root
+from alexnet_keras.weights.published import PUBLISHED
 
 if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
@@ -79,6 +80,11 @@ def layer_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[
     before, comma, last = typed.rpartition(",")
     layers = [*(f"conv{number}" for number in range(1, 6)), "fc6", "fc7", "fc8"]
     return [CompletionItem(before + comma + name) for name in layers if name.startswith(last)]
+
+
+def published_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+    """For a shell's Tab key: the published weights, and files."""
+    return [*_beginning_with(typed, PUBLISHED), CompletionItem(typed, type="file")]
 
 
 def _data_option(default: str) -> Callable:

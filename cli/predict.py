@@ -12,6 +12,7 @@ from alexnet_keras.cli.options import OutPath, chosen_run, run_names
 from alexnet_keras.data.sources.listing import Skipped, identity_of, images_below
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.places import refuse_url
+from alexnet_keras.weights.published import PUBLISHED
 
 if TYPE_CHECKING:
     from alexnet_keras.evaluation.classifier import Classification
@@ -23,6 +24,11 @@ MOST_DRAWN = 16
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|DIR|-...")
 @click.option("--run", metavar="RUN", shell_complete=run_names, help="Run whose model is used. [default: the latest]")
+@click.option(
+    "--weights",
+    type=click.Choice(list(PUBLISHED)),
+    help="ImageNet's published weights instead of a run; downloaded once.",
+)
 @click.option("--top", type=click.IntRange(1), default=5, help="Number of classes to name.")
 @click.option("--ten-crop", is_flag=True, help="Average over ten crops: corners, centre and their mirror images.")
 @click.option(
@@ -33,7 +39,13 @@ MOST_DRAWN = 16
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per image.")
 def predict(
-    images: tuple[str, ...], run: str | None, top: int, ten_crop: bool, png: Path | None, as_json: bool
+    images: tuple[str, ...],
+    run: str | None,
+    weights: str | None,
+    top: int,
+    ten_crop: bool,
+    png: Path | None,
+    as_json: bool,
 ) -> None:
     """Name the likeliest classes of images, with probabilities.
 
@@ -46,16 +58,20 @@ def predict(
 
     \b
         alexnet predict photo.jpg
+        alexnet predict photo.jpg --weights torchvision
         alexnet predict holiday/ --run my-run --ten-crop --json > answers.jsonl
         alexnet predict cat.jpg dog.jpg --png answers.png
         alexnet predict - < photo.jpg
     """
-    files, run = _files(images), chosen_run(run)
-    run.path_of_model()
+    if run and weights:
+        raise UsageError("--run and --weights both name a network: give one of them.")
+    files, chosen = _files(images), None if weights else chosen_run(run)
+    if chosen:
+        chosen.path_of_model()
     console.start_tensorflow()
     from alexnet_keras.evaluation.classifier import Classifier
 
-    classifier = Classifier(run, ten_crop=ten_crop)
+    classifier = Classifier(chosen, weights=weights, ten_crop=ten_crop, reporter=console.REPORTER)
     drawn: list[Classification] = []
     bad = 0
     with console.progress("predicting", len(files)) as advance:

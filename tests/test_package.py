@@ -17,11 +17,12 @@ from typing import assert_type
 
 import alexnet_keras
 from alexnet_keras import AlexNet, Classifier, Recipe, Reporter, Run, evaluate, join_towers, load_recipe, open_prepared
-from alexnet_keras import draw_architecture, draw_kernels, prepare, resume, train
+from alexnet_keras import decode_predictions, draw_architecture, draw_kernels, prepare, preprocess_input, resume, train
 
 assert_type(alexnet_keras.__version__, str)
 assert_type(load_recipe("source"), Recipe)
-assert_type(Classifier("my-run").run, Run)
+assert_type(Classifier("my-run").run, Run | None)
+assert_type(decode_predictions(preprocess_input("photo.jpg"), top=3)[0][0], tuple[str, str, float])
 assert_type(Classifier("my-run")("photo.jpg")[0].title, str)
 assert_type(Classifier("my-run")(["photo.jpg"])[0].predictions[0].title, str)
 assert_type(evaluate("my-run").top1.error, float)

@@ -27,6 +27,12 @@ def imagenet_words() -> dict[str, str]:
     return {wnid: words for wnid, _, words in (line.partition("\t") for line in lines)}
 
 
+@functools.cache
+def imagenet_titles() -> tuple[str, ...]:
+    """The titles of the same synsets in the same order, no two alike."""
+    return class_titles(list(imagenet_words()), list(imagenet_words().values()))
+
+
 def are_wordnet_ids(names: Sequence[str]) -> bool:
     """True if all classes have WordNet ids, "n" and eight digits, for names."""
     return bool(names) and all(map(WORDNET_ID.fullmatch, names))

@@ -1,4 +1,4 @@
-"""A trained run as a classifier of images."""
+"""A trained run, or weights that others published, as a classifier of images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike, fsdecode
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, Any, Literal, overload
 
+import keras
 import numpy as np
 
+from alexnet_keras.data.class_names import imagenet_titles, imagenet_words
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.errors import check_finite
-from alexnet_keras.evaluation.image_inputs import preparation_of, several, square_of
+from alexnet_keras.evaluation.image_inputs import UNCOMPRESSED, preparation_of, several, square_of
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
+from alexnet_keras.network.model import AlexNet
+from alexnet_keras.reporter import ProgressBar, Reporter
 from alexnet_keras.runs import Run, as_run
+from alexnet_keras.weights.published import PUBLISHED, published_path
 
 READERS = 4  # threads that read and decode ahead of the network
 
@@ -63,21 +68,47 @@ class Classifier:
         print(classifier("photo.jpg")[0].title)
 
     Args:
-        run: A run, its name under saved_models/, or its path; None for the latest.
+        run: A run, its name under saved_models/, or its path; None for the latest. Without a run of that name
+            `"torchvision"`, `"caffe"`, `"caffenet"` and `"toronto"` are the weights of `weights`.
+        weights: One of these names, instead of a run: published weights with ImageNet's classes, which are downloaded
+            once.
         ten_crop: Average over the paper's ten crops instead of looking at the centre alone.
         which: The `"best"` or the `"last"` model of the run.
+        reporter: Gets the progress of a download; None shows a bar.
+
+    Attributes:
+        run: The run; None of published weights.
+        names: The classes' names; of ImageNet's classes the WordNet ids.
+        titles: Their names in words.
 
     Raises:
-        UsageError: There is no such run, or it has no model yet.
+        UsageError: There is no such run, or it has no model yet; there are no such weights; or both are given.
+        AlexNetError: The weights cannot be downloaded.
         DataError: The model is damaged.
     """
 
-    def __init__(self, run: Run | str | Path | None = None, *, ten_crop: bool = False, which: str = "best") -> None:
-        self.run = as_run(run)
-        self.preparation = preparation_of(self.run)
-        self.predictor = Predictor(self.run.load_model(which), "ten-crop" if ten_crop else "centre")
-        self.names: list[str] = self.run.facts["classes"]
-        self.titles: list[str] = list(self.run.titles)
+    def __init__(
+        self,
+        run: Run | str | Path | None = None,
+        *,
+        weights: str | None = None,
+        ten_crop: bool = False,
+        which: str = "best",
+        reporter: Reporter | None = None,
+    ) -> None:
+        if run is not None and weights is not None:
+            raise UsageError(f"A classifier has a run or weights. Received: run={run!r}, weights={weights!r}")
+        views: Literal["centre", "ten-crop"] = "ten-crop" if ten_crop else "centre"
+        self.run = _run_unless_published(run) if weights is None else None
+        if self.run is not None:
+            self.preparation = preparation_of(self.run)
+            self.predictor = Predictor(self.run.load_model(which), views)
+            self.names: list[str] = self.run.facts["classes"]
+            self.titles: list[str] = list(self.run.titles)
+        else:
+            self.preparation = UNCOMPRESSED
+            self.predictor = Predictor(_published_network(str(weights or run), reporter or ProgressBar()), views)
+            self.names, self.titles = list(imagenet_words()), list(imagenet_titles())
 
     @overload
     def __call__(self, image: str | PathLike | bytes | IO[bytes], count: int = 5) -> list[ClassProbability]: ...
@@ -125,7 +156,9 @@ class Classifier:
         Raises:
             NotFiniteError: They are not finite.
         """
-        check_finite(probabilities[None], f"The probabilities of the run {self.run.name}")
+        check_finite(
+            probabilities[None], f"The probabilities of the {f'run {self.run.name}' if self.run else 'network'}"
+        )
         labels = np.argsort(-probabilities, kind="stable")[:count]
         return _named(labels, probabilities[labels], self.titles, self.names)
 
@@ -166,6 +199,21 @@ class Classifier:
                         yield Classification(path, square, self.decode(next(probabilities), count))
                     else:
                         yield Classification(path, error=square)
+
+
+def _run_unless_published(run: Run | str | Path | None) -> Run | None:
+    try:
+        return as_run(run)
+    except UsageError:
+        if run in PUBLISHED:
+            return None
+        raise
+
+
+def _published_network(weights: str, reporter: Reporter) -> keras.Model:
+    if weights not in PUBLISHED:
+        raise UsageError(f"The published weights are {', '.join(PUBLISHED)}. Received: weights={weights!r}")
+    return AlexNet(PUBLISHED[weights].recipe, published_path(weights, reporter=reporter))
 
 
 def _check(count: int) -> None:

@@ -3,7 +3,8 @@
 import errno
 import io
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fsdecode
 from pathlib import Path
@@ -24,6 +25,7 @@ from alexnet_keras.data.image_formats import (
     rgb_of,
 )
 from alexnet_keras.data.images import (
+    IMAGE_SIZE,
     JPEG_QUALITY,
     MOST_BYTES,
     Encoding,
@@ -63,6 +65,9 @@ class Preparation:
     def _stored(self, square: np.ndarray) -> np.ndarray:
         stored = self.encoding.encode(square)
         return self.encoding.decode(self.encoding.stored(stored.numpy(), square)).numpy()
+
+
+UNCOMPRESSED = Preparation(encoding=Encoding("raw"))  # for networks of others, which were trained on other images
 
 
 def preparation_of(run: Run) -> Preparation:
@@ -166,8 +171,31 @@ def square_of(image: Any, preparation: Preparation) -> np.ndarray:
     """
     if isinstance(image, str | PathLike):
         return read_image(Path(fsdecode(image)), preparation)
-    try:
+    with _refusing(image):
         return _square_in_memory(image, preparation)
+
+
+def crop_of(image: Any, size: int) -> np.ndarray:
+    """Cut a network's input out of an image of any kind: the centre (size, size, 3), uint8, RGB.
+
+    An array of this shape is a crop already, and stays as it is.
+
+    Raises:
+        UsageError: There is no such file, or it is no image of these kinds.
+        DataError: The image cannot be used.
+    """
+    if tuple(getattr(image, "shape", ())) == (size, size, 3):
+        with _refusing(image):
+            return _levels(np.asarray(image))
+    first = (IMAGE_SIZE - size) // 2
+    return square_of(image, UNCOMPRESSED)[first : first + size, first : first + size]
+
+
+@contextmanager
+def _refusing(image: Any) -> Iterator[None]:
+    """Raise whatever an image in memory raises as a sentence."""
+    try:
+        yield
     except AlexNetError:
         raise
     except Exception as error:  # closed files, tensors on other devices and the like raise anything

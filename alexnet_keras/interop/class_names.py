@@ -9,7 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alexnet_keras.data.class_names import WORDNET_ID, are_wordnet_ids, imagenet_words, lines_of, renewed_titles
+from alexnet_keras.data.class_names import (
+    WORDNET_ID,
+    are_wordnet_ids,
+    imagenet_titles,
+    imagenet_words,
+    lines_of,
+    renewed_titles,
+)
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DataError
 
@@ -78,13 +85,16 @@ def read_class_names(path: Path, count: int | None = None) -> ClassNames:
     return ClassNames(tuple(names), renewed_titles(names, words))
 
 
-def class_names(classes: int, labels: Path | None, data: PreparedDataset | None) -> ClassNames:
-    """Name a network's classes: by a file, by a prepared dataset, or by numbers, 0000, 0001, ...
+def class_names(
+    classes: int, labels: Path | None, data: PreparedDataset | None, *, imagenet: bool = False
+) -> ClassNames:
+    """Name a network's classes: by a file, by a prepared dataset, as ImageNet's, or by numbers, 0000, 0001, ...
 
     Args:
         classes: The number of the network's classes.
         labels: The file.
         data: The dataset.
+        imagenet: They are ImageNet's in the order of their WordNet ids, if they are as many.
 
     Raises:
         UsageError: There is no such file.
@@ -97,6 +107,8 @@ def class_names(classes: int, labels: Path | None, data: PreparedDataset | None)
         if data is not None and names.names != data.classes:
             raise DataError(f"The classes of the dataset {data.path} are not those of {labels} in the same order.")
         return names
+    if data is None and imagenet and classes == len(imagenet_words()):
+        return ClassNames(tuple(imagenet_words()), imagenet_titles())
     if data is None:
         numbers = tuple(f"{number:04}" for number in range(classes))
         return ClassNames(numbers, numbers)

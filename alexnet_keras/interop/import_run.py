@@ -6,17 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.image_formats import Decoding
 from alexnet_keras.data.images import Encoding
-from alexnet_keras.errors import DataError
-from alexnet_keras.interop.caffe import read_caffe_mean
 from alexnet_keras.interop.class_names import class_names
-from alexnet_keras.interop.conventions import CLASSIFIER, convert_weights
-from alexnet_keras.interop.formats import FORMATS, known_file
-from alexnet_keras.network.model import AlexNet
+from alexnet_keras.network.model import AlexNet, assign_weights
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe
@@ -24,6 +19,10 @@ from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import IMPORTED, Run, check_new
 from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.storage.files import partial_path, replace, sha1_of, sha256_of, write_by_rename
+from alexnet_keras.weights.caffe import read_caffe_mean
+from alexnet_keras.weights.conventions import CLASSIFIER
+from alexnet_keras.weights.formats import FORMATS, read_weights
+from alexnet_keras.weights.published import known_file
 
 STAGES = 3  # of an import: read, recognised, written
 NO_DATA = {  # the data in run.json of a run that has none: how images are read for it
@@ -69,19 +68,11 @@ def import_network(path: Path, kind: str, *, recipe: Recipe | None = None, mean:
     form = FORMATS[kind]
     refuse_other_kinds(path, *form.kinds)
     recipe = recipe or load_recipe(form.recipe_of(path))
-    arrays, notes = form.weights(path, recipe)
-    weights = convert_weights(recipe, form.layout, arrays)
-    for name, towers in weights.items():
-        if not all(np.isfinite(array).all() for pair in towers for array in pair):
-            raise DataError(f"{path}: the weights of {name} are not all finite numbers.")
+    weights, notes = read_weights(path, kind, recipe)
     mean_image = form.mean if mean is None else read_caffe_mean(mean, recipe.network.input_size)
     _, bias = weights[CLASSIFIER][0]
     model = AlexNet(recipe, classes=len(bias), mean_image=mean_image)
-    for name, towers in weights.items():
-        layer = model.get_layer(name)
-        for tower, (kernel, bias) in enumerate(towers):
-            layer.kernels[tower].assign(kernel)
-            layer.biases[tower].assign(bias)
+    assign_weights(model, weights)
     return ImportedNetwork(model, recipe, model.output_shape[-1], tuple(notes))
 
 
@@ -94,6 +85,7 @@ def import_run(
     mean: Path | None = None,
     labels: Path | None = None,
     data: PreparedDataset | None = None,
+    imagenet: bool = False,
     reporter: Reporter = SILENT,
 ) -> Run:
     """Make a run of a file's network: recipe.toml, run.json, model.keras and last.keras.
@@ -105,8 +97,10 @@ def import_run(
         recipe: The network's recipe.
         mean: Caffe's mean image.
         labels: A file with the names of the classes in the network's order, as `read_class_names` takes it; by default
-            they are those of `data`, or 0000, 0001, ...
+            they are those of `data`, ImageNet's of a published file, or 0000, 0001, ...
         data: A prepared dataset with the same classes in the same order, on which the run is then evaluated.
+        imagenet: The network's 1000 classes are ImageNet's in the order of their WordNet ids, as those of every
+            published file, whether it is recognised by its checksum or not.
         reporter: Gets the notes on how the file was read, and the progress.
 
     Raises:
@@ -116,10 +110,10 @@ def import_run(
     check_new(folder)
     with reporter.progress("importing", STAGES, "stages") as advance:
         network = import_network(path, kind, recipe=recipe, mean=mean)
-        classes = class_names(network.classes, labels, data)
         advance(1, text="read")
         checksums = {"sha1": sha1_of(path), "sha256": sha256_of(path)}
         known = known_file(**checksums)
+        classes = class_names(network.classes, labels, data, imagenet=imagenet or known is not None)
         advance(1, text="recognised")
         facts = {
             "recipe": network.recipe.name,

@@ -1,4 +1,4 @@
-"""safetensors files: weights of other programs, and a run's weights with what is needed to build the network again.
+"""safetensors files with a run's weights and what is needed to build the network again.
 
 Reference: github.com/huggingface/safetensors, README, "Format"."""
 
@@ -13,38 +13,12 @@ from safetensors.numpy import save_file
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.interop.conventions import ExpectedArrays, refusing_damage
 from alexnet_keras.interop.exported import ExportedNetwork
-from alexnet_keras.interop.state_dicts import select_network
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import tower_layers
 from alexnet_keras.recipes import toml
-
-MOST_HEADER = 2**20  # bytes; the format allows a hundred times that, AlexNet's takes two thousand
-TYPES = ("F64", "F32", "F16", "BF16")
-
-
-def read_safetensors_arrays(path: Path, expected: ExpectedArrays) -> dict[str, np.ndarray]:
-    """Read the arrays of a file by name, float32.
-
-    Raises:
-        DataError: The file is damaged, or does not hold exactly the expected arrays.
-    """
-    with refusing_damage(path, "weights", SafetensorError):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-        if length > MOST_HEADER:
-            raise ValueError(f"its header claims {length:,} bytes")
-        with safe_open(str(path), framework="np") as opened:
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-            chosen = select_network(path, {"": slices}, lambda each: tuple(each.get_shape()), expected)
-            for name, each in chosen.items():
-                if each.get_dtype() not in TYPES:
-                    raise ValueError(f"the array {name} has the type {each.get_dtype()}, none of {', '.join(TYPES)}")
-            # bfloat16 is among NumPy's types since Keras imported ml_dtypes
-            return {name: each[:].astype(np.float32) for name, each in chosen.items()}
-
+from alexnet_keras.weights.conventions import refusing_damage
 
 FORMAT = "alexnet-keras weights, version 1"
 MEAN = "mean.mean"

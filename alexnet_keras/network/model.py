@@ -2,8 +2,8 @@
 
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,12 @@ from alexnet_keras.layers import (
     TowerDense,
 )
 from alexnet_keras.recipes import schema, toml
-from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
+from alexnet_keras.recipes.edits import arithmetic_differences
+from alexnet_keras.reporter import ProgressBar
+from alexnet_keras.storage.file_kinds import refuse_other_kinds
+from alexnet_keras.weights.conventions import Weights
+from alexnet_keras.weights.formats import FORMATS, kind_of, read_weights
+from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
 
 OPERATION_NAMES = {"lrn": "norm", "spatial_norm": "spatial", "pool": "pool", "relu": "relu", "tanh": "tanh"}
 
@@ -49,13 +54,15 @@ def AlexNet(
 
     Args:
         recipe: `"source"` (net 145, the default), `"paper"`, `"quickstart"`, a TOML file, or a `Recipe`.
-        weights: None for initial weights, or the path of a `.keras` or `.weights.h5` file to load, mean image and all.
-            From a file with other classes, or with another end, all weights but the classifier's are loaded.
+        weights: None for initial weights; `"imagenet"` for published ones, which the recipes `"torchvision"`, `"caffe"`
+            and `"caffenet"` have and which are downloaded once; or the path of a file, `.keras` or `.weights.h5`, mean
+            image and all, or another that `alexnet import` takes. From a file with other classes, or with another end,
+            all weights but the classifier's are loaded.
         include_top: True to end with the classifier fc8. Without it the output is the last hidden layer, 4096 numbers.
         classes: Number of classes.
         classifier_activation: Activation of the last layer; None gives logits.
         mean_image: The training set's mean: `(256, 256, 3)`, `(224, 224, 3)` or `(3,)`, RGB, 0..255. Of a larger
-            image the centre is taken (net 145). Default: ImageNet's mean colour.
+            image the centre is taken (net 145). Default: ImageNet's mean colour, or that of the weights.
         color_stds: Standard deviations of the training set's RGB values along its principal components, 0..255
             scale. Default: ImageNet's.
         color_vectors: The components, 3x3, in columns. Default: ImageNet's.
@@ -73,6 +80,7 @@ def AlexNet(
 
     Raises:
         UsageError: There is no such recipe, no class, or no such file of weights.
+        AlexNetError: The weights cannot be downloaded.
         DataError: The file of weights is damaged, or of another network.
     """
     if not isinstance(recipe, schema.Recipe):
@@ -151,7 +159,7 @@ def AlexNet(
 
     model = keras.Model(image, output, name=name)
     if weights is not None:
-        load_weights(model, weights)
+        load_weights(model, weights, recipe, mean=mean_image is None)
     return model
 
 
@@ -181,21 +189,25 @@ def _reading(file: str | Path) -> Iterator[None]:
         raise DataError(f"{file} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
 
 
-def load_weights(model: keras.Model, file: str | Path) -> None:
-    """Load the weights of a `.keras` or `.weights.h5` file, mean image and all, into a network of AlexNet's.
+def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe, *, mean: bool = True) -> None:
+    """Load weights into a network of AlexNet's: by name, or from a file of Keras's or of another framework's.
 
-    A classifier for other classes, or none, is left as it is, with a warning. Another warning reports layers of a
-    `.keras` file that compute something else with the same weights.
+    A classifier for other classes, or none, is left as it is, with a warning. Another warning reports layers of a file
+    that compute something else with the same weights.
+
+    Args:
+        model: The network.
+        weights: `"imagenet"`, another name in `published.PUBLISHED`, or a path.
+        recipe: The network's recipe.
+        mean: Also load the mean colour that another framework's network subtracts. A file of Keras's has its own.
 
     Raises:
-        UsageError: There is no such file, or it is in another format.
+        UsageError: There is no such file, its name does not say what it is, or nobody published such weights for the
+            recipe.
+        AlexNetError: The published weights cannot be downloaded.
         DataError: The file is damaged, or of another network.
     """
-    file = Path(file)
-    if not file.is_file():
-        raise UsageError(
-            f"There is no file of weights {file}. AlexNet comes with none: `alexnet import` reads others'."
-        )
+    file = _file_of(weights, recipe)
     other = None
     if file.suffix == ".keras":
         other = load_model(file)
@@ -203,9 +215,7 @@ def load_weights(model: keras.Model, file: str | Path) -> None:
     elif file.name.endswith(".weights.h5"):
         taken = _load_h5(model, file)
     else:
-        kind = file_kind(file)
-        described = f": it is {kind.description}" if kind else ""
-        raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not{described}.")
+        taken = _load_others(model, file, recipe, mean)
     wanted = [layer.name for layer in model.layers if layer.weights]
     if missing := [name for name in wanted if name not in taken and name != schema.CLASSIFIER]:
         raise DataError(f"{file} is of another network: it has no {', '.join(missing)} of the same shape.")
@@ -216,6 +226,50 @@ def load_weights(model: keras.Model, file: str | Path) -> None:
             f"{file} has other classes than this network: its fc8 was not loaded, and ours keeps its initial weights.",
             stacklevel=2,
         )
+
+
+def _file_of(weights: str | Path, recipe: schema.Recipe) -> Path:
+    """The file of weights: a published one by its name, or the one at a path."""
+    if weights == "imagenet":
+        if recipe.name not in (recipes := dict.fromkeys(file.recipe for file in PUBLISHED.values())):
+            raise UsageError(f"ImageNet weights exist for the recipes {', '.join(recipes)}. Received: {recipe.name!r}")
+        weights = recipe.name
+    if isinstance(weights, str) and weights in PUBLISHED:
+        return published_path(weights, reporter=ProgressBar())
+    if not Path(weights).is_file():
+        refuse_missing(str(weights))
+    return Path(weights)
+
+
+def assign_weights(model: keras.Model, weights: Mapping[str, list[Weights]]) -> list[str]:
+    """Assign each tower's kernel and bias, and return the names of the layers that have them now.
+
+    A layer of other shapes stays as it is.
+    """
+    layers = [layer for layer in model.layers if layer.name in weights and _fit(layer, weights[layer.name])]
+    for layer in layers:
+        for tower, (kernel, bias) in enumerate(weights[layer.name]):
+            layer.kernels[tower].assign(kernel)
+            layer.biases[tower].assign(bias)
+    return [layer.name for layer in layers]
+
+
+def _fit(layer: keras.layers.Layer, towers: list[Weights]) -> bool:
+    return [kernel.shape for kernel in layer.kernels] == [kernel.shape for kernel, _ in towers]
+
+
+def _load_others(model: keras.Model, file: Path, recipe: schema.Recipe, mean: bool) -> list[str]:
+    """Load another framework's file, and return the names of the layers that it has weights for."""
+    kind = kind_of(file)
+    weights, _ = read_weights(file, kind, recipe)
+    if mean:
+        layer = model.get_layer("mean")
+        layer.mean.assign(np.broadcast_to(np.asarray(FORMATS[kind].mean, np.float32), layer.shape))
+    with suppress(UsageError):  # HDF5 does not say which of Caffe's networks it has
+        theirs = toml.load_recipe(FORMATS[kind].recipe_of(file))
+        if other := [f"{name} is {value} there" for name, _, value, _ in arithmetic_differences(recipe, theirs)]:
+            warnings.warn(f"{file} is of the recipe {theirs.name}'s network ({'; '.join(other[:3])}).", stacklevel=4)
+    return ["mean", *assign_weights(model, weights)]
 
 
 def copy_weights(model: keras.Model, other: keras.Model) -> list[str]:

@@ -159,6 +159,13 @@ def differences(*recipes: Recipe) -> list[list[str]]:
     return rows
 
 
+def arithmetic_differences(*recipes: Recipe) -> list[list[str]]:
+    """Return the rows of `differences` by which the same weights give another output; sizes are not among them."""
+    kept = ("filters", "kernel", "units", "initial_std", "initial_bias", "rate_factor", "weight_decay")
+    rows = ((row, row[0].split(".")) for row in differences(*recipes))
+    return [row for row, name in rows if name[0] == "network" and name[-1] not in kept]
+
+
 def rate_factors(network: Network, layers: str, factor: float) -> dict[str, float]:
     """Return the changes, as `edit` takes them, that multiply the learning rates of some layers.
 

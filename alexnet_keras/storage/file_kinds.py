@@ -89,7 +89,7 @@ def file_kind(path: Path) -> FileKind | None:
         return _zip_kind(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
         return SAFETENSORS
-    return None if head.translate(None, TEXT) else _text_kind(head)
+    return text_kind(head)
 
 
 def _zip_kind(path: Path) -> FileKind:
@@ -109,7 +109,10 @@ def _zip_kind(path: Path) -> FileKind:
     return FileKind("archive", f"a zip archive of {_quoted(inside)}: unpack it and give the file inside")
 
 
-def _text_kind(head: bytes) -> FileKind | None:
+def text_kind(head: bytes) -> FileKind | None:
+    """The kind of a file by its first bytes, if these are a text; else None."""
+    if head.translate(None, TEXT):
+        return None
     text = head.decode("utf-8-sig", "replace").strip()
     start = text[:1024].lower()
     if start.startswith("version https://git-lfs"):

@@ -3,14 +3,19 @@
 import json
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from plain_networks import random_arrays
+from published_files import publish_torchvision
 from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import binaryproto, caffemodel, state_names, write_caffe_hdf5, write_legacy_pth, write_pth
 
+from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.toml import to_toml
+from alexnet_keras.storage.files import sha256_of
+from alexnet_keras.weights.published import PUBLISHED
 
 COLORS = (*DENSE[:2], 3)  # as many classes as the prepared dataset of the tests has
 
@@ -120,16 +125,10 @@ def test_lists_of_classes_are_read_as_imagenet_has_them(alexnet, tmp_path):
 
 
 def test_a_known_file_is_recognised_and_its_published_accuracy_shown(alexnet, tmp_path, monkeypatch):
-    from dataclasses import replace
-
-    from alexnet_keras.interop import formats
-    from alexnet_keras.storage.files import sha256_of
-
     arrays = random_arrays(FILTERS["torchvision"], DENSE, groups=1)
     path = write_pth(tmp_path / "net.pth", state_names(arrays))
     (tmp_path / "small.toml").write_text(to_toml(small("torchvision")))
-    known = tuple(replace(file, sha=sha256_of(path)[:8]) for file in formats.PUBLISHED if file.name.endswith(".pth"))
-    monkeypatch.setattr(formats, "PUBLISHED", known)
+    monkeypatch.setitem(PUBLISHED, "torchvision", replace(PUBLISHED["torchvision"], sha=sha256_of(path)[:8]))
     result = alexnet("import", path, "--recipe", "small.toml")
     assert result.exit_code == 0, result.stderr
     assert "56.5% top-1 and 79.1% top-5" in result.stdout
@@ -213,3 +212,87 @@ def test_what_a_file_really_is_is_looked_at_first(name, arguments, content, code
     result = alexnet("import", name, *arguments)
     assert result.exit_code == code and said in result.stderr, result.output
     assert len(result.stderr.strip()) <= 160 and not (tmp_path / "saved_models").exists()
+
+
+IMAGENET = (*DENSE[:2], 1000)
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A directory with torchvision's published weights, of a small network; and that network as the built-in recipe."""
+    states = state_names(random_arrays(FILTERS["torchvision"], IMAGENET, groups=1))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setitem(BUILT_IN, "torchvision", small("torchvision"))
+    nowhere = "http://127.0.0.1:9/weights.pth"
+    path = publish_torchvision(monkeypatch, tmp_path / "torch", lambda path: write_pth(path, states), address=nowhere)
+    return path.parent
+
+
+def test_a_name_makes_a_run_of_the_published_file_with_imagenets_classes(published, alexnet, tmp_path):
+    (tmp_path / "torchvision").write_text("a file of that name is ./torchvision")
+    result = alexnet("import", "torchvision")
+    assert result.exit_code == 0, result.stderr
+    assert f"Using {published / PUBLISHED['torchvision'].name}." in result.stderr and "56.5% top-1" in result.stdout
+    run = tmp_path / "saved_models" / "torchvision"
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["classes"][0] == "n01440764" and len(facts["classes"]) == 1000
+    assert facts["data"]["titles"][:2] == ["tench", "goldfish"] and facts["imported"]["published"]["top5"] == 0.79066
+    assert facts["command"] == [
+        "alexnet", "import", "torchvision", "--from", "torchvision", "--run", "torchvision", "--recipe", "torchvision"
+    ]  # fmt: skip
+    assert "alexnet import torchvision" in (run / "MODEL_CARD.md").read_text()
+
+
+def test_the_file_itself_is_recognised_and_labels_win(published, alexnet, tmp_path):
+    file = published / PUBLISHED["torchvision"].name
+    (tmp_path / "labels.txt").write_text("".join(f"thing {number}\n" for number in range(1000)))
+    for arguments, first in (([], "n01440764"), (["--labels", "labels.txt", "--run", "named"], "thing 0")):
+        result = alexnet("import", file, *arguments)
+        assert result.exit_code == 0, result.stderr
+        name = arguments[-1] if arguments else "alexnet-owt-7be5be79"
+        assert json.loads((tmp_path / "saved_models" / name / "run.json").read_text())["classes"][0] == first
+
+
+def test_a_directory_that_has_the_file_is_enough(published, alexnet, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nowhere"))
+    result = alexnet("import", "torchvision", "--from-cache", published, "--run", "moved")
+    assert result.exit_code == 0 and (tmp_path / "saved_models/moved/model.keras").exists(), result.stderr
+    result = alexnet("import", "torchvision", "--from-cache", tmp_path, "--run", "other")
+    assert result.exit_code == 2 and "has no alexnet-owt-7be5be79.pth: download http://127.0.0.1:9" in result.stderr
+
+
+def test_predict_takes_published_weights_without_a_run(published, alexnet, images, tmp_path):
+    image = next((images / "val").rglob("*.jpg"))
+    result = alexnet("predict", image, "--weights", "torchvision", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)["predictions"]
+    assert len(found) == 5 and all(re.fullmatch(r"n\d{8}", each["class"]) for each in found)
+    assert not (tmp_path / "saved_models").exists()
+    assert alexnet("import", "torchvision").exit_code == 0
+    assert json.loads(alexnet("predict", image, "--run", "torchvision", "--json").stdout)["predictions"] == found
+    result = alexnet("predict", image, "--weights", "torchvision", "--run", "torchvision")
+    assert result.exit_code == 2 and "--run and --weights both name a network: give one of them." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["torchvison"], 2, "no file torchvison, and the published weights are torchvision, caffe, caffenet, toronto."),
+        (["torchvision", "--from", "caffe"], 2, "The published torchvision is a file of torchvision; ./torchvision"),
+        (["torchvision", "--mean", "mean.binaryproto"], 2, "--mean is Caffe's mean image"),
+        (["torchvision", "--labels", "nothing"], 2, "no file nothing"),
+        (["torchvision"], 1, "http://127.0.0.1:9/weights.pth cannot be downloaded: Connection refused. Download"),
+        (["./torchvision"], 2, "The name of torchvision does not say what wrote it"),
+        (["net.caffemodel", "--from-cache", "."], 2, "--from-cache has published weights, and net.caffemodel is a"),
+    ],
+)
+def test_what_is_wrong_with_a_name_is_said_before_anything_is_made(
+    arguments, code, said, published, alexnet, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nowhere"))
+    write_net(tmp_path, DENSE)
+    (tmp_path / "torchvision").write_bytes(b"\0\1")
+    result = alexnet("import", *arguments)
+    assert result.exit_code == code and said in result.stderr, result.output
+    assert not (tmp_path / "saved_models").exists() and not list(tmp_path.rglob("*.pth.part"))

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from imagenet import as_synsets, as_tars
 from plain_networks import random_arrays
-from written_files import binaryproto, caffemodel
+from published_files import publish_torchvision
+from written_files import binaryproto, caffemodel, state_names, write_pth
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.recipes.schema import Recipe
@@ -67,6 +69,11 @@ class Surroundings:
                 path.write_text("".join(f"{name}\n" for name in self.prepared.classes))
             case _:
                 self._image(path)
+
+    def publish(self, patch: pytest.MonkeyPatch) -> None:
+        """Puts torchvision's weights, as narrow as the recipes, where PyTorch keeps what it downloads."""
+        states = state_names(random_arrays((FILTERS,) * 5, (UNITS, UNITS, 1000), groups=1))
+        publish_torchvision(patch, self.folder / ".torch", lambda path: write_pth(path, states))
 
     def _image(self, path: Path) -> None:
         drawn = self.draw(self.folder / ".drawn" / path.name, {"one": 1})

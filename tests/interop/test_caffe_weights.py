@@ -17,9 +17,9 @@ from written_files import (
 )
 
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.interop.caffe import read_caffe_mean, recipe_of_caffe
-from alexnet_keras.interop.formats import CAFFE_MEAN, FORMATS
 from alexnet_keras.interop.import_run import import_network
+from alexnet_keras.weights.caffe import read_caffe_mean, recipe_of_caffe
+from alexnet_keras.weights.formats import CAFFE_MEAN, FORMATS
 
 SIDE = 227
 

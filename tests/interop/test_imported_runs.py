@@ -8,11 +8,11 @@ from plain_networks import random_arrays
 from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import state_names, write_pth
 
-from alexnet_keras.interop.formats import known_file
 from alexnet_keras.interop.import_run import import_run
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import all_runs
 from alexnet_keras.storage.files import partial_path
+from alexnet_keras.weights.published import known_file
 
 
 class Stages(Reporter):

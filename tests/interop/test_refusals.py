@@ -30,8 +30,8 @@ from written_files import (
 )
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.interop.conventions import refusing_damage
 from alexnet_keras.interop.import_run import import_network
+from alexnet_keras.weights.conventions import refusing_damage
 
 COMMAND = b"cposix\nsystem\n" + text("touch was-run") + b"\x85R."
 

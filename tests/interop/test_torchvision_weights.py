@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from plain_networks import random_arrays, torchvision_logits
 from small_networks import DENSE, FILTERS, assert_same, crops, our_logits, small
+from torch_networks import torch_alexnet, torch_logits
 from written_files import state_names, write_legacy_pth, write_pth, write_safetensors
 
 from alexnet_keras.interop.import_run import import_network
@@ -28,45 +29,18 @@ def test_an_imported_state_dict_answers_as_the_network_it_came_from(write, array
 @pytest.mark.parametrize("nested", [True, False])
 def test_a_file_that_pytorch_saved_answers_as_in_pytorch(zipped, nested, tmp_path):
     torch = pytest.importorskip("torch")
-    from torch import nn
-
-    c1, c2, c3, c4, c5 = FILTERS["torchvision"]
-    torch.manual_seed(0)
-
-    class Plain(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.features = nn.Sequential(
-                nn.Conv2d(3, c1, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
-                nn.Conv2d(c1, c2, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-                nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(),
-                nn.Conv2d(c3, c4, 3, padding=1), nn.ReLU(),
-                nn.Conv2d(c4, c5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
-            )  # fmt: skip
-            self.classifier = nn.Sequential(
-                nn.Dropout(), nn.Linear(c5 * 36, DENSE[0]), nn.ReLU(),
-                nn.Dropout(), nn.Linear(DENSE[0], DENSE[1]), nn.ReLU(),
-                nn.Linear(DENSE[1], DENSE[2]),
-            )  # fmt: skip
-
-        def forward(self, x):
-            return self.classifier(self.features(x).flatten(1))
-
-    theirs = Plain().eval()
+    theirs = torch_alexnet(FILTERS["torchvision"], DENSE)
     state = theirs.state_dict()
     path = tmp_path / "weights.pth"
     torch.save({"epoch": 3, "state_dict": state} if nested else state, path, _use_new_zipfile_serialization=zipped)
     network = import_network(path, "torchvision", recipe=small("torchvision"))
     images = crops(224)
-    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    with torch.no_grad():
-        expected = theirs((torch.from_numpy(images.transpose(0, 3, 1, 2).copy()) / 255 - mean) / std).numpy()
-    assert_same(our_logits(network.model, images), expected)
+    assert_same(our_logits(network.model, images), torch_logits(theirs, images))
 
 
 def test_the_recipe_has_the_parameters_of_the_published_network():
-    from alexnet_keras.interop.conventions import Layout
     from alexnet_keras.recipes.toml import load_recipe
+    from alexnet_keras.weights.conventions import Layout
 
     shapes = Layout(channels_first=True).shapes(load_recipe("torchvision").network)
     sizes = [np.prod([1000 if n < 0 else n for n in shape]) for pair in shapes.values() for shape in pair]

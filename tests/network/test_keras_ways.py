@@ -272,14 +272,14 @@ def test_weights_of_another_recipe_are_reported(trained, tiny, tmp_path):
 
 
 def test_files_that_are_none_of_weights_are_refused(tiny, tmp_path):
-    with pytest.raises(UsageError, match="no file of weights imagenet"):
-        AlexNet(tiny, classes=5, weights="imagenet")
+    with pytest.raises(UsageError, match="no file nothing"):
+        AlexNet(tiny, classes=5, weights="nothing")
     for name in ("a.keras", "a.weights.h5"):
         (tmp_path / name).write_bytes(b"\0nothing of the kind")
         with pytest.raises(DataError, match="cannot be loaded, so it is damaged or not AlexNet's"):
             AlexNet(tiny, classes=5, weights=tmp_path / name)
-    (tmp_path / "a.npz").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"in files .keras or .weights.h5, which .*a.npz is not"):
+    np.savez(tmp_path / "a.npz", conv1=IMAGES)
+    with pytest.raises(DataError, match=r"a.npz is a .npz archive of NumPy's, in which nothing here looks for weights"):
         AlexNet(tiny, classes=5, weights=tmp_path / "a.npz")
 
 

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError
 from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
 
 
@@ -105,13 +105,5 @@ def test_models_and_weights_of_keras_are_told_from_other_things(name, tmp_path):
     for content, told in (SOMETHING_ELSE["lfs"], SOMETHING_ELSE["html"], (TORCH, "a file of PyTorch's")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError) as caught:
-            load_weights(None, tmp_path / name)
+            load_weights(None, tmp_path / name, None)
         assert f"{name} is {told}" in str(caught.value)
-
-
-def test_a_file_for_import_is_told_from_one_for_a_model(tmp_path):
-    from alexnet_keras.network.model import load_weights
-
-    (tmp_path / "net.pth").write_bytes(TORCH)
-    with pytest.raises(UsageError, match=r"net.pth is not: it is a file of PyTorch's, which `alexnet import"):
-        load_weights(None, tmp_path / "net.pth")

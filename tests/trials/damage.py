@@ -311,7 +311,7 @@ def _weights(folder: Path) -> Iterator[Kind]:
         return read
 
     def with_mean(path: Path) -> None:
-        from alexnet_keras.interop.caffe import read_caffe_mean
+        from alexnet_keras.weights.caffe import read_caffe_mean
 
         read_caffe_mean(path, 227)
 

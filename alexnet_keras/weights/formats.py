@@ -1,4 +1,4 @@
-"""The formats that weights come in: their names and layouts of arrays, and their readers; files known by checksum."""
+"""The formats that weights come in: their names and layouts of arrays, and their readers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.interop.caffe import read_caffe, recipe_of_caffe
-from alexnet_keras.interop.conventions import CLASSIFIER, ExpectedArrays, Layout, Weights
-from alexnet_keras.interop.safetensors import read_safetensors_arrays
-from alexnet_keras.interop.torch import read_torch
-from alexnet_keras.interop.toronto import read_toronto
+from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes.schema import Network, Recipe
+from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
+from alexnet_keras.weights.caffe import read_caffe, recipe_of_caffe
+from alexnet_keras.weights.conventions import CLASSIFIER, ExpectedArrays, Layout, Weights, convert_weights
+from alexnet_keras.weights.safetensors import read_safetensors_arrays
+from alexnet_keras.weights.torch import read_torch
+from alexnet_keras.weights.toronto import read_toronto
 
 # imagenet_mean.binaryproto averaged over all pixels, R, G, B: caffe's examples/00-classification.ipynb prints it.
 CAFFE_MEAN = (122.6789143406786, 116.66876761696767, 104.0069879317889)
@@ -104,46 +106,58 @@ FORMATS = {
     "torchvision": Format(kinds=("torch",), read=read_torch, **_TORCHVISION),
     "safetensors": Format(kinds=("safetensors",), read=read_safetensors_arrays, **_TORCHVISION),
 }
+SUFFIXES = {
+    ".caffemodel": "caffe",
+    ".h5": "caffe",
+    ".hdf5": "caffe",
+    ".npy": "toronto",
+    ".pth": "torchvision",
+    ".pt": "torchvision",
+    ".tar": "torchvision",  # PyTorch's ImageNet example writes checkpoint.pth.tar, which is no tar archive
+    ".ckpt": "torchvision",
+    ".safetensors": "safetensors",
+}
+KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what the first bytes say for certain
 
 
-@dataclass(frozen=True)
-class KnownFile:
-    """A published file.
+def kind_of(path: Path) -> str:
+    """Return a file's name in `FORMATS`, by its first bytes, or by its suffix where they do not say.
 
-    Attributes:
-        name: Its name.
-        sha: The SHA-1 or SHA-256 that was published with it, or its beginning, hex.
-        top1, top5: Accuracy on the validation images of ImageNet 2012, centre crop, 0..1.
-        source: Where both are published.
+    Raises:
+        UsageError: Neither says.
+        DataError: It is something else than weights.
     """
-
-    name: str
-    sha: str
-    top1: float
-    top5: float
-    source: str
-
-
-PUBLISHED = (
-    KnownFile(
-        "bvlc_alexnet.caffemodel",
-        "9116a64c0fbe4459d18f4bb6b56d647b63920377",
-        0.571,
-        0.802,
-        "github.com/BVLC/caffe, models/bvlc_alexnet/readme.md",
-    ),
-    KnownFile(
-        "bvlc_reference_caffenet.caffemodel",
-        "4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
-        0.574,
-        0.804,
-        "github.com/BVLC/caffe, models/bvlc_reference_caffenet/readme.md",
-    ),
-    # torchvision names files after the beginning of their checksum
-    KnownFile("alexnet-owt-7be5be79.pth", "7be5be79", 0.56522, 0.79066, "pytorch.org/vision, AlexNet_Weights"),
-)
+    kind = file_kind(path)
+    if kind and kind.name in KINDS:
+        return KINDS[kind.name]
+    if path.suffix.lower() not in SUFFIXES:
+        refuse_other_kinds(path, "hdf5", "npy")
+        raise UsageError(
+            f"The name of {path} does not say what wrote it: name it .caffemodel, .npy, .pth or .safetensors, or use "
+            "`alexnet import --from`."
+        )
+    return SUFFIXES[path.suffix.lower()]
 
 
-def known_file(sha1: str, sha256: str) -> KnownFile | None:
-    """Return the published file with one of these checksums (hex), if it is known."""
-    return next((file for file in PUBLISHED if sha1.startswith(file.sha) or sha256.startswith(file.sha)), None)
+def read_weights(path: Path, kind: str, recipe: Recipe) -> tuple[dict[str, list[Weights]], list[str]]:
+    """Read a file's weights as those of our layers.
+
+    Args:
+        path: The file.
+        kind: Its name in `FORMATS`.
+        recipe: The recipe of its network.
+
+    Returns:
+        For each layer one pair of kernel and bias for each tower, float32; and notes on how the file was read.
+
+    Raises:
+        DataError: The file is damaged, would run code, or does not hold exactly the arrays of the recipe's network.
+    """
+    form = FORMATS[kind]
+    refuse_other_kinds(path, *form.kinds)
+    arrays, notes = form.weights(path, recipe)
+    weights = convert_weights(recipe, form.layout, arrays)
+    for name, towers in weights.items():
+        if not all(np.isfinite(array).all() for pair in towers for array in pair):
+            raise DataError(f"{path}: the weights of {name} are not all finite numbers.")
+    return weights, notes

@@ -24,8 +24,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from alexnet_keras.interop.conventions import ExpectedArrays, Shape, refusing_damage
-from alexnet_keras.interop.state_dicts import select_network
+from alexnet_keras.weights.conventions import ExpectedArrays, Shape, refusing_damage
+from alexnet_keras.weights.state_dicts import select_network
 
 MEMO_INSTRUCTIONS = ("PUT", "BINPUT", "LONG_BINPUT")
 MOST_PLACEHOLDERS = 1000  # names, each of which takes a class of Python's

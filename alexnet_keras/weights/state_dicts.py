@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.interop.conventions import ExpectedArrays, Shape
+from alexnet_keras.weights.conventions import ExpectedArrays, Shape
 
 # Modules that only wrap another: of DataParallel, torch.compile, and sharded and checkpointed training.
 WRAPPERS = ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")

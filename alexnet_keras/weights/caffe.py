@@ -21,8 +21,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from alexnet_keras.errors import UsageError
-from alexnet_keras.interop.conventions import ExpectedArrays, Shape, refusing_damage, shape_text
 from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
+from alexnet_keras.weights.conventions import ExpectedArrays, Shape, refusing_damage, shape_text
 
 OLD_LAYERS, LAYERS = 2, 100  # fields of NetParameter
 MESSAGES = {OLD_LAYERS: "V1LayerParameter", LAYERS: "LayerParameter"}

@@ -7,7 +7,7 @@ from small_networks import DENSE, FILTERS, small
 from written_files import Opcodes, View, state_names, text, whole, write_legacy_pth, write_pth, write_safetensors
 
 from alexnet_keras.errors import DataError
-from alexnet_keras.interop.formats import FORMATS
+from alexnet_keras.weights.formats import FORMATS
 
 ARRAYS = random_arrays(FILTERS["torchvision"], DENSE, groups=1)
 STATES = state_names(ARRAYS)
