@@ -1,5 +1,7 @@
 """A trained run as a classifier of images."""
 
+from __future__ import annotations  # so that help() shows them as they are written
+
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
