@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
-    from alexnet_keras.api import evaluate, resume, train
+    from alexnet_keras.api import evaluate, publish, resume, train
     from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.data.preparation import prepare
     from alexnet_keras.evaluation.classifier import Classifier
@@ -53,6 +53,7 @@ _PUBLIC = {
     "load_recipe": "alexnet_keras.recipes.toml",
     "open_prepared": "alexnet_keras.data.dataset",
     "prepare": "alexnet_keras.data.preparation",
+    "publish": "alexnet_keras.api",
     "resume": "alexnet_keras.api",
     "train": "alexnet_keras.api",
 }
@@ -72,6 +73,7 @@ __all__ = [
     "load_recipe",
     "open_prepared",
     "prepare",
+    "publish",
     "resume",
     "train",
 ]

@@ -6,7 +6,9 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import data_names, json_option
+from alexnet_keras.cli.publish import import_published_run
 from alexnet_keras.errors import UsageError
+from alexnet_keras.storage.hub import is_address
 from alexnet_keras.storage.places import check_name, command, exists, good_name, refuse_url, runs_root
 
 SUFFIXES = {
@@ -69,6 +71,8 @@ def import_weights(
 ) -> None:
     """Make a run from weights that Caffe or PyTorch trained: eval, predict and the others use it like any other.
 
+    Or from a run that `alexnet publish` put on Hugging Face's hub, hf://USER/NAME, or into a directory.
+
     The file is bvlc_alexnet.caffemodel or bvlc_reference_caffenet.caffemodel, or a network fine-tuned from them, as
     .caffemodel or .caffemodel.h5; bvlc_alexnet.npy of the University of Toronto; torchvision's alexnet as .pth or
     .safetensors, or inside a checkpoint (.pth.tar, .ckpt); or a network of another size, with a --recipe. Nothing in a
@@ -80,9 +84,15 @@ def import_weights(
     \b
         alexnet import bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --labels synset_words.txt
         alexnet import alexnet-owt-7be5be79.pth --run torchvision --data data/imagenet
+        alexnet import hf://USER/my-run
         alexnet import checkpoint.pth.tar --run trained --data data/imagenet
         alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
     """
+    if is_address(file) or (file / "run.json").is_file():
+        if kind or recipe or mean or labels:
+            raise UsageError("A published run brings its recipe, mean and classes with it: leave the options out.")
+        import_published_run(file, name, data, as_json)
+        return
     for path in (file, mean):
         if path and not (exists(path) and path.is_file()):
             refuse_url(path)

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import assert_type
 
 import alexnet_keras
-from alexnet_keras import AlexNet, Classifier, Recipe, Reporter, Run, evaluate, join_towers, load_recipe, open_prepared
-from alexnet_keras import draw_architecture, draw_kernels, evaluate_ensemble, layer_output, prepare, resume, train
+from alexnet_keras import AlexNet, Classifier, Recipe, Reporter, Run, evaluate, join_towers, load_recipe, publish
+from alexnet_keras import draw_architecture, draw_kernels, evaluate_ensemble, open_prepared
+from alexnet_keras import layer_output, prepare, resume, train
 
 assert_type(alexnet_keras.__version__, str)
 assert_type(load_recipe("source"), Recipe)
@@ -36,6 +37,7 @@ prepare("photos", encoding="gif")  # type: ignore[arg-type]
 AlexNet(recipe=load_recipe("source"), classes=10)
 assert_type(train("flowers", epochs=3, reporter=Reporter()), Run)
 train("flowers", epochs="three")  # type: ignore[arg-type]
+assert_type(publish("my-run", "hf://USER/NAME", private=True), str)
 assert_type(resume("my-run", gpus=2), Run)
 draw_kernels(Run.load("my-run").load_model(), Path("kernels.png"))
 draw_architecture(AlexNet(recipe=load_recipe("source"), classes=10), Path("architecture.png"))

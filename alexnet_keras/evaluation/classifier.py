@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike, fsdecode
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -17,7 +17,11 @@ from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.image_inputs import preparation_of, several, square_of
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.runs import Run, as_run
+from alexnet_keras.runs import Run, as_run, published_run
+from alexnet_keras.storage.hub import is_address
+
+if TYPE_CHECKING:
+    import keras
 
 READERS = 4  # threads that read and decode ahead of the network
 
@@ -65,19 +69,20 @@ class Classifier:
         print(classifier("photo.jpg")[0].title)
 
     Args:
-        run: A run, its name under saved_models/, or its path; None for the latest.
+        run: A run, its name under saved_models/, or its path; `"hf://USER/NAME"` for one that `alexnet publish` put on
+            Hugging Face's hub; None for the latest.
         ten_crop: Average over the paper's ten crops instead of looking at the centre alone.
-        which: The `"best"` or the `"last"` model of the run.
+        which: The `"best"` or the `"last"` model of the run; a published run has one.
 
     Raises:
-        UsageError: There is no such run, or it has no model yet.
+        UsageError: There is no such run, or it has no such model.
         DataError: The model is damaged.
     """
 
     def __init__(self, run: Run | str | Path | None = None, *, ten_crop: bool = False, which: str = "best") -> None:
-        self.run = as_run(run)
+        self.run, model = _opened(run, which)
         self.preparation = preparation_of(self.run)
-        self.predictor = Predictor(self.run.load_model(which), "ten-crop" if ten_crop else "centre")
+        self.predictor = Predictor(model, "ten-crop" if ten_crop else "centre")
         self.names: list[str] = self.run.facts["classes"]
         self.titles: list[str] = list(self.run.titles)
 
@@ -168,6 +173,19 @@ class Classifier:
                         yield Classification(path, square, self.decode(next(probabilities), count))
                     else:
                         yield Classification(path, error=square)
+
+
+def _opened(run: Run | str | Path | None, which: str) -> tuple[Run, keras.Model]:
+    """Open a run, here or on the hub, and its model."""
+    if isinstance(run, Run) or not is_address(run):
+        opened = as_run(run)
+        return opened, opened.load_model(which)
+    if which != "best":
+        raise UsageError(f"{run} has one model, which is its best. Received: which={which!r}")
+    from alexnet_keras.network.model import load_model
+
+    opened = published_run(str(run))
+    return opened, load_model(opened.path)
 
 
 def _check(count: int) -> None:

@@ -26,7 +26,7 @@ from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.storage.files import partial_path, replace, sha1_of, sha256_of, write_by_rename
 
 STAGES = 3  # of an import: read, recognised, written
-NO_DATA = {  # the data in run.json of a run that has none: how images are read for it
+NO_DATA: dict[str, Any] = {  # the data in run.json of a run that has none: how images are read for it
     "path": None,
     "name": "",
     "source": None,
@@ -139,15 +139,15 @@ def import_run(
             "parameters": parameters_of(network.model),
             "status": IMPORTED,
         }
-        _write(folder, network, facts)
+        write_run(folder, network, facts)
         advance(1, text="written")
     for note in network.notes:
         reporter.note(note)
     return Run(folder)
 
 
-def _write(folder: Path, network: ImportedNetwork, facts: dict[str, Any]) -> None:
-    """Writes the run's directory by rename."""
+def write_run(folder: Path, network: ImportedNetwork, facts: dict[str, Any]) -> None:
+    """Write the directory of a run of an imported network, by rename."""
     made = Run(partial_path(folder))
     shutil.rmtree(made.path, ignore_errors=True)  # of an import that was killed
     try:

@@ -28,6 +28,7 @@ from alexnet_keras.layers import (
     TowerDense,
 )
 from alexnet_keras.recipes import schema, toml
+from alexnet_keras.storage import hub
 from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
 
 POOLINGS = {"maps": None, "avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
@@ -53,8 +54,9 @@ def AlexNet(
 
     Args:
         recipe: `"source"` (net 145, the default), `"paper"`, `"quickstart"`, a TOML file, or a `Recipe`.
-        weights: None for initial weights, or the path of a `.keras` or `.weights.h5` file to load, mean image and all.
-            From a file with other classes, or with another end, all weights but the classifier's are loaded.
+        weights: None for initial weights, or the path of a `.keras` or `.weights.h5` file to load, mean image and all,
+            or the address of a model on Hugging Face's hub, `"hf://USER/NAME"`. From a network with other classes, or
+            with another end, all weights but the classifier's are loaded.
         include_top: True to end with the classifier fc8. Without it the output is that of the last hidden layer, or
             what `pooling` says.
         classes: Number of classes.
@@ -178,14 +180,16 @@ def seed_of_part(seed: int | None, part: str) -> int | None:
 
 
 def load_model(file: str | Path) -> keras.Model:
-    """Load the model in a `.keras` file.
+    """Load the model in a `.keras` file, in a directory that `alexnet publish` made, or at `hf://USER/NAME`.
 
     Raises:
+        UsageError: There is no such model on the hub.
         DataError: The file is damaged, or no Keras model.
     """
-    refuse_other_kinds(Path(file), "keras", "hdf5")
+    path = hub.fetch(file) if hub.is_address(file) else Path(file)
+    refuse_other_kinds(path, "keras", "hdf5")
     with _reading(file):
-        return keras.saving.load_model(file, compile=False)
+        return keras.saving.load_model(str(path), compile=False)
 
 
 @contextmanager
@@ -199,7 +203,7 @@ def _reading(file: str | Path) -> Iterator[None]:
 
 
 def load_weights(model: keras.Model, file: str | Path) -> None:
-    """Load the weights of a `.keras` or `.weights.h5` file, mean image and all, into a network of AlexNet's.
+    """Load the weights of a `.keras` or `.weights.h5` file, or of a model at `hf://USER/NAME`, mean image and all.
 
     A classifier for other classes, or none, is left as it is, with a warning. Another warning reports layers of a
     `.keras` file that compute something else with the same weights.
@@ -208,13 +212,14 @@ def load_weights(model: keras.Model, file: str | Path) -> None:
         UsageError: There is no such file, or it is in another format.
         DataError: The file is damaged, or of another network.
     """
+    published = hub.is_address(file)
     file = Path(file)
-    if not file.is_file():
+    if not published and not file.is_file():
         raise UsageError(
             f"There is no file of weights {file}. AlexNet comes with none: `alexnet import` reads others'."
         )
     other = None
-    if file.suffix == ".keras":
+    if published or file.suffix == ".keras":
         other = load_model(file)
         taken = copy_weights(model, other)
     elif file.name.endswith(".weights.h5"):
