@@ -88,7 +88,7 @@ def import_weights(
         alexnet import checkpoint.pth.tar --run trained --data data/imagenet
         alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
     """
-    if is_address(file) or (file / "run.json").is_file():
+    if is_address(file) or exists(file / "run.json"):
         if kind or recipe or mean or labels:
             raise UsageError("A published run brings its recipe, mean and classes with it: leave the options out.")
         import_published_run(file, name, data, as_json)

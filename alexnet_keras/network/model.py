@@ -188,7 +188,7 @@ def load_model(file: str | Path) -> keras.Model:
     """
     path = hub.fetch(file) if hub.is_address(file) else Path(file)
     refuse_other_kinds(path, "keras", "hdf5")
-    with _reading(file):
+    with _reading(hub.written(file)):
         return keras.saving.load_model(str(path), compile=False)
 
 
@@ -212,8 +212,7 @@ def load_weights(model: keras.Model, file: str | Path) -> None:
         UsageError: There is no such file, or it is in another format.
         DataError: The file is damaged, or of another network.
     """
-    published = hub.is_address(file)
-    file = Path(file)
+    published, named, file = hub.is_address(file), hub.written(file), Path(file)
     if not published and not file.is_file():
         raise UsageError(
             f"There is no file of weights {file}. AlexNet comes with none: `alexnet import` reads others'."
@@ -230,12 +229,12 @@ def load_weights(model: keras.Model, file: str | Path) -> None:
         raise UsageError(f"Weights are in files .keras or .weights.h5, which {file} is not{described}.")
     wanted = [layer.name for layer in model.layers if layer.weights]
     if missing := [name for name in wanted if name not in taken and name != schema.CLASSIFIER]:
-        raise DataError(f"{file} is of another network: it has no {', '.join(missing)} of the same shape.")
+        raise DataError(f"{named} is of another network: it has no {', '.join(missing)} of the same shape.")
     if other is not None:
-        _warn_of_differences(model, other, file)
+        _warn_of_differences(model, other, named)
     if schema.CLASSIFIER in wanted and schema.CLASSIFIER not in taken:
         warnings.warn(
-            f"{file} has other classes than this network: its fc8 was not loaded, and ours keeps its initial weights.",
+            f"{named} has other classes than this network: its fc8 was not loaded, and ours keeps its initial weights.",
             stacklevel=2,
         )
 
@@ -278,7 +277,7 @@ def _load_h5(model: keras.Model, file: Path) -> list[str]:
     return taken
 
 
-def _warn_of_differences(model: keras.Model, other: keras.Model, file: Path) -> None:
+def _warn_of_differences(model: keras.Model, other: keras.Model, file: str) -> None:
     """Warn of layers of the same name whose configs give another output."""
     differences = []
     theirs = {layer.name: _arithmetic(layer) for layer in other.layers}

@@ -16,7 +16,7 @@ from alexnet_keras.storage.extras import optional
 
 MODEL_FILES = ("config.json", "metadata.json", "model.weights.h5")  # of a .keras archive
 RUN_FILES = ("recipe.toml", "run.json")
-SCHEME = re.compile(r"hf:/{1,2}")  # in a Path, // is one
+SCHEME = re.compile(r"^hf:/{1,2}")  # in a Path, // is one
 ADDRESS = re.compile(r"hf:/{1,2}(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 US = {"library_name": "alexnet-keras", "library_version": version("alexnet-keras")}
 

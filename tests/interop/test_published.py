@@ -98,6 +98,10 @@ def test_a_run_on_the_hub_serves_keras_the_network_and_the_classifier(online, ru
     assert Classifier("hf://anna/net")(image) == Classifier(run)(image)
     back = import_published(tmp_path / "back", "hf://anna/net")
     assert back.facts["imported"]["revision"] == COMMIT and back.facts["imported"]["from"] == "hub"
+    with pytest.warns(UserWarning, match="hf://anna/net has other classes than this network"):
+        AlexNet(tiny, classes=4, weights="hf://anna/net")
+    with pytest.raises(DataError, match="hf://anna/net is of another network"):
+        AlexNet("quickstart", classes=3, weights="hf://anna/net")
     with pytest.raises(UsageError, match="has one model, which is its best"):
         Classifier("hf://anna/net", which="last")
     with pytest.raises(UsageError, match="`alexnet import hf://anna/net` makes a run of it"):
