@@ -12,6 +12,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.data.sources.open import KINDS
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.interop.import_run import NO_DATA, ImportedNetwork, write_run
 from alexnet_keras.network.model import load_model
@@ -37,7 +38,7 @@ def shared_facts(run: Run) -> dict[str, Any]:
     shared = {key: facts[key] for key in SHARED if key in facts}
     shared["data"] = {
         "name": data["name"],
-        "source": data["source"] if kind in PUBLIC_SOURCES else kind or None,
+        "source": data["source"] if kind in PUBLIC_SOURCES else kind if kind in KINDS else None,
         "fingerprint": data["fingerprint"],
         "examples": data["examples"],
         "options": {key: data["options"].get(key) for key in NO_DATA["options"]},

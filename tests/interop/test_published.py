@@ -13,7 +13,7 @@ from hub import COMMIT, hub_of
 import alexnet_keras
 from alexnet_keras import AlexNet, Classifier, Run
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
-from alexnet_keras.interop.published import import_published
+from alexnet_keras.interop.published import import_published, shared_facts
 from alexnet_keras.network.model import load_model
 from alexnet_keras.storage import hub
 from alexnet_keras.storage.hub import fetch
@@ -75,6 +75,16 @@ def test_no_path_user_host_or_system_goes_along(run, folder):
     facts = json.loads((folder / "run.json").read_text())
     assert facts["data"]["source"] == "folder" and facts["seed"] == 7
     assert facts["data"]["options"].keys() == {"max_pixels", "exif", "encoding", "jpeg_quality"}
+
+
+@pytest.mark.parametrize(
+    ("source", "shared"),
+    [("demo", "demo"), ("tfds:cifar10", "tfds:cifar10"), ("parquet:/home/anna", "parquet"), ("/home/anna", None)],
+)
+def test_of_a_source_that_is_a_directory_only_the_kind_is_named(run, tmp_path, source, shared):
+    facts = run.facts
+    other = Run.create(tmp_path / "other", run.recipe, {**facts, "data": {**facts["data"], "source": source}})
+    assert shared_facts(other)["data"]["source"] == shared
 
 
 def test_a_published_run_comes_back_as_a_run_and_is_published_again(run, folder, prepared, tmp_path):
