@@ -1,12 +1,18 @@
 """AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in Keras 3, faithful to the paper and to the released code.
 
-    from alexnet_keras import AlexNet, train
+    from alexnet_keras import Classifier, evaluate, prepare, train
 
-    model = AlexNet(recipe="source", classes=1000)
-    run = train("data/flowers", epochs=40)
+    data = prepare("demo")  # drawings made by code, or "photos": your own, in class folders
+    run = train(data, "quickstart")
+    print(evaluate(run, views="ten-crop").top1)
+    print(Classifier(run)("photo.jpg")[0].title)
 
-Importing this package is light: Keras and TensorFlow are imported when a name that needs them is used. The
-package's layers are registered with Keras the moment Keras is imported, before or after this package, so that
+`AlexNet(recipe="source", classes=1000)` is the network alone, a functional `keras.Model`. `resume` continues a run
+that was stopped, `Run.load("my-run")` opens one. On the command line all of it is `alexnet --help`, or
+`python -m alexnet_keras --help`.
+
+Importing this package is light: Keras and TensorFlow are imported when a name that needs them is used. The package's
+layers are registered with Keras the moment Keras is imported, before or after this package, so that
 `keras.saving.load_model` opens a saved model with no `custom_objects`.
 """
 
@@ -17,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
-    from alexnet_keras.api import evaluate, resume, train
+    from alexnet_keras.api import evaluate, publish, resume, train
     from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.data.preparation import prepare
     from alexnet_keras.evaluation.applications import decode_predictions, preprocess_input
     from alexnet_keras.evaluation.classifier import Classifier
-    from alexnet_keras.network.model import AlexNet, join_towers
+    from alexnet_keras.evaluation.evaluate import evaluate_ensemble
+    from alexnet_keras.network.model import AlexNet, join_towers, layer_output
     from alexnet_keras.recipes.schema import Recipe
     from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.reporter import Reporter
@@ -42,11 +49,14 @@ _PUBLIC = {
     "draw_architecture": "alexnet_keras.visualization.architecture",
     "draw_kernels": "alexnet_keras.visualization.kernels",
     "evaluate": "alexnet_keras.api",
+    "evaluate_ensemble": "alexnet_keras.evaluation.evaluate",
     "join_towers": "alexnet_keras.network.model",
+    "layer_output": "alexnet_keras.network.model",
     "load_recipe": "alexnet_keras.recipes.toml",
     "open_prepared": "alexnet_keras.data.dataset",
     "prepare": "alexnet_keras.data.preparation",
     "preprocess_input": "alexnet_keras.evaluation.applications",
+    "publish": "alexnet_keras.api",
     "resume": "alexnet_keras.api",
     "train": "alexnet_keras.api",
 }
@@ -61,11 +71,14 @@ __all__ = [
     "draw_architecture",
     "draw_kernels",
     "evaluate",
+    "evaluate_ensemble",
     "join_towers",
+    "layer_output",
     "load_recipe",
     "open_prepared",
     "prepare",
     "preprocess_input",
+    "publish",
     "resume",
     "train",
 ]

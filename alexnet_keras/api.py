@@ -1,16 +1,22 @@
-"""The front door in Python for whole runs: `train`, `resume` and `evaluate`, each of which ends with the model card.
+"""The front door in Python for whole runs: `train`, `resume`, `evaluate` and `publish`, each with the model card.
 
-`from alexnet_keras import train, resume, evaluate` imports them from here; `prepare` needs no card and is
+`from alexnet_keras import train, resume, evaluate, publish` imports them from here; `prepare` needs no card and is
 `data.preparation.prepare`. The command line and the experiments call them, too.
 """
 
+from __future__ import annotations  # so that help() shows them as they are written
+
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from alexnet_keras.evaluation import evaluate as evaluation
-from alexnet_keras.reports.model_card import write_model_card
+from alexnet_keras.interop import sharing
+from alexnet_keras.interop.sharing import shared_facts
+from alexnet_keras.reports.model_card import model_card, write_model_card
 from alexnet_keras.runs import Run, as_run
+from alexnet_keras.storage.hub import is_address
 from alexnet_keras.training import train as training
 
 P = ParamSpec("P")
@@ -48,6 +54,37 @@ def _with_card_of_argument(function: Callable[P, T]) -> Callable[P, T]:
         return result
 
     return called
+
+
+def publish(run: Run | str | Path | None, to: str | Path, *, private: bool = False, which: str = "best") -> str:
+    """Share a run on Hugging Face's hub, or write what would be shared into a directory.
+
+        from alexnet_keras import Classifier, publish
+
+        publish("my-run", "hf://USER/my-run")
+        classifier = Classifier("hf://USER/my-run")
+
+    `keras.saving.load_model` and `AlexNet(weights=...)` open the same address, `alexnet import` makes a run of it.
+    No image, file name, prediction, path, user or host name is sent.
+
+    Args:
+        run: A run, its name under saved_models/, or its path; None for the latest.
+        to: The address, `"hf://USER/NAME"`; or a directory to make.
+        private: Make the repository on the hub private.
+        which: The `"best"` or the `"last"` model of the run.
+
+    Returns:
+        The URL of the commit on the hub, or the directory.
+
+    Raises:
+        UsageError: There is no such run or model, no token, or no right to write there; or the directory exists.
+        DataError: The model is damaged.
+        AlexNetError: The hub cannot be reached or refuses.
+    """
+    opened = as_run(run)
+    address = str(to) if is_address(to) else None
+    card = model_card(opened, shared_facts(opened), address)
+    return sharing.publish(opened, to, card, private=private, which=which)
 
 
 train = _with_card_of_result(training.train)

@@ -32,6 +32,9 @@ class Advance(Protocol):
 class Reporter:
     """Reports nothing; subclasses report what they override."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def note(self, text: str) -> None:
         """A sentence about the work."""
 

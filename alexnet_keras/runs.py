@@ -37,6 +37,7 @@ from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.storage import hub
 from alexnet_keras.storage.documents import read_json, write_json
 from alexnet_keras.storage.files import PARTIAL, is_locked, locked, write_by_rename
 from alexnet_keras.storage.places import argument, command, exists, good_name, runs_root
@@ -129,6 +130,9 @@ class Run:
         Raises:
             UsageError: There is no such run; the message lists those there are.
         """
+        if hub.is_address(name_or_path):
+            address = hub.written(name_or_path)
+            raise UsageError(f"{address} is on the hub: `{command('import', address)}` makes a run of it.")
         root = root or runs_root()
         for path in (root / name_or_path, Path(name_or_path)):
             if exists(path / "run.json"):
@@ -317,6 +321,28 @@ def as_run(run: Run | str | Path | None) -> Run:
     if run is None:
         return latest_run()
     return run if isinstance(run, Run) else open_run(run)
+
+
+def published_run(place: str | Path) -> Run:
+    """Open a run that `alexnet publish` wrote, to be read only: its model is `load_model(run.path)`.
+
+    Args:
+        place: Its address on the hub, `hf://USER/NAME`, which is downloaded unless the hub's cache has it; or a
+            directory.
+
+    Raises:
+        UsageError: There is no such run.
+        DataError: It is damaged.
+        AlexNetError: The hub cannot be reached.
+    """
+    run = Run(hub.fetch(place) if hub.is_address(place) else Path(place))
+    for name in (*hub.MODEL_FILES, *hub.RUN_FILES):
+        if not (run.path / name).is_file():
+            raise UsageError(f"{hub.written(place)} is no run that `alexnet publish` wrote: it has no {name}.")
+    facts = run.facts
+    if not (facts.get("classes") and {"name", "options"} <= facts.get("data", {}).keys()):
+        raise DataError(f"{hub.written(place)} is damaged: its run.json has no classes, or says nothing of its data.")
+    return run
 
 
 def all_runs(root: Path | None = None) -> list[Run]:

@@ -6,7 +6,9 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import data_names, json_option, published_names
+from alexnet_keras.cli.publish import import_published_run
 from alexnet_keras.errors import UsageError
+from alexnet_keras.storage.hub import is_address
 from alexnet_keras.storage.places import check_name, command, exists, good_name, runs_root
 from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
 
@@ -64,6 +66,8 @@ def import_weights(
 ) -> None:
     """Make a run from weights that Caffe or PyTorch trained.
 
+    Or from a run that `alexnet publish` put on Hugging Face's hub, hf://USER/NAME, or into a directory.
+
     NAME is torchvision, caffe, caffenet or toronto, ImageNet's weights as they were published. The file is taken from
     the caches of PyTorch and Keras, or downloaded into Keras's once (240 MB), and its checksum is compared.
 
@@ -76,11 +80,17 @@ def import_weights(
 
     \b
         alexnet import torchvision
+        alexnet import hf://USER/my-run
         alexnet import bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto
         alexnet import checkpoint.pth.tar --run trained --data data/imagenet
         alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
     """
     published = PUBLISHED.get(weights)
+    if is_address(weights) or (not published and exists(Path(weights) / "run.json")):
+        if kind or recipe or mean or labels:
+            raise UsageError("A published run brings its recipe, mean and classes with it: leave the options out.")
+        import_published_run(weights, run, data, as_json)
+        return
     file = None if published else _file_of(weights)
     for path in (mean, labels):
         if path and not (exists(path) and path.is_file()):

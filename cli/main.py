@@ -18,6 +18,7 @@ from alexnet_keras.cli.import_weights import import_weights
 from alexnet_keras.cli.info import info
 from alexnet_keras.cli.predict import predict
 from alexnet_keras.cli.prepare import prepare
+from alexnet_keras.cli.publish import publish
 from alexnet_keras.cli.recipes import recipes
 from alexnet_keras.cli.report import report
 from alexnet_keras.cli.reproduce import reproduce
@@ -99,8 +100,8 @@ def cli() -> None:
 
 
 COMMANDS = (
-    *(demo, prepare, train, import_weights, evaluate, predict, export, visualize, report, features, search, runs),
-    *(info, recipes, benchmark, reproduce, completion),
+    *(demo, prepare, train, import_weights, evaluate, predict, export, publish, visualize, report, features, search),
+    *(runs, info, recipes, benchmark, reproduce, completion),
 )
 for command in COMMANDS:
     cli.add_command(command)

@@ -5,8 +5,16 @@ The Python counterpart of the commands: make images, build AlexNet, look at its 
 and look at its kernels. It takes a minute or two on two cores, needs no GPU and downloads nothing. All files go into
 the folder `walkthrough`.
 
-This page is the program [walkthrough.py](walkthrough.py), which runs as it stands: `python docs/walkthrough.py`. Every
-name that it needs is imported from `alexnet_keras`.
+This page is the program [walkthrough.py](walkthrough.py), which runs as it stands, `python docs/walkthrough.py`, and
+the notebook [walkthrough.ipynb](walkthrough.ipynb). Every name that it needs is imported from `alexnet_keras`. In five
+lines:
+
+    from alexnet_keras import Classifier, evaluate, prepare, train
+
+    data = prepare("demo")
+    run = train(data)
+    print(evaluate(run, views="ten-crop").top1)
+    print(Classifier(run)("photo.jpg")[0].title)
 
 ## Setup
 """

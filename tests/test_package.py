@@ -1,5 +1,7 @@
 """The package as it is installed and imported."""
 
+import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -18,6 +20,7 @@ from typing import assert_type
 import alexnet_keras
 from alexnet_keras import AlexNet, Classifier, Recipe, Reporter, Run, evaluate, join_towers, load_recipe, open_prepared
 from alexnet_keras import decode_predictions, draw_architecture, draw_kernels, prepare, preprocess_input, resume, train
+from alexnet_keras import evaluate_ensemble, layer_output, publish
 
 assert_type(alexnet_keras.__version__, str)
 assert_type(load_recipe("source"), Recipe)
@@ -26,13 +29,16 @@ assert_type(decode_predictions(preprocess_input("photo.jpg"), top=3)[0][0], tupl
 assert_type(Classifier("my-run")("photo.jpg")[0].title, str)
 assert_type(Classifier("my-run")(["photo.jpg"])[0].predictions[0].title, str)
 assert_type(evaluate("my-run").top1.error, float)
+assert_type(evaluate_ensemble(["run-1", "run-2"]).evaluation.top1.error, float)
 join_towers(5, "conv5", 7)  # type: ignore[call-arg]
+layer_output(AlexNet(), layer="conv5", tower=0)  # type: ignore[call-arg]
 assert_type(open_prepared("flowers").examples("val"), int)
 assert_type(prepare("photos", "data/photos", holdout=0.1).examples("val"), int)
 prepare("photos", encoding="gif")  # type: ignore[arg-type]
 AlexNet(recipe=load_recipe("source"), classes=10)
 assert_type(train("flowers", epochs=3, reporter=Reporter()), Run)
 train("flowers", epochs="three")  # type: ignore[arg-type]
+assert_type(publish("my-run", "hf://USER/NAME", private=True), str)
 assert_type(resume("my-run", gpus=2), Run)
 draw_kernels(Run.load("my-run").load_model(), Path("kernels.png"))
 draw_architecture(AlexNet(recipe=load_recipe("source"), classes=10), Path("architecture.png"))
@@ -65,6 +71,28 @@ def test_every_template_and_list_and_the_marker_of_types_are_installed():
 def test_no_top_level_module_called_cli_is_installed():
     result = run_python("import alexnet_keras.cli.main, importlib.util; print(importlib.util.find_spec('cli'))")
     assert result.stdout.strip() == "None", result.stderr
+
+
+FUNCTIONS = [name for name in alexnet_keras.__all__ if inspect.isroutine(getattr(alexnet_keras, name))]
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "Classifier"])
+def test_help_shows_a_signature_to_be_read_and_describes_every_argument(name):
+    called = getattr(alexnet_keras, name)
+    signature = inspect.signature(called)
+    assert not re.search(r"0x|typing|collections|<", str(signature))
+    described = called.__doc__.partition("Args:")[2].partition("Returns:")[0]
+    assert described
+    for argument in signature.parameters:
+        assert re.search(rf"^ +([\w, ]+, )?{argument}(, [\w, ]+)?:", described, re.MULTILINE), argument
+
+
+def test_the_package_itself_is_the_command():
+    command = [sys.executable, "-m", "alexnet_keras"]
+    helped = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=120)
+    assert helped.returncode == 0 and "Usage: python -m alexnet_keras [OPTIONS] COMMAND" in helped.stdout
+    refused = subprocess.run([*command, "eval", "nobody"], capture_output=True, text=True, cwd="/", timeout=120)
+    assert refused.returncode == 2 and "There is no run 'nobody'" in refused.stderr
 
 
 @pytest.mark.parametrize(

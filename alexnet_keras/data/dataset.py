@@ -182,7 +182,11 @@ def open_locked(data: "PreparedDataset | str | Path") -> Iterator["PreparedDatas
 
 
 def open_prepared(name_or_path: str | Path, root: Path | None = None) -> PreparedDataset:
-    """Open a prepared dataset by path, or by name under `root`, by default the directory of all datasets.
+    """Open a prepared dataset.
+
+    Args:
+        name_or_path: Its name under `root`, or its path.
+        root: The directory of datasets; None for data/.
 
     Raises:
         UsageError: There is no such dataset.

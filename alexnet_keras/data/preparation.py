@@ -4,6 +4,8 @@ Everything is decided by a plan made before the first image is read. Each shard 
 in `.prepare/`; an interrupted preparation keeps these, makes the rest, and ends with the same bytes. So do several
 processes or machines that make a part of the shards each. The manifest is written last."""
 
+from __future__ import annotations  # so that help() shows them as they are written
+
 import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -377,7 +379,7 @@ class Preparation:
         shutil.rmtree(self.directory / WORK, ignore_errors=True)
         return data
 
-    def for_workers(self) -> "Preparation":
+    def for_workers(self) -> Preparation:
         """The same for processes that run in another directory: absolute paths, no reporter, nothing overwritten."""
         changes: dict[str, Any] = {"out": self.directory.absolute(), "overwrite": False, "reporter": SILENT}
         if not isinstance(self.source, Source):

@@ -1,5 +1,7 @@
 """A trained run, or weights that others published, as a classifier of images."""
 
+from __future__ import annotations  # so that help() shows them as they are written
+
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,9 +19,10 @@ from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.image_inputs import UNCOMPRESSED, preparation_of, several, square_of
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.network.model import AlexNet
+from alexnet_keras.network.model import AlexNet, load_model
 from alexnet_keras.reporter import ProgressBar, Reporter
-from alexnet_keras.runs import Run, as_run
+from alexnet_keras.runs import Run, as_run, published_run
+from alexnet_keras.storage.hub import is_address
 from alexnet_keras.weights.published import PUBLISHED, published_path
 
 READERS = 4  # threads that read and decode ahead of the network
@@ -68,12 +71,13 @@ class Classifier:
         print(classifier("photo.jpg")[0].title)
 
     Args:
-        run: A run, its name under saved_models/, or its path; None for the latest. Without a run of that name
-            `"torchvision"`, `"caffe"`, `"caffenet"` and `"toronto"` are the weights of `weights`.
+        run: A run, its name under saved_models/, or its path; `"hf://USER/NAME"` for one that `alexnet publish` put on
+            Hugging Face's hub; None for the latest. Without a run of that name `"torchvision"`, `"caffe"`, `"caffenet"`
+            and `"toronto"` are the weights of `weights`.
         weights: One of these names, instead of a run: published weights with ImageNet's classes, which are downloaded
             once.
         ten_crop: Average over the paper's ten crops instead of looking at the centre alone.
-        which: The `"best"` or the `"last"` model of the run.
+        which: The `"best"` or the `"last"` model of the run; a published run has one.
         reporter: Gets the progress of a download; None shows a bar.
 
     Attributes:
@@ -82,7 +86,7 @@ class Classifier:
         titles: Their names in words.
 
     Raises:
-        UsageError: There is no such run, or it has no model yet; there are no such weights; or both are given.
+        UsageError: There is no such run, or it has no such model; there are no such weights; or both are given.
         AlexNetError: The weights cannot be downloaded.
         DataError: The model is damaged.
     """
@@ -102,7 +106,7 @@ class Classifier:
         self.run = _run_unless_published(run) if weights is None else None
         if self.run is not None:
             self.preparation = preparation_of(self.run)
-            self.predictor = Predictor(self.run.load_model(which), views)
+            self.predictor = Predictor(_model_of(self.run, run, which), views)
             self.names: list[str] = self.run.facts["classes"]
             self.titles: list[str] = list(self.run.titles)
         else:
@@ -202,12 +206,23 @@ class Classifier:
 
 
 def _run_unless_published(run: Run | str | Path | None) -> Run | None:
+    if not isinstance(run, Run) and is_address(run):
+        return published_run(str(run))
     try:
         return as_run(run)
     except UsageError:
         if run in PUBLISHED:
             return None
         raise
+
+
+def _model_of(run: Run, given: Run | str | Path | None, which: str) -> keras.Model:
+    """The model of a run; of one on the hub, which is a model's directory, its only one."""
+    if isinstance(given, Run) or not is_address(given):
+        return run.load_model(which)
+    if which != "best":
+        raise UsageError(f"{given} has one model, which is its best. Received: which={which!r}")
+    return load_model(run.path)
 
 
 def _published_network(weights: str, reporter: Reporter) -> keras.Model:

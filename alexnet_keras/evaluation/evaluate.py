@@ -1,5 +1,7 @@
 """Evaluation of runs, alone and as ensembles: the front door of `alexnet eval` and of Python programs."""
 
+from __future__ import annotations  # so that help() shows them as they are written
+
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass

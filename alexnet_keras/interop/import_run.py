@@ -25,7 +25,7 @@ from alexnet_keras.weights.formats import FORMATS, read_weights
 from alexnet_keras.weights.published import known_file
 
 STAGES = 3  # of an import: read, recognised, written
-NO_DATA = {  # the data in run.json of a run that has none: how images are read for it
+NO_DATA: dict[str, Any] = {  # the data in run.json of a run that has none: how images are read for it
     "path": None,
     "name": "",
     "source": None,
@@ -133,15 +133,15 @@ def import_run(
             "parameters": parameters_of(network.model),
             "status": IMPORTED,
         }
-        _write(folder, network, facts)
+        write_run(folder, network, facts)
         advance(1, text="written")
     for note in network.notes:
         reporter.note(note)
     return Run(folder)
 
 
-def _write(folder: Path, network: ImportedNetwork, facts: dict[str, Any]) -> None:
-    """Writes the run's directory by rename."""
+def write_run(folder: Path, network: ImportedNetwork, facts: dict[str, Any]) -> None:
+    """Write the directory of a run of an imported network, by rename."""
     made = Run(partial_path(folder))
     shutil.rmtree(made.path, ignore_errors=True)  # of an import that was killed
     try:

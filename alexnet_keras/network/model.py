@@ -1,8 +1,10 @@
 """AlexNet as a functional Keras model, built from a recipe."""
 
+from __future__ import annotations  # so that help() shows them as they are written
+
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,11 +30,13 @@ from alexnet_keras.layers import (
 from alexnet_keras.recipes import schema, toml
 from alexnet_keras.recipes.edits import arithmetic_differences
 from alexnet_keras.reporter import ProgressBar
+from alexnet_keras.storage import hub
 from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.weights.conventions import Weights
 from alexnet_keras.weights.formats import FORMATS, kind_of, read_weights
 from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
 
+POOLINGS = {"maps": None, "avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 OPERATION_NAMES = {"lrn": "norm", "spatial_norm": "spatial", "pool": "pool", "relu": "relu", "tanh": "tanh"}
 
 
@@ -43,6 +47,7 @@ def AlexNet(
     classes: int = 1000,
     classifier_activation: str | None = "softmax",
     *,
+    pooling: str | None = None,
     mean_image: ArrayLike | None = None,
     color_stds: ArrayLike = schema.IMAGENET_COLOR_STDS,
     color_vectors: ArrayLike = schema.IMAGENET_COLOR_VECTORS,
@@ -55,12 +60,17 @@ def AlexNet(
     Args:
         recipe: `"source"` (net 145, the default), `"paper"`, `"quickstart"`, a TOML file, or a `Recipe`.
         weights: None for initial weights; `"imagenet"` for published ones, which the recipes `"torchvision"`, `"caffe"`
-            and `"caffenet"` have and which are downloaded once; or the path of a file, `.keras` or `.weights.h5`, mean
-            image and all, or another that `alexnet import` takes. From a file with other classes, or with another end,
-            all weights but the classifier's are loaded.
-        include_top: True to end with the classifier fc8. Without it the output is the last hidden layer, 4096 numbers.
+            and `"caffenet"` have and which are downloaded once; the path of a file, `.keras` or `.weights.h5`, mean
+            image and all, or another that `alexnet import` takes; or the address of a model on Hugging Face's hub,
+            `"hf://USER/NAME"`. From a network with other classes, or with another end, all weights but the
+            classifier's are loaded.
+        include_top: True to end with the classifier fc8. Without it the output is that of the last hidden layer, or
+            what `pooling` says.
         classes: Number of classes.
         classifier_activation: Activation of the last layer; None gives logits.
+        pooling: With `include_top=False`, end before fc6, as the networks of `keras.applications` do: `"maps"` gives
+            the last maps themselves, `"avg"` and `"max"` their mean and largest value over all places. Maps of the
+            first tower come before those of the second. None, the default, keeps fc6 and fc7.
         mean_image: The training set's mean: `(256, 256, 3)`, `(224, 224, 3)` or `(3,)`, RGB, 0..255. Of a larger
             image the centre is taken (net 145). Default: ImageNet's mean colour, or that of the weights.
         color_stds: Standard deviations of the training set's RGB values along its principal components, 0..255
@@ -72,14 +82,17 @@ def AlexNet(
         name: The model's name.
 
     Input shape: `(batch, 224, 224, 3)`, RGB, 0..255, uint8 or float; mean subtraction and colour noise are layers
-    of the model. Output shape: `(batch, classes)`.
+    of the model.
+
+    Output shape, for `source`: `(batch, classes)`; with `include_top=False` `(batch, 4096)`, with `pooling="maps"`
+    `(batch, 6, 6, 256)`, with `"avg"` or `"max"` `(batch, 256)`.
 
     Returns:
         A functional `keras.Model`; 60,965,224 trainable parameters for `source` and `paper` with 1000 classes. The mean
         image is the one weight that is not trained.
 
     Raises:
-        UsageError: There is no such recipe, no class, or no such file of weights.
+        UsageError: There is no such recipe, pooling or file of weights, or no class.
         AlexNetError: The weights cannot be downloaded.
         DataError: The file of weights is damaged, or of another network.
     """
@@ -88,6 +101,9 @@ def AlexNet(
     net, augmentation = recipe.network, recipe.augmentation
     if include_top and not classes > 0:
         raise UsageError(f"classes must be at least 1. Received: classes={classes}")
+    if pooling is not None and (include_top or pooling not in POOLINGS):
+        needs = "needs include_top=False" if include_top else f"must be None or one of {', '.join(POOLINGS)}"
+        raise UsageError(f"pooling {needs}. Received: pooling={pooling!r}")
     dtype = _policy(dtype)
 
     def options_of(layer: schema.Layer) -> dict[str, Any]:
@@ -141,8 +157,9 @@ def AlexNet(
             wrapper = AcrossTowers if kind == "lrn" and net.lrn.windows == "layer" else EachTower
             x = wrapper(operation(kind, index))(x)
 
-    x = EachTower(layers.Flatten(CHANNELS_LAST, name="flatten", dtype=dtype))(x)
-    for dense in net.dense:
+    if pooling is None:
+        x = EachTower(layers.Flatten(CHANNELS_LAST, name="flatten", dtype=dtype))(x)
+    for dense in net.dense if pooling is None else ():
         x = TowerDense(dense.units, towers=net.towers, **options_of(dense))(x)
         x = EachTower(operation(dense.activation, f"_{dense.name}"))(x)
         if dense.dropout:
@@ -155,7 +172,9 @@ def AlexNet(
         (x,) = TowerDense(classes, towers=1, **options)(x)  # net 145: on the first device alone
         output = layers.Activation(classifier_activation or "linear", dtype="float32", name="predictions")(x)
     else:
-        output = layers.Concatenate(name="features", dtype=dtype)(x) if net.towers > 1 else x[0]
+        output = _joined(x, "features" if pooling is None else "maps", dtype)
+        if pool := POOLINGS.get(pooling or "maps"):
+            output = pool(CHANNELS_LAST, name=f"{pooling}_pool", dtype=dtype)(output)
 
     model = keras.Model(image, output, name=name)
     if weights is not None:
@@ -169,14 +188,16 @@ def seed_of_part(seed: int | None, part: str) -> int | None:
 
 
 def load_model(file: str | Path) -> keras.Model:
-    """Load the model in a `.keras` file.
+    """Load the model in a `.keras` file, in a directory that `alexnet publish` made, or at `hf://USER/NAME`.
 
     Raises:
+        UsageError: There is no such model on the hub.
         DataError: The file is damaged, or no Keras model.
     """
-    refuse_other_kinds(Path(file), "keras", "hdf5")
-    with _reading(file):
-        return keras.saving.load_model(file, compile=False)
+    path = hub.fetch(file) if hub.is_address(file) else Path(file)
+    refuse_other_kinds(path, "keras", "hdf5")
+    with _reading(hub.written(file)):
+        return keras.saving.load_model(str(path), compile=False)
 
 
 @contextmanager
@@ -207,9 +228,10 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
         AlexNetError: The published weights cannot be downloaded.
         DataError: The file is damaged, or of another network.
     """
-    file = _file_of(weights, recipe)
+    published, named = hub.is_address(weights), hub.written(weights)
+    file = Path(weights) if published else _file_of(weights, recipe)
     other = None
-    if file.suffix == ".keras":
+    if published or file.suffix == ".keras":
         other = load_model(file)
         taken = copy_weights(model, other)
     elif file.name.endswith(".weights.h5"):
@@ -218,12 +240,12 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
         taken = _load_others(model, file, recipe, mean)
     wanted = [layer.name for layer in model.layers if layer.weights]
     if missing := [name for name in wanted if name not in taken and name != schema.CLASSIFIER]:
-        raise DataError(f"{file} is of another network: it has no {', '.join(missing)} of the same shape.")
+        raise DataError(f"{named} is of another network: it has no {', '.join(missing)} of the same shape.")
     if other is not None:
-        _warn_of_differences(model, other, file)
+        _warn_of_differences(model, other, named)
     if schema.CLASSIFIER in wanted and schema.CLASSIFIER not in taken:
         warnings.warn(
-            f"{file} has other classes than this network: its fc8 was not loaded, and ours keeps its initial weights.",
+            f"{named} has other classes than this network: its fc8 was not loaded, and ours keeps its initial weights.",
             stacklevel=2,
         )
 
@@ -310,7 +332,7 @@ def _load_h5(model: keras.Model, file: Path) -> list[str]:
     return taken
 
 
-def _warn_of_differences(model: keras.Model, other: keras.Model, file: Path) -> None:
+def _warn_of_differences(model: keras.Model, other: keras.Model, file: str) -> None:
     """Warn of layers of the same name whose configs give another output."""
     differences = []
     theirs = {layer.name: _arithmetic(layer) for layer in other.layers}
@@ -319,12 +341,14 @@ def _warn_of_differences(model: keras.Model, other: keras.Model, file: Path) -> 
         if there is not None and layer.name != schema.CLASSIFIER:
             changed = [key for key in ours if ours[key] != there.get(key)]
             differences += [f"{layer.name}: {key} is {there.get(key)} there" for key in changed]
-        elif there is None and not isinstance(layer, keras.layers.InputLayer) and layer.name != "features":
+        elif there is None and not isinstance(layer, keras.layers.InputLayer | JOINS):
             differences.append(f"it has no {layer.name}")
     if differences:
         warnings.warn(f"{file} is of another recipe's network ({'; '.join(differences[:3])}).", stacklevel=3)
 
 
+# Of what include_top=False ends with, in place of the layers behind it.
+JOINS = keras.layers.Concatenate | keras.layers.GlobalAveragePooling2D | keras.layers.GlobalMaxPooling2D
 NO_ARITHMETIC = {"name", "dtype", "trainable", "seed", "layer", "mean", "shape", "magnitudes", "vectors"}
 NO_ARITHMETIC |= {"kernel_initializer", "bias_initializer"}
 
@@ -357,8 +381,33 @@ def logits_of(model: keras.Model) -> keras.Model:
 def features_of(model: keras.Model) -> keras.Model:
     """Return the same model, sharing its layers, with the last hidden layer as the output: `(batch, 4096)`."""
     towers = node_of(model, schema.CLASSIFIER).input_tensors
-    joined = layers.Concatenate(name="features", dtype="float32")(towers) if len(towers) > 1 else towers[0]
-    return keras.Model(model.input, joined, name=f"{model.name}_features")
+    return keras.Model(model.input, _joined(towers, "features", "float32"), name=f"{model.name}_features")
+
+
+def layer_output(model: keras.Model, layer: str) -> keras.KerasTensor:
+    """Return a layer's symbolic output as one tensor, the maps of the first tower before those of the second.
+
+        maps = keras.Model(model.input, layer_output(model, "conv5"))
+
+    The model itself stays as it is. Where its output must follow from the tensor, as for Grad-CAM, take `join_towers`.
+
+    Args:
+        model: A network of AlexNet's, or one with its layers.
+        layer: A layer's name, such as `"conv5"`, before its ReLU, `"relu5"`, after it, or `"fc7"`.
+
+    Returns:
+        `(batch, height, width, maps)` of a convolution and of what follows it, `(batch, units)` of a dense layer.
+
+    Raises:
+        UsageError: There is no such layer; the message lists the layers.
+    """
+    towers = node_of(model, layer).output_tensors
+    return _joined(towers, f"{layer}_output", towers[0].dtype)
+
+
+def _joined(towers: Sequence[Any], name: str, dtype: Any) -> Any:
+    """Return towers as one tensor: their last axes in a row."""
+    return layers.Concatenate(axis=-1, name=name, dtype=dtype)(towers) if len(towers) > 1 else towers[0]
 
 
 def node_of(model: keras.Model, layer: str) -> Any:
@@ -414,7 +463,7 @@ def join_towers(model: keras.Model, layer: str) -> keras.Model:
     if len(towers) == 1:
         parts = [layers.Identity(name=name, dtype=towers[0].dtype)(towers[0])]
     else:
-        joined = layers.Concatenate(axis=-1, name=name, dtype=towers[0].dtype)(towers)
+        joined = _joined(towers, name, towers[0].dtype)
         edges = [sum(tower.shape[-1] for tower in towers[:count]) for count in range(1, len(towers))]
         parts = ops.split(joined, edges, axis=-1)
     if towers[0] is model.outputs[0]:  # nothing follows

@@ -19,6 +19,9 @@ from alexnet_keras.recipes.schema import ADAPTER, CLASSIFIER, Recipe
 def load_recipe(name_or_file: str | Path) -> Recipe:
     """Return a built-in recipe by name, or the recipe in a TOML file.
 
+    Args:
+        name_or_file: `"source"`, `"paper"`, `"quickstart"`, `"modern"` or another built-in one; or a file's path.
+
     Raises:
         UsageError: There is no such recipe or file, or the file has an unknown or ill-typed field, which the message
             names.

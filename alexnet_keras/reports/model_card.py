@@ -30,16 +30,29 @@ def write_model_card(run: Run) -> Path:
     Returns:
         The file: Markdown with YAML before it.
     """
+    with write_by_rename(run.model_card_path) as file:
+        file.write_text(model_card(run), encoding="utf-8", errors="backslashreplace")
+    return run.model_card_path
+
+
+def model_card(run: Run, facts: dict[str, Any] | None = None, address: str | None = None) -> str:
+    """Return the text of a run's model card.
+
+    Args:
+        run: The run.
+        facts: The entries of run.json that it may show; None for all.
+        address: Where the run is published, `hf://USER/NAME`, if it is.
+    """
     environment = templates(finalize=_for_markdown, autoescape=False)
     environment.filters |= {
         "yaml": lambda value: Markup(json.dumps(value)),  # JSON is YAML
-        "python": lambda value: Markup(repr(value)),
+        "python": lambda value: Markup(repr(str(value))),
         "indented": lambda lines: Markup("\n".join(f"    {line}" for line in "\n".join(lines).splitlines())),
     }
-    card = environment.get_template(TEMPLATE).render(_values(run))
-    with write_by_rename(run.model_card_path) as file:
-        file.write_text(card, encoding="utf-8", errors="backslashreplace")
-    return run.model_card_path
+    values = _values(run, run.facts if facts is None else facts)
+    name = address.rpartition("/")[2].partition("@")[0] if address else run.name
+    values |= {"name": name, "address": address and Markup(address), "published": facts is not None}
+    return environment.get_template(TEMPLATE).render(values)
 
 
 def _for_markdown(value: Any) -> Any:
@@ -49,13 +62,12 @@ def _for_markdown(value: Any) -> Any:
     return SPECIAL.sub(r"\\\1", html.escape(" ".join(value.split()), quote=False))
 
 
-def _values(run: Run) -> dict[str, Any]:
+def _values(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
     """The values that the template shows."""
-    facts, recipe, best = run.facts, run.recipe, run.best_row
+    recipe, best = run.recipe, run.best_row
     data = {"name": "", "source": "", "fingerprint": "not recorded", **facts.get("data", {})}
     evaluations, parameters = _evaluations(run), facts.get("parameters")
     return {
-        "run": run,
         "facts": {"precision": "not recorded", **facts},
         "recipe": recipe,
         "imported": facts.get("imported"),

@@ -61,7 +61,7 @@ def prepare_command(data: Mapping[str, Any]) -> str | None:
     Args:
         data: What run.json records of the data (`PreparedDataset.facts`).
     """
-    if "options" not in data or not data.get("source"):
+    if "options" not in data or not data.get("source") or data["path"] is None:
         return None
     source, options, path = data["source"], data["options"], Path(data["path"])
     words = ["alexnet", "prepare", source]

@@ -1,5 +1,7 @@
 """Train a network, or resume a training: the functions that `alexnet train` and Python programs call."""
 
+from __future__ import annotations  # so that help() shows them as they are written
+
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path

@@ -3,6 +3,8 @@
 Kernel maps and vectors are drawn as solid blocks, as in the paper.
 """
 
+from __future__ import annotations  # so that help() shows them as they are written
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate

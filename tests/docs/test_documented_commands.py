@@ -26,7 +26,7 @@ from alexnet_keras.recipes.toml import to_toml
 # What a page takes for granted, by path in its folder.
 GIVEN = {
     "README.md": [
-        "photos", "holiday.jpg", "photo.jpg", "elsewhere/ImageNet", "elsewhere/fall09", "saved_models/my-run",
+        "photos", "holiday.jpg", "photo.jpg", "elsewhere/ImageNet", "elsewhere/fall09",
     ],
     "docs/backends.md": ["saved_models/my-run"],
     "docs/evaluation.md": [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_keras import AlexNet, join_towers
+from alexnet_keras import AlexNet, join_towers, layer_output
 from alexnet_keras.errors import UsageError
 from alexnet_keras.network.model import features_of, logits_of
 from alexnet_keras.recipes.toml import with_overrides
@@ -34,6 +34,18 @@ def test_the_joined_tensor_is_the_towers_in_order_and_the_answers_stay(network, 
     np.testing.assert_allclose(found, np.concatenate(towers, axis=-1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(answers, network(IMAGES), rtol=1e-4, atol=1e-6)
     assert joined.get_layer("conv1") is network.get_layer("conv1")
+    np.testing.assert_allclose(
+        keras.Model(network.input, layer_output(network, layer))(IMAGES), found, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_outputs_of_several_layers_are_those_of_one_model_which_stays_as_it_is(network):
+    before = names(network)
+    outputs = keras.Model(network.input, [layer_output(network, layer) for layer in ("conv2", "relu5", "fc7")])(IMAGES)
+    assert [tuple(output.shape[1:]) for output in outputs] == [(27, 27, 16), (13, 13, 12), (24,)]
+    assert names(network) == before
+    with pytest.raises(UsageError, match="There is no layer 'conv9'; the layers are image, mean"):
+        layer_output(network, "conv9")
 
 
 def gradients(model):

@@ -124,6 +124,55 @@ def test_the_options_of_keras_applications(tiny, tmp_path):
     np.testing.assert_array_equal(other(image), model(image))
 
 
+POOLED = {"maps": lambda maps: maps, "avg": lambda maps: maps.mean((1, 2)), "max": lambda maps: maps.max((1, 2))}
+
+
+@pytest.mark.parametrize("pooling", POOLED)
+@pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
+def test_the_maps_of_a_whole_network_s_file_are_had_without_its_dense_layers(tiny, tmp_path, recwarn, pooling, name):
+    image = np.random.default_rng(2).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    whole = AlexNet(tiny, classes=5, seed=3)
+    whole.save(tmp_path / name) if name == "a.keras" else whole.save_weights(tmp_path / name)
+    model = AlexNet(tiny, include_top=False, pooling=pooling, weights=tmp_path / name)
+    towers = keras.Model(whole.input, whole.get_layer("pool5").output)(image)
+    expected = POOLED[pooling](np.concatenate(towers, axis=-1))
+    assert model.output_shape[1:] == expected.shape[1:]
+    assert not [each for each in recwarn if each.category is UserWarning]
+    np.testing.assert_allclose(model(image), expected, rtol=1e-5, atol=1e-6)
+    assert not any(layer.name.startswith("fc") for layer in model.layers)
+
+
+def test_what_ends_with_pooled_maps_is_seeded_like_the_whole_trained_and_saved(tiny, tmp_path):
+    image = np.random.default_rng(3).integers(0, 256, (4, 224, 224, 3), np.uint8)
+    body = AlexNet(tiny, include_top=False, pooling="avg", seed=3)
+    whole = AlexNet(tiny, classes=5, seed=3)
+    before = whole.get_layer("conv1").kernels[0].numpy()
+    np.testing.assert_array_equal(body.get_layer("conv1").kernels[0], before)
+    model = keras.Sequential([body, keras.layers.Dense(2)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
+    model.fit(image, np.array([0, 1, 0, 1]), verbose=0)
+    assert not np.array_equal(body.get_layer("conv1").kernels[0], before)
+    model.save(tmp_path / "a.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "a.keras")(image), model(image))
+
+
+def test_one_tower_s_maps_are_its_own(tiny):
+    model = AlexNet(with_overrides(tiny, ["network.towers=1"]), include_top=False, pooling="maps")
+    assert model.output_shape == model.get_layer("pool5").output.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"include_top": False, "pooling": "mean"}, "must be None or one of maps, avg, max. Received: pooling='mean'"),
+        ({"pooling": "avg"}, "needs include_top=False. Received: pooling='avg'"),
+    ],
+)
+def test_a_pooling_that_does_nothing_is_refused(tiny, options, sentence):
+    with pytest.raises(UsageError, match=f"^pooling {sentence}"):
+        AlexNet(tiny, **options)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny):
     first, again, other = (AlexNet(tiny, classes=3, seed=seed) for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), again.get_weights(), strict=True))

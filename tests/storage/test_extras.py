@@ -23,6 +23,7 @@ def test_a_library_that_is_there_is_returned():
         ("apache_beam", "Apache Beam", "beam"),
         ("cv2", "OpenCV", "baselines"),
         ("faiss", "FAISS", "search"),
+        ("huggingface_hub", "huggingface_hub", "hub"),
         ("onnx", "onnx", "export"),
         ("pillow_heif", "pillow-heif", "heic"),
         ("pyarrow.parquet", "pyarrow", "parquet"),

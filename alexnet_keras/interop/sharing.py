@@ -1,0 +1,142 @@
+"""A run as model hubs have it: a directory that Keras opens as a model, and that comes back as a run.
+
+The model's files are those of its .keras archive, unpacked, as `keras.saving.load_model("hf://USER/NAME")` reads them;
+README.md is the model card. recipe.toml and run.json make a run of it again. What they say of the run is chosen here
+entry by entry, so that no path, host or user goes along; images, their names and predictions stay behind.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.data.sources.open import KINDS
+from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.interop.import_run import NO_DATA, ImportedNetwork, write_run
+from alexnet_keras.network.model import load_model
+from alexnet_keras.network.summary import parameters_of
+from alexnet_keras.recipes.toml import to_toml
+from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, published_run
+from alexnet_keras.storage.documents import write_json
+from alexnet_keras.storage.files import partial_path, replace, sha256_of
+from alexnet_keras.storage.hub import MODEL_FILES, is_address, parts_of, send, written
+
+SHARED = ("recipe", "overrides", "classes", "seed", "precision", "deterministic", "parameters", "status", "best")
+PUBLIC_SOURCES = ("demo", "tfds")  # others name a directory
+VERSIONS = ("python", "alexnet-keras", "keras", "tensorflow", "numpy")
+IMPORTED_OF = ("from", "file", "bytes", "sha1", "sha256", "published")
+WEIGHTS = "model.weights.h5"
+
+
+def shared_facts(run: Run) -> dict[str, Any]:
+    """Return the entries of run.json that everyone may read."""
+    facts = run.facts
+    data: dict[str, Any] = {**NO_DATA, **facts.get("data", {})}
+    kind, _, _ = (data["source"] or "").partition(":")
+    shared = {key: facts[key] for key in SHARED if key in facts}
+    shared["data"] = {
+        "name": data["name"],
+        "source": data["source"] if kind in PUBLIC_SOURCES else kind if kind in KINDS else None,
+        "fingerprint": data["fingerprint"],
+        "examples": data["examples"],
+        "options": {key: data["options"].get(key) for key in NO_DATA["options"]},
+        "titles": list(run.titles),
+    }
+    shared["environment"] = {key: value for key, value in facts.get("environment", {}).items() if key in VERSIONS}
+    if imported := facts.get("imported"):
+        shared["imported"] = {key: imported.get(key) for key in IMPORTED_OF}
+    return shared
+
+
+def publish(run: Run, to: str | Path, card: str, *, private: bool = False, which: str = "best") -> str:
+    """Write a run as model hubs have it, to the hub or into a new directory.
+
+    Args:
+        run: The run.
+        to: An address on the hub, `hf://USER/NAME`, or the directory to make.
+        card: The model card, Markdown.
+        private: On the hub, make the repository private.
+        which: `"best"` or `"last"`.
+
+    Returns:
+        The URL of the commit on the hub, or the directory.
+
+    Raises:
+        UsageError: The run has no model yet, the directory exists, or as `storage.hub.send`.
+        DataError: The model is damaged.
+        AlexNetError: The hub cannot be reached or refuses.
+    """
+    if is_address(to):
+        parts_of(to)
+        with tempfile.TemporaryDirectory() as folder:
+            _write(run, Path(folder), card, which)
+            return send(Path(folder), to, private=private)
+    folder = Path(to)
+    if folder.exists():
+        raise UsageError(f"{folder} exists: name a directory to make, or hf://USER/NAME.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = partial_path(folder)
+    made.mkdir()
+    try:
+        _write(run, made, card, which)
+        replace(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return str(folder)
+
+
+def _write(run: Run, folder: Path, card: str, which: str) -> None:
+    """Write the files of a published run into a directory."""
+    file = run.path_of_model(which)
+    try:
+        with ZipFile(file) as model:
+            for name in MODEL_FILES:
+                model.extract(name, folder)
+    except DAMAGED as error:
+        raise DataError(f"{file} is damaged, or no model that Keras saved: {error}.") from error
+    (folder / "recipe.toml").write_text(to_toml(run.recipe), encoding="utf-8")
+    write_json(folder / "run.json", shared_facts(run))
+    (folder / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
+
+
+def import_published(folder: Path, place: str | Path, *, data: PreparedDataset | None = None) -> Run:
+    """Make a run of a published one: recipe.toml, run.json, model.keras and last.keras.
+
+    Args:
+        folder: The directory of the new run.
+        place: An address on the hub, `hf://USER/NAME`, or a directory that `publish` wrote.
+        data: A prepared dataset with the same classes in the same order, on which the run is then evaluated.
+
+    Raises:
+        UsageError: The run exists, or there is no published run.
+        DataError: It is damaged, or the dataset has other classes.
+        AlexNetError: The hub cannot be reached.
+    """
+    check_new(folder)
+    published = published_run(place)
+    facts, model = published.facts, load_model(published.path)
+    if model.output_shape[-1] != len(facts["classes"]):
+        raise DataError(f"{written(place)} is damaged: its network has not the {len(facts['classes'])} classes named.")
+    if data:
+        check_classes(published, facts["classes"], data.classes, data.path)
+    weights = published.path / WEIGHTS
+    imported: dict[str, Any] = {
+        "from": "hub" if is_address(place) else "directory",
+        "file": f"{parts_of(place)[0]}/{WEIGHTS}" if is_address(place) else f"{published.name}/{WEIGHTS}",
+        "bytes": weights.stat().st_size,
+        "sha256": sha256_of(weights),
+        "revision": published.name if is_address(place) else None,
+        "notes": [],
+        "published": None,
+    }
+    entries = {
+        **{key: facts[key] for key in SHARED if key in facts},
+        "data": data.facts if data else {**NO_DATA, **facts["data"], "path": None},
+        "imported": imported,
+        "parameters": parameters_of(model),
+        "status": IMPORTED,
+    }
+    write_run(folder, ImportedNetwork(model, published.recipe, len(facts["classes"])), entries)
+    return Run(folder)

@@ -1,0 +1,216 @@
+"""Runs on a hub: what is sent, and that it comes back as a model and as a run."""
+
+import getpass
+import json
+import socket
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from hub import COMMIT, hub_of
+
+import alexnet_keras
+from alexnet_keras import AlexNet, Classifier, Run
+from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.interop.sharing import import_published, shared_facts
+from alexnet_keras.network.model import load_model
+from alexnet_keras.storage import hub
+from alexnet_keras.storage.hub import fetch
+
+huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs the extra hub")
+
+CLASSES = ["blue", "green", "red"]
+CROPS = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def run(prepared, tiny, tmp_path_factory):
+    """A run whose run.json holds what is nobody's business."""
+    data = {**prepared.facts, "path": "/home/anna/data", "source": "folder:/home/anna/photos"}
+    data["options"] = {**data["options"], "labels": ["/home/anna/labels.csv"]}
+    facts = {"recipe": tiny.name, "overrides": [], "classes": CLASSES, "data": data, "seed": 7, "status": "finished"}
+    facts |= {"init_from": "/home/anna/run", "command": ["alexnet", "train", "--data", "/home/anna/data"]}
+    run = Run.create(tmp_path_factory.mktemp("runs") / "net", tiny, facts)
+    AlexNet(tiny, classes=3, seed=7).save(run.model_path)
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory):
+    """The run, published into a directory."""
+    folder = tmp_path_factory.mktemp("published") / "net"
+    assert alexnet_keras.publish(run, folder) == str(folder)
+    return folder
+
+
+@pytest.fixture
+def online(folder, tmp_path, monkeypatch):
+    """A hub with the run at anna/net, and a cache of the test's own."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in hub.MODEL_FILES:
+        (bare / name).write_bytes((folder / name).read_bytes())
+    with hub_of({"anna/net": folder, "anna/model": bare}) as endpoint:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        template = "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", endpoint + template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield endpoint
+
+
+def test_what_is_published_is_a_model_of_keras_s_and_the_card(run, folder):
+    assert {file.name for file in folder.iterdir()} == {*hub.MODEL_FILES, *hub.RUN_FILES, "README.md"}
+    np.testing.assert_array_equal(keras.saving.load_model(str(folder))(CROPS), run.load_model()(CROPS))
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: keras\n") and "recipe.toml" in card.partition("How it was made")[2]
+
+
+def test_no_path_user_host_or_system_goes_along(run, folder):
+    private = ["anna", str(run.path.parent), "init_from", "cpus", run.facts["environment"]["platform"]]
+    private += [name for name in (getpass.getuser(), socket.gethostname()) if len(name) > 4]
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert not [word for word in private if word.encode() in content], file.name
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["data"]["source"] == "folder" and facts["seed"] == 7
+    assert facts["data"]["options"].keys() == {"max_pixels", "exif", "encoding", "jpeg_quality"}
+
+
+@pytest.mark.parametrize(
+    ("source", "shared"),
+    [("demo", "demo"), ("tfds:cifar10", "tfds:cifar10"), ("parquet:/home/anna", "parquet"), ("/home/anna", None)],
+)
+def test_of_a_source_that_is_a_directory_only_the_kind_is_named(run, tmp_path, source, shared):
+    facts = run.facts
+    other = Run.create(tmp_path / "other", run.recipe, {**facts, "data": {**facts["data"], "source": source}})
+    assert shared_facts(other)["data"]["source"] == shared
+
+
+def test_a_published_run_comes_back_as_a_run_and_is_published_again(run, folder, prepared, tmp_path):
+    back = import_published(tmp_path / "back", folder)
+    assert back.recipe == run.recipe and back.facts["classes"] == CLASSES and back.status == "imported"
+    assert back.facts["imported"]["file"] == "net/model.weights.h5" and back.facts["data"]["path"] is None
+    np.testing.assert_array_equal(back.load_model()(CROPS), run.load_model()(CROPS))
+    image = np.full((40, 50, 3), 200, np.uint8)
+    assert Classifier(back)(image) == Classifier(run)(image)
+    again = alexnet_keras.publish(back, tmp_path / "again")
+    assert import_published(tmp_path / "third", again, data=prepared).facts["data"]["path"] == str(prepared.path)
+    with pytest.raises(UsageError, match="exists: name a directory to make, or hf://USER/NAME"):
+        alexnet_keras.publish(back, tmp_path / "again")
+
+
+def test_a_run_on_the_hub_serves_keras_the_network_and_the_classifier(online, run, tiny, tmp_path):
+    expected = run.load_model()(CROPS)
+    np.testing.assert_array_equal(load_model("hf://anna/net")(CROPS), expected)
+    np.testing.assert_array_equal(AlexNet(tiny, classes=3, weights="hf://anna/net")(CROPS), expected)
+    image = np.full((40, 50, 3), 200, np.uint8)
+    assert Classifier("hf://anna/net")(image) == Classifier(run)(image)
+    back = import_published(tmp_path / "back", "hf://anna/net")
+    assert back.facts["imported"]["revision"] == COMMIT and back.facts["imported"]["from"] == "hub"
+    with pytest.warns(UserWarning, match="hf://anna/net has other classes than this network"):
+        AlexNet(tiny, classes=4, weights="hf://anna/net")
+    with pytest.raises(DataError, match="hf://anna/net is of another network"):
+        AlexNet("quickstart", classes=3, weights="hf://anna/net")
+    with pytest.raises(UsageError, match="has one model, which is its best"):
+        Classifier("hf://anna/net", which="last")
+    with pytest.raises(UsageError, match="`alexnet import hf://anna/net` makes a run of it"):
+        Run.load("hf://anna/net")
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("hf://anna", "hf://anna is no address of a model: hf://USER/NAME"),
+        ("hf://anna/net/model.keras", "is no address of a model"),
+        ("hf://anna/none", "There is no model hf://anna/none, or it is private"),
+        ("hf://anna/net@v9", "hf://anna/net@v9: the model has no such revision"),
+        ("hf://anna/-net", "hf://anna/-net is no name that the hub allows"),
+        ("hf://anna/model", "hf://anna/model is no run that `alexnet publish` wrote: it has no recipe.toml"),
+    ],
+)
+def test_an_address_that_has_no_run_is_refused_in_a_sentence(online, tmp_path, address, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        import_published(tmp_path / "back", address)
+    assert not (tmp_path / "back").exists()
+
+
+def test_without_a_network_what_was_fetched_before_is_there_and_the_rest_is_not(online, folder, monkeypatch):
+    fetch("hf://anna/net")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert (fetch("hf://anna/net") / "run.json").read_bytes() == (folder / "run.json").read_bytes()
+    with pytest.raises(AlexNetError, match="hf://anna/other: the hub cannot be reached"):
+        fetch("hf://anna/other")
+
+
+@pytest.mark.parametrize("damage", ["weights", "classes", "run.json"])
+def test_a_damaged_published_run_is_refused_and_nothing_is_left(folder, tmp_path, damage):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    for file in folder.iterdir():
+        (bad / file.name).write_bytes(file.read_bytes())
+    if damage == "weights":
+        (bad / "model.weights.h5").write_bytes(b"\x89HDF")
+    else:
+        facts = json.loads((bad / "run.json").read_text())
+        facts["classes"] = ["one"] if damage == "classes" else []
+        (bad / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(DataError, match="cannot be loaded" if damage == "weights" else "is damaged: "):
+        import_published(tmp_path / "runs" / "back", bad)
+    assert not (tmp_path / "runs" / "back").exists()
+
+
+class Api:
+    """The part of HfApi that sends, to nowhere."""
+
+    def __init__(self, public=False):
+        self.public, self.sent = public, {}
+
+    def __call__(self, **_):
+        return self
+
+    def create_repo(self, repository, private, exist_ok):
+        assert exist_ok
+        self.repository, self.private = repository, private
+
+    def repo_info(self, repository):
+        return SimpleNamespace(private=self.private and not self.public)
+
+    def upload_folder(self, repo_id, folder_path, revision, commit_message):
+        assert repo_id == self.repository and not self.sent, "one commit"
+        self.sent = {file.name: file.read_bytes() for file in folder_path.iterdir()}
+        return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/{COMMIT}")
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_run_is_sent_as_one_commit_with_a_card_of_its_address(run, folder, monkeypatch, private):
+    api = Api()
+    monkeypatch.setattr(huggingface_hub, "HfApi", api)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
+    assert alexnet_keras.publish(run, "hf://anna/net", private=private).endswith(f"anna/net/commit/{COMMIT}")
+    assert api.private is (private or None)
+    assert api.sent.keys() == {file.name for file in folder.iterdir()}
+    assert b"Classifier('hf://anna/net')" in api.sent["README.md"]
+    assert all(api.sent[name] == (folder / name).read_bytes() for name in api.sent if name != "README.md")
+
+
+def test_without_a_token_or_where_it_would_be_public_nothing_is_sent(run, monkeypatch):
+    api = Api(public=True)
+    monkeypatch.setattr(huggingface_hub, "HfApi", api)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    with pytest.raises(UsageError, match="`hf auth login`, or set HF_TOKEN"):
+        alexnet_keras.publish(run, "hf://anna/net")
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
+    with pytest.raises(UsageError, match="hf://anna/net exists and is public"):
+        alexnet_keras.publish(run, "hf://anna/net", private=True)
+    assert not api.sent
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "sentence"), [(403, UsageError, "your token may not do this"), (500, AlexNetError, "refuses")]
+)
+def test_a_hub_that_refuses_says_so(run, monkeypatch, status, error, sentence):
+    with hub_of({}, status) as endpoint:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        with pytest.raises(error, match=f"hf://anna/net: the hub .*{sentence}"):
+            fetch("hf://anna/net")
