@@ -75,7 +75,8 @@ class Classifier:
     def __init__(self, run: Run | str | Path | None = None, *, ten_crop: bool = False, which: str = "best") -> None:
         self.run = as_run(run)
         self.preparation = preparation_of(self.run)
-        self.predictor = Predictor(self.run.load_model(which), "ten-crop" if ten_crop else "centre")
+        self.model = self.run.load_model(which)
+        self.predictor = Predictor(self.model, "ten-crop" if ten_crop else "centre")
         self.names: list[str] = self.run.facts["classes"]
         self.titles: list[str] = list(self.run.titles)
 
