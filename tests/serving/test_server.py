@@ -14,7 +14,7 @@ from PIL import Image
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.serving import server as serving
-from alexnet_keras.serving.server import MOST_BYTES, PLACES, Server, application, is_loopback, listen
+from alexnet_keras.serving.server import MOST_BYTES, PLACES, Server, application, host_name, is_loopback, listen
 
 PAGE, STYLE, SCRIPT = "/", "/page.css", "/page.js"
 
@@ -130,7 +130,6 @@ def test_every_response_has_the_headers(client, request_):
     [
         ("evil.example:8700", "127.0.0.1", 400),
         ("127.0.0.1.evil.example", "localhost", 400),
-        ("[::1", "127.0.0.1", 400),
         ("127.0.0.1:8700", "127.0.0.1", 200),
         ("localhost:8700", "127.0.0.1", 200),
         ("[::1]:8700", "::1", 200),
@@ -262,3 +261,11 @@ def test_a_port_in_use_and_an_address_that_is_not_here():
 )
 def test_the_loopback_interface_is_known(host, expected):
     assert is_loopback(host) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [("localhost", "localhost"), ("127.0.0.1:8700", "127.0.0.1"), ("[::1]:8700", "::1"), ("[::1", ""), ("", "")],
+)
+def test_the_name_in_a_host_header(header, name):
+    assert host_name(header) == name
