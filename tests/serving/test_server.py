@@ -142,7 +142,9 @@ def test_another_sites_name_bound_to_this_machine_is_refused(viewer, host, serve
         assert answer.status_code == status
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:9999", "null", "https://localhost.evil"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1:9999", "null", "https://localhost.evil", "http://["]
+)
 def test_another_sites_page_cannot_post(client, origin):
     headers = {"Host": "127.0.0.1:8700", "Origin": origin}
     answer = client.post("/classify", data=encoded(), headers=headers)
