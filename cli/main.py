@@ -24,6 +24,7 @@ from alexnet_keras.cli.report import report
 from alexnet_keras.cli.reproduce import reproduce
 from alexnet_keras.cli.runs import runs
 from alexnet_keras.cli.search import search
+from alexnet_keras.cli.serve import serve
 from alexnet_keras.cli.train import train
 from alexnet_keras.cli.visualize import visualize
 from alexnet_keras.errors import INTERRUPTED, AlexNetError
@@ -101,7 +102,7 @@ def cli() -> None:
 
 COMMANDS = (
     *(demo, prepare, train, import_weights, evaluate, predict, export, publish, visualize, report, features, search),
-    *(runs, info, recipes, benchmark, reproduce, completion),
+    *(serve, runs, info, recipes, benchmark, reproduce, completion),
 )
 for command in COMMANDS:
     cli.add_command(command)

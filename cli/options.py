@@ -99,6 +99,11 @@ def _data_option(default: str) -> Callable:
 
 data_option = _data_option("the latest")
 run_data_option = _data_option("what the run was trained on")
+weights_option = click.option(
+    "--weights",
+    type=click.Choice(list(PUBLISHED)),
+    help="ImageNet's published weights instead of a run; downloaded once.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 recipe_option = click.option(
     "--recipe",

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_run, run_names
+from alexnet_keras.cli.options import OutPath, chosen_run, run_names, weights_option
 from alexnet_keras.data.sources.listing import Skipped, identity_of, images_below
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.places import refuse_url
-from alexnet_keras.weights.published import PUBLISHED
 
 if TYPE_CHECKING:
     from alexnet_keras.evaluation.classifier import Classification
@@ -24,11 +23,7 @@ MOST_DRAWN = 16
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|DIR|-...")
 @click.option("--run", metavar="RUN", shell_complete=run_names, help="Run whose model is used. [default: the latest]")
-@click.option(
-    "--weights",
-    type=click.Choice(list(PUBLISHED)),
-    help="ImageNet's published weights instead of a run; downloaded once.",
-)
+@weights_option
 @click.option("--top", type=click.IntRange(1), default=5, help="Number of classes to name.")
 @click.option("--ten-crop", is_flag=True, help="Average over ten crops: corners, centre and their mirror images.")
 @click.option(

@@ -17,11 +17,12 @@ from alexnet_keras.storage.places import check_name, check_new_path, command, go
 @click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="The model of the run.")
 @json_option
 def publish(run: str | None, to: str, private: bool, which: str, as_json: bool) -> None:
-    """Share a run on Hugging Face's hub, where Keras opens it as a model and this program as a run.
+    """Share a run on Hugging Face's hub.
 
-    Sent are the model, the recipe, the classes, the errors and settings in the model card; no image, file name,
-    prediction, path, user or host name. With a directory in place of the address you can look at it first. The hub
-    knows you by your token: `hf auth login`, or the environment variable HF_TOKEN.
+    Keras opens it there as a model, and this program as a run. Sent are the model, the recipe, the classes, the errors
+    and settings in the model card; no image, file name, prediction, path, user or host name. With a directory in place
+    of the address you can look at it first. The hub knows you by your token: `hf auth login`, or the environment
+    variable HF_TOKEN.
 
     Examples:
 

@@ -82,6 +82,9 @@ class Classifier:
 
     Attributes:
         run: The run; None of published weights.
+        name: The name of the run, or of the weights.
+        recipe: The name of the network's recipe.
+        model: The network, from crops to probabilities.
         names: The classes' names; of ImageNet's classes the WordNet ids.
         titles: Their names in words.
 
@@ -105,14 +108,17 @@ class Classifier:
         views: Literal["centre", "ten-crop"] = "ten-crop" if ten_crop else "centre"
         self.run = _run_unless_published(run) if weights is None else None
         if self.run is not None:
+            self.name, self.recipe = self.run.name, self.run.recipe.name
             self.preparation = preparation_of(self.run)
-            self.predictor = Predictor(_model_of(self.run, run, which), views)
+            self.model = _model_of(self.run, run, which)
             self.names: list[str] = self.run.facts["classes"]
             self.titles: list[str] = list(self.run.titles)
         else:
-            self.preparation = UNCOMPRESSED
-            self.predictor = Predictor(_published_network(str(weights or run), reporter or ProgressBar()), views)
+            self.name = str(weights or run)
+            self.model = _published_network(self.name, reporter or ProgressBar())
+            self.preparation, self.recipe = UNCOMPRESSED, PUBLISHED[self.name].recipe
             self.names, self.titles = list(imagenet_words()), list(imagenet_titles())
+        self.predictor = Predictor(self.model, views)
 
     @overload
     def __call__(self, image: str | PathLike | bytes | IO[bytes], count: int = 5) -> list[ClassProbability]: ...
@@ -160,9 +166,7 @@ class Classifier:
         Raises:
             NotFiniteError: They are not finite.
         """
-        check_finite(
-            probabilities[None], f"The probabilities of the {f'run {self.run.name}' if self.run else 'network'}"
-        )
+        check_finite(probabilities[None], f"The probabilities of {self.name}")
         labels = np.argsort(-probabilities, kind="stable")[:count]
         return _named(labels, probabilities[labels], self.titles, self.names)
 

@@ -46,6 +46,17 @@ def photograph(image: np.ndarray, side: int, alt: str) -> EmbeddedImage:
     return EmbeddedImage(_data_uri(thumbnail, "JPEG", quality=PHOTOGRAPH_QUALITY), *thumbnail.size, alt)
 
 
+def lossless(image: np.ndarray, alt: str) -> EmbeddedImage:
+    """Embed an image uint8 `(height, width, 3)`, RGB, as PNG, one CSS pixel for each of its own.
+
+    Args:
+        image: The image.
+        alt: Its description.
+    """
+    picture = Image.fromarray(image)
+    return EmbeddedImage(_data_uri(picture, "PNG", optimize=False), *picture.size, alt)  # somebody waits for it
+
+
 def drawing(draw: Callable[[Path], None], alt: str) -> EmbeddedImage:
     """Embed a figure as PNG.
 
@@ -76,14 +87,15 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
-def templates(**settings: Any) -> jinja2.Environment:
+def templates(*folders: Path, **settings: Any) -> jinja2.Environment:
     """Return the environment of this folder's templates.
 
     Args:
+        folders: Other folders with templates, which may include this one's.
         settings: Further arguments of `jinja2.Environment`, such as `autoescape`.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, *folders], encoding="utf-8"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -94,15 +106,15 @@ def templates(**settings: Any) -> jinja2.Environment:
     return environment
 
 
-def render(template: str, values: dict[str, Any]) -> str:
-    """Make an HTML page from a template of this folder; every value is escaped."""
+def render(template: str, values: dict[str, Any], *folders: Path) -> str:
+    """Make an HTML page from a template of this folder or of others; every value is escaped."""
     from alexnet_keras.visualization.style import RIGHT, SERIES, WRONG  # Matplotlib, which a model card does not need
 
     colors = {"right": RIGHT, "wrong": WRONG, "accent": SERIES[0]}
-    return templates(autoescape=True).get_template(template).render(**values, colors=colors)
+    return templates(*folders, autoescape=True).get_template(template).render(**values, colors=colors)
 
 
 def _data_uri(image: Image.Image, form: str, **settings: Any) -> str:
     file = io.BytesIO()
-    image.save(file, form, optimize=True, **settings)
+    image.save(file, form, **{"optimize": True, **settings})
     return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

@@ -10,10 +10,12 @@ NAMES = {
     "apache_beam": "Apache Beam",
     "cv2": "OpenCV",
     "faiss": "FAISS",
+    "flask": "Flask",
     "pillow_heif": "pillow-heif",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "threadpoolctl": "scikit-learn",  # which installs it
+    "waitress": "Waitress",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
@@ -127,6 +128,20 @@ def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: M
     bar.set_xlabel(unit, fontsize=7.5, color=INK)
     bar.tick_params(labelsize=7, colors=INK)
     save_figure(figure, path)
+
+
+def map_image(maps: np.ndarray) -> np.ndarray:
+    """Show a tower's maps `(height, width, maps)` side by side as one image, uint8 `(height, width, 3)`.
+
+    Each map is scaled by its own largest activation: white is zero, red positive and blue negative; where no map has
+    negative activations, black is the largest.
+    """
+    count = maps.shape[-1]
+    signed = bool(maps.min() < 0)
+    grid = map_grid(maps / _ceilings(maps.reshape(-1, count)), _columns(count))
+    colors = colormaps["RdBu_r" if signed else "Greys"].with_extremes(bad=LINES)
+    values = np.ma.masked_invalid(grid / 2 + 0.5 if signed else grid)
+    return colors(values, bytes=True)[..., :3]
 
 
 def _title(found: FeatureMaps, tower: int) -> str:

@@ -14,7 +14,7 @@ COMMANDS = [
     ["visualize", "neighbors"], ["visualize", "curves"], ["info"], ["info", "model"], ["info", "data"],
     ["info", "devices"], ["runs"], ["recipes"], ["predict"], ["report"], ["features"], ["search"], ["search", "build"],
     ["search", "query"], ["visualize", "predictions"], ["visualize", "confusion"], ["benchmark"],
-    ["export"], ["publish"], ["completion"],
+    ["export"], ["publish"], ["serve"], ["completion"],
 ]  # fmt: skip
 
 

@@ -38,6 +38,7 @@ GIVEN = {
     "docs/modern.md": ["data/imagenette"],
     "docs/paper.md": ["data/imagenette"],
     "docs/preparing-data.md": ["photos", "data/photos", "elsewhere/ImageNet"],
+    "docs/serving.md": ["saved_models/my-run", "photo.jpg"],
     "docs/training.md": [
         "data/imagenet", "data/flowers", "saved_models/imagenet", "trashnet", "data/imagenette",
     ],
@@ -73,6 +74,7 @@ UNDERSTOOD = {
     "alexnet reproduce initialisation": "takes ten minutes; tests/cli/test_reproduce_command.py has a narrow network",
     "alexnet reproduce table-1": "takes twenty minutes; tests/cli/test_reproduce_command.py runs it on a toy set",
     "alexnet reproduce table-2": "trains for days; tests/cli/test_reproduce_command.py runs it in miniature",
+    "alexnet serve": "runs until it is stopped; tests/cli/test_serve_command.py starts and stops it",
     "pip install": "installs what is installed here; the extras have to exist",
     "KERAS_BACKEND=jax alexnet train": "is refused, as the page says; tests/backends looks at the refusal",
     "make test": "is what runs this",

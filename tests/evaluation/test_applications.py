@@ -30,6 +30,15 @@ def photo(images):
     return next((images / "val" / "red").iterdir())
 
 
+def test_the_live_page_needs_no_run_either(published):
+    pytest.importorskip("flask")
+    from alexnet_keras.serving.server import application
+    from alexnet_keras.serving.viewer import Viewer
+
+    page = application(Viewer(Classifier(weights="torchvision"))).test_client().get("/").text
+    assert "<h1>torchvision</h1>" in page and "goldfish" in page and "1,000 classes" in page
+
+
 def test_a_classifier_of_published_weights_needs_no_run(published, photo):
     classifier = Classifier("torchvision")
     assert classifier.run is None and classifier.titles[:2] == ["tench", "goldfish"]

@@ -14,6 +14,7 @@ from alexnet_keras.visualization.activations import (
     feature_maps,
     layers_with_maps,
     map_grid,
+    map_image,
 )
 
 
@@ -104,3 +105,15 @@ def test_maps_that_are_not_finite_are_not_drawn(tiny):
     assert np.isfinite(feature_maps(model, "conv1", np.zeros((256, 256, 3), np.uint8)).towers[0]).all()
     with pytest.raises(NotFiniteError, match="feature maps of the layer conv2 are not finite"):
         feature_maps(model, "conv2", np.zeros((256, 256, 3), np.uint8))
+
+
+def test_a_tower_as_one_image_has_white_for_zero_red_for_more_and_blue_for_less():
+    maps = np.zeros((60, 60, 2), np.float32)
+    maps[0, 0], maps[0, 1] = (4, 0.5), (-4, 0)
+    image = map_image(maps)
+    assert image.shape == (60, 121, 3) and image.dtype == np.uint8
+    assert (image[30, 30] >= 246).all() and (image[30, 90] >= 246).all()
+    red, blue = image[0, 0].astype(int), image[0, 1].astype(int)
+    assert red[0] > 2 * red[2] and blue[2] > 2 * blue[0]
+    assert (image[0, 61] == image[0, 0]).all(), "each map by its own scale"
+    assert (map_image(np.abs(maps))[0, 1] == 0).all(), "without negative values black is the largest"

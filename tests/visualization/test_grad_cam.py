@@ -1,0 +1,74 @@
+"""Grad-CAM: the weights of the maps by finite differences, of the right class, on the right crop."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_keras import AlexNet
+from alexnet_keras.errors import NotFiniteError, UsageError
+from alexnet_keras.network.model import join_towers, logits_of
+from alexnet_keras.visualization.grad_cam import GradCAM, HeatMap
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    model = AlexNet(tiny, classes=3, seed=0)
+    for kernel in model.get_layer("conv1").kernels:  # with initial weights the first layer's activities are small
+        kernel.assign(30 * kernel)
+    return model
+
+
+@pytest.fixture(scope="module")
+def image():
+    coarse = np.random.default_rng(1).integers(40, 216, (16, 16, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((256, 256), Image.BICUBIC))
+
+
+@pytest.fixture(scope="module")
+def explain(model):
+    return GradCAM(model)
+
+
+def test_a_map_weighs_what_the_score_gains_where_the_whole_map_is_raised(model, image, explain):
+    network = join_towers(logits_of(model), "relu5")
+    joined = network.get_layer("relu5_joined").output
+    crop = image[None, 16:240, 16:240]
+    maps = np.asarray(keras.Model(network.input, joined)(crop))
+    behind = keras.Model(joined, network.output)
+    step, (_, height, width, count) = 1e-3 * maps.max(), maps.shape
+    raised = step * np.eye(count, dtype=np.float32)[:, None, None]
+    gains = np.asarray(behind(maps + raised) - behind(maps - raised)) / (2 * step)
+    hottest = []
+    for label in range(3):
+        found = explain(image, label)
+        sums = np.maximum((maps[0] * gains[:, label] / (height * width)).sum(axis=-1), 0)
+        expected = np.asarray(keras.ops.image.resize(sums[..., None], (224, 224)))[..., 0]
+        hottest.append(expected.max())
+        np.testing.assert_allclose(found.heat, expected / (expected.max() or 1), atol=0.03)
+        assert found.label == label
+        np.testing.assert_array_equal(found.crop, crop[0])
+    assert max(hottest) > 0, "otherwise this compares nothing"
+
+
+def test_the_class_is_the_likeliest_one_and_the_layer_the_last_before_pooling(model, image, explain):
+    assert explain(image).label == np.asarray(model(image[None, 16:240, 16:240])).argmax()
+    assert explain.layer == "relu5"
+    with pytest.raises(UsageError, match="There is no layer 'conv9'"):
+        GradCAM(model, "conv9")
+
+
+def test_the_overlay_is_grey_where_it_is_cold():
+    crop = np.full((2, 2, 3), (90, 120, 30), np.uint8)
+    overlay = HeatMap(crop, np.array([[0, 1], [0, 0]], np.float32), 0).overlay
+    assert (overlay[[0, 1, 1], [0, 0, 1]] == 80).all(), "the mean of the channels"
+    red, _, blue = overlay[0, 1].tolist()
+    assert red > 150 > blue, "the hottest of inferno's colours is a pale yellow"
+
+
+def test_scores_that_are_not_finite_are_refused(tiny, image):
+    broken = AlexNet(tiny, classes=3, seed=0)
+    kernel = broken.get_layer("fc8").kernels[0]
+    kernel.assign(np.nan * kernel)
+    with pytest.raises(NotFiniteError):
+        GradCAM(broken)(image)
