@@ -5,8 +5,8 @@
     model = AlexNet(recipe="source", classes=1000)
     run = train("data/flowers", epochs=40)
 
-Importing this package is light: Keras and TensorFlow are imported when a name that needs them is used. The
-package's layers are registered with Keras the moment Keras is imported, before or after this package, so that
+Importing this package is light: Keras and TensorFlow are imported when a name that needs them is used. Its layers,
+loss and optimizer are registered with Keras the moment Keras is imported, before or after this package, so that
 `keras.saving.load_model` opens a saved model with no `custom_objects`.
 """
 
@@ -19,6 +19,7 @@ import wrapt
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
     from alexnet_keras.api import evaluate, resume, train
     from alexnet_keras.data.dataset import open_prepared
+    from alexnet_keras.data.image_batches import ImageBatches
     from alexnet_keras.data.preparation import prepare
     from alexnet_keras.evaluation.classifier import Classifier
     from alexnet_keras.network.model import AlexNet, join_towers
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
     from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.reporter import Reporter
     from alexnet_keras.runs import Run
+    from alexnet_keras.training.keras_fit import FollowRecipe, compile_options
     from alexnet_keras.visualization.architecture import draw_architecture
     from alexnet_keras.visualization.kernels import draw_kernels
 
@@ -34,9 +36,12 @@ __version__ = _version("alexnet-keras")
 _PUBLIC = {
     "AlexNet": "alexnet_keras.network.model",
     "Classifier": "alexnet_keras.evaluation.classifier",
+    "FollowRecipe": "alexnet_keras.training.keras_fit",
+    "ImageBatches": "alexnet_keras.data.image_batches",
     "Recipe": "alexnet_keras.recipes.schema",
     "Reporter": "alexnet_keras.reporter",
     "Run": "alexnet_keras.runs",
+    "compile_options": "alexnet_keras.training.keras_fit",
     "draw_architecture": "alexnet_keras.visualization.architecture",
     "draw_kernels": "alexnet_keras.visualization.kernels",
     "evaluate": "alexnet_keras.api",
@@ -50,10 +55,13 @@ _PUBLIC = {
 __all__ = [
     "AlexNet",
     "Classifier",
+    "FollowRecipe",
+    "ImageBatches",
     "Recipe",
     "Reporter",
     "Run",
     "__version__",
+    "compile_options",
     "draw_architecture",
     "draw_kernels",
     "evaluate",
@@ -67,8 +75,9 @@ __all__ = [
 
 
 @wrapt.when_imported("keras")
-def _register_layers(keras: Any) -> None:
-    importlib.import_module("alexnet_keras.layers")
+def _register_classes(keras: Any) -> None:
+    for module in ("layers", "training.losses", "training.optimizer"):
+        importlib.import_module(f"alexnet_keras.{module}")
 
 
 if not TYPE_CHECKING:  # to a type checker it would say that every name exists

@@ -29,7 +29,7 @@ GIVEN = {
         "photos", "holiday.jpg", "photo.jpg", "elsewhere/ImageNet", "elsewhere/fall09", "saved_models/my-run",
         "bvlc_alexnet.caffemodel", "imagenet_mean.binaryproto", "synset_words.txt",
     ],
-    "docs/backends.md": ["saved_models/my-run"],
+    "docs/backends.md": ["saved_models/my-run", "photos"],
     "docs/evaluation.md": [
         "photo.jpg", "holiday", "cat.jpg", "dog.jpg",
         "saved_models/my-run", "saved_models/run-1", "saved_models/run-2", "saved_models/run-3",
