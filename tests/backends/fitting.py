@@ -128,6 +128,7 @@ def _fit(folder: Path, backend: str) -> None:
         steps_per_epoch=len(batches) // EPOCHS,
         epochs=EPOCHS,
         callbacks=[FollowRecipe(recipe), Losses()],
+        shuffle=False,
         verbose=0,
     )
     _keep(folder / f"{backend}.npz", of_steps, model)

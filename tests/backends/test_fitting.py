@@ -20,9 +20,8 @@ def check(found, backend):
     assert not np.allclose(expected["losses"][:3], expected["losses"][3:6], rtol=1e-3), "nothing was learnt"
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, pytest.param({f"training.{name}": value for name, value in STRONG.items()}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, {f"training.{name}": value for name, value in STRONG.items()}])
 def test_the_losses_of_fit_are_those_of_a_training(tiny, tmp_path, changes):
     recipe = tmp_path / "recipe-of-the-test.toml"
     recipe.write_text(to_toml(edit(tiny, changes)))
