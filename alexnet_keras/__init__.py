@@ -11,8 +11,8 @@
 that was stopped, `Run.load("my-run")` opens one. On the command line all of it is `alexnet --help`, or
 `python -m alexnet_keras --help`.
 
-Importing this package is light: Keras and TensorFlow are imported when a name that needs them is used. The package's
-layers are registered with Keras the moment Keras is imported, before or after this package, so that
+Importing this package is light: Keras and TensorFlow are imported when a name that needs them is used. Its layers,
+loss and optimizer are registered with Keras the moment Keras is imported, before or after this package, so that
 `keras.saving.load_model` opens a saved model with no `custom_objects`.
 """
 
@@ -25,6 +25,7 @@ import wrapt
 if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
     from alexnet_keras.api import evaluate, publish, resume, train
     from alexnet_keras.data.dataset import open_prepared
+    from alexnet_keras.data.image_batches import ImageBatches
     from alexnet_keras.data.preparation import prepare
     from alexnet_keras.evaluation.applications import decode_predictions, preprocess_input
     from alexnet_keras.evaluation.classifier import Classifier
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
     from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.reporter import Reporter
     from alexnet_keras.runs import Run
+    from alexnet_keras.training.keras_fit import FollowRecipe, compile_options
     from alexnet_keras.visualization.architecture import draw_architecture
     from alexnet_keras.visualization.kernels import draw_kernels
 
@@ -42,9 +44,12 @@ __version__ = _version("alexnet-keras")
 _PUBLIC = {
     "AlexNet": "alexnet_keras.network.model",
     "Classifier": "alexnet_keras.evaluation.classifier",
+    "FollowRecipe": "alexnet_keras.training.keras_fit",
+    "ImageBatches": "alexnet_keras.data.image_batches",
     "Recipe": "alexnet_keras.recipes.schema",
     "Reporter": "alexnet_keras.reporter",
     "Run": "alexnet_keras.runs",
+    "compile_options": "alexnet_keras.training.keras_fit",
     "decode_predictions": "alexnet_keras.evaluation.applications",
     "draw_architecture": "alexnet_keras.visualization.architecture",
     "draw_kernels": "alexnet_keras.visualization.kernels",
@@ -63,10 +68,13 @@ _PUBLIC = {
 __all__ = [
     "AlexNet",
     "Classifier",
+    "FollowRecipe",
+    "ImageBatches",
     "Recipe",
     "Reporter",
     "Run",
     "__version__",
+    "compile_options",
     "decode_predictions",
     "draw_architecture",
     "draw_kernels",
@@ -85,8 +93,9 @@ __all__ = [
 
 
 @wrapt.when_imported("keras")
-def _register_layers(keras: Any) -> None:
-    importlib.import_module("alexnet_keras.layers")
+def _register_classes(keras: Any) -> None:
+    for module in ("layers", "training.losses", "training.optimizer"):
+        importlib.import_module(f"alexnet_keras.{module}")
 
 
 if not TYPE_CHECKING:  # to a type checker it would say that every name exists

@@ -15,12 +15,12 @@ ROOT = Path(__file__).parents[1]
 # Each name is used as it can be used; each "type: ignore" stands where there has to be an error, or mypy reports it.
 TYPED = """
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import alexnet_keras
 from alexnet_keras import AlexNet, Classifier, Recipe, Reporter, Run, evaluate, join_towers, load_recipe, open_prepared
 from alexnet_keras import decode_predictions, draw_architecture, draw_kernels, prepare, preprocess_input, resume, train
-from alexnet_keras import evaluate_ensemble, layer_output, publish
+from alexnet_keras import FollowRecipe, ImageBatches, compile_options, evaluate_ensemble, layer_output, publish
 
 assert_type(alexnet_keras.__version__, str)
 assert_type(load_recipe("source"), Recipe)
@@ -42,6 +42,10 @@ assert_type(publish("my-run", "hf://USER/NAME", private=True), str)
 assert_type(resume("my-run", gpus=2), Run)
 draw_kernels(Run.load("my-run").load_model(), Path("kernels.png"))
 draw_architecture(AlexNet(recipe=load_recipe("source"), classes=10), Path("architecture.png"))
+FollowRecipe(load_recipe("source"), errors=[0.5]).errors.append(0.4)
+FollowRecipe("source")  # type: ignore[arg-type]
+assert_type(compile_options(load_recipe("source"), AlexNet()), dict[str, Any])
+ImageBatches([b"photo"], load_recipe("source"))  # type: ignore[arg-type]
 AlexNet(classes="ten")  # type: ignore[arg-type]
 alexnet_keras.Alexnet  # type: ignore[attr-defined]
 """

@@ -31,7 +31,7 @@ from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import summarize
 from alexnet_keras.recipes.schema import IMAGENET_RGB_MEAN, Recipe
 from alexnet_keras.recipes.toml import from_dict
-from alexnet_keras.training.start import new_optimizer
+from alexnet_keras.training.optimizer import new_optimizer
 from alexnet_keras.training.step import TrainingStep
 
 _STATUS = Path("/proc/self/status")

@@ -10,7 +10,8 @@ import keras
 from keras import ops
 
 from alexnet_keras.backend import Tensor, on_tensorflow
-from alexnet_keras.training.schedule import BIASES
+from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.training.schedule import BIASES, layer_decays, layer_rate_factors, plan_epoch
 
 START = 2.0**15
 GROW_AFTER = 2000  # steps in a row without an overflow
@@ -129,7 +130,8 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             self._rates[kind].assign(rate)
             if kind == "weights":
                 self.learning_rate = rate
-                self._reference.assign(ops.cast(self.learning_rate, "float32"))
+                # a number: variables that share a buffer cannot both be given to a step of JAX
+                self._reference.assign(float(ops.convert_to_numpy(self.learning_rate)))
 
     @property
     def _is_settable(self) -> bool:
@@ -218,6 +220,24 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             "layers": list(self.layers),
             "layer_decays": dict(self.layer_decays),
         }
+
+
+def new_optimizer(recipe: Recipe, model: keras.Model) -> AlexNetSGD:
+    """Make a recipe's optimizer for a model, with the rates of the first epoch, under the current scope."""
+    training = recipe.training
+    rates = plan_epoch(training, 0, [], layer_rate_factors(recipe.network)).rates
+    optimizer = AlexNetSGD(
+        training.weight_rate,
+        training.bias_rate,
+        training.momentum,
+        training.weight_decay,
+        training.bias_decay,
+        layers=[kind for kind in rates if kind not in ("weights", "biases")],
+        layer_decays=layer_decays(recipe.network),
+    )
+    optimizer.build(model.trainable_variables)
+    optimizer.set_rates(rates)
+    return optimizer
 
 
 def _update_in_place(

@@ -19,8 +19,7 @@ from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.training.checkpoint import Position, State, check_same, newest_state, shapes_of, state_variables
 from alexnet_keras.training.cluster import Cluster
-from alexnet_keras.training.optimizer import AlexNetSGD
-from alexnet_keras.training.schedule import layer_decays, layer_rate_factors, plan_epoch
+from alexnet_keras.training.optimizer import AlexNetSGD, new_optimizer
 
 
 @dataclass(frozen=True)
@@ -124,24 +123,6 @@ def new_model(recipe: Recipe, data: PreparedDataset, seed: int, precision: str) 
         seed=seed,
         dtype=precision,
     )
-
-
-def new_optimizer(recipe: Recipe, model: keras.Model) -> AlexNetSGD:
-    """Make a recipe's optimizer for a model, with the rates of the first epoch, under the current scope."""
-    training = recipe.training
-    rates = plan_epoch(training, 0, [], layer_rate_factors(recipe.network)).rates
-    optimizer = AlexNetSGD(
-        training.weight_rate,
-        training.bias_rate,
-        training.momentum,
-        training.weight_decay,
-        training.bias_decay,
-        layers=[kind for kind in rates if kind not in ("weights", "biases")],
-        layer_decays=layer_decays(recipe.network),
-    )
-    optimizer.build(model.trainable_variables)
-    optimizer.set_rates(rates)
-    return optimizer
 
 
 def restore(

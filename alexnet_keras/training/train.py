@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from alexnet_keras.data.dataset import PreparedDataset, find_prepared, latest_prepared, open_locked
@@ -50,6 +51,7 @@ def train(
     save_every: int | None = None,
     cluster: Cluster | None = None,
     command: Sequence[str] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     reporter: Reporter = SILENT,
 ) -> Run:
     """Train AlexNet on a prepared dataset.
@@ -86,10 +88,15 @@ def train(
             TF_CONFIG for the strategy multi-worker.
         command: Further options of the command line, recorded in run.json after data, recipe, run and initial weights
             as they were resolved; None for a run that no command made.
+        callbacks: Keras callbacks, called as `fit` calls them; the chief's alone in a cluster. What one of them raises
+            ends the run, with its state saved. A stop by `model.stop_training` at the end of an epoch finishes the run;
+            one within an epoch saves the state and leaves the run interrupted. The rates are the recipe's: what a
+            callback sets lasts until the epoch ends.
         reporter: Receives notes, warnings, and the events of the training.
 
     Returns:
-        The finished run. In a worker that is not the chief: the chief's, which this machine may not have.
+        The run, finished or stopped by a callback. In a worker that is not the chief: the chief's, which this machine
+        may not have.
 
     Raises:
         UsageError: An argument is wrong, or the run exists.
@@ -141,7 +148,7 @@ def train(
         if dataset.fingerprint != entries["data"]["fingerprint"]:
             raise DataError(f"The dataset {dataset.path} of this worker is not the one that the chief has.")
         placement = _placement(chosen, gpus, strategy, strict_devices, cluster, reporter)
-        trainer = _trainer(new, chosen, dataset, placement, entries, save_every, reporter)
+        trainer = _trainer(new, chosen, dataset, placement, entries, save_every, callbacks, reporter)
         entries |= {"strategy": placement.kind, "devices": list(placement.devices)}
         if cluster.is_chief:
             Run.create(new.path, chosen, entries)
@@ -159,12 +166,13 @@ def resume(
     save_every: int | None = None,
     accept_new_data: bool = False,
     cluster: Cluster | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     reporter: Reporter = SILENT,
 ) -> Run:
     """Resume a training from its last saved state.
 
-    The run ends as if it had never stopped, on the same devices with the same bits; other devices may be chosen. A
-    finished run is left as it is.
+    The run ends as if it had never stopped, on the same devices with the same bits; other devices may be chosen. A run
+    that a callback stopped goes on; one that has reached the end of its schedule is left as it is.
 
         from alexnet_keras import resume
 
@@ -179,10 +187,11 @@ def resume(
         save_every: Also save the state after every `save_every` steps, not only after every epoch.
         accept_new_data: Continue although the dataset has changed since the run began.
         cluster: As in `train`.
+        callbacks: As in `train`.
         reporter: Receives notes, warnings, and the events of the training.
 
     Returns:
-        The finished run.
+        The run, finished or stopped by a callback.
 
     Raises:
         UsageError: There is no such run, or it was imported.
@@ -213,7 +222,7 @@ def resume(
             gpus = entries["gpus"]
             strategy = None if entries["strategy"] == "multi-worker" else entries["strategy"]  # its cluster is gone
         placement = _placement(recipe, gpus, strategy, strict_devices, cluster, reporter)
-        trainer = _trainer(old, recipe, dataset, placement, entries, save_every, reporter)
+        trainer = _trainer(old, recipe, dataset, placement, entries, save_every, callbacks, reporter)
         if cluster.is_chief and now != entries["data"]:
             old.update({"data": now})
         trainer.fit(resume=True)
@@ -333,6 +342,7 @@ def _trainer(
     placement: Placement,
     entries: dict[str, Any],
     save_every: int | None,
+    callbacks: Sequence[keras.callbacks.Callback],
     reporter: Reporter,
 ) -> Trainer:
     if entries["deterministic"]:
@@ -358,6 +368,7 @@ def _trainer(
         precision=entries["precision"],
         save_every=save_every,
         initial=initial.load if initial else None,
+        callbacks=callbacks if is_chief else (),
         reporter=reporter if is_chief else _WarningsOnly(reporter),
     )
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, astuple, dataclass, field
 from functools import partial
 from typing import Any
@@ -26,13 +26,14 @@ from alexnet_keras.runs import Run, best_epoch
 from alexnet_keras.storage.files import replace, sha256_of, write_by_rename
 from alexnet_keras.storage.places import command
 from alexnet_keras.training import guards
+from alexnet_keras.training.callbacks import Callbacks, checked, epoch_logs, step_logs, test_logs
 from alexnet_keras.training.checkpoint import Position, save_state
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.guards import StopSignals
-from alexnet_keras.training.optimizer import LossScale
+from alexnet_keras.training.optimizer import LossScale, new_optimizer
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, layer_rate_factors, plan_epoch
-from alexnet_keras.training.start import initialize, new_model, new_optimizer, restore, warn_of_untrained
+from alexnet_keras.training.start import initialize, new_model, restore, warn_of_untrained
 from alexnet_keras.training.step import StepResult, TrainingStep
 
 
@@ -50,6 +51,7 @@ class Trainer:
         save_every: Steps between two saved states; None for one per epoch.
         initial: Returns the model whose weights the run starts from; None for new weights.
         reporter: Receives warnings and the events of the training.
+        callbacks: Keras callbacks that watch the training, and may stop it.
 
     Raises:
         UsageError: Every layer is frozen, or the replicas cannot share a batch equally.
@@ -66,10 +68,12 @@ class Trainer:
     save_every: int | None = None
     initial: Callable[[], keras.Model] | None = None
     reporter: Reporter = SILENT
+    callbacks: Sequence[keras.callbacks.Callback] = ()
     position: Position = field(init=False, default_factory=lambda: Position(order=ORDER))
 
     def __post_init__(self) -> None:
         check_something_learns(self.recipe.network)
+        self.callbacks = checked(self.callbacks)
         batch_size, replicas = self.recipe.training.batch_size, self.placement.replicas
         self.steps = steps_per_epoch(self.data.examples("train"), batch_size)
         if batch_size % replicas:
@@ -83,6 +87,7 @@ class Trainer:
         self.records: Records | None = None
         self.recent: list[float] = []  # losses, until the start is judged
         self._saved: int | None = None  # the step of the last saved state
+        self._stopped = ""  # where a callback stopped the training
 
     def fit(self, resume: bool = False) -> list[dict[str, float]]:
         """Train to the end of the schedule.
@@ -94,6 +99,7 @@ class Trainer:
             The history: one row per epoch, as in history.csv.
 
         Raises:
+            Exception: Whatever a callback raises; the state was saved.
             DivergedError: The loss became infinite or NaN; the run keeps its last good state.
             DataError: No saved state can be read, or the state belongs to another recipe.
             AlexNetError: A batch does not fit into memory; a worker died; another process trains the run.
@@ -111,7 +117,8 @@ class Trainer:
                 with contextlib.suppress(OSError):  # the error itself reports a full disk
                     self.run.update({"status": guards.status_after(error), "ended": str(error)})
                 raise
-            self.run.update({"status": "finished", "parameters": parameters_of(self.model)})
+            status = "interrupted" if self.position.step else "finished"
+            self.run.update({"status": status, "ended": self._stopped, "parameters": parameters_of(self.model)})
         return history
 
     def _fit(self, resume: bool) -> list[dict[str, float]]:
@@ -122,6 +129,7 @@ class Trainer:
                 self.average: keras.Model | None = None  # the running average of the weights
                 if self.recipe.training.averaging_epochs:
                     self.average = new_model(self.recipe, self.data, self.seed, self.precision)
+                self.watching = Callbacks(self.callbacks, self.model, self.optimizer, self.recipe, self.steps)
             restored = resume and self._restore()
             if self.position.loss_scale:
                 self.scale = LossScale(*self.position.loss_scale)
@@ -131,12 +139,16 @@ class Trainer:
                     self._start()
                 self.records = Records(self.run, self.position, self.model) if self.run else None
                 self.predictor = Predictor(self.result)
+                self._tell("on_train_begin")
                 self._epochs()
+                self._tell("on_train_end")
             finally:
                 if self.records:
                     self.records.close()
                 self.reporter.on_train_end()
-        if self.run:
+        if self._stopped:
+            self.reporter.note(self._stopped)
+        if self.run and not self.position.step:
             with write_by_rename(self.run.last_model_path) as path:
                 self.result.save(path)
         return self.position.history
@@ -160,14 +172,17 @@ class Trainer:
 
     def _epochs(self) -> None:
         position = self.position
-        while position.epoch < self.recipe.training.epochs:
+        while position.epoch < self.recipe.training.epochs and not self._stopped:
             errors = [row["val_top1_error"] for row in position.history]
             plan = plan_epoch(self.recipe.training, len(errors), errors, layer_rate_factors(self.recipe.network))
             if plan.stop:
                 return
-            self._follow(plan)
+            self._tell("on_epoch_begin", position.epoch)
+            self._follow(plan)  # so that the schedule has the last word on the rates
             if position.step < self.steps:
                 self._train_epoch(plan)
+            if position.step < self.steps:  # a callback stopped it
+                return
             self._check_finite()
             row = self._validate(plan)
             best = best_epoch([*position.history, row]) is row
@@ -177,6 +192,9 @@ class Trainer:
             position.loss_sum = position.error_sum = position.seconds = 0.0
             self._end_epoch(best, layers)
             self.reporter.on_epoch_end(row, layers)
+            self._tell("on_epoch_end", position.epoch - 1, logs=epoch_logs(row))
+            if self.cluster.from_chief(lambda: self.watching.stop):
+                self._stopped = f"A callback stopped the training after epoch {position.epoch}."
 
     @property
     def result(self) -> keras.Model:
@@ -245,6 +263,7 @@ class Trainer:
         self.reporter.on_epoch_begin(position.epoch, position.step, self.steps, plan.rates)
         start = time.monotonic()
         for images, labels in iterate(self.data, self._batches()):
+            self._tell("on_train_batch_begin", position.step)
             result = self._take_step(images, labels)
             if self.records:
                 self.records.step(position.total_steps, position.epoch, result.loss, result.top1_error)
@@ -254,11 +273,16 @@ class Trainer:
             position.error_sum += result.top1_error
             position.seconds, start = position.seconds + time.monotonic() - start, time.monotonic()
             self.reporter.on_step(position.epoch, position.step - 1, result)
+            self._tell("on_train_batch_end", position.step - 1, logs=step_logs(position))
             self._watch_start(result.loss)
             if result.stop or self._stops_alone:
                 self._stop()
             if self.save_every and position.total_steps % self.save_every == 0:
                 self._save()
+            if self.watching.stop and self.cluster.is_alone and position.step < self.steps:
+                self._save_once()
+                self._stopped = f"A callback stopped the training {self._where}."
+                return
 
     def _take_step(self, images: Any, labels: Any) -> StepResult:
         assert self.training_step is not None  # _follow made it
@@ -316,11 +340,12 @@ class Trainer:
             images, loss, *misses = self.cluster.sum(np.array(astuple(tally), np.float64)).tolist()
             return Tally(int(images), loss, *map(int, misses))
 
+        self._tell("on_test_begin")
         try:
             validation = self.predictor.evaluate(self.data, "val", advance, part=self.part, add_up=add_up)
         except NotFiniteError as error:
             raise self._diverged("The probabilities of validation images are no longer finite after") from error
-        return {
+        row = {
             "epoch": position.epoch,
             "seconds": round(position.seconds, 3),
             "images_per_second": round(position.step * training.batch_size / max(position.seconds, 1e-9), 2),
@@ -331,6 +356,8 @@ class Trainer:
             "val_top5_error": validation.top5.error,
             **{f"rate_{kind}": rate for kind, rate in plan.rates.items()},
         }
+        self._tell("on_test_end", logs=test_logs(row))
+        return row
 
     def _end_epoch(self, best: bool, layers: list[LayerRow]) -> None:
         """Writes the records that people read, the model if it is the best, then the state, which relies on them.
@@ -388,6 +415,22 @@ class Trainer:
         """Saves the state and ends the run as Ctrl-C would."""
         self._save()
         self.cluster.sum(np.float32(0))  # nobody leaves while the chief is still saving
-        where = f"after step {self.position.step} of {self.steps} of epoch {self.position.epoch + 1}"
         again = command("train", "--resume", self.run.called if self.run else "RUN")
-        raise KeyboardInterrupt(f"Stopped {where}; the state is saved. Resume with: {again}")
+        raise KeyboardInterrupt(f"Stopped {self._where}; the state is saved. Resume with: {again}")
+
+    @property
+    def _where(self) -> str:
+        return f"after step {self.position.step} of {self.steps} of epoch {self.position.epoch + 1}"
+
+    def _tell(self, event: str, *where: int, logs: dict[str, float] | None = None) -> None:
+        """Calls the callbacks; what one of them raises ends the run, with its state saved."""
+        try:
+            self.watching.tell(event, *where, logs=logs)
+        except Exception:
+            self._save_once()
+            raise
+
+    def _save_once(self) -> None:
+        """Saves the state unless it was saved after the last step."""
+        if self._saved != self.position.total_steps:
+            self._save()

@@ -40,7 +40,7 @@ def differences(
     task["backends"] = backends
     for what in ("write", "read"):
         for backend in backends:
-            _process(backend, {**task, "what": what})
+            run_on(backend, __file__, {**task, "what": what})
     found = {}
     for number, recipe in enumerate(recipes):
         for writer in backends:
@@ -52,18 +52,24 @@ def differences(
     return found
 
 
-def _process(backend: str, task: dict) -> None:
+def run_on(backend: str, program: str, task: dict) -> None:
+    """Run `program --task TASK` on a backend, where an import of TensorFlow fails unless it is the backend.
+
+    Raises:
+        RuntimeError: The program failed; the message has the end of its output.
+    """
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, __file__, "--task", json.dumps(task)]
+    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    block = "" if backend == "tensorflow" else "sys.modules['tensorflow'] = None; "
+    code = f"import runpy, sys; {block}del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", code, program, "--task", json.dumps(task)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{task['what']} on {backend}:\n{done.stderr[-3000:]}")
+        raise RuntimeError(f"{program} on {backend}:\n{done.stderr[-3000:]}")
 
 
 def _perform(what: str, folder: str, recipes: list[str], classes: int, images: int, dtype: str, backends: list) -> None:
     """What one process does, on the backend of its environment."""
-    if os.environ["KERAS_BACKEND"] != "tensorflow":
-        sys.modules["tensorflow"] = None  # an import of it fails
     import keras
 
     from alexnet_keras import AlexNet, load_recipe

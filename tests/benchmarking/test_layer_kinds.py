@@ -8,7 +8,7 @@ import tensorflow as tf
 from alexnet_keras import AlexNet
 from alexnet_keras.benchmarking.trace import CASTS, INPUT, LOSS, OPTIMIZER, OTHER, LayerKinds, kinds_in, traced_shares
 from alexnet_keras.recipes.toml import with_overrides
-from alexnet_keras.training.start import new_optimizer
+from alexnet_keras.training.optimizer import new_optimizer
 from alexnet_keras.training.step import TrainingStep
 
 LRN, SPATIAL = "local response normalisation", "spatial normalisation"

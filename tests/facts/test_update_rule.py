@@ -12,7 +12,7 @@ import pytest
 
 from alexnet_keras.layers import TowerDense
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
-from alexnet_keras.training.start import new_optimizer
+from alexnet_keras.training.optimizer import new_optimizer
 
 # momentum, decay of weights and of biases, rates of weights and of biases
 CASES = {

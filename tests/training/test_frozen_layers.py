@@ -9,7 +9,7 @@ from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes.edits import edit, frozen_layers, rate_factors
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
-from alexnet_keras.training.start import new_optimizer
+from alexnet_keras.training.optimizer import new_optimizer
 from alexnet_keras.training.step import TrainingStep
 
 CONVOLUTIONS = [layer.name for layer in load_recipe("source").network.convolutions]

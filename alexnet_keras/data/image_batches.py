@@ -1,0 +1,112 @@
+"""Batches of images for Keras's `fit` on any backend, straight from their files."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from PIL import Image
+
+from alexnet_keras.data.image_formats import Decoding, UnreadableImage, decode_with_pillow
+from alexnet_keras.data.images import IMAGE_SIZE
+from alexnet_keras.data.sources.source import ImageList
+from alexnet_keras.data.statistics import PixelSums, Statistics
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.recipes.schema import Recipe
+
+
+class ImageBatches(keras.utils.PyDataset):
+    """Batches of images, decoded by Pillow whenever they are used: no prepared dataset, and no TensorFlow.
+
+        source = folder_source(Path("photos"))
+        training = ImageBatches(source.splits["train"], recipe, workers=2)
+        validation = ImageBatches(source.splits["val"], recipe, training=False)
+
+    In training the order, crops and flips of an epoch are functions of (seed, epoch, position), and every batch is
+    full: the last one is filled up from the epoch's start. In validation the images keep their order and the crop
+    is the centre. `fit` also shuffles the batches, unless it is told `shuffle=False`.
+
+    Args:
+        images: The images of a split, as a source lists them.
+        recipe: Its augmentation, batch size and input size.
+        training: False for validation.
+        seed: The seed of order, crops and flips.
+        **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of `keras.utils.PyDataset`.
+
+    An item is `(images, labels)`: uint8 `(batch, size, size, 3)`, RGB, and int32 `(batch,)`. The 256x256 image before
+    the crop is that of `alexnet prepare`, but for a difference of rounding between the libraries.
+
+    Raises:
+        UsageError: The recipe has crops of random area, which only a prepared dataset has.
+        DataError: A file is no usable image; raised where the batch is used.
+    """
+
+    def __init__(self, images: ImageList, recipe: Recipe, training: bool = True, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if training and recipe.augmentation.crop_area:
+            raise UsageError(
+                f"The recipe {recipe.name} has crops of random area, which ImageBatches does not make: change "
+                "augmentation.crop_area to None, or prepare the images."
+            )
+        self.images, self.training, self.seed, self.epoch = images, training, seed, 0
+        self.augmentation, self.crop_size = recipe.augmentation, recipe.network.input_size
+        self.batch_size = min(recipe.training.batch_size, len(images))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.images) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        start = index * self.batch_size
+        chosen = self._order()[start : start + self.batch_size]
+        crops = [self._crop(self._square(example), start + place) for place, example in enumerate(chosen.tolist())]
+        return np.stack(crops), self.images.labels[chosen]
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+
+    def statistics(self) -> Statistics:
+        """Measure the mean image and the colours of the images, each of which is decoded once."""
+        sums = PixelSums()
+        for example in range(len(self.images)):
+            sums.add(self._square(example)[None])
+        return sums.statistics()
+
+    def _order(self) -> np.ndarray:
+        """The examples of the epoch, whole batches in training."""
+        if not self.training:
+            return np.arange(len(self.images))
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.images))
+        return np.resize(order, len(self) * self.batch_size)
+
+    def _crop(self, square: np.ndarray, position: int) -> np.ndarray:
+        """The crop of the image at a position of the epoch, mirrored or not."""
+        most, augmentation = IMAGE_SIZE - self.crop_size, self.augmentation
+        top = left = most // 2
+        flip = False
+        if self.training:
+            random = np.random.default_rng([self.seed, self.epoch, 1 + position // augmentation.crop_group])
+            if augmentation.random_crop:
+                top, left = random.integers(0, most, 2, endpoint=True).tolist()
+            flip = augmentation.flip and random.random() < 0.5
+        crop = square[top : top + self.crop_size, left : left + self.crop_size]
+        return crop[:, ::-1] if flip else crop
+
+    def _square(self, example: int) -> np.ndarray:
+        try:
+            return square_with_pillow(self.images.read(example))
+        except (OSError, UnreadableImage) as error:
+            raise DataError(f"{self.images.filenames[example]} cannot be used: {error}.") from error
+
+
+def square_with_pillow(encoded: bytes, decoding: Decoding = Decoding()) -> np.ndarray:
+    """Decode an image and bring it to (256, 256, 3) uint8, RGB, without TensorFlow: `images.fit_to_square` by Pillow.
+
+    Raises:
+        UnreadableImage: Not an image, cut short, damaged, or with more than `decoding.max_pixels`.
+    """
+    pixels = decode_with_pillow(encoded, decoding)
+    side = min(pixels.shape[:2])
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    square = Image.fromarray(pixels[top : top + side, left : left + side])
+    means = Image.Resampling.BOX if side > IMAGE_SIZE else Image.Resampling.BICUBIC
+    return np.asarray(square.resize((IMAGE_SIZE, IMAGE_SIZE), means))
