@@ -127,6 +127,7 @@ def test_early_stopping_finishes_the_run_and_resume_goes_on(prepared, tiny):
     assert len(Run.load("early").history) == 3 and Run.load("early").facts["ended"] == ""
 
 
+@pytest.mark.slow
 def test_a_stop_within_an_epoch_saves_the_state_and_the_run_resumes_as_if_it_had_not(one_device, prepared, tiny):
     seen = Recording()
     run = train(prepared, tiny, run="stopped", seed=3, callbacks=[StopAt(step=2), seen])
