@@ -114,8 +114,7 @@ class Run:
         run = cls(path)
         with run.training_lock():
             check_new(path)
-            with write_by_rename(path / "recipe.toml") as file:
-                file.write_text(toml.to_toml(recipe), encoding="utf-8")
+            run.write_recipe(recipe)
             run.update({**entries, "environment": environment(), "started": _now()})
         return run
 
@@ -161,6 +160,12 @@ class Run:
     def recipe(self) -> Recipe:
         """The recipe, with every change applied."""
         return toml.load_recipe(self.path / "recipe.toml")
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write recipe.toml."""
+        with write_by_rename(self.path / "recipe.toml") as file:
+            file.write_text(toml.to_toml(recipe), encoding="utf-8")
+        self.__dict__.pop("recipe", None)  # read again when it is asked for
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
     from alexnet_keras.runs import Run
 
-PARTS = ("curves", "kernels", "towers", "predictions", "neighbors", "classes", "calibration")
+PARTS = ("kernels", "predictions", "neighbors", "curves", "classes", "calibration", "towers", "architecture")
 
 
 @click.command()

@@ -55,8 +55,10 @@ def table(
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH, **literal)
     cells = [[encodable(str(value)) for value in row] for row in rows]
-    heads = [head if index < left else _narrow(head, cells, index) for index, head in enumerate(columns)]
-    shown, widths = _layout(console.width - 1, columns, heads, cells, left, optional, one_line)
+    room, heads = console.width - 1, [encodable(head) for head in columns]
+    if sum(max(map(len, column)) + BETWEEN for column in zip(heads, *cells, strict=True)) > room:
+        heads = [head if index < left else _narrow(head, cells, index) for index, head in enumerate(heads)]
+    shown, widths = _layout(room, columns, heads, cells, left, optional, one_line)
     made = Table(title=encodable(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     for index in shown:
         justify: Any = "left" if index < left else "right"

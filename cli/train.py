@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alexnet_keras.runs import Run
 
 ALSO_RESUMING = {  # the options that --resume takes; the others are fixed when a run begins
-    *("data", "gpus", "strategy", "strict_devices", "worker_timeout", "save_every"),
+    *("data", "epochs", "gpus", "strategy", "strict_devices", "worker_timeout", "save_every"),
     *("resume", "accept_new_data", "as_json", "verbose"),
 }
 RESOLVED = {"data", "recipe", "name", "init_from"}  # options that the library records with what they stood for
@@ -43,14 +43,32 @@ output = section("Output")
 @what(
     "--epochs",
     type=click.IntRange(min=1),
-    help="Epochs, to which the schedule is scaled. [default: the recipe's]",
+    help="Epochs, to which the schedule is scaled; with --resume, of the whole run. [default: the recipe's]",
 )
 @what(
     "--batch-size",
     type=click.IntRange(min=1),
     help="Images per step, over all devices and machines. [default: the recipe's]",
 )
+@what(
+    "--lr",
+    "learning_rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="RATE",
+    help="Learning rate of the weights at the start; the other rates change in proportion. [default: the recipe's]",
+)
 @what("--scale-lr", is_flag=True, help="Scale the learning rates in proportion to --batch-size.")
+@what(
+    "--patience",
+    type=click.IntRange(min=1),
+    metavar="EPOCHS",
+    help="End after so many epochs without a new lowest validation error. [default: the recipe's: never]",
+)
+@what(
+    "--class-weights",
+    type=click.Choice(["none", "balanced"]),
+    help="balanced: every class counts alike in the loss, however many images it has. [default: the recipe's: none]",
+)
 @tuning(
     "--init-from",
     metavar="RUN",
@@ -123,7 +141,8 @@ def train(
 
     Every epoch ends with the validation error; the best and the last model are kept in saved_models/RUN. Ctrl-C and
     SIGTERM save the state first, and a run that was stopped or killed continues with --resume, on the same devices or
-    on others. For several machines run the same command on each, with TF_CONFIG set.
+    on others; with --epochs a finished run is extended. For several machines run the same command on each, with
+    TF_CONFIG set.
 
     Examples:
 
@@ -135,6 +154,7 @@ def train(
         alexnet train --init-from imagenet --rate-factor conv1..conv5=0.1
         alexnet train --batch-size 512 --scale-lr --gpus 4
         alexnet train --resume
+        alexnet train --resume my-run --epochs 120
     """
     console.REPORTER.verbose = verbose
     if name is not None:
@@ -149,11 +169,14 @@ def train(
     changes, factors = parse_overrides(overrides), dict(map(_rate_factor, rate_factors))
     console.start_tensorflow()
     from alexnet_keras import api
+    from alexnet_keras.runs import as_run
     from alexnet_keras.training.cluster import join_cluster
 
+    before = 0  # epochs
     cluster = join_cluster(options["strategy"], worker_timeout, console.REPORTER)
     if resume is not None:
         options = {option: value for option, value in options.items() if option in ALSO_RESUMING}
+        before = len(as_run(resume or None).history) if cluster.is_chief else 0
         run = api.resume(
             resume or None, accept_new_data=accept_new_data, cluster=cluster, reporter=console.REPORTER, **options
         )
@@ -168,7 +191,7 @@ def train(
             **options,
         )
     if cluster.is_chief:
-        _report(run, as_json)
+        _report(run, as_json, trained=len(run.history) - before)
 
 
 def _given(ctx: click.Context, without: Container[str]) -> list[click.Parameter]:
@@ -198,14 +221,23 @@ def _rate_factor(text: str) -> tuple[str, float]:
         raise UsageError(f"--rate-factor {text}: write it as LAYERS=FACTOR, such as conv1..conv5=0.1.") from error
 
 
-def _report(run: "Run", as_json: bool) -> None:
+def _report(run: "Run", as_json: bool, trained: int) -> None:
+    """Print the result of a run, of whose epochs so many were trained now."""
     history = run.history
     last, best = history[-1], run.best_row or history[-1]
     if as_json:
         console.emit_json({"run": str(run.path), "epochs": len(history), "best": best, "last": last})
         return
-    console.result(
-        f"Trained {run.path}: {len(history)} epochs, validation top-1 error {last['val_top1_error']:.2%} "
-        f"(best {best['val_top1_error']:.2%} after epoch {int(best['epoch']) + 1})."
-    )
+    if not trained and run.status == "finished":
+        console.result(
+            f"Already finished: {run.path} has trained its {len(history)} epochs, best validation top-1 error "
+            f"{best['val_top1_error']:.2%} after epoch {int(best['epoch']) + 1}."
+        )
+        more = command("train", "--resume", run.called, "--epochs", str(2 * len(history)))
+        console.result(f"To train it longer: {more}", fit=False)
+    else:
+        console.result(
+            f"Trained {run.path}: {len(history)} epochs, validation top-1 error {last['val_top1_error']:.2%} "
+            f"(best {best['val_top1_error']:.2%} after epoch {int(best['epoch']) + 1})."
+        )
     console.result(f"Next: {command('eval', run.called, '--ten-crop')}", fit=False)

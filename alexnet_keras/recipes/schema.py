@@ -223,6 +223,12 @@ class Training:
     label_smoothing: BelowOne = _cited(
         0.0, "ours: the share of the target that is spread over all classes (Szegedy and others, 2015); 0 in 2012"
     )
+    class_weights: Literal["none", "balanced"] = _cited(
+        "none", "ours: balanced: an image of a rare class counts more, so that every class counts alike; none in 2012"
+    )
+    patience: PositiveInt | None = _cited(
+        None, "ours: the training ends after this many epochs without a new lowest validation error; never in 2012"
+    )
     averaging_epochs: NonNegativeFloat = _cited(
         0.0,
         "ours: time constant, in epochs, of a running average of the weights, which is what is validated and kept "

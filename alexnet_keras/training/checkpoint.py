@@ -144,7 +144,7 @@ def read_state(path: Path, shapes: dict[str, tuple[int, ...]]) -> State:
 
 
 def check_same(state: State, about: dict[str, Any]) -> None:
-    """Refuse a state of another run.
+    """Refuse a state of another run; the number of epochs may have changed since, as `resume` can extend a run.
 
     Args:
         state: The state.
@@ -162,7 +162,7 @@ def check_same(state: State, about: dict[str, Any]) -> None:
             flat, other = (fields_of(toml.from_dict(values)) for values in (here, there))
             for name in {**flat, **other}:
                 ours, theirs = (side[name].value if name in side else "missing" for side in (flat, other))
-                if ours != theirs:
+                if ours != theirs and name != "training.epochs":
                     differences.append(f"{name} is {theirs} there and {ours} here")
         elif key == "classes":
             differences.append(f"its {len(there or [])} classes are not those of the data")

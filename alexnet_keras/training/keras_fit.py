@@ -42,14 +42,19 @@ def compile_options(recipe: Recipe, model: keras.Model) -> dict[str, Any]:
         which is False under TensorFlow alone, whose convolutions XLA slows down on a processor.
 
     Raises:
-        UsageError: Every layer is frozen, the model has another end, or the recipe keeps a running average of the
-            weights, which `fit` does not.
+        UsageError: Every layer is frozen, the model has another end, or the recipe weighs classes or keeps a running
+            average of the weights, which `fit` does not.
     """
     check_something_learns(recipe.network)
     if recipe.training.averaging_epochs:
         raise UsageError(
             f"The recipe {recipe.name} keeps a running average of the weights, which Keras's fit does not: change "
             "training.averaging_epochs to 0, or train with alexnet_keras.train."
+        )
+    if recipe.training.class_weights != "none":
+        raise UsageError(
+            f"The recipe {recipe.name} weighs classes by the numbers of their images, which compile does not know: "
+            "give fit class_weight=, change training.class_weights to none, or train with alexnet_keras.train."
         )
     last = model.outputs[0]._keras_history.operation
     activation = getattr(last, "activation", None)
@@ -68,16 +73,17 @@ class FollowRecipe(keras.callbacks.Callback):
     """Callback that has `fit` follow a recipe's schedule, as `alexnet train` does.
 
     Every epoch begins with its learning rates, and with colour noise on or off. `fit` stops at the end of the recipe's
-    epochs, and where the schedule `plateau` ends. The logs, and with them the history, get `learning_rate` and a
-    `rate_...` for each kind of variable, as in history.csv.
+    epochs, and where the schedule `plateau` or the patience ends. The logs, and with them the history, get
+    `learning_rate` and a `rate_...` for each kind of variable, as in history.csv.
 
     Args:
         recipe: The recipe of the model and of its `compile_options`.
-        errors: The validation top-1 error of each epoch before `initial_epoch`, 0..1; `plateau` needs them.
+        errors: The validation top-1 error of each epoch before `initial_epoch`, 0..1; `plateau` and the patience
+            need them.
 
     Raises:
-        UsageError: From `fit`: the model was compiled with another optimizer, the schedule has ended, or `plateau` has
-            no validation errors.
+        UsageError: From `fit`: the model was compiled with another optimizer, the schedule has ended, or `plateau` or
+            the patience has no validation errors.
     """
 
     def __init__(self, recipe: Recipe, errors: Sequence[float] = ()) -> None:
@@ -113,9 +119,10 @@ class FollowRecipe(keras.callbacks.Callback):
         if epoch >= training.epochs:
             return EpochPlan({}, color_noise=False, stop=True)
         errors = self.errors[:epoch]
-        if training.schedule.kind == "plateau" and len(errors) < epoch:
+        if (training.schedule.kind == "plateau" or training.patience) and len(errors) < epoch:
+            needing = "The patience" if training.patience else "The schedule plateau"
             raise UsageError(
-                "The schedule plateau needs the validation error of every epoch: give fit validation_data, and "
-                "FollowRecipe the errors of the epochs before initial_epoch."
+                f"{needing} needs the validation error of every epoch: give fit validation_data, and FollowRecipe the "
+                "errors of the epochs before initial_epoch."
             )
         return plan_epoch(training, epoch, errors, layer_rate_factors(self.recipe.network))

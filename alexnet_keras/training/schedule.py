@@ -5,7 +5,7 @@ computes the same rates from its history.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from alexnet_keras.recipes.schema import Network, Training
@@ -22,7 +22,7 @@ class EpochPlan:
         rates: Learning rates by kind: weights, biases, conv1 (conv1's weights), and for each layer with a rate factor
             its weights (fc8) and its biases (fc8_biases).
         color_noise: The colour noise is on.
-        stop: The schedule has ended, and this epoch is not trained.
+        stop: The schedule has ended, or the training's patience, and this epoch is not trained.
     """
 
     rates: dict[str, float]
@@ -68,7 +68,9 @@ def plan_epoch(
         rates[CONV1] = min(rates[CONV1], schedule.conv1_lowered_rate)
     if reached(schedule.conv1_frozen_epoch):
         rates[CONV1] = 0.0
-    return EpochPlan(rates, color_noise=not reached(schedule.color_noise_off_epoch), stop=stalled)
+    waited = epochs_since_best(errors)
+    out_of_patience = training.patience is not None and waited >= training.patience
+    return EpochPlan(rates, not reached(schedule.color_noise_off_epoch), stop=stalled or out_of_patience)
 
 
 def layer_rate_factors(network: Network) -> dict[str, float]:
@@ -79,6 +81,32 @@ def layer_rate_factors(network: Network) -> dict[str, float]:
 def layer_decays(network: Network) -> dict[str, float]:
     """Return the weight decays of the layers that have their own."""
     return {layer.name: layer.weight_decay for layer in network.layers if layer.weight_decay is not None}
+
+
+def epochs_since_best(errors: Sequence[float]) -> int:
+    """Count the epochs after the one with the lowest error, the first of several; 0 of no epochs."""
+    return len(errors) - 1 - errors.index(min(errors)) if errors else 0
+
+
+def rate_periods(training: Training, first: int, errors: list[float]) -> list[tuple[int, int, float]]:
+    """Return the learning rates of the weights from an epoch on, as far as they are known beforehand.
+
+    Args:
+        training: The recipe's training.
+        first: The first epoch, from 0.
+        errors: The validation top-1 errors so far; `plateau` is continued without new ones.
+
+    Returns:
+        Periods of epochs with one rate: the first and the last epoch, from 1, and the rate.
+    """
+    periods: list[tuple[int, int, float]] = []
+    for epoch in range(first, training.epochs):
+        rate = plan_epoch(training, epoch, errors).rates["weights"]
+        if periods and periods[-1][2] == rate:
+            periods[-1] = (periods[-1][0], epoch + 1, rate)
+        else:
+            periods.append((epoch + 1, epoch + 1, rate))
+    return periods
 
 
 def plateau_drops(errors: list[float], patience: int, most: int) -> tuple[int, bool]:

@@ -5,9 +5,11 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.backend import require_tensorflow
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.network.model import logits_of
 from alexnet_keras.training.optimizer import AlexNetSGD
 
@@ -44,6 +46,7 @@ class TrainingStep:
         batch_size: The number of images in the global batch, the same in every step.
         scaled: Scale the loss, as float16 needs.
         label_smoothing: The share of the target that is spread over all classes, 0..1.
+        class_weights: Factors of the loss by class, float32 `(classes,)`; None for 1.
         average: A model with the running average of the weights, and the largest share of itself that it keeps in a
             step, 0..1.
         frozen: Names of layers whose rates are 0 in every step. No gradient is computed for them, nor for layers that
@@ -62,6 +65,7 @@ class TrainingStep:
         batch_size: int,
         scaled: bool = False,
         label_smoothing: float = 0.0,
+        class_weights: np.ndarray | None = None,
         average: tuple[keras.Model, float] | None = None,
         frozen: Collection[str] = (),
         coasting: Collection[str] = (),
@@ -69,7 +73,7 @@ class TrainingStep:
         require_tensorflow("Training")
         self.model, self.optimizer, self.strategy, self.scaled = model, optimizer, strategy, scaled
         self.seed, self.batch_size = seed, batch_size
-        self.label_smoothing, self.average = label_smoothing, average
+        self.label_smoothing, self.class_weights, self.average = label_smoothing, class_weights, average
         self._logits = logits_of(model)
         self._variables = [v for v in model.trainable_variables if not set(frozen) & set(v.path.split("/"))]
         self.coasting = frozenset(coasting)
@@ -148,6 +152,8 @@ class TrainingStep:
             with tf.name_scope(LOSS_SCOPE):
                 scores = tf.cast(logits, tf.float32)
                 losses = cross_entropy(labels, scores, self.label_smoothing)
+                if self.class_weights is not None:
+                    losses *= tf.gather(tf.constant(self.class_weights, tf.float32), labels)
                 loss = tf.reduce_sum(losses) / self.batch_size
                 target = loss * scale if self.scaled else loss
         gradients = tape.gradient(target, learning)
@@ -181,6 +187,17 @@ def cross_entropy(labels: tf.Tensor, scores: tf.Tensor, smoothing: float = 0.0) 
         return losses
     spread = tf.reduce_logsumexp(scores, axis=1) - tf.reduce_mean(scores, axis=1)
     return (1 - smoothing) * losses + smoothing * spread
+
+
+def balanced_weights(data: PreparedDataset) -> np.ndarray:
+    """Return the weights with which every class of the training images counts alike, float32 `(classes,)`.
+
+    Their mean over the training images is 1. A class without images has the weight 0.
+    """
+    counts = np.asarray(data.class_counts("train"), np.float64)
+    return np.divide(counts.sum() / (counts > 0).sum(), counts, out=np.zeros_like(counts), where=counts > 0).astype(
+        "f4"
+    )
 
 
 def update_average(average: keras.Model, decay: float, variables: list[keras.Variable], step: int | tf.Tensor) -> None:

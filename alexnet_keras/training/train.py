@@ -24,9 +24,13 @@ from alexnet_keras.storage.places import command as command_line
 from alexnet_keras.training import PRECISIONS
 from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster
 from alexnet_keras.training.devices import Placement, choose_placement
+from alexnet_keras.training.schedule import rate_periods
 from alexnet_keras.training.start import InitialWeights
 from alexnet_keras.training.trainer import Trainer
 
+FEW_IMAGES = 3000  # of training, for a network of the paper's size
+MOST_PERIODS = 4  # of the learning rate, that a note names
+LARGE_LAYER = 2048  # units of a hidden layer from which a network is that large
 SMALL_DATASET = 100_000  # images; below it the paper's initial weights may keep the loss at that of guessing
 
 
@@ -38,7 +42,10 @@ def train(
     changes: Mapping[str, Any] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    learning_rate: float | None = None,
     scale_lr: bool = False,
+    patience: int | None = None,
+    class_weights: str | None = None,
     init_from: InitialWeights | Run | str | Path | None = None,
     freeze: str | None = None,
     rate_factors: Mapping[str, float] | None = None,
@@ -72,7 +79,13 @@ def train(
         epochs: The number of epochs, to which the schedule is scaled; None for the recipe's.
         batch_size: Images per step, over all devices and machines; None for the recipe's. It is reduced to the number
             of training images where they are fewer.
+        learning_rate: The learning rate of the weights at the start, above 0; the recipe's other rates change in
+            proportion. None for the recipe's.
         scale_lr: Scale the learning rates in proportion to `batch_size`.
+        patience: End after this many epochs without a new lowest validation error; None for the recipe's, which is
+            never.
+        class_weights: `"balanced"` to let every class count alike in the loss, however many images it has; None for
+            the recipe's, which is `"none"`.
         init_from: Another run, whose best weights this one starts from, layer by layer where name and shape agree; or
             `InitialWeights`, to take its last weights or its first layers only.
         freeze: Layers that keep their weights, as names and ranges: `"conv1..conv5,fc7"`.
@@ -113,9 +126,24 @@ def train(
 
         def begin() -> dict[str, Any]:
             chosen, made = _chosen_recipe(
-                recipe, dataset, changes, epochs, batch_size, scale_lr, freeze, rate_factors, reporter
+                recipe,
+                dataset,
+                changes,
+                {
+                    "training.epochs": epochs,
+                    "training.batch_size": batch_size,
+                    "training.patience": patience,
+                    "training.class_weights": class_weights,
+                },
+                learning_rate,
+                scale_lr,
+                freeze,
+                rate_factors,
+                reporter,
             )
             initial = _initial_weights(init_from)
+            if initial is None:
+                _warn_of_few_images(chosen, dataset, reporter)
             if run is None:
                 path = new_run_path(chosen.name, dataset.path.name)  # made at once, so that the name is taken
             else:
@@ -165,18 +193,21 @@ def resume(
     strict_devices: bool = False,
     save_every: int | None = None,
     accept_new_data: bool = False,
+    epochs: int | None = None,
     cluster: Cluster | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     reporter: Reporter = SILENT,
 ) -> Run:
-    """Resume a training from its last saved state.
+    """Resume a training from its last saved state, or extend one that has finished.
 
     The run ends as if it had never stopped, on the same devices with the same bits; other devices may be chosen. A run
-    that a callback stopped goes on; one that has reached the end of its schedule is left as it is.
+    that a callback stopped goes on; one that has reached the end of its schedule is left as it is, unless it gets more
+    epochs.
 
         from alexnet_keras import resume
 
         resume("source-flowers", gpus=2)
+        resume("source-flowers", epochs=120)
 
     Args:
         run: The run, by name under saved_models/ or by path; None for the latest.
@@ -186,6 +217,8 @@ def resume(
         strict_devices: Raise if GPUs are missing.
         save_every: Also save the state after every `save_every` steps, not only after every epoch.
         accept_new_data: Continue although the dataset has changed since the run began.
+        epochs: The new number of epochs of the whole run, more than it has trained. The schedule is scaled to it from
+            here on: the coming epochs have the rates that they would have in a run of that length.
         cluster: As in `train`.
         callbacks: As in `train`.
         reporter: Receives notes, warnings, and the events of the training.
@@ -194,7 +227,7 @@ def resume(
         The run, finished or stopped by a callback.
 
     Raises:
-        UsageError: There is no such run, or it was imported.
+        UsageError: There is no such run, it was imported, or it has trained as many epochs.
         DataError: No saved state can be read, or the dataset has changed.
         DivergedError, AlexNetError, KeyboardInterrupt: As in `train`.
     """
@@ -212,6 +245,8 @@ def resume(
                     f"The run {begun.path} was imported and has no training to resume: start a new run from its "
                     f"weights with `{command_line('train', '--init-from', begun.called)}`."
                 )
+            if epochs is not None:
+                _extend(begun, epochs, reporter)
             return {"recipe": toml.to_dict(begun.recipe), "path": str(begun.path), "entries": begun.facts}
 
         sent = cluster.from_chief(find)
@@ -227,6 +262,31 @@ def resume(
             old.update({"data": now})
         trainer.fit(resume=True)
     return old
+
+
+def _extend(run: Run, epochs: int, reporter: Reporter) -> None:
+    """Give a run another number of epochs, and report what its schedule becomes.
+
+    Raises:
+        UsageError: It has trained as many already.
+        AlexNetError: Another process trains it.
+    """
+    history, before = run.history, run.recipe.training.epochs
+    if epochs <= len(history):
+        raise UsageError(f"The run {run.path} has trained {len(history)} epochs: --epochs takes more than that.")
+    if epochs == before:
+        return
+    recipe = edit(run.recipe, {"training.epochs": epochs})
+    with run.training_lock():
+        run.write_recipe(recipe)
+        extension = {"after": len(history), "from": before, "to": epochs}
+        run.update({"extended": [*run.facts.get("extended", []), extension]})
+    periods = rate_periods(recipe.training, len(history), [row["val_top1_error"] for row in history])
+    rates = ", ".join(f"{rate:g} in epochs {first} to {last}" for first, last, rate in periods[:MOST_PERIODS])
+    reporter.note(
+        f"The schedule of {before} epochs is now one of {epochs}. The learning rate of the weights is {rates}"
+        + (", and so on." if len(periods) > MOST_PERIODS else ".")
+    )
 
 
 def _joined(cluster: Cluster | None, strategy: str | None, reporter: Reporter) -> Cluster:
@@ -263,30 +323,36 @@ def _chosen_recipe(
     recipe: Recipe | str | Path | None,
     data: PreparedDataset,
     changes: Mapping[str, Any] | None,
-    epochs: int | None,
-    batch_size: int | None,
+    options: Mapping[str, Any],
+    learning_rate: float | None,
     scale_lr: bool,
     freeze: str | None,
     rate_factors: Mapping[str, float] | None,
     reporter: Reporter,
 ) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with all changes that the arguments of `train` ask for, and these changes by field."""
+    """The recipe with all changes that the arguments of `train` ask for, and these changes by field.
+
+    `options` are further changes, of which those to None are left out.
+    """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe or ("quickstart" if data.source == "demo" else "source"))
     made = dict(changes or {})
     changed = edit(recipe, made)
     training, network, images = changed.training, changed.network, data.examples("train")
-    if epochs is not None:
-        made["training.epochs"] = epochs
-    if batch_size is not None:
-        made["training.batch_size"] = batch_size
+    made |= {field: value for field, value in options.items() if value is not None}
+    batch_size, factor = options.get("training.batch_size"), 1.0
+    if learning_rate is not None:
+        factor = learning_rate / training.weight_rate
     if scale_lr:
         if batch_size is None:
             raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
-        factor = batch_size / training.batch_size
+        factor *= batch_size / training.batch_size
+    if factor != 1:
         made["training.weight_rate"] = training.weight_rate * factor
         made["training.bias_rate"] = training.bias_rate * factor
         made["training.schedule.conv1_lowered_rate"] = training.schedule.conv1_lowered_rate * factor
+    if learning_rate is not None and not scale_lr:
+        made["training.weight_rate"] = learning_rate  # without the rounding of the factor
     for layers, rate_factor in (rate_factors or {}).items():
         made |= factors_by_field(network, layers, rate_factor)
     if freeze:  # a layer that has a rate factor, too, is frozen
@@ -300,6 +366,21 @@ def _chosen_recipe(
             f"dataset this small ({images} images); the recipe `source` starts sooner."
         )
     return edit(recipe, made), made
+
+
+def _warn_of_few_images(recipe: Recipe, data: PreparedDataset, reporter: Reporter) -> None:
+    """Warn of a dataset that a large network would learn by heart, with the commands that fine-tune one instead."""
+    network, images = recipe.network, data.examples("train")
+    if images >= FEW_IMAGES or max(dense.units for dense in network.dense) * network.towers < LARGE_LAYER:
+        return
+    tune = command_line(
+        *("train", "--data", data.path, "--recipe", "torchvision", "--init-from", "torchvision"),
+        *("--freeze", "conv1..conv5", "--lr", "0.001"),
+    )
+    reporter.warn(
+        f"{images} training images are few for a network of this size, which can learn them by heart. Weights that "
+        f"were trained on ImageNet need fewer: `{command_line('import', 'torchvision')}`, then `{tune}`."
+    )
 
 
 def _entries_of_data(

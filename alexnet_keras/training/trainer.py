@@ -34,7 +34,7 @@ from alexnet_keras.training.optimizer import LossScale, new_optimizer
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, layer_rate_factors, plan_epoch
 from alexnet_keras.training.start import initialize, new_model, restore, warn_of_untrained
-from alexnet_keras.training.step import StepResult, TrainingStep
+from alexnet_keras.training.step import StepResult, TrainingStep, balanced_weights
 
 
 @dataclass
@@ -176,6 +176,7 @@ class Trainer:
             errors = [row["val_top1_error"] for row in position.history]
             plan = plan_epoch(self.recipe.training, len(errors), errors, layer_rate_factors(self.recipe.network))
             if plan.stop:
+                self.reporter.note(f"The training ends after epoch {position.epoch}: the validation error has stalled.")
                 return
             self._tell("on_epoch_begin", position.epoch)
             self._follow(plan)  # so that the schedule has the last word on the rates
@@ -233,6 +234,7 @@ class Trainer:
             batch_size=training.batch_size,
             scaled=self.precision == "mixed_float16",
             label_smoothing=training.label_smoothing,
+            class_weights=balanced_weights(self.data) if training.class_weights == "balanced" else None,
             average=average,
             frozen=frozen_layers(self.recipe.network),
             coasting=coasting,

@@ -57,6 +57,25 @@ def test_the_next_command_is_quoted_and_names_the_run_as_it_is_found(folder, tmp
     shutil.rmtree(odd)
 
 
+def test_a_finished_run_says_so_and_is_extended_by_more_epochs(folder):
+    shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/longer")
+    done = invoke("train", "--resume", "longer")
+    assert done.exit_code == 0 and "Already finished: saved_models/longer has trained its 2 epochs" in done.stdout
+    assert "alexnet train --resume longer --epochs 4" in done.stdout and "Trained" not in done.stdout
+    refused = invoke("train", "--resume", "longer", "--epochs", 2)
+    assert refused.exit_code == 2 and "has trained 2 epochs: --epochs takes more" in refused.stderr
+    extended = invoke("train", "--resume", "longer", "--epochs", 3)
+    assert extended.exit_code == 0, extended.stderr
+    assert "The schedule of 2 epochs is now one of 3." in extended.stderr and "in epochs 3 to 3" in extended.stderr
+    assert "Trained saved_models/longer: 3 epochs" in extended.stdout
+    facts = json.loads((folder / "saved_models/longer/run.json").read_text())
+    assert facts["extended"] == [{"after": 2, "from": 2, "to": 3}] and facts["status"] == "finished"
+    assert load_recipe(folder / "saved_models/longer/recipe.toml").training.epochs == 3
+    first = (folder / "saved_models/tiny/history.csv").read_text().splitlines()
+    assert (folder / "saved_models/longer/history.csv").read_text().splitlines()[:3] == first
+    shutil.rmtree(folder / "saved_models/longer")
+
+
 def test_a_legend_names_every_run(folder, monkeypatch):
     from alexnet_keras.visualization import curves
 
@@ -64,7 +83,7 @@ def test_a_legend_names_every_run(folder, monkeypatch):
     drawn = []
     monkeypatch.setattr(curves, "save_figure", lambda figure, path: drawn.append(figure))
     assert invoke("visualize", "curves", "_$a$", "tiny").exit_code == 0
-    assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()] == ["_$a$", "tiny"]
+    assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()][:2] == ["_$a$", "tiny"]
     shutil.rmtree(folder / "saved_models/_$a$")
 
 

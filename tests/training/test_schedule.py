@@ -7,8 +7,17 @@ import math
 
 import pytest
 
+from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
-from alexnet_keras.training.schedule import EpochPlan, layer_decays, layer_rate_factors, plan_epoch, plateau_drops
+from alexnet_keras.training.schedule import (
+    EpochPlan,
+    epochs_since_best,
+    layer_decays,
+    layer_rate_factors,
+    plan_epoch,
+    plateau_drops,
+    rate_periods,
+)
 
 
 def test_the_steps_are_scaled_to_the_length_of_the_run():
@@ -105,3 +114,22 @@ def test_a_warm_up_of_a_run_of_another_length_has_a_share_of_its_epochs():
     training = with_overrides(load_recipe("source"), changes).training
     found = [plan_epoch(training, epoch, []).rates["weights"] for epoch in range(5)]
     assert found == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
+
+
+def test_out_of_patience_the_training_ends():
+    training = edit(load_recipe("source"), {"training.patience": 3}).training
+    errors = [0.9, 0.5, 0.6, 0.5, 0.7]
+    assert [plan_epoch(training, len(errors[:n]), errors[:n]).stop for n in range(6)] == [False] * 5 + [True]
+    assert epochs_since_best([]) == 0 and epochs_since_best([0.5, 0.5]) == 1
+    assert not plan_epoch(load_recipe("source").training, 60, [0.1] + [0.5] * 59).stop
+
+
+def test_the_rates_that_are_left_are_told_in_periods():
+    training = load_recipe("source").training
+    assert rate_periods(training, 24, []) == [
+        (25, 25, 0.01),
+        (26, 51, 0.001),
+        (52, 79, pytest.approx(0.0001)),
+        (80, 91, pytest.approx(0.00001)),
+    ]
+    assert rate_periods(edit(load_recipe("source"), {"training.epochs": 182}).training, 91, [])[0] == (92, 102, 0.001)

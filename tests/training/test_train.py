@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from toy_runs import Watching, crash, last_weights, step_losses
 
 from alexnet_keras import Run, load_recipe, resume, train
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes.toml import with_overrides
-from alexnet_keras.training.start import InitialWeights
-from alexnet_keras.training.train import _chosen_recipe
+from alexnet_keras.training.start import InitialWeights, new_network
+from alexnet_keras.training.step import TrainingStep, balanced_weights
+from alexnet_keras.training.train import _chosen_recipe, _warn_of_few_images
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,9 @@ def test_a_run_is_trained_and_described(prepared, tiny):
         epochs=1,
         batch_size=4,
         scale_lr=True,
+        learning_rate=0.004,
+        patience=7,
+        class_weights="balanced",
         changes={"training.momentum": 0.5, "training.schedule.conv1_frozen_epoch": None},
         freeze="conv1..conv2",
         rate_factors={"conv2..conv3": 0.1234567},
@@ -35,7 +40,11 @@ def test_a_run_is_trained_and_described(prepared, tiny):
     assert run.model_card_path.exists()
     training, layers = run.recipe.training, {layer.name: layer for layer in run.recipe.network.layers}
     assert (training.epochs, training.batch_size, training.momentum) == (1, 4, 0.5)
-    assert training.weight_rate == tiny.training.weight_rate / 2
+    assert (training.patience, training.class_weights) == (7, "balanced")
+    assert training.weight_rate == pytest.approx(0.004 * 4 / tiny.training.batch_size)
+    assert training.bias_rate / training.weight_rate == pytest.approx(
+        tiny.training.bias_rate / tiny.training.weight_rate
+    )
     assert [layers[f"conv{number}"].rate_factor for number in range(1, 5)] == [0, 0, 0.1234567, 1]
     facts = run.facts
     assert with_overrides(tiny, facts["overrides"]) == run.recipe
@@ -71,6 +80,9 @@ def test_an_interrupted_run_resumes_from_the_part_of_another_that_it_began_with(
         ({"strategy": "both"}, "no strategy 'both': choose one, towers, mirrored, multi-worker"),
         ({"changes": {"training.epocs": 3}}, "training.epocs"),
         ({"changes": {"training.epochs": "ten"}}, "training.epochs"),
+        ({"learning_rate": -1.0}, "training.weight_rate"),
+        ({"patience": 0}, "training.patience"),
+        ({"class_weights": "equal"}, "training.class_weights"),
         ({"scale_lr": True}, "--batch-size, which was not given"),
         ({"freeze": "conv1..fc8"}, "Every layer is frozen"),
         ({"init_from": "nobody"}, "no run 'nobody'"),
@@ -86,7 +98,49 @@ def test_wrong_arguments_are_refused_and_leave_no_run(prepared, tiny, tmp_path, 
 
 def test_without_a_recipe_others_than_the_demo_data_get_source_and_a_batch_no_larger_than_they_are(prepared):
     reporter = Watching()
-    recipe, made = _chosen_recipe(None, prepared, {}, None, 64, False, None, None, reporter)
+    recipe, made = _chosen_recipe(None, prepared, {}, {"training.batch_size": 64}, None, False, None, None, reporter)
     assert made["training.batch_size"] == prepared.examples("train") == 36
     assert recipe == with_overrides(load_recipe("source"), ["training.batch_size=36"])
     assert any("fewer than a batch: the batch is 36" in text for text in reporter.warnings)
+
+
+class Counts:
+    """Stands in for a dataset with these numbers of training images."""
+
+    def __init__(self, *counts):
+        self.counts, self.path = counts, "data/few"
+
+    def class_counts(self, split):
+        return list(self.counts)
+
+    def examples(self, split):
+        return sum(self.counts)
+
+
+def test_balanced_classes_count_alike_and_an_image_counts_one_on_average():
+    weights = balanced_weights(Counts(10, 40, 0))
+    np.testing.assert_allclose(weights, [2.5, 0.625, 0], rtol=1e-6)
+    assert np.dot(weights, [10, 40, 0]) == pytest.approx(50)
+
+
+def test_an_image_counts_by_the_weight_of_its_class(prepared, tiny):
+    images, losses = np.full((4, *tiny_shape(tiny)), 120, np.uint8), []
+    for weights in (None, np.array([1, 3, 1], np.float32)):
+        model, optimizer = new_network(tiny, prepared, 0, "float32")
+        step = TrainingStep(model, optimizer, tf.distribute.get_strategy(), seed=0, batch_size=4, class_weights=weights)
+        losses.append([step(images, np.full(4, label), 0).loss for label in (1, 0)])
+    assert losses[1][0] == pytest.approx(3 * losses[0][0], rel=1e-6)
+    assert losses[1][1] != losses[0][1], "the first step went another way"
+
+
+def tiny_shape(recipe):
+    return recipe.network.input_size, recipe.network.input_size, 3
+
+
+def test_few_images_for_a_large_network_are_warned_of_with_the_commands_that_help(tiny):
+    reporter = Watching()
+    for recipe, images in ((load_recipe("source"), 2999), (load_recipe("source"), 3000), (tiny, 10)):
+        _warn_of_few_images(recipe, Counts(images), reporter)
+    (warning,) = reporter.warnings
+    assert "2999 training images are few" in warning and "alexnet import torchvision" in warning
+    assert "alexnet train --data data/few --recipe torchvision --init-from torchvision" in warning
