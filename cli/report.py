@@ -34,8 +34,10 @@ PARTS = ("kernels", "predictions", "neighbors", "curves", "classes", "calibratio
 @click.option(
     "--without",
     type=click.Choice(PARTS),
+    metavar="PART",
     multiple=True,
-    help="Leave a part out; repeatable. neighbors reads the whole training split, which takes long for a large one.",
+    help=f"Leave a part out; repeatable: {', '.join(PARTS)}. neighbors reads the whole training split, which takes "
+    "long for a large one.",
 )
 @json_option
 def report(
