@@ -105,6 +105,7 @@ def test_options_that_do_not_matter_for_what_was_measured_are_not_told(result):
     assert differences(result, other) == []
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_grows_with_what_is_taken():
     code = "from alexnet_keras.benchmarking.measure import peak_bytes; print(peak_bytes()); "
     code += "block = b'x' * 2**28; print(peak_bytes()); del block; print(peak_bytes())"

@@ -38,6 +38,7 @@ def traced(tiny):
     return Traced(tiny)
 
 
+@pytest.mark.slow
 def test_every_kind_of_layer_takes_its_share_of_a_step(traced, tmp_path):
     assert kinds_in(traced.model, training=True) == [*NETWORK, LOSS, OPTIMIZER, OTHER]
     found = traced.shares(tmp_path)

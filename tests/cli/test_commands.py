@@ -75,8 +75,8 @@ def test_a_finished_run_resumes_to_nothing_more_and_its_options_are_fixed(traine
     result = CliRunner().invoke(cli, ["train", "--resume", "tiny", "--json"])
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["epochs"] == 2
-    result = CliRunner().invoke(cli, ["train", "--resume", "--epochs", "9", "--seed", "1"])
-    assert result.exit_code == 2 and "--epochs, --seed" in result.stderr
+    result = CliRunner().invoke(cli, ["train", "--resume", "--batch-size", "9", "--seed", "1"])
+    assert result.exit_code == 2 and "--batch-size, --seed" in result.stderr
 
 
 def test_info_model_counts_the_papers_network(alexnet):

@@ -48,6 +48,7 @@ def test_the_parts_that_can_be_left_out_are_those_there_are():
     assert tuple(parts.PARTS) == PARTS
 
 
+@pytest.mark.slow
 def test_the_latest_run_is_reported_into_its_directory_and_nothing_is_computed_twice(report, trained, monkeypatch):
     result = report()
     assert result.exit_code == 0, result.stderr

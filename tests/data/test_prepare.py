@@ -155,7 +155,7 @@ def test_the_front_door_and_a_divided_preparation_take_the_same_arguments_with_t
     options = {option.name: option for option in cli.commands["prepare"].params}
     for name in ("seed", "holdout", "max_pixels", "encoding", "shard_examples"):
         assert options[name].default == function.parameters[name].default, name
-    made_by_the_command = {*PARTS, "verify", "as_json"}
+    made_by_the_command = {*PARTS, "verify", "as_json", "quiet"}
     assert options.keys() - made_by_the_command == function.parameters.keys() - {"reporter"}
 
 

@@ -18,6 +18,8 @@ from alexnet_keras.network.model import load_model
 from alexnet_keras.storage import hub
 from alexnet_keras.storage.hub import fetch
 
+pytestmark = pytest.mark.slow  # Keras and whole runs in each test
+
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs the extra hub")
 
 CLASSES = ["blue", "green", "red"]

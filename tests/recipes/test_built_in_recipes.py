@@ -43,6 +43,7 @@ SOURCE = {
     **table("augmentation", color_noise=0.1, color_noise_scale="standard_deviation", color_noise_rescale=True),
     **table("training", epochs=91, batch_size=128, momentum=0.9, weight_decay=0.0005, bias_decay=0.0),
     **table("training", weight_rate=0.01, bias_rate=0.02, label_smoothing=0.0, averaging_epochs=0.0),
+    **table("training", class_weights="none", patience=None),
     **table("training.schedule", kind="steps", length=91, factor=10.0, drop_epochs=(25, 51, 79), warmup_epochs=0),
     **table("training.schedule", biases_drop=False, conv1_lowered_epoch=67, conv1_lowered_rate=1e-5),
     **table("training.schedule", conv1_frozen_epoch=72, color_noise_off_epoch=67),

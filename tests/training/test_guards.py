@@ -94,7 +94,14 @@ def test_logits_that_overflow_after_the_last_step_never_become_the_best_model(pr
     assert np.abs(run.load_model().get_layer("fc8").kernels[0].numpy()).max() < 10
 
 
-@pytest.mark.parametrize(("losses", "best"), [((0.8, 0.5), 1), ((0.5, 0.8), 0), ((0.5, 0.5), 0)])
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ((0.8, 0.5), 1),
+        pytest.param((0.5, 0.8), 0, marks=pytest.mark.slow),
+        pytest.param((0.5, 0.5), 0, marks=pytest.mark.slow),
+    ],
+)
 def test_of_epochs_with_equal_errors_the_one_with_the_least_loss_is_kept(
     prepared, tiny, tmp_path, monkeypatch, losses, best
 ):

@@ -22,9 +22,8 @@ def test_kernels_are_kept_before_training_and_after_every_epoch(one_device, prep
     assert not list(run.kernels_path.glob(".partial*"))
 
 
-@pytest.mark.parametrize(
-    "placement", [pytest.param(ONE, marks=pytest.mark.slow), TOWERS], ids=lambda placement: placement.kind
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("placement", [ONE, TOWERS], ids=lambda placement: placement.kind)
 def test_after_a_crash_the_kernels_are_those_of_the_steps_that_count(one_device, prepared, tiny, tmp_path, placement):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):

@@ -257,9 +257,10 @@ def test_a_resumed_run_goes_on_with_its_running_average(prepared, tiny, tmp_path
     same_weights(run, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(  # what of a new best model is written when the process is killed
     "killed_after",
-    [pytest.param("waiting", marks=pytest.mark.slow), "state", pytest.param("in place", marks=pytest.mark.slow)],
+    ["waiting", "state", "in place"],
 )
 def test_model_and_record_are_of_one_epoch_whenever_it_is_killed(prepared, tiny, tmp_path, monkeypatch, killed_after):
     recipe = with_overrides(tiny, ["training.weight_rate=0.0005", "training.bias_rate=0.001"])  # each epoch is better

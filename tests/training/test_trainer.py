@@ -50,6 +50,7 @@ def test_two_towers_and_one_device_agree_in_bfloat16(prepared, tiny, tmp_path):
     np.testing.assert_allclose(*losses, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_mirrored_replicas_and_one_device_agree_on_the_loss_of_every_step(one_device, prepared, tiny, tmp_path):
     run = new_run(tmp_path / "mirrored", tiny)
     trainer(run, prepared, Placement("mirrored", ("/CPU:0", "/CPU:1"))).fit()
@@ -57,6 +58,7 @@ def test_mirrored_replicas_and_one_device_agree_on_the_loss_of_every_step(one_de
     np.testing.assert_allclose(step_losses(one_device[0]), step_losses(run), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_seed_repeats_and_another_differs(one_device, prepared, tiny, tmp_path):
     again, other = new_run(tmp_path / "again", tiny), new_run(tmp_path / "other", tiny)
     trainer(again, prepared).fit()

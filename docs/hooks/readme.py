@@ -1,0 +1,161 @@
+"""Makes every number and figure of README.md: `python docs/hooks/readme.py`, or some of them by name.
+
+    python docs/hooks/readme.py                      # network, demo: minutes
+    python docs/hooks/readme.py photographs DIR      # trains on class folders of photographs, named Imagenette there
+
+Results go to docs/results.json, each with its command, machine and date, figures to docs/images/, and both into the
+marked parts of README.md. Work is done in the folder that ALEXNET_HOME names, where a run that is finished is not
+trained again, or in one that is thrown away.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+README, RESULTS, IMAGES = ROOT / "README.md", ROOT / "docs/results.json", ROOT / "docs/images"
+ALEXNET = (sys.executable, "-m", "alexnet_keras")
+DATA, RUN = "imagenette", "imagenette"
+TRAIN = ("train", "--data", DATA, "--run", RUN, "--recipe", "source", "--epochs", "12", "--precision", "mixed_bfloat16")
+
+
+def alexnet(home: Path, *words: str | Path) -> str:
+    """Run a command in a folder, and return what it prints on stdout."""
+    environment = {**os.environ, "ALEXNET_HOME": str(home)}
+    command = [*ALEXNET, *map(str, words)]
+    return subprocess.run(command, cwd=home, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def machine() -> str:
+    """Name the processor and the number of cores that may be used."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.processor()}"
+
+
+def made(command: str, **facts: Any) -> dict[str, Any]:
+    """A result with its command, machine and date."""
+    return {"command": command, "machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}", **facts}
+
+
+def network(home: Path) -> dict[str, Any]:
+    """The architecture figure, and the numbers of parameters."""
+    alexnet(home, "visualize", "architecture", "--recipe", "source", "--out", IMAGES / "architecture.png")
+    found = json.loads(alexnet(home, "info", "model", "--json"))
+    return made("alexnet info model", parameters=found["parameters"], multiply_adds=found["multiply_adds"])
+
+
+def demo(home: Path) -> dict[str, Any]:
+    """The demo: its last lines, and an image with its likeliest classes."""
+    printed = alexnet(home, "demo").rstrip().splitlines()
+    last = printed[next(number for number, line in enumerate(printed) if line.startswith("Done in ")) :]
+    image = "data/demo-pictures/val/red-disc-vertical/000.jpg"
+    predicted = alexnet(home, "predict", image, "--top", "3").rstrip().splitlines()
+    return made("alexnet demo", printed=last, predicted=predicted)
+
+
+def photographs(home: Path, folder: Path) -> dict[str, Any]:
+    """A network of the paper's size, trained on photographs: its errors, and the figures of the run."""
+    if not (home / "data" / DATA / "manifest.json").exists():
+        alexnet(home, "prepare", folder.resolve(), "--out", home / "data" / DATA)
+    facts = home / "saved_models" / RUN / "run.json"
+    if not facts.exists():
+        alexnet(home, *TRAIN)
+    elif json.loads(facts.read_text())["status"] != "finished":
+        alexnet(home, "train", "--resume", RUN)
+    errors = {each["views"]: each for each in json.loads(alexnet(home, "eval", RUN, "--ten-crop", "--json"))}
+    alexnet(home, "visualize", "kernels", RUN, "--out", IMAGES / "kernels.png")
+    alexnet(home, "visualize", "curves", RUN, "--out", IMAGES / "curves.png")
+    run = json.loads(alexnet(home, "runs", "--json"))
+    epochs = next(each["epochs"] for each in run if each["run"] == RUN)
+    history = (home / "saved_models" / RUN / "history.csv").read_text().splitlines()
+    column = history[0].split(",").index("seconds")
+    data = json.loads((home / "data" / DATA / "manifest.json").read_text())["splits"]
+    return made(
+        f"alexnet {' '.join(TRAIN)}",
+        epochs=epochs,
+        images={split: sum(data[split]["class_counts"]) for split in data},
+        classes=len(data["train"]["class_counts"]),
+        minutes=round(sum(float(line.split(",")[column]) for line in history[1:]) / 60),
+        **{views: {kind: each[kind] for kind in ("top1", "top5")} for views, each in errors.items()},
+    )
+
+
+def rendered(text: str, results: dict[str, Any]) -> str:
+    """Put results into the marked parts of a text: <!-- name --> ... <!-- end -->."""
+    parts = {name: part(results) for name, (part, needed) in PARTS.items() if needed <= results.keys()}
+
+    def filled(found: re.Match[str]) -> str:
+        return f"<!-- {found[1]} -->\n{parts[found[1]]}\n<!-- end -->" if found[1] in parts else found[0]
+
+    return re.sub(r"<!-- ([a-z]+) -->\n.*?\n?<!-- end -->", filled, text, flags=re.DOTALL)
+
+
+def percent(rate: dict[str, float]) -> str:
+    return f"{100 * rate['error']:.1f} % ({100 * rate['low']:.1f} to {100 * rate['high']:.1f})"
+
+
+def _demo(results: dict[str, Any]) -> str:
+    """What the first commands print."""
+    shown = results["demo"]
+    (done, page), predicted = shown["printed"][:2], shown["predicted"]
+    return "\n".join(
+        [
+            "```console",
+            "$ alexnet visualize architecture --recipe source --out alexnet.png   # the figure above, in seconds",
+            "Wrote alexnet.png",
+            "$ alexnet demo   # prepares, trains, evaluates and draws, on images that it makes itself",
+            "...",
+            done,
+            page,
+            f"$ alexnet predict {predicted[0]} --top 3",
+            *predicted,
+            "```",
+        ]
+    )
+
+
+def _results(results: dict[str, Any]) -> str:
+    """The table of what was measured."""
+    photos, shown = results["photographs"], results["demo"]
+    drawn = re.search(r"Done in ([\d:]+)\. Top-1 error with ten crops: ([\d.]+)%", shown["printed"][0])
+    assert drawn, shown["printed"]
+    centre, crops = (percent(photos[views]["top1"]) for views in ("centre", "ten-crop"))
+    rows = [
+        f"| Imagenette, {photos['images']['train']:,} photographs of {photos['classes']} classes "
+        f"| `{photos['command']}` | {centre} | {crops} | {photos['minutes']} minutes |",
+        f"| 1,200 drawings of 12 classes | `alexnet demo` | | {drawn[2]} % | {drawn[1]}, all of it |",
+    ]
+    dates = f"On {photos['machine']}, {photos['date']}; `docs/results.json` has the figures as they were printed."
+    head = "| data | command | top-1 error, centre crop | ten crops | time |\n|---|---|---|---|---|"
+    return f"{head}\n" + "\n".join(rows) + f"\n\n{dates}"
+
+
+PARTS = {"demo": (_demo, {"demo"}), "results": (_results, {"demo", "photographs"})}
+MEASURED = {"network": network, "demo": demo, "photographs": photographs}
+
+
+def main(names: list[str]) -> None:
+    """Measure what is named, and render README.md."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    name, *arguments = names or ["network"]
+    wanted = [(name, arguments)] if names else [("network", []), ("demo", [])]
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, arguments in wanted:
+            home = Path(os.environ.get("ALEXNET_HOME") or scratch) if name == "photographs" else Path(scratch)
+            results[name] = MEASURED[name](home, *map(Path, arguments))
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+            shutil.rmtree(Path(scratch) / "saved_models", ignore_errors=True)
+    README.write_text(rendered(README.read_text(), results))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
