@@ -105,8 +105,8 @@ def leaf(words: list[str]) -> tuple[click.Command, list[str]]:
 
 def parse(words: list[str]) -> click.Context:
     """Fails as the command line does, with every option, choice, number and count of arguments looked at."""
-    command, rest = leaf(words)
-    assert not isinstance(command, click.Group) or rest, "a group of commands alone"
+    command, rest = leaf([word for word in words if word != "--help"])
+    assert not isinstance(command, click.Group) or rest or "--help" in words, "a group of commands alone"
     return command.make_context(command.name, rest)
 
 
