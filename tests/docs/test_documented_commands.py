@@ -29,6 +29,7 @@ GIVEN = {
         "photos", "holiday.jpg", "photo.jpg", "elsewhere/ImageNet", "elsewhere/fall09",
     ],
     "docs/backends.md": ["saved_models/my-run", "photos"],
+    "docs/coming-from.md": ["photos", "photo.jpg"],
     "docs/evaluation.md": [
         "photo.jpg", "holiday", "cat.jpg", "dog.jpg",
         "saved_models/my-run", "saved_models/run-1", "saved_models/run-2", "saved_models/run-3",
