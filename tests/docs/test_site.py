@@ -1,5 +1,6 @@
 """The documentation as a site: it builds without a warning, is whole, and asks nothing of any other machine."""
 
+import json
 import os
 import re
 import subprocess
@@ -65,6 +66,18 @@ def test_nothing_is_fetched_from_elsewhere(site):
             assert not re.match(r"(https?:)?//", url), f"{page.name} fetches {url}"
     for style in site.rglob("*.css"):
         assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_search_has_what_it_needs_on_a_page_that_is_opened_from_disk(site):
+    index = (site / "search/search_index.js").read_text(encoding="utf-8").removeprefix("var __index = ")
+    found = {entry["location"] for entry in json.loads(index)["docs"] if "checkpoint" in entry["text"].lower()}
+    assert "training.html#stopping-and-resuming" in found
+    for page in site.rglob("*.html"):
+        if page.name == "404.html":  # its addresses begin at the root of a server
+            continue
+        scripts = [(page.parent / url).resolve() for url in fetched(page) if url.endswith(".js")]
+        worker, bundle = scripts[:2]
+        assert worker == (site / "iframe-worker.js").resolve() and bundle.name.startswith("bundle."), page
 
 
 def test_links_lead_to_files_that_are_there(site):
