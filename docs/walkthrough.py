@@ -59,9 +59,9 @@ print(f"mean colour {np.round(data.statistics.rgb_mean, 1)}")
 ## The network
 
 A recipe holds every constant of the network, the augmentation and the training, each with its source. `source` is
-net 145 of the released code, with 60,965,224 parameters for 1000 classes. `quickstart` has the same layers with fewer
-kernels, so that a processor trains it in minutes. `draw_architecture` draws any of them as figure 2 does,
-`model.summary()` lists the layers.
+[net 145](glossary.md#net-145) of the authors' released code, the network behind the paper's tables, with 60,965,224
+parameters for 1000 classes. `quickstart` has the same layers with fewer kernels, so that a processor trains it in
+minutes. `draw_architecture` draws any of them as figure 2 does, `model.summary()` lists the layers.
 """
 
 recipe = load_recipe("quickstart")

@@ -27,6 +27,7 @@ from alexnet_keras.recipes.toml import to_toml
 GIVEN = {
     "README.md": ["photos", "photo.jpg", "elsewhere/ImageNet"],
     "docs/backends.md": ["saved_models/my-run", "photos"],
+    "docs/coming-from.md": ["photos", "photo.jpg"],
     "docs/evaluation.md": [
         "photo.jpg", "holiday", "cat.jpg", "dog.jpg",
         "saved_models/my-run", "saved_models/run-1", "saved_models/run-2", "saved_models/run-3",
@@ -103,8 +104,8 @@ def leaf(words: list[str]) -> tuple[click.Command, list[str]]:
 
 def parse(words: list[str]) -> click.Context:
     """Fails as the command line does, with every option, choice, number and count of arguments looked at."""
-    command, rest = leaf(words)
-    assert not isinstance(command, click.Group) or rest, "a group of commands alone"
+    command, rest = leaf([word for word in words if word != "--help"])
+    assert not isinstance(command, click.Group) or rest or "--help" in words, "a group of commands alone"
     return command.make_context(command.name, rest)
 
 

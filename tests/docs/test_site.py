@@ -1,5 +1,6 @@
 """The documentation as a site: it builds without a warning, is whole, and asks nothing of any other machine."""
 
+import json
 import os
 import re
 import subprocess
@@ -67,6 +68,18 @@ def test_nothing_is_fetched_from_elsewhere(site):
         assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", style.read_text(encoding="utf-8")), style
 
 
+def test_search_has_what_it_needs_on_a_page_that_is_opened_from_disk(site):
+    index = (site / "search/search_index.js").read_text(encoding="utf-8").removeprefix("var __index = ")
+    found = {entry["location"] for entry in json.loads(index)["docs"] if "checkpoint" in entry["text"].lower()}
+    assert "training.html#stopping-and-resuming" in found
+    for page in site.rglob("*.html"):
+        if page.name == "404.html":  # its addresses begin at the root of a server
+            continue
+        scripts = [(page.parent / url).resolve() for url in fetched(page) if url.endswith(".js")]
+        worker, bundle = scripts[:2]
+        assert worker == (site / "iframe-worker.js").resolve() and bundle.name.startswith("bundle."), page
+
+
 def test_links_lead_to_files_that_are_there(site):
     assert not (site / "docs").exists(), "a file of docs/ a second time, as if it lay outside"
     for page in site.rglob("*.html"):
@@ -89,7 +102,7 @@ def test_every_command_and_option_is_on_the_page_of_commands(site):
             look(inner, f"{path} {name}")
 
     look(cli, "alexnet")
-    assert "alexnet train --data data/flowers --recipe source --epochs 40 --gpus 2" in page  # an example of its help
+    assert "alexnet train --data flowers --recipe source --epochs 40 --gpus 2" in page  # an example of its help
 
 
 def test_every_public_name_has_its_docstring_on_a_page(site):
@@ -97,7 +110,8 @@ def test_every_public_name_has_its_docstring_on_a_page(site):
     named = [(name, getattr(alexnet_keras, name)) for name in alexnet_keras.__all__ if name != "__version__"]
     named += [(name, getattr(layers, name)) for name in layers.__all__]
     for name, found in named:
-        told = " ".join(found.__doc__.replace("`", "").split())[:60]
+        summary, _, _ = found.__doc__.replace("`", "").partition("\n\n")
+        told = " ".join(summary.split())[:60]
         assert any(told in page for page in pages.values()), name
 
 
