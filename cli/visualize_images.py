@@ -104,7 +104,10 @@ def saliency(
     count: int | None,
     seed: int | None,
 ) -> None:
-    """The gradient of a class score with respect to the pixels of images (Simonyan et al. 2013).
+    """The pixels that a class score depends on: its gradient, SmoothGrad and Grad-CAM.
+
+    A row for each image: the centre crop, the gradient of the score (Simonyan et al. 2013), and over the grey crop the
+    mean gradient of noisy copies (Smilkov et al. 2017) and the heat map of the last maps (Selvaraju et al. 2017).
 
     Examples:
 
@@ -119,9 +122,9 @@ def saliency(
 
     images, titles = _images(found, data, files, count or SALIENCY_ROWS, seed)
     label = None if class_name is None else class_named(class_name, found.facts["classes"], titles)
-    gradients = find_saliency(found.load_model(), np.stack([shown.image for shown in images]), label)
+    explained = find_saliency(found.load_model(), np.stack([shown.image for shown in images]), label)
     path = out or found.figure_path("saliency.png")
-    draw_saliency(gradients, titles, path, [shown.label for shown in images])
+    draw_saliency(explained, titles, path, [shown.label for shown in images])
     console.result(f"Wrote {path}")
 
 

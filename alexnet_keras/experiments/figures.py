@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alexnet_keras.experiments.outcome import OverSeeds
-from alexnet_keras.visualization.style import INK, QUIET, SERIES, save_figure
+from alexnet_keras.visualization.style import INK, LEGEND, QUIET, SERIES, save_figure
 
 
 def row_axes(labels: Sequence[str], row_height: float = 0.4) -> Axes:
@@ -43,7 +43,7 @@ def draw_over_seeds(
         axes.axvline(100 * reference, color=QUIET, lw=0.8)
     for row, ours in enumerate(rows.values()):
         if ours is None:
-            axes.text(0, row, "diverged", color=QUIET, va="center")
+            axes.text(0.01, row, "diverged", color=QUIET, va="center", transform=axes.get_yaxis_transform())
             continue
         axes.plot(
             [100 * value for value in ours.values], [row] * len(ours.values), "o", color=SERIES[0], ms=4, alpha=0.6
@@ -77,7 +77,7 @@ def write_epochs(axes: Axes, path: Path, errors: tuple[float, float | None] = (0
         errors: The range of errors shown, shares; None for the largest.
     """
     axes.set(xlim=(0, None), ylim=errors)  # only now: a limit that is set stays as later lines are drawn
-    axes.legend(frameon=False, labelcolor=INK)
+    axes.legend(labelcolor=INK, **LEGEND)
     write(axes, path)
 
 

@@ -147,7 +147,8 @@ def draw(outcome: Outcome, path: Path) -> None:
             update.plot(layers, [max(x["update_ratio"], 1e-12) for x in each["signal"]], "o-", ms=3, **options)
             loss.plot(smoothed(each["losses"]), **options)
     loss.axhline(outcome.facts["ln"], color=QUIET, lw=0.8, ls=":")
-    loss.text(1, outcome.facts["ln"], "ln(classes)", color=QUIET, fontsize=8, va="top")
+    loss.annotate("ln(classes)", (1, outcome.facts["ln"]), (4, 0), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", va="center", color=QUIET, fontsize=8)  # fmt: skip
     for axis, title in ((spread, "spread over images"), (update, "first update / weights"), (loss, "loss, nats")):
         axis.set_title(title, loc="left", fontsize=10, color=INK)
         axis.spines[["top", "right"]].set_visible(False)

@@ -24,6 +24,7 @@ CEILING = 99.9  # percentile of absolute activations that gets the strongest col
 SHARPNESS = 56  # least width of a map in pixels, so that the lines between small maps stay thin
 SIDES, ACROSS = (1.3, 2.3), 3.7  # inches: of the crop, at least and at most, and of a tower
 BAR_ROOM = 0.85  # inches below the crop for the scale of colours
+LETTERS = 16  # that an inch has room for
 LINES = "#c4c4c4"  # around the maps, and between them, where the grid is NaN
 
 MapScaling = Literal["map", "global"]
@@ -108,7 +109,7 @@ def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: M
         columns=len(shown) + 1,
         width_ratios=[side] + [ACROSS] * len(shown),
     )
-    show_image(axis, found.crop, shorten(title, 36))
+    show_image(axis, found.crop, shorten(title, int(LETTERS * side)))
     heading(axis, "Input")
     for tower, (panel, maps) in enumerate(zip(panels, shown, strict=True)):
         silent, count = int((maps == 0).all(axis=(0, 1)).sum()), maps.shape[-1]
@@ -124,8 +125,8 @@ def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: M
     figure.colorbar(ScalarMappable(**colors), cax=bar, orientation="horizontal")
     ends = (-1, 0, 1) if signed else (0, 1)
     bar.set_xticks(ends, [f"{end * (ceiling if scaling == 'global' else 1):.3g}".replace("-", "−") for end in ends])
-    unit = "activity, one scale for all maps" if scaling == "global" else "activity, of each map's largest"
-    bar.set_xlabel(unit, fontsize=7.5, color=INK)
+    unit = "activity, one scale" if scaling == "global" else "activity / map's largest"
+    bar.set_xlabel(unit, fontsize=7, color=INK)
     bar.tick_params(labelsize=7, colors=INK)
     save_figure(figure, path)
 

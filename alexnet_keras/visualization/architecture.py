@@ -23,19 +23,20 @@ from alexnet_keras.network.summary import LayerSummary, Transfer, summarize
 from alexnet_keras.visualization.style import INK, PALE, QUIET, SERIES, save_figure
 
 SLANT = (0.26, 0.18)  # how far a block of height 1 reaches back: right and up
-EDGE, SMALL = 0.6, 6.5  # points
+EDGE, SMALL = 0.6, 8.5  # points: small text can be read where the figure is 800 pixels wide
 
 
 # Inches; a unit of the axes is one inch.
 LEFT = 1.1  # for the image, and for the heads of the table
-POOLED, PLAIN, DENSE = 1.32, 0.78, 0.72  # columns: a convolution with pooling, one without, a fully-connected layer
+POOLED, PLAIN, DENSE = 1.62, 0.84, 0.8  # columns: a convolution with pooling, one without, a fully-connected layer
 MEETING = 0.24  # further width where towers meet
 TALLEST, WIDEST, BAR = 0.86, 0.34, 0.1  # blocks
-ROW, BETWEEN, LINE = 1.5, 0.62, 0.14  # a tower, the space between two, a line of the table
-FOOT = 0.3  # the legend
+ROW, BETWEEN, LINE = 1.56, 0.62, 0.175  # a tower, the space between two, a line of the table
+FOOT = 0.46  # the two lines of the legend
 WEAK = 0.4  # strength of the colour of a pooled block
+APART = 0.86  # of a block and the pooled one
 MARKS = {"LRN": "N", "spatial norm": "S"}
-NORMAL, LARGE = 8.0, 11.0  # points
+NORMAL, LARGE = 10.0, 13.0  # points
 
 
 @dataclass(frozen=True)
@@ -164,20 +165,20 @@ def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: 
         _write(axis, left + _width(layer) / 2, height - 0.46, layer.name, size=NORMAL, weight="bold")
     _draw_layers(axis, layers, model.input_shape[1:], lefts, middles)
     _draw_table(axis, layers, table, heights, lefts)
-    _write(axis, 0.0, 0.08, _legend(layers), QUIET, ha="left")
+    _write(axis, 0.0, 0.02, _legend(layers), QUIET, ha="left", va="bottom", linespacing=1.3)
     save_figure(figure, path)
 
 
 def _legend(layers: Sequence[LayerSummary]) -> str:
-    """The line below the table that explains the marks of this figure."""
+    """The lines below the table that explain the blocks and the marks of this figure."""
     steps = {step.text for layer in layers for step in layer.followed_by}
-    parts = ["Height and depth: sides of the maps of one tower; width: their number"]
+    blocks = ["Height and depth of a block: sides of the maps of one tower", "width: their number"]
     if any(layer.passed_on != layer.output for layer in layers):
-        parts.append("pale: pooled")
-    parts += [f"{mark}: {text}" for text, mark in MARKS.items() if text in steps]
+        blocks.append("pale: pooled")
+    marks = [f"{mark}: {text}" for text, mark in MARKS.items() if text in steps]
     if any(layer.transfers for layer in layers):
-        parts.append("coloured arrows: values that pass between the towers, an image, forward")
-    return "; ".join(parts) + "."
+        marks.append("coloured arrows: values that pass between the towers, an image, forward")
+    return "\n".join("; ".join(line) + "." for line in (blocks, marks) if line)
 
 
 def _width(layer: LayerSummary) -> float:
@@ -196,7 +197,7 @@ def _draw_tower(axis: Axes, tower: int, name: str, device: str, width: float, mi
     band = FancyBboxPatch((left, top - ROW), width - left, ROW, boxstyle=shape, color=_color(tower), alpha=0.08, lw=0)
     axis.add_patch(band)
     _write(axis, left + 0.09, top - 0.13, name, _color(tower), weight="bold", ha="left")
-    _write(axis, left + 0.72, top - 0.13, device, QUIET, ha="left")
+    _write(axis, left + 0.84, top - 0.13, device, QUIET, ha="left")
 
 
 def _draw_layers(
@@ -212,7 +213,7 @@ def _draw_layers(
         made = [_slab(layers, layer.output, left + 0.14 + MEETING * bool(layer.transfers), y) for y in middles]
         passed = made
         if layer.passed_on != layer.output:
-            passed = [_slab(layers, layer.passed_on, slab.x + 0.68, slab.middle) for slab in made]
+            passed = [_slab(layers, layer.passed_on, slab.x + APART, slab.middle) for slab in made]
         marks = [MARKS[step.text] for step in layer.followed_by if step.text in MARKS]
         for tower in range(layer.towers):
             slab = made[tower]
@@ -223,9 +224,9 @@ def _draw_layers(
                 _write_shape(axis, passed[tower], layer.passed_on, QUIET)
                 _draw_line(axis, slab.on_side(0.5, 0.5), passed[tower].entry)
             for place, mark in enumerate(marks):  # a letter in a small circle
-                x, y = slab.end + 0.1, slab.middle + 0.17 * ((len(marks) - 1) / 2 - place)
-                axis.add_patch(Circle((x, y), 0.065, facecolor="white", edgecolor=QUIET, linewidth=EDGE, zorder=5))
-                _write(axis, x, y - 0.003, mark, size=5, zorder=6, va="center_baseline")
+                x, y = slab.end + 0.13, slab.middle + 0.2 * ((len(marks) - 1) / 2 - place)
+                axis.add_patch(Circle((x, y), 0.085, facecolor="white", edgecolor=QUIET, linewidth=EDGE, zorder=5))
+                _write(axis, x, y - 0.003, mark, size=6.5, zorder=6, va="center_baseline")
         _draw_inputs(axis, layer, before, made, shape)
         before, shape = passed, layer.passed_on
 

@@ -24,6 +24,7 @@ from alexnet_keras.visualization.style import (
 
 MOST_RUNS = len(SERIES)
 MOST_RATES = 6  # ticks of the learning rate
+NARROW = 26  # characters of a run's name, of which the legend has four in a row
 MOST_LABELLED = 3  # runs whose lowest error is written at its point
 
 
@@ -72,7 +73,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
         highest = max(max(row[f"val_{column}"], row[column]) for history in histories for row in history[:1])
         later = max(row[f"val_{column}"] for history in histories for row in history)
         axis.set_ylim(0, 1.08 * (max(highest, later) or 1.0))
-    rate.set_ylabel("rate of the weights")
+    rate.set_ylabel("learning rate")
     logarithmic(rate.yaxis)
     rates = sorted({row["rate_weights"] for history in histories for row in history if row["rate_weights"] > 0})
     rate.set_yticks(rates[:: ceil(len(rates) / MOST_RATES)] if rates else [], minor=False)
@@ -81,6 +82,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
         rate.set_ylim(rates[0] / 1.6, rates[-1] * 1.6)
     rate.set_xlabel("epoch")
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.align_ylabels(grid[:, 0])
     for axis in grid.flat:
         style_chart(axis)
     styles = {
@@ -90,7 +92,9 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
     }
     names = shorten_all((run.name for run in runs), 40)
     texts = [*(names[run.name] for run in runs), *styles]
-    legend = loss.legend([*lines, *styles.values()], ["-"] * len(texts), fontsize=8, frameon=False, loc="upper right")
+    columns = 4 if max(map(len, texts)) <= NARROW else 3
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns}  # above the lines, covers none of them
+    legend = loss.legend([*lines, *styles.values()], ["-"] * len(texts), fontsize=8, frameon=False, **place)
     for text, shown in zip(legend.get_texts(), texts, strict=True):
         text.set_text(shown)  # a label that begins with _ would be left out
     save_figure(figure, path)

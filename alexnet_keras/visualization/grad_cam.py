@@ -20,7 +20,7 @@ from alexnet_keras.network.model import join_towers, logits_of
 from alexnet_keras.visualization.activations import layers_with_maps
 
 COLORS = colormaps["inferno"]
-STRENGTH = 0.65  # opacity of the hottest colour over the image
+STRENGTH = 0.65  # opacity of the colours of the hotter half over the image; below, it falls to 0 at no heat
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,19 @@ class HeatMap:
 
     @property
     def overlay(self) -> np.ndarray:
-        """The crop, grey, under the colours of the heat, uint8 `(side, side, 3)`; without heat it stays grey."""
-        grey = self.crop.mean(axis=-1, keepdims=True)
-        opacity = STRENGTH * np.sqrt(self.heat)[..., None]
-        return (grey * (1 - opacity) + 255 * COLORS(self.heat)[..., :3] * opacity).round().astype(np.uint8)
+        """The crop under the colours of the heat, as `lay_over` makes it."""
+        return lay_over(self.crop, self.heat)
+
+
+def lay_over(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Show a crop uint8 `(side, side, 3)`, grey, under the colours of a map `(side, side)`, 0..1; 0 stays grey.
+
+    Returns:
+        uint8 `(side, side, 3)`.
+    """
+    grey = crop.mean(axis=-1, keepdims=True)
+    opacity = STRENGTH * np.minimum(2 * heat, 1)[..., None]
+    return (grey * (1 - opacity) + 255 * COLORS(heat)[..., :3] * opacity).round().astype(np.uint8)
 
 
 class GradCAM:

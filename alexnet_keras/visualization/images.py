@@ -44,6 +44,7 @@ READ_AT_MOST = 4096  # images that are searched for classes not seen yet
 BATCH_SIZE = 64
 COLUMNS = 4  # of predictions
 LABEL, CAPTION, BAR_LABEL = 24, 30, 26  # characters: of small images, above bars, in a bar
+SMALL = 7.0  # points, below small images
 BAR = "#9db8d2"
 
 
@@ -206,17 +207,17 @@ def draw_neighbors(
     short = shorten_all(titles, LABEL)
     rows, columns = len(queries), len(found[0].distances)
     figure, grid = new_figure(
-        1.45 * (columns + 1.25), 1.75 * rows + 0.3, rows, columns + 2, width_ratios=[1, 0.12] + [1] * columns
+        1.45 * (columns + 1.25), 1.64 * rows + 0.3, rows, columns + 2, width_ratios=[1, 0.12] + [1] * columns
     )
     for (first, gap, *others), query, neighbors in zip(grid, queries, found, strict=True):
         show_image(first, query.image)
         caption = shorten(query.caption, LABEL) if query.label is None else short[titles[query.label]]
-        first.set_xlabel(caption, fontsize=6.5, color=INK, fontweight="bold", labelpad=2)
+        first.set_xlabel(caption, fontsize=SMALL, color=INK, fontweight="bold", labelpad=2)
         gap.axis("off")
         for axis, image, label in zip(others, neighbors.images, neighbors.labels, strict=True):
             color = QUIET if query.label is None else RIGHT if label == query.label else WRONG
             show_image(axis, image)
-            axis.set_xlabel(short[titles[label]], fontsize=6.5, color=color, labelpad=2)
+            axis.set_xlabel(short[titles[label]], fontsize=SMALL, color=color, labelpad=2)
     heading(grid[0][0], "Query")
     heading(grid[0][2], "Nearest training images, nearest first")
     save_figure(figure, path)
@@ -239,7 +240,7 @@ def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train", 
     """
     chosen = _choose(data, split, min(images, data.examples(split)))
     rows = ceil(len(chosen) / SHEET_COLUMNS)
-    figure, grid = new_figure(1.45 * SHEET_COLUMNS, 1.72 * rows + 0.35, rows, SHEET_COLUMNS)
+    figure, grid = new_figure(1.45 * SHEET_COLUMNS, 1.62 * rows + 0.35, rows, SHEET_COLUMNS)
     title = f"{data.name}: {len(chosen)} of {data.examples(split):,} {split} images, {len(data.classes):,} classes"
     figure.suptitle(title, fontsize=9, color=QUIET, x=0.01, ha="left")
     for axis in grid.flat:
@@ -247,7 +248,7 @@ def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train", 
     short = shorten_all(data.titles, LABEL)
     for axis, (label, image) in zip(grid.flat, chosen, strict=False):
         axis.imshow(image)
-        axis.set_title(short[data.titles[label]], fontsize=6.5, color=INK, y=-0.01, va="top", pad=0)
+        axis.set_title(short[data.titles[label]], fontsize=SMALL, color=INK, y=-0.01, va="top", pad=0)
     save_figure(figure, path)
 
 

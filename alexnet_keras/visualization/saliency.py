@@ -1,9 +1,11 @@
-"""Saliency: the pixels that a class score depends on (Simonyan, Vedaldi and Zisserman, 2013)."""
+"""Saliency: the pixels that a class score depends on, in three ways.
+
+The gradient (Simonyan, Vedaldi and Zisserman, 2013), SmoothGrad, its mean over noisy copies of the image (Smilkov et
+al., 2017), and Grad-CAM (Selvaraju et al., 2017; `grad_cam.py`)."""
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 
 import keras
@@ -15,6 +17,7 @@ from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.network.model import logits_of
+from alexnet_keras.visualization.grad_cam import COLORS, GradCAM, lay_over
 from alexnet_keras.visualization.style import (
     INK,
     RIGHT,
@@ -26,19 +29,26 @@ from alexnet_keras.visualization.style import (
     show_image,
 )
 
+COPIES = 50  # Smilkov et al. 2017, section 3.2: more than 50 change little
+NOISE = 0.15  # Smilkov et al. 2017, section 3.2: 10 % to 20 % of the image's range is a good standard deviation
+AT_ONCE = 10  # noisy copies in memory
 CEILING = 99.5  # percentile of a map's values that is shown brightest: a few pixels are far larger than the rest
-TALL = 5  # images in one column; more are shown in two
+HEADINGS = ("Centre crop", "Gradient", "SmoothGrad", "Grad-CAM")
+PANEL, CAPTION = 2.4, 0.36  # inches: the side of an image, and the height of its two lines
 LABEL = 24  # characters
 MOST_NAMED = 12  # classes that an error lists
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Saliency:
-    """Gradients of class scores with respect to images.
+    """What the scores of classes depend on in images.
 
     Attributes:
         crops: The network's input, uint8 `(n, side, side, 3)`.
         gradients: Of the logit of `explained`, per grey level of a pixel, float32 `(n, side, side, 3)`.
+        smooth: The mean of these gradients over noisy copies of each crop, float32 `(n, side, side, 3)`.
+        heat: Grad-CAM's map of `explained`, float32 `(n, side, side)`, 0..1; zero if nothing speaks for the class.
+        layer: Name of the layer whose maps Grad-CAM weighs.
         explained: The class whose score was differentiated, int64 `(n,)`.
         predicted: The likeliest class, int64 `(n,)`.
         probabilities: Of every class, float32 `(n, classes)`.
@@ -46,6 +56,9 @@ class Saliency:
 
     crops: np.ndarray
     gradients: np.ndarray
+    smooth: np.ndarray
+    heat: np.ndarray
+    layer: str
     explained: np.ndarray
     predicted: np.ndarray
     probabilities: np.ndarray
@@ -53,16 +66,32 @@ class Saliency:
     @property
     def maps(self) -> np.ndarray:
         """The largest absolute gradient among a pixel's channels, float32 `(n, side, side)`."""
-        return np.abs(self.gradients).max(axis=-1)
+        return _largest(self.gradients)
+
+    @property
+    def smooth_maps(self) -> np.ndarray:
+        """The same of the mean gradient."""
+        return _largest(self.smooth)
 
 
-def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = None) -> Saliency:
-    """Differentiate a class score, the input of the softmax, with respect to the centre crops of images.
+def find_saliency(
+    model: keras.Model,
+    images: np.ndarray,
+    label: int | None = None,
+    *,
+    copies: int = COPIES,
+    noise: float = NOISE,
+    seed: int = 0,
+) -> Saliency:
+    """Find what a class score, the input of the softmax, depends on in the centre crops of images.
 
     Args:
         model: The network.
         images: uint8 `(n, 256, 256, 3)`.
         label: The class; None for the likeliest one of each image.
+        copies: Number of noisy copies of each crop, of SmoothGrad.
+        noise: Standard deviation of their noise, as a share of the range of the crop's values.
+        seed: Of the noise.
 
     Raises:
         NotFiniteError: Scores or gradients are not finite.
@@ -70,27 +99,78 @@ def find_saliency(model: keras.Model, images: np.ndarray, label: int | None = No
     require_tensorflow("Saliency")
     (crops,) = centre(images, model.input_shape[1])
     logits = logits_of(model)
+    scores = tf.cast(logits(crops, training=False), tf.float32)
+    check_finite(scores.numpy(), "The network's scores")
+    predicted = tf.argmax(scores, axis=1).numpy()
+    explained = predicted if label is None else np.full_like(predicted, label)
+    explain = GradCAM(model)
+    return Saliency(
+        crops,
+        _gradients(logits, crops, explained),
+        smooth_gradients(model, crops, explained, copies, noise, seed),
+        np.stack([explain(image, one).heat for image, one in zip(images, explained.tolist(), strict=True)]),
+        explain.layer,
+        explained,
+        predicted,
+        tf.nn.softmax(scores).numpy(),
+    )
+
+
+def smooth_gradients(
+    model: keras.Model,
+    crops: np.ndarray,
+    labels: np.ndarray,
+    copies: int = COPIES,
+    noise: float = NOISE,
+    seed: int = 0,
+) -> np.ndarray:
+    """Average the gradients of a class score over noisy copies of each crop (SmoothGrad, Smilkov et al. 2017).
+
+    Args:
+        model: The network.
+        crops: uint8 `(n, side, side, 3)`.
+        labels: The class of each crop, int64 `(n,)`.
+        copies: The number of copies of a crop; ten at a time are in memory.
+        noise: Standard deviation of the normal noise that each copy gets, as a share of the range of the crop's values,
+            its largest less its smallest.
+        seed: Of the noise, which is that of each crop alone.
+
+    Returns:
+        float32 `(n, side, side, 3)`.
+
+    Raises:
+        NotFiniteError: Gradients are not finite.
+    """
+    logits, means = logits_of(model), np.zeros(crops.shape, np.float32)
+    for crop, label, mean in zip(crops, labels, means, strict=True):
+        generator, deviation = np.random.default_rng(seed), noise * np.ptp(crop.astype(np.float32))
+        for first in range(0, copies, AT_ONCE):
+            count = min(AT_ONCE, copies - first)
+            noisy = crop + deviation * generator.standard_normal((count, *crop.shape), np.float32)
+            mean += _gradients(logits, noisy, np.full(count, label)).sum(axis=0) / copies
+    return means
+
+
+def _gradients(logits: keras.Model, crops: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The gradient of the logit of each crop's class with respect to its pixels, float32, of the shape of the crops."""
     pixels = tf.constant(crops, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(pixels)
         scores = tf.cast(logits(pixels, training=False), tf.float32)
-        predicted = tf.argmax(scores, axis=1)
-        explained = predicted if label is None else tf.fill(tf.shape(predicted), tf.constant(label, tf.int64))
         # Images do not meet inside the network, so the gradient of the sum is that of each score.
-        total = tf.reduce_sum(tf.gather(scores, explained, batch_dims=1))
+        total = tf.reduce_sum(tf.gather(scores, tf.constant(labels), batch_dims=1))
     gradients = tape.gradient(total, pixels).numpy()
-    check_finite(scores.numpy(), "The network's scores")
     check_finite(gradients.reshape(len(crops), -1), "The gradients of the network's scores")
-    return Saliency(np.asarray(crops), gradients, explained.numpy(), predicted.numpy(), tf.nn.softmax(scores).numpy())
+    return gradients
 
 
 def draw_saliency(
     found: Saliency, titles: Sequence[str], path: Path, labels: Sequence[int | None] | np.ndarray | None = None
 ) -> None:
-    """Draw each image and right of it its map, black where the gradient is zero.
+    """Draw a row for each image: the crop, its gradient, and over the grey crop SmoothGrad and Grad-CAM.
 
     Args:
-        found: The gradients.
+        found: The gradients and maps.
         titles: The title of each class.
         path: .png, .svg or .pdf.
         labels: The true class of each image, where it is known.
@@ -100,26 +180,39 @@ def draw_saliency(
     """
     short = shorten_all(titles, LABEL)
     titles = [short[title] for title in titles]
-    count = len(found.crops)
-    across = 1 if count <= TALL else 2  # pairs of image and map in a row
-    rows = ceil(count / across)
-    figure, grid = new_figure(5.2 * across, 2.75 * rows + 0.3, rows, 2 * across)
-    pairs = grid.reshape(-1, 2)
-    for (left, right), index in zip(pairs, range(count), strict=False):
+    rows = len(found.crops)
+    figure, grid = new_figure((PANEL + 0.1) * len(HEADINGS), (PANEL + CAPTION) * rows + 0.3, rows, len(HEADINGS))
+    for index, (first, *others) in enumerate(grid):
         text, color = _prediction(found, index, titles, None if labels is None else labels[index])
-        show_image(left, found.crops[index], text, color=color)
-        own = found.maps[index]
-        ceiling = float(np.percentile(own, CEILING)) or float(own.max()) or 1.0
+        show_image(first, found.crops[index], text, color=color)
         explained = int(found.explained[index])
-        share = found.probabilities[index, explained]
-        label = f"score of {titles[explained]} ({share:.1%})\nbrightest: {ceiling:.1e} a grey level"
-        show_image(right, own, label, cmap="inferno", vmin=0.0, vmax=ceiling)
-    for axis in pairs[count:].flat:
-        axis.set_axis_off()
-    for left, right in pairs[:across]:
-        heading(left, "Centre crop")
-        heading(right, "Size of the score's gradient")
+        score = f"score of {titles[explained]} ({found.probabilities[index, explained]:.1%})"
+        for axis, (image, note) in zip(others, _explanations(found, index), strict=True):
+            show_image(axis, image, f"{score}\n{note}")
+    for axis, text in zip(grid[0], HEADINGS, strict=True):
+        heading(axis, text)
     save_figure(figure, path)
+
+
+def _explanations(found: Saliency, index: int) -> list[tuple[np.ndarray, str]]:
+    """The three images that explain the score of one crop, and what is to be said of each."""
+    (gradient, most), (smooth, smooth_most) = _brightened(found.maps[index]), _brightened(found.smooth_maps[index])
+    crop, heat = found.crops[index], found.heat[index]
+    return [
+        (COLORS(gradient)[..., :3], f"brightest: {most:.1e} a grey level"),
+        (lay_over(crop, smooth), f"brightest: {smooth_most:.1e} a grey level"),
+        (lay_over(crop, heat), f"maps of {found.layer}" if heat.any() else "nothing speaks for the class"),
+    ]
+
+
+def _brightened(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Scale a map to 0..1 by the value that is shown brightest, and return that value, too."""
+    ceiling = float(np.percentile(values, CEILING)) or float(values.max())
+    return np.minimum(values / (ceiling or 1.0), 1.0), ceiling
+
+
+def _largest(gradients: np.ndarray) -> np.ndarray:
+    return np.abs(gradients).max(axis=-1)
 
 
 def class_named(name: str, classes: Sequence[str], titles: Sequence[str]) -> int:

@@ -135,6 +135,7 @@ SERIES = (
     "#56b4e9",
     "#000000",
 )  # distinct for all kinds of colour vision
+LEGEND: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.9}  # no grid behind its texts
 DPI = 200
 
 

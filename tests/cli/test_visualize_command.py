@@ -45,7 +45,8 @@ def test_every_help_text_has_an_example(alexnet, what):
         (["towers"], "towers.png"),
         (["activations"], "activations-conv1.png"),
         (["activations", "--layer", "relu5", "--seed", "3", "--scaling", "global"], "activations-relu5.png"),
-        (["saliency"], "saliency.png"),
+        (["saliency", "--count", "1"], "saliency.png"),
+        pytest.param(["saliency"], "saliency.png", marks=pytest.mark.slow),
         pytest.param(
             ["saliency", "--count", "5", "--seed", "3", "--class", "green"], "saliency.png", marks=pytest.mark.slow
         ),

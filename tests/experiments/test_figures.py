@@ -57,6 +57,7 @@ def test_every_quantity_has_its_row_from_the_top_down(axes_of, module, unit):
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert axes.get_ylim()[0] > 1 > 0 > axes.get_ylim()[1]
     assert [text.get_text() for text in axes.texts] == ["diverged"]
+    assert axes.get_window_extent().contains(*axes.texts[0].get_window_extent().min), "whatever the errors are"
     dots, mean, interval = lines_over_epochs(axes)[0], axes.lines[-2], axes.lines[-1]
     assert list(dots.get_xdata()) == pytest.approx([1, 3]) and list(mean.get_xdata()) == pytest.approx([2])
     assert list(interval.get_xdata()) == pytest.approx([100 * end for end in measured.interval])

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from alexnet_keras import AlexNet
@@ -97,6 +98,21 @@ def test_it_is_said_what_is_left_out_and_what_is_silent(image, tmp_path, monkeyp
     first, second = figures[0].axes[1:3]
     assert first.get_title(loc="left") == "relu2, tower a: the first 64 of 128 maps of 13×13"
     assert (first.get_xlabel(), second.get_xlabel()) == ("", "10 of the 64 maps are all zero")
+
+
+@pytest.mark.parametrize("count", [32, 64])
+@pytest.mark.parametrize("scaling", ["map", "global"])
+def test_texts_below_the_crop_do_not_reach_into_the_maps(image, tmp_path, monkeypatch, count, scaling):
+    figures = []
+    save = activations.save_figure
+    monkeypatch.setattr(activations, "save_figure", lambda *both: (figures.append(both[0]), save(*both)))
+    maps = FeatureMaps("conv1", image, list(np.ones((2, 13, 13, count), np.float32)))
+    draw_activations(maps, tmp_path / "maps.png", "a-photograph-with-a-rather-long-name-of-its-file.jpeg", scaling)
+    crop, first = figures[0].axes[:2]
+    renderer = FigureCanvasAgg(figures[0]).get_renderer()
+    for axis in (crop, *crop.child_axes):
+        box = axis.xaxis.label.get_window_extent(renderer)
+        assert figures[0].bbox.x0 <= box.x0 and box.x1 < first.get_window_extent(renderer).x0, axis.get_xlabel()
 
 
 def test_maps_that_are_not_finite_are_not_drawn(tiny):

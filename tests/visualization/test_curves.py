@@ -1,0 +1,45 @@
+"""Curves of runs: the legend tells them apart and covers none of them."""
+
+from itertools import combinations
+from types import SimpleNamespace
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from alexnet_keras.visualization import curves
+from alexnet_keras.visualization.curves import draw_curves
+
+
+def run(name, epochs=5):
+    """A run whose errors hardly fall."""
+    rows = [
+        {
+            "epoch": epoch,
+            "loss": 2.4,
+            "val_loss": 2.3,
+            "top1_error": 0.9,
+            "val_top1_error": 0.9 - 0.01 * epoch,
+            "rate_weights": 0.01,
+        }
+        for epoch in range(epochs)
+    ]
+    return SimpleNamespace(name=name, path=name, history=rows)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize("name", ["run", "a-run-with-a-long-name-of-forty-characters-or-more"])
+def test_the_legend_is_above_the_lines_and_inside_the_figure(monkeypatch, tmp_path, name, count):
+    figures = []
+    save = curves.save_figure
+    monkeypatch.setattr(curves, "save_figure", lambda *both: (figures.append(both[0]), save(*both)))
+    draw_curves([run(f"{name}-{number}") for number in range(count)], tmp_path / "curves.png")
+    (figure,) = figures
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    legend = figure.axes[0].get_legend()
+    texts = [text.get_window_extent(renderer) for text in legend.get_texts()]
+    assert len(texts) == count + 3
+    for one, other in combinations(texts, 2):
+        assert not one.overlaps(other)
+    for box in texts:
+        assert box.y0 >= figure.axes[0].bbox.y1 and box.x0 >= 0 and box.x1 <= figure.bbox.x1
