@@ -20,9 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 ROOT = Path(__file__).parents[2]
 README, RESULTS, IMAGES = ROOT / "README.md", ROOT / "docs/results.json", ROOT / "docs/images"
 ALEXNET = (sys.executable, "-m", "alexnet_keras")
+WIDTH, COLORS = 1000, 128
 DATA, RUN = "imagenette", "imagenette"
 TRAIN = ("train", "--data", DATA, "--run", RUN, "--recipe", "source", "--epochs", "12", "--precision", "mixed_bfloat16")
 
@@ -46,9 +49,18 @@ def made(command: str, **facts: Any) -> dict[str, Any]:
     return {"command": command, "machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}", **facts}
 
 
+def draw(home: Path, name: str, *words: str) -> None:
+    """Draw a figure, and keep it in docs/images at the width of a page, with few colours."""
+    drawn = home / f"{name}.png"
+    alexnet(home, "visualize", *words, "--out", drawn)
+    with Image.open(drawn) as figure:
+        size = WIDTH, round(figure.height * WIDTH / figure.width)
+        figure.convert("RGB").resize(size, Image.Resampling.LANCZOS).quantize(COLORS).save(IMAGES / drawn.name)
+
+
 def network(home: Path) -> dict[str, Any]:
     """The architecture figure, and the numbers of parameters."""
-    alexnet(home, "visualize", "architecture", "--recipe", "source", "--out", IMAGES / "architecture.png")
+    draw(home, "architecture", "architecture", "--recipe", "source")
     found = json.loads(alexnet(home, "info", "model", "--json"))
     return made("alexnet info model", parameters=found["parameters"], multiply_adds=found["multiply_adds"])
 
@@ -72,8 +84,7 @@ def photographs(home: Path, folder: Path) -> dict[str, Any]:
     elif json.loads(facts.read_text())["status"] != "finished":
         alexnet(home, "train", "--resume", RUN)
     errors = {each["views"]: each for each in json.loads(alexnet(home, "eval", RUN, "--ten-crop", "--json"))}
-    alexnet(home, "visualize", "kernels", RUN, "--out", IMAGES / "kernels.png")
-    alexnet(home, "visualize", "curves", RUN, "--out", IMAGES / "curves.png")
+    draw(home, "kernels", "kernels", RUN)
     run = json.loads(alexnet(home, "runs", "--json"))
     epochs = next(each["epochs"] for each in run if each["run"] == RUN)
     history = (home / "saved_models" / RUN / "history.csv").read_text().splitlines()
