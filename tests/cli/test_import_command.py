@@ -82,6 +82,7 @@ def test_with_its_classes_named_it_is_evaluated_like_any_run(named, alexnet, pre
     assert "None" not in page, page[page.index("None") - 300 :][:400]
 
 
+@pytest.mark.slow
 def test_what_needs_no_data_works(imported, images, tmp_path):
     image = next((images / "val").rglob("*.jpg"))
     result = imported("predict", image, "--run", "net", "--json")

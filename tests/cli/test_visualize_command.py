@@ -95,6 +95,7 @@ def test_several_images_of_the_users_own(visualize, tmp_path, photo):
     assert two > 1.8 * Image.open(tmp_path / "picture.png").height
 
 
+@pytest.mark.slow
 def test_the_seed_chooses_the_image(visualize, tmp_path):
     written = []
     for seed in (1, 1, 2):

@@ -103,6 +103,7 @@ print(json.dumps([found, len(frame), sorted(shapes), builder.info.splits["train"
 """
 
 
+@pytest.mark.slow
 def test_plain_tfds_opens_it_without_this_package(folder, tmp_path):
     prepared = small(folder, tmp_path / "Set 1", name="Set 1")
     done = subprocess.run(

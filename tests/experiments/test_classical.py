@@ -27,6 +27,9 @@ from alexnet_keras.experiments.classical.settings import Grid, Sample, Svm
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.files import locked
 
+pytestmark = pytest.mark.slow  # trains what table 1 compares with
+
+
 GRID = Grid(sides=(96, 64), patch=16, step=8)
 SVM = Svm(alphas=(1e-2, 1e-4), epochs=4, positive_weight=1.0, tuning_images=1000)
 SMALL = {

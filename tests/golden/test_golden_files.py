@@ -195,6 +195,7 @@ def test_a_run_has_the_error_it_had(golden, monkeypatch, kept):
         assert results[views]["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_the_middle_of_an_epoch_and_ends_as_it_would_have(golden, monkeypatch):
     """Order, crops, colour noise, dropout, rates and update rule: each weight ends where uninterrupted training led it,
     to a few ten-thousandths of the way it had still to go. Other orders of adding make a tenth of that, training

@@ -283,6 +283,7 @@ def test_files_that_are_none_of_weights_are_refused(tiny, tmp_path):
         AlexNet(tiny, classes=5, weights=tmp_path / "a.npz")
 
 
+@pytest.mark.slow
 def test_the_mean_is_neither_trained_nor_counted_as_trained(tiny):
     model = AlexNet(tiny, classes=5, mean_image=MEAN, seed=1)
     before = model.get_layer("mean").mean_image

@@ -7,6 +7,8 @@ from alexnet_keras.errors import DataError
 from alexnet_keras.search.codes import CodeOptions, Encoder, train_encoder
 from alexnet_keras.search.recall import recall
 
+pytestmark = pytest.mark.slow  # trains autoencoders
+
 
 def nearest(vectors, queries, count):
     """Brute force."""

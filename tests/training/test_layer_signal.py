@@ -10,6 +10,9 @@ from alexnet_keras.experiments.variants import initialisation_variants
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
 from alexnet_keras.training.diagnostics import measure_signal
 
+pytestmark = pytest.mark.slow  # a network for every initialisation
+
+
 random = np.random.default_rng(0)
 IMAGES = random.integers(0, 256, (6, 224, 224, 3), np.uint8)
 LABELS = np.array([0, 2, 1, 1, 0, 2])

@@ -32,7 +32,14 @@ def same_weights(run, other, **tolerance):
         np.testing.assert_allclose(ours, theirs, **(tolerance or {"rtol": 0}))
 
 
-@pytest.mark.parametrize(("sent", "when"), [(signal.SIGINT, (0, 0)), (signal.SIGTERM, (1, 2)), (signal.SIGHUP, (1, 4))])
+@pytest.mark.parametrize(
+    ("sent", "when"),
+    [
+        (signal.SIGINT, (0, 0)),
+        pytest.param(signal.SIGTERM, (1, 2), marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, (1, 4), marks=pytest.mark.slow),
+    ],
+)
 def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
     one_device, prepared, tiny, tmp_path, request, sent, when
 ):
@@ -53,6 +60,7 @@ def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
     assert timeless == [{k: v for k, v in row.items() if "second" not in k} for row in one_device[0].history]
 
 
+@pytest.mark.slow
 def test_a_crash_costs_the_steps_since_the_last_state(one_device, prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):
@@ -79,7 +87,7 @@ def test_a_run_without_a_state_starts_over(one_device, prepared, tiny, tmp_path)
     ("first", "then"),
     [
         pytest.param(TOWERS, ONE, marks=pytest.mark.slow),
-        (ONE, TOWERS),
+        pytest.param(ONE, TOWERS, marks=pytest.mark.slow),
         pytest.param(TOWERS, MIRRORED, marks=pytest.mark.slow),
         pytest.param(MIRRORED, TOWERS, marks=pytest.mark.slow),
     ],

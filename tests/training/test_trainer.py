@@ -133,7 +133,7 @@ AVERAGED = ["training.averaging_epochs=0.4", "training.label_smoothing=0.1"]
     "placement",
     [
         pytest.param(ONE, marks=pytest.mark.slow),
-        TOWERS,
+        pytest.param(TOWERS, marks=pytest.mark.slow),
         pytest.param(Placement("mirrored", ("/CPU:0", "/CPU:1")), marks=pytest.mark.slow),
     ],
     ids=lambda placement: placement.kind,

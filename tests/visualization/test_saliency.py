@@ -123,6 +123,7 @@ def test_smoothgrad_without_noise_is_the_gradient(model, images, of_class_1):
     np.testing.assert_allclose(found.smooth_maps, found.maps, atol=1e-4 * found.maps.max())
 
 
+@pytest.mark.slow
 def test_smoothgrad_is_the_mean_gradient_of_one_noisy_copy_after_another(model, images):
     """Of more copies than are computed at once, each crop with noise in proportion to its own range."""
     crops = images[:, 16:240, 16:240]
