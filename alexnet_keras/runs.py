@@ -278,7 +278,7 @@ class Run:
             UsageError: The run has no such model yet.
             DataError: The file is damaged.
         """
-        from alexnet_keras.network.model import load_model
+        from alexnet_keras.network.loading import load_model
 
         return load_model(self.path_of_model(which))
 

@@ -83,14 +83,14 @@ class AlexNetGroup(click.Group):
             raise Sentence(f"TensorFlow opens only paths in UTF-8: rename {error.object[:LONGEST_NAME]}.", 2) from error
         except KeyboardInterrupt as interruption:
             said = str(interruption) or "Interrupted. What was finished is kept; run the same command to continue."
-            console.note(f"\n{said}")
+            console.complain(f"\n{said}")  # also to those who want it quiet
             ctx.exit(INTERRUPTED)
 
 
 @click.group(
     cls=AlexNetGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
-    epilog="Every command runs with no argument: `alexnet prepare && alexnet train && alexnet eval`. "
+    epilog="Where no dataset or run is named, the latest is taken: `alexnet prepare && alexnet train && alexnet eval`. "
     "Datasets are in data/ and runs in saved_models/, both in the current directory or in the one that the environment "
     "variable ALEXNET_HOME names. "
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad data, 4 training diverged, 130 interrupted.",

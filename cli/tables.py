@@ -47,6 +47,7 @@ def table(
             result(f"| {' | '.join(cells)} |", fit=False)
         return
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 
@@ -56,7 +57,7 @@ def table(
         console = Console(width=PIPE_WIDTH, **literal)
     cells = [[encodable(str(value)) for value in row] for row in rows]
     room, heads = console.width - 1, [encodable(head) for head in columns]
-    if sum(max(map(len, column)) + BETWEEN for column in zip(heads, *cells, strict=True)) > room:
+    if sum(max(map(cell_len, column)) + BETWEEN for column in zip(heads, *cells, strict=True)) > room:
         heads = [head if index < left else _narrow(head, cells, index) for index, head in enumerate(heads)]
     shown, widths = _layout(room, columns, heads, cells, left, optional, one_line)
     made = Table(title=encodable(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
@@ -102,5 +103,5 @@ def _layout(
 
 def _narrow(head: str, cells: Sequence[Sequence[str]], index: int) -> str:
     """The head of a column in lines that are no wider than its cells, or its longest word."""
-    widest = max([len(word) for word in head.split()] + [len(row[index]) for row in cells] or [1])
+    widest = max([1, *map(len, head.split()), *(len(row[index]) for row in cells)])  # of numbers, which are narrow
     return "\n".join(textwrap.wrap(head, widest, break_long_words=False))

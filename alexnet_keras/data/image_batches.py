@@ -1,5 +1,6 @@
 """Batches of images for Keras's `fit` on any backend, straight from their files."""
 
+import functools
 import math
 from typing import Any
 
@@ -34,7 +35,7 @@ class ImageBatches(keras.utils.PyDataset):
         **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of `keras.utils.PyDataset`.
 
     An item is `(images, labels)`: uint8 `(batch, size, size, 3)`, RGB, and int32 `(batch,)`. The 256x256 image before
-    the crop is that of `alexnet prepare`, but for a difference of rounding between the libraries.
+    the crop has the pixels of `alexnet prepare`, but for what Pillow decodes or enlarges otherwise than TensorFlow.
 
     Raises:
         UsageError: The recipe has crops of random area, which only a prepared dataset has.
@@ -73,10 +74,10 @@ class ImageBatches(keras.utils.PyDataset):
 
     def _order(self) -> np.ndarray:
         """The examples of the epoch, whole batches in training."""
+        images = len(self.images)
         if not self.training:
-            return np.arange(len(self.images))
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.images))
-        return np.resize(order, len(self) * self.batch_size)
+            return np.arange(images)
+        return _shuffled(images, len(self) * self.batch_size, self.seed, self.epoch)
 
     def _crop(self, square: np.ndarray, position: int) -> np.ndarray:
         """The crop of the image at a position of the epoch, mirrored or not."""
@@ -98,6 +99,14 @@ class ImageBatches(keras.utils.PyDataset):
             raise DataError(f"{self.images.filenames[example]} cannot be used: {error}.") from error
 
 
+@functools.lru_cache(maxsize=2)  # every batch of an epoch asks for the same
+def _shuffled(images: int, length: int, seed: int, epoch: int) -> np.ndarray:
+    """Permute the numbers of images, and repeat them from the first to a length."""
+    order = np.resize(np.random.default_rng([seed, epoch]).permutation(images), length)
+    order.setflags(write=False)
+    return order
+
+
 def square_with_pillow(encoded: bytes, decoding: Decoding = Decoding()) -> np.ndarray:
     """Decode an image and bring it to (256, 256, 3) uint8, RGB, without TensorFlow: `images.fit_to_square` by Pillow.
 
@@ -107,6 +116,18 @@ def square_with_pillow(encoded: bytes, decoding: Decoding = Decoding()) -> np.nd
     pixels = decode_with_pillow(encoded, decoding)
     side = min(pixels.shape[:2])
     top, left = ((length - side) // 2 for length in pixels.shape[:2])
-    square = Image.fromarray(pixels[top : top + side, left : left + side])
-    means = Image.Resampling.BOX if side > IMAGE_SIZE else Image.Resampling.BICUBIC
-    return np.asarray(square.resize((IMAGE_SIZE, IMAGE_SIZE), means))
+    square = pixels[top : top + side, left : left + side]
+    if side > IMAGE_SIZE:
+        across = _coverage(side)
+        means = np.einsum("ia,jb,abc->ijc", across, across, square, optimize=True)
+        return means.round().astype(np.uint8)
+    return np.asarray(Image.fromarray(square).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
+
+
+@functools.lru_cache(maxsize=64)
+def _coverage(side: int) -> np.ndarray:
+    """The share of each of `side` pixels in each of 256 larger ones, float32 `(256, side)`: Pillow's BOX rounds it."""
+    edges = np.arange(IMAGE_SIZE + 1) * (side / IMAGE_SIZE)
+    pixels = np.arange(side)
+    shares = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (np.maximum(shares, 0) * (IMAGE_SIZE / side)).astype(np.float32)

@@ -19,7 +19,8 @@ from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.image_inputs import UNCOMPRESSED, preparation_of, several, square_of
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.network.model import AlexNet, load_model
+from alexnet_keras.network.loading import load_model
+from alexnet_keras.network.model import AlexNet
 from alexnet_keras.reporter import ProgressBar, Reporter
 from alexnet_keras.runs import Run, as_run, published_run
 from alexnet_keras.storage.hub import is_address

@@ -18,7 +18,8 @@ from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.image_inputs import Preparation, preparation_of, stacked_images
 from alexnet_keras.layers import ColorNoise
-from alexnet_keras.network.model import AlexNet, copy_weights
+from alexnet_keras.network.loading import copy_weights
+from alexnet_keras.network.model import AlexNet
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import sha256_of

@@ -11,7 +11,8 @@ from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.image_formats import Decoding
 from alexnet_keras.data.images import Encoding
 from alexnet_keras.interop.class_names import class_names
-from alexnet_keras.network.model import AlexNet, assign_weights
+from alexnet_keras.network.loading import assign_weights
+from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe

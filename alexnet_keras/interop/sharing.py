@@ -15,7 +15,7 @@ from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.sources.open import KINDS
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.interop.import_run import NO_DATA, ImportedNetwork, write_run
-from alexnet_keras.network.model import load_model
+from alexnet_keras.network.loading import load_model
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.toml import to_toml
 from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, published_run

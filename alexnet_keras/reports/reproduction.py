@@ -46,7 +46,8 @@ def reproduction_commands(run: Run, data: Mapping[str, Any], split: str = "val")
     prepare = prepare_command(data)
     commands = [*([prepare] if prepare else []), make_command(run, name) or NOT_RECORDED]
     for extension in run.facts.get("extended", []):
-        commands.append(command("train", "--resume", name, "--epochs", str(extension["to"])))
+        longer = command("train", "--resume", name, "--epochs", str(extension["to"]))
+        commands.append(f"{longer}  # after epoch {extension['after']}")
     if data["path"] is None:  # imported without data to evaluate on
         return [*commands, command("visualize", "kernels", name)]
     return [

@@ -1,5 +1,6 @@
-"""The loss and the errors of `alexnet train` for Keras's `compile`, on any backend."""
+"""The loss and the errors of `alexnet train` for Keras's `compile`, on any backend, and the weights of classes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -40,6 +41,20 @@ class CrossEntropy(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "from_logits": self.from_logits, "label_smoothing": self.label_smoothing}
+
+
+def balanced_weights(counts: Sequence[int]) -> np.ndarray:
+    """Return the factors of the loss with which every class counts alike, float32 `(classes,)`.
+
+    Args:
+        counts: The number of training images of each class.
+
+    Returns:
+        Factors whose mean over the training images is 1; 0 for a class without images.
+    """
+    images = np.asarray(counts, np.float64)
+    each = images.sum() / (images > 0).sum()
+    return np.divide(each, images, out=np.zeros_like(images), where=images > 0).astype(np.float32)
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")

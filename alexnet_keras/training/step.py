@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.backend import require_tensorflow
-from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.network.model import logits_of
 from alexnet_keras.training.optimizer import AlexNetSGD
 
@@ -187,17 +186,6 @@ def cross_entropy(labels: tf.Tensor, scores: tf.Tensor, smoothing: float = 0.0) 
         return losses
     spread = tf.reduce_logsumexp(scores, axis=1) - tf.reduce_mean(scores, axis=1)
     return (1 - smoothing) * losses + smoothing * spread
-
-
-def balanced_weights(data: PreparedDataset) -> np.ndarray:
-    """Return the weights with which every class of the training images counts alike, float32 `(classes,)`.
-
-    Their mean over the training images is 1. A class without images has the weight 0.
-    """
-    counts = np.asarray(data.class_counts("train"), np.float64)
-    return np.divide(counts.sum() / (counts > 0).sum(), counts, out=np.zeros_like(counts), where=counts > 0).astype(
-        "f4"
-    )
 
 
 def update_average(average: keras.Model, decay: float, variables: list[keras.Variable], step: int | tf.Tensor) -> None:

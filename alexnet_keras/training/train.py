@@ -14,24 +14,21 @@ from alexnet_keras.data.dataset import PreparedDataset, find_prepared, latest_pr
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.edits import edit, frozen_layers
-from alexnet_keras.recipes.edits import rate_factors as factors_by_field
 from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.recipes.toml import format_overrides, load_recipe
+from alexnet_keras.recipes.toml import format_overrides
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, latest_run, new_run_path
 from alexnet_keras.storage.places import check_name, runs_root
 from alexnet_keras.storage.places import command as command_line
 from alexnet_keras.training import PRECISIONS
+from alexnet_keras.training.chosen_recipe import chosen_recipe, warn_of_few_images
 from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster
 from alexnet_keras.training.devices import Placement, choose_placement
 from alexnet_keras.training.schedule import rate_periods
 from alexnet_keras.training.start import InitialWeights
 from alexnet_keras.training.trainer import Trainer
 
-FEW_IMAGES = 3000  # of training, for a network of the paper's size
 MOST_PERIODS = 4  # of the learning rate, that a note names
-LARGE_LAYER = 2048  # units of a hidden layer from which a network is that large
-SMALL_DATASET = 100_000  # images; below it the paper's initial weights may keep the loss at that of guessing
 
 
 def train(
@@ -125,7 +122,7 @@ def train(
         dataset = _opened(data, held, reporter)
 
         def begin() -> dict[str, Any]:
-            chosen, made = _chosen_recipe(
+            chosen, made = chosen_recipe(
                 recipe,
                 dataset,
                 changes,
@@ -143,7 +140,7 @@ def train(
             )
             initial = _initial_weights(init_from)
             if initial is None:
-                _warn_of_few_images(chosen, dataset, reporter)
+                warn_of_few_images(chosen, dataset, reporter)
             if run is None:
                 path = new_run_path(chosen.name, dataset.path.name)  # made at once, so that the name is taken
             else:
@@ -245,9 +242,8 @@ def resume(
                     f"The run {begun.path} was imported and has no training to resume: start a new run from its "
                     f"weights with `{command_line('train', '--init-from', begun.called)}`."
                 )
-            if epochs is not None:
-                _extend(begun, epochs, reporter)
-            return {"recipe": toml.to_dict(begun.recipe), "path": str(begun.path), "entries": begun.facts}
+            longer = begun.recipe if epochs is None else _extended(begun, epochs)
+            return {"recipe": toml.to_dict(longer), "path": str(begun.path), "entries": begun.facts}
 
         sent = cluster.from_chief(find)
         old, recipe, entries = Run(Path(sent["path"])), toml.from_dict(sent["recipe"]), sent["entries"]
@@ -260,23 +256,30 @@ def resume(
         trainer = _trainer(old, recipe, dataset, placement, entries, save_every, callbacks, reporter)
         if cluster.is_chief and now != entries["data"]:
             old.update({"data": now})
+        if cluster.is_chief and recipe.training.epochs != old.recipe.training.epochs:
+            _extend(old, recipe, reporter)
         trainer.fit(resume=True)
     return old
 
 
-def _extend(run: Run, epochs: int, reporter: Reporter) -> None:
-    """Give a run another number of epochs, and report what its schedule becomes.
+def _extended(run: Run, epochs: int) -> Recipe:
+    """The recipe of a run with another number of epochs.
 
     Raises:
-        UsageError: It has trained as many already.
+        UsageError: The run has trained as many already.
+    """
+    if epochs <= (trained := len(run.history)):
+        raise UsageError(f"The run {run.path} has trained {trained} epochs: --epochs takes more than that.")
+    return edit(run.recipe, {"training.epochs": epochs})
+
+
+def _extend(run: Run, recipe: Recipe, reporter: Reporter) -> None:
+    """Give a run a recipe with another number of epochs, and report what its schedule becomes.
+
+    Raises:
         AlexNetError: Another process trains it.
     """
-    history, before = run.history, run.recipe.training.epochs
-    if epochs <= len(history):
-        raise UsageError(f"The run {run.path} has trained {len(history)} epochs: --epochs takes more than that.")
-    if epochs == before:
-        return
-    recipe = edit(run.recipe, {"training.epochs": epochs})
+    history, before, epochs = run.history, run.recipe.training.epochs, recipe.training.epochs
     with run.training_lock():
         run.write_recipe(recipe)
         extension = {"after": len(history), "from": before, "to": epochs}
@@ -317,70 +320,6 @@ def _initial_weights(init_from: InitialWeights | Run | str | Path | None) -> Ini
     initial = init_from if isinstance(init_from, InitialWeights) else InitialWeights(init_from)
     initial.run.path_of_model(initial.which)  # raises where the run has none yet
     return initial
-
-
-def _chosen_recipe(
-    recipe: Recipe | str | Path | None,
-    data: PreparedDataset,
-    changes: Mapping[str, Any] | None,
-    options: Mapping[str, Any],
-    learning_rate: float | None,
-    scale_lr: bool,
-    freeze: str | None,
-    rate_factors: Mapping[str, float] | None,
-    reporter: Reporter,
-) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with all changes that the arguments of `train` ask for, and these changes by field.
-
-    `options` are further changes, of which those to None are left out.
-    """
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe or ("quickstart" if data.source == "demo" else "source"))
-    made = dict(changes or {})
-    changed = edit(recipe, made)
-    training, network, images = changed.training, changed.network, data.examples("train")
-    made |= {field: value for field, value in options.items() if value is not None}
-    batch_size, factor = options.get("training.batch_size"), 1.0
-    if learning_rate is not None:
-        factor = learning_rate / training.weight_rate
-    if scale_lr:
-        if batch_size is None:
-            raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
-        factor *= batch_size / training.batch_size
-    if factor != 1:
-        made["training.weight_rate"] = training.weight_rate * factor
-        made["training.bias_rate"] = training.bias_rate * factor
-        made["training.schedule.conv1_lowered_rate"] = training.schedule.conv1_lowered_rate * factor
-    if learning_rate is not None and not scale_lr:
-        made["training.weight_rate"] = learning_rate  # without the rounding of the factor
-    for layers, rate_factor in (rate_factors or {}).items():
-        made |= factors_by_field(network, layers, rate_factor)
-    if freeze:  # a layer that has a rate factor, too, is frozen
-        made |= factors_by_field(network, freeze, 0.0)
-    if images < (batch_size or training.batch_size):
-        reporter.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
-        made["training.batch_size"] = images
-    if recipe.name == "paper" and images < SMALL_DATASET:
-        reporter.warn(
-            "the initial weights of the paper's prose can leave the loss at ln(classes) for hundreds of steps on a "
-            f"dataset this small ({images} images); the recipe `source` starts sooner."
-        )
-    return edit(recipe, made), made
-
-
-def _warn_of_few_images(recipe: Recipe, data: PreparedDataset, reporter: Reporter) -> None:
-    """Warn of a dataset that a large network would learn by heart, with the commands that fine-tune one instead."""
-    network, images = recipe.network, data.examples("train")
-    if images >= FEW_IMAGES or max(dense.units for dense in network.dense) * network.towers < LARGE_LAYER:
-        return
-    tune = command_line(
-        *("train", "--data", data.path, "--recipe", "torchvision", "--init-from", "torchvision"),
-        *("--freeze", "conv1..conv5", "--lr", "0.001"),
-    )
-    reporter.warn(
-        f"{images} training images are few for a network of this size, which can learn them by heart. Weights that "
-        f"were trained on ImageNet need fewer: `{command_line('import', 'torchvision')}`, then `{tune}`."
-    )
 
 
 def _entries_of_data(

@@ -30,11 +30,12 @@ from alexnet_keras.training.callbacks import Callbacks, checked, epoch_logs, ste
 from alexnet_keras.training.checkpoint import Position, save_state
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.guards import StopSignals
+from alexnet_keras.training.losses import balanced_weights
 from alexnet_keras.training.optimizer import LossScale, new_optimizer
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, layer_rate_factors, plan_epoch
 from alexnet_keras.training.start import initialize, new_model, restore, warn_of_untrained
-from alexnet_keras.training.step import StepResult, TrainingStep, balanced_weights
+from alexnet_keras.training.step import StepResult, TrainingStep
 
 
 @dataclass
@@ -226,6 +227,7 @@ class Trainer:
         average: tuple[keras.Model, float] | None = None
         if self.average is not None:
             average = (self.average, max(0.0, 1 - 1 / (training.averaging_epochs * self.steps)))
+        counts = self.data.class_counts("train")
         self.training_step = TrainingStep(
             self.model,
             self.optimizer,
@@ -234,7 +236,7 @@ class Trainer:
             batch_size=training.batch_size,
             scaled=self.precision == "mixed_float16",
             label_smoothing=training.label_smoothing,
-            class_weights=balanced_weights(self.data) if training.class_weights == "balanced" else None,
+            class_weights=balanced_weights(counts) if training.class_weights == "balanced" else None,
             average=average,
             frozen=frozen_layers(self.recipe.network),
             coasting=coasting,

@@ -1,18 +1,16 @@
-"""Makes every number and figure of README.md: `python docs/hooks/readme.py`, or some of them by name.
+"""Measures README.md's results and draws its figures: `python docs/hooks/readme.py`, or some of them by name.
 
     python docs/hooks/readme.py                      # network, demo: minutes
     python docs/hooks/readme.py photographs DIR      # trains on class folders of photographs, named Imagenette there
 
-Results go to docs/results.json, each with its command, machine and date, figures to docs/images/, and both into the
-marked parts of README.md. Work is done in the folder that ALEXNET_HOME names, where a run that is finished is not
-trained again, or in one that is thrown away.
+Results go to docs/results.json, each with its command, machine and date, figures to docs/images/, and results into
+the marked parts of README.md. Its ratios of speed are those of docs/performance.md. Work is done in the folder that
+ALEXNET_HOME names, where a run that is finished is not trained again, or in one that is thrown away.
 """
 
 import json
 import os
-import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from alexnet_keras.benchmarking.result import this_machine
 
 ROOT = Path(__file__).parents[2]
 README, RESULTS, IMAGES = ROOT / "README.md", ROOT / "docs/results.json", ROOT / "docs/images"
@@ -37,16 +37,11 @@ def alexnet(home: Path, *words: str | Path) -> str:
     return subprocess.run(command, cwd=home, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def machine() -> str:
-    """Name the processor and the number of cores that may be used."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.processor()}"
-
-
 def made(command: str, **facts: Any) -> dict[str, Any]:
     """A result with its command, machine and date."""
-    return {"command": command, "machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}", **facts}
+    machine = this_machine()
+    where = f"{machine.threads} cores of {machine.processor}"
+    return {"command": command, "machine": where, "date": f"{datetime.now(UTC):%Y-%m-%d}", **facts}
 
 
 def draw(home: Path, name: str, *words: str) -> None:
@@ -157,14 +152,12 @@ MEASURED = {"network": network, "demo": demo, "photographs": photographs}
 def main(names: list[str]) -> None:
     """Measure what is named, and render README.md."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    name, *arguments = names or ["network"]
-    wanted = [(name, arguments)] if names else [("network", []), ("demo", [])]
+    wanted = [(names[0], names[1:])] if names else [("network", []), ("demo", [])]
     with tempfile.TemporaryDirectory() as scratch:
         for name, arguments in wanted:
             home = Path(os.environ.get("ALEXNET_HOME") or scratch) if name == "photographs" else Path(scratch)
             results[name] = MEASURED[name](home, *map(Path, arguments))
             RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-            shutil.rmtree(Path(scratch) / "saved_models", ignore_errors=True)
     README.write_text(rendered(README.read_text(), results))
 
 

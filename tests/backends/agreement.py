@@ -27,6 +27,12 @@ def installed() -> list[str]:
     return [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
 
 
+def require_all() -> None:
+    """Exit with a sentence where a backend is missing."""
+    if missing := [name for backend, name in BACKENDS.items() if backend not in installed()]:
+        sys.exit(f"Not installed: {', '.join(missing)}. `make backends` has an environment of its own for this.")
+
+
 def differences(
     folder: Path, recipes: list[str], *, classes: int, images: int, dtype: str = "float32", backends: list[str]
 ) -> dict[tuple[str, str, str], float]:
@@ -106,8 +112,7 @@ def main() -> None:
     if chosen.task:
         _perform(**json.loads(chosen.task))
         return
-    if missing := [name for backend, name in BACKENDS.items() if backend not in installed()]:
-        sys.exit(f"Not installed: {', '.join(missing)}. `make backends` has an environment of its own for this.")
+    require_all()
     with tempfile.TemporaryDirectory() as folder:
         found = differences(
             Path(folder), chosen.recipe, classes=chosen.classes, images=chosen.images, backends=list(BACKENDS)

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from agreement import BACKENDS, installed, run_on
+from agreement import BACKENDS, require_all, run_on
 from PIL import Image
 
 PAGE = Path(__file__).parents[2] / "docs/backends.md"
@@ -174,8 +174,7 @@ def main() -> None:
     if chosen.task:
         _perform(**json.loads(chosen.task))
         return
-    if missing := [name for backend, name in BACKENDS.items() if backend not in installed()]:
-        sys.exit(f"Not installed: {', '.join(missing)}. `make backends` has an environment of its own for this.")
+    require_all()
     with tempfile.TemporaryDirectory() as folder:
         options = {"images": chosen.images, "batch_size": chosen.batch_size, "rate": chosen.rate}
         found = losses(Path(folder), chosen.recipe, **options, backends=list(BACKENDS))

@@ -64,6 +64,8 @@ def test_a_finished_run_says_so_and_is_extended_by_more_epochs(folder):
     assert "alexnet train --resume longer --epochs 4" in done.stdout and "Trained" not in done.stdout
     refused = invoke("train", "--resume", "longer", "--epochs", 2)
     assert refused.exit_code == 2 and "has trained 2 epochs: --epochs takes more" in refused.stderr
+    assert invoke("train", "--resume", "longer", "--epochs", 5, "--data", "nowhere").exit_code == 2
+    assert load_recipe(folder / "saved_models/longer/recipe.toml").training.epochs == 2, "left as it was"
     extended = invoke("train", "--resume", "longer", "--epochs", 3)
     assert extended.exit_code == 0, extended.stderr
     assert "The schedule of 2 epochs is now one of 3." in extended.stderr and "in epochs 3 to 3" in extended.stderr

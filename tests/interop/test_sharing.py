@@ -14,7 +14,7 @@ import alexnet_keras
 from alexnet_keras import AlexNet, Classifier, Run
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.interop.sharing import import_published, shared_facts
-from alexnet_keras.network.model import load_model
+from alexnet_keras.network.loading import load_model
 from alexnet_keras.storage import hub
 from alexnet_keras.storage.hub import fetch
 

@@ -100,7 +100,7 @@ def test_what_is_not_recognised_is_left_to_its_reader(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
 def test_models_and_weights_of_keras_are_told_from_other_things(name, tmp_path):
-    from alexnet_keras.network.model import load_weights
+    from alexnet_keras.network.loading import load_weights
 
     for content, told in (SOMETHING_ELSE["lfs"], SOMETHING_ELSE["html"], (TORCH, "a file of PyTorch's")):
         (tmp_path / name).write_bytes(content)

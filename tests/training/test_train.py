@@ -8,9 +8,10 @@ from toy_runs import Watching, crash, last_weights, step_losses
 from alexnet_keras import Run, load_recipe, resume, train
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.training.chosen_recipe import chosen_recipe, warn_of_few_images
+from alexnet_keras.training.losses import balanced_weights
 from alexnet_keras.training.start import InitialWeights, new_network
-from alexnet_keras.training.step import TrainingStep, balanced_weights
-from alexnet_keras.training.train import _chosen_recipe, _warn_of_few_images
+from alexnet_keras.training.step import TrainingStep
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +99,7 @@ def test_wrong_arguments_are_refused_and_leave_no_run(prepared, tiny, tmp_path, 
 
 def test_without_a_recipe_others_than_the_demo_data_get_source_and_a_batch_no_larger_than_they_are(prepared):
     reporter = Watching()
-    recipe, made = _chosen_recipe(None, prepared, {}, {"training.batch_size": 64}, None, False, None, None, reporter)
+    recipe, made = chosen_recipe(None, prepared, {}, {"training.batch_size": 64}, None, False, None, None, reporter)
     assert made["training.batch_size"] == prepared.examples("train") == 36
     assert recipe == with_overrides(load_recipe("source"), ["training.batch_size=36"])
     assert any("fewer than a batch: the batch is 36" in text for text in reporter.warnings)
@@ -118,7 +119,7 @@ class Counts:
 
 
 def test_balanced_classes_count_alike_and_an_image_counts_one_on_average():
-    weights = balanced_weights(Counts(10, 40, 0))
+    weights = balanced_weights([10, 40, 0])
     np.testing.assert_allclose(weights, [2.5, 0.625, 0], rtol=1e-6)
     assert np.dot(weights, [10, 40, 0]) == pytest.approx(50)
 
@@ -140,7 +141,7 @@ def tiny_shape(recipe):
 def test_few_images_for_a_large_network_are_warned_of_with_the_commands_that_help(tiny):
     reporter = Watching()
     for recipe, images in ((load_recipe("source"), 2999), (load_recipe("source"), 3000), (tiny, 10)):
-        _warn_of_few_images(recipe, Counts(images), reporter)
+        warn_of_few_images(recipe, Counts(images), reporter)
     (warning,) = reporter.warnings
     assert "2999 training images are few" in warning and "alexnet import torchvision" in warning
     assert "alexnet train --data data/few --recipe torchvision --init-from torchvision" in warning

@@ -1,0 +1,197 @@
+"""Weights into a network: models that Keras saved, files of other frameworks, and published weights by name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.layers import MeanSubtraction
+from alexnet_keras.recipes import schema, toml
+from alexnet_keras.recipes.edits import arithmetic_differences
+from alexnet_keras.reporter import ProgressBar
+from alexnet_keras.storage import hub
+from alexnet_keras.storage.file_kinds import refuse_other_kinds
+from alexnet_keras.weights.conventions import Weights
+from alexnet_keras.weights.formats import FORMATS, kind_of, read_weights
+from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
+
+
+def load_model(file: str | Path) -> keras.Model:
+    """Load the model in a `.keras` file, in a directory that `alexnet publish` made, or at `hf://USER/NAME`.
+
+    Raises:
+        UsageError: There is no such model on the hub.
+        DataError: The file is damaged, or no Keras model.
+    """
+    path = hub.fetch(file) if hub.is_address(file) else Path(file)
+    refuse_other_kinds(path, "keras", "hdf5")
+    with _reading(hub.written(file)):
+        return keras.saving.load_model(str(path), compile=False)
+
+
+@contextmanager
+def _reading(file: str | Path) -> Iterator[None]:
+    """Report any error as a file that cannot be loaded."""
+    try:
+        yield
+    except Exception as error:  # of damaged files h5py and Keras raise all sorts of things
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{file} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
+
+
+def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe, *, mean: bool = True) -> None:
+    """Load weights into a network of AlexNet's: by name, or from a file of Keras's or of another framework's.
+
+    A classifier for other classes, or none, is left as it is, with a warning. Another warning reports layers of a file
+    that compute something else with the same weights.
+
+    Args:
+        model: The network.
+        weights: `"imagenet"`, another name in `published.PUBLISHED`, or a path.
+        recipe: The network's recipe.
+        mean: Also load the mean colour that another framework's network subtracts. A file of Keras's has its own.
+
+    Raises:
+        UsageError: There is no such file, its name does not say what it is, or nobody published such weights for the
+            recipe.
+        AlexNetError: The published weights cannot be downloaded.
+        DataError: The file is damaged, or of another network.
+    """
+    published, named = hub.is_address(weights), hub.written(weights)
+    file = Path(weights) if published else _file_of(weights, recipe)
+    other = None
+    if published or file.suffix == ".keras":
+        other = load_model(file)
+        taken = copy_weights(model, other)
+    elif file.name.endswith(".weights.h5"):
+        taken = _load_h5(model, file)
+    else:
+        taken = _load_others(model, file, recipe, mean)
+    wanted = [layer.name for layer in model.layers if layer.weights]
+    if missing := [name for name in wanted if name not in taken and name != schema.CLASSIFIER]:
+        raise DataError(f"{named} is of another network: it has no {', '.join(missing)} of the same shape.")
+    if other is not None:
+        _warn_of_differences(model, other, named)
+    if schema.CLASSIFIER in wanted and schema.CLASSIFIER not in taken:
+        warnings.warn(
+            f"{named} has other classes than this network: its fc8 was not loaded, and ours keeps its initial weights.",
+            stacklevel=2,
+        )
+
+
+def _file_of(weights: str | Path, recipe: schema.Recipe) -> Path:
+    """The file of weights: a published one by its name, or the one at a path."""
+    if weights == "imagenet":
+        if recipe.name not in (recipes := dict.fromkeys(file.recipe for file in PUBLISHED.values())):
+            raise UsageError(f"ImageNet weights exist for the recipes {', '.join(recipes)}. Received: {recipe.name!r}")
+        weights = recipe.name
+    if isinstance(weights, str) and weights in PUBLISHED:
+        return published_path(weights, reporter=ProgressBar())
+    if not Path(weights).is_file():
+        refuse_missing(str(weights))
+    return Path(weights)
+
+
+def assign_weights(model: keras.Model, weights: Mapping[str, list[Weights]]) -> list[str]:
+    """Assign each tower's kernel and bias, and return the names of the layers that have them now.
+
+    A layer of other shapes stays as it is.
+    """
+    layers = [layer for layer in model.layers if layer.name in weights and _fit(layer, weights[layer.name])]
+    for layer in layers:
+        for tower, (kernel, bias) in enumerate(weights[layer.name]):
+            layer.kernels[tower].assign(kernel)
+            layer.biases[tower].assign(bias)
+    return [layer.name for layer in layers]
+
+
+def _fit(layer: keras.layers.Layer, towers: list[Weights]) -> bool:
+    return [kernel.shape for kernel in layer.kernels] == [kernel.shape for kernel, _ in towers]
+
+
+def _load_others(model: keras.Model, file: Path, recipe: schema.Recipe, mean: bool) -> list[str]:
+    """Load another framework's file, and return the names of the layers that it has weights for."""
+    kind = kind_of(file)
+    weights, _ = read_weights(file, kind, recipe)
+    if mean:
+        layer = model.get_layer("mean")
+        layer.mean.assign(np.broadcast_to(np.asarray(FORMATS[kind].mean, np.float32), layer.shape))
+    with suppress(UsageError):  # HDF5 does not say which of Caffe's networks it has
+        theirs = toml.load_recipe(FORMATS[kind].recipe_of(file))
+        if other := [f"{name} is {value} there" for name, _, value, _ in arithmetic_differences(recipe, theirs)]:
+            warnings.warn(f"{file} is of the recipe {theirs.name}'s network ({'; '.join(other[:3])}).", stacklevel=4)
+    return ["mean", *assign_weights(model, weights)]
+
+
+def copy_weights(model: keras.Model, other: keras.Model) -> list[str]:
+    """Copy the weights of another network, layer by layer, and return the names of the layers that were copied.
+
+    A layer without one of the same name and shapes in the other network stays as it is.
+    """
+    others = {layer.name: layer for layer in other.layers if layer.weights}
+    return [layer.name for layer in model.layers if layer.weights and _copied(layer, others.get(layer.name))]
+
+
+def _copied(layer: keras.layers.Layer, other: keras.layers.Layer | None) -> bool:
+    """Copy the weights of another layer; return False if it has none, or of other names or shapes."""
+    if other is None or [w.name for w in layer.weights] != [w.name for w in other.weights]:
+        return False
+    values = other.get_weights()
+    if isinstance(layer, MeanSubtraction):  # a mean colour goes to every pixel
+        values = [np.broadcast_to(values[0], layer.shape)] if values[0].shape == (1, 1, 3) else values
+    if [w.shape for w in layer.weights] != [value.shape for value in values]:
+        return False
+    layer.set_weights(values)
+    return True
+
+
+def _load_h5(model: keras.Model, file: Path) -> list[str]:
+    """Load a .weights.h5 file and return the names of the layers that it has weights for."""
+    refuse_other_kinds(file, "hdf5")
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    before = {name: layer.get_weights() for name, layer in layers.items()}
+    for weight in model.weights:  # those that are NaN afterwards have not been loaded
+        weight.assign(np.full(weight.shape, np.nan, np.float32))
+    with _reading(file), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.load_weights(file, skip_mismatch=True)
+    taken = [name for name, layer in layers.items() if not all(np.isnan(w).all() for w in layer.get_weights())]
+    for name in set(layers) - set(taken):
+        layers[name].set_weights(before[name])
+    return taken
+
+
+def _warn_of_differences(model: keras.Model, other: keras.Model, file: str) -> None:
+    """Warn of layers of the same name whose configs give another output."""
+    differences = []
+    theirs = {layer.name: _arithmetic(layer) for layer in other.layers}
+    for layer in model.layers:
+        ours, there = _arithmetic(layer), theirs.get(layer.name)
+        if there is not None and layer.name != schema.CLASSIFIER:
+            changed = [key for key in ours if ours[key] != there.get(key)]
+            differences += [f"{layer.name}: {key} is {there.get(key)} there" for key in changed]
+        elif there is None and not isinstance(layer, keras.layers.InputLayer | JOINS):
+            differences.append(f"it has no {layer.name}")
+    if differences:
+        warnings.warn(f"{file} is of another recipe's network ({'; '.join(differences[:3])}).", stacklevel=3)
+
+
+# Of what include_top=False ends with, in place of the layers behind it.
+JOINS = keras.layers.Concatenate | keras.layers.GlobalAveragePooling2D | keras.layers.GlobalMaxPooling2D
+NO_ARITHMETIC = {"name", "dtype", "trainable", "seed", "layer", "mean", "shape", "magnitudes", "vectors"}
+NO_ARITHMETIC |= {"kernel_initializer", "bias_initializer"}
+
+
+def _arithmetic(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Return the part of a layer's config that decides its output, given its weights."""
+    config = layer.get_config()
+    inner = config.get("layer")
+    config |= inner["config"] if inner else {}
+    return {key: value for key, value in config.items() if key not in NO_ARITHMETIC}

@@ -1,0 +1,92 @@
+"""The recipe of a new run: what the arguments of `train` make of a recipe, and what it needs of a dataset."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.errors import UsageError
+from alexnet_keras.recipes.edits import edit
+from alexnet_keras.recipes.edits import rate_factors as factors_by_field
+from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.recipes.toml import load_recipe
+from alexnet_keras.reporter import Reporter
+from alexnet_keras.storage.places import command as command_line
+
+FEW_IMAGES = 3000  # of training, for a network of the paper's size
+LARGE_LAYER = 2048  # units of a hidden layer from which a network is that large
+SMALL_DATASET = 100_000  # images; below it the paper's initial weights may keep the loss at that of guessing
+
+
+def chosen_recipe(
+    recipe: Recipe | str | Path | None,
+    data: PreparedDataset,
+    changes: Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+    learning_rate: float | None,
+    scale_lr: bool,
+    freeze: str | None,
+    rate_factors: Mapping[str, float] | None,
+    reporter: Reporter,
+) -> tuple[Recipe, dict[str, Any]]:
+    """Make the changes that the arguments of `train` ask for.
+
+    Args:
+        recipe, changes, learning_rate, scale_lr, freeze, rate_factors: As in `train`.
+        data: The dataset to train on.
+        options: Further changes by field, of which those to None are left out.
+        reporter: Receives warnings.
+
+    Returns:
+        The recipe, and the changes by field.
+
+    Raises:
+        UsageError: There is no such recipe, field or layer, or a value is out of range.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe or ("quickstart" if data.source == "demo" else "source"))
+    made = dict(changes or {})
+    changed = edit(recipe, made)
+    training, network, images = changed.training, changed.network, data.examples("train")
+    made |= {field: value for field, value in options.items() if value is not None}
+    batch_size, factor = options.get("training.batch_size"), 1.0
+    if learning_rate is not None:
+        factor = learning_rate / training.weight_rate
+    if scale_lr:
+        if batch_size is None:
+            raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
+        factor *= batch_size / training.batch_size
+    if factor != 1:
+        made["training.weight_rate"] = training.weight_rate * factor
+        made["training.bias_rate"] = training.bias_rate * factor
+        made["training.schedule.conv1_lowered_rate"] = training.schedule.conv1_lowered_rate * factor
+    if learning_rate is not None and not scale_lr:
+        made["training.weight_rate"] = learning_rate  # without the rounding of the factor
+    for layers, rate_factor in (rate_factors or {}).items():
+        made |= factors_by_field(network, layers, rate_factor)
+    if freeze:  # a layer that has a rate factor, too, is frozen
+        made |= factors_by_field(network, freeze, 0.0)
+    if images < (batch_size or training.batch_size):
+        reporter.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
+        made["training.batch_size"] = images
+    if recipe.name == "paper" and images < SMALL_DATASET:
+        reporter.warn(
+            "the initial weights of the paper's prose can leave the loss at ln(classes) for hundreds of steps on a "
+            f"dataset this small ({images} images); the recipe `source` starts sooner."
+        )
+    return edit(recipe, made), made
+
+
+def warn_of_few_images(recipe: Recipe, data: PreparedDataset, reporter: Reporter) -> None:
+    """Warn of a dataset that a large network would learn by heart, with the commands that fine-tune one instead."""
+    network, images = recipe.network, data.examples("train")
+    if images >= FEW_IMAGES or max(dense.units for dense in network.dense) * network.towers < LARGE_LAYER:
+        return
+    tune = command_line(
+        *("train", "--data", data.path, "--recipe", "torchvision", "--init-from", "torchvision"),
+        *("--freeze", "conv1..conv5", "--lr", "0.001"),
+    )
+    reporter.warn(
+        f"{images} training images are few for a network of this size, which can learn them by heart. Weights that "
+        f"were trained on ImageNet need fewer: `{command_line('import', 'torchvision')}`, then `{tune}`."
+    )
