@@ -23,13 +23,14 @@ def encoded(pixels):
 
 @pytest.mark.parametrize("size", [(300, 420), (512, 256), (256, 256), (1000, 700), (90, 120)], ids=str)
 def test_a_square_without_tensorflow_is_that_of_preparation(size):
-    smooth = np.asarray(Image.effect_noise((24, 32), 60).resize(size[::-1], Image.Resampling.BICUBIC))
+    noise = np.random.default_rng(0).normal(128, 60, (32, 24)).clip(0, 255).astype(np.uint8)
+    smooth = np.asarray(Image.fromarray(noise).resize(size[::-1], Image.Resampling.BICUBIC))
     pixels = np.stack([smooth, smooth[::-1], 255 - smooth], axis=-1)
     ours, prepared = (square(encoded(pixels)).astype(int) for square in (square_with_pillow, fit_to_square))
     assert ours.shape == (256, 256, 3)
     apart = np.abs(ours - prepared)
-    if min(size) >= 256:
-        assert apart.max() == 0
+    if min(size) >= 256:  # means halfway between two values may be rounded to either
+        assert apart.max() <= 1 and apart.mean() < 1e-3
     else:  # other cubic filters
         assert apart.mean() < 0.5 and apart.max() <= 8
 
