@@ -224,7 +224,7 @@ class TowerConv2D(TowerLayer):
     def _convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         before, after = self.padding
         if before == after == (self.kernel_size - 1) / 2 and self.strides == 1:
-            return ops.conv(x, kernel, strides=1, padding="same", data_format=CHANNELS_LAST) + bias
+            return backend.add_bias(ops.conv(x, kernel, strides=1, padding="same", data_format=CHANNELS_LAST), bias)
         if before or after:
             x = ops.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
         strides = self.strides
@@ -232,7 +232,8 @@ class TowerConv2D(TowerLayer):
         if few and strides > 1 and None not in x.shape[1:3]:
             x, kernel = in_blocks(x, kernel, strides)
             strides = 1
-        return ops.conv(x, kernel, strides=strides, padding="valid", data_format=CHANNELS_LAST) + bias
+        maps = ops.conv(x, kernel, strides=strides, padding="valid", data_format=CHANNELS_LAST)
+        return backend.add_bias(maps, bias)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape if is_one_shape(input_shape) else input_shape[0]
