@@ -291,17 +291,15 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
         return k + alpha * sums.sum(square)
 
     def power(s: Tensor) -> Tensor:  # s^-beta; two roots are several times cheaper than a power
-        if beta != 0.75:
-            return ops.power(s, -beta)
-        root = ops.rsqrt(s)
-        return root * ops.sqrt(root)
+        return ops.rsqrt(s) * ops.sqrt(ops.rsqrt(s)) if beta == 0.75 else ops.power(s, -beta)
 
     def output_of(x: Window, sums: Window) -> Tensor:
         return x.centre * power(s_of(sums))
 
     def shared_of(x: Window, sums: Window, upstream: Window) -> Tensor:
         s = s_of(sums)
-        return upstream.centre * power(s) * x.centre / s
+        inverse = ops.square(ops.rsqrt(s)) if beta == 0.75 else 1.0 / s  # of a root that is there already
+        return upstream.centre * power(s) * x.centre * inverse
 
     def gradient_of(x: Window, sums: Window, upstream: Window, shared: Window) -> Tensor:
         direct = upstream.centre * power(s_of(sums))
