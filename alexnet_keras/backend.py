@@ -112,6 +112,18 @@ def compiled(function: Callable) -> Callable:
     return call
 
 
+def add_bias(maps: Tensor, bias: Tensor) -> Tensor:
+    """Return maps `(batch, height, width, maps)` plus one number for each map, `(maps,)`.
+
+    Under TensorFlow by the operation whose gradient is computed along with that of the convolution before it.
+    """
+    if is_plain():
+        return maps + bias
+    import tensorflow as tf
+
+    return tf.nn.bias_add(maps, bias)
+
+
 @contextmanager
 def tower_devices(*names: str) -> Iterator[None]:
     """Put tower i of the layers made in this scope on device names[i]. Needs the TensorFlow backend."""

@@ -7,8 +7,9 @@ W sums over a symmetric window, so it is its own transpose and the gradient is o
     dx = dy * s^-beta - 2 alpha beta x W(dy * x * s^(-beta - 1))
 
 Only x is kept for the gradient: summing the squares again is cheaper than writing s to memory and reading it back. Sums
-and powers are computed in float32 whatever the layer's dtype. Inside `backend.plain`, and on other backends than
-TensorFlow, the formula itself is computed, and the framework derives the gradient.
+and powers are computed in float32 whatever the layer's dtype; what W sums in the gradient, a small part of it, is kept
+in the layer's dtype meanwhile. Inside `backend.plain`, and on other backends than TensorFlow, the formula itself is
+computed, and the framework derives the gradient.
 
 The usual way to a window, a padded copy and its slices, costs a pass for the copy, or loops whose edges the compiler
 computes one number at a time. Here a tensor is read as it lies in memory: the neighbour j places along an axis lies j
@@ -16,18 +17,21 @@ strides further, and values from across the end of the axis are masked. Only the
 tensor are computed from padded copies of their own.
 
 XLA has no bfloat16 loops on a processor: it surrounds every slice of a bfloat16 tensor with conversions to float32 and
-back. It has loops over 16-bit integers, and a shift makes a float32 of one; so bfloat16 is read as its bits."""
+back. So two bfloat16 numbers are read as one word of 32 bits: its lower half, shifted up, and its upper half alone are
+the two as float32. Both are computed at once, which halves the reads and the sums of squares of neighbours in a row."""
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
 from keras import backend, ops
 
 from alexnet_keras.backend import Shape, Tensor, compiled, is_plain
+
+UPPER_HALF = 0xFFFF0000  # of a word
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
@@ -117,119 +121,148 @@ class SpatialResponseNormalization(keras.layers.Layer):
         return {**super().get_config(), **config}
 
 
-def bits_of(x: Tensor) -> Tensor:
-    """Return a bfloat16 tensor as uint16 without a copy, any other as it is."""
-    return ops.view(x, "uint16") if backend.standardize_dtype(x.dtype) == "bfloat16" else x
-
-
-def from_bits(x: Tensor, dtype: str) -> Tensor:
-    """Return the tensor that `bits_of` was given; `dtype` is its dtype."""
-    return ops.view(x, "bfloat16") if dtype == "bfloat16" else x
-
-
-def widen(x: Tensor) -> Tensor:
-    """Return what `bits_of` returned as float32."""
-    if backend.standardize_dtype(x.dtype) == "uint16":
-        return ops.view(ops.left_shift(ops.cast(x, "uint32"), ops.cast(16, "uint32")), "float32")
-    return ops.cast(x, "float32")
-
-
-def narrow(wide: Tensor, like: Tensor) -> Tensor:
-    """Return float32 values rounded to the type of `like`, which `bits_of` returned."""
-    dtype = backend.standardize_dtype(like.dtype)
-    return ops.view(ops.cast(wide, "bfloat16"), "uint16") if dtype == "uint16" else ops.cast(wide, dtype)
+# What a sweep reads and returns: one float32 tensor; the words of a bfloat16 tensor, uint32, each of two elements that
+# follow one another; or two float32 tensors of the even and of the odd elements of such a tensor.
+Parts: TypeAlias = tuple[Tensor, ...]
 
 
 class Window:
-    """The elements of a tensor, and their neighbours along one axis, in float32."""
+    """The elements of a tensor and their neighbours along one axis, float32; zeros outside the tensor."""
 
-    def __init__(self, neighbours: list, masks: list) -> None:
-        self._neighbours, self._masks = neighbours, masks
+    def __init__(self, neighbours: Sequence[Tensor]) -> None:
+        self._neighbours = neighbours
 
     @property
     def centre(self) -> Tensor:
         """The elements themselves."""
-        return widen(self._neighbours[len(self._neighbours) // 2])
-
-    def as_input(self, values: Tensor) -> Tensor:
-        """Return float32 values rounded to the type of the tensor."""
-        return narrow(values, like=self._neighbours[0])
+        return self._neighbours[len(self._neighbours) // 2]
 
     def sum(self, function: Callable) -> Tensor:
-        """Return the sum of function(neighbour) over the part of the window that is inside the tensor."""
-        total = None
-        for neighbour, mask in zip(self._neighbours, self._masks, strict=True):
-            value = function(widen(neighbour))
-            if mask is not None:
-                value = ops.where(ops.convert_to_tensor(mask), value, ops.zeros_like(value))
-            total = value if total is None else total + value
-        return total
+        """Return the sum over the window of function(neighbour), a function that is 0 at 0."""
+        return functools.reduce(ops.add, map(function, self._neighbours))
 
 
-def sweep(function: Callable, axis: int, size: int) -> Callable:
+def sweep(function: Callable, axis: int, size: int, *, exact: bool = False) -> Callable:
     """Return a compiled function of tensors of one shape, of which the batch may be unknown: one pass over memory.
 
     Args:
         function: Takes one Window per tensor and returns the values at their centre; elementwise but for `Window.sum`.
         axis: The window's axis; counted from the end if negative.
         size: The window's size, odd.
+        exact: Return float32 values where the tensors are words, too, in one pass for the even and one for the odd.
 
     Returns:
-        A function from tensors as `bits_of` gives them to one of their shape, in the dtype that `function` returns.
+        A function from `Parts`, one per tensor, to the `Parts` of the values.
     """
 
     @functools.cache
-    def of_shape(*shape: int | None) -> Callable:
-        return compiled(lambda *flat: _sweep(function, shape, axis % len(shape), size, *flat))
+    def compiled_for(shape: tuple[int | None, ...], counts: tuple[int, ...], lanes: tuple[int, ...]) -> Callable:
+        def values(windows: list[list[Window]]) -> Tensor:
+            found = [function(*(window[lane] for window in windows)) for lane in lanes]
+            return _as_words(*found) if len(found) == 2 else found[0]
 
-    def swept(*tensors: Tensor) -> Tensor:
+        def swept(*flat: Tensor) -> Tensor:
+            left = iter(flat)
+            return _sweep(values, shape, axis % len(shape), size, [[next(left) for _ in range(n)] for n in counts])
+
+        return compiled(swept)
+
+    def swept(*tensors: Parts) -> Parts:
+        first = tensors[0][0]
         # the compiler reads neighbours in flat tensors without dividing indices
-        values = of_shape(*tensors[0].shape)(*(ops.reshape(tensor, (-1,)) for tensor in tensors))
-        return ops.reshape(values, ops.shape(tensors[0]))
+        flat = [ops.reshape(part, (-1,)) for parts in tensors for part in parts]
+        passes = [(0, 1)] if _is_words(first) else [(0,)]
+        if exact and _is_words(first):
+            passes = [(0,), (1,)]
+        counts = tuple(len(parts) for parts in tensors)
+        values = (compiled_for(tuple(first.shape), counts, lanes)(*flat) for lanes in passes)
+        return tuple(ops.reshape(each, ops.shape(first)) for each in values)
 
     return swept
 
 
-def _sweep(function: Callable, shape: Shape, axis: int, size: int, *flat: Tensor) -> Tensor:
-    """Return the values, shaped (before the axis, the axis, after it)."""
+def _sweep(values: Callable, shape: Shape, axis: int, size: int, tensors: list[list[Tensor]]) -> Tensor:
+    """Return values(windows of all tensors), shaped (before the axis, the axis, after it)."""
     length, stride = shape[axis], math.prod(shape[axis + 1 :])
     outer = -1 if None in shape[:axis] else math.prod(shape[:axis])
-    reach = min(size // 2, length - 1)
-    blocks = [ops.reshape(tensor, (outer, length, stride)) for tensor in flat]
+    in_words = len(tensors[0]) == 2 or _is_words(tensors[0][0])
+    in_a_row = in_words and axis == len(shape) - 1  # the two elements of a word are neighbours
+    reach = min(size // 2, (2 * length if in_a_row else length) - 1)
+    far = (reach + 1) // 2 if in_a_row else reach  # in words
+    places = np.arange(length)[:, None]
+
+    def windows(part_at: Callable[[Tensor, int], Tensor]) -> list[list[Window]]:
+        return [
+            _windows([_elements([part_at(part, offset) for part in parts]) for offset in offsets], reach, in_a_row)
+            for parts in blocks
+        ]
+
+    def masked(values: Tensor, offset: int) -> Tensor:
+        if not offset:
+            return values
+        inside = (places + offset >= 0) & (places + offset < length)
+        return ops.where(ops.convert_to_tensor(inside), values, ops.zeros_like(values))
 
     def padded(piece: slice) -> Tensor:
-        return function(*(_padded_window(block[piece], reach) for block in blocks))
+        def part_at(block: Tensor, offset: int) -> Tensor:
+            wide = ops.pad(block[piece], ((0, 0), (far, far), (0, 0)))
+            return masked(wide[:, far + offset : far + offset + length], offset)  # masked all the same, to round alike
 
+        return values(windows(part_at))
+
+    def strided(block: Tensor, offset: int) -> Tensor:
+        """Return the neighbours of all blocks but the first and the last."""
+        start, count = (length + offset) * stride, (outer - 2) * length * stride
+        return masked(
+            ops.reshape(ops.reshape(block, (-1,))[start : start + count], (outer - 2, length, stride)), offset
+        )
+
+    blocks = [[ops.reshape(part, (outer, length, stride)) for part in parts] for parts in tensors]
+    offsets = range(-far, far + 1)
     if outer < 3:
         return padded(slice(None))
-    inside = function(*(_strided_window(block, reach) for block in blocks))
-    result = ops.pad(inside, ((1, 1), (0, 0), (0, 0)))
+    result = ops.pad(values(windows(strided)), ((1, 1), (0, 0), (0, 0)))
     for index in (0, outer - 1):  # last: only then does the compiler set them in place
         result = ops.slice_update(result, (index, 0, 0), padded(slice(index, index + 1)))
     return result
 
 
-def _padded_window(block: Tensor, reach: int) -> Window:
-    length = block.shape[1]
-    padded = ops.pad(block, ((0, 0), (reach, reach), (0, 0)))
-    neighbours = [padded[:, start : start + length] for start in range(2 * reach + 1)]
-    return Window(neighbours, _masks(length, reach))  # masked all the same, to round as the others do
+def _windows(elements: list[list[Tensor]], reach: int, in_a_row: bool) -> list[Window]:
+    """Return a window for each element of a part, from the elements of all neighbouring parts."""
+    if not in_a_row:
+        return [Window(neighbours) for neighbours in zip(*elements, strict=True)]
+    row, middle = [each for two in elements for each in two], 2 * (len(elements) // 2)
+    return [Window(row[place - reach : place + reach + 1]) for place in (middle, middle + 1)]
 
 
-def _strided_window(block: Tensor, reach: int) -> Window:
-    """Return the window of all blocks but the first and the last."""
-    outer, length, stride = block.shape
-    flat, count = ops.reshape(block, (-1,)), (outer - 2) * length * stride
-    starts = [(length + offset) * stride for offset in range(-reach, reach + 1)]
-    neighbours = [ops.reshape(flat[start : start + count], (outer - 2, length, stride)) for start in starts]
-    return Window(neighbours, _masks(length, reach))
+def _is_words(part: Tensor) -> bool:
+    return backend.standardize_dtype(part.dtype) == "uint32"
 
 
-def _masks(length: int, reach: int) -> list:
-    """Return for each neighbour a mask of the places along the axis that have it; None for the element itself."""
-    places = np.arange(length)[:, None]
-    offsets = range(-reach, reach + 1)
-    return [(places + offset >= 0) & (places + offset < length) if offset else None for offset in offsets]
+def _elements(parts: list[Tensor]) -> list[Tensor]:
+    """Return the elements of parts, float32: of words the even and the odd ones."""
+    if not _is_words(parts[0]):
+        return parts
+    (words,) = parts
+    halves = ops.left_shift(words, _word(16)), ops.bitwise_and(words, _word(UPPER_HALF))
+    return [ops.view(each, "float32") for each in halves]
+
+
+def _as_words(even: Tensor, odd: Tensor) -> Tensor:
+    """Return words of float32 values, rounded to the nearest bfloat16 and, between two, to the even one."""
+
+    def rounded(value: Tensor) -> Tensor:
+        # the NaNs that occur here have few bits set, so that the sum does not reach their sign
+        bits = ops.view(value, "uint32")
+        last = ops.bitwise_and(ops.right_shift(bits, _word(16)), _word(1))
+        return bits + _word(0x7FFF) + last
+
+    upper = ops.bitwise_and(rounded(odd), _word(UPPER_HALF))
+    return ops.bitwise_or(ops.right_shift(rounded(even), _word(16)), upper)
+
+
+def _word(value: int) -> Tensor:
+    return ops.convert_to_tensor(np.uint32(value))
 
 
 @functools.cache
@@ -243,55 +276,63 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
     *first, last = windows
 
     # Every sweep is compiled by itself: two in one piece would share terms, and memory, with each other.
-    def summing(function: Callable) -> tuple[Callable, Callable]:
+    def summing(function: Callable, *, exact: bool) -> tuple[Callable, Callable]:
         """Return W(function(x)), but for its last window, as a function of x, and the function to sum over that one."""
         passes = []
         for window in first:
-            passes.append(sweep(lambda x, function=function: x.sum(function), *window))
+            passes.append(sweep(lambda x, function=function: x.sum(function), *window, exact=exact))
             function = _itself
         return lambda x: functools.reduce(lambda sums, each: each(sums), passes, x), function
 
-    sums_of_squares, square = summing(ops.square)
-    sums_of, _ = summing(_itself)
+    sums_of_squares, square = summing(ops.square, exact=True)
+    sums_of, _ = summing(_itself, exact=False)
 
     def s_of(sums: Window) -> Tensor:
         return k + alpha * sums.sum(square)
 
-    def power(s: Tensor) -> Tensor:  # s^-beta; two square roots are several times cheaper than a power
-        return ops.rsqrt(s * ops.sqrt(s)) if beta == 0.75 else ops.power(s, -beta)
+    def power(s: Tensor) -> Tensor:  # s^-beta; two roots are several times cheaper than a power
+        return ops.rsqrt(s) * ops.sqrt(ops.rsqrt(s)) if beta == 0.75 else ops.power(s, -beta)
 
     def output_of(x: Window, sums: Window) -> Tensor:
-        return x.as_input(x.centre * power(s_of(sums)))
+        return x.centre * power(s_of(sums))
 
     def shared_of(x: Window, sums: Window, upstream: Window) -> Tensor:
         s = s_of(sums)
-        return upstream.centre * power(s) * x.centre / s
+        inverse = ops.square(ops.rsqrt(s)) if beta == 0.75 else 1.0 / s  # of a root that is there already
+        return upstream.centre * power(s) * x.centre * inverse
 
     def gradient_of(x: Window, sums: Window, upstream: Window, shared: Window) -> Tensor:
         direct = upstream.centre * power(s_of(sums))
-        return x.as_input(direct - (2.0 * alpha * beta) * x.centre * shared.sum(_itself))
+        return direct - (2.0 * alpha * beta) * x.centre * shared.sum(_itself)
 
-    output_of, shared_of, gradient_of = (sweep(each, *last) for each in (output_of, shared_of, gradient_of))
+    output_at, shared_at, gradient_at = (sweep(each, *last) for each in (output_of, shared_of, gradient_of))
 
-    def forward(x: Tensor) -> Tensor:
-        return output_of(x, sums_of_squares(x))
+    def forward(x: Parts) -> Parts:
+        return output_at(x, sums_of_squares(x))
 
-    def backward(x: Tensor, upstream: Tensor) -> Tensor:
+    def backward(x: Parts, upstream: Parts) -> Parts:
         sums = sums_of_squares(x)
-        return gradient_of(x, sums, upstream, sums_of(shared_of(x, sums, upstream)))
+        return gradient_at(x, sums, upstream, sums_of(shared_at(x, sums, upstream)))
 
     @ops.custom_gradient
     def normalize(x: Tensor) -> tuple[Tensor, Callable]:
         # TensorFlow would otherwise look for a gradient of what is compiled
-        dtype, bits = backend.standardize_dtype(x.dtype), bits_of(ops.stop_gradient(x))
+        dtype, read = backend.standardize_dtype(x.dtype), ops.stop_gradient(x)
+        wide = dtype != "bfloat16" or bool(x.shape[-1] % 2)
+
+        def parts(values: Tensor) -> Parts:
+            return (ops.cast(values, "float32") if wide else ops.view(values, "uint32"),)
+
+        def values(parts: Parts) -> Tensor:
+            return ops.cast(*parts, dtype) if wide else ops.view(*parts, dtype)
 
         def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
             if upstream is None:
                 (upstream,) = args
-            upstream = bits_of(ops.stop_gradient(ops.cast(upstream, dtype)))
-            return from_bits(backward(bits, upstream), dtype)
+            upstream = ops.stop_gradient(ops.cast(upstream, dtype))
+            return values(backward(parts(read), parts(upstream)))
 
-        return from_bits(forward(bits), dtype), gradient
+        return values(forward(parts(read))), gradient
 
     def plainly(x: Tensor) -> Tensor:
         wide = ops.cast(x, "float32")

@@ -161,7 +161,7 @@ def _for_tower(original: Any, tower: int, **changes: Any) -> Any:
 FEW_CHANNELS = 16  # in bfloat16 processors multiply 32 at a time
 
 
-def in_blocks(images: Tensor, kernel: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def in_blocks(images: Tensor, kernel: Tensor, size: int, after: int = 0) -> tuple[Tensor, Tensor]:
     """Return images and kernels whose convolution of stride 1 is that of stride `size` of the originals.
 
     Every block of size x size pixels becomes one pixel with size^2 as many channels. Kernels are filled up with
@@ -171,13 +171,14 @@ def in_blocks(images: Tensor, kernel: Tensor, size: int) -> tuple[Tensor, Tensor
         images: `(batch, height, width, channels)`.
         kernel: `(side, side, channels, filters)`.
         size: The stride.
+        after: Zeros below and to the right of the images, pixels.
     """
     side, _, channels, filters = kernel.shape
     across = -(-side // size)
     kernel = ops.pad(kernel, [(0, across * size - side)] * 2 + [(0, 0)] * 2)
     kernel = ops.reshape(kernel, (across, size, across, size, channels, filters))
     kernel = ops.reshape(ops.transpose(kernel, (0, 2, 1, 3, 4, 5)), (across, across, size * size * channels, filters))
-    blocks = [(length - side) // size + across for length in images.shape[1:3]]
+    blocks = [(length + after - side) // size + across for length in images.shape[1:3]]
     images = images[:, : blocks[0] * size, : blocks[1] * size]
     missing = [count * size - length for count, length in zip(blocks, images.shape[1:3], strict=True)]
     images = ops.pad(images, [(0, 0), *((0, count) for count in missing), (0, 0)])
@@ -224,15 +225,18 @@ class TowerConv2D(TowerLayer):
     def _convolve(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         before, after = self.padding
         if before == after == (self.kernel_size - 1) / 2 and self.strides == 1:
-            return ops.conv(x, kernel, strides=1, padding="same", data_format=CHANNELS_LAST) + bias
-        if before or after:
-            x = ops.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
+            maps = ops.conv(x, kernel, strides=1, padding="same", data_format=CHANNELS_LAST)
+            return backend.add_bias(maps, bias)
         strides = self.strides
         few = x.shape[-1] < FEW_CHANNELS and keras.backend.standardize_dtype(x.dtype) == "bfloat16"
-        if few and strides > 1 and None not in x.shape[1:3]:
-            x, kernel = in_blocks(x, kernel, strides)
+        blocks = few and strides > 1 and None not in x.shape[1:3]
+        margin = 0 if blocks else after  # in blocks images are padded once, to whole blocks
+        if before or margin:
+            x = ops.pad(x, [(0, 0), (before, margin), (before, margin), (0, 0)])
+        if blocks:
+            x, kernel = in_blocks(x, kernel, strides, after)
             strides = 1
-        return ops.conv(x, kernel, strides=strides, padding="valid", data_format=CHANNELS_LAST) + bias
+        return backend.add_bias(ops.conv(x, kernel, strides, "valid", data_format=CHANNELS_LAST), bias)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape if is_one_shape(input_shape) else input_shape[0]

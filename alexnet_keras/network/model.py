@@ -24,6 +24,7 @@ from alexnet_keras.layers import (
     SpatialResponseNormalization,
     TowerConv2D,
     TowerDense,
+    relu,
 )
 from alexnet_keras.network.loading import load_weights
 from alexnet_keras.recipes import schema, toml
@@ -119,6 +120,8 @@ def AlexNet(
                 return SpatialResponseNormalization(spatial.size, spatial.scale, spatial.beta, spatial.k, **options)
             case "pool":
                 return layers.MaxPooling2D(net.pool_size, net.pool_stride, data_format=CHANNELS_LAST, **options)
+            case "relu":
+                return layers.Activation(relu, **options)
             case _:
                 return layers.Activation(kind, **options)
 
