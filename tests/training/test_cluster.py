@@ -294,7 +294,7 @@ class Workers:
         """(exit code, stderr) of each."""
         ends = []
         for process in self.processes:
-            _, stderr = process.communicate(timeout=120)
+            _, stderr = process.communicate(timeout=240)
             ends.append((process.returncode, stderr))
         return ends
 
