@@ -93,7 +93,7 @@ output = section("Output")
     "--strategy",
     type=click.Choice(STRATEGIES),
     help="How devices share the work. [default: one; towers for 2 GPUs; mirrored for more; multi-worker where "
-    "TF_CONFIG names a cluster]",
+    "TF_CONFIG names a cluster; under SLURM only if given]",
 )
 @where("--strict-devices", is_flag=True, help="Fail where GPUs are missing instead of using the processor.")
 @where(
@@ -142,7 +142,7 @@ def train(
     Every epoch ends with the validation error; the best and the last model are kept in saved_models/RUN. Ctrl-C and
     SIGTERM save the state first, and a run that was stopped or killed continues with --resume, on the same devices or
     on others; with --epochs a finished run is extended. For several machines run the same command on each, with
-    TF_CONFIG set.
+    TF_CONFIG set, or by SLURM's srun with --strategy multi-worker.
 
     Examples:
 

@@ -19,7 +19,10 @@ from alexnet_keras.storage.extras import optional
 optional("apache_beam", "beam")
 import apache_beam as beam  # noqa: E402
 from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
+from apache_beam.utils.shared import Shared  # noqa: E402
 
+DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"  # Beam knows the other runners by their short names
+DASK_PARTITIONS = ("--dask_npartitions", "--dask_partition_size")
 POLL_SECONDS = 1.0  # between two looks at which shards are done
 
 
@@ -28,22 +31,30 @@ def make_shards(preparation: Preparation, runner: str, options: Sequence[str] = 
 
     Args:
         preparation: The preparation. Workers open its source again, so the source has to be given by its name.
-        runner: A runner by Beam's name: "DirectRunner", "FlinkRunner", "SparkRunner".
+        runner: A runner by Beam's name: "DirectRunner", "DaskRunner", "FlinkRunner", "SparkRunner".
         options: Its options, "key=value", or "key" for a flag.
 
     Returns:
         The dataset, if it is there already; else None: `Preparation.finish` remains to be called.
 
     Raises:
-        UsageError: Beam knows no such runner or option; as `Preparation.complete`.
+        UsageError: Beam knows no such runner or option, or the runner's library is not installed; as
+            `Preparation.complete`.
         DataError: As `Preparation.complete`.
         AlexNetError: The pipeline failed.
     """
     flags = [f"--runner={runner}", *(f"--{option.lstrip('-')}" for option in options)]
+    chosen = list(flags)
+    if runner.lower() in ("dask", "daskrunner", DASK.lower()):
+        chosen[0] = f"--runner={DASK}"
+        if not any(flag.startswith(DASK_PARTITIONS) for flag in flags):
+            chosen.append("--dask_partition_size=1")  # or 128 shards are one task, and one worker makes them
     try:
-        pipeline = beam.Pipeline(options=PipelineOptions(flags))
+        pipeline = beam.Pipeline(options=PipelineOptions(chosen))
     except (ValueError, SystemExit) as error:
         raise UsageError(f"Apache Beam does not take {' '.join(flags)}: {error}.") from error
+    except ImportError as error:
+        raise UsageError(f"Apache Beam's {runner} needs a library that is not installed: {error}.") from error
     with preparation.claimed(alone=False) as data:
         if data:
             return data
@@ -58,14 +69,21 @@ def make_shards(preparation: Preparation, runner: str, options: Sequence[str] = 
 
 
 class WriteShard(beam.DoFn):
-    """Writes a shard, by its number, if it is not there. The source is opened once per worker."""
+    """Writes a shard, by its number, if it is not there. The source is opened once per worker process."""
 
     def __init__(self, preparation: Preparation) -> None:
         self._preparation = preparation
+        self._shared = Shared()
 
     def process(self, number: int) -> None:
         """Write one shard."""
-        self._preparation.write_missing(self._preparation.shards[number : number + 1])
+        preparation = self._shared.acquire(self._opened)
+        preparation.write_missing(preparation.shards[number : number + 1])
+
+    def _opened(self) -> Preparation:
+        """The preparation, its shards planned. A runner may copy this object for every element, as Dask's does."""
+        _ = self._preparation.shards
+        return self._preparation
 
 
 def _as_ours(error: Exception) -> AlexNetError:

@@ -238,8 +238,8 @@ class Preparation:
             beam_options: The runner's options, "key=value", or "key" for a flag.
 
         Raises:
-            UsageError, DataError, OSError: As `prepare`; UsageError also if Beam is not installed, or knows no such
-                runner or option.
+            UsageError, DataError, OSError: As `prepare`; UsageError also if Beam or a library of the runner is not
+                installed, or Beam knows no such runner or option.
             AlexNetError: The Beam pipeline failed.
         """
         if beam_runner:

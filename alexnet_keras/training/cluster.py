@@ -1,11 +1,13 @@
 """The processes that train one run together: their addresses, and how they exchange values.
 
-TensorFlow's TF_CONFIG names them. The first is the chief: it alone reads and writes the run's directory and sends the
-others what they need, so that workers share nothing but the network. An ordinary run has a `Cluster` of one process.
+TensorFlow's TF_CONFIG or SLURM names them. The first is the chief: it alone reads and writes the run's directory and
+sends the others what they need, so that workers share nothing but the network. An ordinary run has a `Cluster` of one
+process.
 """
 
 import json
 import os
+import re
 import socket
 import time
 import zlib
@@ -27,6 +29,11 @@ WORKER_JOBS = ("chief", "worker")
 OLD_CHIEF = "master"  # TensorFlow 1's name of it
 LOST_WORKER = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
 POLL = 0.2  # seconds between two attempts to reach a worker
+SLURM = (
+    *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS", "SLURMD_NODENAME", "SLURM_LOCALID"),
+    *("SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE"),  # the resolver's
+)
+FIRST_PORT, PORTS, PORTS_A_STEP = 12288, 20480, 16  # below those that systems give to outgoing connections
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ class Cluster:
             except OSError as error:
                 raise UsageError(
                     f"This worker cannot listen at {self.workers[self.index]}: {error.strerror}. Another process has "
-                    "that port, or TF_CONFIG's task is not this machine's."
+                    "that port, or the task is not this machine's."
                 ) from error
             own.listen(len(self.workers))
             missing = [worker for index, worker in enumerate(self.workers) if index != self.index]
@@ -164,7 +171,7 @@ class Cluster:
                     workers = "One worker" if len(missing) == 1 else f"{len(missing)} workers"
                     raise AlexNetError(
                         f"{workers} did not appear within {timeout:g} seconds: {', '.join(missing)}. Start the "
-                        "same command there with its own task index in TF_CONFIG, or give --worker-timeout more."
+                        "same command there as the task of that address, or give --worker-timeout more."
                     )
                 time.sleep(POLL)
 
@@ -193,10 +200,11 @@ ALONE = Cluster()
 
 
 def join_cluster(strategy: str | None = None, timeout: float = 600, reporter: Reporter = SILENT) -> Cluster:
-    """Join the cluster that TF_CONFIG names, before TensorFlow has made its devices.
+    """Join the cluster that TF_CONFIG names, else that of SLURM's step, before TensorFlow has made its devices.
 
     Args:
-        strategy: "multi-worker" needs TF_CONFIG, None reads it if it is set; with any other this process trains alone.
+        strategy: "multi-worker" needs TF_CONFIG or SLURM; None reads TF_CONFIG if it is set, since the tasks of a SLURM
+            step may be runs of their own; with any other this process trains alone.
         timeout: Seconds to wait for the other workers.
         reporter: Receives notes.
 
@@ -204,16 +212,28 @@ def join_cluster(strategy: str | None = None, timeout: float = 600, reporter: Re
         The connected cluster, every worker of which answers; ALONE where there is no other worker.
 
     Raises:
-        UsageError: TF_CONFIG is missing or malformed, or the address of this worker cannot be used.
+        UsageError: TF_CONFIG or SLURM's environment is missing or malformed, or the address of this worker cannot be
+            used.
         AlexNetError: Workers did not appear in time.
     """
-    if strategy != "multi-worker" and (strategy or not os.environ.get("TF_CONFIG", "").strip()):
+    configured = bool(os.environ.get("TF_CONFIG", "").strip())
+    if strategy not in (None, "multi-worker"):
         return ALONE
-    cluster = read_cluster(os.environ)
+    if not strategy and not configured:
+        if os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+            reporter.note("SLURM started several tasks, and each trains alone; --strategy multi-worker joins them.")
+        return ALONE
+    slurm = "SLURM_JOB_ID" in os.environ and not configured
+    cluster = read_slurm() if slurm else read_cluster(os.environ)
     if cluster.is_alone:
-        reporter.note("TF_CONFIG names no other worker: this process trains alone.")
+        reporter.note(f"{'SLURM' if slurm else 'TF_CONFIG'} names no other worker: this process trains alone.")
         return ALONE
-    if strategy is None:
+    if slurm:
+        nodes = len({address.rpartition(":")[0] for address in cluster.workers})
+        where = f"{nodes} nodes" if nodes > 1 else "one node"
+        own = cluster.workers[cluster.index]
+        reporter.note(f"SLURM started {len(cluster.workers)} tasks on {where}; this one is {own}.")
+    elif strategy is None:
         reporter.note("TF_CONFIG names a cluster: --strategy multi-worker.")
     chief = ", the chief" if cluster.is_chief else ""
     reporter.note(f"Worker {cluster.index + 1} of {len(cluster.workers)}{chief}.")
@@ -236,7 +256,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     """
     text = environment.get("TF_CONFIG", "").strip()
     if not text:
-        raise UsageError(f"--strategy multi-worker needs TF_CONFIG, such as {EXAMPLE}")
+        raise UsageError(f"--strategy multi-worker needs srun or TF_CONFIG, such as {EXAMPLE}")
     try:
         config = json.loads(text)
     except ValueError as error:
@@ -256,12 +276,12 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
             f"TF_CONFIG: {task['type']} has nothing to do here: the workers evaluate after every epoch. Start chief "
             "and workers only."
         )
-    if strange := sorted(set(jobs) - {*WORKER_JOBS, "evaluator"}):
+    if strange := sorted({job for job in jobs if jobs[job]} - {*WORKER_JOBS, "evaluator"}):
         raise UsageError(f"TF_CONFIG: the cluster has {', '.join(strange)}; its jobs can be chief and worker.")
     workers: list[str] = []
     places: dict[tuple[str, int], int] = {}
     for job in WORKER_JOBS:
-        addresses = jobs.get(job, [])
+        addresses = jobs.get(job) or []
         if not isinstance(addresses, list) or not all(isinstance(item, str) for item in addresses):
             raise UsageError(f"TF_CONFIG: cluster.{job} is not a list of addresses, as in {EXAMPLE}")
         for index, address in enumerate(addresses):
@@ -269,7 +289,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
                 raise UsageError(f"TF_CONFIG: {address!r} is not an address such as host1:2222.")
             places[job, index] = len(workers)
             workers.append(address)
-    if len(jobs.get("chief", [])) > 1:
+    if len(jobs.get("chief") or []) > 1:
         raise UsageError("TF_CONFIG: a cluster has one chief.")
     if len(set(workers)) < len(workers):
         raise UsageError("TF_CONFIG: two workers have the same address.")
@@ -285,6 +305,52 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
             f"({', '.join(f'{job} {index}' for job, index in places)})."
         ) from error
     return Cluster(tuple(workers), place) if len(workers) > 1 else ALONE
+
+
+def read_slurm() -> Cluster:
+    """Read the SLURM step that this process is a task of, as TensorFlow's SlurmClusterResolver reads it.
+
+    A task's address is its node and, from a port that the job and the step decide, its number on that node. Where every
+    task of a node sees all of its GPUs, CUDA_VISIBLE_DEVICES leaves this one its share, before TensorFlow looks.
+
+    Returns:
+        The cluster, its chief the first task of the first node; ALONE where the step has one task.
+
+    Raises:
+        UsageError: `srun` has not started this process, or TensorFlow cannot read its environment.
+    """
+    if missing := [name for name in SLURM if name not in os.environ]:
+        raise UsageError(f"SLURM has not set {missing[0]}: start the command with srun, or set TF_CONFIG.")
+    job, step, count, node, local, *_ = (os.environ[name] for name in SLURM)
+    port = FIRST_PORT + zlib.crc32(f"{job}.{step}".encode()) % (PORTS // PORTS_A_STEP) * PORTS_A_STEP
+    try:
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=port,
+            gpus_per_node=int(count),  # its own division of GPUs fails on nodes without, and where SLURM divides them
+            gpus_per_task=1,
+            auto_set_gpu=False,
+        )
+        workers = tuple(sorted(resolver.cluster_spec().job_tasks("worker"), key=_in_numeric_order))
+        # The resolver numbers tasks along the sorted names of nodes, n10 before n2; SLURM does not, or goes around.
+        own = f"{node}:{port + int(local)}"
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"TensorFlow cannot read SLURM's step: {str(error).rstrip('.')}. Set TF_CONFIG.") from error
+    if own not in workers:
+        raise UsageError(f"SLURM: the task {local} of {node} is none of its step's ({', '.join(workers)}).")
+    _share_gpus(int(local), sum(worker.rpartition(":")[0] == node for worker in workers))
+    return Cluster(workers, workers.index(own)) if len(workers) > 1 else ALONE
+
+
+def _in_numeric_order(address: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", address)]
+
+
+def _share_gpus(local: int, tasks: int) -> None:
+    """Leave the task with this number on its node a share of the GPUs, unless SLURM has bound them to tasks."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if 1 < tasks <= len(visible) and str(len(visible)) == os.environ.get("SLURM_GPUS_ON_NODE"):
+        share = len(visible) // tasks
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[local * share : (local + 1) * share])
 
 
 def _is_address(address: str) -> bool:

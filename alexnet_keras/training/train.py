@@ -95,7 +95,7 @@ def train(
         strict_devices: Raise if GPUs are missing.
         save_every: Also save the state after every `save_every` steps, not only after every epoch.
         cluster: The workers that train together, as `training.cluster.join_cluster` returns them; None joins those of
-            TF_CONFIG for the strategy multi-worker.
+            TF_CONFIG or SLURM for the strategy multi-worker.
         command: Further options of the command line, recorded in run.json after data, recipe, run and initial weights
             as they were resolved; None for a run that no command made.
         callbacks: Keras callbacks, called as `fit` calls them; the chief's alone in a cluster. What one of them raises

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from toy_runs import Watching, last_weights, step_losses
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.recipes.toml import to_toml, with_overrides
 from alexnet_keras.runs import open_run
-from alexnet_keras.training.cluster import ALONE, Cluster, read_cluster
+from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster, read_cluster, read_slurm
 
 TWO = {"worker": ["a:1", "b:2"]}
 
@@ -46,6 +47,17 @@ def test_a_master_of_old_is_the_chief():
     assert read_cluster(config(cluster, {"type": "worker", "index": 0})) == Cluster(("m:1", "a:1"), 1)
 
 
+def test_what_kubeflows_operator_writes_is_read():
+    names = {
+        job: [f"alexnet-{job}-{index}.research.svc.cluster.local:2222" for index in range(count)]
+        for job, count in (("chief", 1), ("ps", 0), ("worker", 2))
+    }
+    expected = (*names["chief"], *names["worker"])
+    for place, task in enumerate([("chief", 0), ("worker", 0), ("worker", 1)]):
+        written = {"cluster": names, "task": dict(zip(("type", "index"), task, strict=True)), "environment": "cloud"}
+        assert read_cluster({"TF_CONFIG": json.dumps(written)}) == Cluster(expected, place)
+
+
 @pytest.mark.parametrize(
     "written",
     [
@@ -61,6 +73,7 @@ def test_a_master_of_old_is_the_chief():
         {"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}},
         {"cluster": {}},
         {"cluster": None},
+        {"cluster": {"worker": ["a:1"], "ps": [], "chief": None}, "task": {"type": "worker", "index": 0}},
         {"task": {"type": "worker", "index": 0}},
         {},
     ],
@@ -73,14 +86,19 @@ def test_who_is_alone_in_tf_config_trains_alone(written):
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({}, "needs TF_CONFIG, such as"),
+        ({}, "needs srun or TF_CONFIG, such as"),
         ({"TF_CONFIG": "{'cluster'"}, "not JSON"),
-        ({"TF_CONFIG": " "}, "needs TF_CONFIG, such as"),
+        ({"TF_CONFIG": " "}, "needs srun or TF_CONFIG, such as"),
         ({"TF_CONFIG": "[]"}, "needs `cluster` and `task`"),
         ({"TF_CONFIG": '{"cluster": ["a:1"]}'}, "needs `cluster` and `task`"),
         ({"TF_CONFIG": '{"sparseCluster": {"worker": {"0": "a:1"}}}'}, "has sparseCluster, which is not read"),
         ({"TF_CONFIG": '{"cluster": {"worker": ["a:1", "b:2"]}}'}, "of 2 needs `task`"),
         (config({"worker": "a:1"}), "not a list of addresses"),
+        (config({"worker": {"0": "a:1", "1": "b:2"}}), "cluster.worker is not a list of addresses"),
+        (
+            {"TF_CONFIG": '{"sparseCluster": {"worker": {"1": "a:1"}, "ps": []}, "task": {"type": "worker"}}'},
+            "name every worker in `cluster`",
+        ),
         (config({"worker": ["a:1", "b"]}), "'b' is not an address"),
         (config({"worker": ["a:1", "b:99999"]}), "'b:99999' is not an address"),
         (config({"worker": ["a:1", "a:1"]}), "the same address"),
@@ -100,6 +118,117 @@ def test_a_malformed_tf_config_is_reported(environment, said):
     with pytest.raises(UsageError, match=said) as error:
         read_cluster(environment)
     assert len(f"Error: {error.value}") <= 160  # two lines of a terminal
+
+
+def srun(process, nodes, tasks_per_node, places, job="4711", step="0"):
+    """The environment that srun gives to a task; `places` has the (node, number on the node) of each."""
+    node, local = places[process]
+    return {
+        "SLURM_JOB_ID": job,
+        "SLURM_STEP_ID": step,
+        "SLURM_NTASKS": str(len(places)),
+        "SLURM_STEP_NUM_TASKS": str(len(places)),
+        "SLURM_STEP_NODELIST": nodes,
+        "SLURM_STEP_TASKS_PER_NODE": tasks_per_node,
+        "SLURM_PROCID": str(process),
+        "SLURM_LOCALID": str(local),
+        "SLURMD_NODENAME": node,
+    }
+
+
+@pytest.fixture
+def as_task(monkeypatch):
+    """Sets environment variables, all others of SLURM removed."""
+    for name in ("TF_CONFIG", "CUDA_VISIBLE_DEVICES", *(name for name in os.environ if name.startswith("SLURM"))):
+        monkeypatch.delenv(name, raising=False)
+
+    def set_all(environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+    return set_all
+
+
+def test_the_tasks_of_a_slurm_step_are_workers_in_the_order_of_the_nodes(as_task):
+    block = [("n2", 0), ("n2", 1), ("n9", 0), ("n9", 1), ("n10", 0)]
+    for process in range(5):
+        as_task(srun(process, "n[2,9-10]", "2(x2),1", block))
+        cluster = read_slurm()
+        assert cluster.workers == ("n2:30416", "n2:30417", "n9:30416", "n9:30417", "n10:30416")
+        assert cluster.index == process
+    cyclic = [("n2", 0), ("n9", 0), ("n10", 0), ("n2", 1), ("n9", 1)]
+    as_task(srun(3, "n[2,9-10]", "2(x2),1", cyclic))
+    assert read_slurm() == Cluster(cluster.workers, 1)
+    as_task(srun(0, "n[2,9-10]", "2(x2),1", block, step="1"))  # at the same time, on the same nodes
+    assert read_slurm().workers[0] == "n2:16304"
+
+
+@pytest.mark.parametrize(
+    ("visible", "on_node", "left"),
+    [
+        ("0,1,2,3", "4", ["0,1", "2,3"]),
+        ("4,6", "2", ["4", "6"]),
+        ("GPU-a,GPU-b,GPU-c", "3", ["GPU-a", "GPU-b"]),
+        ("0", "2", ["0", "0"]),  # bound by --gpus-per-task
+        ("0", "1", ["0", "0"]),
+        (None, None, [None, None]),
+    ],
+)
+def test_the_tasks_of_a_node_share_its_gpus_unless_slurm_has_bound_them(as_task, visible, on_node, left):
+    for process in (0, 1):
+        as_task(srun(process, "n1", "2", [("n1", 0), ("n1", 1)]))
+        if visible:
+            as_task({"CUDA_VISIBLE_DEVICES": visible, "SLURM_GPUS_ON_NODE": on_node})
+        read_slurm()
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == left[process]
+
+
+def test_a_task_of_slurm_joins_others_if_asked_to_and_tf_config_wins(as_task):
+    reporter = Watching()
+    as_task(srun(0, "n1", "2", [("n1", 0), ("n1", 1)]))
+    assert join_cluster(reporter=reporter) is ALONE and join_cluster("one", reporter=reporter) is ALONE
+    with pytest.raises(AlexNetError, match="n1:30417"):
+        join_cluster("multi-worker", 0.1, reporter)
+    as_task(srun(0, "n1", "1", [("n1", 0)]))
+    assert join_cluster(reporter=reporter) is ALONE and join_cluster("multi-worker", reporter=reporter) is ALONE
+    as_task({"TF_CONFIG": "{}"})
+    assert join_cluster("multi-worker", reporter=reporter) is ALONE
+    assert reporter.notes == [
+        "SLURM started several tasks, and each trains alone; --strategy multi-worker joins them.",
+        "SLURM started 2 tasks on one node; this one is n1:30416.",
+        "Worker 1 of 2, the chief.",
+        "Waiting for n1:30417.",
+        "SLURM names no other worker: this process trains alone.",
+        "TF_CONFIG names no other worker: this process trains alone.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": None}, "SLURM has not set SLURM_STEP_NUM_TASKS: start the command with srun, or set"),
+        ({"SLURM_STEP_NODELIST": "r[1-2]n[1-2]"}, 'cannot read SLURM\'s step: Invalid hostlist format "r[1-2]n[1-2]"'),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x"}, "Invalid tasks-per-node list format"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "1"}, "Requested 2 tasks but only 1 were assigned. Set TF_CONFIG."),
+        ({"SLURMD_NODENAME": "n7"}, "the task 0 of n7 is none of its step's (n1:30416, n1:30417)."),
+    ],
+)
+def test_what_is_no_step_of_slurm_is_reported(as_task, monkeypatch, change, said):
+    as_task(srun(0, "n1", "2", [("n1", 0), ("n1", 1)]))
+    for name, value in change.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        join_cluster("multi-worker")
+
+
+def test_a_worker_whose_name_is_not_known_yet_is_waited_for(monkeypatch):
+    def unknown(*_):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    own, _ = free_addresses(2)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(AlexNetError, match=r"0.3 seconds: alexnet-worker-1\.research\.svc:2222\."):
+        Cluster((own, "alexnet-worker-1.research.svc:2222")).wait_for_all(0.3)
 
 
 def test_a_worker_that_never_appears_is_named():
@@ -141,14 +270,15 @@ def test_an_address_that_is_taken_is_reported():
 
 
 class Workers:
-    """Two processes of `alexnet train` on the loopback interface."""
+    """Two processes of `alexnet train` on the loopback interface, each with environment variables of its own."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *arguments, environments=None):
         addresses = free_addresses(2)
+        tasks = [{"type": "worker", "index": index} for index in (0, 1)]
+        environments = environments or [config({"worker": addresses}, task) for task in tasks]
         command = [sys.executable, "-m", "alexnet_keras.cli.main", "train", "--strategy", "multi-worker", *arguments]
         self.processes = []
-        for index in (0, 1):
-            own = config({"worker": addresses}, {"type": "worker", "index": index})
+        for own in environments:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
@@ -164,7 +294,7 @@ class Workers:
         """(exit code, stderr) of each."""
         ends = []
         for process in self.processes:
-            _, stderr = process.communicate(timeout=120)
+            _, stderr = process.communicate(timeout=240)
             ends.append((process.returncode, stderr))
         return ends
 
@@ -194,6 +324,23 @@ def test_two_workers_and_one_device_agree_and_write_one_run(one_device, prepared
     assert run.history[-1]["val_top1_error"] == one_device[1][-1]["val_top1_error"]
     assert [path.name for path in (tmp_path / "saved_models").iterdir()] == ["two"]
     assert "multi-worker on /CPU:0 of each of 2 workers" in ends[0][1]
+
+
+@pytest.mark.slow
+def test_two_tasks_of_slurm_train_as_two_workers_of_tf_config_do(prepared, tiny, tmp_path):
+    (tmp_path / "tiny.toml").write_text(to_toml(tiny))
+    arguments = ["--data", str(prepared.path), "--recipe", "tiny.toml", "--deterministic"]
+    places = [("localhost", 0), ("localhost", 1)]
+    started = [srun(process, "localhost", "2", places, job=str(os.getpid())) for process in (0, 1)]
+    ends = Workers(tmp_path, *arguments, "--run", "slurm", environments=started).end()
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert "SLURM started 2 tasks on one node; this one is localhost:" in ends[1][1]
+    ends = Workers(tmp_path, *arguments, "--run", "named").end()
+    assert [code for code, _ in ends] == [0, 0], ends
+    runs = [open_run(name, tmp_path / "saved_models") for name in ("slurm", "named")]
+    np.testing.assert_array_equal(*map(step_losses, runs))
+    for ours, theirs in zip(*map(last_weights, runs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.slow
