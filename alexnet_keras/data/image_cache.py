@@ -53,11 +53,13 @@ class DecodedImages:
         return self.rows[self.examples * IMAGE_SIZE :].reshape(-1).view(np.int64)[: self.examples]
 
     @cached_property
-    def _tensor(self) -> "tf.Tensor":
-        """`rows` as a tensor of the same memory."""
+    def _tensors(self) -> tuple["tf.Tensor", "tf.Tensor"]:
+        """`rows`, of the same memory, and `labels`."""
         import tensorflow as tf
 
-        return tf.experimental.dlpack.from_dlpack(np.asarray(_Lent(self.rows)).__dlpack__())
+        with tf.init_scope():  # not constants of the graph that reads them
+            rows = tf.experimental.dlpack.from_dlpack(np.asarray(_Lent(self.rows)).__dlpack__())
+            return rows, tf.constant(self.labels)
 
     def crop(
         self, example: "tf.Tensor", top: "tf.Tensor", left: "tf.Tensor", height: "tf.Tensor", width: "tf.Tensor"
@@ -65,10 +67,11 @@ class DecodedImages:
         """The (height, width, 3) uint8 crop of an example whose upper left corner is at (top, left), and its label."""
         import tensorflow as tf
 
+        rows, labels = self._tensors
         first = example * IMAGE_SIZE + tf.cast(top, tf.int64)
-        lines = tf.slice(self._tensor, [first, 0], tf.cast([height, ROW], tf.int64))  # of the same memory
+        lines = tf.slice(rows, [first, 0], tf.cast([height, ROW], tf.int64))  # of the same memory
         image = tf.slice(tf.reshape(lines, [height, IMAGE_SIZE, 3]), [0, left, 0], [height, width, 3])
-        return image, tf.constant(self.labels)[example]
+        return image, labels[example]
 
 
 class _Lent:

@@ -8,7 +8,6 @@ from alexnet_keras import AlexNet
 from alexnet_keras.benchmarking import measure
 from alexnet_keras.benchmarking.plan import IMAGENET, Survey, Workload, plan, survey, training_operations
 from alexnet_keras.benchmarking.result import Measurement, Repeat, this_machine
-from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.toml import load_recipe
 
 SOURCE, TORCHVISION = load_recipe("source"), load_recipe("torchvision")
@@ -30,7 +29,7 @@ def surveyed(workload=IMAGENET, prepare=(1000,), read=(2000,), train=(100,), dev
     )
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", ["quickstart", "caffenet", "torchvision"])
 def test_operations_of_a_recipe_are_those_of_its_network(name):
     model = AlexNet(name, classes=37)
     assert training_operations(load_recipe(name), 37) == measure.training_operations(model)
