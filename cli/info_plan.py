@@ -53,8 +53,8 @@ def plan(
     """Hours to prepare, disk, and days to train by each recipe on this machine, before anything is begun.
 
     SOURCE is what `alexnet prepare` takes; without it, ImageNet 2012: 1,281,167 training and 50,000 validation images.
-    Some images are prepared and read, and some steps made by each recipe: three minutes at most on two cores. Nothing
-    is kept.
+    Some images are prepared and read, and some steps made by each recipe, for as long as two and a half minutes; what
+    is left is estimated from the first recipe. Nothing is kept.
 
     Examples:
 
