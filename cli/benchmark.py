@@ -21,6 +21,10 @@ MEASUREMENTS = {
     "input": "reading and cropping a prepared dataset, without training",
     "prepare": "preparing images into a temporary directory",
 }
+ALSO = {  # measured with input, on generated images
+    "input-raw": "the same from raw records, on generated images",
+    "input-cached": "the same from decoded images in memory, generated as well",
+}
 # What each option is for; given for none of what is measured, it would do nothing.
 USED_BY = {
     "recipe": ("train", "infer", "input"),
@@ -29,6 +33,7 @@ USED_BY = {
     "precision": ("train", "infer"),
     "data": ("input",),
     "source": ("prepare",),
+    "device_rate": ("input",),
 }
 
 
@@ -58,6 +63,12 @@ USED_BY = {
     "images]",
 )
 @click.option(
+    "--device-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="IMAGES/S",
+    help="What a device trains: the cores that input needs to keep up with it. [default: what train measures]",
+)
+@click.option(
     "--compare",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -76,6 +87,7 @@ def benchmark(
     repeats: int,
     data: str | None,
     source: str | None,
+    device_rate: float | None,
     compare: Path | None,
     out: Path | None,
     as_json: bool,
@@ -89,13 +101,14 @@ def benchmark(
     \b
         train     steps of training on random images in memory
         infer     forward passes on random images in memory
-        input     reading and cropping a prepared dataset, without training
+        input     reading and cropping a prepared dataset, without training;
+                  raw records and decoded images as well
         prepare   preparing images into a temporary directory
-        all       these four, the default: two minutes or so
+        all       these four, the default: three minutes or so
 
-    Every measurement runs in a process of its own: images a second, peak memory, and for train and infer the arithmetic
-    done next to this machine's own matrix products, and each kind of layer's share of the step. Nothing is trained,
-    and nothing is kept but what --out writes.
+    Every measurement runs in a process of its own: images a second, peak memory, for input also images a second of one
+    core, and for train and infer the arithmetic done next to this machine's own matrix products, and each kind of
+    layer's share of the step. Nothing is trained, and nothing is kept but what --out writes.
 
     Examples:
 
@@ -103,6 +116,7 @@ def benchmark(
         alexnet benchmark
         alexnet benchmark train --precision mixed_bfloat16 --out before.json
         alexnet benchmark train --precision mixed_bfloat16 --compare before.json
+        alexnet benchmark input --device-rate 27000
     """
     from alexnet_keras.backend import require_tensorflow
     from alexnet_keras.benchmarking.result import FORMAT, Request, Result, read_result, this_machine
@@ -117,12 +131,12 @@ def benchmark(
         data = _data(data)
     if source:
         _check_source(source)
-    request = Request(to_dict(load_recipe(recipe)), classes, batch_size, precision, repeats, data, source)
+    request = Request(to_dict(load_recipe(recipe)), classes, batch_size, precision, repeats, data, source, device_rate)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     measurements = {}
     try:
-        for name in chosen:
-            console.note(f"Measuring {name}: {MEASUREMENTS[name]}.")
+        for name in [each for what in chosen for each in (what, *(ALSO if what == "input" else ()))]:
+            console.note(f"Measuring {name}: {(MEASUREMENTS | ALSO)[name]}.")
             with console.progress(name, repeats, "repeats") as advance:
                 measurements[name] = measure(name, request, advance)
     except KeyboardInterrupt:

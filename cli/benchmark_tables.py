@@ -14,6 +14,7 @@ def print_result(result: Result) -> None:
         for figure, spread in measurement.figures.items()
     ]
     _table(["measurement", "figure", "median", "least to most"], rows, left=2)
+    _print_cores(result)
     rows = [
         [name, kind, f"{share:.1%}", _number(measurement.step_ms[kind])]
         for name, measurement in result.measurements.items()
@@ -34,6 +35,7 @@ def print_comparison(then: Result, now: Result) -> None:
         for (name, figure), change in changes(then, now).items()
     ]
     _table(["measurement", "figure", "then", "now", "ratio"], rows, left=2)
+    _print_cores(now)
     rows = []
     for name, new in now.measurements.items():
         old = then.measurements.get(name)
@@ -57,6 +59,13 @@ def _print_machine(machine: Machine) -> None:
         ["versions", ", ".join(f"{package} {version}" for package, version in machine.versions.items())],
     ]
     _table(["machine", ""], rows, left=2)
+
+
+def _print_cores(result: Result) -> None:
+    """Print the cores that the input needs to keep up with a device, where its rate is known."""
+    if needed := result.cores_needed:
+        rows = [[name, f"{cores:,.1f}"] for name, cores in needed.items()]
+        _table(["measurement", f"cores for {result.device_rate:,.0f} images/s"], rows, left=1)
 
 
 def _print_what(result: Result) -> None:

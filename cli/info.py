@@ -7,6 +7,7 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.info_devices import devices
+from alexnet_keras.cli.info_plan import plan
 from alexnet_keras.cli.options import chosen_data, data_names, json_option, recipe_option
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_new_path
@@ -28,7 +29,7 @@ SHEET_BESIDE_DATA = "contact-sheet.png"
 )
 @click.pass_context
 def info(ctx: click.Context, markdown: bool) -> None:
-    """Describe a model, a prepared dataset, or this machine's devices.
+    """Describe a model, a prepared dataset, this machine's devices, or what a training will take.
 
     Examples:
 
@@ -36,6 +37,7 @@ def info(ctx: click.Context, markdown: bool) -> None:
         alexnet info model
         alexnet info data photos --sheet
         alexnet info devices --gpus 2
+        alexnet info plan
         alexnet info --markdown
     """
     if not markdown:
@@ -48,6 +50,7 @@ def info(ctx: click.Context, markdown: bool) -> None:
 
 
 info.add_command(devices)
+info.add_command(plan)
 
 
 @info.command()

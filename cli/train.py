@@ -8,7 +8,8 @@ import cloup
 from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import data_option, json_option, layer_names, recipe_names, run_names, section
+from alexnet_keras.cli.options import OutPath, data_option, json_option, layer_names, recipe_names, run_names, section
+from alexnet_keras.data import CACHES
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_name, command
 from alexnet_keras.training import PRECISIONS, STRATEGIES
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from alexnet_keras.runs import Run
 
 ALSO_RESUMING = {  # the options that --resume takes; the others are fixed when a run begins
-    *("data", "epochs", "gpus", "strategy", "strict_devices", "worker_timeout", "save_every"),
+    *("data", "epochs", "gpus", "strategy", "strict_devices", "worker_timeout", "save_every", "cache", "cache_dir"),
     *("resume", "accept_new_data", "as_json", "verbose"),
 }
 RESOLVED = {"data", "recipe", "name", "init_from"}  # options that the library records with what they stood for
-UNRECORDED = {"worker_timeout", "save_every", "as_json", "verbose"}  # options that change nothing in the run
+UNRECORDED = {"worker_timeout", "save_every", "cache", "cache_dir", "as_json", "verbose"}
 
 what = section("What to train")
 tuning = section("Fine-tuning")
@@ -103,6 +104,12 @@ output = section("Output")
     metavar="SECONDS",
     help="How long multi-worker waits for missing workers.",
 )
+@where(
+    "--cache",
+    type=click.Choice(CACHES),
+    help="Keep the decoded training images, 197 kB each, in memory, or on disk for later runs, too. [default: nowhere]",
+)
+@where("--cache-dir", type=OutPath(), help="Where --cache disk keeps them. [default: in the dataset]")
 @where("--precision", type=click.Choice(PRECISIONS), default="float32", help="Precision of the arithmetic.")
 @exact("--seed", type=click.IntRange(min=0), default=0, help="Seed of weights, order, crops, noise and dropout.")
 @exact("--deterministic", is_flag=True, help="Same machine and devices, same bits, also after --resume; may be slower.")

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -20,7 +20,8 @@ from PIL import Image
 
 from alexnet_keras.benchmarking.result import Measurement, Repeat, Request
 from alexnet_keras.benchmarking.trace import OTHER, LayerKinds, kinds_in, traced_shares
-from alexnet_keras.data.dataset import PreparedDataset, open_prepared
+from alexnet_keras.data.dataset import open_prepared
+from alexnet_keras.data.image_cache import cached
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.pipeline import iterate, training_batches
 from alexnet_keras.data.preparation import prepare
@@ -138,6 +139,8 @@ WARM_UP, TRACED = 2, 2  # steps
 RATE = 1e-6  # learning rate: weights hardly change, and the update computes with ordinary numbers, not 0 or subnormal
 READY, READ_SECONDS = 8, 1.0  # batches, more than the pipeline prefetches, and seconds: a repeat reads at least both
 IMAGES = 512  # prepared in a repeat at most
+MANY_IMAGES = 2048  # for a plan, and of those that are generated to be read: an epoch's beginning and end cost time
+STEPS_SECONDS = 0.5  # a repeat of steps for a plan lasts at least as long
 FEWEST = 8  # of them in a split that has as many
 
 
@@ -156,7 +159,16 @@ def train(request: Request, folder: Path, tell: Callable[[], None]) -> Measureme
     optimizer = new_optimizer(recipe, model)
     optimizer.set_rates(dict.fromkeys(optimizer.rates, RATE))
     strategy, scaled = tf.distribute.get_strategy(), request.precision == "mixed_float16"
-    step = TrainingStep(model, optimizer, strategy, seed=0, batch_size=request.batch_size, scaled=scaled)
+    step = TrainingStep(
+        model,
+        optimizer,
+        strategy,
+        seed=0,
+        batch_size=request.batch_size,
+        scaled=scaled,
+        label_smoothing=recipe.training.label_smoothing,
+        average=(_network(recipe, request), 0.999) if recipe.training.averaging_epochs else None,
+    )
     numbers = itertools.count()
     return _stepping(
         request,
@@ -196,8 +208,12 @@ def infer(request: Request, folder: Path, tell: Callable[[], None]) -> Measureme
     )
 
 
-def read_input(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
-    """Measure reading batches of crops from a prepared dataset, as training does. Arguments as in `train`.
+def read_input(request: Request, folder: Path, tell: Callable[[], None], *, cache: str | None = None) -> Measurement:
+    """Measure reading batches of crops from a prepared dataset, as training does.
+
+    Args:
+        request, folder, tell: As in `train`.
+        cache: Where decoded images are kept, as `image_cache.cached` takes it.
 
     Raises:
         UsageError, DataError: There is no such dataset, or it is damaged.
@@ -205,20 +221,31 @@ def read_input(request: Request, folder: Path, tell: Callable[[], None]) -> Meas
     assert request.data is not None  # `worker.measure` prepares generated images where none is named
     recipe, data = from_dict(request.recipe), open_prepared(request.data)
     base = peak_bytes()
-    batches = iterate(data, _epochs(data, recipe, request.batch_size))
+    data = cached(data, cache)
+    epoch = training_batches(
+        data,
+        recipe.augmentation,
+        batch_size=request.batch_size,
+        crop_size=recipe.network.input_size,
+        seed=0,
+        epoch=0,
+    )
+    batches = iterate(data, epoch.repeat())  # to begin another takes a fraction of a second
     repeats = []
     for _ in range(request.repeats):
         for _ in itertools.islice(batches, READY):  # batches that were ready before are not timed
             pass
-        start, read = time.perf_counter(), 0
+        start, processors, read = time.perf_counter(), time.process_time(), 0
         while (passed := time.perf_counter() - start) < READ_SECONDS or read < READY:
             next(batches)
             read += 1
-        repeats.append(Repeat(read * request.batch_size, passed))
+        taken = time.process_time() - processors
+        repeats.append(Repeat(read * request.batch_size, passed, processor_seconds=taken))
         tell()
     size = recipe.network.input_size
+    kept = f"decoded in {cache}" if cache else f"as {data.encoding.kind}"
     return Measurement(
-        what=f"crops of {size}x{size} from {data.name}, {data.examples('train')} images as {data.encoding.kind}, "
+        what=f"crops of {size}x{size} from {data.name}, {data.examples('train')} images {kept}, "
         f"batches of {request.batch_size}",
         device="CPU",
         repeats=tuple(repeats),
@@ -235,15 +262,18 @@ def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> 
     Raises:
         UsageError, DataError: There is no such source, or its images cannot be used.
     """
-    source = _generated(folder) if request.source is None else _some_of(request.source, folder)
+    most = MANY_IMAGES if request.brief else IMAGES
+    whole = _generated(folder, most) if request.source is None else _opened(request.source, folder)
+    source = _some_of(whole, most)
     images = sum(len(split) for split in source.splits.values())
     base, repeats = peak_bytes(), []
     for number in range(request.repeats + 1):
-        out = folder / "prepared"
+        out = Path(request.out or folder / "prepared")
         start = time.perf_counter()
         prepare(source, out, name="benchmark")
         passed = time.perf_counter() - start
-        shutil.rmtree(out)
+        if request.out is None or number < request.repeats:
+            shutil.rmtree(out)
         if number:
             repeats.append(Repeat(images, passed))
             tell()
@@ -254,13 +284,14 @@ def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> 
         repeats=tuple(repeats),
         peak_bytes=peak_bytes(),
         base_bytes=base,
+        images={split: len(listed) for split, listed in whole.splits.items()},
     )
 
 
-def prepare_generated(folder: Path) -> None:
+def prepare_generated(folder: Path, encoding: Literal["jpeg", "raw"]) -> None:
     """Prepare generated images into a directory, for `read_input` where there is no other dataset."""
-    source = _generated(folder.with_name(f"{folder.name}-pictures"))
-    prepare(source, folder, name="generated images")
+    source = _generated(folder.with_name(f"{folder.name}-pictures"), MANY_IMAGES)
+    prepare(source, folder, name="generated images", encoding=encoding)
 
 
 def _stepping(
@@ -276,9 +307,11 @@ def _stepping(
     kind_of: Callable[[], LayerKinds],
 ) -> Measurement:
     """Warm up, measure memory, time steps each followed by matrix products, and trace further steps."""
-    for _ in range(WARM_UP):
+    for _ in range(1 if request.brief else WARM_UP):
         step()
     peak = peak_bytes()  # before there are large matrices
+    if request.brief:
+        return Measurement(what, _device(), tuple(_brief(request, step, tell)), operations, peak, base)
     product = matrix_product(keras.DTypePolicy(request.precision).compute_dtype)
     repeats = []
     for _ in range(request.repeats):
@@ -292,6 +325,17 @@ def _stepping(
         shares = {kind: found.pop(kind, 0.0) for kind in kinds}
         shares[OTHER] += sum(found.values())
     return Measurement(what, device, tuple(repeats), operations, peak, base, shares)
+
+
+def _brief(request: Request, step: Callable[[], Any], tell: Callable[[], None]) -> Iterator[Repeat]:
+    """Repeats of some steps each, and nothing else."""
+    for _ in range(request.repeats):
+        start, steps = time.perf_counter(), 0
+        while (passed := time.perf_counter() - start) < STEPS_SECONDS or not steps:
+            step()
+            steps += 1
+        yield Repeat(steps * request.batch_size, passed)
+        tell()
 
 
 def _network(recipe: Recipe, request: Request) -> keras.Model:
@@ -313,29 +357,19 @@ def _device() -> str:
     return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
 
 
-def _epochs(data: PreparedDataset, recipe: Recipe, batch_size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """Batches of all epochs, as training reads them, without end."""
-    for epoch in itertools.count():
-        yield from training_batches(
-            data,
-            recipe.augmentation,
-            batch_size=batch_size,
-            crop_size=recipe.network.input_size,
-            seed=0,
-            epoch=epoch,
-        )
-
-
-def _generated(folder: Path) -> Source:
+def _generated(folder: Path, number: int) -> Source:
     images = folder / "pictures"
-    write_images(images, IMAGES)
+    write_images(images, number)
     return folder_source(images)
 
 
-def _some_of(given: str, folder: Path) -> Source:
+def _opened(given: str, folder: Path) -> Source:
+    return open_source(SourceRequest(given, demo_folder=folder / "demo", cache=folder))
+
+
+def _some_of(source: Source, most: int) -> Source:
     """A source; of a large one a random sample, with each split's share of it."""
-    source = open_source(SourceRequest(given, demo_folder=folder / "demo", cache=folder))
-    part = min(1.0, IMAGES / sum(len(images) for images in source.splits.values()))
+    part = min(1.0, most / sum(len(images) for images in source.splits.values()))
     splits = {}
     for split, images in source.splits.items():
         number = max(min(FEWEST, len(images)), int(part * len(images)))

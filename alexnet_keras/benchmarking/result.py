@@ -47,6 +47,7 @@ class Machine:
     versions: dict[str, str]
 
 
+A_CORE = "images/s a core"  # a figure: images in a second of one processor's time
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -107,6 +108,9 @@ class Request:
         repeats: Number of timed repeats, after a warm-up.
         data: The prepared dataset that `input` reads; None: one made of generated images.
         source: The images that `prepare` prepares, as `alexnet prepare` names them; None: generated ones.
+        device_rate: Images a second that a device trains, which `input` is to keep up with; None: as `train` measures.
+        brief: For a plan: steps alone, without matrix products and a trace, and more images prepared.
+        out: The directory in which `prepare` leaves the dataset that it has made last; None: none is left.
     """
 
     recipe: dict[str, Any]
@@ -116,6 +120,9 @@ class Request:
     repeats: int = 5
     data: str | None = None
     source: str | None = None
+    device_rate: float | None = None
+    brief: bool = False
+    out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,11 +134,13 @@ class Repeat:
         seconds: Duration.
         product_rate: Rate of the machine's matrix products right after it, operations per second; None where none were
             made.
+        processor_seconds: Time of all processors that the process took; None where it was not measured.
     """
 
     images: int
     seconds: Annotated[float, Field(gt=0)]
     product_rate: Annotated[float, Field(gt=0)] | None = None
+    processor_seconds: Annotated[float, Field(gt=0)] | None = None
 
 
 class Spread(NamedTuple):
@@ -160,6 +169,7 @@ class Measurement:
         base_bytes: The same before the model, or other object of the measurement, was made; None like `peak_bytes`
             where the system does not report it.
         shares: Share of the time of a step by kind of layer, 0..1; empty where there are no layers, or on a GPU.
+        images: Images of each split of the source that some were prepared of; empty where nothing was.
     """
 
     what: str
@@ -169,11 +179,14 @@ class Measurement:
     peak_bytes: int | None = None
     base_bytes: int | None = None
     shares: dict[str, float] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
 
     @property
     def figures(self) -> dict[str, Spread]:
         """Every figure by its name, which includes the unit."""
         found = {"images/s": Spread.of(each.images / each.seconds for each in self.repeats)}
+        if all(each.processor_seconds for each in self.repeats):
+            found[A_CORE] = Spread.of(each.images / (each.processor_seconds or 1) for each in self.repeats)
         products = [each.product_rate for each in self.repeats if each.product_rate]
         if self.operations and len(products) == len(self.repeats):
             rates = [self.operations * each.images / each.seconds for each in self.repeats]
@@ -207,7 +220,7 @@ class Result:
         date: Start, ISO 8601, UTC.
         machine: The machine.
         request: What was measured.
-        measurements: Measurements by name: train, infer, input, prepare.
+        measurements: Measurements by name: train, infer, input, input-raw, input-cached, prepare.
     """
 
     format: Literal["alexnet-keras benchmark, version 1"]
@@ -216,9 +229,23 @@ class Result:
     request: Request
     measurements: dict[str, Measurement]
 
+    @property
+    def device_rate(self) -> float | None:
+        """Images a second that the input has to keep up with: those asked for, or what training was measured at."""
+        if self.request.device_rate or "train" not in self.measurements:
+            return self.request.device_rate
+        return self.measurements["train"].figures["images/s"].median
+
+    @property
+    def cores_needed(self) -> dict[str, float]:
+        """By measurement of input, the cores that bring as many images as the device trains."""
+        figures = {name: measured.figures for name, measured in self.measurements.items() if name.startswith("input")}
+        rate = self.device_rate
+        return {name: rate / found[A_CORE].median for name, found in figures.items() if rate and A_CORE in found}
+
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON holds it, with the figures that follow from the repeats."""
-        made = asdict(self)
+        made = asdict(self) | {"device_rate": self.device_rate, "cores_needed": self.cores_needed}
         for name, measurement in self.measurements.items():
             figures = {figure: spread._asdict() for figure, spread in measurement.figures.items()}
             made["measurements"][name] |= {"figures": figures, "step_ms": measurement.step_ms}
@@ -298,7 +325,7 @@ def differences(then: Result, now: Result) -> list[str]:
     for name in sorted(measured):
         before, after = then.measurements[name], now.measurements[name]
         compare(f"device of {name}", before.device, after.device)
-        if name in ("input", "prepare"):
+        if name.startswith("input") or name == "prepare":
             compare(f"data of {name}", before.what, after.what)
     return sentences
 

@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,7 +24,7 @@ from alexnet_keras.errors import AlexNetError
 from alexnet_keras.reporter import Advance
 
 DATASET = "dataset"  # the task that makes a prepared dataset and measures nothing
-
+GENERATED = {"input": "jpeg", "input-raw": "raw", "input-cached": "jpeg"}  # the encoding of generated images to read
 
 WORKER = "alexnet_keras.benchmarking.worker"
 ENDING_S = 10.0  # a process may take to end by itself after it has sent its result
@@ -33,8 +35,9 @@ def measure(name: str, request: Request, advance: Advance) -> Measurement:
     """Make one measurement in a process of its own, in a temporary directory that is removed.
 
     Args:
-        name: train, infer, input or prepare.
-        request: What to measure. For `input` without data, generated images are prepared first.
+        name: train, infer, input, input-raw, input-cached or prepare.
+        request: What to measure. For `input` without data, and for images as they could be stored instead, generated
+            images are prepared first.
         advance: Called with the number of timed repeats done since the last call.
 
     Raises:
@@ -43,9 +46,9 @@ def measure(name: str, request: Request, advance: Advance) -> Measurement:
     """
     with tempfile.TemporaryDirectory(prefix="alexnet-benchmark-") as directory:
         folder = Path(directory)
-        if name == "input" and request.data is None:
+        if name in GENERATED and (request.data is None or name != "input"):
             data = folder / "generated"
-            _run({"name": DATASET, "folder": str(data)}, directory, advance)
+            _run({"name": DATASET, "folder": str(data), "encoding": GENERATED[name]}, directory, advance)
             request = replace(request, data=str(data))
         task = {"name": name, "folder": directory, "request": asdict(request)}
         return measurement_from(_run(task, directory, advance))
@@ -119,15 +122,17 @@ def perform(task: dict[str, Any], channel: TextIO) -> dict[str, Any] | None:
 
     folder = Path(task["folder"])
     if task["name"] == DATASET:
-        measurements.prepare_generated(folder)
+        measurements.prepare_generated(folder, task["encoding"])
         return None
-    measurement = {
+    made_by: dict[str, Callable[..., Measurement]] = {
         "train": measurements.train,
         "infer": measurements.infer,
         "input": measurements.read_input,
+        "input-raw": measurements.read_input,
+        "input-cached": partial(measurements.read_input, cache="memory"),
         "prepare": measurements.prepare_images,
-    }[task["name"]]
-    return asdict(measurement(Request(**task["request"]), folder, lambda: tell(channel, done=1)))
+    }
+    return asdict(made_by[task["name"]](Request(**task["request"]), folder, lambda: tell(channel, done=1)))
 
 
 def tell(channel: TextIO, **message: Any) -> None:

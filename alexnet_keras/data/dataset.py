@@ -24,6 +24,8 @@ from alexnet_keras.storage.places import data_root, exists
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from alexnet_keras.data.image_cache import DecodedImages
+
 DATASET_LOCK = ".lock"  # held exclusively while a dataset is prepared, and shared while it is read
 REPORT_EVERY = 64  # records
 
@@ -54,6 +56,7 @@ class PreparedDataset:
         splits: The shards of "train", "val" and perhaps "test", in reading order.
         fingerprint: SHA-256 (hex) over the options and every shard's checksum.
         manifest: The manifest as read: options, counts, rejected images, checksums.
+        decoded: The training images, decoded, where `image_cache.cached` keeps them; else None.
     """
 
     path: Path
@@ -65,6 +68,7 @@ class PreparedDataset:
     splits: dict[str, tuple[Shard, ...]]
     fingerprint: str
     manifest: dict[str, Any] = field(repr=False, compare=False)
+    decoded: "DecodedImages | None" = field(default=None, repr=False, compare=False)
 
     @property
     def encoding(self) -> Encoding:

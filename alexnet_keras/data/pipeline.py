@@ -64,7 +64,7 @@ def training_batches(
     any size and shape that this allows, and is resized to `crop_size`.
 
     Args:
-        data: The dataset, of which the training split is read.
+        data: The dataset, of which the training split is read, from `data.decoded` where it is there.
         augmentation: The recipe's choices of crops and flips.
         batch_size: Images in a global batch.
         crop_size: Height and width of a crop, pixels.
@@ -82,10 +82,9 @@ def training_batches(
     rows = batch_size // part.count
     draws = _derived_seed(seed, "crops", epoch)
     group = augmentation.crop_group
-    encoding = data.encoding
+    encoding, decoded = data.encoding, data.decoded
 
-    def crop(position: tf.Tensor, example: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features = tf.io.parse_single_example(record, _FEATURES)
+    def crop(position: tf.Tensor, example: tf.Tensor, record: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         unit = example if group == 1 else position // group
         numbers = 5 if augmentation.crop_area else 3
         random = tf.random.stateless_uniform([numbers], seed=tf.stack([tf.constant(draws, tf.int64), unit]))
@@ -95,18 +94,25 @@ def training_batches(
         top, left = (IMAGE_SIZE - height) // 2, (IMAGE_SIZE - width) // 2
         if augmentation.random_crop:
             top, left = _up_to(IMAGE_SIZE - height, random[0]), _up_to(IMAGE_SIZE - width, random[1])
-        image = encoding.decode_crop(features["image"], top, left, height, width)
+        if decoded:
+            image, label = decoded.crop(example, top, left, height, width)
+        else:
+            features = tf.io.parse_single_example(record, _FEATURES)
+            image, label = encoding.decode_crop(features["image"], top, left, height, width), features["label"]
         if augmentation.crop_area:
             image = _resized(image, crop_size)
         if augmentation.flip:
             image = tf.cond(random[2] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
-        return tf.ensure_shape(image, (crop_size, crop_size, 3)), features["label"]
+        return tf.ensure_shape(image, (crop_size, crop_size, 3)), label
 
     if order == ORDER:
         examples = epoch_order(data.examples("train"), batch_size, seed, epoch)
         positions = np.arange(first_step * batch_size, len(examples))
         positions = positions[positions % batch_size // rows == part.index]
-        stream = _records_at(data, "train", positions, examples[positions])
+        if decoded:  # no record is read
+            stream = tf.data.Dataset.from_tensor_slices((positions, examples[positions]))
+        else:
+            stream = _records_at(data, "train", positions, examples[positions])
     else:
         total = steps_per_epoch(data.examples("train"), batch_size) * batch_size
         shuffled = _shuffled_in_a_window(data, _derived_seed(seed, "order", epoch)).repeat().take(total).enumerate()

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from alexnet_keras.data import shards
+from alexnet_keras.data import image_cache, shards
 from alexnet_keras.data.dataset import DATASET_LOCK, PreparedDataset, open_prepared
 from alexnet_keras.data.manifest import MANIFEST, METADATA_FILES, STATISTICS, read_manifest
 from alexnet_keras.data.shards import WORK
@@ -92,9 +92,8 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
     write_json(plan, None)  # first: interrupted from here on, it is still ours and still has to be cleared
     (out / MANIFEST).unlink(missing_ok=True)
     for path in sorted(out.iterdir()):
-        if path.name in (STATISTICS, shards.INDEX, *METADATA_FILES) or re.search(
-            r"\.tfrecord-\d{5}-of-\d{5}$", path.name
-        ):
+        made = path.name in (STATISTICS, shards.INDEX, *METADATA_FILES) or path.name.startswith(image_cache.PREFIX)
+        if made or re.search(r"\.tfrecord-\d{5}-of-\d{5}$", path.name):
             path.unlink()
     for path in (out / WORK).iterdir():
         if path.name not in (PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from alexnet_keras.data.dataset import PreparedDataset, find_prepared, latest_prepared, open_locked
+from alexnet_keras.data.image_cache import cached
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.edits import edit, frozen_layers
@@ -53,6 +54,8 @@ def train(
     strategy: str | None = None,
     strict_devices: bool = False,
     save_every: int | None = None,
+    cache: str | None = None,
+    cache_dir: str | Path | None = None,
     cluster: Cluster | None = None,
     command: Sequence[str] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -94,6 +97,9 @@ def train(
         strategy: one, towers, mirrored or multi-worker; None for one device, towers for 2 GPUs, mirrored for more.
         strict_devices: Raise if GPUs are missing.
         save_every: Also save the state after every `save_every` steps, not only after every epoch.
+        cache: Where the decoded training images are kept, 196,608 bytes each, so that no epoch decodes them again:
+            `"memory"`, or `"disk"` for a file that later runs use as well; None: nowhere. The batches are the same.
+        cache_dir: The directory of that file, best on a local disk; None for the dataset's.
         cluster: The workers that train together, as `training.cluster.join_cluster` returns them; None joins those of
             TF_CONFIG or SLURM for the strategy multi-worker.
         command: Further options of the command line, recorded in run.json after data, recipe, run and initial weights
@@ -109,7 +115,7 @@ def train(
         may not have.
 
     Raises:
-        UsageError: An argument is wrong, or the run exists.
+        UsageError: An argument is wrong, the run exists, or there is no room for the cache.
         DataError: The dataset or the weights to start from are damaged.
         DivergedError: The loss became infinite or NaN; the run keeps its last good state.
         AlexNetError: A batch does not fit into memory, or another process trains the run.
@@ -173,6 +179,7 @@ def train(
         if dataset.fingerprint != entries["data"]["fingerprint"]:
             raise DataError(f"The dataset {dataset.path} of this worker is not the one that the chief has.")
         placement = _placement(chosen, gpus, strategy, strict_devices, cluster, reporter)
+        dataset = cached(dataset, cache, cache_dir, reporter)
         trainer = _trainer(new, chosen, dataset, placement, entries, save_every, callbacks, reporter)
         entries |= {"strategy": placement.kind, "devices": list(placement.devices)}
         if cluster.is_chief:
@@ -189,6 +196,8 @@ def resume(
     strategy: str | None = None,
     strict_devices: bool = False,
     save_every: int | None = None,
+    cache: str | None = None,
+    cache_dir: str | Path | None = None,
     accept_new_data: bool = False,
     epochs: int | None = None,
     cluster: Cluster | None = None,
@@ -213,6 +222,7 @@ def resume(
         strategy: As in `train`.
         strict_devices: Raise if GPUs are missing.
         save_every: Also save the state after every `save_every` steps, not only after every epoch.
+        cache, cache_dir: As in `train`; a run does not record them.
         accept_new_data: Continue although the dataset has changed since the run began.
         epochs: The new number of epochs of the whole run, more than it has trained. The schedule is scaled to it from
             here on: the coming epochs have the rates that they would have in a run of that length.
@@ -253,6 +263,7 @@ def resume(
             gpus = entries["gpus"]
             strategy = None if entries["strategy"] == "multi-worker" else entries["strategy"]  # its cluster is gone
         placement = _placement(recipe, gpus, strategy, strict_devices, cluster, reporter)
+        dataset = cached(dataset, cache, cache_dir, reporter)
         trainer = _trainer(old, recipe, dataset, placement, entries, save_every, callbacks, reporter)
         if cluster.is_chief and now != entries["data"]:
             old.update({"data": now})

@@ -20,6 +20,8 @@ from alexnet_keras.benchmarking.result import (
 )
 from alexnet_keras.errors import DataError, UsageError
 
+READ = ("input", "input-raw")
+
 
 @pytest.fixture
 def result():
@@ -44,6 +46,19 @@ def test_figures_follow_from_the_repeats(result):
     assert figures["of it since the libraries were loaded, MiB"].median == 200
     assert result.measurements["train"].step_ms == {"convolution": 1500.0}
     assert set(result.measurements["prepare"].figures) == {"images/s"}
+
+
+def test_the_cores_that_input_needs_are_the_devices_rate_over_that_of_a_core(result):
+    figures = {name: Measurement("crops", "CPU", (Repeat(300, 1.0, processor_seconds=2.0),)) for name in READ}
+    figures["input-raw"] = Measurement("crops", "CPU", (Repeat(300, 1.0, processor_seconds=0.5),))
+    both = dataclasses.replace(result, measurements={**result.measurements, **figures})
+    assert figures["input"].figures["images/s a core"].median == 150
+    assert both.cores_needed == {"input": 4 / 150, "input-raw": 4 / 600}, "4 images/s, as train was measured"
+    asked = dataclasses.replace(both, request=dataclasses.replace(result.request, device_rate=27_000))
+    assert asked.cores_needed == {"input": 180, "input-raw": 45}
+    assert asked.to_dict()["cores_needed"] == asked.cores_needed
+    assert dataclasses.replace(both, measurements=figures).cores_needed == {}, "no rate is known"
+    assert result.cores_needed == {}, "no input was measured"
 
 
 def test_a_result_reads_back_equal(result, tmp_path):

@@ -47,7 +47,10 @@ def test_everything_is_measured_in_processes_of_its_own_and_printed_as_markdown(
     lines = result.stdout.splitlines()
     for line in ("| machine |  |", "| measurement | figure | median | least to most |", "| --- | --- | ---: | ---: |"):
         assert line in lines
-    for name in ("train", "infer", "input", "prepare"):
+    assert any(line.startswith("| measurement | cores for ") for line in lines)
+    for name in ("input", "input-raw", "input-cached"):
+        assert any(line.startswith(f"| {name} | images/s a core |") for line in lines)
+    for name in ("train", "infer", "input", "input-raw", "input-cached", "prepare"):
         assert any(line.startswith(f"| {name} | images/s |") for line in lines)
         assert any(line.startswith(f"| {name} | peak memory, MiB |") for line in lines)
     assert any(line.startswith("| train | local response normalisation |") for line in lines)
@@ -66,6 +69,9 @@ def test_the_file_has_what_the_tables_are_made_of(measured):
         assert len(measurement.repeats) == 1 and measurement.repeats[0].product_rate > 0
     assert "optimizer (update)" in train.shares and "optimizer (update)" not in infer.shares
     assert not result.measurements["input"].shares and not result.measurements["prepare"].shares
+    assert "as raw" in result.measurements["input-raw"].what
+    assert "decoded in memory" in result.measurements["input-cached"].what
+    assert all(found > 0 for found in result.cores_needed.values()) and len(result.cores_needed) == 3
     assert "generated" in result.measurements["input"].what and "512" in result.measurements["prepare"].what
 
 
@@ -118,6 +124,7 @@ def test_images_of_ones_own_are_prepared_and_printed_as_json(measured, images, m
         (["train", "--compare", "tiny.toml"], 3, "not a result"),
         (["train", "--recipe", "vgg"], 2, "vgg"),
         (["train", "--source", "."], 2, "--source is for prepare"),
+        (["train", "--device-rate", 27000], 2, "--device-rate is for input"),
         (["prepare", "--batch-size", 4], 2, "--batch-size is for train and infer and input"),
         (["input", "--data", "nowhere"], 2, "nowhere"),
         (["prepare", "--source", "nowhere"], 2, "no folder nowhere"),

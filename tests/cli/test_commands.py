@@ -12,7 +12,8 @@ from alexnet_keras.cli.main import cli
 COMMANDS = [
     [], ["demo"], ["prepare"], ["train"], ["eval"], ["visualize"], ["visualize", "kernels"],
     ["visualize", "neighbors"], ["visualize", "curves"], ["info"], ["info", "model"], ["info", "data"],
-    ["info", "devices"], ["runs"], ["recipes"], ["predict"], ["report"], ["features"], ["search"], ["search", "build"],
+    ["info", "devices"], ["info", "plan"], ["runs"], ["recipes"], ["predict"], ["report"], ["features"], ["search"],
+    ["search", "build"],
     ["search", "query"], ["visualize", "predictions"], ["visualize", "confusion"], ["benchmark"],
     ["export"], ["publish"], ["serve"], ["completion"],
 ]  # fmt: skip

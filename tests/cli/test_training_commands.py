@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet_keras.cli.main import cli
+from alexnet_keras.data import image_cache
 from alexnet_keras.recipes.edits import fields_of
 from alexnet_keras.recipes.toml import load_recipe
 
@@ -42,6 +43,27 @@ def test_a_run_whose_process_died_is_listed_as_killed(folder):
     (dead / "run.json").write_text(json.dumps({**facts, "status": "running"}))
     assert {row["run"]: row["state"] for row in json.loads(invoke("runs", "--json").stdout)}["dead"] == "killed"
     shutil.rmtree(dead)
+
+
+def test_decoded_images_are_kept_for_later_runs_and_are_no_part_of_the_run(folder, prepared, tmp_path):
+    options = ["--cache", "disk", "--cache-dir", tmp_path / "local"]
+    begin = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--run", "cached", "--epochs", "1"]
+    first = invoke(*begin, *options)
+    assert first.exit_code == 0, first.stderr
+    assert "36 decoded images take 0.01 GB (196,608 bytes each): keeping them in" in first.stderr
+    assert "--cache" not in (folder / "saved_models/cached/run.json").read_text()
+    second = invoke("train", "--resume", "cached", "--epochs", "2", *options)
+    assert second.exit_code == 0 and "Using the decoded images in" in second.stderr, second.stderr
+    shutil.rmtree(folder / "saved_models/cached")
+
+
+def test_decoded_images_that_have_no_room_are_refused_before_the_run_begins(folder, prepared, monkeypatch):
+    monkeypatch.setattr(image_cache, "free_memory", lambda: 1e6)
+    begin = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--run", "large", "--cache", "memory"]
+    result = invoke(*begin)
+    assert result.exit_code == 2 and "memory has 0.00 GB free: use --cache disk, or none" in result.stderr
+    assert not (folder / "saved_models/large").exists()
+    assert "--cache-dir goes with --cache disk" in invoke(*begin, "--cache-dir", "x").stderr
 
 
 def test_no_runs_are_no_error(alexnet):

@@ -68,6 +68,7 @@ UNDERSTOOD = {
     "alexnet prepare photos --beam-runner": "takes half a minute; tests/data/test_many_machines.py runs it",
     "alexnet train --data /data/imagenet256": "waits for another machine; tests/training/test_cluster.py has two",
     "alexnet benchmark": "takes minutes; tests/cli/test_benchmark_command.py runs it",
+    "alexnet info plan": "takes minutes; tests/cli/test_plan_command.py runs it",
     "alexnet reproduce figure-1": "takes an hour on CIFAR-10; tests/cli/test_reproduce_command.py has a little one",
     "alexnet reproduce cifar-lrn": "takes hours on CIFAR-10; tests/cli/test_reproduce_command.py has a little one",
     "alexnet reproduce ablations --data imagenette --only no-lrn,no-crops": "is the one above with more networks",

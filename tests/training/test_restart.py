@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from toy_runs import ONE, TOWERS, Watching, crash, last_weights, new_run, step_losses, trainer
 
+from alexnet_keras.data.image_cache import cached
 from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.recipes.toml import to_toml, with_overrides
 from alexnet_keras.reporter import Reporter
@@ -58,6 +59,16 @@ def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
     assert run.status == "finished"
     timeless = [{k: v for k, v in row.items() if "second" not in k} for row in run.history]
     assert timeless == [{k: v for k, v in row.items() if "second" not in k} for row in one_device[0].history]
+
+
+@pytest.mark.parametrize("cache", [pytest.param("memory", marks=pytest.mark.slow), "disk"])
+def test_with_decoded_images_it_goes_on_to_the_same_weights(one_device, prepared, tiny, tmp_path, cache):
+    run, data = new_run(tmp_path / "run", tiny), cached(prepared, cache, tmp_path if cache == "disk" else None)
+    with pytest.raises(MemoryError):
+        trainer(run, data, save_every=3, reporter=Watching((1, 1), crash)).fit()
+    trainer(run, data, reporter=Watching()).fit(resume=True)
+    np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
+    same_weights(run, one_device[0])
 
 
 @pytest.mark.slow

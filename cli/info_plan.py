@@ -1,0 +1,153 @@
+"""`alexnet info plan`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from alexnet_keras.cli import console
+from alexnet_keras.cli.options import chosen_data, data_names, json_option, recipe_names
+from alexnet_keras.errors import UsageError
+from alexnet_keras.training import PRECISIONS
+
+if TYPE_CHECKING:
+    from alexnet_keras.benchmarking.plan import Plan
+    from alexnet_keras.benchmarking.result import Spread
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option(
+    "--data",
+    "name",
+    metavar="DIR",
+    shell_complete=data_names,
+    help="Instead of SOURCE: a prepared dataset, by name under data/ or by path.",
+)
+@click.option("--imagenet", is_flag=True, help="ImageNet's counts, of which nothing has to be here.  [the default]")
+@click.option(
+    "--recipe",
+    "names",
+    multiple=True,
+    metavar="NAME|FILE",
+    shell_complete=recipe_names,
+    help="Recipe to train by; repeatable.  [default: all of `alexnet recipes`]",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(PRECISIONS),
+    help="Precision to train in; repeatable.  [default: float32 and mixed_bfloat16]",
+)
+@click.option("--repeats", type=click.IntRange(min=1), default=3, help="Timed repeats of each measurement.")
+@json_option
+def plan(
+    source: str | None,
+    name: str | None,
+    imagenet: bool,
+    names: tuple[str, ...],
+    precisions: tuple[str, ...],
+    repeats: int,
+    as_json: bool,
+) -> None:
+    """Hours to prepare, disk, and days to train by each recipe on this machine, before anything is begun.
+
+    SOURCE is what `alexnet prepare` takes; without it, ImageNet 2012: 1,281,167 training and 50,000 validation images.
+    Some images are prepared and read, and some steps made by each recipe, for as long as two and a half minutes; what
+    is left is estimated from the first recipe. Nothing is kept.
+
+    Examples:
+
+    \b
+        alexnet info plan
+        alexnet info plan photos --recipe quickstart --precision float32
+    """
+    if (source is not None) + (name is not None) + imagenet > 1:
+        raise UsageError("SOURCE, --data and --imagenet exclude each other.")
+    from alexnet_keras.backend import require_tensorflow
+    from alexnet_keras.benchmarking import plan as planning
+    from alexnet_keras.recipes.built_in import BUILT_IN
+    from alexnet_keras.recipes.toml import load_recipe
+
+    require_tensorflow("`alexnet info plan`")
+    data = None if name is None else chosen_data(name)
+    if source is not None:
+        _check_source(source)
+    recipes = [load_recipe(each) for each in names or BUILT_IN]
+    chosen = precisions or PRECISIONS[:2]
+    found = planning.survey(recipes, chosen, source=source, data=data, repeats=repeats, reporter=console.REPORTER)
+    made = planning.plan(found, recipes, chosen)
+    if as_json:
+        console.emit_json(made.to_dict())
+    else:
+        _show(made, planning.PAPER)
+
+
+def _check_source(given: str) -> None:
+    """Look into a folder at once, so that a mistake is reported before anything is measured."""
+    from alexnet_keras.data.sources.open import SourceRequest, kind_of, open_source
+
+    if kind_of(given) == "folder":
+        open_source(SourceRequest(given))
+
+
+def _show(made: "Plan", paper: str) -> None:
+    found, images = made.survey, made.survey.workload
+    counts = ", ".join(f"{number:,} {split}" for split, number in images.images.items())
+    console.result(f"{images.what}: {counts} images of {images.classes:,} classes\n")
+    rows = []
+    if made.prepare_hours and found.prepare:
+        hours = _with_range(made.prepare_hours, " hours")
+        rate = found.prepare.figures["images/s"].median
+        rows.append(["prepare", hours, f"{rate:,.0f} images/s; {found.prepare.what}"])
+    kind = "is there" if images.prepared else "as JPEG"
+    rows += [
+        ["disk", f"{made.jpeg_bytes / 1e9:,.2f} GB", f"{kind}: {images.jpeg_bytes / 1e3:,.0f} kB an image"],
+        ["", f"{made.raw_bytes / 1e9:,.2f} GB", "with --encoding raw, which needs no decoding"],
+        ["cache", f"{made.cache_bytes / 1e9:,.2f} GB", "memory or disk for `alexnet train --cache`"],
+        ["input", f"{found.input.figures['images/s'].median:,.0f} images/s", found.input.what],
+    ]
+    console.table("Before training", ["", "takes", "measured or assumed"], rows, left=3)
+    rows = [
+        [
+            each.recipe + ("" if each.measured else " ~"),
+            each.precision.removeprefix("mixed_"),
+            *(f"{number:,}" for number in (each.epochs, each.batch_size, each.steps)),
+            _number(each.step_seconds.median),
+            _number(24 * each.days.median / each.epochs),
+            _number(each.days.median),
+            f"{_number(each.days.least)}-{_number(each.days.most)}",
+            f"{each.input_share:.0%}",
+            "-" if each.memory_bytes is None else f"{each.memory_bytes / 2**30:.1f}",
+        ]
+        for each in made.training
+    ]
+    columns = ["recipe", "precision", "epochs", "batch", "steps an epoch", "s a step", "hours an epoch", "days"]
+    columns += ["range", "input", "GiB"]
+    console.table("Training", columns, rows, left=2, optional=["hours an epoch", "epochs", "batch"])
+    bound = sorted({f"{each.recipe} in {each.precision}" for each in made.training if each.bound == "input"})
+    console.result(f"Bound by the input: {', '.join(bound) or 'none; input is its part of a step'}.")
+    console.result(f"The paper: {paper}.")
+    console.result(
+        f"Medians of {len(found.input.repeats)} repeats with lowest to highest, measured in {found.seconds:.0f} s on "
+        f"{found.machine.cores} cores of {found.machine.processor} ({_device(made)}). Days have every epoch's "
+        "validation in them, at a third of a training step, and neither a slow disk nor other work on the machine."
+    )
+    if not all(each.measured for each in made.training):
+        console.result(
+            "~ had no time to be measured: it is scaled from the first recipe by its operations, which leaves out what "
+            "normalisation and the first layer take; --recipe measures it."
+        )
+
+
+def _device(made: "Plan") -> str:
+    devices = {measured.device for measured in made.survey.training.values()}
+    return "training on " + " and ".join("the processor" if each == "CPU" else each for each in sorted(devices))
+
+
+def _with_range(spread: "Spread", unit: str = "") -> str:
+    return f"{_number(spread.median)}{unit} ({_number(spread.least)} to {_number(spread.most)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.{3 if value < 0.1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
