@@ -1,7 +1,8 @@
 """The seam between this package and Keras's backends.
 
 The model and its layers are `keras.ops` and run on every backend. What they do better, or only, under TensorFlow is
-here: pieces compiled into one pass over memory, the device of each tower, random numbers by example.
+here: pieces compiled into one pass over memory, the device of each tower, random numbers by example, which GPUs the
+process takes and whether they may round to TF32.
 
     with tower_devices("/GPU:0", "/GPU:1"):
         model = AlexNet(...)
@@ -16,7 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -68,6 +69,56 @@ def require_tensorflow(what: str) -> None:
             f"{what} needs Keras's TensorFlow backend, and Keras's backend here is {backend_name()}: set "
             "KERAS_BACKEND=tensorflow. The model and its layers run on any backend."
         )
+
+
+def use_gpus(count: int | None = None) -> None:
+    """Let TensorFlow see the first GPUs of this machine and no others, and take their memory as it needs it.
+
+    By itself TensorFlow takes all memory of every GPU as soon as it makes its devices, which is when it first computes.
+    GPUs that the program has hidden stay hidden, and limits of memory that it has set stay.
+
+    Args:
+        count: The number of GPUs; None for all that TensorFlow sees.
+
+    Raises:
+        UsageError: TensorFlow has made its devices, and with other GPUs.
+    """
+    import tensorflow as tf
+
+    visible = tf.config.get_visible_devices("GPU")
+    chosen = visible[:count]
+    try:
+        tf.config.set_visible_devices(chosen, "GPU")
+    except RuntimeError as error:
+        if not chosen:
+            raise UsageError(
+                f"TensorFlow has begun with {len(visible)} GPU{'s' if len(visible) > 1 else ''} in this process: use "
+                "none in a process that has not computed yet."
+            ) from error
+        return  # it has these, and more
+    for gpu in chosen:
+        with suppress(ValueError, RuntimeError):  # the program has set a limit, or TensorFlow has made its devices
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+@contextmanager
+def tensor_float_32(allowed: bool) -> Iterator[None]:
+    """Let TensorFlow round the inputs of float32 products to TF32 in this scope, or not.
+
+    NVIDIA's GPUs multiply TF32 (10 bits of mantissa instead of 23) several times faster since Ampere, and TensorFlow
+    does so by default. Elsewhere it changes nothing.
+    """
+    if not on_tensorflow():
+        yield
+        return
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(allowed)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 @contextmanager

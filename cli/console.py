@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from alexnet_keras.backend import require_tensorflow
+from alexnet_keras.backend import require_tensorflow, use_gpus
 from alexnet_keras.cli.progress import ConsoleReporter, progress
 from alexnet_keras.cli.tables import table
 from alexnet_keras.cli.terminal import complain, note, print_in_any_encoding, result, visible, warn
@@ -25,11 +25,13 @@ __all__ = ["complain", "note", "print_in_any_encoding", "progress", "result", "t
 REPORTER = ConsoleReporter()
 
 
-def start_tensorflow(*, keras: bool = True) -> None:
+def start_tensorflow(*, keras: bool = True, gpus: int | None = 1) -> None:
     """Import TensorFlow, which takes seconds, without the messages that its libraries print at import.
 
     Args:
         keras: The command also computes with Keras, which then has to be on TensorFlow.
+        gpus: The number of GPUs that the command uses at most; the others stay free. None leaves the choice to what it
+            calls.
 
     Raises:
         UsageError: Keras is on another backend.
@@ -43,7 +45,7 @@ def start_tensorflow(*, keras: bool = True) -> None:
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
-        tf.config.list_physical_devices()
+        use_gpus(gpus if keras else 0)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
     \b
     Example: alexnet demo
     """
+    console.start_tensorflow()  # once for all steps: the first of them, preparing, would hide the GPU from the others
     from alexnet_keras.runs import new_run_path
 
     started = time.monotonic()

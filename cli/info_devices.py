@@ -38,7 +38,7 @@ def devices(
         alexnet info devices
         alexnet info devices --gpus 2
     """
-    console.start_tensorflow()
+    console.start_tensorflow(gpus=None)
     from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.training.devices import choose_placement, gpus_present, plan_placement
 

@@ -145,7 +145,7 @@ def _run(
         raise UsageError(f"{experiment.name} has no parts to choose from with --only.")
     if options["pretrain"] and not experiment.pretrain:
         raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
-    console.start_tensorflow()
+    console.start_tensorflow(gpus=None)
     from alexnet_keras.experiments.lab import Lab, Options
     from alexnet_keras.experiments.results import COLUMNS, FIGURE, reproduce
 

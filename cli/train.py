@@ -111,6 +111,11 @@ output = section("Output")
 )
 @where("--cache-dir", type=OutPath(), help="Where --cache disk keeps them. [default: in the dataset]")
 @where("--precision", type=click.Choice(PRECISIONS), default="float32", help="Precision of the arithmetic.")
+@where(
+    "--tf32/--no-tf32",
+    default=True,
+    help="Let NVIDIA's GPUs round the inputs of float32 products to TF32, as TensorFlow does.",
+)
 @exact("--seed", type=click.IntRange(min=0), default=0, help="Seed of weights, order, crops, noise and dropout.")
 @exact("--deterministic", is_flag=True, help="Same machine and devices, same bits, also after --resume; may be slower.")
 @exact(
@@ -174,7 +179,7 @@ def train(
     from alexnet_keras.recipes.toml import parse_overrides
 
     changes, factors = parse_overrides(overrides), dict(map(_rate_factor, rate_factors))
-    console.start_tensorflow()
+    console.start_tensorflow(gpus=None)
     from alexnet_keras import api
     from alexnet_keras.runs import as_run
     from alexnet_keras.training.cluster import join_cluster
@@ -216,7 +221,10 @@ def _words(options: list[click.Parameter], values: dict[str, Any]) -> list[str]:
     for option in options:
         value = values[str(option.name)]
         for each in value if option.multiple else [value]:
-            words += [option.opts[-1]] if each is True else [option.opts[-1], str(each)]
+            if isinstance(each, bool):
+                words += [(option.opts if each else option.secondary_opts)[-1]]
+            else:
+                words += [option.opts[-1], str(each)]
     return words
 
 

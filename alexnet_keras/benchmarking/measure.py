@@ -351,7 +351,7 @@ def _images(request: Request) -> tf.Tensor:
 
 def _device() -> str:
     """The device on which TensorFlow computes."""
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if not gpus:
         return "CPU"
     return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")

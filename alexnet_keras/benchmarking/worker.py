@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from alexnet_keras.backend import use_gpus
 from alexnet_keras.benchmarking.result import Measurement, Request, measurement_from
 from alexnet_keras.errors import AlexNetError
 from alexnet_keras.reporter import Advance
@@ -120,6 +121,7 @@ def perform(task: dict[str, Any], channel: TextIO) -> dict[str, Any] | None:
     """The measurement of a task, as plain values; None for the task DATASET."""
     from alexnet_keras.benchmarking import measure as measurements
 
+    use_gpus(1 if task["name"] in ("train", "infer") else 0)
     folder = Path(task["folder"])
     if task["name"] == DATASET:
         measurements.prepare_generated(folder, task["encoding"])

@@ -1,6 +1,7 @@
 """A network and the crops it is tested on: from images to averaged probabilities, and to errors on a split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from math import isfinite
 from typing import Literal
 
@@ -24,12 +25,18 @@ class Predictor:
     Args:
         model: A model from crops to probabilities, `(batch, classes)`.
         views: `"centre"` or `"ten-crop"`; the probabilities of an image's views are averaged (paper, section 4.1).
+        strategy: The strategy that the model was made under, to evaluate on all its replicas; None for one device.
 
     Raises:
         UsageError: Keras's backend is not TensorFlow.
     """
 
-    def __init__(self, model: keras.Model, views: Literal["centre", "ten-crop"] = "centre") -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        views: Literal["centre", "ten-crop"] = "centre",
+        strategy: tf.distribute.Strategy | None = None,
+    ) -> None:
         require_tensorflow("Evaluation")
         self.views, self.classes = views, model.output_shape[-1]
         crop = model.input_shape[1]
@@ -49,6 +56,8 @@ class Predictor:
 
         images = tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8)
         self._averaged = tf.function(averaged, input_signature=[images], autograph=False)
+        self._strategy = shared_by = strategy or tf.distribute.get_strategy()
+        self._on_replicas = tf.function(lambda each: shared_by.run(averaged, (each,)), autograph=False)
 
     @property
     def images_at_a_time(self) -> int:
@@ -84,8 +93,9 @@ class Predictor:
         """
         check_fits(self.classes, data, split)
         tally = Tally()
-        for images, labels, _ in evaluation_batches(data, split, self.images_at_a_time, part):
-            tally += Tally.of(self(images), labels.numpy())
+        batches = evaluation_batches(data, split, self.images_at_a_time, part)
+        for probabilities, labels in self._computed(batches):
+            tally += Tally.of(probabilities.numpy(), labels.numpy())
             if advance:
                 advance(len(labels))
         if add_up:
@@ -93,3 +103,17 @@ class Predictor:
         if not isfinite(tally.loss):  # on every worker of a cluster, whichever saw them
             raise not_finite("The network's probabilities", f"images of the split {split!r} of {data.path}")
         return Evaluation.of(tally, split, self.views, len(data.classes))
+
+    def _computed(self, batches: Iterator[tuple[tf.Tensor, ...]]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Starts the computation of each batch, on each replica one of its own; yields probabilities and labels."""
+        replicas = self._strategy.num_replicas_in_sync
+        while group := list(islice(batches, replicas)):
+            images = [batch[0] for batch in group]
+            if replicas > 1 and [len(each) for each in images] == [self.images_at_a_time] * replicas:
+                own = self._strategy.experimental_distribute_values_from_function(
+                    lambda context: images[context.replica_id_in_sync_group]  # noqa: B023, called at once
+                )
+                outputs = self._strategy.experimental_local_results(self._on_replicas(own))
+            else:  # the end of the split: sizes that the replicas would have to be compiled for
+                outputs = [self._averaged(each) for each in images]
+            yield from zip(outputs, (batch[1] for batch in group), strict=True)

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras import errors
+from alexnet_keras.backend import use_gpus
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.reporter import SILENT, Reporter
 
@@ -66,6 +67,7 @@ class Cluster:
 
     def connect(self) -> None:
         """Connect to the other workers, before TensorFlow has made its devices."""
+        use_gpus()
         with self.reporting_lost_workers():
             _ = self.strategy
 

@@ -1,12 +1,14 @@
 """The devices of a run: one device, explicitly placed towers, mirrored replicas, or the workers of a cluster."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import tensorflow as tf
 
-from alexnet_keras.backend import tower_devices
+from alexnet_keras.backend import tower_devices, use_gpus
 from alexnet_keras.errors import UsageError
 from alexnet_keras.training import STRATEGIES
 from alexnet_keras.training.cluster import ALONE, Cluster
@@ -28,6 +30,11 @@ class Placement:
     warning: str = ""
     cluster: Cluster = ALONE
 
+    @property
+    def on_gpus(self) -> bool:
+        """True if this process computes on GPUs."""
+        return "GPU" in self.devices[0]
+
     @cached_property
     def strategy(self) -> tf.distribute.Strategy:
         """The distribution strategy to run steps under; for one device and towers it is TensorFlow's default."""
@@ -47,6 +54,17 @@ class Placement:
         """Copies of the network that share a batch, over all processes."""
         return self.strategy.num_replicas_in_sync
 
+    def feed(self, dataset: Callable[[], tf.data.Dataset]) -> Any:
+        """Return the batches of a training, uint8, in the memory of the device that needs them before it does.
+
+        Args:
+            dataset: Makes the batches of this process; for several replicas, their pieces in turn.
+        """
+        if self.replicas > 1:
+            # One dataset a process, whose elements go to its replicas in turn, by the strategy's own prefetching.
+            return self.strategy.distribute_datasets_from_function(lambda context: dataset())
+        return copied_ahead(dataset(), self.devices[0]) if self.on_gpus else dataset()
+
     def scope(self) -> AbstractContextManager:
         """The scope in which the model and the optimizer are made."""
         if self.kind == "towers":
@@ -59,7 +77,8 @@ def choose_placement(
 ) -> Placement:
     """Choose the devices of `--strategy kind --gpus gpus`, and make them, before TensorFlow has used a device.
 
-    On a machine with fewer GPUs than asked for the same arithmetic runs on logical CPU devices.
+    TensorFlow sees the GPUs of the placement and no others, and takes their memory as it needs it. On a machine with
+    fewer GPUs than asked for the same arithmetic runs on logical CPU devices.
 
     Args:
         kind: One of `training.STRATEGIES`; None lets the number of GPUs decide.
@@ -69,22 +88,28 @@ def choose_placement(
         cluster: The workers of the strategy multi-worker; each uses all GPUs of its machine.
 
     Raises:
-        UsageError: The options contradict each other or the network, or GPUs are missing and `strict` is set.
+        UsageError: The options contradict each other or the network, GPUs are missing and `strict` is set, or
+            TensorFlow has made its devices without those that are asked for.
     """
     placement = plan_placement(kind, gpus, towers=towers, present=gpus_present(), cluster=cluster)
     if placement.warning and strict:
         warning = placement.warning.partition(";")[0]
         raise UsageError(f"{warning[0].upper()}{warning[1:]}, and --strict-devices was given.")
-    if not any("GPU" in device for device in placement.devices):
-        tf.config.set_visible_devices([], "GPU")  # or TensorFlow would use one for what is placed nowhere
-        if len(placement.devices) > 1:
-            _make_logical_cpus(len(placement.devices))
+    # none for logical CPU devices: TensorFlow would use one for what is placed nowhere
+    use_gpus(len(placement.devices) if placement.on_gpus else 0)
+    if not placement.on_gpus and len(placement.devices) > 1:
+        _make_logical_cpus(len(placement.devices))
     return placement
+
+
+def copied_ahead(dataset: tf.data.Dataset, device: str) -> tf.data.Dataset:
+    """Return a dataset whose elements are in the memory of a device, two of them before they are asked for."""
+    return dataset.apply(tf.data.experimental.prefetch_to_device(device, buffer_size=2))
 
 
 def gpus_present() -> int:
     """Return the number of GPUs that TensorFlow sees on this machine."""
-    return len(tf.config.list_physical_devices("GPU"))
+    return len(tf.config.get_visible_devices("GPU"))
 
 
 def plan_placement(

@@ -5,6 +5,7 @@
 
 import csv
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.image.metadata import create_summary_metadata
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.util.tensor_util import make_tensor_proto
 
 from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.network.kernels import first_kernels, kernel_grid
@@ -88,18 +93,16 @@ class Records:
             save_kernels(run.kernels_path, first_kernels(model), 0, 0)
         if position.history:
             run.write_history(position.history)
-        log = EventFileWriter(str(run.events_path))  # TensorBoard drops later points at a second start
-        log.add_event(Event(step=position.total_steps, session_log=SessionLog(status=SessionLog.START)))
-        log.close()
-        self._events = tf.summary.create_file_writer(str(run.events_path))
+        # TensorBoard's own writer: to start an operation of tf.summary takes longer than all else that a step records.
+        self._events = EventFileWriter(str(run.events_path))
+        start = SessionLog(status=SessionLog.START)  # TensorBoard drops later points at a second start
+        self._events.add_event(Event(step=position.total_steps, session_log=start))
         self._steps = append_to(run.steps_path, STEP_COLUMNS)
 
     def step(self, number: int, epoch: int, loss: float, top1_error: float) -> None:
         """Write a step to steps.csv and TensorBoard."""
         csv.writer(self._steps).writerow([number, epoch, repr(loss), repr(top1_error)])
-        with self._events.as_default(number):
-            tf.summary.scalar("step/loss", loss)
-            tf.summary.scalar("step/top1_error", top1_error)
+        self._add({"step/loss": loss, "step/top1_error": top1_error}, number)
 
     def epoch(self, history: list[dict[str, float]], layers: list[LayerRow], total_steps: int) -> None:
         """Write the last epoch of `history` to history.csv, layers.csv and TensorBoard, and save the kernels."""
@@ -109,19 +112,29 @@ class Records:
         self.run.write_history(history)
         with append_to(self.run.layers_path, LAYER_COLUMNS) as file:
             csv.writer(file).writerows(row.values() for row in layers)
-        with self._events.as_default(total_steps):
-            for name, value in history[-1].items():
-                tf.summary.scalar(f"epoch/{name}", value)
-            for row in layers:
-                place = f"{row['layer']}_{row['tower']}/{row['kind']}"
-                for number in ("mean_weight", "mean_update", "ratio"):
-                    tf.summary.scalar(f"layers/{place}/{number}", row[number])
-            tf.summary.image("conv1", np.concatenate([kernel_grid(kernels) for kernels in towers])[None])
+        values = {f"epoch/{name}": value for name, value in history[-1].items()}
+        for row in layers:
+            place = f"layers/{row['layer']}_{row['tower']}/{row['kind']}"
+            values |= {f"{place}/{number}": float(row[number]) for number in ("mean_weight", "mean_update", "ratio")}
+        self._add(values, total_steps, np.concatenate([kernel_grid(kernels) for kernels in towers]))
         self._events.flush()
+
+    def _add(self, values: dict[str, float], step: int, kernels: np.ndarray | None = None) -> None:
+        """Hands numbers, and a picture of kernels, 0..1 `(height, width, 3)`, to the thread that writes events."""
+        summary = Summary()
+        for name, value in values.items():
+            summary.MergeFrom(scalar_pb(name, value))
+        if kernels is not None:
+            height, width = (str(side).encode() for side in kernels.shape[:2])
+            pixels = tf.image.convert_image_dtype(kernels, tf.uint8, saturate=True)
+            picture = make_tensor_proto([width, height, tf.io.encode_png(pixels).numpy()])
+            summary.value.add(tag="conv1", metadata=create_summary_metadata(None, None), tensor=picture)
+        self._events.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
         """Hand every line to the operating system, before a state is saved that relies on them."""
         self._steps.flush()
+        self._events.flush()
 
     def close(self) -> None:
         """Close the files."""

@@ -35,6 +35,7 @@ class StepResult(NamedTuple):
 class TrainingStep:
     """One compiled update of a model: `step(images, labels, number)` returns a `StepResult`.
 
+    On a GPU it returns as soon as the loss is known, while the GPU goes on with the gradients and the update.
     Dropout and colour noise depend on (seed, step number, layer, position in the global batch) and on nothing else.
 
     Args:
@@ -78,6 +79,11 @@ class TrainingStep:
         self.coasting = frozenset(coasting)
         layers = model._flatten_layers(include_self=False, recursive=True)  # a tower's copy has its own name: drop6_a
         self._generators = {layer.name: layer.seed_generator for layer in layers if hasattr(layer, "seed_generator")}
+        self._host = _host_of(strategy)
+        # In the host's memory, written by the step as soon as the loss is known. What a function returns is where the
+        # rest of it computes, and a copy from a GPU waits for all that the GPU has been given by then.
+        with tf.device(self._host):
+            self._result = tf.Variable(tf.zeros(4), trainable=False, name="result")
         self.compiled = tf.function(self._step, autograph=False)
 
     def __call__(self, images: Any, labels: Any, number: int, *, scale: float = 1.0, stop: bool = False) -> StepResult:
@@ -90,12 +96,17 @@ class TrainingStep:
             scale: The loss scale.
             stop: Ask all workers to stop after this step.
         """
-        loss, wrong, updated, stops = self.compiled(images, labels, *self.scalars(number, scale, stop))
-        return StepResult(float(loss), float(wrong), bool(updated), float(stops) > 0)
+        self.compiled(images, labels, *self.scalars(number, scale, stop))
+        loss, wrong, updated, stops = self._result.numpy()
+        return StepResult(float(loss), float(wrong), bool(updated), bool(stops > 0))
 
     def scalars(self, number: int, scale: float = 1.0, stop: bool = False) -> tuple[tf.Tensor, ...]:
-        """Return the inputs of the compiled step that follow images and labels."""
-        return tf.constant(number, tf.int64), tf.constant(scale, tf.float32), tf.constant(stop, tf.float32)
+        """Return the inputs of the compiled step that follow images and labels.
+
+        They are in the host's memory: to put a number on a GPU would wait for what that computes.
+        """
+        with tf.device(self._host):
+            return tf.constant(number, tf.int64), tf.constant(scale, tf.float32), tf.constant(stop, tf.float32)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -122,9 +133,7 @@ class TrainingStep:
 
         loss()
 
-    def _step(
-        self, images: tf.Tensor, labels: tf.Tensor, number: tf.Tensor, scale: tf.Tensor, stop: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
+    def _step(self, images: tf.Tensor, labels: tf.Tensor, number: tf.Tensor, scale: tf.Tensor, stop: tf.Tensor) -> None:
         # Keras's generators advance in their own order; here the state of each is set, so that a resumed or
         # differently placed run draws the same numbers.
         for name, generator in self._generators.items():
@@ -139,7 +148,8 @@ class TrainingStep:
         if self.average:
             weights = self.model.trainable_variables
             self.strategy.run(lambda step: update_average(*self.average, weights, step), (number,))
-        return loss, wrong, finite, stops
+        with tf.device(self._host):
+            self._result.assign(tf.stack([loss, wrong, tf.cast(finite, tf.float32), stops]))
 
     def _gradients(
         self, images: tf.Tensor, labels: tf.Tensor, scale: tf.Tensor, stop: tf.Tensor
@@ -165,6 +175,12 @@ class TrainingStep:
         gradients = [_zeros_like(v) if v.path in self.coasting else next(computed) for v in self._variables]
         wrong = tf.reduce_sum(tf.cast(tf.argmax(scores, 1) != labels, tf.float32)) / self.batch_size
         return gradients, tf.stack([loss, wrong, stop, overflows])
+
+
+def _host_of(strategy: tf.distribute.Strategy) -> str:
+    """The processor of this process: in a cluster "/CPU:0" alone is the chief's."""
+    resolver = strategy.cluster_resolver
+    return f"/job:{resolver.task_type}/task:{resolver.task_id}/CPU:0" if resolver else "/CPU:0"
 
 
 def _zeros_like(variable: keras.Variable) -> tf.Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from alexnet_keras.backend import tensor_float_32
 from alexnet_keras.data.dataset import PreparedDataset, find_prepared, latest_prepared, open_locked
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.errors import DataError, UsageError
@@ -49,6 +50,7 @@ def train(
     rate_factors: Mapping[str, float] | None = None,
     seed: int = 0,
     precision: str = "float32",
+    tf32: bool = True,
     deterministic: bool = False,
     gpus: int | None = None,
     strategy: str | None = None,
@@ -92,6 +94,8 @@ def train(
         rate_factors: Factors for the learning rates of layers: `{"conv1..conv5": 0.1}`.
         seed: The seed of weights, order, crops, noise and dropout.
         precision: A Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
+        tf32: Let NVIDIA's GPUs round the inputs of float32 products to TF32, as TensorFlow does by default. Elsewhere
+            it changes nothing.
         deterministic: On the same machine and devices give the same bits, also after `resume`; may be slower.
         gpus: The number of GPUs; None for one if there is one. Logical CPU devices stand in for missing ones.
         strategy: one, towers, mirrored or multi-worker; None for one device, towers for 2 GPUs, mirrored for more.
@@ -160,6 +164,7 @@ def train(
                 "classes": list(dataset.classes),
                 "seed": seed,
                 "precision": precision,
+                "tf32": tf32,
                 "deterministic": deterministic,
                 "init_from": None,
                 **(initial.to_dict() if initial else {}),
@@ -184,7 +189,8 @@ def train(
         entries |= {"strategy": placement.kind, "devices": list(placement.devices)}
         if cluster.is_chief:
             Run.create(new.path, chosen, entries)
-        trainer.fit()
+        with tensor_float_32(entries["tf32"]):
+            trainer.fit()
     return new
 
 
@@ -269,7 +275,8 @@ def resume(
             old.update({"data": now})
         if cluster.is_chief and recipe.training.epochs != old.recipe.training.epochs:
             _extend(old, recipe, reporter)
-        trainer.fit(resume=True)
+        with tensor_float_32(entries.get("tf32", True)):
+            trainer.fit(resume=True)
     return old
 
 
@@ -378,14 +385,17 @@ def _trainer(
 ) -> Trainer:
     if entries["deterministic"]:
         tf.config.experimental.enable_op_determinism()
-    if entries["precision"] == "mixed_float16" and not tf.config.list_physical_devices("GPU"):
+    if entries["precision"] == "mixed_float16" and not placement.on_gpus:
         reporter.warn("a processor computes float16 dozens of times slower than float32; mixed_bfloat16 is fast there.")
     initial, training = InitialWeights.from_dict(entries), recipe.training
     workers = f" of each of {len(placement.cluster.workers)} workers" if placement.kind == "multi-worker" else ""
     frozen = frozen_layers(recipe.network)
+    precision = entries["precision"]
+    if placement.on_gpus and precision == "float32":
+        precision += " with products in TF32 (--no-tf32: in float32)" if entries.get("tf32", True) else " without TF32"
     reporter.note(
         f"Training {run.path}: recipe {recipe.name}, {data.examples('train')} images of {len(data.classes)} classes "
-        f"from {data.path}, {training.epochs} epochs of batches of {training.batch_size}, {entries['precision']}, "
+        f"from {data.path}, {training.epochs} epochs of batches of {training.batch_size}, {precision}, "
         f"{placement.kind} on {', '.join(placement.devices)}{workers}, seed {entries['seed']}"
         + (f"; frozen: {', '.join(frozen)}." if frozen else ".")
     )

@@ -139,7 +139,8 @@ class Trainer:
                 if not restored:
                     self._start()
                 self.records = Records(self.run, self.position, self.model) if self.run else None
-                self.predictor = Predictor(self.result)
+                mirrored = self.placement.strategy if self.placement.kind == "mirrored" else None
+                self.predictor = Predictor(self.result, strategy=mirrored)
                 self._tell("on_train_begin")
                 self._epochs()
                 self._tell("on_train_end")
@@ -258,9 +259,7 @@ class Trainer:
             replicas=local,
             order=self.position.order,
         )
-        if self.placement.replicas == 1:
-            return dataset()
-        return self.placement.strategy.distribute_datasets_from_function(lambda context: dataset())
+        return self.placement.feed(dataset)
 
     def _train_epoch(self, plan: EpochPlan) -> None:
         position = self.position

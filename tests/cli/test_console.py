@@ -97,3 +97,19 @@ def test_classes_of_every_script_are_listed_on_a_windows_console(prepared, tmp_p
         assert result.exit_code == 0, result.exception
         shown = json.loads(result.stdout)["classes"] if options else result.stdout
         assert ("猫" if options else "\\u732b") in shown and "[/b]" in shown
+
+
+@pytest.mark.parametrize(("arguments", "gpus"), [("", "1"), ("gpus=None", "None"), ("keras=False", "0")])
+def test_a_command_takes_one_gpu_unless_it_chooses_itself_and_preparing_takes_none(tmp_path, arguments, gpus):
+    (tmp_path / "tensorflow.py").write_text("import logging\nget_logger = lambda: logging.getLogger('tensorflow')\n")
+    code = f"""
+import click
+from alexnet_keras.cli import console
+console.use_gpus = lambda count: print("GPUs", count)
+with click.Context(click.Command("train")):
+    console.start_tensorflow({arguments})
+    console.start_tensorflow()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "tensorflow"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout == f"GPUs {gpus}\n"

@@ -166,7 +166,8 @@ def test_a_run_starts_from_another_and_says_what_it_took(folder, prepared):
 
 def test_layers_are_frozen_and_slowed_by_name_and_the_run_remembers_it(folder, prepared):
     arguments = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", 1, "--init-from", "tiny"]
-    result = invoke(*arguments, "--run", "kept", "--rate-factor", "conv3..fc6=0.1", "--freeze", "conv1..conv3")
+    options = ["--run", "kept", "--rate-factor", "conv3..fc6=0.1", "--freeze", "conv1..conv3", "--no-tf32"]
+    result = invoke(*arguments, *options)
     assert result.exit_code == 0, result.stderr
     assert "frozen: conv1, conv2, conv3." in result.stderr and "random initial weights" not in result.stderr
     recipe = load_recipe(folder / "saved_models/kept/recipe.toml")
@@ -175,7 +176,8 @@ def test_layers_are_frozen_and_slowed_by_name_and_the_run_remembers_it(folder, p
     facts = json.loads((folder / "saved_models/kept/run.json").read_text())
     assert "network.conv1.rate_factor=0.0" in facts["overrides"]
     resolved = ["--data", prepared.path, "--run", "kept", "--recipe", "tiny.toml", "--init-from", "tiny"]
-    given = ["--epochs", 1, "--freeze", "conv1..conv3", "--rate-factor", "conv3..fc6=0.1"]
+    given = ["--epochs", 1, "--freeze", "conv1..conv3", "--rate-factor", "conv3..fc6=0.1", "--no-tf32"]
+    assert facts["tf32"] is False
     assert facts["command"] == ["alexnet", "train", *map(str, resolved + given)]
     resumed = invoke("train", "--resume", "kept", "--freeze", "conv5")
     assert resumed.exit_code == 2 and "leave --freeze out" in resumed.stderr

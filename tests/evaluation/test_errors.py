@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError, NotFiniteError, UsageError
+from alexnet_keras.evaluation import predictor as predictor_module
 from alexnet_keras.evaluation.errors import Evaluation, Tally, check_finite, error_rate, top_k_misses
 from alexnet_keras.evaluation.predictor import Predictor
 
@@ -136,3 +138,27 @@ def test_intervals_are_wilsons_formula(misses, images):
 def test_no_interval_reaches_beyond_0_and_1():
     for images in range(1, 3000):
         assert error_rate(0, images).low >= 0 and error_rate(images, images).high <= 1
+
+
+def test_replicas_share_the_batches_of_an_evaluation_and_find_the_same_errors(tiny, prepared, monkeypatch):
+    """12 images in batches of 5: two batches at once, and the smaller last one alone."""
+    monkeypatch.setattr(predictor_module, "CROPS_AT_A_TIME", 5)
+    strategy = tf.distribute.MirroredStrategy(["/CPU:0", "/CPU:1"], tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        copied = AlexNet(tiny, classes=3, seed=0)
+    shared, calls = Predictor(copied, strategy=strategy), []
+    compute = shared._on_replicas
+
+    def noted(images):
+        outputs = compute(images)
+        operations = compute.get_concrete_function(images).graph.get_operations()
+        devices = {op.device[-5:] for op in operations if "conv" in op.type.lower()}
+        calls.append((devices, [len(each) for each in strategy.experimental_local_results(outputs)]))
+        return outputs
+
+    shared._on_replicas = noted
+    progress = []
+    found = shared.evaluate(prepared, "val", progress.append)
+    alone = Predictor(AlexNet(tiny, classes=3, seed=0)).evaluate(prepared, "val")
+    assert calls == [({"CPU:0", "CPU:1"}, [5, 5])] and progress == [5, 5, 2]
+    assert found == alone and found.images == 12

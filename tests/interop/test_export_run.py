@@ -5,9 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
+from alexnet_keras.interop import export_run as export_module
 from alexnet_keras.interop.export_run import FORMATS, comparison_path, default_path, export_run
 from alexnet_keras.interop.exported import Samples, Tolerance, compare, exported_network, in_float32, outputs_of
 from alexnet_keras.recipes.toml import with_overrides
@@ -17,15 +19,29 @@ EACH_FORMAT = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture
+def compared_in_tf32(monkeypatch):
+    """Whether TF32 was allowed when an export was compared with its run."""
+    found = []
+
+    def noted(*arguments):
+        found.append(tf.config.experimental.tensor_float_32_execution_enabled())
+        return compare(*arguments)
+
+    monkeypatch.setattr(export_module, "compare", noted)
+    return found
+
+
 def test_the_images_tell_networks_apart(run, samples):
     found = outputs_of(Predictor(run.load_model()), samples)
     assert np.ptp(found, axis=0).max() > 0.01
 
 
 @EACH_FORMAT
-def test_an_export_agrees_with_its_run(run, samples, to):
+def test_an_export_agrees_with_its_run(run, samples, to, compared_in_tf32):
     out = default_path(run, to)
     agreement = export_run(run, run.load_model(), to, out, samples)
+    assert compared_in_tf32 == [False] and tf.config.experimental.tensor_float_32_execution_enabled()
     assert out.exists() and agreement.images == 12
     assert agreement.difference < 1e-5 and agreement.same_top1 == agreement.same_top5 == 1
     assert agreement.error == agreement.own_error

@@ -4,9 +4,11 @@ import csv
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
-from toy_runs import Watching, crash, new_run, trainer
+from toy_runs import Watching, crash, new_run, step_losses, trainer
 
+from alexnet_keras.network.kernels import first_kernels, kernel_grid
 from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.training.records import keep_rows, ratios_of_layers
 
@@ -49,7 +51,14 @@ def test_tensorboard_shows_every_step_once_and_the_kernels_also_after_a_restart(
     steps = [event.step for event in events.Tensors("step/loss")]
     assert steps == list(range(10))
     assert [event.step for event in events.Tensors("epoch/val_top1_error")] == [5, 10]
-    assert "conv1" in events.Tags()["tensors"]
+    losses = [event.tensor_proto.float_val[0] for event in events.Tensors("step/loss")]
+    np.testing.assert_allclose(losses, step_losses(run), rtol=1e-6)
+    shown = events.Tensors("epoch/val_loss")[1].tensor_proto.float_val[0]
+    assert shown == pytest.approx(run.history[1]["val_loss"], rel=1e-6)
+    width, height, picture = events.Tensors("conv1")[1].tensor_proto.string_val
+    grid = np.concatenate([kernel_grid(kernels) for kernels in first_kernels(run.load_model("last"))])
+    assert (int(height), int(width)) == grid.shape[:2]
+    np.testing.assert_allclose(tf.io.decode_png(picture), 255 * grid, atol=1)
     assert [int(row["step"]) for row in rows_of(run.steps_path)] == list(range(10))
     assert [int(row["epoch"]) for row in rows_of(run.layers_path)] == [0] * 30 + [1] * 30
 

@@ -8,7 +8,9 @@ from toy_runs import Watching, crash, last_weights, step_losses
 from alexnet_keras import Run, load_recipe, resume, train
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.training import train as train_module
 from alexnet_keras.training.chosen_recipe import chosen_recipe, warn_of_few_images
+from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.losses import balanced_weights
 from alexnet_keras.training.start import InitialWeights, new_network
 from alexnet_keras.training.step import TrainingStep
@@ -54,6 +56,37 @@ def test_a_run_is_trained_and_described(prepared, tiny):
     assert facts["classes"] == list(prepared.classes) and facts["data"]["fingerprint"] == prepared.fingerprint
     assert any(text.startswith("Training ") and "frozen: conv1, conv2." in text for text in reporter.notes)
     assert any("frozen with random initial weights" in text for text in reporter.warnings)
+
+
+def test_tf32_is_switched_off_while_a_run_trains_also_after_resume(prepared, tiny):
+    enabled, seen = tf.config.experimental.tensor_float_32_execution_enabled, []
+    reporter = Watching((0, 1), crash)
+    reporter.on_epoch_begin = lambda *arguments: seen.append(enabled())
+    with pytest.raises(MemoryError):
+        train(prepared, tiny, run="exact", epochs=1, tf32=False, save_every=1, reporter=reporter)
+    run = Run.load("exact")
+    assert run.facts["tf32"] is False and seen == [False] and enabled()
+    reporter.at = None
+    resume(run, reporter=reporter)
+    assert seen == [False, False] and enabled()
+    del reporter.on_epoch_begin
+    assert not any("TF32" in note for note in reporter.notes), "a processor has none"
+
+
+@pytest.mark.parametrize(
+    ("precision", "tf32", "said"),
+    [
+        ("float32", True, "float32 with products in TF32 (--no-tf32: in float32), one on /GPU:0"),
+        ("float32", False, "float32 without TF32, one on /GPU:0"),
+        ("mixed_bfloat16", True, "mixed_bfloat16, one on /GPU:0"),
+    ],
+)
+def test_a_run_on_a_gpu_begins_with_what_it_computes_in(prepared, tiny, precision, tf32, said):
+    facts, reporter = {"deterministic": False, "precision": precision, "tf32": tf32, "seed": 0}, Watching()
+    placement = Placement("one", ("/GPU:0",))
+    train_module._trainer(Run("named"), tiny, prepared, placement, facts, None, (), reporter)
+    (note,) = reporter.notes
+    assert f" batches of 8, {said}, seed 0." in note
 
 
 @pytest.mark.slow
