@@ -29,7 +29,7 @@ SHEET_BESIDE_DATA = "contact-sheet.png"
 )
 @click.pass_context
 def info(ctx: click.Context, markdown: bool) -> None:
-    """Describe a model, a prepared dataset, this machine's devices, or what a training will take.
+    """Describe a model, a dataset, devices, or what a run will take.
 
     Examples:
 
