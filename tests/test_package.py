@@ -125,6 +125,7 @@ def test_layers_are_registered_whichever_is_imported_first(order):
     assert "TowerConv2D" in result.stdout, result.stderr
 
 
+@pytest.mark.slow
 def test_type_checkers_know_the_public_names(tmp_path):
     assert all(name in TYPED for name in alexnet_keras.__all__)
     file = tmp_path / "typed.py"

@@ -4,7 +4,6 @@ from alexnet_keras.layers.dropout import PlainDropout
 from alexnet_keras.layers.locally_connected import LocallyConnected2D
 from alexnet_keras.layers.mean_and_color_noise import ColorNoise, MeanSubtraction
 from alexnet_keras.layers.normalization import LocalResponseNormalization, SpatialResponseNormalization
-from alexnet_keras.layers.relu import relu
 from alexnet_keras.layers.towers import AcrossTowers, EachTower, TowerConv2D, TowerDense
 
 __all__ = [
@@ -18,5 +17,4 @@ __all__ = [
     "SpatialResponseNormalization",
     "TowerConv2D",
     "TowerDense",
-    "relu",
 ]

@@ -3,19 +3,18 @@
 import functools
 from collections.abc import Callable
 
-import keras
 import numpy as np
 from keras import backend, ops
 
 from alexnet_keras.backend import Tensor, compiled, is_plain
 
 
-@keras.saving.register_keras_serializable(package="alexnet_keras")
 def relu(x: Tensor) -> Tensor:
     """Return max(x, 0), elementwise: any shape, any float dtype.
 
     TensorFlow computes the gradient of a bfloat16 tensor one number at a time. Here numbers are read two at a time, as
-    words of 32 bits, of which those stay that belong to positive outputs.
+    words of 32 bits, of which those stay that belong to positive outputs. In saved models it is Keras's "relu", which
+    computes the same.
 
     Reference: paper, section 3.1.
     """

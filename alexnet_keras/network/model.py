@@ -24,8 +24,8 @@ from alexnet_keras.layers import (
     SpatialResponseNormalization,
     TowerConv2D,
     TowerDense,
-    relu,
 )
+from alexnet_keras.layers.relu import relu
 from alexnet_keras.network.loading import load_weights
 from alexnet_keras.recipes import schema, toml
 

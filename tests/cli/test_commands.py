@@ -59,7 +59,7 @@ def test_eval_prints_a_table(trained, monkeypatch):
     assert "top-1 error" in result.stdout and "12" in result.stdout
 
 
-@pytest.mark.parametrize("what", ["kernels", "neighbors", "curves"])
+@pytest.mark.parametrize("what", ["kernels", pytest.param("neighbors", marks=pytest.mark.slow), "curves"])
 def test_visualize_writes_into_the_run_or_where_it_is_told(trained, monkeypatch, what, tmp_path):
     monkeypatch.chdir(trained[0])
     extra = ["--queries", "2"] if what == "neighbors" else []

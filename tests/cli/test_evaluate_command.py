@@ -79,6 +79,7 @@ def broken(project):
     shutil.rmtree(path)
 
 
+@pytest.mark.slow
 def test_a_network_whose_probabilities_are_not_finite_is_refused_everywhere(alexnet, broken, images):
     photo = next(images.rglob("*.jpg"))
     for command in (
@@ -117,6 +118,7 @@ def test_an_ensemble_stands_below_its_members(alexnet):
     assert lines[-1].startswith("| 2 CNNs, search |")
 
 
+@pytest.mark.slow
 def test_weights_are_searched_on_one_split_and_reported_on_another(alexnet):
     searched = alexnet("eval", "tiny", "other", "--ensemble", "search", "--search-on", "train", "--json")
     assert searched.exit_code == 0, searched.stderr

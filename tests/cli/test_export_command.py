@@ -52,6 +52,7 @@ def test_json(export, tmp_path):
     assert printed["agreement"]["same_top1"] == 1
 
 
+@pytest.mark.slow
 def test_a_disagreement_ends_with_1_and_leaves_nothing(export, monkeypatch, tmp_path):
     monkeypatch.setitem(export_run.TOLERANCES, None, Tolerance(difference=-1.0))
     result = export("tiny", "--to", "tflite", "--out", tmp_path / "model.tflite")

@@ -64,7 +64,7 @@ def test_with_data_of_other_names_the_classes_are_said_to_differ(imported, prepa
     assert result.exit_code == 3 and "0000" in result.stderr
 
 
-@pytest.mark.parametrize("named", ["labels", "data"])
+@pytest.mark.parametrize("named", ["labels", pytest.param("data", marks=pytest.mark.slow)])
 def test_with_its_classes_named_it_is_evaluated_like_any_run(named, alexnet, prepared, tmp_path):
     write_net(tmp_path, COLORS)
     (tmp_path / "labels.txt").write_text("\n".join(prepared.classes))

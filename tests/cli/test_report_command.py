@@ -84,6 +84,7 @@ def test_the_page_has_the_command_that_made_the_run(copied, tmp_path):
     assert "The command that made this run is not recorded" in (tmp_path / "saved_models/tiny/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_without_its_data_a_run_is_reported_as_far_as_it_goes(copied, tmp_path):
     assert copied("tiny", *[word for name in PARTS for word in ("--without", name)]).exit_code == 0  # evaluates
     result = copied("tiny", "--without", "kernels", "--without", "towers", data=GONE)

@@ -206,6 +206,7 @@ def test_fall_2009_wants_half_of_the_images_held_out(reproduce, results, others,
     assert result_of(results, "fall-2009-mini")["findings"][0]["verdict"] == "not compared"
 
 
+@pytest.mark.slow
 def test_figure_2_counts_the_model(alexnet, results):
     done = alexnet("reproduce", "figure-2", "--out", str(results))
     assert done.exit_code == 0 and "60,965,224" in done.stdout
@@ -213,6 +214,7 @@ def test_figure_2_counts_the_model(alexnet, results):
     assert verdicts.pop("neurons of conv1") == "disagrees" and set(verdicts.values()) == {"agrees"}
 
 
+@pytest.mark.slow
 def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
     alexnet("reproduce", "figure-2", "--out", str(tmp_path))
     done = alexnet("reproduce", "report", "--out", str(tmp_path))

@@ -115,6 +115,7 @@ def test_a_training_image_from_its_file_finds_itself(indexed, run_in, images):
     assert "red/003.jpg" in table and "rank" in table and "Nearest to" in table
 
 
+@pytest.mark.slow
 def test_an_index_elsewhere_and_of_another_layer(indexed, run_in, images, tmp_path):
     options = ["--layer", "pool5", "--split", "val", "--bits", 8, "--epochs", 1, "--out", tmp_path / "index"]
     result = run_in("search", "build", "tiny", *options)

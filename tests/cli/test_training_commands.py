@@ -45,6 +45,7 @@ def test_a_run_whose_process_died_is_listed_as_killed(folder):
     shutil.rmtree(dead)
 
 
+@pytest.mark.slow
 def test_decoded_images_are_kept_for_later_runs_and_are_no_part_of_the_run(folder, prepared, tmp_path):
     options = ["--cache", "disk", "--cache-dir", tmp_path / "local"]
     begin = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--run", "cached", "--epochs", "1"]
@@ -154,6 +155,7 @@ def test_the_batch_size_leaves_the_rates_alone_unless_they_are_to_be_scaled(fold
     assert all(scaled[name].value == pytest.approx(2 * plain[name].value) for name in rates)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_and_says_what_it_took(folder, prepared):
     arguments = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", 1, "--init-from", "tiny"]
     result = invoke(*arguments, "--run", "tuned", "--set", "network.conv5.filters=5")
@@ -164,6 +166,7 @@ def test_a_run_starts_from_another_and_says_what_it_took(folder, prepared):
     assert invoke(*arguments[:-1], "nobody").exit_code == 2
 
 
+@pytest.mark.slow
 def test_layers_are_frozen_and_slowed_by_name_and_the_run_remembers_it(folder, prepared):
     arguments = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", 1, "--init-from", "tiny"]
     options = ["--run", "kept", "--rate-factor", "conv3..fc6=0.1", "--freeze", "conv1..conv3", "--no-tf32"]

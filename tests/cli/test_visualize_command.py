@@ -44,8 +44,12 @@ def test_every_help_text_has_an_example(alexnet, what):
         (["architecture"], "architecture.png"),
         (["towers"], "towers.png"),
         (["activations"], "activations-conv1.png"),
-        (["activations", "--layer", "relu5", "--seed", "3", "--scaling", "global"], "activations-relu5.png"),
-        (["saliency", "--count", "1"], "saliency.png"),
+        pytest.param(
+            ["activations", "--layer", "relu5", "--seed", "3", "--scaling", "global"],
+            "activations-relu5.png",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["saliency", "--count", "1"], "saliency.png", marks=pytest.mark.slow),
         pytest.param(["saliency"], "saliency.png", marks=pytest.mark.slow),
         pytest.param(
             ["saliency", "--count", "5", "--seed", "3", "--class", "green"], "saliency.png", marks=pytest.mark.slow

@@ -142,6 +142,7 @@ def test_the_maps_of_a_whole_network_s_file_are_had_without_its_dense_layers(tin
     assert not any(layer.name.startswith("fc") for layer in model.layers)
 
 
+@pytest.mark.slow
 def test_what_ends_with_pooled_maps_is_seeded_like_the_whole_trained_and_saved(tiny, tmp_path):
     image = np.random.default_rng(3).integers(0, 256, (4, 224, 224, 3), np.uint8)
     body = AlexNet(tiny, include_top=False, pooling="avg", seed=3)

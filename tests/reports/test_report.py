@@ -222,6 +222,7 @@ def test_errors_stand_beside_the_papers_and_beside_chance(page, predictions):
     assert "Paper, section 4.1 39.0 % 18.3 % centre crop ILSVRC-2010 test" in text
 
 
+@pytest.mark.slow
 def test_with_five_classes_or_fewer_there_is_no_top5_error(prepared, tiny, tmp_path):
     run = run_on(prepared, tiny, tmp_path / "three")
     page, missing = written(run, prepared, tmp_path, ten_crop=False, without=("neighbors", "kernels", "towers"))
@@ -249,6 +250,7 @@ def test_without_the_data_the_page_says_what_it_lacks(run, predictions, tmp_path
     assert HOSTILE[0] in page.text, "the run remembers what its classes are called"
 
 
+@pytest.mark.slow
 def test_without_data_and_predictions_there_is_still_a_page(run, tmp_path):
     page, missing = written(run, None, tmp_path, split="train", problem="It is gone.")
     assert missing.keys() == {"predictions", "neighbors", "classes", "calibration"} and page.problems == []

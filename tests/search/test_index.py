@@ -109,6 +109,7 @@ def test_queries_come_from_a_split_that_is_not_indexed(prepared, monkeypatch):
     assert queries_of(only, "train", seed=1) is None
 
 
+@pytest.mark.slow
 def test_building_holds_a_sample_and_a_shard_not_everything(store_of, tmp_path, monkeypatch):
     features = np.random.default_rng(0).normal(size=(24 * 1024, 256)).astype(np.float32)  # 24 MiB
     store = store_of(features, rows=1024)

@@ -35,6 +35,7 @@ def test_divergence_names_step_and_layer_and_keeps_the_last_good_state(prepared,
     assert saved_states(run.states_path)
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_high_ends_the_run(prepared, tiny, tmp_path):
     recipe = with_overrides(tiny, ["training.weight_rate=1e30", "training.epochs=3"])
     run = new_run(tmp_path / "run", recipe)
@@ -56,7 +57,7 @@ def test_a_step_whose_loss_is_not_finite_changes_nothing(prepared, tiny, tmp_pat
     assert guards.where_not_finite(made.model, images) == "the output of fc7, tower a"
 
 
-@pytest.mark.parametrize("save_every", [1, None])
+@pytest.mark.parametrize("save_every", [1, pytest.param(None, marks=pytest.mark.slow)])
 def test_weights_that_are_not_finite_are_never_saved_even_where_the_relus_hide_them(
     prepared, tiny, tmp_path, save_every
 ):
@@ -84,6 +85,7 @@ def poison_logits(model):
     kernel.assign(np.full(kernel.shape, 3e38, np.float32) * np.float32([1, -1, 1]))
 
 
+@pytest.mark.slow
 def test_logits_that_overflow_after_the_last_step_never_become_the_best_model(prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", tiny)
     made = trainer(run, prepared)
@@ -116,6 +118,7 @@ def test_of_epochs_with_equal_errors_the_one_with_the_least_loss_is_kept(
     assert run.facts["best"]["epoch"] == best
 
 
+@pytest.mark.slow
 def test_a_stalled_start_is_reported_once(prepared, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(guards, "STALL_STEPS", 7)
     changes = [f"network.{layer}.initial_std=1e-6" for layer in ("conv1", "conv2", "conv3", "fc6", "fc7")]
@@ -154,6 +157,7 @@ def test_too_little_memory_names_the_batch_and_one_that_fits(prepared, tiny, tmp
     assert tried == [4, 2]
 
 
+@pytest.mark.slow
 def test_a_batch_can_be_tried_without_changing_anything(tiny):
     from alexnet_keras.training.optimizer import AlexNetSGD
 

@@ -102,8 +102,8 @@ STALLING = [0.9, 0.8, 0.8, 0.8, 0.7, 0.7, 0.7, 0.7]
     ("changes", "epochs"),
     [
         ({"drop_epochs": (2, 5), "conv1_lowered_epoch": 4, "conv1_frozen_epoch": 6, "color_noise_off_epoch": 3}, 8),
-        ({"kind": "cosine", "warmup_epochs": 2}, 8),
-        ({"kind": "dexp"}, 8),
+        pytest.param({"kind": "cosine", "warmup_epochs": 2}, 8, marks=pytest.mark.slow),
+        pytest.param({"kind": "dexp"}, 8, marks=pytest.mark.slow),
         ({"kind": "plateau", "plateau_patience": 2, "plateau_drops": 1}, 7),
     ],
 )

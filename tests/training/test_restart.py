@@ -61,7 +61,8 @@ def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
     assert timeless == [{k: v for k, v in row.items() if "second" not in k} for row in one_device[0].history]
 
 
-@pytest.mark.parametrize("cache", [pytest.param("memory", marks=pytest.mark.slow), "disk"])
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["memory", "disk"])
 def test_with_decoded_images_it_goes_on_to_the_same_weights(one_device, prepared, tiny, tmp_path, cache):
     run, data = new_run(tmp_path / "run", tiny), cached(prepared, cache, tmp_path if cache == "disk" else None)
     with pytest.raises(MemoryError):
@@ -140,7 +141,7 @@ def stopped(stopped_once, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["one byte", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("cut", "empty"))]
+    "damage", ["cut", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("one byte", "empty"))]
 )
 def test_a_damaged_state_is_reported_and_the_one_before_is_used(one_device, stopped, prepared, damage):
     newest, before, *_ = saved_states(stopped.states_path)
@@ -161,6 +162,7 @@ def test_when_every_state_is_damaged_it_says_so(stopped, prepared):
         trainer(stopped, prepared).fit(resume=True)
 
 
+@pytest.mark.slow
 def test_a_state_that_claims_a_huge_array_takes_no_memory(stopped, prepared):
     newest = saved_states(stopped.states_path)[0]
     with zipfile.ZipFile(newest) as archive:

@@ -58,6 +58,7 @@ def test_a_run_is_trained_and_described(prepared, tiny):
     assert any("frozen with random initial weights" in text for text in reporter.warnings)
 
 
+@pytest.mark.slow
 def test_tf32_is_switched_off_while_a_run_trains_also_after_resume(prepared, tiny):
     enabled, seen = tf.config.experimental.tensor_float_32_execution_enabled, []
     reporter = Watching((0, 1), crash)
@@ -157,6 +158,7 @@ def test_balanced_classes_count_alike_and_an_image_counts_one_on_average():
     assert np.dot(weights, [10, 40, 0]) == pytest.approx(50)
 
 
+@pytest.mark.slow
 def test_an_image_counts_by_the_weight_of_its_class(prepared, tiny):
     images, losses = np.full((4, *tiny_shape(tiny)), 120, np.uint8), []
     for weights in (None, np.array([1, 3, 1], np.float32)):
