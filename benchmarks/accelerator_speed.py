@@ -40,6 +40,7 @@ def batch_of(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def keras_on_jax(mode: str, precision: str, size: int) -> tuple[str, Callable[[int], float]]:
     os.environ["KERAS_BACKEND"] = "jax"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Keras imports it where it is installed
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the others need memory, too
     import jax
     import jax.numpy as jnp
@@ -125,7 +126,7 @@ def pytorch(mode: str, precision: str, size: int, sliced: bool, compile_mode: st
             optimizer.step()
         if device.type != "cpu":
             torch.accelerator.synchronize()
-        return float(answer.flatten()[0])
+        return float(answer.detach().flatten()[0])
 
     return name, run
 
