@@ -11,6 +11,7 @@ net 145 with 1000 classes, and in training cross-entropy, gradients, and momentu
 ten-crop evaluation: 64 uint8 images of 256x256 in memory, to the mean of the softmax outputs of their ten crops.
 """
 
+import itertools
 import json
 import os
 import resource
@@ -194,9 +195,10 @@ def jax_step(mode: str, precision: str) -> Callable[[], float]:
         return lambda: float(predict(weights, images)[0, 0])
     state = [weights, jax.tree.map(lambda array: 0 * array, weights)]
     step = training_step(MEAN, precision)
+    numbers = itertools.count()
 
     def train() -> float:
-        *state[:], loss = step(*state, images, labels, key)
+        *state[:], loss = step(*state, images, labels, jax.random.fold_in(key, next(numbers)))
         return float(loss)
 
     return train
