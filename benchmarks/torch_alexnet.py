@@ -8,22 +8,32 @@ import torch
 from torch import nn
 
 
+def inverse_power(x):
+    """x^-0.75 of roots, for which there are instructions: compiled, several times as fast as a general power."""
+    root = x.rsqrt()
+    return root * root.sqrt()
+
+
 class SlicedLRN(nn.Module):
     """`nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)` of elementwise operations, which inductor fuses."""
 
     def forward(self, x):
         squares = nn.functional.pad(x * x, (0, 0, 0, 0, 2, 2))
         window = sum(squares[:, start : start + x.shape[1]] for start in range(5))
-        return x * (2.0 + 1e-4 / 5 * window).pow(-0.75)
+        return x * inverse_power(2.0 + 1e-4 / 5 * window)
 
 
 class SpatialNorm(nn.Module):
-    """Net 145's normalisation over a 5x5 neighbourhood of the same map."""
+    """Net 145's normalisation over a 5x5 neighbourhood of the same map; with the power of roots, or a general one."""
+
+    def __init__(self, roots: bool = False) -> None:
+        super().__init__()
+        self.roots = roots
 
     def forward(self, x):
         # average_pool2d divides by size^2, as scale / size^2 does
-        mean_square = nn.functional.avg_pool2d(x * x, 5, stride=1, padding=2)
-        return x * (1.0 + 0.001 * mean_square).pow(-0.75)
+        divisor = 1.0 + 0.001 * nn.functional.avg_pool2d(x * x, 5, stride=1, padding=2)
+        return x * (inverse_power(divisor) if self.roots else divisor.pow(-0.75))
 
 
 class PlainDropout(nn.Module):
@@ -36,7 +46,7 @@ class PlainDropout(nn.Module):
 def alexnet(classes: int = 1000, sliced: bool = False) -> nn.Sequential:
     """From mean-subtracted crops `(batch, 3, 224, 224)` to logits `(batch, classes)`; source's initial weights.
 
-    `sliced` takes `SlicedLRN` in place of torch's own.
+    `sliced` takes `SlicedLRN` in place of torch's own, and powers of roots.
     """
 
     def lrn():
@@ -51,7 +61,7 @@ def alexnet(classes: int = 1000, sliced: bool = False) -> nn.Sequential:
         nn.Conv2d(96, 256, 5, padding=2, groups=2),
         nn.ReLU(inplace=True),
         lrn(),
-        SpatialNorm(),
+        SpatialNorm(roots=sliced),
         nn.MaxPool2d(3, 2),
         nn.Conv2d(256, 384, 3, padding=1),
         nn.ReLU(inplace=True),
