@@ -117,6 +117,7 @@ def test_a_run_that_did_not_begin_gives_its_name_back(project, prepared):
     assert [path.name for path in runs_root().iterdir()] == ["tiny"]
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_written_is_evaluated_and_printed(project, monkeypatch):
     kept = json.loads(run("eval", "tiny", "--json").stdout)
     shutil.rmtree("saved_models/tiny/evaluations")

@@ -45,6 +45,7 @@ def test_quantised_exports_report_their_errors(export, quantize, tmp_path):
     assert "top-1 error" in result.stdout and "5 of the 12 val images" in result.stdout and out.is_file()
 
 
+@pytest.mark.slow
 def test_json(export, tmp_path):
     result = export("tiny", "--to", "safetensors", "--out", tmp_path / "weights.safetensors", "--json")
     printed = json.loads(result.stdout)
@@ -60,6 +61,7 @@ def test_a_disagreement_ends_with_1_and_leaves_nothing(export, monkeypatch, tmp_
     assert not list(tmp_path.glob("*.tflite*"))
 
 
+@pytest.mark.slow
 def test_without_its_data_a_run_is_compared_on_generated_images(trained, monkeypatch, tmp_path):
     shutil.copytree(trained[0] / "saved_models/tiny", tmp_path / "saved_models/tiny")
     facts = tmp_path / "saved_models/tiny/run.json"

@@ -60,6 +60,7 @@ def test_the_latest_run_is_reported_into_its_directory_and_nothing_is_computed_t
     assert report("tiny", "--without", "neighbors").exit_code == 0
 
 
+@pytest.mark.slow
 def test_parts_are_left_out_and_the_result_is_json(report, tmp_path):
     without = [word for name in PARTS if name != "curves" for word in ("--without", name)]
     result = report("tiny", *without, "--out", tmp_path / "page.html", "--no-ten-crop", "--json")

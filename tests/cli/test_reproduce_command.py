@@ -246,6 +246,7 @@ def test_a_report_of_nothing_says_so(alexnet, tmp_path):
     assert refused.exit_code == 2 and "There is no result under" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_reported(alexnet, tmp_path):
     alexnet("reproduce", "figure-2", "--out", str(tmp_path))
     (tmp_path / "figure-2-mini" / "result.json").write_text("{")

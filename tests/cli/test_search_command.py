@@ -68,6 +68,7 @@ def test_features_are_written_where_it_says_and_reused(run_in, project):
     assert {file.name: file.stat().st_mtime_ns for file in path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_features_of_a_model_that_was_trained_further_are_computed_anew(run_in, project, tmp_path):
     assert run_in("features", "--split", "val", "--out", tmp_path / "own").exit_code == 0
     index = json.loads((tmp_path / "own/index.json").read_text())
@@ -184,6 +185,7 @@ def test_without_an_index_and_with_another_runs(indexed, run_in, images, tiny):
         shutil.rmtree(indexed[0].parent / "other")
 
 
+@pytest.mark.slow
 def test_damaged_features_and_a_damaged_index(indexed, run_in, images, tmp_path):
     assert run_in("features", "--split", "val", "--out", tmp_path / "own").exit_code == 0
     shard = tmp_path / "own/00000.features.npy"
@@ -197,6 +199,7 @@ def test_damaged_features_and_a_damaged_index(indexed, run_in, images, tmp_path)
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_data_with_other_classes_and_an_empty_split(indexed, run_in, write_images, prepared, tmp_path):
     write_images(tmp_path / "two", {"x": 5, "y": 5})
     assert run_in("prepare", tmp_path / "two", "--out", tmp_path / "out").exit_code == 0

@@ -78,6 +78,7 @@ def test_float32_keeps_weights_mean_and_colours(run):
     assert same.get_layer("color_noise").magnitudes == model.get_layer("color_noise").magnitudes
 
 
+@pytest.mark.slow
 def test_a_mean_colour_is_exported_too(run_of, tiny, samples, tmp_path):
     run = run_of(with_overrides(tiny, ["augmentation.mean=channel"]))
     for to in ("onnx", "safetensors"):

@@ -102,16 +102,21 @@ def by_pickle(model, tiny, folder):
 
 WAYS = [
     by_file_of_the_model,
-    by_the_old_file_of_the_model,
     by_clone_and_weights,
-    by_config_and_weights,
     by_json_and_file_of_weights,
-    by_weights_of_another,
     by_argument,
-    by_argument_of_weights,
     by_a_file_after_a_prediction,
-    by_checkpoint_of_tensorflow,
-    by_pickle,
+    *(
+        pytest.param(way, marks=pytest.mark.slow, id=way.__name__)
+        for way in (
+            by_the_old_file_of_the_model,
+            by_config_and_weights,
+            by_weights_of_another,
+            by_argument_of_weights,
+            by_checkpoint_of_tensorflow,
+            by_pickle,
+        )
+    ),
 ]
 
 

@@ -233,6 +233,7 @@ def test_with_five_classes_or_fewer_there_is_no_top5_error(prepared, tiny, tmp_p
     assert "with the 3 classes that the network finds likeliest" in page.text
 
 
+@pytest.mark.slow
 def test_what_is_left_out_on_request_is_not_mentioned(run, six, tmp_path):
     page, missing = written(run, six, tmp_path, without=("neighbors", "kernels", "towers", "predictions"))
     assert missing == {} and page.problems == []

@@ -136,6 +136,7 @@ def test_an_index_is_used_again_only_if_it_is_whole_and_of_the_same_features_and
     assert not (again.path / "exact-00001.faiss").exists(), "nothing of the larger index is left"
 
 
+@pytest.mark.slow
 def test_an_index_that_was_not_finished_is_none(curved, store_of, tmp_path, monkeypatch):
     store = store_of(curved(60, seed=1))
     build(tmp_path / "index", store, OPTIONS, None)

@@ -45,6 +45,7 @@ def test_rows_are_true_classes_in_percent(drawn):
     assert "204 images, top-1 error 1.5%" in figure.get_suptitle()
 
 
+@pytest.mark.slow
 def test_up_to_thirty_classes_are_shown_whole_and_more_are_not(drawn):
     assert len(labels(drawn(np.eye(30), [f"class {i}" for i in range(30)]).axes[0].yaxis)) == 30
     figure = drawn(np.eye(31), [f"class {i}" for i in range(31)])

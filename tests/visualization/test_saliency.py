@@ -115,6 +115,7 @@ def test_gradients_of_a_bfloat16_model_are_close(tiny, model, images):
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_smoothgrad_without_noise_is_the_gradient(model, images, of_class_1):
     crops, labels, expected = of_class_1.crops, of_class_1.explained, of_class_1.gradients
     smooth = smooth_gradients(model, crops, labels, copies=3, noise=0.0)
