@@ -13,8 +13,7 @@ def relu(x: Tensor) -> Tensor:
     """Return max(x, 0), elementwise: any shape, any float dtype.
 
     TensorFlow computes the gradient of a bfloat16 tensor one number at a time. Here numbers are read two at a time, as
-    words of 32 bits, of which those stay that belong to positive outputs. In saved models it is Keras's "relu", which
-    computes the same.
+    words of 32 bits, of which those stay that belong to positive outputs.
 
     Reference: paper, section 3.1.
     """

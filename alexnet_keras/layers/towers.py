@@ -11,6 +11,7 @@ from keras import ops
 
 from alexnet_keras import backend
 from alexnet_keras.backend import CHANNELS_LAST, Shape, Tensor
+from alexnet_keras.layers.relu import relu
 
 
 class TowerLayer(keras.layers.Layer):
@@ -313,6 +314,8 @@ class EachTower(keras.layers.Layer):
             letter = tower_letter(tower)
             with backend.scope(self._devices, tower):
                 copy = left_as_it_is(_for_tower(self.layer, tower, name=f"{self.name}_{letter}"))
+                if getattr(copy, "activation", None) is keras.activations.relu:
+                    copy.activation = relu  # the same, faster; in a saved model it is Keras's
                 copy.build(shape)
             self.copies.append(copy)
             setattr(self, f"copy_{letter}", copy)  # tf.train.Checkpoint does not look into lists

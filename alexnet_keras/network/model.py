@@ -25,7 +25,6 @@ from alexnet_keras.layers import (
     TowerConv2D,
     TowerDense,
 )
-from alexnet_keras.layers.relu import relu
 from alexnet_keras.network.loading import load_weights
 from alexnet_keras.recipes import schema, toml
 
@@ -120,8 +119,6 @@ def AlexNet(
                 return SpatialResponseNormalization(spatial.size, spatial.scale, spatial.beta, spatial.k, **options)
             case "pool":
                 return layers.MaxPooling2D(net.pool_size, net.pool_stride, data_format=CHANNELS_LAST, **options)
-            case "relu":
-                return layers.Activation(relu, **options)
             case _:
                 return layers.Activation(kind, **options)
 

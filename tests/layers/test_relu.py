@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from alexnet_keras.backend import plain
+from alexnet_keras.layers import EachTower
 from alexnet_keras.layers.relu import relu
 
 
@@ -45,9 +46,13 @@ def test_the_gradient_in_bfloat16_is_one_pass_but_in_a_graph_for_others():
         assert "ReluGrad" in operations(relu)
 
 
-def test_in_saved_models_it_is_that_of_keras(tmp_path):
-    layer = keras.layers.Activation(relu)
-    assert layer.get_config()["activation"] == "relu"
-    keras.Sequential([keras.Input((4,)), layer]).save(tmp_path / "a.keras")
-    loaded = keras.saving.load_model(tmp_path / "a.keras")
-    assert loaded.layers[0].activation is keras.activations.relu
+@pytest.mark.parametrize("loaded", [False, True])
+def test_towers_compute_it_and_saved_models_have_that_of_keras(tmp_path, loaded):
+    towers = [keras.Input((4,), dtype="bfloat16"), keras.Input((4,), dtype="bfloat16")]
+    model = keras.Model(towers, EachTower(keras.layers.Activation("relu", dtype="bfloat16"))(towers))
+    if loaded:
+        model.save(tmp_path / "a.keras")
+        model = keras.saving.load_model(tmp_path / "a.keras")
+    layer = model.layers[-1]
+    assert layer.layer.get_config()["activation"] == "relu"
+    assert [copy.activation for copy in layer.copies] == [relu, relu]
