@@ -166,9 +166,10 @@ def compiled(function: Callable) -> Callable:
 def add_bias(maps: Tensor, bias: Tensor) -> Tensor:
     """Return maps `(batch, height, width, maps)` plus one number for each map, `(maps,)`.
 
-    Under TensorFlow by the operation whose gradient is computed along with that of the convolution before it.
+    Under TensorFlow, in 16 bits, by the operation whose gradient is computed along with that of the convolution before
+    it. In float32 that sum would be half as exact as one of its own.
     """
-    if is_plain():
+    if is_plain() or maps.dtype == "float32":
         return maps + bias
     import tensorflow as tf
 
