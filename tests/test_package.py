@@ -116,9 +116,8 @@ def test_tensorflow_is_not_imported_until_it_is_needed(module):
     assert result.stdout.strip() == "[]", result.stderr
 
 
-@pytest.mark.parametrize(
-    "order", ["import keras, alexnet_keras", pytest.param("import alexnet_keras, keras", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["import keras, alexnet_keras", "import alexnet_keras, keras"])
 def test_layers_are_registered_whichever_is_imported_first(order):
     name = "alexnet_keras>TowerConv2D"
     result = run_python(f"{order}; print(keras.saving.get_registered_object({name!r}))")

@@ -215,6 +215,7 @@ def test_images_of_predictions_are_written(alexnet, project, arguments, file):
     assert Image.open(project / "saved_models/other/figures" / file).width > 500
 
 
+@pytest.mark.slow
 def test_neighbors_of_an_image_of_ones_own(alexnet, images, tmp_path):
     photo = next((images / "train/red").iterdir())
     result = alexnet("visualize", "neighbors", "tiny", "--query", photo, "--out", tmp_path / "found.png")

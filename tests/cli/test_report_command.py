@@ -72,6 +72,7 @@ def test_parts_are_left_out_and_the_result_is_json(report, tmp_path):
     assert "Learning curves" in page and "Calibration" not in page
 
 
+@pytest.mark.slow
 def test_the_page_has_the_command_that_made_the_run(copied, tmp_path):
     without = [word for name in PARTS for word in ("--without", name)]
     made = ["alexnet", "train", "--data", "data/colors", "--run", "tiny", "--recipe", "tiny.toml", "--gpus", "2"]

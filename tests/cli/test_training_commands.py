@@ -202,6 +202,7 @@ def test_layers_and_factors_that_cannot_be_are_refused_and_leave_no_run(folder, 
     assert not (folder / "saved_models/refused").exists()
 
 
+@pytest.mark.slow
 def test_a_changed_dataset_is_refused_unless_accepted_and_other_classes_always(
     folder, prepared, write_images, tmp_path
 ):

@@ -242,6 +242,7 @@ def test_what_is_left_out_on_request_is_not_mentioned(run, six, tmp_path):
     assert len(page.alts()) == 4
 
 
+@pytest.mark.slow
 def test_without_the_data_the_page_says_what_it_lacks(run, predictions, tmp_path):
     problem = "There is no prepared dataset data/six."
     page, missing = written(run, None, tmp_path, problem=problem, without=("kernels", "towers"))

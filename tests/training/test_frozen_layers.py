@@ -56,6 +56,7 @@ def test_the_layers_that_learn_do_so_as_if_the_frozen_ones_had_gradients(tiny):
         np.testing.assert_allclose(with_gradients.numpy(), without.numpy(), rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_device, prepared, tiny, tmp_path):
     def stop():
         raise MemoryError

@@ -104,7 +104,7 @@ STALLING = [0.9, 0.8, 0.8, 0.8, 0.7, 0.7, 0.7, 0.7]
         ({"drop_epochs": (2, 5), "conv1_lowered_epoch": 4, "conv1_frozen_epoch": 6, "color_noise_off_epoch": 3}, 8),
         pytest.param({"kind": "cosine", "warmup_epochs": 2}, 8, marks=pytest.mark.slow),
         pytest.param({"kind": "dexp"}, 8, marks=pytest.mark.slow),
-        ({"kind": "plateau", "plateau_patience": 2, "plateau_drops": 1}, 7),
+        pytest.param({"kind": "plateau", "plateau_patience": 2, "plateau_drops": 1}, 7, marks=pytest.mark.slow),
     ],
 )
 def test_rates_and_colour_noise_of_every_epoch_are_those_of_the_schedule(changes, epochs):
