@@ -66,7 +66,7 @@ def main() -> None:
     recipe = edit(load_recipe("quickstart"), {"training.batch_size": BATCH})
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
-        prepare_generated(Path(folder) / "data")
+        prepare_generated(Path(folder) / "data", "jpeg")
         data = open_prepared(Path(folder) / "data")
         for number in range(options.rounds):
             run = Run.create(Path(folder) / f"run-{number}", recipe, {"status": "running"})
