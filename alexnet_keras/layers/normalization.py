@@ -243,9 +243,12 @@ def _elements(parts: list[Tensor]) -> list[Tensor]:
     """Return the elements of parts, float32: of words the even and the odd ones."""
     if not _is_words(parts[0]):
         return parts
-    (words,) = parts
-    halves = ops.left_shift(words, _word(16)), ops.bitwise_and(words, _word(UPPER_HALF))
-    return [ops.view(each, "float32") for each in halves]
+    return [ops.view(each, "float32") for each in halves_of(*parts)]
+
+
+def halves_of(words: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lower halves of uint32 words, shifted up, and the upper ones, each alone in its word."""
+    return ops.left_shift(words, word(16)), ops.bitwise_and(words, word(UPPER_HALF))
 
 
 def _as_words(even: Tensor, odd: Tensor) -> Tensor:
@@ -254,14 +257,15 @@ def _as_words(even: Tensor, odd: Tensor) -> Tensor:
     def rounded(value: Tensor) -> Tensor:
         # the NaNs that occur here have few bits set, so that the sum does not reach their sign
         bits = ops.view(value, "uint32")
-        last = ops.bitwise_and(ops.right_shift(bits, _word(16)), _word(1))
-        return bits + _word(0x7FFF) + last
+        last = ops.bitwise_and(ops.right_shift(bits, word(16)), word(1))
+        return bits + word(0x7FFF) + last
 
-    upper = ops.bitwise_and(rounded(odd), _word(UPPER_HALF))
-    return ops.bitwise_or(ops.right_shift(rounded(even), _word(16)), upper)
+    upper = ops.bitwise_and(rounded(odd), word(UPPER_HALF))
+    return ops.bitwise_or(ops.right_shift(rounded(even), word(16)), upper)
 
 
-def _word(value: int) -> Tensor:
+def word(value: int) -> Tensor:
+    """Return a number as a uint32 tensor."""
     return ops.convert_to_tensor(np.uint32(value))
 
 

@@ -3,10 +3,12 @@
 import functools
 from collections.abc import Callable
 
-import numpy as np
 from keras import backend, ops
 
 from alexnet_keras.backend import Tensor, compiled, is_plain
+from alexnet_keras.layers.normalization import UPPER_HALF, halves_of, word
+
+LOWER_HALF = 0x0000FFFF  # of a word
 
 
 def relu(x: Tensor) -> Tensor:
@@ -28,13 +30,12 @@ def _in_words() -> Callable:
 
     @compiled
     def passed(upstream: Tensor, outputs: Tensor) -> Tensor:
-        upper = ops.convert_to_tensor(np.uint32(0xFFFF0000))
         # as signed integers, negative numbers are negative and zero is not above zero
-        halves = ops.left_shift(outputs, ops.convert_to_tensor(np.uint32(16))), ops.bitwise_and(outputs, upper)
-        lower_passes, upper_passes = (ops.view(half, "int32") > 0 for half in halves)
+        lower_passes, upper_passes = (ops.view(half, "int32") > 0 for half in halves_of(outputs))
         nothing = ops.zeros_like(outputs)
-        lower_mask = ops.where(lower_passes, nothing + ops.convert_to_tensor(np.uint32(0xFFFF)), nothing)
-        return ops.bitwise_and(upstream, ops.bitwise_or(lower_mask, ops.where(upper_passes, nothing + upper, nothing)))
+        lower_mask = ops.where(lower_passes, nothing + word(LOWER_HALF), nothing)
+        upper_mask = ops.where(upper_passes, nothing + word(UPPER_HALF), nothing)
+        return ops.bitwise_and(upstream, ops.bitwise_or(lower_mask, upper_mask))
 
     @ops.custom_gradient
     def rectified(x: Tensor) -> tuple[Tensor, Callable]:
