@@ -228,7 +228,8 @@ def resume(
         strategy: As in `train`.
         strict_devices: Raise if GPUs are missing.
         save_every: Also save the state after every `save_every` steps, not only after every epoch.
-        cache, cache_dir: As in `train`; a run does not record them.
+        cache: As in `train`; a run does not record it.
+        cache_dir: As in `train`; a run does not record it.
         accept_new_data: Continue although the dataset has changed since the run began.
         epochs: The new number of epochs of the whole run, more than it has trained. The schedule is scaled to it from
             here on: the coming epochs have the rates that they would have in a run of that length.
