@@ -11,6 +11,7 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, experiment_names, json_option
+from alexnet_keras.data import CACHES
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import command, reproductions_root
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from alexnet_keras.experiments.catalog import Experiment
 
 LIST, REPORT = "list", "report"
-SECTIONS = ("method", "data", "cost_full", "cost_mini")
+SECTIONS = ("method", "data", "cost_full", "cost_photos", "cost_mini")
 
 
 class ReproduceCommand(click.Command):
@@ -51,9 +52,9 @@ class ReproduceCommand(click.Command):
 )
 @click.option(
     "--scale",
-    type=click.Choice(["mini", "full"]),
+    type=click.Choice(["mini", "photos", "full"]),
     default="mini",
-    help="full: the paper's networks and epochs. mini: narrow networks, few epochs.",
+    help="mini: narrow networks, few epochs. photos: the paper's networks, a third of its epochs. full: all of them.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Repetitions, for the intervals. [default: the experiment's]")
 @click.option("--only", metavar="NAMES", help="Some parts of an experiment with several: names, separated by commas.")
@@ -65,6 +66,11 @@ class ReproduceCommand(click.Command):
     help="Precision of the arithmetic.",
 )
 @click.option("--gpus", type=click.IntRange(min=0), help="GPUs to use. [default: 1 if there is one]")
+@click.option(
+    "--cache",
+    type=click.Choice(CACHES),
+    help="Keep decoded training images in memory, or on disk for later networks, too. [default: nowhere]",
+)
 @click.option("--out", type=OutPath(file_okay=False), help="Directory of all results and networks. "
               "[default: saved_models/reproductions]")  # fmt: skip
 @json_option
@@ -83,6 +89,7 @@ def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, onl
         alexnet reproduce figure-1 --help
         alexnet reproduce figure-1
         alexnet reproduce ablations --only no-lrn,no-dropout --seeds 2
+        alexnet reproduce modern --scale photos --precision mixed_bfloat16 --cache memory
         alexnet reproduce report
     """
     from alexnet_keras.experiments.catalog import EXPERIMENTS
@@ -124,7 +131,10 @@ def _heading(experiment: "Experiment") -> str:
 
 def _details(experiment: "Experiment") -> dict[str, str]:
     """The claim, the logs, what is run, the data and the cost of an experiment, each under its name."""
-    costs = f"full: {experiment.cost_full}; mini: {experiment.cost_mini}; {experiment.seeds} seeds by default"
+    costs = (
+        f"mini: {experiment.cost_mini}; photos: {experiment.cost_photos}; full: {experiment.cost_full}; "
+        f"{experiment.seeds} seeds by default"
+    )
     lines = {"claim": experiment.claim, "logs": experiment.log, "run": experiment.method, "data": experiment.data}
     return {name: text for name, text in {**lines, "cost": costs}.items() if text}
 

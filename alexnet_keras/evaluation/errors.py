@@ -142,6 +142,31 @@ def error_rate(misses: int, images: int) -> ErrorRate:
     return ErrorRate(misses / images, float(interval.low), float(interval.high))
 
 
+@dataclass(frozen=True)
+class PairedTest:
+    """McNemar's exact test of two models on the same images: is the one wrong more often where just one of them is?
+
+    Attributes:
+        only_first: Number of images that the first alone gets wrong.
+        only_second: Number of images that the second alone gets wrong.
+        p_value: The two-sided p-value, 0..1, of equal errors. It speaks of these two models and of other images of the
+            kind, not of other seeds.
+    """
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+    @classmethod
+    def of(cls, first: np.ndarray, second: np.ndarray) -> "PairedTest":
+        """Compare the images that two models get wrong, `(images,)` bool each, in the same order."""
+        from scipy.stats import binomtest
+
+        only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+        apart = only_first + only_second
+        return cls(only_first, only_second, float(binomtest(only_first, apart).pvalue) if apart else 1.0)
+
+
 def images_in(data: PreparedDataset, split: str) -> int:
     """Return the number of images of a split to evaluate on, one at least.
 

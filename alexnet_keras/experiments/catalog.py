@@ -17,10 +17,11 @@ class Experiment:
         title: Its title, as it reads within a sentence.
         section: The section of the paper; "" for a claim of ours.
         claim: The claim.
-        method: What is run, exactly, at either scale.
+        method: What is run, exactly, at every scale.
         data: The data that `--data` has to name.
         cost_full: Its cost on ImageNet; estimates, by the paper's five to six days on two GPUs for one network.
         cost_mini: Its cost in miniature, on two processor cores.
+        cost_photos: Its cost at full width for a third of the epochs, on two processor cores in mixed_bfloat16.
         log: What the lab's logs recorded; "" where they have nothing on it.
         seeds: Number of seeds by default.
         parts: It has parts, of which `--only` chooses some.
@@ -35,6 +36,7 @@ class Experiment:
     data: str
     cost_full: str
     cost_mini: str
+    cost_photos: str
     log: str = ""
     seeds: int = 3
     parts: bool = False
@@ -71,6 +73,7 @@ EXPERIMENTS = {
             CIFAR,
             "as in miniature",
             "about an hour",
+            "as in miniature",
             seeds=1,
         ),
         Experiment(
@@ -82,6 +85,7 @@ EXPERIMENTS = {
             "Drawn and counted from the model of the recipe source: shapes, neurons, parameters, what passes between "
             "the towers. Nothing is trained.",
             NOTHING,
+            "seconds",
             "seconds",
             "seconds",
             seeds=1,
@@ -97,6 +101,7 @@ EXPERIMENTS = {
             PREPARED,
             "about 250 GPU-hours of 2012 a seed",
             "3 minutes a seed on 3,000 images",
+            "35 minutes a seed on 9,500 images",
         ),
         Experiment(
             "figure-4",
@@ -107,6 +112,7 @@ EXPERIMENTS = {
             "The same networks as figure-3's. Eight validation images with five labels each; five others with their "
             "six nearest training images; over 200 queries the neighbours' classes, and their places by pixels.",
             PREPARED,
+            "as figure-3",
             "as figure-3",
             "as figure-3",
         ),
@@ -122,6 +128,7 @@ EXPERIMENTS = {
             PREPARED + "; tested on its test split if it has one, else on val",
             "about 250 GPU-hours of 2012; 200 and 280 core-hours for the classical systems",
             "20 minutes on 4,000 images",
+            "an hour and a half on 9,500 images",
             log="145-2010: 37.5 / 17.0, centre crop 39.0 / 18.3",
             seeds=1,
             parts=True,
@@ -136,9 +143,10 @@ EXPERIMENTS = {
             "rates), then on the next --pretrain with all convolutions copied, then on --data with all but fc8 copied "
             "(rate 0.001, conv1 0.0001, fc8 0.01); 30 epochs each, in miniature 10. Ensembles average ten-crop "
             "probabilities.",
-            PREPARED + "; --pretrain: others",
+            PREPARED + "; --pretrain: others, without which there are no CNNs*",
             "about 250 GPU-hours of 2012 a network, more for --pretrain",
             "an hour on 3,000 images and 10,000 to pre-train on",
+            "35 minutes a network on 9,500 images, more for --pretrain",
             log="145: 40.7 / 18.2; 146-2012-2011: 39.0 / 16.6; 146-2012-2009: 39.1 / 16.9",
             seeds=5,
             pretrain=True,
@@ -154,6 +162,7 @@ EXPERIMENTS = {
             "a prepared dataset with half of each class held out: alexnet prepare synsets:DIR --holdout 0.5",
             "two weeks on two GPUs of 2012",
             "5 minutes a seed on 3,000 images",
+            "40 minutes a seed on 9,500 images",
             pretrain=True,
         ),
         Experiment(
@@ -168,6 +177,7 @@ EXPERIMENTS = {
             PREPARED,
             "about 250 GPU-hours of 2012 a network and seed",
             "3 minutes a network and seed on 3,000 images",
+            "35 minutes a network and seed on 9,500 images",
             log="148 (no normalisation) +1.4 / +1.2; 147 (no overlap) +0.4 / +0.3; 145-half (one tower) +1.7 / +1.2; "
             "150 (towers that never communicate) +1.2 / +1.1",
             parts=True,
@@ -183,6 +193,7 @@ EXPERIMENTS = {
             CIFAR,
             "2 to 3 hours on two processor cores a network and seed, in mixed_bfloat16",
             "5 minutes a network and seed, in mixed_bfloat16",
+            "45 minutes a network and seed",
         ),
         Experiment(
             "initialisation",
@@ -196,6 +207,7 @@ EXPERIMENTS = {
             PREPARED,
             "2 GPU-hours",
             "5 minutes a variant and seed in float32, 2 in mixed_bfloat16",
+            "10 minutes a variant and seed",
             log="net 145 initialises conv3, conv4 and conv5 with 0.03",
             seeds=1,
             parts=True,
@@ -213,6 +225,7 @@ EXPERIMENTS = {
             PREPARED,
             "about 250 GPU-hours of 2012 for source and half of it for each of the others, a seed",
             "3 minutes for source and 1.5 for each of the others, a seed, on 3,000 images",
+            "35 minutes for source and 18 for each of the others, a seed, on 9,500 images",
             parts=True,
         ),
     )

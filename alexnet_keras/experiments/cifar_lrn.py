@@ -12,8 +12,9 @@ from alexnet_keras.visualization.style import INK, SERIES
 CLAIMS = {"without": "13 %", "with": "11 %"}
 SIDE = 24  # pixels of the crops, as cuda-convnet's --crop-border=4 makes of 32
 DECAY = 0.004  # cuda-convnet: wc of local3, local4 and fc10
-EPOCHS = {"mini": 16, "full": 470}  # the released network's: about 450, then 10 each at a tenth and a hundredth
-LAST = {"mini": 2, "full": 10}  # epochs at each of the two lower rates
+# The released network's: about 450, then 10 each at a tenth and a hundredth of the rates.
+EPOCHS = {"mini": 16, "photos": 156, "full": 470}
+LAST = {"mini": 2, "photos": 3, "full": 10}  # epochs at each of the two lower rates
 
 
 def run(lab: Lab) -> Outcome:

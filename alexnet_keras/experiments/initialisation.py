@@ -27,7 +27,7 @@ from alexnet_keras.training.start import new_network
 from alexnet_keras.training.step import TrainingStep
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, logarithmic, save_figure
 
-STEPS = {"mini": 120, "full": 2000}
+STEPS = {"mini": 120, "photos": 660, "full": 2000}
 LEFT = 0.05  # nats below ln(classes) that count as having left it
 SMOOTH = 10  # steps that a loss is averaged over
 

@@ -27,10 +27,13 @@ from alexnet_keras.storage.kept import kept_json
 from alexnet_keras.storage.places import good_name, reproductions_root
 from alexnet_keras.training.start import InitialWeights
 
-MINI_EPOCHS = 20  # of a few thousand images
-BASES = {"full": "source", "mini": "quickstart"}  # the recipe that each scale's variants are derived from
-
-Scale = Literal["full", "mini"]
+Scale = Literal["full", "photos", "mini"]
+# The recipe that each scale's variants are derived from, and its epochs; None for the recipe's.
+BASES: dict[Scale, tuple[str, int | None]] = {
+    "full": ("source", None),
+    "photos": ("source", 30),
+    "mini": ("quickstart", 20),
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Options:
     """The options of an experiment.
 
     Attributes:
-        scale: "full", the paper's networks for as long; "mini", narrow ones for minutes.
+        scale: "full", the paper's networks for as long; "photos", the paper's networks for a third of its epochs;
+            "mini", narrow ones for minutes.
         seeds: Number of repetitions; the seeds are 1, 2, ...
         data: The prepared dataset's, or the source's, name or path; None for the experiment's default.
         pretrain: Prepared datasets to pre-train on, in order.
@@ -46,6 +50,7 @@ class Options:
         epochs: Epochs of every network; None for the scale's.
         precision: A Keras dtype policy.
         gpus: The number of GPUs, as in `alexnet train --gpus`.
+        cache: Where decoded training images are kept, as in `alexnet train --cache`.
     """
 
     scale: Scale = "mini"
@@ -56,6 +61,7 @@ class Options:
     epochs: int | None = None
     precision: str = "float32"
     gpus: int | None = None
+    cache: str | None = None
 
     def chosen(self, names: list[str]) -> list[str]:
         """The parts to run, in the order of `names`.
@@ -95,9 +101,9 @@ class Lab:
     @cached_property
     def base_recipe(self) -> Recipe:
         """The recipe that variants are derived from: `source`, or in miniature the narrow `quickstart`."""
-        recipe = load_recipe(BASES[self.options.scale])
-        epochs = self.options.epochs or (MINI_EPOCHS if self.options.scale == "mini" else recipe.training.epochs)
-        return edit(recipe, {"training.epochs": epochs})
+        name, epochs = BASES[self.options.scale]
+        recipe = load_recipe(name)
+        return edit(recipe, {"training.epochs": self.options.epochs or epochs or recipe.training.epochs})
 
     def open(self, name: str | Path | None = None) -> PreparedDataset:
         """Open a dataset, which no other process prepares again as long as the experiment runs.
@@ -154,12 +160,13 @@ class Lab:
                 seed=seed,
                 precision=self.options.precision,
                 gpus=self.options.gpus,
+                cache=self.options.cache,
                 reporter=self.reporter,
             )
         if run.facts.get("status") != "finished":
             if initial:
                 run.update(initial.to_dict())  # version 0.1 did not record the part that is taken
-            return api.resume(run, data=data, gpus=self.options.gpus, reporter=self.reporter)
+            return api.resume(run, data=data, gpus=self.options.gpus, cache=self.options.cache, reporter=self.reporter)
         self.reporter.note(f"{run.path} is already trained.")
         return run
 

@@ -1,24 +1,30 @@
 """Results of an experiment: numbers over seeds, compared with the paper's and with the lab's logs.
 
-Networks that differ in one thing are trained from the same seeds, and the difference of their errors is given."""
+Networks that differ in one thing are trained from the same seeds and tested on the same images. The difference of their
+errors is given with its interval over the seeds, and with a paired test of each two networks over the images."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from scipy import stats
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DivergedError
+from alexnet_keras.evaluation.errors import PairedTest
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.recipes.schema import Recipe
 
-Verdict = Literal["agrees", "disagrees", "undecided", "not compared"]
+Verdict = Literal[
+    "agrees", "agrees for these networks", "disagrees", "disagrees for these networks", "undecided", "not compared"
+]
 Unit = Literal["percent", "points", "times", "number", "count"]  # points: a difference of two percentages
 TopK = Literal["top1", "top5"]  # which error
 PerSeed = dict[int, dict[str, Any]]  # the results of one network or system, by seed
 CONFIDENCE = 0.95
+SIGNIFICANT = 0.05  # a p-value of a paired test below it tells two networks apart
 UNITS: dict[Unit, tuple[int, str, str]] = {  # factor, format, suffix
     "percent": (100, ".1f", " %"),
     "points": (100, "+.1f", " points"),
@@ -71,6 +77,7 @@ class Comparison:
         log: What the lab's logs recorded; "" where there is none.
         verdict: Whether `ours` agrees with the claim.
         note: A remark, which follows the number in the table.
+        pairs: For a difference, the paired test over the images of each two networks, in the order of the seeds.
     """
 
     what: str
@@ -80,6 +87,7 @@ class Comparison:
     log: str = ""
     verdict: Verdict = "not compared"
     note: str = ""
+    pairs: tuple[PairedTest, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The row as it is in result.json."""
@@ -91,7 +99,9 @@ class Comparison:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Comparison":
         """The reverse of `to_dict`."""
-        return cls(**{**values, "ours": values["ours"] and OverSeeds.of(values["ours"]["values"])})
+        ours = values["ours"] and OverSeeds.of(values["ours"]["values"])
+        pairs = tuple(PairedTest(**pair) for pair in values.get("pairs", ()))  # version 0.1 tested none
+        return cls(**{**values, "ours": ours, "pairs": pairs})
 
     @property
     def measured(self) -> str:
@@ -104,7 +114,8 @@ class Comparison:
             text += f" ({low} to {high})"
         if self.unit != "count":
             text += f", {seeds_text(len(self.ours.values))}"
-        return f"{text}; {self.note}" if self.note else text
+        tests = f"McNemar's p {', '.join(p_text(pair.p_value) for pair in self.pairs)}" if self.pairs else ""
+        return "; ".join(filter(None, (text, tests, self.note)))
 
 
 @dataclass(frozen=True)
@@ -140,19 +151,31 @@ def with_unit(number: float, unit: Unit) -> str:
     return f"{scale * number:{form}}{suffix}"
 
 
-def sign_verdict(ours: OverSeeds, sign: int) -> Verdict:
+def p_text(p_value: float) -> str:
+    """A p-value as text, in two digits."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"
+
+
+def sign_verdict(ours: OverSeeds, sign: int, pairs: Sequence[PairedTest] = ()) -> Verdict:
     """The verdict on a claimed sign: the whole interval has to be on one side of zero.
+
+    Where it is not, or where there is one seed, paired tests may still tell apart the networks that there are: all of
+    them have to be on one side.
 
     Args:
         ours: The quantity.
         sign: 1 if it is claimed to be positive, -1 for negative.
+        pairs: For a difference of errors, the paired tests behind it.
     """
-    if ours.interval is None:
-        return "undecided"
-    low, high = sorted(sign * end for end in ours.interval)
+    low, high = sorted(sign * end for end in ours.interval or (-math.inf, math.inf))
     if low > 0:
         return "agrees"
-    return "disagrees" if high < 0 else "undecided"
+    if high < 0:
+        return "disagrees"
+    sides = {pair.p_value < SIGNIFICANT and np.sign(sign * (pair.only_first - pair.only_second)) for pair in pairs}
+    if sides == {1}:
+        return "agrees for these networks"
+    return "disagrees for these networks" if sides == {-1} else "undecided"
 
 
 def claimed_positive(what: str, ours: OverSeeds, claim: str, log: str = "", unit: Unit = "points") -> Comparison:
@@ -196,16 +219,36 @@ def _train_and_test(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, 
         trained = lab.trained(name, recipe, data, seed)
     except DivergedError as error:
         return {"diverged": str(error)}
-    errors, history = lab.errors(trained, data), trained.history
+    predictions, history = lab.predictions(trained, data, "val"), trained.history
+    errors = predictions.evaluation()
     return {
         "run": trained.name,
         "top1": errors.top1.error,
         "top5": errors.top5.error,
+        "misses": packed_misses(predictions.summary.ranks),
         "training_loss": history[-1]["loss"],
         "training_top1": history[-1]["top1_error"],
         "validation_top1": [row["val_top1_error"] for row in history],
         "stalled": history[-1]["loss"] > math.log(len(data.classes)) - STALLED,
     }
+
+
+def packed_misses(ranks: np.ndarray) -> dict[str, str]:
+    """The images that a network gets wrong, a bit each in the order of the split, in hexadecimal: "top1" and "top5".
+
+    Args:
+        ranks: `(images,)`, as `evaluation.errors.label_ranks` gives them.
+    """
+    return {f"top{k}": np.packbits(ranks >= k).tobytes().hex() for k in (1, 5)}
+
+
+def paired_test(first: dict[str, Any], second: dict[str, Any], kind: TopK) -> PairedTest:
+    """Compare two networks' results, by the images that they get wrong."""
+    one, other = (
+        np.unpackbits(np.frombuffer(bytes.fromhex(each["misses"][kind]), np.uint8)).astype(bool)
+        for each in (first, second)
+    )
+    return PairedTest.of(one, other)  # the bits that fill up the last byte are 0 in both
 
 
 def error(what: str, results: PerSeed, kind: TopK) -> Comparison:
@@ -218,7 +261,7 @@ def error(what: str, results: PerSeed, kind: TopK) -> Comparison:
 def difference(
     what: str, results: PerSeed, base: PerSeed, kind: TopK, claim: str = "", log: str = "", sign: int = 0
 ) -> Comparison:
-    """The error of a network minus that of the network it is compared with, seed by seed.
+    """The error of a network minus that of the network it is compared with, seed by seed, and each two's paired test.
 
     Args:
         what: The name of the difference.
@@ -236,8 +279,9 @@ def difference(
     if stalled := sum(each["stalled"] for each in (*results.values(), *base.values())):
         note = f"{stalled} of the {len(results) + len(base)} networks compared never left ln(classes)"
         return Comparison(what, ours, "points", claim, log, "undecided", note)
-    verdict = sign_verdict(ours, sign) if sign and (claim or log) else "not compared"
-    return Comparison(what, ours, "points", claim, log, verdict)
+    pairs = tuple(paired_test(each, base[seed], kind) for seed, each in results.items())
+    verdict = sign_verdict(ours, sign, pairs) if sign and (claim or log) else "not compared"
+    return Comparison(what, ours, "points", claim, log, verdict, pairs=pairs)
 
 
 def _diverged(results: PerSeed) -> bool:

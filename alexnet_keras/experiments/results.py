@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RESULT, PAGE, FIGURE = "result.json", "page.md", "picture.png"
 TEMPLATE = "reproductions.html.jinja"
 COLUMNS = ("measured", "the paper", "the lab's log", "ours", "verdict")
-SCALES = {"mini": "in miniature", "full": "at full size"}
+SCALES = {"mini": "in miniature", "photos": "at full width, for a third of the epochs", "full": "at full size"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def page(result: Result) -> str:
         "|---|---|---|---|---|",
         *("| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in row) + " |" for row in result.rows),
         "",
-        "Intervals are 95 % intervals of the mean over seeds (Student's t).",
+        "Intervals are 95 % intervals of the mean over seeds (Student's t). McNemar's exact test compares the networks "
+        "of one seed on the same images; it speaks of these networks, not of other seeds.",
         "",
         *(f"- {line}" for line in document["configuration"]),
         f"- `{document['command']}`, {document['date'][:10]}, {result.machine}",

@@ -118,7 +118,7 @@ def _errors(results: PerSeed, kind: TopK) -> OverSeeds:
 def _settings_of(lab: Lab, name: str) -> Any:
     from alexnet_keras.experiments.classical import FULL, MINI
 
-    return {"full": FULL, "mini": MINI}[lab.options.scale][name]
+    return (FULL if lab.options.scale == "full" else MINI)[name]
 
 
 def _interval_over_images(results: PerSeed, kind: TopK) -> str:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.ensemble import mean, search
+from alexnet_keras.evaluation.errors import PairedTest, label_ranks
 from alexnet_keras.experiments.figures import draw_over_seeds
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import (
@@ -16,6 +18,7 @@ from alexnet_keras.experiments.outcome import (
     error_kinds,
     images_text,
     part_of,
+    sign_verdict,
 )
 from alexnet_keras.experiments.variants import fine_tuned, pretrained
 from alexnet_keras.runs import Run
@@ -25,43 +28,47 @@ STARS = 2  # pre-trained networks in the largest ensemble (paper, section 6)
 CLAIMS = {"1 CNN": "40.7 / 18.2 %", "CNNs": "38.1 / 16.4 %", "1 CNN*": "39.0 / 16.6 %", "CNNs*": "36.7 / 15.4 %"}
 LOGS = {"1 CNN": "40.7 / 18.2 % (145)", "1 CNN*": "39.0 / 16.6 % (146-2012-2011)"}
 GAIN = "+1.7 / +1.6 points"  # 1 CNN minus 1 CNN*, in both
+ENSEMBLE_GAIN = "-2.6 / -1.8 points"  # 5 CNNs minus 1 CNN
 
 
 def run(lab: Lab) -> Outcome:
-    """Train one CNN per seed and two CNNs*, and test them and their ensembles."""
+    """Train one CNN per seed and, with `--pretrain`, two CNNs*, and test them and their ensembles."""
     data, base = lab.open(), lab.base_recipe
     others = [lab.open(name) for name in lab.options.pretrain]
-    if not others:
-        raise UsageError(
-            "table-2 needs a set of other classes to pre-train on: --pretrain DIR, given again for a second one."
-        )
     cnns = [lab.trained("source", base, data, seed) for seed in lab.seeds]
-    stars = star_networks(lab, cnns, others, data)
-    single = {name: [lab.errors(net, data) for net in nets] for name, nets in (("1 CNN", cnns), ("1 CNN*", stars))}
+    stars = star_networks(lab, cnns, others, data) if others else []
+    groups = {"1 CNN": cnns, "CNNs": cnns, "1 CNN*": stars, "CNNs*": [*cnns, *stars] if stars else []}
+    single = {name: [lab.errors(net, data) for net in groups[name]] for name in LOGS if groups[name]}
     comparisons = []
     for kind, title in error_kinds(data).items():
         errors = {name: OverSeeds.of(getattr(e, kind).error for e in found) for name, found in single.items()}
-        for name, both_errors in CLAIMS.items():
-            claim = part_of(both_errors, kind)
+        for name, nets in groups.items():
+            claim = part_of(CLAIMS[name], kind)
             if name in single:
                 log = part_of(LOGS[name], kind)
                 comparisons.append(Comparison(f"{title}, {name}", errors[name], claim=claim, log=log))
-            else:
-                nets = cnns if name == "CNNs" else [*cnns, *stars]
+            elif len(nets) > 1:
                 comparisons += compare_ensembles(lab, nets, data, f"{title}, {len(nets)} {name}", kind, claim)
-        gain, claim = errors["1 CNN"].minus(errors["1 CNN*"].mean), part_of(GAIN, kind)
-        comparisons.append(claimed_positive(f"{title}, 1 CNN minus 1 CNN*", gain, claim, log=claim))
+        if len(cnns) > 1:
+            comparisons.append(_gain_of_ensemble(lab, cnns, data, title, kind))
+        if stars:
+            gain, claim = errors["1 CNN"].minus(errors["1 CNN*"].mean), part_of(GAIN, kind)
+            comparisons.append(claimed_positive(f"{title}, 1 CNN minus 1 CNN*", gain, claim, log=claim))
     names = ", then ".join(f"{other.path.name} ({len(other.classes)} classes)" for other in others)
+    lineage = (
+        f"{len(stars)} networks with a sixth convolutional layer were initialised with the first one's convolutions, "
+        f"trained on {names}, and fine-tuned on {data.path.name}. "
+    )
     return Outcome(
         summary=(
             f"{len(cnns)} networks (recipe {base.name}, {base.training.epochs} epochs) were trained on the "
-            f"{images_text(data)}. {len(stars)} networks with a sixth convolutional layer were initialised with the "
-            f"first one's convolutions, trained on {names}, and fine-tuned on {data.path.name}. All were tested with "
-            f"ten crops on its {data.examples('val'):,} validation images; ensembles average probabilities."
+            f"{images_text(data)}. {lineage if stars else ''}All were tested with ten crops on its "
+            f"{data.examples('val'):,} validation images; ensembles average probabilities."
         ),
         comparisons=tuple(comparisons),
         configuration=(
-            f"CNN: {base.name}, {base.training.epochs} epochs; CNN*: the lineage in docs/paper.md",
+            f"CNN: {base.name}, {base.training.epochs} epochs",
+            f"CNN*: {'the lineage in docs/paper.md' if stars else 'not trained, for want of --pretrain'}",
             f"{lab.options.precision}, batches of {base.training.batch_size}",
         ),
         facts={
@@ -86,8 +93,6 @@ def compare_ensembles(
     lab: Lab, nets: list[Run], data: PreparedDataset, what: str, kind: TopK, claim: str
 ) -> list[Comparison]:
     """The plain mean of the networks, and the mean with the weights that the released code's search finds."""
-    if len(nets) < 2:
-        return []
     members = [lab.predictions(net, data, "val") for net in nets]
     plain, searched = (
         OverSeeds.of([getattr(ensemble(members).evaluation(), kind).error]) for ensemble in (mean, search)
@@ -96,6 +101,18 @@ def compare_ensembles(
         Comparison(what, plain, claim=claim),
         Comparison(f"{what}, weights searched on the same images", searched),
     ]
+
+
+def _gain_of_ensemble(lab: Lab, cnns: list[Run], data: PreparedDataset, title: str, kind: TopK) -> Comparison:
+    """The error of the CNNs' plain mean minus that of each, with the paired tests."""
+    members = [lab.predictions(net, data, "val") for net in cnns]
+    together = np.concatenate([label_ranks(*chunk) for chunk in mean(members).chunks()])
+    alone = [member.summary.ranks for member in members]
+    wrong = {"top1": 1, "top5": 5}[kind]
+    ours = OverSeeds.of(float((together >= wrong).mean() - (ranks >= wrong).mean()) for ranks in alone)
+    pairs = tuple(PairedTest.of(together >= wrong, ranks >= wrong) for ranks in alone)
+    what, claim = f"{title}, {len(cnns)} CNNs minus 1 CNN", part_of(ENSEMBLE_GAIN, kind)
+    return Comparison(what, ours, "points", claim, verdict=sign_verdict(ours, -1, pairs), pairs=pairs)
 
 
 def draw(outcome: Outcome, path: Path) -> None:

@@ -199,7 +199,7 @@ COPIED_RATE = 0.1  # of the copied layers, of the others'; lab lineage: 0.001 ag
 FINE_TUNING_RATE = 0.1  # lab lineage: 0.001, where net 145 starts with 0.01
 CONV1_RATE = 0.1  # of conv1 in fine-tuning, of the others'; lab lineage: 0.0001
 FC8_RATE = 10.0  # of the new classifier, of the others'; lab lineage: 0.01
-EPOCHS = {"full": 30, "mini": 10}  # of each training after the first; the lineage does not give them
+EPOCHS = {"full": 30, "photos": 10, "mini": 10}  # of each training after the first; the lineage does not give them
 LAST_COPIED, LAST_CONVOLUTION, LAST_HIDDEN = "conv5", "conv6", "fc7"
 
 

@@ -185,7 +185,7 @@ def test_figures_3_and_4_share_their_networks(reproduce, results):
 
 
 @pytest.mark.slow
-def test_table_2_pre_trains_fine_tunes_and_averages(reproduce, results, others):
+def test_table_2_pre_trains_fine_tunes_and_averages(reproduce, results, others, prepared):
     done = reproduce("table-2", "--seeds", "2", "--epochs", "1", "--pretrain", str(others.path))
     assert done.exit_code == 0, done.stderr
     found = result_of(results, "table-2-mini")
@@ -195,6 +195,20 @@ def test_table_2_pre_trains_fine_tunes_and_averages(reproduce, results, others):
     copied = [run for run in (results / "nets").iterdir() if run.name.startswith("fine-tuned")]
     origin = json.loads((copied[0] / "run.json").read_text())["init_from"]
     assert "six-conv-others" in origin
+    done = reproduce("table-2", "--seeds", "2", "--epochs", "1")  # the same networks, without those with a star
+    found = result_of(results, "table-2-mini")
+    whats = [row["what"] for row in found["findings"] if row["what"].startswith("top-1")]
+    single, together = "top-1 error, 1 CNN", "top-1 error, 2 CNNs"
+    assert whats == [single, together, f"{together}, weights searched on the same images", f"{together} minus 1 CNN"]
+    rows = {row["what"]: row for row in found["findings"]}
+    for alone, gain, pair in zip(
+        rows[single]["ours"]["values"],
+        rows[f"{together} minus 1 CNN"]["ours"]["values"],
+        rows[f"{together} minus 1 CNN"]["pairs"],
+        strict=True,
+    ):
+        assert gain == pytest.approx(rows[together]["ours"]["values"][0] - alone)
+        assert pair["only_first"] - pair["only_second"] == pytest.approx(gain * prepared.examples("val"))
 
 
 @pytest.mark.slow
@@ -232,7 +246,8 @@ def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
         (("ablations", "--only", "no-hope"), 2, "There is no part 'no-hope' in this experiment: choose no-lrn"),
         (("figure-3", "--only", "no-lrn"), 2, "figure-3 has no parts to choose from with --only"),
         (("figure-3", "--pretrain", "data/x"), 2, "figure-3 pre-trains nothing"),
-        (("table-2",), 2, "--pretrain DIR"),
+        (("figure-3", "--scale", "photo"), 2, "'photo' is not one of 'mini', 'photos', 'full'"),
+        (("figure-3", "--cache", "ram"), 2, "'ram' is not one of"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(reproduce, arguments, code, sentence):

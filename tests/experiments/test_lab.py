@@ -7,6 +7,8 @@ import pytest
 from alexnet_keras.errors import UsageError
 from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.variants import LAST_COPIED, LAST_HIDDEN, six_convolutions
+from alexnet_keras.recipes import toml
+from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.training.start import InitialWeights
 
@@ -89,3 +91,23 @@ def test_a_network_is_initialised_with_the_chosen_layers_of_another(lab, tiny, p
     assert not np.array_equal(copied[0]["fc6/kernel_a"], origin["fc6/kernel_a"])
     assert {"fc6", "fc7"} | convolutions <= taken(copied[1])
     assert not np.array_equal(copied[1]["fc8/kernel_a"], origin["fc8/kernel_a"])
+
+
+@pytest.mark.parametrize(
+    ("scale", "epochs", "recipe", "expected"),
+    [
+        ("full", None, "source", 91),
+        ("photos", None, "source", 30),
+        ("mini", None, "quickstart", 20),
+        ("photos", 91, "source", 91),
+    ],
+)
+def test_each_scale_has_its_network_and_its_epochs(tmp_path, scale, epochs, recipe, expected):
+    base = Lab(Options(scale, epochs=epochs), tmp_path).base_recipe
+    assert (base.name, base.training.epochs) == (recipe, expected)
+    assert base.network == load_recipe(recipe).network
+
+
+def test_scales_of_as_many_epochs_share_their_networks(tmp_path):
+    full, photos = (Lab(Options(scale, epochs=91), tmp_path).base_recipe for scale in ("full", "photos"))
+    assert toml.digest_values(full) == toml.digest_values(photos)

@@ -1,13 +1,18 @@
 """Verdicts on numbers over seeds, and how they are written."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from alexnet_keras.evaluation.errors import PairedTest
 from alexnet_keras.experiments.outcome import (
     Comparison,
     OverSeeds,
     difference,
+    packed_misses,
+    paired_test,
     part_of,
     sign_verdict,
     value_verdict,
@@ -44,8 +49,42 @@ def test_a_number_agrees_where_the_interval_holds_it():
     assert value_verdict(ours, 0.407) == "agrees" and value_verdict(ours, 0.5) == "disagrees"
 
 
+MISSES = packed_misses(np.zeros(8, np.int32))
+
+
+def test_mcnemars_test_counts_the_images_that_one_alone_gets_wrong():
+    first, second = np.array([7, 7, 1, 0, 0, 1, 2, 1, 1, 1]), np.array([7, 0, 0, 1, 0, 0, 0, 0, 0, 0])
+    found = paired_test({"misses": packed_misses(first)}, {"misses": packed_misses(second)}, "top1")
+    assert (found.only_first, found.only_second) == (7, 1)
+    assert found.p_value == pytest.approx(2 * (1 + 8) / 2**8)  # 0, 1, 7 or 8 heads of 8 coins
+    top5 = paired_test({"misses": packed_misses(first)}, {"misses": packed_misses(second)}, "top5")
+    assert top5 == PairedTest(1, 0, 1.0)
+    same = paired_test({"misses": packed_misses(first)}, {"misses": packed_misses(first)}, "top1")
+    assert same == PairedTest(0, 0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "sides", "verdict"),
+    [
+        ((0.01,), [(60, 20)], "agrees for these networks"),
+        ((-0.01,), [(20, 60)], "disagrees for these networks"),
+        ((0.01, 0.05), [(60, 20), (90, 20)], "agrees for these networks"),
+        ((0.01, 0.05), [(60, 20), (25, 20)], "undecided"),  # one pair is not apart
+        ((0.01, -0.05), [(60, 20), (20, 60)], "undecided"),
+        ((0.010, 0.011, 0.012), [(25, 20)] * 3, "agrees"),  # over the seeds
+        ((0.01,), [], "undecided"),
+    ],
+)
+def test_where_seeds_decide_nothing_all_pairs_on_one_side_speak_for_themselves(values, sides, verdict):
+    pairs = [PairedTest(one, other, stats.binomtest(one, one + other).pvalue) for one, other in sides]
+    assert sign_verdict(OverSeeds(values), 1, pairs) == verdict
+
+
 def test_a_network_that_learnt_nothing_is_reported_and_proves_nothing():
-    runs = [{seed: {"top1": error, "top5": 0.1, "stalled": error > 0.8} for seed in (1, 2, 3)} for error in (0.9, 0.3)]
+    runs = [
+        {seed: {"top1": error, "top5": 0.1, "stalled": error > 0.8, "misses": MISSES} for seed in (1, 2, 3)}
+        for error in (0.9, 0.3)
+    ]
     found = difference("top-1 error, no dropout", *runs, "top1", '"substantial overfitting"', sign=1)
     assert found.verdict == "undecided" and found.note == "3 of the 6 networks compared never left ln(classes)"
     assert found.ours.mean == pytest.approx(0.6)
@@ -56,14 +95,20 @@ def test_a_network_that_learnt_nothing_is_reported_and_proves_nothing():
 
 def test_comparisons_read_back_as_they_were():
     for ours in (OverSeeds((0.1, 0.2)), OverSeeds((0.1,)), None):
-        row = Comparison("top-1 error", ours, "percent", "40.7 %", "40.7 % (145)", "agrees", "note")
-        assert Comparison.from_dict(row.to_dict()) == row
+        row = Comparison("", ours, "percent", "40.7 %", "40.7 % (145)", "agrees", "note", (PairedTest(3, 1, 0.625),))
+        assert Comparison.from_dict(json.loads(json.dumps(row.to_dict()))) == row
+    old = Comparison("top-1 error", OverSeeds((0.1,))).to_dict()
+    del old["pairs"]  # as version 0.1 wrote them
+    assert Comparison.from_dict(old).pairs == ()
 
 
 def test_a_measurement_is_written_with_its_interval_and_seeds():
     row = Comparison("difference", OverSeeds((0.01, 0.01, 0.01)), "points")
     assert row.measured == "+1.0 points (+1.0 to +1.0), 3 seeds"
     assert Comparison("difference", None, "points", note="diverged").measured == "diverged"
+    pairs = (PairedTest(30, 5, 2e-5), PairedTest(3, 1, 0.625))
+    tested = Comparison("difference", OverSeeds((0.01, 0.01)), "points", note="centre crop", pairs=pairs).measured
+    assert tested == "+1.0 points (+1.0 to +1.0), 2 seeds; McNemar's p < 0.001, 0.62; centre crop"
 
 
 @pytest.mark.parametrize(
