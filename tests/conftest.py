@@ -43,6 +43,12 @@ LONGEST = (
     "test_many_machines.py",
     "test_commands.py",
     "test_export_command.py",
+    "test_layers_against_numpy.py",
+    "test_predictions.py",
+    "test_saliency.py",
+    "test_ilsvrc_source.py",
+    "test_errors.py",
+    "test_classifier.py",
 )
 
 

@@ -67,6 +67,7 @@ def test_casts_are_a_kind_where_precision_is_mixed(tiny, tmp_path):
     assert traced.shares(tmp_path)[CASTS] > 0
 
 
+@pytest.mark.slow
 def test_the_forward_pass_has_a_softmax_and_neither_loss_nor_optimizer(traced):
     assert kinds_in(traced.model, training=False) == [*NETWORK, "softmax", OTHER]
 

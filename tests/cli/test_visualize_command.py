@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from tiers import rest_slow
 
 from alexnet_keras.cli.main import cli
 
@@ -83,7 +84,7 @@ def test_towers_prints_the_numbers_and_what_they_do_not_say(visualize, tmp_path)
         assert f"{tower['median']:.3f}" in result.stdout and f"{tower['weighted_mean']:.3f}" in result.stdout
 
 
-@pytest.mark.parametrize("what", ["activations", "saliency"])
+@pytest.mark.parametrize("what", rest_slow(("activations", "saliency")))
 def test_an_image_of_the_users_own(visualize, tmp_path, photo, what):
     result = visualize(what, "--image", photo, "--out", tmp_path / "picture.png")
     assert result.exit_code == 0, result.stderr

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tiers import rest_slow
 
 from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.data.pipeline import evaluation_batches, training_batches
@@ -30,7 +31,7 @@ def squares(folder, split):
     return {str(p.relative_to(folder / split)): fit_to_square(p.read_bytes()) for p in (folder / split).glob("*/*")}
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png", "raw"])
+@pytest.mark.parametrize("kind", rest_slow(("jpeg", "png", "raw")))
 def test_plain_tfds_and_the_pipeline_give_the_same_images(kind, prepared_as):
     folder, make = prepared_as
     data = make(kind)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_sets import COUNTS, Recorded, small
+from tiers import rest_slow
 
 from alexnet_keras.data import CACHES, image_cache
 from alexnet_keras.data.dataset import open_prepared
@@ -43,7 +44,7 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(labels, labels_too)
 
 
-@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("cache", rest_slow(CACHES))
 @pytest.mark.parametrize(
     ("augmentation", "more"),
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiers import rest_slow
 
 from alexnet_keras import AlexNet, Classifier
 from alexnet_keras.data.pipeline import evaluation_batches
@@ -14,7 +15,7 @@ from alexnet_keras.evaluation.image_inputs import Preparation, preparation_of, r
 from alexnet_keras.runs import Run
 
 
-@pytest.fixture(scope="module", params=[("jpeg", 80), ("raw", None)], ids=["jpeg", "raw"])
+@pytest.fixture(scope="module", params=rest_slow((("jpeg", 80), ("raw", None))), ids=["jpeg", "raw"])
 def run_and_data(request, tiny, images, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param[0])
     encoding, quality = request.param

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
@@ -81,7 +82,7 @@ def test_ten_crop_probabilities_are_the_mean_of_ten_forward_passes(model, prepar
     np.testing.assert_allclose(Predictor(model, "ten-crop")(images), np.mean(separate, axis=0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("views", ["centre", "ten-crop"])
+@pytest.mark.parametrize("views", rest_slow(("centre", "ten-crop")))
 def test_an_evaluation_counts_every_image_once(model, prepared, views):
     progress = []
     predictor = Predictor(model, views)
@@ -142,6 +143,7 @@ def test_no_interval_reaches_beyond_0_and_1():
         assert error_rate(0, images).low >= 0 and error_rate(images, images).high <= 1
 
 
+@pytest.mark.slow
 def test_replicas_share_the_batches_of_an_evaluation_and_find_the_same_errors(tiny, prepared, monkeypatch):
     """12 images in batches of 5: two batches at once, and the smaller last one alone."""
     monkeypatch.setattr(predictor_module, "CROPS_AT_A_TIME", 5)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
+from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
@@ -49,7 +50,7 @@ def count_of(run, monkeypatch):
     return lambda: len(calls)
 
 
-@pytest.mark.parametrize("views", ["centre", "ten-crop"])
+@pytest.mark.parametrize("views", rest_slow(("ten-crop", "centre")))
 def test_they_are_the_models_and_the_errors_are_scikit_learns(run, prepared, views):
     found = predictions_of(run, prepared, "train", views)
     predictor = Predictor(run.load_model(), views)
@@ -86,7 +87,7 @@ def test_another_model_is_evaluated_again(run, prepared, tiny, count_of):
     assert not np.allclose(first.probabilities, second.probabilities)
 
 
-@pytest.mark.parametrize("damage", ["cut", "no facts", "not json"])
+@pytest.mark.parametrize("damage", rest_slow(("cut", "no facts", "not json")))
 def test_damaged_predictions_are_made_again(run, prepared, damage, count_of):
     first = predictions_of(run, prepared, "val")
     expected = np.array(first.probabilities)
@@ -138,7 +139,7 @@ def test_a_summary_is_what_sorting_says(run, prepared):
     np.testing.assert_array_equal(found.summary.ranks, np.argmax(order == found.labels[:, None], axis=1))
 
 
-@pytest.mark.parametrize("name", ["probabilities.npy", "labels.npy", "filenames.json"])
+@pytest.mark.parametrize("name", rest_slow(("probabilities.npy", "labels.npy", "filenames.json")))
 def test_what_is_not_what_was_written_is_computed_again(run, prepared, count_of, name):
     first = predictions_of(run, prepared, "val")
     content, expected = (first.path / name).read_bytes(), np.array(first.probabilities)

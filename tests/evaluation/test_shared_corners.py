@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.backend import tower_devices
@@ -25,12 +26,14 @@ def one_by_one(model):
 
 @pytest.mark.parametrize(
     "change",
-    [
-        "network.conv1.padding=[0,3]",
-        "network.conv1.padding=[0,0]",
-        "augmentation.mean=channel",
-        "augmentation.input_scale=0.0134",
-    ],
+    rest_slow(
+        (
+            "network.conv1.padding=[0,3]",
+            "network.conv1.padding=[0,0]",
+            "augmentation.mean=channel",
+            "augmentation.input_scale=0.0134",
+        )
+    ),
 )
 def test_they_agree_to_rounding(tiny, change):
     model = AlexNet(with_overrides(tiny, [change]), classes=7, seed=0, mean_image=MEAN)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.experiments import variants
@@ -89,7 +90,7 @@ def test_a_removed_layer_leaves_the_maps_as_large_and_the_others_as_they_were(ti
     assert replace(recipe, network=tiny.network) == tiny
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("name", rest_slow(CONVOLUTIONS, first=2))
 def test_a_removed_layer_of_source_leaves_six_by_six_maps(source, name):
     model = AlexNet(variants.without(source, name), classes=10)
     assert model.get_layer("flatten").input[0].shape[1:3] == (6, 6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from plain_networks import caffe_logits, random_arrays
 from small_networks import CLASSES, DENSE, FILTERS, assert_same, crops, our_logits, small
+from tiers import rest_slow
 from written_files import (
     binaryproto,
     caffemodel,
@@ -36,7 +37,7 @@ def mean():
     return (random.uniform(-10, 10, (3, 256, 256)) + np.array([104, 117, 123])[:, None, None]).astype(np.float32)
 
 
-@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("old", rest_slow((False, True)))
 @pytest.mark.parametrize("recipe", ["caffe", "caffenet"])
 def test_an_imported_caffemodel_answers_as_caffe_does(recipe, old, arrays, mean, tmp_path):
     pool_first = recipe == "caffenet"

@@ -32,6 +32,7 @@ def compared_in_tf32(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_the_images_tell_networks_apart(run, samples):
     found = outputs_of(Predictor(run.load_model()), samples)
     assert np.ptp(found, axis=0).max() > 0.01
@@ -50,6 +51,7 @@ def test_an_export_agrees_with_its_run(run, samples, to, compared_in_tf32):
     assert written["provenance"]["data_fingerprint"] == run.facts["data"]["fingerprint"]
 
 
+@pytest.mark.slow
 @EACH_FORMAT
 def test_one_that_differs_too_much_is_not_kept(run, samples, to, tmp_path):
     out = tmp_path / "made"

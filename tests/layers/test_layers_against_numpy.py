@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiers import rest_slow
 
 from alexnet_keras.layers import (
     ColorNoise,
@@ -71,7 +72,7 @@ def check_gradient(function, x, seed=0, tolerance=2e-3):
 
 
 @pytest.mark.parametrize(("convention", "divisor"), [("sum", 1), ("mean", 5)])
-@pytest.mark.parametrize("beta", [0.75, 0.6])
+@pytest.mark.parametrize("beta", rest_slow((0.6, 0.75)))
 def test_local_response_normalization_is_the_formula_of_section_3_3(convention, divisor, beta):
     x = random.normal(0, 60, (2, 4, 5, 9)).astype(np.float32)
     layer = LocalResponseNormalization(5, 1e-2, beta, 2.0, convention)
@@ -120,7 +121,10 @@ def test_normalizations_have_the_right_gradient(layer):
     check_gradient(layer, random.normal(0, 20, (2, 5, 6, 7)).astype(np.float32))
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 1, 2, 1), (1, 2, 2, 8), (3, 1, 1, 2), (4, 3, 2, 5), (5, 6, 7, 16)])
+@pytest.mark.parametrize(
+    "shape",
+    rest_slow(((1, 1, 1, 3), (5, 6, 7, 16), (1, 1, 2, 1), (1, 2, 2, 8), (3, 1, 1, 2), (4, 3, 2, 5)), first=2),
+)
 def test_normalizations_of_any_shape_leave_nothing_out(shape):
     x = random.normal(0, 60, shape)
     found = LocalResponseNormalization(5, 1e-2)(x.astype(np.float32))
@@ -137,7 +141,7 @@ def test_what_is_not_finite_stays_in_its_window(layer):
     assert spoilt.sum() == (3 if layer is LocalResponseNormalization else 25)
 
 
-@pytest.mark.parametrize("maps", [12, 7])
+@pytest.mark.parametrize("maps", rest_slow((7, 12)))
 @pytest.mark.parametrize("layer", [LocalResponseNormalization, SpatialResponseNormalization])
 def test_normalizations_in_bfloat16_round_what_float32_computes(layer, maps):
     x = tf.cast(random.normal(0, 60, (4, 6, 5, maps)), tf.bfloat16)

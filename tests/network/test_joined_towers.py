@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiers import rest_slow
 
 from alexnet_keras import AlexNet, join_towers, layer_output
 from alexnet_keras.errors import UsageError
@@ -25,7 +26,10 @@ def names(model):
     return [layer.name for layer in model.layers]
 
 
-@pytest.mark.parametrize("layer", ["conv1", "norm2", "conv5", "relu5", "flatten", "fc6", "fc8", "predictions", "image"])
+@pytest.mark.parametrize(
+    "layer",
+    rest_slow(("conv1", "fc6", "image", "norm2", "conv5", "relu5", "flatten", "fc8", "predictions"), first=3),
+)
 def test_the_joined_tensor_is_the_towers_in_order_and_the_answers_stay(network, layer):
     joined = join_towers(network, layer)
     both = keras.Model(joined.input, [joined.get_layer(f"{layer}_joined").output, joined.output])
@@ -56,7 +60,7 @@ def gradients(model):
     return tape.gradient(score, maps)
 
 
-@pytest.mark.parametrize("layer", ["conv5", "relu5"])
+@pytest.mark.parametrize("layer", rest_slow(("conv5", "relu5")))
 def test_the_gradient_with_respect_to_it_is_that_of_the_towers(network, layer):
     logits = logits_of(network)
     joined = join_towers(logits, layer)

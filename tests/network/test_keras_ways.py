@@ -103,12 +103,12 @@ def by_pickle(model, tiny, folder):
 WAYS = [
     by_file_of_the_model,
     by_clone_and_weights,
-    by_json_and_file_of_weights,
-    by_argument,
-    by_a_file_after_a_prediction,
     *(
         pytest.param(way, marks=pytest.mark.slow, id=way.__name__)
         for way in (
+            by_json_and_file_of_weights,
+            by_argument,
+            by_a_file_after_a_prediction,
             by_the_old_file_of_the_model,
             by_config_and_weights,
             by_weights_of_another,

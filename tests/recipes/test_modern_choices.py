@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.experiments.modern import recipes
@@ -72,7 +73,7 @@ def test_modern_has_half_the_epochs_of_source_and_its_layers():
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "modern"])
+@pytest.mark.parametrize("name", rest_slow((name for name in BUILT_IN if name != "modern"), first=2))
 def test_a_layer_reads_as_many_numbers_as_its_kernel_has_rows(name):
     recipe = load_recipe(name)
     fans = fan_ins(recipe.network)

@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from damage import cut, flip
+from tiers import rest_slow
 
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
@@ -45,7 +46,7 @@ def files_of(path):
     return {file.name: file.read_bytes() for file in path.iterdir() if file.name != "lock"}
 
 
-@pytest.mark.parametrize("layer", [None, "conv5", "predictions"])
+@pytest.mark.parametrize("layer", rest_slow((None, "conv5", "predictions")))
 def test_the_shards_are_what_the_layer_gives(run, prepared, tmp_path, small_shards, layer):
     taken, path = RunFeatures(run, layer), tmp_path / "out"
     written = taken.write(path, prepared, "train")

@@ -28,7 +28,7 @@ def test_a_run_leaves_what_the_run_contract_names(one_device, prepared):
 
 def test_training_lowers_the_loss(prepared, tiny, tmp_path):
     recipe = with_overrides(
-        tiny, ["training.epochs=12", "training.schedule.length=12", "training.schedule.drop_epochs=[]"]
+        tiny, ["training.epochs=6", "training.schedule.length=6", "training.schedule.drop_epochs=[]"]
     )
     history = trainer(new_run(tmp_path / "run", recipe), prepared).fit()
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]

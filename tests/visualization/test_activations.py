@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
+from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import NotFiniteError, UsageError
@@ -70,7 +71,7 @@ def test_maps_stand_in_rows_with_a_line_between_them():
     assert map_grid(maps[:13, :13], columns=3).shape == (52, 3 * 53 - 1), "small maps are enlarged"
 
 
-@pytest.mark.parametrize("scaling", ["map", "global"])
+@pytest.mark.parametrize("scaling", rest_slow(("map", "global")))
 @pytest.mark.parametrize("values", ["signed", "positive", "dead", "one spike"])
 def test_the_figure_is_written_whatever_the_activities_are(image, tmp_path, values, scaling):
     maps = np.random.default_rng(1).normal(size=(2, 13, 13, 192)).astype(np.float32)

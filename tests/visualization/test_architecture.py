@@ -6,6 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
+from tiers import rest_slow
 from toy_runs import TOWERS
 
 from alexnet_keras import AlexNet
@@ -42,7 +43,7 @@ VARIATIONS = {
         recipe, ["network.conv4.followed_by=[]", "network.fc7.dropout=0.0"]
     ),
 }
-variations = pytest.mark.parametrize("vary", VARIATIONS.values(), ids=VARIATIONS)
+variations = pytest.mark.parametrize("vary", rest_slow(VARIATIONS.values(), first=3), ids=VARIATIONS)
 
 
 @pytest.fixture(scope="module")

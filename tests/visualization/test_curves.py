@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from tiers import rest_slow
 
 from alexnet_keras.visualization import curves
 from alexnet_keras.visualization.curves import draw_curves
@@ -26,7 +27,7 @@ def run(name, epochs=5):
     return SimpleNamespace(name=name, path=name, history=rows)
 
 
-@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize("count", rest_slow((7, 1, 3)))
 @pytest.mark.parametrize("name", ["run", "a-run-with-a-long-name-of-forty-characters-or-more"])
 def test_the_legend_is_above_the_lines_and_inside_the_figure(monkeypatch, tmp_path, name, count):
     figures = []

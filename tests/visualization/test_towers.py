@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import beta
+from tiers import rest_slow
 
 from alexnet_keras.network.kernels import RANDOM_SHARE, color_shares, compare_towers, random_shares
 from alexnet_keras.visualization.kernels import draw_towers
@@ -88,7 +89,7 @@ def test_towers_of_random_weights_do_not_differ():
 
 
 @pytest.mark.parametrize("dead", ["none", "some", "a tower", "all"])
-@pytest.mark.parametrize("towers", [1, 2, 3])
+@pytest.mark.parametrize("towers", rest_slow((2, 1, 3)))
 def test_the_figure_is_written_whatever_is_dead(tmp_path, dead, towers):
     kernels = np.random.default_rng(5).normal(size=(towers, 11, 11, 3, 48)).astype(np.float32)
     match dead:
