@@ -89,7 +89,7 @@ def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, onl
         alexnet reproduce figure-1 --help
         alexnet reproduce figure-1
         alexnet reproduce ablations --only no-lrn,no-dropout --seeds 2
-        alexnet reproduce modern --scale photos --precision mixed_bfloat16 --cache memory
+        alexnet reproduce modern --scale photos --precision mixed_bfloat16
         alexnet reproduce report
     """
     from alexnet_keras.experiments.catalog import EXPERIMENTS
