@@ -16,13 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
-from tensorflow.python.framework.ops import gradient_registry
-
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
 
 # The files that take longest, longest first, so that none of them is left for the end.
 LONGEST = (
@@ -52,6 +46,16 @@ LONGEST = (
 )
 
 
+def pytest_configure(config):
+    """Gives TensorFlow two devices, where tests run: not in a process that only hands them to others."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not config.getoption("numprocesses", None):
+        import tensorflow as tf
+
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+
+
 def pytest_collection_modifyitems(items):
     """Long files first; within a file, tests stay in their order."""
     place = {name: index for index, name in enumerate(LONGEST)}
@@ -74,6 +78,8 @@ def memory_given_back():
     yield
     if time.monotonic() - began < 0.5:
         return
+    from tensorflow.python.framework.ops import gradient_registry
+
     for name in [name for name in gradient_registry.list() if name.startswith("CustomGradient-")]:
         del gradient_registry._registry[name]
     gc.collect()

@@ -4,7 +4,7 @@ The gradient (Simonyan, Vedaldi and Zisserman, 2013), SmoothGrad, its mean over 
 al., 2017), and Grad-CAM (Selvaraju et al., 2017; `grad_cam.py`)."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,16 +98,14 @@ def find_saliency(
     """
     require_tensorflow("Saliency")
     (crops,) = centre(images, model.input_shape[1])
-    logits = logits_of(model)
-    scores = tf.cast(logits(crops, training=False), tf.float32)
-    check_finite(scores.numpy(), "The network's scores")
-    predicted = tf.argmax(scores, axis=1).numpy()
+    differentiate, explain = _differentiated(model), GradCAM(model)
+    scores, gradients = differentiate(crops, np.full(len(crops), -1 if label is None else label))
+    predicted = scores.argmax(axis=1)
     explained = predicted if label is None else np.full_like(predicted, label)
-    explain = GradCAM(model)
     return Saliency(
         crops,
-        _gradients(logits, crops, explained),
-        smooth_gradients(model, crops, explained, copies, noise, seed),
+        gradients,
+        _smooth(differentiate, crops, explained, copies, noise, seed),
         np.stack([explain(image, one).heat for image, one in zip(images, explained.tolist(), strict=True)]),
         explain.layer,
         explained,
@@ -141,27 +139,50 @@ def smooth_gradients(
     Raises:
         NotFiniteError: Gradients are not finite.
     """
-    logits, means = logits_of(model), np.zeros(crops.shape, np.float32)
+    return _smooth(_differentiated(model), crops, labels, copies, noise, seed)
+
+
+def _smooth(
+    differentiate: Callable, crops: np.ndarray, labels: np.ndarray, copies: int, noise: float, seed: int
+) -> np.ndarray:
+    means = np.zeros(crops.shape, np.float32)
     for crop, label, mean in zip(crops, labels, means, strict=True):
         generator, deviation = np.random.default_rng(seed), noise * np.ptp(crop.astype(np.float32))
         for first in range(0, copies, AT_ONCE):
             count = min(AT_ONCE, copies - first)
             noisy = crop + deviation * generator.standard_normal((count, *crop.shape), np.float32)
-            mean += _gradients(logits, noisy, np.full(count, label)).sum(axis=0) / copies
+            mean += differentiate(noisy, np.full(count, label))[1].sum(axis=0) / copies
     return means
 
 
-def _gradients(logits: keras.Model, crops: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The gradient of the logit of each crop's class with respect to its pixels, float32, of the shape of the crops."""
-    pixels = tf.constant(crops, tf.float32)
-    with tf.GradientTape() as tape:
-        tape.watch(pixels)
-        scores = tf.cast(logits(pixels, training=False), tf.float32)
-        # Images do not meet inside the network, so the gradient of the sum is that of each score.
-        total = tf.reduce_sum(tf.gather(scores, tf.constant(labels), batch_dims=1))
-    gradients = tape.gradient(total, pixels).numpy()
-    check_finite(gradients.reshape(len(crops), -1), "The gradients of the network's scores")
-    return gradients
+def _differentiated(model: keras.Model) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Compile the scores of crops `(n, side, side, 3)` and the gradient of one score each with respect to its pixels.
+
+    Returns:
+        A function of crops and of the classes, `(n,)`, -1 for the likeliest one, that returns the scores, float32
+        `(n, classes)`, and the gradients, float32, of the shape of the crops. It raises NotFiniteError.
+    """
+    logits = logits_of(model)
+
+    def differentiate(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)
+            scores = tf.cast(logits(pixels, training=False), tf.float32)
+            labels = tf.where(labels < 0, tf.argmax(scores, axis=1), labels)
+            # Images do not meet inside the network, so the gradient of the sum is that of each score.
+            total = tf.reduce_sum(tf.gather(scores, labels, batch_dims=1))
+        return scores, tape.gradient(total, pixels)
+
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32), tf.TensorSpec((None,), tf.int64)]
+    compiled = tf.function(differentiate, input_signature=signature, autograph=False)
+
+    def checked(crops: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores, gradients = (found.numpy() for found in compiled(crops.astype(np.float32), labels))
+        check_finite(scores, "The network's scores")
+        check_finite(gradients.reshape(len(crops), -1), "The gradients of the network's scores")
+        return scores, gradients
+
+    return checked
 
 
 def draw_saliency(

@@ -72,6 +72,7 @@ def test_the_forward_pass_has_a_softmax_and_neither_loss_nor_optimizer(traced):
     assert kinds_in(traced.model, training=False) == [*NETWORK, "softmax", OTHER]
 
 
+@pytest.mark.slow
 def test_gradients_that_have_no_layer_in_their_name_belong_to_what_they_read(traced):
     calls = [each for each in traced.graph.get_operations() if each.type.endswith("PartitionedCall")]
     found = [traced.kinds(call.name, call.type) for call in calls if "alexnet" not in call.name]
@@ -79,6 +80,7 @@ def test_gradients_that_have_no_layer_in_their_name_belong_to_what_they_read(tra
     assert sorted(found) == passes, "two passes over memory in each of two layers and four in one, in two towers"
 
 
+@pytest.mark.slow
 def test_fused_operations_count_as_the_first_of_them(traced):
     relu = next(each for each in traced.graph.get_operations() if each.type == "Relu" and "relu3" in each.name)
     assert traced.kinds(relu.name, "Relu") == "ReLU"
@@ -87,6 +89,7 @@ def test_fused_operations_count_as_the_first_of_them(traced):
     assert traced.kinds(dense.name, "_FusedMatMul") == "fully connected"
 
 
+@pytest.mark.slow
 def test_names_that_are_not_in_the_graph_are_read_and_strangers_are_nobodys(traced):
     optimizer = "ReadVariableOp_tfg_inlined_alexnet_sgd/If_0"
     assert traced.kinds(optimizer, "ReadVariableOp") == OPTIMIZER
