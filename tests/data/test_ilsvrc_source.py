@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from imagenet import HUGE, ILSVRC_IDS, LAYOUTS, TEST_TRUTH, VAL_TRUTH, WNIDS, WORDS
+from tiers import rest_slow
 
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.ilsvrc import ilsvrc_source, synsets_source
@@ -59,7 +60,7 @@ def test_every_layout_gives_the_same_bytes_per_example_in_the_same_order(layout,
     assert found.rejected == from_tars.rejected
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("whole", rest_slow((False, True)))
 def test_archives_of_synsets_give_the_same_bytes_per_example(whole, from_tars, tmp_path):
     place = imagenet.as_synsets(tmp_path / "in")
     if whole:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from tiers import rest_slow
 
 from alexnet_keras.layers import (
     AcrossTowers,
@@ -70,7 +71,7 @@ def test_the_static_shape_is_the_real_one(make, shapes):
 
 
 @cases
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", rest_slow(("mixed_bfloat16", "mixed_float16")))
 def test_mixed_precision_is_close_to_float32(make, shapes, policy):
     exact, mixed = make("float32"), make(policy)
     expected = keras.tree.flatten(exact(inputs(shapes)))

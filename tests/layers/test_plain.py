@@ -20,7 +20,7 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", rest_slow(("float32", "bfloat16")))
 def test_plain_layers_compute_what_compiled_ones_do(layer, dtype):
     maps = 3 if isinstance(layer, MeanSubtraction) else 7
     x = tf.cast(np.random.default_rng(5).normal(0, 9, (4, 6, 5, maps)), dtype)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
@@ -85,7 +86,7 @@ def test_about_six_moments_are_chosen_evenly_with_the_first_and_the_last(tmp_pat
     assert [moment.epochs for moment in evenly_chosen(moments[:8])] == [0, 1, 3, 4, 6, 7]
 
 
-@pytest.mark.parametrize("scaling", ["kernel", "global"])
+@pytest.mark.parametrize("scaling", rest_slow(("global", "kernel")))
 def test_moments_of_training_are_shown_side_by_side(tmp_path, monkeypatch, scaling):
     random, run, shown = np.random.default_rng(0), Run(tmp_path), []
     for epochs in range(8):
