@@ -76,7 +76,7 @@ def memory_given_back():
     """
     began = time.monotonic()
     yield
-    if time.monotonic() - began < 0.5:
+    if time.monotonic() - began < 1:
         return
     from tensorflow.python.framework.ops import gradient_registry
 

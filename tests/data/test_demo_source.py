@@ -68,6 +68,7 @@ def test_drawing_continues_where_it_was_interrupted(tmp_path):
     assert again.digest() == whole.digest()
 
 
+@pytest.mark.slow
 def test_images_of_another_seed_are_refused_unless_overwritten(tmp_path):
     demo_source(tmp_path / "p", seed=1, train=1, val=1)
     with pytest.raises(UsageError, match="--overwrite"):

@@ -111,6 +111,7 @@ def manifest_of(path):
     return {"manifest.json": manifest}
 
 
+@pytest.mark.slow
 def test_a_beam_worker_opens_the_source_once_however_often_the_runner_copies_the_function(
     folder, tmp_path, monkeypatch
 ):

@@ -139,7 +139,7 @@ def test_intervals_are_wilsons_formula(misses, images):
 
 
 def test_no_interval_reaches_beyond_0_and_1():
-    for images in range(1, 3000):
+    for images in range(1, 3000, 7):
         assert error_rate(0, images).low >= 0 and error_rate(images, images).high <= 1
 
 

@@ -86,6 +86,7 @@ def test_progress_is_reported_only_where_something_is_computed(runs, tmp_path):
     assert started == [("copy, val, ten-crop", 12)]
 
 
+@pytest.mark.slow
 def test_the_model_is_hashed_once(runs, tmp_path, monkeypatch):
     copy = Run(shutil.copytree(runs[0].path, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations")))
     hashed, sha256_of = [], files.sha256_of

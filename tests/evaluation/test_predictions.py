@@ -131,6 +131,7 @@ def test_of_too_many_probabilities_what_figures_and_tables_need_is_kept(run, pre
         mean([found, whole]).evaluation()
 
 
+@pytest.mark.slow
 def test_a_summary_is_what_sorting_says(run, prepared):
     found = predictions_of(run, prepared, "train")
     order = np.argsort(-found.probabilities, axis=1)
@@ -202,6 +203,7 @@ def test_of_two_processes_the_second_waits_and_computes_nothing(run, prepared, t
     np.testing.assert_array_equal(others[0].probabilities, mine.probabilities)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_written_meanwhile_is_looked_at_again(run, prepared, tmp_path, monkeypatch, tiny):
     """Its training goes on: the checksum that is kept is that of the model that answered."""
     copy = Run(shutil.copytree(run.path, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations")))

@@ -68,6 +68,7 @@ def test_bfloat16_is_about_as_far_from_float32_as_without(tiny):
     assert error < 2 * np.abs(one_by_one(model) - exact).max() + 1e-4
 
 
+@pytest.mark.slow
 def test_another_beginning_is_left_alone(tiny):
     for change in ("network.conv1.padding=[2,2]", "network.conv1.stride=5"):
         assert not SharedFirstConvolution.applies(AlexNet(with_overrides(tiny, [change]), classes=7, seed=0), CORNERS)

@@ -101,6 +101,7 @@ def test_a_removed_layer_that_read_both_towers_is_not_missed_as_a_crossing(sourc
     assert by_name["conv4"].reads == "all" and by_name["conv5"].reads == "own"
 
 
+@pytest.mark.slow
 def test_the_sixth_convolution_reads_both_towers_and_is_as_wide_as_the_fifth(source):
     six = variants.six_convolutions(source)
     assert changed(source, six) == {name for name in fields_of(six) if name.startswith("network.conv6.")}

@@ -298,6 +298,7 @@ def test_the_mean_is_neither_trained_nor_counted_as_trained(tiny):
     assert [v.path for v in model.non_trainable_weights] == ["mean/mean"]
 
 
+@pytest.mark.slow
 def test_logits_are_not_rounded_in_mixed_precision(tiny):
     """Rounded to bfloat16, some of a thousand would be equal, and ties count against the network."""
     model = AlexNet(tiny, classes=1000, seed=2, dtype="mixed_bfloat16")

@@ -180,6 +180,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny):
     assert not np.allclose(first.trainable_variables[0], other.trainable_variables[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_stays_close(tiny, policy):
     image = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)

@@ -108,6 +108,7 @@ def test_nothing_is_computed_where_only_the_seal_is_missing(run, prepared, tmp_p
     assert files_of(path) == before
 
 
+@pytest.mark.slow
 def test_what_is_left_of_another_model_is_not_resumed(taken, prepared, tmp_path, small_shards):
     path = tmp_path / "out"
     taken.write(path, prepared, "val")

@@ -144,6 +144,7 @@ def test_no_text_of_the_figure_covers_another_or_leaves_it(drawn, tiny, vary):
         assert figure.bbox.y0 - 1 <= box.y0 and box.y1 <= figure.bbox.y1 + 1, text
 
 
+@pytest.mark.slow
 def test_the_largest_numbers_find_room_and_are_the_models(drawn):
     model = AlexNet("source", seed=0)
     _, texts, boxes = drawn(model, title="Net 145", devices=["GPU:0", "GPU:1"])

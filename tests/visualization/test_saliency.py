@@ -142,6 +142,7 @@ def test_smoothgrad_is_the_mean_gradient_of_one_noisy_copy_after_another(model, 
         assert np.abs(mean - gradients[0]).max() > 0.1 * np.abs(expected).max(), "otherwise this compares nothing"
 
 
+@pytest.mark.slow
 def test_the_noise_is_that_of_the_seed(model, images):
     crops = images[:1, 16:240, 16:240]
     first, again, other = (smooth_gradients(model, crops, np.array([0]), 1, seed=seed) for seed in (1, 1, 2))
@@ -226,6 +227,7 @@ def test_smoothgrad_and_grad_cam_lie_over_the_grey_crop(drawn, of_class_1):
         np.testing.assert_allclose(image[-1], lay_over(found.crops[0], np.ones_like(ramp))[-1], atol=5)
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_look_at_its_image_is_drawn(tiny, images, tmp_path):
     model = AlexNet(tiny, classes=3, seed=0)
     model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
