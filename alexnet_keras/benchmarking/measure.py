@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import summarize
 from alexnet_keras.recipes.schema import IMAGENET_RGB_MEAN, Recipe
 from alexnet_keras.recipes.toml import from_dict
+from alexnet_keras.reporter import Advance, Reporter
 from alexnet_keras.training.optimizer import new_optimizer
 from alexnet_keras.training.step import TrainingStep
 
@@ -254,10 +256,30 @@ def read_input(request: Request, folder: Path, tell: Callable[[], None], *, cach
     )
 
 
+class PreparationClock(Reporter):
+    """Times a preparation from its first images on: what a long one takes longer for, the more images it has."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[int, float]] = []  # images so far, and when
+
+    @contextmanager
+    def progress(self, what: str, total: int | None, unit: str = "images", done: int = 0) -> Iterator[Advance]:
+        def advance(n: int = 1, text: str = "") -> None:
+            self.marks.append((n + (self.marks[-1][0] if self.marks else 0), time.perf_counter()))
+
+        yield advance
+
+    def repeat(self, seconds: float) -> Repeat:
+        """The images after the first ones, and their time; all images and `seconds` if the first ones are too many."""
+        (first, began), (images, ended) = self.marks[0], self.marks[-1]
+        return Repeat(images - first, ended - began) if images > 4 * first else Repeat(images, seconds)
+
+
 def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> Measurement:
     """Measure preparing images into a directory: all that `alexnet prepare` does after listing them.
 
-    The first of `request.repeats + 1` preparations reads the files once and is not timed. Arguments as in `train`.
+    A brief measurement leaves out the beginning and the end, which cost a long preparation as much as a short one. The
+    first of `request.repeats + 1` preparations reads the files once and is not timed. Arguments as in `train`.
 
     Raises:
         UsageError, DataError: There is no such source, or its images cannot be used.
@@ -270,12 +292,13 @@ def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> 
     for number in range(request.repeats + 1):
         out = Path(request.out or folder / "prepared")
         start = time.perf_counter()
-        prepare(source, out, name="benchmark")
+        clock = PreparationClock()
+        prepare(source, out, name="benchmark", reporter=clock)
         passed = time.perf_counter() - start
         if request.out is None or number < request.repeats:
             shutil.rmtree(out)
         if number:
-            repeats.append(Repeat(images, passed))
+            repeats.append(clock.repeat(passed) if request.brief else Repeat(images, passed))
             tell()
     of = source.given if request.source else f"generated JPEG of {WIDTH}x{HEIGHT}"
     return Measurement(

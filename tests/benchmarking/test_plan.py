@@ -80,6 +80,20 @@ def test_a_prepared_dataset_has_nothing_to_prepare_and_few_images_are_one_batch(
     assert (made.training[0].batch_size, made.training[0].steps) == (40, 1)
 
 
+def test_a_preparation_is_timed_from_its_first_images_on(monkeypatch):
+    times = iter((1.0, 1.5, 4.0, 9.0))
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    clock = measure.PreparationClock()
+    with clock.progress("preparing", 2048) as advance:
+        for images in (64, 64, 1920):
+            advance(images)
+    assert clock.repeat(5.0) == Repeat(1984, 3.0)
+    few = measure.PreparationClock()
+    with few.progress("preparing", 48) as advance:
+        advance(48)
+    assert few.repeat(5.0) == Repeat(48, 5.0)
+
+
 @pytest.mark.slow
 def test_a_source_is_prepared_read_and_trained_on(images, tiny):
     found = survey([tiny], ["float32"], source=str(images), repeats=1)
