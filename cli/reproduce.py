@@ -151,10 +151,14 @@ def _report(out: Path | None) -> None:
 def _run(
     experiment: "Experiment", out: Path | None, as_json: bool, only: tuple[str, ...], options: dict[str, Any]
 ) -> None:
+    from alexnet_keras.experiments.catalog import CIFAR, NOTHING
+
     if only and not experiment.parts:
         raise UsageError(f"{experiment.name} has no parts to choose from with --only.")
     if options["pretrain"] and not experiment.pretrain:
         raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
+    if options["cache"] and experiment.data in (CIFAR, NOTHING):
+        raise UsageError(f"{experiment.name} trains on no prepared dataset: leave --cache out.")
     console.start_tensorflow(gpus=None)
     from alexnet_keras.experiments.lab import Lab, Options
     from alexnet_keras.experiments.results import COLUMNS, FIGURE, reproduce

@@ -257,7 +257,7 @@ def read_input(request: Request, folder: Path, tell: Callable[[], None], *, cach
 
 
 class PreparationClock(Reporter):
-    """Times a preparation from its first images on: what a long one takes longer for, the more images it has."""
+    """Times a preparation without its beginning and its end, which take as long however many images it has."""
 
     def __init__(self) -> None:
         self.marks: list[tuple[int, float]] = []  # images so far, and when

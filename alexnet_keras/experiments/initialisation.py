@@ -16,6 +16,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.data.image_cache import cached
 from alexnet_keras.data.pipeline import training_batches
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, PerSeed, seeds_text
@@ -34,7 +35,7 @@ SMOOTH = 10  # steps that a loss is averaged over
 
 def run(lab: Lab) -> Outcome:
     """Train every variant at the full width of the network, once per seed; the signal depends on the widths."""
-    data = lab.open()
+    data = cached(lab.open(), lab.options.cache, reporter=lab.reporter)
     steps = STEPS[lab.options.scale]
     recipes = initialisation_variants(load_recipe("source"), data.statistics.standard_deviations)
     names = lab.options.chosen(list(recipes))

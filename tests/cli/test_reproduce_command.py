@@ -248,6 +248,7 @@ def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
         (("figure-3", "--pretrain", "data/x"), 2, "figure-3 pre-trains nothing"),
         (("figure-3", "--scale", "photo"), 2, "'photo' is not one of 'mini', 'photos', 'full'"),
         (("figure-3", "--cache", "ram"), 2, "'ram' is not one of"),
+        (("figure-1", "--cache", "memory"), 2, "figure-1 trains on no prepared dataset: leave --cache out"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(reproduce, arguments, code, sentence):
