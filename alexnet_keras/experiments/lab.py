@@ -127,10 +127,10 @@ class Lab:
         """
         return kept_json(self.folder / "parts" / f"{name}.json", inputs, compute)
 
-    def trained(
+    def network(
         self, variant: str, recipe: Recipe, data: PreparedDataset, seed: int, initial: InitialWeights | None = None
     ) -> Run:
-        """Train a network, resume one that was interrupted, or return one that is finished.
+        """The run of a network, trained or not: its name depends on everything that decides what it learns.
 
         Args:
             variant: The variant's name, with which the run's name begins.
@@ -138,10 +138,6 @@ class Lab:
             data: The dataset.
             seed: The seed of weights, order, crops, noise and dropout.
             initial: The weights to start from; None for new ones.
-
-        Raises:
-            DivergedError: The loss became infinite or NaN.
-            KeyboardInterrupt: The training was asked to stop; the state was saved.
         """
         inputs = [
             toml.digest_values(recipe),
@@ -150,7 +146,20 @@ class Lab:
             initial and [initial.run.name, initial.layer],
         ]
         digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:6]
-        run = Run(self.nets / f"{variant}-{good_name(data.path.name)}-{digest}-seed-{seed}")
+        return Run(self.nets / f"{variant}-{good_name(data.path.name)}-{digest}-seed-{seed}")
+
+    def trained(
+        self, variant: str, recipe: Recipe, data: PreparedDataset, seed: int, initial: InitialWeights | None = None
+    ) -> Run:
+        """Train a network, resume one that was interrupted, or return one that is finished.
+
+        The arguments are those of `network`.
+
+        Raises:
+            DivergedError: The loss became infinite or NaN.
+            KeyboardInterrupt: The training was asked to stop; the state was saved.
+        """
+        run = self.network(variant, recipe, data, seed, initial)
         if not (run.path / "run.json").exists():
             return api.train(
                 data,

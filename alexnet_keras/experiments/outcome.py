@@ -6,6 +6,7 @@ errors is given with its interval over the seeds, and with a paired test of each
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -208,17 +209,23 @@ def part_of(text: str, kind: TopK) -> str:
 def train_and_test(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset) -> PerSeed:
     """Train one network per seed and test it with ten crops of the validation images.
 
+    What is found of a network is kept as a part of the experiment, for which the network is needed no more.
+
     Returns:
         For each seed errors and training history, or that the network diverged.
     """
-    return {seed: _train_and_test(lab, name, recipe, data, seed) for seed in lab.seeds}
+    results: PerSeed = {}
+    for seed in lab.seeds:
+        inputs = {"net": lab.network(name, recipe, data, seed).name, "data": data.fingerprint}
+        try:
+            results[seed] = lab.kept(f"{name}-seed-{seed}", inputs, partial(_measure, lab, name, recipe, data, seed))
+        except DivergedError as error:
+            results[seed] = {"diverged": str(error)}
+    return results
 
 
-def _train_and_test(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: int) -> dict[str, Any]:
-    try:
-        trained = lab.trained(name, recipe, data, seed)
-    except DivergedError as error:
-        return {"diverged": str(error)}
+def _measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: int) -> dict[str, Any]:
+    trained = lab.trained(name, recipe, data, seed)
     predictions, history = lab.predictions(trained, data, "val"), trained.history
     errors = predictions.evaluation()
     return {

@@ -1,12 +1,15 @@
 """Verdicts on numbers over seeds, and how they are written."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from alexnet_keras.errors import DivergedError
 from alexnet_keras.evaluation.errors import PairedTest
+from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.outcome import (
     Comparison,
     OverSeeds,
@@ -15,9 +18,11 @@ from alexnet_keras.experiments.outcome import (
     paired_test,
     part_of,
     sign_verdict,
+    train_and_test,
     value_verdict,
     with_unit,
 )
+from alexnet_keras.recipes.toml import edit
 
 
 def test_the_interval_is_students():
@@ -137,3 +142,21 @@ def test_numbers_have_their_unit(number, unit, text):
 )
 def test_a_claim_on_both_errors_has_two_parts(text, parts):
     assert (part_of(text, "top1"), part_of(text, "top5")) == parts
+
+
+@pytest.mark.slow
+def test_what_was_found_of_a_network_is_kept_when_the_network_is_gone(tmp_path, tiny, prepared, monkeypatch):
+    lab = Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path / "nets")
+    found = train_and_test(lab, "tiny", tiny, prepared)
+    assert len(found[1]["validation_top1"]) == tiny.training.epochs and set(found[1]["misses"]) == {"top1", "top5"}
+    shutil.rmtree(lab.nets)
+    assert train_and_test(lab, "tiny", tiny, prepared) == found and not lab.nets.exists()
+    other = edit(tiny, {"training.momentum": 0.8})
+    trained = []
+    monkeypatch.setattr(Lab, "trained", lambda lab, name, recipe, data, seed: trained.append(recipe) or diverge())
+    assert train_and_test(lab, "tiny", other, prepared) == {1: {"diverged": "It diverged."}} and trained == [other]
+    assert train_and_test(lab, "tiny", tiny, prepared) == found
+
+
+def diverge():
+    raise DivergedError("It diverged.")
