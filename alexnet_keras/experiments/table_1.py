@@ -76,12 +76,20 @@ def run(lab: Lab) -> Outcome:
 def count_misses(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
     """Train a system and count the images that it gets wrong: "top1" and "top5", of "images"."""
     if name.startswith("cnn"):
-        net = lab.trained("source", lab.base_recipe, data, seed)
-        evaluation = lab.errors(net, data, split, "centre" if name == "cnn-centre" else "ten-crop")
-        misses = {kind: round(getattr(evaluation, kind).error * evaluation.images) for kind in ("top1", "top5")}
-        return {**misses, "images": evaluation.images, "net": net.name}
+        views = "centre" if name == "cnn-centre" else "ten-crop"
+        net = lab.network("source", lab.base_recipe, data, seed).name
+        inputs = {"net": net, "data": data.fingerprint, "split": split, "views": views}
+        return lab.kept(f"{name}-seed-{seed}", inputs, partial(cnn_misses, lab, data, split, seed, views))
     inputs = {"data": data.fingerprint, "split": split, "seed": seed, "settings": asdict(_settings_of(lab, name))}
     return lab.kept(f"{name}-seed-{seed}", inputs, partial(fit, lab, name, data, split, seed))
+
+
+def cnn_misses(lab: Lab, data: PreparedDataset, split: str, seed: int, views: str) -> dict[str, Any]:
+    """Train the CNN and count its misses."""
+    net = lab.trained("source", lab.base_recipe, data, seed)
+    evaluation = lab.errors(net, data, split, views)
+    misses = {kind: round(getattr(evaluation, kind).error * evaluation.images) for kind in ("top1", "top5")}
+    return {**misses, "images": evaluation.images, "net": net.name}
 
 
 def fit(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
