@@ -16,6 +16,7 @@ from alexnet_keras.experiments.outcome import (
     images_text,
     seeds_text,
     train_and_test,
+    training_text,
 )
 from alexnet_keras.recipes.schema import Recipe
 
@@ -89,6 +90,7 @@ def run(lab: Lab) -> Outcome:
         configuration=(
             f"base: {base.name}, {epochs} epochs, batches of {base.training.batch_size}, {lab.options.precision}",
             *(f"{name}: {ablation.title}" for name, ablation in ablations.items()),
+            training_text(results.values()),
         ),
         facts={"runs": results},
     )

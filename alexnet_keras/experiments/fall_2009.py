@@ -49,10 +49,10 @@ def run(lab: Lab) -> Outcome:
         ),
         comparisons=tuple(comparisons),
         configuration=(f"{nets[0].recipe.name} with conv6, {epochs} epochs, {lab.options.precision}",),
-        facts={"nets": [str(net.path) for net in nets], "chance": 1 - 1 / len(data.classes)},
+        facts={"nets": [net.name for net in nets], "chance": 1 - 1 / len(data.classes)},
     )
 
 
 def draw(outcome: Outcome, path: Path) -> None:
     """Draw the networks' training curves."""
-    draw_curves([open_run(net) for net in outcome.facts["nets"]], path)
+    draw_curves([open_run(path.parents[1] / "nets" / net) for net in outcome.facts["nets"]], path)

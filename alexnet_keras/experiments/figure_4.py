@@ -65,7 +65,7 @@ def run(lab: Lab) -> Outcome:
             Comparison("top-5 error, ten crops", top5, claim="18.2 %", log="18.2 % (145)"),
         ),
         configuration=(f"{base.name}, {base.training.epochs} epochs, {lab.options.precision}",),
-        facts={"measured": results, "folder": str(lab.folder)},
+        facts={"measured": results},
     )
 
 
@@ -133,9 +133,8 @@ def draw_halves(lab: Lab, net: Run, data: PreparedDataset) -> None:
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """Draw both halves, one above the other."""
-    folder = Path(outcome.facts["folder"])
-    halves = [files.imread(folder / name) for name in ("predictions.png", "neighbors.png")]
+    """Draw both halves, which are beside `path`, one above the other."""
+    halves = [files.imread(path.parent / name) for name in ("predictions.png", "neighbors.png")]
     heights = [half.shape[0] / half.shape[1] for half in halves]
     figure = Figure(figsize=(10, 10 * sum(heights)), layout="constrained")
     for axis, half in zip(figure.subplots(2, 1, height_ratios=heights), halves, strict=True):

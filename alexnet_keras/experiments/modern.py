@@ -14,6 +14,7 @@ from alexnet_keras.experiments.outcome import (
     images_text,
     seeds_text,
     train_and_test,
+    training_text,
 )
 from alexnet_keras.recipes.built_in import CHOICES, modernised
 from alexnet_keras.recipes.schema import Recipe
@@ -63,6 +64,7 @@ def run(lab: Lab) -> Outcome:
             f"source: {compared[BASE].name}, {base.epochs} epochs, batches of {base.batch_size}",
             *(f"{choice}: {(function.__doc__ or choice).splitlines()[0]}" for choice, function in CHOICES.items()),
             lab.options.precision,
+            training_text(results.values()),
         ),
         facts={"runs": results, "epochs": {name: compared[name].training.epochs for name in results}},
     )

@@ -6,12 +6,14 @@ errors is given with its interval over the seeds, and with a paired test of each
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
 
+from alexnet_keras.benchmarking.result import this_machine
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DivergedError
 from alexnet_keras.evaluation.errors import PairedTest
@@ -237,7 +239,21 @@ def _measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: i
         "training_top1": history[-1]["top1_error"],
         "validation_top1": [row["val_top1_error"] for row in history],
         "stalled": history[-1]["loss"] > math.log(len(data.classes)) - STALLED,
+        "seconds": math.fsum(row["seconds"] for row in history),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "processor": this_machine().processor,
     }
+
+
+def training_text(results: Iterable[PerSeed]) -> str:
+    """How long the training of networks took, when and on which processors: networks may be of several machines."""
+    found = [each for of_one in results for each in of_one.values() if "seconds" in each]
+    if not found:
+        return "no network was trained to its end"
+    minutes = sorted(round(each["seconds"] / 60) for each in found)
+    took = " to ".join(f"{each:,}" for each in dict.fromkeys((minutes[0], minutes[-1])))
+    dates, processors = ({each[name]: None for each in found} for name in ("date", "processor"))
+    return f"{took} minutes of training a network, {', '.join(sorted(dates))}, {', '.join(processors)}"
 
 
 def packed_misses(ranks: np.ndarray) -> dict[str, str]:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alexnet_keras.benchmarking.result import this_machine
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
 from alexnet_keras.experiments.outcome import Comparison
@@ -32,8 +33,8 @@ class Result:
     Attributes:
         path: The experiment's folder.
         document: The content of result.json: "experiment", its name; "scale"; "command"; "date", when it ended, UTC;
-            "machine", as `runs.environment` reports it; "summary", "findings" (the comparisons), "configuration" and
-            "facts" of its outcome.
+            "machine", as `runs.environment` reports it, with its "processor"; "summary", "findings" (the comparisons),
+            "configuration" and "facts" of its outcome.
     """
 
     path: Path
@@ -54,7 +55,8 @@ class Result:
     def machine(self) -> str:
         """The machine and the versions that it was measured with, as text."""
         machine = self.document["machine"]
-        return f"{machine['cpus']} processors, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}"
+        processor = f" ({machine['processor']})" if "processor" in machine else ""  # version 0.1 did not record it
+        return f"{machine['cpus']} processors{processor}, TensorFlow {machine['tensorflow']}, Keras {machine['keras']}"
 
 
 def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
@@ -77,7 +79,7 @@ def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
             "scale": lab.options.scale,
             "command": command,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": environment(),
+            "machine": {**environment(), "processor": this_machine().processor},
             "summary": outcome.summary,
             "findings": [row.to_dict() for row in outcome.comparisons],
             "configuration": list(outcome.configuration),
@@ -124,9 +126,7 @@ def page(result: Result) -> str:
         "",
         f"![{experiment.title}]({FIGURE})",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|---|---|---|---|---|",
-        *("| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in row) + " |" for row in result.rows),
+        *table(result),
         "",
         "Intervals are 95 % intervals of the mean over seeds (Student's t). McNemar's exact test compares the networks "
         "of one seed on the same images; it speaks of these networks, not of other seeds.",
@@ -136,6 +136,15 @@ def page(result: Result) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def table(result: Result) -> list[str]:
+    """The table of a result in Markdown, by lines."""
+    return [
+        "| " + " | ".join(COLUMNS) + " |",
+        "|---|---|---|---|---|",
+        *("| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in row) + " |" for row in result.rows),
+    ]
 
 
 def write_report(root: Path, out: Path, now: datetime | None = None) -> list[Result]:

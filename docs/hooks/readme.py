@@ -95,14 +95,18 @@ def photographs(home: Path, folder: Path) -> dict[str, Any]:
     )
 
 
-def rendered(text: str, results: dict[str, Any]) -> str:
-    """Put results into the marked parts of a text: <!-- name --> ... <!-- end -->."""
-    parts = {name: part(results) for name, (part, needed) in PARTS.items() if needed <= results.keys()}
+def rendered(text: str, parts: dict[str, str]) -> str:
+    """Fill the marked parts of a text: <!-- name --> ... <!-- end -->."""
 
     def filled(found: re.Match[str]) -> str:
         return f"<!-- {found[1]} -->\n{parts[found[1]]}\n<!-- end -->" if found[1] in parts else found[0]
 
-    return re.sub(r"<!-- ([a-z]+) -->\n.*?\n?<!-- end -->", filled, text, flags=re.DOTALL)
+    return re.sub(r"<!-- ([a-z0-9-]+) -->\n.*?\n?<!-- end -->", filled, text, flags=re.DOTALL)
+
+
+def parts_of(results: dict[str, Any]) -> dict[str, str]:
+    """The parts of README.md that the results there are fill."""
+    return {name: part(results) for name, (part, needed) in PARTS.items() if needed <= results.keys()}
 
 
 def percent(rate: dict[str, float]) -> str:
@@ -158,7 +162,7 @@ def main(names: list[str]) -> None:
             home = Path(os.environ.get("ALEXNET_HOME") or scratch) if name == "photographs" else Path(scratch)
             results[name] = MEASURED[name](home, *map(Path, arguments))
             RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    README.write_text(rendered(README.read_text(), results))
+    README.write_text(rendered(README.read_text(), parts_of(results)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from alexnet_keras.experiments.outcome import (
     part_of,
     sign_verdict,
     train_and_test,
+    training_text,
     value_verdict,
     with_unit,
 )
@@ -144,11 +145,20 @@ def test_a_claim_on_both_errors_has_two_parts(text, parts):
     assert (part_of(text, "top1"), part_of(text, "top5")) == parts
 
 
+def test_a_result_says_how_long_when_and_where_its_networks_were_trained():
+    one = {"seconds": 3480.0, "date": "2026-11-30", "processor": "A"}
+    other = {"seconds": 65.0 * 60, "date": "2026-11-29", "processor": "B"}
+    said = "58 to 65 minutes of training a network, 2026-11-29, 2026-11-30, A, B"
+    assert training_text([{1: one, 2: {"diverged": "It diverged."}}, {1: other}]) == said
+    assert training_text([{1: one}, {1: one}]) == "58 minutes of training a network, 2026-11-30, A"
+    assert training_text([{1: {"diverged": "It diverged."}}]) == "no network was trained to its end"
+
+
 @pytest.mark.slow
 def test_what_was_found_of_a_network_is_kept_when_the_network_is_gone(tmp_path, tiny, prepared, monkeypatch):
     lab = Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path / "nets")
     found = train_and_test(lab, "tiny", tiny, prepared)
-    assert len(found[1]["validation_top1"]) == tiny.training.epochs and set(found[1]["misses"]) == {"top1", "top5"}
+    assert found[1]["seconds"] > 0 and len(found[1]["validation_top1"]) == tiny.training.epochs and set(found[1]["misses"]) == {"top1", "top5"}
     shutil.rmtree(lab.nets)
     assert train_and_test(lab, "tiny", tiny, prepared) == found and not lab.nets.exists()
     other = edit(tiny, {"training.momentum": 0.8})
