@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -57,23 +58,65 @@ def _lives(pid: int) -> bool:
 
 
 @contextmanager
-def write_by_rename(path: Path) -> Iterator[Path]:
+def write_by_rename(path: Path, disk: "Disk | None" = None) -> Iterator[Path]:
     """Write a file by rename: yields a temporary path; on success its file is flushed to disk and renamed to `path`.
 
     On an error nothing is left behind and an older `path` stays as it was. Missing directories are made. The
     temporary path has the suffix of `path`, which Keras and Matplotlib depend on, and belongs to this process: two
     processes that write the same path each write it whole.
+
+    Args:
+        path: The file.
+        disk: Flushes the file after it was renamed, while the process goes on; a power cut before that can damage it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        if disk:
+            partial.replace(path)
+            disk.flush(path)
+            return
+        _flush(partial)
         replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+class Disk:
+    """Flushes files to disk one after another, while the process that wrote them goes on."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: list[Future[None]] = []
+
+    def flush(self, path: Path) -> None:
+        """Begin to flush a file that was renamed to `path`; one that cannot be flushed is removed."""
+        self._pending.append(self._thread.submit(self._flush, path))
+
+    def wait(self) -> None:
+        """Wait until all files are on the disk.
+
+        Raises:
+            OSError: One could not be flushed.
+        """
+        while self._pending:
+            self._pending.pop(0).result()
+
+    @staticmethod
+    def _flush(path: Path) -> None:
+        try:
+            _flush(path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        _flush_directory(path.parent)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def replace(whole: Path, path: Path) -> None:

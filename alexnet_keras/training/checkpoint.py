@@ -16,7 +16,7 @@ from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.edits import fields_of
 from alexnet_keras.reporter import SILENT, Reporter
-from alexnet_keras.storage.files import write_by_rename
+from alexnet_keras.storage.files import Disk, write_by_rename
 from alexnet_keras.training.optimizer import AlexNetSGD
 
 KEEP = 3  # states; each holds the weights twice
@@ -69,8 +69,9 @@ def save_state(
     position: Position,
     about: dict[str, Any],
     average: keras.Model | None = None,
+    disk: Disk | None = None,
 ) -> Path:
-    """Write a state and remove all but the last KEEP.
+    """Write a state, once those before are on the disk, and remove all but the last KEEP.
 
     Args:
         folder: The run's states.
@@ -79,16 +80,23 @@ def save_state(
         position: The position in training.
         about: Properties that a state must share with the run that resumes from it, as JSON.
         average: The running average of the weights, where there is one.
+        disk: Flushes the state while the training goes on. It can be read at once and survives the end of the process;
+            if a power cut damages it, the one before is on the disk.
 
     Returns:
         The path of the state.
+
+    Raises:
+        OSError: This state, or one before, could not be written.
     """
+    if disk:
+        disk.wait()
     arrays = {
         name: np.asarray(keras.ops.convert_to_numpy(value), order="C")
         for name, value in state_variables(model, optimizer, average).items()
     }
     path = folder / f"step-{position.total_steps:09d}-{len(position.history):05d}.npz"
-    with write_by_rename(path) as unfinished:
+    with write_by_rename(path, disk) as unfinished:
         saved: dict[str, Any] = {"position": _json_bytes(asdict(position)), "about": _json_bytes(about), **arrays}
         np.savez(unfinished, **saved)
     for old in saved_states(folder)[KEEP:]:

@@ -23,7 +23,7 @@ from alexnet_keras.recipes.edits import check_something_learns, frozen_layers
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run, best_epoch
-from alexnet_keras.storage.files import replace, sha256_of, write_by_rename
+from alexnet_keras.storage.files import Disk, replace, sha256_of, write_by_rename
 from alexnet_keras.storage.places import command
 from alexnet_keras.training import guards
 from alexnet_keras.training.callbacks import Callbacks, checked, epoch_logs, step_logs, test_logs
@@ -87,6 +87,7 @@ class Trainer:
         self.training_step: TrainingStep | None = None
         self.records: Records | None = None
         self.recent: list[float] = []  # losses, until the start is judged
+        self._disk = Disk()
         self._saved: int | None = None  # the step of the last saved state
         self._stopped = ""  # where a callback stopped the training
 
@@ -148,6 +149,7 @@ class Trainer:
                 if self.records:
                     self.records.close()
                 self.reporter.on_train_end()
+        self._disk.wait()
         if self._stopped:
             self.reporter.note(self._stopped)
         if self.run and not self.position.step:
@@ -378,6 +380,7 @@ class Trainer:
                 self.records.epoch(self.position.history, layers, self.position.total_steps)
         self._save()
         if best:
+            self._disk.wait()
             self._settle_best()
 
     def _settle_best(self) -> None:
@@ -406,7 +409,7 @@ class Trainer:
             if self.records:
                 self.records.flush()
             states = self.run.states_path
-            save_state(states, self.model, self.optimizer, self.position, self._state_owner(), self.average)
+            save_state(states, self.model, self.optimizer, self.position, self._state_owner(), self.average, self._disk)
         self._saved = self.position.total_steps
 
     @property
@@ -417,6 +420,7 @@ class Trainer:
     def _stop(self) -> None:
         """Saves the state and ends the run as Ctrl-C would."""
         self._save()
+        self._disk.wait()
         self.cluster.sum(np.float32(0))  # nobody leaves while the chief is still saving
         again = command("train", "--resume", self.run.called if self.run else "RUN")
         raise KeyboardInterrupt(f"Stopped {self._where}; the state is saved. Resume with: {again}")

@@ -158,7 +158,11 @@ def test_a_result_says_how_long_when_and_where_its_networks_were_trained():
 def test_what_was_found_of_a_network_is_kept_when_the_network_is_gone(tmp_path, tiny, prepared, monkeypatch):
     lab = Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path / "nets")
     found = train_and_test(lab, "tiny", tiny, prepared)
-    assert found[1]["seconds"] > 0 and len(found[1]["validation_top1"]) == tiny.training.epochs and set(found[1]["misses"]) == {"top1", "top5"}
+    assert (
+        found[1]["seconds"] > 0
+        and len(found[1]["validation_top1"]) == tiny.training.epochs
+        and set(found[1]["misses"]) == {"top1", "top5"}
+    )
     shutil.rmtree(lab.nets)
     assert train_and_test(lab, "tiny", tiny, prepared) == found and not lab.nets.exists()
     other = edit(tiny, {"training.momentum": 0.8})

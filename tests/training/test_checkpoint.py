@@ -1,6 +1,8 @@
 """States of a small model: what is in the file, what is refused, and which one is read."""
 
+import errno
 import io
+import threading
 import zipfile
 
 import keras
@@ -12,6 +14,8 @@ from toy_runs import Watching
 from alexnet_keras.errors import DataError
 from alexnet_keras.layers import TowerDense
 from alexnet_keras.recipes.toml import load_recipe, to_dict, with_overrides
+from alexnet_keras.storage import files
+from alexnet_keras.storage.files import Disk
 from alexnet_keras.training import checkpoint
 from alexnet_keras.training.checkpoint import (
     Position,
@@ -51,9 +55,9 @@ def shapes(trained):
     return shapes_of(state_variables(*trained))
 
 
-def saved(folder, trained, step=7, epochs=1, about=ABOUT):
+def saved(folder, trained, step=7, epochs=1, about=ABOUT, disk=None):
     position = Position(1, 2, step, 3.5, 1.25, 60.0, (1024.0, 5), True, HISTORY * epochs)
-    return save_state(folder, trained[0], trained[1], position, about, trained[2])
+    return save_state(folder, trained[0], trained[1], position, about, trained[2], disk)
 
 
 def test_a_position_starts_at_nothing():
@@ -87,6 +91,34 @@ def test_three_states_are_kept_and_the_newest_by_step_and_epoch_is_read(trained,
     names = [path.name for path in saved_states(tmp_path)]
     assert names == ["step-000000010-00002.npz", "step-000000010-00001.npz", "step-000000002-00000.npz"]
     assert len(newest_state(tmp_path, shapes).position.history) == 2
+
+
+def test_the_disk_takes_a_state_while_training_goes_on_and_before_the_next(trained, shapes, tmp_path, monkeypatch):
+    taken, flushed = threading.Event(), []
+    monkeypatch.setattr(files, "_flush", lambda path: taken.wait(60) and flushed.append(path.name))
+    disk = Disk()
+    first = saved(tmp_path, trained, 1, disk=disk)
+    assert read_state(first, shapes).position.total_steps == 1 and not flushed
+    threading.Timer(0.2, taken.set).start()
+    second = saved(tmp_path, trained, 2, disk=disk)
+    assert first.name in flushed
+    disk.wait()
+    assert flushed == [first.name, second.name]
+
+
+def test_a_state_that_the_disk_does_not_take_is_reported_and_removed(trained, tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    disk = Disk()
+    kept = saved(tmp_path, trained, 1, disk=disk)
+    disk.wait()
+    monkeypatch.setattr(files, "_flush", full)
+    saved(tmp_path, trained, 2, disk=disk)
+    with pytest.raises(OSError, match="No space left"):
+        saved(tmp_path, trained, 3, disk=disk)
+    assert saved_states(tmp_path) == [kept]
+    disk.wait()  # it was reported once
 
 
 def test_a_damaged_state_is_reported_with_the_one_that_is_read_instead(trained, shapes, tmp_path):

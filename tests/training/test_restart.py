@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from functools import partial
@@ -20,6 +21,7 @@ from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.recipes.toml import to_toml, with_overrides
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
+from alexnet_keras.storage import files
 from alexnet_keras.storage.files import sha256_of
 from alexnet_keras.training import trainer as trainer_module
 from alexnet_keras.training.checkpoint import KEEP, newest_state, saved_states
@@ -114,6 +116,25 @@ def test_a_run_goes_on_under_any_placement(one_device, prepared, tiny, tmp_path,
     # The halves of a batch are added up in another order under mirrored: rounding, then its growth over the steps.
     np.testing.assert_allclose(step_losses(run), step_losses(one_device[0]), rtol=1e-4)
     same_weights(run, one_device[0], rtol=1e-2, atol=1e-4)
+
+
+def test_steps_are_taken_while_the_disk_writes_a_state_and_a_run_ends_when_it_has_it(
+    prepared, tiny, tmp_path, monkeypatch
+):
+    """A state takes a slow disk half a minute; only a best model, which replaces another, waits for it."""
+    further, flushed, flush = threading.Event(), [], files._flush
+
+    def slow(path):
+        if path.name.startswith("step-"):
+            assert further.wait(60), "no step was taken meanwhile"
+            flushed.append(path.name)
+        flush(path)
+
+    monkeypatch.setattr(files, "_flush", slow)
+    run = new_run(tmp_path / "run", tiny)
+    trainer(run, prepared, save_every=1, reporter=Watching((0, 1), further.set)).fit()
+    names = {path.name for path in saved_states(run.states_path)}
+    assert len(names) == KEEP and names <= set(flushed)
 
 
 def test_the_last_few_states_are_kept(one_device):
