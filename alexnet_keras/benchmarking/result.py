@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import pydantic
 from pydantic import Field
 
+from alexnet_keras.backend import usable_processors
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes.toml import migrated
 from alexnet_keras.runs import environment
@@ -87,13 +88,6 @@ def _memory_gib() -> float | None:
     if not hasattr(os, "sysconf"):
         return None
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-
-
-def usable_processors() -> int:
-    """Number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.class_names import class_titles, class_words
 from alexnet_keras.data.images import JPEG_QUALITY, Encoding
 from alexnet_keras.data.manifest import MANIFEST, STATISTICS, fingerprint, read_manifest
@@ -331,11 +332,12 @@ def _decode(data: PreparedDataset, shard: Shard, result: Verification, counts: n
     """Decode every record of a shard, count its labels, and add its problems to the result."""
     import tensorflow as tf
 
-    from alexnet_keras.data.pipeline import whole_record
+    from alexnet_keras.data.pipeline import untuned, whole_record
 
     read = 0
     records = tf.data.TFRecordDataset(str(shard.path))
-    iterator = iter(records.map(whole_record(data), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
+    records = records.map(whole_record(data), num_parallel_calls=usable_processors(), deterministic=True)
+    iterator = iter(untuned(records))
     while True:
         try:
             _, label, _ = next(iterator)

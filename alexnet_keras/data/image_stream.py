@@ -4,7 +4,6 @@ TensorFlow's own threads decode and encode, while Python reads files ahead of th
 Python threads that call the same operations, this is one and a half times as fast.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.image_formats import Decoding, UnreadableImage
 from alexnet_keras.data.images import LARGE, SHAPE, Encoding, fit_to_square, orientation, square_from_jpeg_or_png
 
@@ -109,6 +109,8 @@ def _decoded_by_tensorflow(
     """(positions, encoded images, pixels) of every image that TensorFlow decodes, in order."""
     import tensorflow as tf
 
+    from alexnet_keras.data.pipeline import untuned
+
     failures: list[Exception] = []
 
     def read_ahead() -> Iterator[tuple[np.ndarray, ...]]:
@@ -128,12 +130,12 @@ def _decoded_by_tensorflow(
     dataset = (
         tf.data.Dataset.from_generator(read_ahead, output_signature=signature)
         .unbatch()
-        .map(fit, num_parallel_calls=IN_FLIGHT * (os.cpu_count() or 1), deterministic=True)
+        .map(fit, num_parallel_calls=IN_FLIGHT * usable_processors(), deterministic=True)
         .ignore_errors(log_warning=False)
         .batch(BATCH)
         .prefetch(2)
     )
-    yield from dataset.as_numpy_iterator()
+    yield from untuned(dataset).as_numpy_iterator()
     if failures:
         raise failures[0]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER, offsets_of
@@ -118,8 +119,8 @@ def training_batches(
         shuffled = _shuffled_in_a_window(data, _derived_seed(seed, "order", epoch)).repeat().take(total).enumerate()
         stream = shuffled.skip(first_step * batch_size).map(lambda position, numbered: (position, *numbered))
         stream = stream.filter(lambda position, *_: position % batch_size // rows == part.index)
-    return (
-        stream.map(crop, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return untuned(
+        stream.map(crop, num_parallel_calls=usable_processors(), deterministic=True)
         .batch(rows // replicas, drop_remainder=True)
         .prefetch(4 * replicas)
     )
@@ -146,11 +147,11 @@ def evaluation_batches(
     first, stop = (examples * index // part.count for index in (part.index, part.index + 1))
     batches = (
         _consecutive_records(data, split, first, stop)
-        .map(whole_record(data), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .map(whole_record(data), num_parallel_calls=usable_processors(), deterministic=True)
         .batch(batch_size)
         .prefetch(2)
     )
-    return iterate(data, batches)
+    return iterate(data, untuned(batches))
 
 
 def images_at(
@@ -167,7 +168,7 @@ def images_at(
     numbers = np.array(sorted(set(positions)), np.int64)
     whole = whole_record(data)
     records = _records_at(data, split, numbers, numbers).map(lambda position, _, record: (position, *whole(record)))
-    for position, *record in iterate(data, records):
+    for position, *record in iterate(data, untuned(records)):
         yield int(position), *record
 
 
@@ -180,6 +181,17 @@ def whole_record(data: PreparedDataset) -> Callable:
         return encoding.decode(features["image"]), features["label"], features["filename"]
 
     return whole
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """A dataset whose parallelism is what it says, and which ends at once.
+
+    The thread in which TensorFlow tunes a dataset sleeps for up to a minute, and where it misses the end of the
+    iterator, as it often does in 2.21, who lets go of the iterator waits for it: at the end of every epoch.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def iterate(data: PreparedDataset, batches: Iterable) -> Iterator:

@@ -10,11 +10,13 @@ import tensorflow as tf
 from PIL import Image
 
 from alexnet_keras.data import pipeline
-from alexnet_keras.data.dataset import open_prepared
+from alexnet_keras.data.dataset import open_prepared, verify
+from alexnet_keras.data.image_cache import cached
 from alexnet_keras.data.pipeline import (
     WorkerPart,
     epoch_order,
     evaluation_batches,
+    images_at,
     iterate,
     steps_per_epoch,
     training_batches,
@@ -294,3 +296,29 @@ def test_a_damaged_index_is_reported(ramps, tmp_path, place):
     else:
         for one, other in zip(found, ramps.record_lengths("train"), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_no_dataset_is_tuned_while_it_is_read(images, tmp_path, monkeypatch):
+    """The end of one that is tuned can wait for the tuning thread's next turn, a minute later."""
+    plain, tuned = tf.data.Dataset.__iter__, {}
+
+    def watched(dataset):
+        tuned.setdefault(doing, []).append(dataset.options().autotune.enabled)
+        return plain(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", watched)
+    doing = "prepare"
+    data = prepare(folder_source(images), tmp_path / "set", seed=0)
+    doing = "train"
+    for order in (1, pipeline.ORDER):
+        list(iterate(data, training_batches(data, SINGLE, batch_size=18, crop_size=224, seed=0, epoch=0, order=order)))
+    doing = "train on decoded images"
+    list(iterate(data, training_batches(cached(data, "memory"), SINGLE, batch_size=18, crop_size=224, seed=0, epoch=0)))
+    doing = "evaluate"
+    assert len(list(evaluation_batches(data, "val", 4, WorkerPart(1, 2)))) == 2
+    doing = "look at some"
+    assert len(list(images_at(data, "val", [0, 5]))) == 2
+    doing = "verify"
+    assert not verify(data).problems
+    parts = ("prepare", "train", "train on decoded images", "evaluate", "look at some", "verify")
+    assert {name: set(found) for name, found in tuned.items()} == {part: {False} for part in parts}

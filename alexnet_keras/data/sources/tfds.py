@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.class_names import some
 from alexnet_keras.data.images import check_length
 from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER
@@ -165,6 +166,8 @@ def _index(file: Path, keys: _Keys) -> tuple[np.ndarray, np.ndarray, list[bytes]
     """(lengths, labels, names) of the records of a file, in order."""
     import tensorflow as tf
 
+    from alexnet_keras.data.pipeline import untuned
+
     wanted = {keys.label: tf.io.FixedLenFeature([], tf.int64)}
     if keys.filename:
         wanted[keys.filename] = tf.io.FixedLenFeature([], tf.string)
@@ -174,11 +177,11 @@ def _index(file: Path, keys: _Keys) -> tuple[np.ndarray, np.ndarray, list[bytes]
         name = features[keys.filename] if keys.filename else tf.constant(b"")
         return tf.cast(tf.strings.length(record), tf.int64), features[keys.label], name
 
-    records = tf.data.TFRecordDataset(str(file)).map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    records = tf.data.TFRecordDataset(str(file)).map(parse, num_parallel_calls=usable_processors(), deterministic=True)
     lengths, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     names: list[bytes] = []
     try:
-        for batch in records.batch(512).as_numpy_iterator():
+        for batch in untuned(records.batch(512)).as_numpy_iterator():
             lengths.append(batch[0])
             labels.append(batch[1])
             names += batch[2].tolist()

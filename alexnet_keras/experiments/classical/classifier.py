@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alexnet_keras.benchmarking.result import usable_processors
+from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.dataset import PreparedDataset, Shard
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError
