@@ -207,11 +207,13 @@ def train(
 
 
 def _given(ctx: click.Context, without: Container[str]) -> list[click.Parameter]:
-    """The options that were given on the command line, in the order of the help."""
+    """The options of the training that were given on the command line, in the order of the help."""
     return [
         option
         for option in ctx.command.params
-        if option.name not in without and ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        if option.expose_value  # unlike --quiet, which every command has
+        and option.name not in without
+        and ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
     ]
 
 

@@ -101,6 +101,16 @@ def test_a_finished_run_says_so_and_is_extended_by_more_epochs(folder):
     shutil.rmtree(folder / "saved_models/longer")
 
 
+def test_a_training_can_be_quiet_and_its_run_does_not_record_it(folder, prepared):
+    begin = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--run", "quiet", "--epochs", "1"]
+    for words in (begin, ["train", "--resume", "quiet", "--epochs", "2"]):
+        done = invoke(*words, "--quiet")
+        assert done.exit_code == 0 and done.stdout and not done.stderr, done.exception or done.stderr
+    run = json.loads((folder / "saved_models/quiet/run.json").read_text())
+    assert run["status"] == "finished" and "--quiet" not in json.dumps(run)
+    shutil.rmtree(folder / "saved_models/quiet")
+
+
 def test_a_legend_names_every_run(folder, monkeypatch):
     from alexnet_keras.visualization import curves
 
