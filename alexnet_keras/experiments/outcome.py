@@ -16,7 +16,7 @@ from scipy import stats
 from alexnet_keras.benchmarking.result import this_machine
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DivergedError
-from alexnet_keras.evaluation.errors import PairedTest
+from alexnet_keras.evaluation.errors import PairedTest, error_rate
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.recipes.schema import Recipe
 
@@ -234,6 +234,7 @@ def _measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: i
         "run": trained.name,
         "top1": errors.top1.error,
         "top5": errors.top5.error,
+        "images": errors.images,
         "misses": packed_misses(predictions.summary.ranks),
         "training_loss": history[-1]["loss"],
         "training_top1": history[-1]["top1_error"],
@@ -275,10 +276,19 @@ def paired_test(first: dict[str, Any], second: dict[str, Any], kind: TopK) -> Pa
 
 
 def error(what: str, results: PerSeed, kind: TopK) -> Comparison:
-    """The error of a network over the seeds."""
+    """The error of a network over the seeds; of one seed with its interval over the images."""
     if _diverged(results):
         return Comparison(what, None, note="diverged")
-    return Comparison(what, OverSeeds.of(each[kind] for each in results.values()))
+    found = [(round(each[kind] * each["images"]), each["images"]) for each in results.values()]
+    return Comparison(what, OverSeeds.of(each[kind] for each in results.values()), note=over_images(found))
+
+
+def over_images(found: Sequence[tuple[int, int]]) -> str:
+    """The interval over the images of the only seed's (misses, images) as text; "" with several seeds."""
+    if len(found) > 1:
+        return ""
+    rate = error_rate(*found[0])
+    return f"{100 * rate.low:.1f} to {100 * rate.high:.1f} % over images"
 
 
 def difference(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.evaluation.errors import error_rate, top_k_misses
+from alexnet_keras.evaluation.errors import top_k_misses
 from alexnet_keras.experiments import figures
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import (
@@ -18,6 +18,7 @@ from alexnet_keras.experiments.outcome import (
     claimed_positive,
     error_kinds,
     images_text,
+    over_images,
     part_of,
 )
 from alexnet_keras.visualization.style import INK, SERIES
@@ -52,7 +53,7 @@ def run(lab: Lab) -> Outcome:
         errors = {name: _errors(results, kind) for name, results in systems.items()}
         for name, ours in errors.items():
             claim, log = part_of(CLAIMS[name], kind), part_of(LOGS.get(name, ""), kind)
-            note = _interval_over_images(systems[name], kind)
+            note = over_images([(each[kind], each["images"]) for each in systems[name].values()])
             comparisons.append(Comparison(f"{title}, {TITLES[name]}", ours, claim=claim, log=log, note=note))
         if {"cnn", "fisher-vectors"} <= set(errors):
             gain = errors["fisher-vectors"].minus(errors["cnn"])
@@ -127,12 +128,3 @@ def _settings_of(lab: Lab, name: str) -> Any:
     from alexnet_keras.experiments.classical import FULL, MINI
 
     return (FULL if lab.options.scale == "full" else MINI)[name]
-
-
-def _interval_over_images(results: PerSeed, kind: TopK) -> str:
-    """The interval over the images, which also a single seed has."""
-    if len(results) > 1:
-        return ""
-    (each,) = results.values()
-    rate = error_rate(each[kind], each["images"])
-    return f"{100 * rate.low:.1f} to {100 * rate.high:.1f} % over images"

@@ -14,6 +14,7 @@ from alexnet_keras.experiments.outcome import (
     Comparison,
     OverSeeds,
     difference,
+    error,
     packed_misses,
     paired_test,
     part_of,
@@ -143,6 +144,14 @@ def test_numbers_have_their_unit(number, unit, text):
 )
 def test_a_claim_on_both_errors_has_two_parts(text, parts):
     assert (part_of(text, "top1"), part_of(text, "top5")) == parts
+
+
+def test_the_error_of_one_seed_has_its_interval_over_the_images():
+    result = {"top1": 0.224, "top5": 0.0, "images": 1000}
+    low, high = stats.binomtest(224, 1000).proportion_ci(0.95, "wilson")
+    assert error("top-1 error", {1: result}, "top1").note == f"{100 * low:.1f} to {100 * high:.1f} % over images"
+    assert error("top-1 error", {1: result, 2: result}, "top1").note == ""
+    assert error("top-1 error", {1: {"diverged": "It diverged."}}, "top1").note == "diverged"
 
 
 def test_a_result_says_how_long_when_and_where_its_networks_were_trained():
