@@ -22,7 +22,7 @@ class Experiment:
         cost_full: Its cost on ImageNet; estimates, by the paper's five to six days on two GPUs for one network.
         cost_mini: Its cost in miniature, on two processor cores.
         cost_photos: Its cost at full width for a third of the epochs, on two processor cores in mixed_bfloat16;
-            estimates, by 13 minutes for 12 epochs of 9,469 images.
+            by 60 and 31 minutes for 30 and 15 epochs of 9,469 images on one machine, and 13 for 12 on another.
         log: What the lab's logs recorded; "" where they have nothing on it.
         seeds: Number of seeds by default.
         parts: It has parts, of which `--only` chooses some.
@@ -102,7 +102,7 @@ EXPERIMENTS = {
             PREPARED,
             "about 250 GPU-hours of 2012 a seed",
             "3 minutes a seed on 3,000 images",
-            "35 minutes a seed on 9,500 images",
+            "35 to 60 minutes a seed on 9,500 images",
         ),
         Experiment(
             "figure-4",
@@ -147,7 +147,7 @@ EXPERIMENTS = {
             PREPARED + "; --pretrain: others, without which there are no CNNs*",
             "about 250 GPU-hours of 2012 a network, more for --pretrain",
             "an hour on 3,000 images and 10,000 to pre-train on",
-            "35 minutes a network on 9,500 images, more for --pretrain",
+            "35 to 60 minutes a network on 9,500 images, more for --pretrain",
             log="145: 40.7 / 18.2; 146-2012-2011: 39.0 / 16.6; 146-2012-2009: 39.1 / 16.9",
             seeds=5,
             pretrain=True,
@@ -163,7 +163,7 @@ EXPERIMENTS = {
             "a prepared dataset with half of each class held out: alexnet prepare synsets:DIR --holdout 0.5",
             "two weeks on two GPUs of 2012",
             "5 minutes a seed on 3,000 images",
-            "40 minutes a seed on 9,500 images",
+            "40 to 70 minutes a seed on 9,500 images",
             pretrain=True,
         ),
         Experiment(
@@ -178,7 +178,7 @@ EXPERIMENTS = {
             PREPARED,
             "about 250 GPU-hours of 2012 a network and seed",
             "3 minutes a network and seed on 3,000 images",
-            "35 minutes a network and seed on 9,500 images",
+            "35 to 60 minutes a network and seed on 9,500 images",
             log="148 (no normalisation) +1.4 / +1.2; 147 (no overlap) +0.4 / +0.3; 145-half (one tower) +1.7 / +1.2; "
             "150 (towers that never communicate) +1.2 / +1.1",
             parts=True,
@@ -226,7 +226,7 @@ EXPERIMENTS = {
             PREPARED,
             "about 250 GPU-hours of 2012 for source and half of it for each of the others, a seed",
             "3 minutes for source and 1.5 for each of the others, a seed, on 3,000 images",
-            "35 minutes for source and 18 for each of the others, a seed, on 9,500 images",
+            "35 to 60 minutes for source and 18 to 31 for each of the others, a seed, on 9,500 images",
             parts=True,
         ),
     )

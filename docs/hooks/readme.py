@@ -5,9 +5,10 @@
 
 Results go to docs/results.json, each with its command, machine and date, figures to docs/images/, and results into
 the marked parts of README.md. Its ratios of speed are those of docs/performance.md. Work is done in the folder that
-ALEXNET_HOME names, where a run that is finished is not trained again, or in one that is thrown away.
+ALEXNET_HOME names, where a network that is trained is not trained again, or in one that is thrown away.
 """
 
+import csv
 import json
 import os
 import re
@@ -26,8 +27,9 @@ ROOT = Path(__file__).parents[2]
 README, RESULTS, IMAGES = ROOT / "README.md", ROOT / "docs/results.json", ROOT / "docs/images"
 ALEXNET = (sys.executable, "-m", "alexnet_keras")
 WIDTH, COLORS = 1000, 128
-DATA, RUN = "imagenette", "imagenette"
-TRAIN = ("train", "--data", DATA, "--run", RUN, "--recipe", "source", "--epochs", "12", "--precision", "mixed_bfloat16")
+DATA, REPRODUCTIONS = "imagenette", "saved_models/reproductions"
+TRAIN = ("reproduce", "figure-3", "--scale", "photos", "--seeds", "1", "--data", DATA)
+TRAIN += ("--precision", "mixed_bfloat16", "--cache", "memory")
 
 
 def alexnet(home: Path, *words: str | Path) -> str:
@@ -73,25 +75,21 @@ def photographs(home: Path, folder: Path) -> dict[str, Any]:
     """A network of the paper's size, trained on photographs: its errors, and the figures of the run."""
     if not (home / "data" / DATA / "manifest.json").exists():
         alexnet(home, "prepare", folder.resolve(), "--out", home / "data" / DATA)
-    facts = home / "saved_models" / RUN / "run.json"
-    if not facts.exists():
-        alexnet(home, *TRAIN)
-    elif json.loads(facts.read_text())["status"] != "finished":
-        alexnet(home, "train", "--resume", RUN)
-    errors = {each["views"]: each for each in json.loads(alexnet(home, "eval", RUN, "--ten-crop", "--json"))}
-    draw(home, "kernels", "kernels", RUN)
-    run = json.loads(alexnet(home, "runs", "--json"))
-    epochs = next(each["epochs"] for each in run if each["run"] == RUN)
-    history = (home / "saved_models" / RUN / "history.csv").read_text().splitlines()
-    column = history[0].split(",").index("seconds")
+    alexnet(home, *TRAIN)  # what was trained before is not trained again
+    facts = json.loads((home / REPRODUCTIONS / "figure-3-photos/result.json").read_text())["facts"]
+    run = f"{REPRODUCTIONS}/nets/{facts['nets'][0]}"
+    evaluated = json.loads(alexnet(home, "eval", run, "--model", "last", "--ten-crop", "--json"))
+    draw(home, "kernels", "kernels", run)
+    with (home / run / "history.csv").open(newline="") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     data = json.loads((home / "data" / DATA / "manifest.json").read_text())["splits"]
     return made(
         f"alexnet {' '.join(TRAIN)}",
-        epochs=epochs,
+        epochs=len(seconds),
         images={split: sum(data[split]["class_counts"]) for split in data},
         classes=len(data["train"]["class_counts"]),
-        minutes=round(sum(float(line.split(",")[column]) for line in history[1:]) / 60),
-        **{views: {kind: each[kind] for kind in ("top1", "top5")} for views, each in errors.items()},
+        minutes=round(sum(seconds) / 60),
+        **{each["views"]: {kind: each[kind] for kind in ("top1", "top5")} for each in evaluated},
     )
 
 
@@ -144,7 +142,10 @@ def _results(results: dict[str, Any]) -> str:
         f"| `{photos['command']}` | {centre} | {crops} | {photos['minutes']} minutes |",
         f"| 1,200 drawings of 12 classes | `alexnet demo` | | {drawn[2]} % | {drawn[1]}, all of it |",
     ]
-    dates = f"On {photos['machine']}, {photos['date']}; `docs/results.json` has the figures as they were printed."
+    where = "; ".join(
+        f"{what} on {each['machine']}, {each['date']}" for what, each in (("Photographs", photos), ("drawings", shown))
+    )
+    dates = f"{where}. `docs/results.json` has the figures as they were printed."
     head = "| data | command | top-1 error, centre crop | ten crops | time |\n|---|---|---|---|---|"
     return f"{head}\n" + "\n".join(rows) + f"\n\n{dates}"
 
