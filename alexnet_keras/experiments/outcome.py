@@ -247,14 +247,14 @@ def _measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: i
 
 
 def training_text(results: Iterable[PerSeed]) -> str:
-    """How long the training of networks took, when and on which processors: networks may be of several machines."""
+    """How long the training of networks took, and when and on which processors they were tested."""
     found = [each for of_one in results for each in of_one.values() if "seconds" in each]
     if not found:
         return "no network was trained to its end"
     minutes = sorted(round(each["seconds"] / 60) for each in found)
     took = " to ".join(f"{each:,}" for each in dict.fromkeys((minutes[0], minutes[-1])))
     dates, processors = ({each[name]: None for each in found} for name in ("date", "processor"))
-    return f"{took} minutes of training a network, {', '.join(sorted(dates))}, {', '.join(processors)}"
+    return f"{took} minutes of training a network; tested {', '.join(sorted(dates))} on {', '.join(processors)}"
 
 
 def packed_misses(ranks: np.ndarray) -> dict[str, str]:

@@ -441,3 +441,4 @@ class Trainer:
         """Saves the state unless it was saved after the last step."""
         if self._saved != self.position.total_steps:
             self._save()
+        self._disk.wait()

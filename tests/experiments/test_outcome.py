@@ -157,9 +157,9 @@ def test_the_error_of_one_seed_has_its_interval_over_the_images():
 def test_a_result_says_how_long_when_and_where_its_networks_were_trained():
     one = {"seconds": 3480.0, "date": "2026-11-30", "processor": "A"}
     other = {"seconds": 65.0 * 60, "date": "2026-11-29", "processor": "B"}
-    said = "58 to 65 minutes of training a network, 2026-11-29, 2026-11-30, A, B"
+    said = "58 to 65 minutes of training a network; tested 2026-11-29, 2026-11-30 on A, B"
     assert training_text([{1: one, 2: {"diverged": "It diverged."}}, {1: other}]) == said
-    assert training_text([{1: one}, {1: one}]) == "58 minutes of training a network, 2026-11-30, A"
+    assert training_text([{1: one}, {1: one}]) == "58 minutes of training a network; tested 2026-11-30 on A"
     assert training_text([{1: {"diverged": "It diverged."}}]) == "no network was trained to its end"
 
 

@@ -73,9 +73,9 @@ def alexnet(*arguments):
     return result.stdout
 
 
-def same(found, expected):
+def same(found, expected, atol=1e-6):
     """Equal to the rounding of float32."""
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)  # another processor rounds otherwise
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=atol)
 
 
 def records(data, split):
@@ -151,7 +151,8 @@ def test_a_model_file_loads_without_custom_objects_in_safe_mode(golden):
     assert parameters_of(model) == golden.expected["run"]["parameters"]
     same(model.predict(golden.crops, verbose=0), golden.arrays["probabilities/centre"])
     same(logits_of(model).predict(golden.crops, verbose=0), golden.arrays["logits"])
-    same(features_of(model).predict(golden.crops, verbose=0), golden.arrays["features"])
+    # features reach 3, and another processor rounds otherwise: 3.4e-6 was seen
+    same(features_of(model).predict(golden.crops, verbose=0), golden.arrays["features"], atol=5e-6)
 
 
 def test_the_weights_of_a_model_file_go_into_a_network_of_its_recipe(golden):
