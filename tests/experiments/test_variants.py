@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tiers import rest_slow
 
@@ -9,10 +10,13 @@ from alexnet_keras import AlexNet
 from alexnet_keras.experiments import variants
 from alexnet_keras.experiments.ablations import ABLATIONS
 from alexnet_keras.experiments.variants import fine_tuning_recipe, pretraining_recipe
+from alexnet_keras.layers import PlainDropout
 from alexnet_keras.recipes.edits import fields_of
-from alexnet_keras.recipes.toml import load_recipe
+from alexnet_keras.recipes.toml import edit, load_recipe
+from alexnet_keras.training.optimizer import new_optimizer
 
 CONVOLUTIONS = [f"conv{number}" for number in range(1, 6)]
+FIELDS_OF_READERS = ("initial_std", "rate_factor", "weight_decay")
 # The fields that an ablation changes in a recipe; removals are looked at below.
 FIELDS = {
     "no-lrn": {"network.conv1.followed_by", "network.conv2.followed_by"},
@@ -21,7 +25,10 @@ FIELDS = {
     "separate-towers": {"network.conv3.reads", "network.fc6.reads", "network.fc7.reads"},
     "no-color-noise": {"augmentation.color_noise"},
     "no-crops": {"augmentation.random_crop", "augmentation.flip"},
-    "no-dropout": {"network.fc6.dropout", "network.fc7.dropout"},
+    "no-dropout": {
+        *(f"network.{name}.dropout" for name in ("fc6", "fc7")),
+        *(f"network.{name}.{field}" for name in ("fc7", "fc8") for field in FIELDS_OF_READERS),
+    },
     "no-decay": {"training.weight_decay"},
     "tanh": {
         *(f"network.{name}.followed_by" for name in CONVOLUTIONS),
@@ -60,6 +67,31 @@ def test_an_ablation_changes_the_fields_it_names(source, name):
 @pytest.mark.parametrize("name", [name for name in FIELDS if name not in ("one-tower", "separate-towers")])
 def test_most_ablations_leave_every_variable_as_it_is(tiny, name):
     assert shapes(ABLATIONS[name].change(tiny)) == shapes(tiny)
+
+
+def test_without_dropout_every_step_is_one_of_the_network_as_it_is_tested(tiny, monkeypatch):
+    """The mask that testing has in place of dropout's: all of it, at half strength."""
+    changes = {"training.bias_rate": 1e-12, "training.weight_decay": 0.05}  # a decay that three steps show
+    changes |= {"network.fc7.rate_factor": 3.0, "network.fc8.rate_factor": 2.0, "network.fc8.weight_decay": 0.1}
+    tiny = edit(tiny, changes)
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (8, 224, 224, 3)).astype("float32"), random.integers(0, 3, 8)
+
+    def trained(recipe):
+        model = AlexNet(recipe, classes=3, mean_image=np.full((256, 256, 3), 128, "float32"), seed=1)
+        model.compile(new_optimizer(recipe, model), "sparse_categorical_crossentropy")
+        losses = [model.train_on_batch(images, labels) for _ in range(3)]
+        kernels = {v.path: np.asarray(v) for v in model.trainable_variables if "kernel" in v.path}
+        return losses, kernels
+
+    losses, without = trained(variants.no_dropout(tiny))
+    monkeypatch.setattr(PlainDropout, "call", lambda self, inputs, training=False: inputs * (1.0 - self.rate))
+    expected, whole = trained(tiny)
+    assert len({round(loss, 3) for loss in expected}) == 3, "the steps change something"
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    for path, kernel in whole.items():
+        kept = 0.5 if path.startswith(("fc7", "fc8")) else 1
+        np.testing.assert_allclose(without[path], kernel * kept, atol=1e-5 * np.abs(kernel).max(), err_msg=path)
 
 
 def test_one_tower_has_the_lower_layers_of_one_and_the_upper_ones_of_both(tiny):
