@@ -25,11 +25,13 @@ JOBS   ?= 2
 SLOW_JOBS ?= 3
 PYTEST := -m pytest --dist loadfile --no-loadscope-reorder --numprocesses
 
-# In two parts, for memory: what TensorFlow keeps of the networks of the first is given back before the second.
-define first_tier
-	$(1) $(PYTEST) $(JOBS) -m "not slow" tests/cli tests/training
-	$(1) $(PYTEST) $(JOBS) -m "not slow" --ignore tests/cli --ignore tests/training
+# A tier in two parts, for memory: what TensorFlow keeps of the networks of the first is given back before the second.
+define tier
+	$(1) $(PYTEST) $(2) -m "$(3)" tests/cli tests/training
+	$(1) $(PYTEST) $(2) -m "$(3)" --ignore tests/cli --ignore tests/training
 endef
+first_tier = $(call tier,$(1),$(JOBS),not slow)
+second_tier = $(call tier,$(1),$(SLOW_JOBS),slow)
 
 .PHONY: demo test test-slow test-all coverage mutants trials lint docs constraints lowest backends clean
 
@@ -48,14 +50,14 @@ test: $(VENV)/installed lint
 	$(call first_tier,$(BIN)/python)
 
 test-slow: $(VENV)/installed
-	$(BIN)/python $(PYTEST) $(SLOW_JOBS) -m slow
+	$(call second_tier,$(BIN)/python)
 
 test-all: test test-slow
 
 coverage: $(VENV)/installed
 	$(BIN)/coverage erase
 	$(call first_tier,$(BIN)/coverage run)
-	$(BIN)/coverage run $(PYTEST) $(SLOW_JOBS) -m slow
+	$(call second_tier,$(BIN)/coverage run)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
