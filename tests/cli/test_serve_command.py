@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,8 @@ def test_it_answers_as_predict_does_until_it_is_stopped(trained, images, monkeyp
     expected = json.loads(predicted.stdout)
     command = [ALEXNET, "serve", "tiny", "--port", "0", "--ten-crop"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+    background = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # as a script's shell starts it with &
+    with subprocess.Popen(command, **pipes, preexec_fn=background) as process:
         try:
             said = process.stdout.readline()
             assert said.startswith("tiny is at http://127.0.0.1:") and said.endswith("/ until Ctrl-C.\n")
@@ -70,7 +72,10 @@ def test_it_answers_as_predict_does_until_it_is_stopped(trained, images, monkeyp
                 explained = json.load(answer)
         finally:
             process.send_signal(stop)
-        stderr = process.communicate(timeout=60)[1]
+        try:
+            stderr = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert stderr.endswith("\nStopped.\n") and "Traceback" not in stderr
     assert explained["nearest"] is None and "Without nearest training images: The run " in stderr
