@@ -70,7 +70,7 @@ def test_most_ablations_leave_every_variable_as_it_is(tiny, name):
 
 
 def test_without_dropout_every_step_is_one_of_the_network_as_it_is_tested(tiny, monkeypatch):
-    """The mask that testing has in place of dropout's: all of it, at half strength."""
+    """That network halves in training, too, where dropout would mask."""
     changes = {"training.bias_rate": 1e-12, "training.weight_decay": 0.05}  # a decay that three steps show
     changes |= {"network.fc7.rate_factor": 3.0, "network.fc8.rate_factor": 2.0, "network.fc8.weight_decay": 0.1}
     tiny = edit(tiny, changes)
