@@ -22,7 +22,8 @@ class Experiment:
         cost_full: Its cost on ImageNet; estimates, by the paper's five to six days on two GPUs for one network.
         cost_mini: Its cost in miniature, on two processor cores.
         cost_photos: Its cost at full width for a third of the epochs, on two processor cores in mixed_bfloat16;
-            by 60 and 31 minutes for 30 and 15 epochs of 9,469 images on one machine, and 13 for 12 on another.
+            by 60 and 31 minutes for 30 and 15 epochs of 9,469 images on one machine, and 13 for 12 on another; 18
+            minutes for the classical systems of table 1 on the first.
         log: What the lab's logs recorded; "" where they have nothing on it.
         seeds: Number of seeds by default.
         parts: It has parts, of which `--only` chooses some.
@@ -129,7 +130,7 @@ EXPERIMENTS = {
             PREPARED + "; tested on its test split if it has one, else on val",
             "about 250 GPU-hours of 2012; 200 and 280 core-hours for the classical systems",
             "20 minutes on 4,000 images",
-            "an hour and a half on 9,500 images",
+            "35 to 60 minutes for the CNN and 20 for the others, a seed, on 9,500 images",
             log="145-2010: 37.5 / 17.0, centre crop 39.0 / 18.3",
             seeds=1,
             parts=True,

@@ -208,27 +208,43 @@ def part_of(text: str, kind: TopK) -> str:
     return "" if number == "-" else f"{number} {unit}".strip()
 
 
-def train_and_test(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset) -> PerSeed:
-    """Train one network per seed and test it with ten crops of the validation images.
+def train_and_test(
+    lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, split: str = "val", views: str = "ten-crop"
+) -> PerSeed:
+    """Train one network per seed and test it.
 
     What is found of a network is kept as a part of the experiment, for which the network is needed no more.
+
+    Args:
+        lab: The lab that trains it and keeps the part.
+        name: The network's name; the recipe's is the same at every scale.
+        recipe: Its recipe.
+        data: The dataset.
+        split: The split to test on.
+        views: The crops of each image, "ten-crop" or "centre".
 
     Returns:
         For each seed errors and training history, or that the network diverged.
     """
     results: PerSeed = {}
+    usual = (split, views) == ("val", "ten-crop")
+    part = name if usual else f"{name}-{split}-{views}"
     for seed in lab.seeds:
         inputs = {"net": lab.network(name, recipe, data, seed).name, "data": data.fingerprint}
+        inputs |= {} if usual else {"split": split, "views": views}
+        measure = partial(_measure, lab, name, recipe, data, seed, split, views)
         try:
-            results[seed] = lab.kept(f"{name}-seed-{seed}", inputs, partial(_measure, lab, name, recipe, data, seed))
+            results[seed] = lab.kept(f"{part}-seed-{seed}", inputs, measure)
         except DivergedError as error:
             results[seed] = {"diverged": str(error)}
     return results
 
 
-def _measure(lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: int) -> dict[str, Any]:
+def _measure(
+    lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: int, split: str, views: str
+) -> dict[str, Any]:
     trained = lab.trained(name, recipe, data, seed)
-    predictions, history = lab.predictions(trained, data, "val"), trained.history
+    predictions, history = lab.predictions(trained, data, split, views), trained.history
     errors = predictions.evaluation()
     return {
         "run": trained.name,

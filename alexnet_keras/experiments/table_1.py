@@ -1,28 +1,30 @@
 """Table 1: sparse coding, SIFT with Fisher vectors, and the CNN, all trained on the same images."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.evaluation.errors import top_k_misses
+from alexnet_keras.evaluation.errors import label_ranks
 from alexnet_keras.experiments import figures
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import (
-    Comparison,
     Outcome,
-    OverSeeds,
     PerSeed,
     TopK,
-    claimed_positive,
+    difference,
+    error,
     error_kinds,
     images_text,
-    over_images,
+    packed_misses,
     part_of,
+    train_and_test,
+    training_text,
 )
 from alexnet_keras.visualization.style import INK, SERIES
 
+VERSION = 2  # of what is kept of a classical system: incremented when the same inputs come to give other names
 # Top-1 and top-5 error on ILSVRC-2010's test images (paper, table 1, and section 4.1 for the centre crop).
 CLAIMS = {
     "sparse-coding": "47.1 / 28.2 %",
@@ -44,20 +46,16 @@ def run(lab: Lab) -> Outcome:
     """Test all systems, or those of `--only`, once per seed, on the test split, or else on the validation split."""
     data, base = lab.open(), lab.base_recipe
     split = "test" if "test" in data.splits else "val"
-    systems = {
-        name: {seed: count_misses(lab, name, data, split, seed) for seed in lab.seeds}
-        for name in lab.options.chosen(list(CLAIMS))
-    }
+    systems = {name: tested(lab, name, data, split) for name in lab.options.chosen(list(CLAIMS))}
+    cnns = [results for name, results in systems.items() if name.startswith("cnn")]
     comparisons = []
     for kind, title in error_kinds(data).items():
-        errors = {name: _errors(results, kind) for name, results in systems.items()}
-        for name, ours in errors.items():
-            claim, log = part_of(CLAIMS[name], kind), part_of(LOGS.get(name, ""), kind)
-            note = over_images([(each[kind], each["images"]) for each in systems[name].values()])
-            comparisons.append(Comparison(f"{title}, {TITLES[name]}", ours, claim=claim, log=log, note=note))
-        if {"cnn", "fisher-vectors"} <= set(errors):
-            gain = errors["fisher-vectors"].minus(errors["cnn"])
-            comparisons.append(claimed_positive(f"{title}, SIFT + FVs minus CNN", gain, part_of(GAIN, kind)))
+        for name, results in systems.items():
+            row, log = error(f"{title}, {TITLES[name]}", results, kind), part_of(LOGS.get(name, ""), kind)
+            comparisons.append(replace(row, claim=part_of(CLAIMS[name], kind), log=log))
+        if {"cnn", "fisher-vectors"} <= set(systems):
+            what = f"{title}, SIFT + FVs minus CNN"
+            comparisons.append(difference(what, systems["fisher-vectors"], systems["cnn"], kind, GAIN, sign=1))
     return Outcome(
         summary=(
             f"All systems were trained on the {images_text(data)}, and tested on its {data.examples(split):,} images "
@@ -69,39 +67,36 @@ def run(lab: Lab) -> Outcome:
         configuration=(
             f"CNN: {base.name}, {base.training.epochs} epochs, {lab.options.precision}",
             *(f"{TITLES[name]}: {_settings_of(lab, name)}" for name in systems if not name.startswith("cnn")),
+            *([training_text(cnns)] if cnns else []),
         ),
         facts={"systems": systems},
     )
 
 
-def count_misses(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
-    """Train a system and count the images that it gets wrong: "top1" and "top5", of "images"."""
+def tested(lab: Lab, name: str, data: PreparedDataset, split: str) -> PerSeed:
+    """Train a system once per seed, and find its errors and the images that it gets wrong."""
     if name.startswith("cnn"):
         views = "centre" if name == "cnn-centre" else "ten-crop"
-        net = lab.network("source", lab.base_recipe, data, seed).name
-        inputs = {"net": net, "data": data.fingerprint, "split": split, "views": views}
-        return lab.kept(f"{name}-seed-{seed}", inputs, partial(cnn_misses, lab, data, split, seed, views))
-    inputs = {"data": data.fingerprint, "split": split, "seed": seed, "settings": asdict(_settings_of(lab, name))}
-    return lab.kept(f"{name}-seed-{seed}", inputs, partial(fit, lab, name, data, split, seed))
-
-
-def cnn_misses(lab: Lab, data: PreparedDataset, split: str, seed: int, views: str) -> dict[str, Any]:
-    """Train the CNN and count its misses."""
-    net = lab.trained("source", lab.base_recipe, data, seed)
-    evaluation = lab.errors(net, data, split, views)
-    misses = {kind: round(getattr(evaluation, kind).error * evaluation.images) for kind in ("top1", "top5")}
-    return {**misses, "images": evaluation.images, "net": net.name}
+        return train_and_test(lab, "source", lab.base_recipe, data, split, views)
+    settings = _settings_of(lab, name)
+    inputs = {"version": VERSION, "data": data.fingerprint, "split": split, "settings": asdict(settings)}
+    return {
+        seed: lab.kept(f"{name}-seed-{seed}", inputs | {"seed": seed}, partial(fit, lab, name, data, split, seed))
+        for seed in lab.seeds
+    }
 
 
 def fit(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
-    """Fit a classical system and count its misses."""
+    """Fit a classical system and test it."""
     from alexnet_keras.experiments.classical import fit_and_predict
 
     lab.reporter.note(f"Fitting {TITLES[name]}, seed {seed}.")
     folder = lab.folder / "systems" / f"{name}-seed-{seed}"
     scores = fit_and_predict(name, data, split, folder, _settings_of(lab, name), seed, reporter=lab.reporter)
-    misses = {f"top{k}": top_k_misses(scores.scores, scores.labels, k) for k in (1, 5)}
-    return {**misses, "images": len(scores.labels), "features": scores.size, "alpha": scores.alpha}
+    ranks = label_ranks(scores.scores, scores.labels)
+    errors = {"top1": float((ranks >= 1).mean()), "top5": float((ranks >= 5).mean()), "images": len(ranks)}
+    found = {"misses": packed_misses(ranks), "stalled": False, "features": scores.size, "alpha": scores.alpha}
+    return errors | found
 
 
 def draw(outcome: Outcome, path: Path) -> None:
@@ -110,18 +105,15 @@ def draw(outcome: Outcome, path: Path) -> None:
     axes = figures.row_axes([TITLES[name] for name in systems], row_height=0.62)
     kinds: dict[TopK, tuple[float, str]] = {"top1": (-0.18, SERIES[0]), "top5": (0.18, SERIES[5])}
     for kind, (offset, color) in kinds.items():
-        errors = [100 * _errors(results, kind).mean for results in systems.values()]
-        rows = [row + offset for row in range(len(errors))]
-        axes.barh(rows, errors, 0.34, color=color, label=kind.replace("top", "top-"))
-        for row, error in zip(rows, errors, strict=True):
-            axes.text(error + 0.4, row, f"{error:.1f}", va="center", fontsize=8, color=INK)
+        measured = [error("", results, kind).ours for results in systems.values()]
+        shares = [100 * ours.mean if ours else 0 for ours in measured]
+        rows = [row + offset for row in range(len(shares))]
+        axes.barh(rows, shares, 0.34, color=color, label=kind.replace("top", "top-"))
+        for row, share, ours in zip(rows, shares, measured, strict=True):
+            axes.text(share + 0.4, row, f"{share:.1f}" if ours else "diverged", va="center", fontsize=8, color=INK)
     axes.set_xlabel("error, %")
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8)
     figures.write(axes, path)
-
-
-def _errors(results: PerSeed, kind: TopK) -> OverSeeds:
-    return OverSeeds.of(each[kind] / each["images"] for each in results.values())
 
 
 def _settings_of(lab: Lab, name: str) -> Any:

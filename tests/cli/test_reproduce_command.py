@@ -149,6 +149,8 @@ def test_table_1_compares_systems_on_the_same_images(reproduce, results):
     ]
     errors = [finding["ours"]["mean"] for finding in found["findings"]]
     assert errors[3] == pytest.approx(errors[0] - errors[1])
+    gain = found["findings"][3]
+    assert gain["pairs"] or gain["note"] == "1 of the 2 networks compared never left ln(classes)"
     assert Image.open(results / "table-1-mini" / "picture.png").width > 500
     shutil.rmtree(results / "nets")
     again = reproduce("table-1", "--only", "fisher-vectors,cnn,cnn-centre", *SHORT)

@@ -64,7 +64,8 @@ def test_every_quantity_has_its_row_from_the_top_down(axes_of, module, unit):
 
 
 def test_table_1_has_a_bar_for_each_error(axes_of):
-    systems = {name: {1: {"top1": 30, "top5": 10, "images": 100}} for name in ("sparse-coding", "cnn")}
-    axes = axes_of(table_1, systems=systems)
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([30, 30, 10, 10])
+    measured = {1: {"top1": 0.3, "top5": 0.1, "images": 100}, 2: {"top1": 0.4, "top5": 0.1, "images": 100}}
+    axes = axes_of(table_1, systems={"sparse-coding": measured, "cnn": {1: measured[1], 2: {"diverged": "It did."}}})
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([35, 0, 10, 0])
+    assert [text.get_text() for text in axes.texts] == ["35.0", "diverged", "10.0", "diverged"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["top-1", "top-5"]

@@ -9,6 +9,7 @@ from scipy import stats
 
 from alexnet_keras.errors import DivergedError
 from alexnet_keras.evaluation.errors import PairedTest
+from alexnet_keras.experiments import table_1
 from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.outcome import (
     Comparison,
@@ -163,6 +164,22 @@ def test_a_result_says_how_long_when_and_where_its_networks_were_trained():
     assert training_text([{1: {"diverged": "It diverged."}}]) == "no network was trained to its end"
 
 
+def test_table_1_compares_fisher_vectors_and_the_cnn_image_by_image(tmp_path, prepared, monkeypatch):
+    ranks = {"fisher-vectors": [0] * 9 + [1], "cnn": [0] + [1] * 8 + [0]}  # alone wrong on 1 and on 8 images
+    found = {
+        name: {"top1": np.mean(each), "images": 10, "misses": packed_misses(np.array(each)), "stalled": False}
+        for name, each in ranks.items()
+    }
+    monkeypatch.setattr(table_1, "tested", lambda lab, name, data, split: {1: found[name]})
+    monkeypatch.setattr(table_1, "_settings_of", lambda lab, name: name)
+    lab = Lab(Options(seeds=1, data=str(prepared.path), only=tuple(ranks)), tmp_path)
+    with lab.holding:
+        gain = table_1.run(lab).comparisons[-1]
+    assert gain.what == "top-1 error, SIFT + FVs minus CNN" and gain.claim == "+8.2 points"
+    assert gain.measured == "-70.0 points, 1 seed; McNemar's p 0.039"  # twice (1 + 9) / 512
+    assert gain.verdict == "disagrees for these networks"
+
+
 @pytest.mark.slow
 def test_what_was_found_of_a_network_is_kept_when_the_network_is_gone(tmp_path, tiny, prepared, monkeypatch):
     lab = Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path / "nets")
@@ -172,8 +189,11 @@ def test_what_was_found_of_a_network_is_kept_when_the_network_is_gone(tmp_path, 
         and len(found[1]["validation_top1"]) == tiny.training.epochs
         and set(found[1]["misses"]) == {"top1", "top5"}
     )
+    centre = train_and_test(lab, "tiny", tiny, prepared, "val", "centre")
+    assert centre[1]["top1"] == centre[1]["validation_top1"][-1] and centre[1]["run"] == found[1]["run"]
     shutil.rmtree(lab.nets)
     assert train_and_test(lab, "tiny", tiny, prepared) == found and not lab.nets.exists()
+    assert train_and_test(lab, "tiny", tiny, prepared, "val", "centre") == centre
     other = edit(tiny, {"training.momentum": 0.8})
     trained = []
     monkeypatch.setattr(Lab, "trained", lambda lab, name, recipe, data, seed: trained.append(recipe) or diverge())
