@@ -217,7 +217,7 @@ def train_and_test(
 
     Args:
         lab: The lab that trains it and keeps the part.
-        name: The network's name; the recipe's is the same at every scale.
+        name: The variant's name, with which the names of its runs and parts begin.
         recipe: Its recipe.
         data: The dataset.
         split: The split to test on.

@@ -24,7 +24,7 @@ from alexnet_keras.experiments.outcome import (
 )
 from alexnet_keras.visualization.style import INK, SERIES
 
-VERSION = 2  # of what is kept of a classical system: incremented when the same inputs come to give other names
+VERSION = 2  # of what is kept of a classical system, incremented when its content changes; 1 held counts, no shares
 # Top-1 and top-5 error on ILSVRC-2010's test images (paper, table 1, and section 4.1 for the centre crop).
 CLAIMS = {
     "sparse-coding": "47.1 / 28.2 %",
@@ -74,7 +74,7 @@ def run(lab: Lab) -> Outcome:
 
 
 def tested(lab: Lab, name: str, data: PreparedDataset, split: str) -> PerSeed:
-    """Train a system once per seed, and find its errors and the images that it gets wrong."""
+    """Train a system once per seed and test it; for each seed its errors, 0..1, and the images that it gets wrong."""
     if name.startswith("cnn"):
         views = "centre" if name == "cnn-centre" else "ten-crop"
         return train_and_test(lab, "source", lab.base_recipe, data, split, views)
