@@ -61,7 +61,10 @@ class Reporter:
         """A new run took its initial weights from another run, layer by layer; the list is empty without one."""
 
     def on_epoch_begin(self, epoch: int, first_step: int, steps: int, rates: dict[str, float]) -> None:
-        """The steps `first_step` to `steps` of an epoch are about to be taken, with these learning rates by kind."""
+        """The steps `first_step` to `steps` of an epoch are about to be taken, with these learning rates by kind.
+
+        Not reported of the epoch in which a run is resumed if all its steps were taken and it only has to be validated.
+        """
 
     def on_step(self, epoch: int, step: int, result: "StepResult") -> None:
         """A step of an epoch was taken; both are counted from 0."""

@@ -133,8 +133,9 @@ class ConsoleReporter(Reporter):
     def on_train_begin(self, recipe: "Recipe", validation_images: int, position: "Position") -> None:
         self._training, self._validation_images = recipe.training, validation_images
         self._bar = ExitStack()
-        self._durations: list[float] = []  # of the epochs trained here, in seconds
-        self._compiled = self._headed = False
+        self._compiled = self._headed = self._validating = False
+        self._timed_steps, self._step_seconds = 0, 0.0
+        self._pauses: list[float] = []  # from an epoch's last step to its end, in seconds
         if position.total_steps:
             done = f"epoch {position.epoch}"
             if position.step:
@@ -148,22 +149,25 @@ class ConsoleReporter(Reporter):
     def on_epoch_begin(self, epoch: int, first_step: int, steps: int, rates: dict[str, float]) -> None:
         self._rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates.values()))
         self._errors: list[float] = []
-        self._validating = False
-        self._steps, self._first_step, self._began = steps, first_step, time.monotonic()
-        images = self._training.batch_size
-        self._show(f"epoch {epoch + 1}/{self._training.epochs}", steps * images, first_step * images)
+        self._steps, self._since = steps, time.monotonic()
+        self._show_epoch(epoch, first_step)
         if not self._compiled:
             self._advance(0, text="compiling")
 
     def on_step(self, epoch: int, step: int, result: "StepResult") -> None:
-        if not self._compiled:  # the first step's time is the compiler's
-            self._compiled, self._first_step, self._began = True, step + 1, time.monotonic()
+        seconds = self._lap()
+        if self._compiled:
+            self._timed_steps, self._step_seconds = self._timed_steps + 1, self._step_seconds + seconds
+            images = self._training.batch_size
+        else:  # the first step's time is the compiler's
+            self._compiled, images = True, 0
+            self._show_epoch(epoch, step + 1)
         self._errors = [*self._errors[1 - ERRORS_AVERAGED :], result.top1_error]
         error = sum(self._errors) / len(self._errors)
         texts = [f"loss {result.loss:.4f}", f"error {error:.1%}", f"rates {self._rates}"]
         if left := self._seconds_left(epoch, step + 1):
             texts.insert(0, f"run {clock(left)}")
-        self._advance(self._training.batch_size, text=BETWEEN_TEXTS.join(texts))
+        self._advance(images, text=BETWEEN_TEXTS.join(texts))
 
     def on_validation(self, images: int) -> None:
         if not self._validating:
@@ -180,8 +184,8 @@ class ConsoleReporter(Reporter):
             self._headed = True
             for line in HEADER:
                 self.note(line)
-        if timed := self._steps - self._first_step:
-            self._durations.append((time.monotonic() - self._began) / timed * self._steps)
+        if self._compiled:  # else only the validation was left of the epoch
+            self._pauses.append(self._lap())
         epoch, epochs = int(row["epoch"]) + 1, self._training.epochs
         self.note(
             f"{f'{epoch}/{epochs}':>7}  {row['loss']:6.4f}  {row['val_loss']:6.4f}  {row['val_top1_error']:11.2%}  "
@@ -201,13 +205,20 @@ class ConsoleReporter(Reporter):
         self._bar.close()
         self._advance = self._bar.enter_context(self.progress(what, total, done=done))
 
+    def _show_epoch(self, epoch: int, step: int) -> None:
+        images = self._training.batch_size
+        self._show(f"epoch {epoch + 1}/{self._training.epochs}", self._steps * images, step * images)
+
+    def _lap(self) -> float:
+        """The seconds since the last call, or since the epoch began."""
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        return seconds
+
     def _seconds_left(self, epoch: int, steps: int) -> float | None:
         """The seconds left of the whole run after epochs and steps of the next; None until they can be known."""
-        timed = steps - self._first_step
-        if self._durations:
-            duration = sum(self._durations) / len(self._durations)
-        elif timed > 0:
-            duration = (time.monotonic() - self._began) / timed * self._steps
-        else:
+        if not self._timed_steps:
             return None
-        return (self._training.epochs - epoch - steps / self._steps) * duration
+        epochs = self._training.epochs - epoch
+        pause = sum(self._pauses) / max(len(self._pauses), 1)
+        return (epochs * self._steps - steps) * self._step_seconds / self._timed_steps + epochs * pause
