@@ -36,7 +36,7 @@ for command in (activations, confusion, neighbors, predictions, saliency):
     default="kernel",
     help="Show each kernel by its own largest weight, or all by the largest of them.",
 )
-@click.option("--over-time", is_flag=True, help="About six moments of training side by side, with the first and last.")
+@click.option("--over-time", is_flag=True, help="About six moments of training side by side, most of them early.")
 def kernels(run: str | None, out: Path | None, scaling: Literal["kernel", "global"], over_time: bool) -> None:
     """The kernels of the first layer, tower a above tower b (the paper's figure 3).
 

@@ -63,7 +63,7 @@ def draw_kernels(model: keras.Model, path: Path, scaling: Scaling = "kernel") ->
 
 
 def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") -> None:
-    """Draw the kernels at about six moments of training side by side, each kernel in the same place.
+    """Draw the kernels at about six moments of training side by side, most of them early, each kernel in its place.
 
     Args:
         run: A run that kept its kernels.
@@ -80,7 +80,7 @@ def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") ->
         raise UsageError(
             f"The run {run.path} kept no kernels while it was trained: leave out --over-time, or train a new run."
         )
-    chosen = evenly_chosen(moments)
+    chosen = moments_shown(moments)
     kernels = [moment.kernels() for moment in chosen]
     largest = largest_weight([own for towers in kernels for own in towers], scaling)
     rows, columns = max(len(towers) for towers in kernels), len(chosen)
@@ -97,11 +97,15 @@ def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") ->
     save_figure(figure, path)
 
 
-def evenly_chosen(moments: Sequence[KernelSnapshot], count: int = MOMENTS) -> list[KernelSnapshot]:
-    """Choose at most `count` moments, evenly spaced, with the first and the last."""
+def moments_shown(moments: Sequence[KernelSnapshot], count: int = MOMENTS) -> list[KernelSnapshot]:
+    """Choose at most `count` moments, with the first and the last: each about as many times later than the one before.
+
+    Kernels take shape in the first few epochs and hardly change in the last ones.
+    """
     if len(moments) <= count:
         return list(moments)
-    return [moments[round(index)] for index in np.linspace(0, len(moments) - 1, count)]
+    spaced = np.geomspace(1, len(moments), count).round().astype(int) - 1
+    return [moments[index] for index in np.maximum(spaced, np.arange(count))]
 
 
 def _draw_rows(grids: Sequence[np.ndarray], titles: Sequence[str], chart: float = 0.0) -> tuple[Figure, Axes]:

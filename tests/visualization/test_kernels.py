@@ -11,7 +11,7 @@ from alexnet_keras.network.kernels import first_kernels, kernel_grid, largest_we
 from alexnet_keras.runs import Run
 from alexnet_keras.training.records import KernelSnapshot, save_kernels
 from alexnet_keras.visualization import kernels as drawing
-from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time, evenly_chosen
+from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time, moments_shown
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,13 @@ def test_dead_kernels_are_grey(largest):
     )
 
 
-def test_about_six_moments_are_chosen_evenly_with_the_first_and_the_last(tmp_path):
-    moments = [KernelSnapshot(epochs, 5 * epochs, tmp_path) for epochs in range(91)]
-    assert [moment.epochs for moment in evenly_chosen(moments)] == [0, 18, 36, 54, 72, 90]
-    assert [moment.epochs for moment in evenly_chosen(moments[:4])] == [0, 1, 2, 3]
-    assert [moment.epochs for moment in evenly_chosen(moments[:8])] == [0, 1, 3, 4, 6, 7]
+def test_about_six_moments_are_shown_most_of_them_early_with_the_first_and_the_last(tmp_path):
+    moments = [KernelSnapshot(epochs, 5 * epochs, tmp_path) for epochs in range(92)]
+    assert [moment.epochs for moment in moments_shown(moments)] == [0, 1, 5, 14, 36, 91]
+    for few in range(1, 92):
+        epochs = [moment.epochs for moment in moments_shown(moments[:few])]
+        assert epochs == sorted(set(epochs)), "each once, in order"
+        assert (epochs[0], epochs[-1], len(epochs)) == (0, few - 1, min(few, 6))
 
 
 @pytest.mark.parametrize("scaling", rest_slow(("global", "kernel")))
