@@ -7,7 +7,9 @@ under the classifier. For the first we take the network with four layers of weig
 
 Trainings resume, and repeat bit for bit."""
 
+import hashlib
 import io
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -221,7 +223,8 @@ class CifarRun:
     """One training of one network on one set of images.
 
     Attributes:
-        folder: Where its states are kept.
+        root: The directory in which its states have a folder, whose name depends on all that decides what it learns.
+        label: The beginning of that name.
         network: What is trained.
         images: What it is trained and tested on.
         seed: Seed of weights, order and crops.
@@ -229,7 +232,8 @@ class CifarRun:
         drops: Epochs at which the rates of the weights are divided by ten.
     """
 
-    folder: Path
+    root: Path
+    label: str
     network: CifarNetwork
     images: CifarImages
     seed: int
@@ -246,6 +250,11 @@ class CifarRun:
             "dtype": self.dtype,
             "drops": list(self.drops),
         }
+
+    @property
+    def folder(self) -> Path:
+        """Where its states are kept."""
+        return self.root / f"{self.label}-{hashlib.sha256(json.dumps(self.about).encode()).hexdigest()[:6]}"
 
 
 class CifarTrainer:
@@ -289,7 +298,7 @@ class CifarTrainer:
             DivergedError: The loss is not a finite number.
         """
         done = self.position.epoch
-        what = f"{self.run.folder.name}, epoch {done + 1} to {epochs}"
+        what = f"{self.run.label}, epoch {done + 1} to {epochs}"
         with reporter.progress(what, SEGMENTS * (epochs - done), "quarters") as advance:
             while self.position.epoch < epochs:
                 for row in self._train_epoch():

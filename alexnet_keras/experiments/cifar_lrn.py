@@ -57,7 +57,9 @@ def train_and_test(
     """The final test error of one network, "error", and the history of its training, "rows"."""
     network = CifarNetwork("local", normalize=name == "with", side=SIDE, decay=DECAY)
     label = f"{name}-seed-{seed}"
-    training = CifarRun(lab.folder / "states" / label, network, images, seed, lab.options.precision, drops)
+    training = CifarRun(
+        lab.folder / "states", f"{label}-{epochs}-epochs", network, images, seed, lab.options.precision, drops
+    )
 
     def compute() -> dict[str, Any]:
         trainer = CifarTrainer(training)

@@ -101,7 +101,7 @@ def train(lab: Lab, images: CifarImages, activation: Activation, rate: float, se
     """The history of one rate up to 25 % or a number of epochs; empty if it diverged."""
     network = CifarNetwork("convolutional", activation, weight_rate=rate, bias_rate=2 * rate)
     name = f"{activation}-{rate:g}-seed-{seed}"
-    training = CifarRun(lab.folder / "states" / name, network, images, seed, lab.options.precision)
+    training = CifarRun(lab.folder / "states", name, network, images, seed, lab.options.precision)
 
     def compute() -> dict[str, Any]:
         try:

@@ -1,6 +1,7 @@
 """Figure 3 and section 6.1: the first layer's kernels, and whether the towers specialise in every run."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,7 @@ def run(lab: Lab) -> Outcome:
         configuration=(f"{base.name}, {base.training.epochs} epochs, {lab.options.precision}",),
         facts={
             "nets": [lab.network("source", base, data, seed).name for seed in lab.seeds],
+            "kernels": [_part_of(lab, seed, data)[0].name for seed in lab.seeds],
             "colors": [report.to_dict() for report in reports],
         },
     )
@@ -66,17 +68,22 @@ def kernels_of(lab: Lab, seed: int, data: PreparedDataset) -> list[np.ndarray]:
 
     They are kept as a part of the experiment, for which the network is needed no more.
     """
-    inputs = {"net": lab.network("source", lab.base_recipe, data, seed).name, "data": data.fingerprint}
 
     def read() -> dict[str, np.ndarray]:
         towers = first_kernels(lab.trained("source", lab.base_recipe, data, seed).load_model("last"))
         return {tower_letter(index): kernels for index, kernels in enumerate(towers)}
 
-    return list(kept_arrays(lab.folder / "parts" / KERNELS.format(seed=seed), inputs, read).values())
+    return list(kept_arrays(*_part_of(lab, seed, data), read).values())
+
+
+def _part_of(lab: Lab, seed: int, data: PreparedDataset) -> tuple[Path, dict[str, Any]]:
+    """The file of a network's kernels, and what they depend on."""
+    inputs = {"net": lab.network("source", lab.base_recipe, data, seed).name, "data": data.fingerprint}
+    return lab.part(KERNELS.format(seed=seed), inputs), inputs
 
 
 def draw(outcome: Outcome, path: Path) -> None:
     """Draw the kernels of the first seed's network, from grey to colourful, tower by tower."""
-    with np.load(path.parent / "parts" / KERNELS.format(seed=1)) as archive:
+    with np.load(path.parent / "parts" / outcome.facts["kernels"][0]) as archive:
         kernels = [archive[name] for name in archive.files if name != MADE_FROM]
     draw_towers(kernels, compare_towers(kernels), path)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from alexnet_keras import api
 from alexnet_keras.data.dataset import PreparedDataset, latest_prepared, open_locked
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import DivergedError, UsageError
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
 from alexnet_keras.recipes import toml
@@ -23,7 +23,7 @@ from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import edit, load_recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
-from alexnet_keras.storage.kept import kept_json
+from alexnet_keras.storage.kept import kept_json, made_from
 from alexnet_keras.storage.places import good_name, reproductions_root
 from alexnet_keras.training.start import InitialWeights
 
@@ -125,7 +125,22 @@ class Lab:
             inputs: Everything that the part depends on, which JSON can hold.
             compute: Computes the part, which JSON can hold.
         """
-        return kept_json(self.folder / "parts" / f"{name}.json", inputs, compute)
+        return kept_json(self.part(f"{name}.json", inputs), inputs, compute)
+
+    def part(self, name: str, inputs: dict[str, Any]) -> Path:
+        """The file of a part: its name's, or another where that holds the part of other options, which stays.
+
+        Args:
+            name: The usual name of the file, .json or .npz.
+            inputs: Everything that the part depends on, which JSON can hold.
+        """
+        usual = self.folder / "parts" / name
+        if made_from(usual) in (None, json.loads(json.dumps(inputs))):
+            return usual
+        path = usual.with_name(f"{usual.stem}-{_digest(inputs)}{usual.suffix}")
+        if not path.exists():
+            self.reporter.note(f"{usual} was made with other options or data, and stays: {path.name} is beside it.")
+        return path
 
     def network(
         self, variant: str, recipe: Recipe, data: PreparedDataset, seed: int, initial: InitialWeights | None = None
@@ -145,8 +160,7 @@ class Lab:
             self.options.precision,
             initial and [initial.run.name, initial.layer],
         ]
-        digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:6]
-        return Run(self.nets / f"{variant}-{good_name(data.path.name)}-{digest}-seed-{seed}")
+        return Run(self.nets / f"{variant}-{good_name(data.path.name)}-{_digest(inputs)}-seed-{seed}")
 
     def trained(
         self, variant: str, recipe: Recipe, data: PreparedDataset, seed: int, initial: InitialWeights | None = None
@@ -156,7 +170,8 @@ class Lab:
         The arguments are those of `network`.
 
         Raises:
-            DivergedError: The loss became infinite or NaN.
+            DivergedError: The loss became infinite or NaN, now or when it was trained before.
+            UsageError: The run was changed since, as by `alexnet train --resume RUN --epochs N`.
             KeyboardInterrupt: The training was asked to stop; the state was saved.
         """
         run = self.network(variant, recipe, data, seed, initial)
@@ -172,6 +187,13 @@ class Lab:
                 cache=self.options.cache,
                 reporter=self.reporter,
             )
+        if toml.digest_values(run.recipe) != toml.digest_values(recipe):
+            raise UsageError(
+                f"{run.path} no longer has the recipe that this experiment trains, as after `alexnet train --resume "
+                "RUN --epochs N`: move it to another directory, and the same command trains it anew."
+            )
+        if run.status == "diverged":
+            raise DivergedError(f"{run.path} has diverged before: remove it, and the same command trains it anew.")
         if run.facts.get("status") != "finished":
             if initial:
                 run.update(initial.to_dict())  # version 0.1 did not record the part that is taken
@@ -186,3 +208,7 @@ class Lab:
     def errors(self, run: Run, data: PreparedDataset, split: str = "val", views: str = "ten-crop") -> Evaluation:
         """The last model's errors on a split."""
         return self.predictions(run, data, split, views).evaluation()
+
+
+def _digest(inputs: Any) -> str:
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:6]

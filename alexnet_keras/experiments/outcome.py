@@ -233,17 +233,17 @@ def train_and_test(
         inputs = {"net": lab.network(name, recipe, data, seed).name, "data": data.fingerprint}
         inputs |= {} if usual else {"split": split, "views": views}
         measure = partial(_measure, lab, name, recipe, data, seed, split, views)
-        try:
-            results[seed] = lab.kept(f"{part}-seed-{seed}", inputs, measure)
-        except DivergedError as error:
-            results[seed] = {"diverged": str(error)}
+        results[seed] = lab.kept(f"{part}-seed-{seed}", inputs, measure)
     return results
 
 
 def _measure(
     lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, seed: int, split: str, views: str
 ) -> dict[str, Any]:
-    trained = lab.trained(name, recipe, data, seed)
+    try:
+        trained = lab.trained(name, recipe, data, seed)
+    except DivergedError as error:
+        return {"diverged": str(error)}
     predictions, history = lab.predictions(trained, data, split, views), trained.history
     errors = predictions.evaluation()
     return {

@@ -40,6 +40,18 @@ def kept(
         return make()
 
 
+def made_from(path: Path) -> Any:
+    """Return the inputs that a file of `kept_json` or `kept_arrays` was made from; None if there is no whole file."""
+    try:
+        if path.suffix == ".npz":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                return json.loads(str(archive[MADE_FROM]))
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return document["about"] if "found" in document else None
+    except DAMAGED:
+        return None
+
+
 def kept_json(
     path: Path, inputs: Mapping[str, Any], make: Callable[[], Any], *, names: tuple[str, str] = ("about", "found")
 ) -> Any:

@@ -20,10 +20,10 @@ PAGES, EVIDENCE = (DOCS / "paper.md", DOCS / "modern.md"), DOCS / "evidence"
 
 
 def take(folder: Path) -> None:
-    """Copy the result of an experiment, and its parts; no pictures, no network, and no name of the operating system."""
+    """Copy the result of an experiment, and its parts; no photographs, no network, and no name of the system."""
     copy = EVIDENCE / folder.name
     copy.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("parts/*.json"):
+    for file in folder.glob("parts/*"):
         (copy / "parts").mkdir(exist_ok=True)
         shutil.copyfile(file, copy / "parts" / file.name)
     document = json.loads((folder / RESULT).read_text())

@@ -1,6 +1,7 @@
 """The CIFAR-10 networks: what they compute, and that a stopped training resumes as if it had not been stopped."""
 
 import math
+import shutil
 
 import keras
 import numpy as np
@@ -128,7 +129,7 @@ def test_convolutions_do_not_decay():
 @pytest.mark.slow
 def test_a_training_that_was_stopped_ends_with_the_same_weights(images, tmp_path):
     network = CifarNetwork("local", normalize=True, side=24, decay=0.004)
-    whole, parts = (CifarRun(tmp_path / name, network, images, seed=3, drops=(2,)) for name in ("whole", "parts"))
+    whole, parts = (CifarRun(tmp_path, name, network, images, seed=3, drops=(2,)) for name in ("whole", "parts"))
     straight = CifarTrainer(whole)
     straight.train(3)
     CifarTrainer(parts).train(1)
@@ -140,15 +141,29 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(images, tmp_path
         np.testing.assert_array_equal(one, other)
 
 
-def test_another_runs_state_is_refused(images, tmp_path):
-    CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional"), images, seed=1)).train(1)
+def test_what_decides_the_training_decides_where_its_states_are(images, tmp_path):
+    network = CifarNetwork("convolutional")
+    run = CifarRun(tmp_path, "relu", network, images, seed=1)
+    CifarTrainer(run).train(1)
+    assert CifarTrainer(run).position.epoch == 1
+    others = [
+        CifarRun(tmp_path, "relu", network, images, seed=2),
+        CifarRun(tmp_path, "relu", network, images, seed=1, dtype="mixed_bfloat16"),
+        CifarRun(tmp_path, "relu", network, images, seed=1, drops=(92, 94)),
+        CifarRun(tmp_path, "relu", CifarNetwork("convolutional", "tanh"), images, seed=1),
+    ]
+    assert len({each.folder for each in (run, *others)}) == 5
+    assert [CifarTrainer(each).position.epoch for each in others] == [0] * 4
+    others[0].folder.mkdir()
+    for file in run.folder.iterdir():
+        shutil.copy(file, others[0].folder)
     with pytest.raises(DataError, match="seed is 1 there and 2 here"):
-        CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional"), images, seed=2))
+        CifarTrainer(others[0])
 
 
 @pytest.mark.slow
 def test_the_network_learns_what_can_be_learnt(images, tmp_path):
-    trainer = CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional", weight_rate=0.003), images, seed=1))
+    trainer = CifarTrainer(CifarRun(tmp_path, "relu", CifarNetwork("convolutional", weight_rate=0.003), images, seed=1))
     before = error_on(trainer.model, images.test, 32)
     trainer.train(8)
     assert before > 0.3 and error_on(trainer.model, images.test, 32) < 0.1
@@ -170,6 +185,6 @@ def test_a_race_that_every_rate_leaves_ends_in_a_sentence(monkeypatch):
 
 
 def test_a_training_ends_at_its_target(images, tmp_path):
-    trainer = CifarTrainer(CifarRun(tmp_path, CifarNetwork("convolutional"), images, seed=1))
+    trainer = CifarTrainer(CifarRun(tmp_path, "relu", CifarNetwork("convolutional"), images, seed=1))
     assert len(trainer.train(2, target=1.0)) == 1
     assert trainer.position.epoch == 0

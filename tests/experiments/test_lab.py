@@ -4,18 +4,20 @@ import keras
 import numpy as np
 import pytest
 
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import DivergedError, UsageError
 from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.variants import LAST_COPIED, LAST_HIDDEN, six_convolutions
 from alexnet_keras.recipes import toml
-from alexnet_keras.recipes.toml import load_recipe
+from alexnet_keras.recipes.toml import edit, load_recipe
 from alexnet_keras.reporter import Reporter
+from alexnet_keras.runs import Run
+from alexnet_keras.storage.kept import kept_arrays
 from alexnet_keras.training.start import InitialWeights
 
 
 @pytest.fixture
 def lab(tmp_path):
-    return Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path / "nets")
+    return Lab(Options(seeds=1), tmp_path / "experiment", Reporter(), tmp_path / "nets")
 
 
 def test_a_part_is_computed_once(lab):
@@ -29,6 +31,34 @@ def test_a_part_is_computed_once(lab):
     assert len(calls) == 1
     lab.kept("a", {"seed": 2}, compute)  # from other inputs
     assert len(calls) == 2
+
+
+def test_a_part_of_other_options_stays(lab):
+    said = []
+    lab.reporter.note = said.append
+    bf16, float32 = {"net": "source-b"}, {"net": "source-f", "split": ("val",)}  # JSON has lists for tuples
+    assert lab.kept("source", bf16, lambda: {"error": 0.2}) == {"error": 0.2}
+    for _ in range(2):
+        assert lab.kept("source", float32, lambda: {"error": 0.3}) == {"error": 0.3}
+        assert lab.kept("source", bf16, lambda: None) == {"error": 0.2}
+    usual, other = sorted((lab.folder / "parts").iterdir(), key=lambda file: len(file.name))
+    assert usual.name == "source.json"
+    assert said == [f"{usual} was made with other options or data, and stays: {other.name} is beside it."]
+    for inputs in (bf16, float32):
+        path = lab.part("kernels.npz", inputs)
+        np.testing.assert_array_equal(kept_arrays(path, inputs, lambda: {"a": np.eye(2)})["a"], np.eye(2))
+    assert lab.part("kernels.npz", bf16).name == "kernels.npz" != lab.part("kernels.npz", float32).name
+
+
+def test_a_network_that_was_changed_or_has_diverged_is_not_taken_for_another(lab, tiny, prepared):
+    run = lab.network("tiny", tiny, prepared, seed=1)
+    Run.create(run.path, edit(tiny, {"training.epochs": 60}), {"status": "finished"})  # extended by hand
+    with pytest.raises(UsageError, match="no longer has the recipe"):
+        lab.trained("tiny", tiny, prepared, seed=1)
+    run = lab.network("tiny", tiny, prepared, seed=2)
+    Run.create(run.path, tiny, {"status": "diverged"})
+    with pytest.raises(DivergedError, match="diverged before: remove it"):
+        lab.trained("tiny", tiny, prepared, seed=2)
 
 
 def test_a_damaged_part_is_computed_again(lab):
