@@ -161,7 +161,7 @@ def _run(
         raise UsageError(f"{experiment.name} trains on no prepared dataset: leave --cache out.")
     console.start_tensorflow(gpus=None)
     from alexnet_keras.experiments.lab import Lab, Options
-    from alexnet_keras.experiments.results import COLUMNS, FIGURE, reproduce
+    from alexnet_keras.experiments.results import FIGURE, reproduce
 
     options["seeds"] = options["seeds"] or experiment.seeds
     root = out or reproductions_root()
@@ -173,7 +173,7 @@ def _run(
         console.emit_json(result.document)
         return
     console.result(result.document["summary"])
-    console.table(f"{experiment.name}: {experiment.title}", list(COLUMNS), result.rows, left=len(COLUMNS))
+    console.table(f"{experiment.name}: {experiment.title}", list(result.columns), result.rows, left=len(result.columns))
     console.note(f"Wrote {folder}: result.json, {FIGURE}, page.md")
 
 

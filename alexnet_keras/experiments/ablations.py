@@ -58,7 +58,7 @@ ABLATIONS = {
     "no-crops": Ablation("no crops and flips", variants.no_crops, '"substantial overfitting"'),
     "no-dropout": Ablation("no dropout", variants.no_dropout, '"substantial overfitting"'),
     "no-decay": Ablation("no weight decay", variants.no_weight_decay, '"important for the model to learn"'),
-    "tanh": Ablation("tanh instead of ReLU", variants.tanh, '"several times" slower'),
+    "tanh": Ablation("tanh instead of ReLU", variants.tanh, '"several times" slower', sign=0),
     **{f"no-{name}": _removal(name) for name in ("conv1", "conv2", "conv3", "conv4", "conv5")},
     "paper-init": Ablation("initial weights of the paper's prose", variants.paper_initial_weights, sign=0),
 }

@@ -50,6 +50,11 @@ class Experiment:
         return f"The paper, {self.section}" if self.section else "Not in the paper"
 
     @property
+    def claim_column(self) -> str:
+        """The head of the column of its claims."""
+        return "the paper" if self.section else "expected"
+
+    @property
     def module(self) -> ModuleType:
         """Its module, with `run(lab)` and `draw(outcome, path)`."""
         return importlib.import_module(f"alexnet_keras.experiments.{self.name.replace('-', '_')}")

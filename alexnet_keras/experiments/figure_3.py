@@ -1,13 +1,16 @@
 """Figure 3 and section 6.1: the first layer's kernels, and whether the towers specialise in every run."""
 
+import math
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, seeds_text, sign_verdict
+from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, Verdict, seeds_text
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.kernels import CAVEAT, compare_towers, first_kernels
 from alexnet_keras.storage.kept import MADE_FROM, kept_arrays
@@ -25,9 +28,8 @@ def run(lab: Lab) -> Outcome:
     apart = OverSeeds.of(pair.probability - 0.5 for pair in pairs)
     clear = sum(pair.p_value < CLEAR for pair in pairs)
     medians = [sorted(tower.median for tower in report.towers) for report in reports]
-    verdict = sign_verdict(apart, 1)
-    if verdict == "agrees" and clear < len(pairs):
-        verdict = "undecided"
+    alive = [[len(tower.alive) for tower in report.towers if len(tower.alive)] for report in reports]
+    chance = np.mean([chance_apart(*two) for counts in alive for two in combinations(counts, 2)])
     return Outcome(
         summary=(
             f"The recipe {base.name} was trained for {base.training.epochs} epochs on the {data.examples('train'):,} "
@@ -41,13 +43,14 @@ def run(lab: Lab) -> Outcome:
                 OverSeeds((float(clear),)),
                 "count",
                 "in every run, whatever the initial weights",
-                verdict=verdict,
+                verdict=verdict_on_runs(clear, len(pairs)),
                 note=f"of {len(pairs)}",
             ),
             Comparison(
                 "probability that a kernel of the more colourful tower is the more colourful one, minus one half",
                 apart,
                 "number",
+                note=f"{chance:.3f} by chance",
             ),
             *(
                 Comparison(f"median colour share, the {which} tower", OverSeeds(values), "number")
@@ -61,6 +64,27 @@ def run(lab: Lab) -> Outcome:
             "colors": [report.to_dict() for report in reports],
         },
     )
+
+
+def verdict_on_runs(clear: int, runs: int) -> Verdict:
+    """The verdict on "in every run": agrees if all of several are clear, disagrees if most runs are surely not.
+
+    Args:
+        clear: Runs whose towers are apart.
+        runs: All runs.
+    """
+    if clear == runs > 1:
+        return "agrees"
+    return "disagrees" if binomtest(clear, runs).proportion_ci(0.95).high < 0.5 else "undecided"
+
+
+def chance_apart(one: int, other: int) -> float:
+    """By how much the probability of a more colourful kernel is off one half by chance, on average.
+
+    Args:
+        one, other: Kernels of two towers that do not differ.
+    """
+    return math.sqrt(2 / math.pi * (one + other + 1) / (12 * one * other))
 
 
 def kernels_of(lab: Lab, seed: int, data: PreparedDataset) -> list[np.ndarray]:

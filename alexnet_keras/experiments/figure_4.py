@@ -69,7 +69,8 @@ def run(lab: Lab) -> Outcome:
             Comparison("neighbours of the query's class", same),
             Comparison("the same for the nearest by pixels", by_pixels),
             Comparison(
-                f"rank of the neighbours among {searched} training images by distance of pixels (0 nearest, 50 % random)",
+                f"rank of the neighbours among {searched} training images by distance of pixels "
+                "(0 nearest, 50 % random)",
                 rank,
                 claim="generally not close in pixels",
             ),

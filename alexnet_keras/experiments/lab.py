@@ -187,7 +187,9 @@ class Lab:
                 cache=self.options.cache,
                 reporter=self.reporter,
             )
-        if toml.digest_values(run.recipe) != toml.digest_values(recipe):
+        own = run.recipe  # the batch is no larger than the training set
+        same_batch = edit(recipe, {"training.batch_size": own.training.batch_size})
+        if toml.digest_values(own) != toml.digest_values(same_batch):
             raise UsageError(
                 f"{run.path} no longer has the recipe that this experiment trains, as after `alexnet train --resume "
                 "RUN --epochs N`: move it to another directory, and the same command trains it anew."

@@ -35,14 +35,20 @@ UNITS: dict[Unit, tuple[int, str, str]] = {  # factor, format, suffix
     "number": (1, ".3g", ""),
     "count": (1, ",.0f", ""),
 }
-STALLED = 0.05  # nats below ln(classes): a network whose training loss ends above that has learnt nothing
+STALLED = 0.05  # nats below the loss of guessing by class frequency: a network that ends above has learnt nothing
 
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """A quantity measured once per seed. Errors and differences of errors are shares, 0.01 for 1 %."""
+    """A quantity measured once per seed. Errors and differences of errors are shares, 0.01 for 1 %.
+
+    Attributes:
+        values: The values, in the order of the seeds.
+        against: Values of other networks, no pairs of these, whose mean is subtracted; empty for none.
+    """
 
     values: tuple[float, ...]
+    against: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "OverSeeds":
@@ -51,15 +57,22 @@ class OverSeeds:
 
     @property
     def mean(self) -> float:
-        """The mean over the seeds."""
-        return math.fsum(self.values) / len(self.values)
+        """The mean over the seeds, less that of `against`."""
+        return float(np.mean(self.values) - (np.mean(self.against) if self.against else 0.0))
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean by Student's t; None with one seed, which says nothing about others."""
-        if len(self.values) < 2:
+        """The 95 % interval of the mean by Student's t, or Welch's against others.
+
+        None with one seed on either side, which says nothing about others.
+        """
+        groups = [self.values, self.against] if self.against else [self.values]
+        if min(map(len, groups)) < 2:
             return None
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(self.values) - 1) * stats.sem(self.values))
+        squares = [stats.sem(group) ** 2 for group in groups]
+        weights = [square**2 / (len(group) - 1) for square, group in zip(squares, groups, strict=True)]
+        freedom = sum(squares) ** 2 / sum(weights) if sum(weights) else 1.0  # of one group its seeds less one
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(sum(squares)))
         return self.mean - half, self.mean + half
 
     def minus(self, other: "OverSeeds | float") -> "OverSeeds":
@@ -81,6 +94,7 @@ class Comparison:
         verdict: Whether `ours` agrees with the claim.
         note: A remark, which follows the number in the table.
         pairs: For a difference, the paired test over the images of each two networks, in the order of the seeds.
+        measured_on: What the values are of where it is not one network per seed: "one ensemble of 5 networks".
     """
 
     what: str
@@ -91,18 +105,20 @@ class Comparison:
     verdict: Verdict = "not compared"
     note: str = ""
     pairs: tuple[PairedTest, ...] = ()
+    measured_on: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The row as it is in result.json."""
         values = asdict(self)
         if self.ours:
-            values["ours"] = {"values": list(self.ours.values), "mean": self.ours.mean, "interval": self.ours.interval}
+            own = {"values": list(self.ours.values), "mean": self.ours.mean, "interval": self.ours.interval}
+            values["ours"] = own | ({"against": list(self.ours.against)} if self.ours.against else {})
         return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Comparison":
         """The reverse of `to_dict`."""
-        ours = values["ours"] and OverSeeds.of(values["ours"]["values"])
+        ours = values["ours"] and OverSeeds(*(tuple(values["ours"].get(name, ())) for name in ("values", "against")))
         pairs = tuple(PairedTest(**pair) for pair in values.get("pairs", ()))  # version 0.1 tested none
         return cls(**{**values, "ours": ours, "pairs": pairs})
 
@@ -116,7 +132,8 @@ class Comparison:
             low, high = (with_unit(end, self.unit).partition(" ")[0] for end in interval)
             text += f" ({low} to {high})"
         if self.unit != "count":
-            text += f", {seeds_text(len(self.ours.values))}"
+            of = f"{len(self.ours.values)} and " if self.ours.against else ""
+            text += f", {self.measured_on or of + seeds_text(len(self.ours.against or self.ours.values))}"
         tests = f"McNemar's p {', '.join(p_text(pair.p_value) for pair in self.pairs)}" if self.pairs else ""
         return "; ".join(filter(None, (text, tests, self.note)))
 
@@ -255,7 +272,7 @@ def _measure(
         "training_loss": history[-1]["loss"],
         "training_top1": history[-1]["top1_error"],
         "validation_top1": [row["val_top1_error"] for row in history],
-        "stalled": history[-1]["loss"] > math.log(len(data.classes)) - STALLED,
+        "stalled": bool(history[-1]["loss"] > stats.entropy(data.class_counts("train")) - STALLED),
         "seconds": math.fsum(row["seconds"] for row in history),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "processor": this_machine().processor,
@@ -326,7 +343,7 @@ def difference(
         return Comparison(what, None, "points", claim, log, note="diverged")
     ours = OverSeeds.of(each[kind] - base[seed][kind] for seed, each in results.items())
     if stalled := sum(each["stalled"] for each in (*results.values(), *base.values())):
-        note = f"{stalled} of the {len(results) + len(base)} networks compared never left ln(classes)"
+        note = f"{stalled} of the {len(results) + len(base)} networks compared ended no better than guessing"
         return Comparison(what, ours, "points", claim, log, "undecided", note)
     pairs = tuple(paired_test(each, base[seed], kind) for seed, each in results.items())
     verdict = sign_verdict(ours, sign, pairs) if sign and (claim or log) else "not compared"

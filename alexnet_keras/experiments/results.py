@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 RESULT, PAGE, FIGURE = "result.json", "page.md", "picture.png"
 TEMPLATE = "reproductions.html.jinja"
-COLUMNS = ("measured", "the paper", "the lab's log", "ours", "verdict")
 SCALES = {"mini": "in miniature", "photos": "at full width, for a third of the epochs", "full": "at full size"}
 
 
@@ -45,9 +44,14 @@ class Result:
         """The entry in the catalogue."""
         return EXPERIMENTS[self.document["experiment"]]
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The heads of the table's columns."""
+        return "measured", self.experiment.claim_column, "the lab's log", "ours", "verdict"
+
     @cached_property
     def rows(self) -> list[list[str]]:
-        """The cells of the table under COLUMNS."""
+        """The cells of the table."""
         rows = [Comparison.from_dict(row) for row in self.document["findings"]]
         return [[row.what, row.claim, row.log, row.measured, row.verdict] for row in rows]
 
@@ -141,7 +145,7 @@ def page(result: Result) -> str:
 def table(result: Result) -> list[str]:
     """The table of a result in Markdown, by lines."""
     return [
-        "| " + " | ".join(COLUMNS) + " |",
+        "| " + " | ".join(result.columns) + " |",
         "|---|---|---|---|---|",
         *("| " + " | ".join(cell.replace("|", "\\|") or "-" for cell in row) + " |" for row in result.rows),
     ]

@@ -104,7 +104,10 @@ def draw(outcome: Outcome, path: Path) -> None:
     systems = outcome.facts["systems"]
     axes = figures.row_axes([TITLES[name] for name in systems], row_height=0.62)
     kinds: dict[TopK, tuple[float, str]] = {"top1": (-0.18, SERIES[0]), "top5": (0.18, SERIES[5])}
+    rows_of_kinds = " ".join(row.what for row in outcome.comparisons)
     for kind, (offset, color) in kinds.items():
+        if kind.replace("top", "top-") not in rows_of_kinds:
+            continue
         measured = [error("", results, kind).ours for results in systems.values()]
         shares = [100 * ours.mean if ours else 0 for ours in measured]
         rows = [row + offset for row in range(len(shares))]

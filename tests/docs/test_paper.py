@@ -11,6 +11,8 @@ sys.path.insert(0, str(ROOT / "docs/hooks"))
 import paper  # noqa: E402
 import readme  # noqa: E402
 
+from alexnet_keras.storage.kept import made_from  # noqa: E402
+
 
 def test_results_are_those_that_were_measured():
     parts, texts = paper.parts(), [page.read_text() for page in paper.PAGES]
@@ -37,4 +39,5 @@ def test_evidence_holds_no_place_of_the_machine_that_measured_it():
     files = [file for file in (ROOT / "docs/evidence").rglob("*") if file.is_file()]
     assert files
     for file in files:
-        assert not re.search(r'"/(?!CPU)\w|/home/|/tmp/|/root/|Users', file.read_text()), file
+        text = json.dumps(made_from(file)) if file.suffix == ".npz" else file.read_text()
+        assert not re.search(r'"/(?!CPU)\w|/home/|/tmp/|/root/|Users', text), file

@@ -65,7 +65,10 @@ def test_every_quantity_has_its_row_from_the_top_down(axes_of, module, unit):
 
 def test_table_1_has_a_bar_for_each_error(axes_of):
     measured = {1: {"top1": 0.3, "top5": 0.1, "images": 100}, 2: {"top1": 0.4, "top5": 0.1, "images": 100}}
-    axes = axes_of(table_1, systems={"sparse-coding": measured, "cnn": {1: measured[1], 2: {"diverged": "It did."}}})
+    systems = {"sparse-coding": measured, "cnn": {1: measured[1], 2: {"diverged": "It did."}}}
+    rows = [Comparison(f"top-{k} error, sparse coding", OverSeeds((0.1,))) for k in (1, 5)]
+    axes = axes_of(table_1, *rows, systems=systems)
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([35, 0, 10, 0])
     assert [text.get_text() for text in axes.texts] == ["35.0", "diverged", "10.0", "diverged"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["top-1", "top-5"]
+    assert len(axes_of(table_1, rows[0], systems=systems).patches) == 2, "of few classes there is no top-5 error"

@@ -55,6 +55,9 @@ def test_a_network_that_was_changed_or_has_diverged_is_not_taken_for_another(lab
     Run.create(run.path, edit(tiny, {"training.epochs": 60}), {"status": "finished"})  # extended by hand
     with pytest.raises(UsageError, match="no longer has the recipe"):
         lab.trained("tiny", tiny, prepared, seed=1)
+    run = lab.network("tiny", tiny, prepared, seed=3)
+    Run.create(run.path, edit(tiny, {"training.batch_size": 5}), {"status": "finished"})  # of few images
+    assert lab.trained("tiny", tiny, prepared, seed=3).path == run.path
     run = lab.network("tiny", tiny, prepared, seed=2)
     Run.create(run.path, tiny, {"status": "diverged"})
     with pytest.raises(DivergedError, match="diverged before: remove it"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import stats
 from alexnet_keras.errors import DivergedError
 from alexnet_keras.evaluation.errors import PairedTest
 from alexnet_keras.experiments import table_1
+from alexnet_keras.experiments.figure_3 import chance_apart, verdict_on_runs
 from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.outcome import (
     Comparison,
@@ -25,13 +27,26 @@ from alexnet_keras.experiments.outcome import (
     value_verdict,
     with_unit,
 )
-from alexnet_keras.recipes.toml import edit
+from alexnet_keras.recipes.toml import edit, load_recipe
 
 
 def test_the_interval_is_students():
     values = (0.2, 0.25, 0.21, 0.28)
     expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
     assert OverSeeds(values).interval == pytest.approx(expected)
+
+
+def test_networks_that_are_no_pairs_are_compared_by_welchs_test():
+    ours, stars = (0.451, 0.450, 0.452, 0.449, 0.453), (0.47, 0.41)
+    found = OverSeeds(ours, stars)
+    test = stats.ttest_ind(ours, stars, equal_var=False)
+    assert found.interval == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert found.mean == pytest.approx(0.011) and sign_verdict(found, 1) == "undecided"
+    row = Comparison("", found, "points")
+    assert row.measured.startswith("+1.1 points (-36.9 to +39.1") and row.measured.endswith("), 5 and 2 seeds")
+    assert Comparison.from_dict(json.loads(json.dumps(row.to_dict()))) == row
+    assert OverSeeds(ours, stars[:1]).interval is OverSeeds(ours[:1], stars).interval is None
+    assert OverSeeds((0.4, 0.4), (0.3, 0.3)).interval == pytest.approx((0.1, 0.1))
 
 
 def test_one_seed_has_no_interval_and_decides_nothing():
@@ -94,11 +109,26 @@ def test_a_network_that_learnt_nothing_is_reported_and_proves_nothing():
         for error in (0.9, 0.3)
     ]
     found = difference("top-1 error, no dropout", *runs, "top1", '"substantial overfitting"', sign=1)
-    assert found.verdict == "undecided" and found.note == "3 of the 6 networks compared never left ln(classes)"
+    assert found.verdict == "undecided" and found.note == "3 of the 6 networks compared ended no better than guessing"
     assert found.ours.mean == pytest.approx(0.6)
     learnt = {seed: {**each, "stalled": False, "top1": 0.9 + seed / 1000} for seed, each in runs[0].items()}
     assert difference("", learnt, runs[1], "top1", "+1.4 / +1.2", sign=1).verdict == "agrees"
     assert difference("", learnt, runs[1], "top5", "over +1 / -", sign=1).verdict == "not compared"
+
+
+@pytest.mark.parametrize(("loss", "stalled"), [(1.73, True), (1.72, True), (1.60, False)])
+def test_a_network_that_learnt_how_frequent_classes_are_has_learnt_nothing(monkeypatch, tmp_path, loss, stalled):
+    """TrashNet's six classes: guessing by their frequencies has a loss of 1.723, ln(6) is 1.792."""
+    counts = (403, 501, 410, 594, 482, 137)
+    data = SimpleNamespace(path=tmp_path, fingerprint="", class_counts=lambda split: counts)
+    row = {"loss": loss, "top1_error": 0.7, "val_top1_error": 0.7, "seconds": 1.0}
+    evaluation = SimpleNamespace(top1=SimpleNamespace(error=0.7), top5=SimpleNamespace(error=0.0), images=4)
+    ranks = SimpleNamespace(ranks=np.zeros(4, np.int32))
+    found = SimpleNamespace(summary=ranks, evaluation=lambda: evaluation)
+    monkeypatch.setattr(Lab, "trained", lambda *arguments: SimpleNamespace(name="net", history=[row]))
+    monkeypatch.setattr(Lab, "predictions", lambda *arguments: found)
+    lab = Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path)
+    assert train_and_test(lab, "net", load_recipe("source"), data)[1]["stalled"] is stalled
 
 
 def test_comparisons_read_back_as_they_were():
@@ -117,6 +147,7 @@ def test_a_measurement_is_written_with_its_interval_and_seeds():
     pairs = (PairedTest(30, 5, 2e-5), PairedTest(3, 1, 0.625))
     tested = Comparison("difference", OverSeeds((0.01, 0.01)), "points", note="centre crop", pairs=pairs).measured
     assert tested == "+1.0 points (+1.0 to +1.0), 2 seeds; McNemar's p < 0.001, 0.62; centre crop"
+    assert Comparison("5 CNNs", OverSeeds((0.4,)), measured_on="one ensemble").measured == "40.0 %, one ensemble"
 
 
 @pytest.mark.parametrize(
@@ -204,3 +235,25 @@ def test_what_was_found_of_a_network_is_kept_when_the_network_is_gone(tmp_path, 
 
 def diverge():
     raise DivergedError("It diverged.")
+
+
+@pytest.mark.parametrize(
+    ("clear", "runs", "verdict"),
+    [
+        (1, 1, "undecided"),
+        (2, 2, "agrees"),
+        (3, 3, "agrees"),
+        (2, 3, "undecided"),
+        (0, 3, "undecided"),
+        (0, 30, "disagrees"),
+    ],
+)
+def test_towers_that_specialise_in_no_run_disagree(clear, runs, verdict):
+    assert verdict_on_runs(clear, runs) == verdict
+
+
+def test_towers_that_do_not_differ_are_a_little_apart_by_chance():
+    random = np.random.default_rng(0)
+    towers = random.normal(size=(2000, 2, 24))
+    found = [abs(stats.mannwhitneyu(*pair).statistic / 24**2 - 0.5) for pair in towers]
+    assert chance_apart(24, 24) == pytest.approx(np.mean(found), rel=0.05)
