@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
 
 LOCK = "lock"
+RESUMED_WITH = ("strategy", "devices", "environment")  # what a run records again where it has changed
 IMPORTED = "imported"  # the status of a run whose weights another framework trained
 
 
@@ -196,6 +197,23 @@ class Run:
         before = self.facts if (self.path / "run.json").exists() else {}
         write_json(self.path / "run.json", {**before, **entries, "updated": _now()})
 
+    def record_resumption(self, step: int, now: dict[str, Any]) -> None:
+        """Add to run.json how a run goes on after a step: other data that were accepted, other devices or versions.
+
+        Args:
+            step: The steps trained before.
+            now: "data", "strategy", "devices" and "environment".
+        """
+        facts, entries = self.facts, {}
+        changes = facts.get("resumed", [])
+        last = changes[-1] if changes else facts
+        if any(now[name] != last.get(name) for name in RESUMED_WITH):
+            entries["resumed"] = [*changes, {"step": step, **{name: now[name] for name in RESUMED_WITH}}]
+        if now["data"] != facts["data"]:
+            entries["data"] = now["data"]
+        if entries:
+            self.update(entries)
+
     def training_lock(self) -> AbstractContextManager[None]:
         """Lock the run while it is trained; the lock ends with the process, however that ends.
 
@@ -264,11 +282,17 @@ class Run:
         """Return the file of the trained model: `"best"` or `"last"`.
 
         Raises:
-            UsageError: The run has no such model yet.
+            UsageError: The run has no such model yet, or has trained more epochs since.
         """
         path = {"best": self.model_path, "last": self.last_model_path}[which]
         if not path.exists():
             raise UsageError(f"The run {self.path} has no {path.name} yet: train it for at least one epoch.")
+        epochs = self.facts.get("last_epochs")
+        if which == "last" and epochs is not None and epochs != (trained := len(self.history)):
+            raise UsageError(
+                f"{path} is the model after {epochs} epochs, and the run has gone on to {trained}: resume it to its "
+                f"end with `{command('train', '--resume', self.called)}`, or take the best model."
+            )
         return path
 
     def load_model(self, which: str = "best") -> "keras.Model":

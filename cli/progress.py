@@ -123,9 +123,11 @@ class ConsoleReporter(Reporter):
 
     Attributes:
         verbose: Also print, after each epoch, every learning rate and the size of each layer's updates.
+        epochs: The epochs that the training has ended.
     """
 
     verbose = False
+    epochs = 0
     note = staticmethod(note)
     warn = staticmethod(warn)
     progress = staticmethod(progress)
@@ -133,7 +135,8 @@ class ConsoleReporter(Reporter):
     def on_train_begin(self, recipe: "Recipe", validation_images: int, position: "Position") -> None:
         self._training, self._validation_images = recipe.training, validation_images
         self._bar = ExitStack()
-        self._compiled = self._headed = self._validating = False
+        self.epochs, self._compiled = 0, False
+        self._headed = self._validating = False
         self._timed_steps, self._step_seconds = 0, 0.0
         self._pauses: list[float] = []  # from an epoch's last step to its end, in seconds
         if position.total_steps:
@@ -179,6 +182,7 @@ class ConsoleReporter(Reporter):
         from alexnet_keras.training.records import ratios_of_layers
 
         self._bar.close()
+        self.epochs += 1
         self._validating = False
         if not self._headed:
             self._headed = True

@@ -181,14 +181,11 @@ def train(
     changes, factors = parse_overrides(overrides), dict(map(_rate_factor, rate_factors))
     console.start_tensorflow(gpus=None)
     from alexnet_keras import api
-    from alexnet_keras.runs import as_run
     from alexnet_keras.training.cluster import join_cluster
 
-    before = 0  # epochs
     cluster = join_cluster(options["strategy"], worker_timeout, console.REPORTER)
     if resume is not None:
         options = {option: value for option, value in options.items() if option in ALSO_RESUMING}
-        before = len(as_run(resume or None).history) if cluster.is_chief else 0
         run = api.resume(
             resume or None, accept_new_data=accept_new_data, cluster=cluster, reporter=console.REPORTER, **options
         )
@@ -203,7 +200,7 @@ def train(
             **options,
         )
     if cluster.is_chief:
-        _report(run, as_json, trained=len(run.history) - before)
+        _report(run, as_json, trained=console.REPORTER.epochs)
 
 
 def _given(ctx: click.Context, without: Container[str]) -> list[click.Parameter]:
@@ -240,6 +237,8 @@ def _rate_factor(text: str) -> tuple[str, float]:
 
 def _report(run: "Run", as_json: bool, trained: int) -> None:
     """Print the result of a run, of whose epochs so many were trained now."""
+    from alexnet_keras.training.train import has_stalled
+
     history = run.history
     last, best = history[-1], run.best_row or history[-1]
     if as_json:
@@ -250,8 +249,13 @@ def _report(run: "Run", as_json: bool, trained: int) -> None:
             f"Already finished: {run.path} has trained its {len(history)} epochs, best validation top-1 error "
             f"{best['val_top1_error']:.2%} after epoch {int(best['epoch']) + 1}."
         )
-        more = command("train", "--resume", run.called, "--epochs", str(2 * len(history)))
-        console.result(f"To train it longer: {more}", fit=False)
+        if has_stalled(run):
+            console.result("It ended because its validation error had stalled: more epochs would train nothing.")
+            more = f"To train on from its weights: {command('train', '--init-from', run.called)}"
+        else:
+            epochs = str(max(2 * len(history), run.recipe.training.epochs))
+            more = f"To train it longer: {command('train', '--resume', run.called, '--epochs', epochs)}"
+        console.result(more, fit=False)
     else:
         console.result(
             f"Trained {run.path}: {len(history)} epochs, validation top-1 error {last['val_top1_error']:.2%} "

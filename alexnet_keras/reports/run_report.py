@@ -183,6 +183,7 @@ def _properties(evaluated: EvaluatedRun) -> list[tuple[str, str]]:
         ("Seed", facts.get("seed")),
         ("Precision", facts.get("precision")),
         ("Strategy and devices", f"{facts.get('strategy')}: {devices}" if devices else facts.get("strategy")),
+        ("Resumed", "; ".join(map(_resumption, facts.get("resumed", [])))),
         ("Deterministic", {True: "yes", False: "no", None: None}.get(facts.get("deterministic"))),
         ("First weights from", facts.get("init_from")),
         ("Time in training", _duration(sum(row["seconds"] for row in history)) if history else None),
@@ -190,6 +191,15 @@ def _properties(evaluated: EvaluatedRun) -> list[tuple[str, str]]:
         ("Last written", _moment(facts.get("updated"))),
     ]
     return [(term, str(value)) for term, value in properties if value not in (None, "", {})]
+
+
+def _resumption(change: dict[str, Any]) -> str:
+    """Where a run went on with other devices or versions, as text."""
+    machine = change["environment"]
+    return (
+        f"after step {change['step']:,} with {change['strategy']} on {', '.join(change['devices'])}, "
+        f"TensorFlow {machine['tensorflow']}, Keras {machine['keras']}, {machine['cpus']} processors"
+    )
 
 
 def _recipe_summary(recipe: Recipe) -> str:

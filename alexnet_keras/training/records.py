@@ -23,6 +23,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.network.kernels import first_kernels, kernel_grid
+from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.training.checkpoint import Position
@@ -80,12 +81,17 @@ class Records:
         run: The run.
         position: The position in training.
         model: The model at that position.
+        reporter: Receives a warning of damaged records.
     """
 
-    def __init__(self, run: Run, position: Position, model: keras.Model) -> None:
+    def __init__(self, run: Run, position: Position, model: keras.Model, reporter: Reporter) -> None:
         self.run, self.model = run, model
-        keep_rows(run.steps_path, "step", position.total_steps)
-        keep_rows(run.layers_path, "epoch", len(position.history))
+        for path, column, limit in (
+            (run.steps_path, "step", position.total_steps),
+            (run.layers_path, "epoch", len(position.history)),
+        ):
+            if damaged := keep_rows(path, column, limit):
+                reporter.warn(f"{path} has {damaged} damaged line{'s' * (damaged > 1)}, left out from now on.")
         for snapshot in kernel_snapshots(run.kernels_path):
             if snapshot.epochs > len(position.history):
                 snapshot.path.unlink(missing_ok=True)
@@ -93,6 +99,8 @@ class Records:
             save_kernels(run.kernels_path, first_kernels(model), 0, 0)
         if position.history:
             run.write_history(position.history)
+        else:
+            run.history_path.unlink(missing_ok=True)  # an epoch whose state was lost
         # TensorBoard's own writer: to start an operation of tf.summary takes longer than all else that a step records.
         self._events = EventFileWriter(str(run.events_path))
         start = SessionLog(status=SessionLog.START)  # TensorBoard drops later points at a second start
@@ -116,7 +124,8 @@ class Records:
         for row in layers:
             place = f"layers/{row['layer']}_{row['tower']}/{row['kind']}"
             values |= {f"{place}/{number}": float(row[number]) for number in ("mean_weight", "mean_update", "ratio")}
-        self._add(values, total_steps, np.concatenate([kernel_grid(kernels) for kernels in towers]))
+        last_step = total_steps - 1  # a restart after it begins with the step `total_steps`, and drops what is there
+        self._add(values, last_step, np.concatenate([kernel_grid(kernels) for kernels in towers]))
         self._events.flush()
 
     def _add(self, values: dict[str, float], step: int, kernels: np.ndarray | None = None) -> None:
@@ -170,16 +179,32 @@ def ratios_of_layers(rows: list[LayerRow]) -> dict[str, float]:
     return {layer: float(update / weight) if weight else 0.0 for layer, (update, weight) in sums.items()}
 
 
-def keep_rows(path: Path, column: str, limit: int) -> None:
-    """Keep the whole rows of a CSV file whose integer `column` is below `limit`."""
+def keep_rows(path: Path, column: str, limit: int) -> int:
+    """Keep the rows of a CSV file whose integer `column` is below `limit`.
+
+    A last line without its end was cut off when a process was killed; it is left out as well.
+
+    Returns:
+        How many other lines were left out because they are damaged.
+    """
     if not path.exists():
-        return
-    with path.open(encoding="utf-8", newline="") as file:
+        return 0
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         header, *lines = file.read().splitlines(keepends=True) or [""]
-    index = header.strip().split(",").index(column) if column in header else 0
-    kept = [line for line in lines if line.endswith("\n") and int(line.split(",")[index]) < limit]
+    names = header.strip().split(",")
+    index = names.index(column) if column in names else 0
+    kept, damaged = [], 0
+    for line in lines:
+        cells = line.split(",")
+        if not line.endswith("\n"):
+            continue
+        if len(cells) != len(names) or not cells[index].isdecimal():
+            damaged += 1
+        elif int(cells[index]) < limit:
+            kept.append(line)
     with write_by_rename(path) as unfinished:
         unfinished.write_text("".join([header, *kept]) if kept else "", encoding="utf-8", newline="")
+    return damaged
 
 
 def append_to(path: Path, columns: Iterable[str]) -> TextIO:

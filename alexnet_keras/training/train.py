@@ -19,14 +19,14 @@ from alexnet_keras.recipes.edits import edit, frozen_layers
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import format_overrides
 from alexnet_keras.reporter import SILENT, Reporter
-from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, latest_run, new_run_path
+from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, environment, latest_run, new_run_path
 from alexnet_keras.storage.places import check_name, runs_root
 from alexnet_keras.storage.places import command as command_line
 from alexnet_keras.training import PRECISIONS
 from alexnet_keras.training.chosen_recipe import chosen_recipe, warn_of_few_images
 from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster
 from alexnet_keras.training.devices import Placement, choose_placement
-from alexnet_keras.training.schedule import rate_periods
+from alexnet_keras.training.schedule import plan_epoch, rate_periods
 from alexnet_keras.training.start import InitialWeights
 from alexnet_keras.training.trainer import Trainer
 
@@ -241,7 +241,7 @@ def resume(
         The run, finished or stopped by a callback.
 
     Raises:
-        UsageError: There is no such run, it was imported, or it has trained as many epochs.
+        UsageError: There is no such run, it was imported, or it has trained as many epochs or stalled.
         DataError: No saved state can be read, or the dataset has changed.
         DivergedError, AlexNetError, KeyboardInterrupt: As in `train`.
     """
@@ -272,12 +272,11 @@ def resume(
         placement = _placement(recipe, gpus, strategy, strict_devices, cluster, reporter)
         dataset = cached(dataset, cache, cache_dir, reporter)
         trainer = _trainer(old, recipe, dataset, placement, entries, save_every, callbacks, reporter)
-        if cluster.is_chief and now != entries["data"]:
-            old.update({"data": now})
         if cluster.is_chief and recipe.training.epochs != old.recipe.training.epochs:
             _extend(old, recipe, reporter)
         with tensor_float_32(entries.get("tf32", True)):
-            trainer.fit(resume=True)
+            now_on = {"strategy": placement.kind, "devices": list(placement.devices), "environment": environment()}
+            trainer.fit(resume=True, now={"data": now, **now_on} if cluster.is_chief else None)
     return old
 
 
@@ -285,11 +284,24 @@ def _extended(run: Run, epochs: int) -> Recipe:
     """The recipe of a run with another number of epochs.
 
     Raises:
-        UsageError: The run has trained as many already.
+        UsageError: The run has trained as many already, or its recipe ended it early.
     """
     if epochs <= (trained := len(run.history)):
         raise UsageError(f"The run {run.path} has trained {trained} epochs: --epochs takes more than that.")
-    return edit(run.recipe, {"training.epochs": epochs})
+    longer = edit(run.recipe, {"training.epochs": epochs})
+    if has_stalled(run, longer):
+        raise UsageError(
+            f"The run {run.path} ended after {trained} epochs because its validation error had stalled, and would end "
+            "there at any length: start a new run from its weights with "
+            f"`{command_line('train', '--init-from', run.called)}`."
+        )
+    return longer
+
+
+def has_stalled(run: Run, recipe: Recipe | None = None) -> bool:
+    """True if the recipe, by default the run's, ends the training here because the validation error has stalled."""
+    errors = [row["val_top1_error"] for row in run.history]
+    return plan_epoch((recipe or run.recipe).training, len(errors), errors).stop
 
 
 def _extend(run: Run, recipe: Recipe, reporter: Reporter) -> None:

@@ -91,11 +91,12 @@ class Trainer:
         self._saved: int | None = None  # the step of the last saved state
         self._stopped = ""  # where a callback stopped the training
 
-    def fit(self, resume: bool = False) -> list[dict[str, float]]:
+    def fit(self, resume: bool = False, now: dict[str, Any] | None = None) -> list[dict[str, float]]:
         """Train to the end of the schedule.
 
         Args:
             resume: Continue from the last saved state, if there is one.
+            now: The "data", "strategy", "devices" and "environment" from here on, for run.json once it has resumed.
 
         Returns:
             The history: one row per epoch, as in history.csv.
@@ -103,18 +104,19 @@ class Trainer:
         Raises:
             Exception: Whatever a callback raises; the state was saved.
             DivergedError: The loss became infinite or NaN; the run keeps its last good state.
-            DataError: No saved state can be read, or the state belongs to another recipe.
+            DataError: No saved state can be read, or the state belongs to another recipe; or an image cannot be read,
+                and the state was saved.
             AlexNetError: A batch does not fit into memory; a worker died; another process trains the run.
             KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the state was saved.
         """
         if self.run is None:
             with self.cluster.reporting_lost_workers():
-                return self._fit(resume)
+                return self._fit(resume, now)
         with self.run.training_lock():
             self.run.update({"status": "running", "ended": ""})
             try:
                 with self.cluster.reporting_lost_workers():
-                    history = self._fit(resume)
+                    history = self._fit(resume, now)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # the error itself reports a full disk
                     self.run.update({"status": guards.status_after(error), "ended": str(error)})
@@ -123,7 +125,7 @@ class Trainer:
             self.run.update({"status": status, "ended": self._stopped, "parameters": parameters_of(self.model)})
         return history
 
-    def _fit(self, resume: bool) -> list[dict[str, float]]:
+    def _fit(self, resume: bool, now: dict[str, Any] | None) -> list[dict[str, float]]:
         with StopSignals() as self.signals:
             with self.placement.scope():
                 self.model = new_model(self.recipe, self.data, self.seed, self.precision)
@@ -133,13 +135,15 @@ class Trainer:
                     self.average = new_model(self.recipe, self.data, self.seed, self.precision)
                 self.watching = Callbacks(self.callbacks, self.model, self.optimizer, self.recipe, self.steps)
             restored = resume and self._restore()
+            if self.run and now:
+                self.run.record_resumption(self.position.total_steps, now)
             if self.position.loss_scale:
                 self.scale = LossScale(*self.position.loss_scale)
             self.reporter.on_train_begin(self.recipe, self.data.examples("val"), self.position)
             try:
                 if not restored:
                     self._start()
-                self.records = Records(self.run, self.position, self.model) if self.run else None
+                self.records = Records(self.run, self.position, self.model, self.reporter) if self.run else None
                 mirrored = self.placement.strategy if self.placement.kind == "mirrored" else None
                 self.predictor = Predictor(self.result, strategy=mirrored)
                 self._tell("on_train_begin")
@@ -155,6 +159,7 @@ class Trainer:
         if self.run and not self.position.step:
             with write_by_rename(self.run.last_model_path) as path:
                 self.result.save(path)
+            self.run.update({"last_epochs": len(self.position.history)})
         return self.position.history
 
     def _restore(self) -> bool:
@@ -185,7 +190,11 @@ class Trainer:
             self._tell("on_epoch_begin", position.epoch)
             self._follow(plan)  # so that the schedule has the last word on the rates
             if position.step < self.steps:
-                self._train_epoch(plan)
+                try:
+                    self._train_epoch(plan)
+                except DataError:  # a damaged record: what was trained is sound
+                    self._save_once()
+                    raise
             if position.step < self.steps:  # a callback stopped it
                 return
             self._check_finite()
@@ -350,6 +359,9 @@ class Trainer:
             validation = self.predictor.evaluate(self.data, "val", advance, part=self.part, add_up=add_up)
         except NotFiniteError as error:
             raise self._diverged("The probabilities of validation images are no longer finite after") from error
+        except Exception:
+            self._save_once()
+            raise
         row = {
             "epoch": position.epoch,
             "seconds": round(position.seconds, 3),

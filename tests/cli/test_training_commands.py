@@ -101,6 +101,46 @@ def test_a_finished_run_says_so_and_is_extended_by_more_epochs(folder):
     shutil.rmtree(folder / "saved_models/longer")
 
 
+def test_the_last_model_is_not_that_of_a_run_that_has_gone_on(folder):
+    run = shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/longer")
+    history = (run / "history.csv").read_text()
+    (run / "history.csv").write_text(history + history.splitlines()[-1].replace("1,", "2,", 1) + "\n")
+    refused = invoke("eval", "longer", "--model", "last")
+    assert refused.exit_code == 2
+    assert "is the model after 2 epochs, and the run has gone on to 3: resume it" in refused.stderr
+    (run / "history.csv").write_text(history)
+    assert invoke("eval", "longer", "--model", "last").exit_code == 0
+    shutil.rmtree(run)
+
+
+def test_damaged_records_do_not_stop_a_run_whose_state_is_whole(folder):
+    run = shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/longer")
+    history, steps = (run / "history.csv").read_text(), (run / "steps.csv").read_text()
+    (run / "history.csv").write_text(history.replace("0.", "x", 1))
+    (run / "steps.csv").write_text(f"{steps}junk\n")
+    resumed = invoke("train", "--resume", "longer")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert f"{run.relative_to(folder)}/steps.csv has 1 damaged line, left out from now on." in resumed.stderr
+    assert ((run / "history.csv").read_text(), (run / "steps.csv").read_text()) == (history, steps)
+    assert "Already finished" in resumed.stdout
+    shutil.rmtree(run)
+
+
+@pytest.mark.slow
+def test_a_run_that_stalled_is_not_extended(folder, prepared):
+    begin = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--run", "stalled", "--epochs", "9"]
+    assert "2 epochs, validation" in invoke(*begin, "--patience", "1", "--lr", "1e-12").stdout
+    recipe = folder / "saved_models/stalled/recipe.toml"
+    before = recipe.read_text()
+    again = invoke("train", "--resume", "stalled")
+    assert again.exit_code == 0 and "its validation error had stalled: more epochs would train nothing" in again.stdout
+    assert "alexnet train --init-from stalled" in again.stdout and "--epochs" not in again.stdout
+    refused = invoke("train", "--resume", "stalled", "--epochs", "12")
+    assert refused.exit_code == 2 and "ended after 2 epochs because its validation error had stalled" in refused.stderr
+    assert recipe.read_text() == before and "extended" not in (folder / "saved_models/stalled/run.json").read_text()
+    shutil.rmtree(folder / "saved_models/stalled")
+
+
 def test_a_training_can_be_quiet_and_its_run_does_not_record_it(folder, prepared):
     begin = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--run", "quiet", "--epochs", "1"]
     for words in (begin, ["train", "--resume", "quiet", "--epochs", "2"]):

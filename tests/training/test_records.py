@@ -50,7 +50,7 @@ def test_tensorboard_shows_every_step_once_and_the_kernels_also_after_a_restart(
     events = EventAccumulator(str(run.events_path), size_guidance={"tensors": 0}).Reload()
     steps = [event.step for event in events.Tensors("step/loss")]
     assert steps == list(range(10))
-    assert [event.step for event in events.Tensors("epoch/val_top1_error")] == [5, 10]
+    assert [event.step for event in events.Tensors("epoch/val_top1_error")] == [4, 9], "with its last step"
     losses = [event.tensor_proto.float_val[0] for event in events.Tensors("step/loss")]
     np.testing.assert_allclose(losses, step_losses(run), rtol=1e-6)
     shown = events.Tensors("epoch/val_loss")[1].tensor_proto.float_val[0]
@@ -63,6 +63,18 @@ def test_tensorboard_shows_every_step_once_and_the_kernels_also_after_a_restart(
     assert [int(row["epoch"]) for row in rows_of(run.layers_path)] == [0] * 30 + [1] * 30
 
 
+@pytest.mark.slow
+def test_tensorboard_keeps_the_epoch_after_which_a_run_resumes(prepared, tiny, tmp_path):
+    run = new_run(tmp_path / "run", with_overrides(tiny, ["training.epochs=2"]))
+    with pytest.raises(MemoryError):
+        trainer(run, prepared, reporter=Watching((1, 0), crash)).fit()
+    trainer(run, prepared).fit(resume=True)
+    trainer(run, prepared).fit(resume=True)  # already finished
+    events = EventAccumulator(str(run.events_path), size_guidance={"tensors": 0}).Reload()
+    for name, steps in (("step/loss", list(range(10))), ("epoch/val_top1_error", [4, 9]), ("conv1", [4, 9])):
+        assert [event.step for event in events.Tensors(name)] == steps, name
+
+
 def test_a_torn_last_line_is_cut_off(tmp_path):
     path = tmp_path / "steps.csv"
     path.write_text("step,loss\n0,1.5\n1,1.25\n2,1.1")
@@ -72,3 +84,11 @@ def test_a_torn_last_line_is_cut_off(tmp_path):
     assert path.read_text() == "step,loss\n0,1.5\n"
     keep_rows(path, "step", 0)
     assert path.read_text() == ""
+
+
+def test_damaged_lines_are_counted_and_left_out(tmp_path):
+    path = tmp_path / "steps.csv"
+    path.write_bytes(b"step,loss\n0,1.5\njunk\n\n1,1.25\nx,2\n2,\xff\n3,1.0\n4,1.")
+    assert keep_rows(path, "step", 3) == 3
+    assert path.read_text(encoding="utf-8") == "step,loss\n0,1.5\n1,1.25\n2,\ufffd\n"
+    assert keep_rows(path, "step", 3) == 0

@@ -236,6 +236,38 @@ def test_no_space_left_while_saving_leaves_a_run_that_goes_on(one_device, prepar
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
 
 
+@pytest.mark.parametrize("where", ["validation", pytest.param("step", marks=pytest.mark.slow)])
+def test_damage_that_an_epoch_meets_costs_none_of_its_steps(one_device, prepared, tiny, tmp_path, monkeypatch, where):
+    run = new_run(tmp_path / "run", tiny)
+    module, name = {"validation": (trainer_module.Predictor, "evaluate"), "step": (trainer_module, "iterate")}[where]
+    whole = getattr(module, name)
+
+    def damaged(*arguments, **options):
+        if where == "step":
+            yield from itertools.islice(whole(*arguments), 3)
+        raise DataError("A record is damaged.")
+
+    def fails(*arguments, **options):
+        raise DataError("A record is damaged.")
+
+    monkeypatch.setattr(module, name, damaged if where == "step" else fails)
+    with pytest.raises(DataError, match="A record is damaged"):
+        trainer(run, prepared).fit()
+    monkeypatch.undo()
+    resumed = Watching()
+    trainer(run, prepared, reporter=resumed).fit(resume=True)
+    assert resumed.steps[0] == {"validation": (1, 0), "step": (0, 3)}[where]
+    np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
+
+
+def test_an_epoch_whose_states_are_lost_is_in_no_history(stopped, prepared):
+    assert len(stopped.history) == 1
+    shutil.rmtree(stopped.states_path)
+    with pytest.raises(MemoryError):
+        trainer(stopped, prepared, reporter=Watching((0, 0), crash)).fit(resume=True)
+    assert stopped.history == []
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_weights_of_the_uninterrupted_run(prepared, tiny, tmp_path):
     """ALEXNET_KILLS=20 for more of them: every one in the middle of an epoch, or of a save."""

@@ -6,8 +6,11 @@ import tensorflow as tf
 from toy_runs import Watching, crash, last_weights, step_losses
 
 from alexnet_keras import Run, load_recipe, resume, train
-from alexnet_keras.errors import UsageError
+from alexnet_keras.data.preparation import prepare
+from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.reports import run_report
 from alexnet_keras.training import train as train_module
 from alexnet_keras.training.chosen_recipe import chosen_recipe, warn_of_few_images
 from alexnet_keras.training.devices import Placement
@@ -88,6 +91,27 @@ def test_a_run_on_a_gpu_begins_with_what_it_computes_in(prepared, tiny, precisio
     train_module._trainer(Run("named"), tiny, prepared, placement, facts, None, (), reporter)
     (note,) = reporter.notes
     assert f" batches of 8, {said}, seed 0." in note
+
+
+@pytest.mark.slow
+def test_a_run_records_what_it_goes_on_with(images, prepared, tiny, tmp_path):
+    other = prepare(folder_source(images), tmp_path / "data/other", seed=1)
+    with pytest.raises(MemoryError):
+        train(prepared, tiny, run="moving", epochs=1, save_every=1, reporter=Watching((0, 2), crash))
+    run = Run.load("moving")
+    with run.training_lock(), pytest.raises(AlexNetError, match="another process"):
+        resume(run, data=other, accept_new_data=True)
+    assert run.facts["data"]["fingerprint"] == prepared.fingerprint != other.fingerprint
+    with pytest.raises(MemoryError):
+        resume(run, gpus=2, data=other, accept_new_data=True, save_every=1, reporter=Watching((0, 3), crash))
+    resume(run, gpus=2)
+    facts = run.facts
+    assert facts["data"]["fingerprint"] == other.fingerprint and facts["strategy"] == "one"
+    (change,) = facts["resumed"]
+    assert (change["step"], change["strategy"], change["devices"]) == (2, "towers", ["/CPU:0", "/CPU:1"])
+    assert change["environment"] == facts["environment"]
+    shown = run_report._resumption(change)
+    assert shown.startswith("after step 2 with towers on /CPU:0, /CPU:1, TensorFlow 2.")
 
 
 @pytest.mark.slow
