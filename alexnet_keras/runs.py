@@ -23,6 +23,7 @@ import csv
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -439,6 +440,12 @@ def check_classes(run: Run, trained: Sequence[str], classes: Sequence[str], data
         f"The run {run.path} has {len(trained)} classes and the dataset {data} has {len(classes)}: "
         f"{'; '.join(differences) or 'the same ones in another order'}. Use data with the classes it was trained on."
     )
+
+
+def names_of(runs: Sequence[Run]) -> dict[Path, str]:
+    """Name each of several runs, by path: as its directory is called, or where two are called alike, by its path."""
+    called = Counter(path.name for path in {run.path for run in runs})
+    return {run.path: run.name if called[run.name] == 1 else str(run.path) for run in runs}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from alexnet_keras.storage.places import runs_root
 
 WORST = 5  # classes, and pairs of classes, that are printed; the JSON file has more
 CSV_COLUMNS = ("run", "data", "split", "views", "images", "classes", "loss")
+LAST = " (last)"  # after the name of a run whose last model was evaluated
 RESULT_COLUMNS = ("run", "views", "images", "top-1 error", "top-5 error", "loss")
 input_option, ensemble_option, output_option = map(section, ("Model and data", "Several runs as one", "Output"))
 
@@ -110,10 +111,12 @@ def evaluate(
 
 
 def _print(results: list[dict], titles: dict[str, str], form: str | None) -> None:
-    data = ", ".join(dict.fromkeys(f"{result['data']} {result['split']}" for result in results))
+    data = list(dict.fromkeys(f"{result['data']} {result['split']}" for result in results))
+    several = ["data"] * (len(data) > 1)
     rows = [
         [
-            _called(result["run"]) if form is None else result["run"],
+            (_called(result["run"]) if form is None else result["run"]) + LAST * (result["model"] == "last"),
+            *(f"{Path(result['data']).name} {result['split']}" for _ in several),
             result["views"],
             result["images"],
             _with_interval(result["top1"]),
@@ -122,11 +125,14 @@ def _print(results: list[dict], titles: dict[str, str], form: str | None) -> Non
         ]
         for result in results
     ]
-    console.table(f"Error on {data} (95 % interval)", list(RESULT_COLUMNS), rows, 2, form, ("images", "loss"))
+    first, *others = RESULT_COLUMNS
+    columns = [first, *several, *others]
+    title = f"Error on {', '.join(data)} (95 % interval)"
+    console.table(title, columns, rows, 2 + len(several), form, ("images", "loss"))
     if form:
         return
-    if any(result["classes"] <= 5 for result in results):
-        console.result(f"No top-5 error: with {results[0]['classes']} classes the right one is always among five.")
+    if few := [result["classes"] for result in results if result["classes"] <= 5]:
+        console.result(f"No top-5 error: with {few[0]} classes the right one is always among five.")
     if len({result["run"] for result in results}) == 1:
         _print_details(results[-1], titles)
 

@@ -142,7 +142,9 @@ def query(
     check_same_model(index, run)
     preparation = preparation_of(run)
     squares = np.stack([read_image(Path(file), preparation) for file in images])
-    features = RunFeatures(run, index.origin.layer).extract(squares)
+    computed = RunFeatures(run, index.origin.layer)
+    check_same_model(index, run, computed.model_sha256)  # also now: it may be training
+    features = computed.extract(squares)
     by_bits = codes and rerank is None
     if rerank is not None:
         nearest = index.reranked(features, count, rerank)

@@ -1,5 +1,6 @@
 """Errors by class, by pair of classes and by confidence, and ILSVRC's submission files."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.evaluation.errors import ErrorRate, error_rate
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.storage.files import write_by_rename
@@ -122,6 +123,7 @@ class Outcomes:
 
 
 IDS_PER_LINE = 5  # of a submission
+NUMBERED = re.compile(r"ILSVRC\d{4}_(?:val|test)_(\d{8})\.")
 
 
 def write_submission(path: Path, top: np.ndarray, filenames: Sequence[str], ids: Sequence[int]) -> None:
@@ -132,7 +134,17 @@ def write_submission(path: Path, top: np.ndarray, filenames: Sequence[str], ids:
         top: `(images, 5)`, the likeliest classes, the likeliest first, in the order of `filenames`.
         filenames: `ILSVRC2012_val_00000001.JPEG` and so on.
         ids: The ILSVRC id, 1 to 1000, of each class; five at least.
+
+    Raises:
+        DataError: The numbers in the file names have a gap, after which every line would be of another image.
     """
+    numbers = sorted(int(match[1]) for name in filenames if (match := NUMBERED.search(name)))
+    gap = next((index for index, number in enumerate(numbers, 1) if number != index), None)
+    if gap and len(numbers) == len(filenames):
+        raise DataError(
+            f"Image {gap} is not among the {len(filenames):,} that were evaluated, and lines of a submission are told "
+            "apart by their place: prepare the whole split."
+        )
     lines = sorted(
         (Path(name).name, " ".join(map(str, row))) for name, row in zip(filenames, np.asarray(ids)[top], strict=True)
     )

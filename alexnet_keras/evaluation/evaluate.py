@@ -17,7 +17,7 @@ from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Subset, mean,
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
 from alexnet_keras.reporter import SILENT, Reporter
-from alexnet_keras.runs import Run, as_run, data_of
+from alexnet_keras.runs import Run, as_run, data_of, names_of
 
 CONFUSIONS_KEPT = 100
 Weighting = Literal["mean", "search"]
@@ -162,6 +162,12 @@ def evaluate_runs(
     with ExitStack() as stack:
         datasets = [stack.enter_context(data_of(run, data)) for run in opened]
         first = datasets[0]
+        for run, dataset in zip(opened, datasets, strict=True):
+            if run.facts["data"].get("fingerprint") not in (None, dataset.fingerprint):
+                reporter.warn(
+                    f"the run {run.path} was not trained on {dataset.path}: if any of its training images are in "
+                    "there, their errors are too low."
+                )
         chosen_split = split or ("test" if ensemble == "search" and "test" in first.splits else "val")
         if submission:
             check_can_submit(first.ids)
@@ -178,7 +184,8 @@ def evaluate_runs(
             results += [_result(run, own, which) for run, own in zip(opened, predictions, strict=True)]
         combined = None
         if ensemble:
-            combined = _combine(ensemble, predictions, search_on, lambda split: predict(split, views[-1]))
+            names = list(names_of(opened).values())
+            combined = _combine(ensemble, names, predictions, search_on, lambda split: predict(split, views[-1]))
     if submission:
         top = combined.ensemble.top if combined else predictions[0].summary.top
         write_submission(submission, top, predictions[0].filenames, first.ids)
@@ -194,6 +201,7 @@ def _result(run: Run, predictions: Predictions, which: str) -> dict[str, Any]:
         "model": which,
         "data": facts["data"],
         "data_fingerprint": facts["data_fingerprint"],
+        "model_sha256": facts["model_sha256"],
         **predictions.evaluation().to_dict(),
         "calibration": asdict(outcomes.calibration()),
         "confusions": [
@@ -208,12 +216,17 @@ def _result(run: Run, predictions: Predictions, which: str) -> dict[str, Any]:
 
 
 def _combine(
-    kind: Weighting, members: list[Predictions], search_on: str, predict: Callable[[str], list[Predictions]]
+    kind: Weighting,
+    names: list[str],
+    members: list[Predictions],
+    search_on: str,
+    predict: Callable[[str], list[Predictions]],
 ) -> EnsembleEvaluation:
     """Evaluate each member, their mean and, where weights are searched, the weighted mean.
 
     Args:
         kind: The kind of weights.
+        names: The members' names, no two alike.
         members: Predictions on the split that is reported.
         search_on: The split to search weights on.
         predict: Gives the members' predictions on another split.
@@ -223,12 +236,13 @@ def _combine(
     chosen = {"mean": mean(members)}
     if kind == "search":
         if search_on == split:
+            if members[0].summary.ranks.size < 2:
+                raise UsageError(f"The split {split} has one image and no halves: name another with --search-on.")
             sets = {f"{split}, searched half": (members, EVEN), f"{split}, other half": (members, ODD)}
         else:
             sets = {search_on: (predict(search_on), Subset()), **sets}
         weights = search(*next(iter(sets.values()))).weights
         chosen["search"] = Ensemble(members, weights)
-    names = [member.facts["run"] for member in members]
     shares = {how: dict(zip(names, ensemble.shares.tolist(), strict=True)) for how, ensemble in chosen.items()}
     models: list[tuple[str, np.ndarray, dict[str, Any]]] = [
         *((name, alone, {}) for name, alone in zip(names, np.eye(len(names)), strict=True)),

@@ -35,13 +35,14 @@ def write_model_card(run: Run) -> Path:
     return run.model_card_path
 
 
-def model_card(run: Run, facts: dict[str, Any] | None = None, address: str | None = None) -> str:
+def model_card(run: Run, facts: dict[str, Any] | None = None, address: str | None = None, which: str = "best") -> str:
     """Return the text of a run's model card.
 
     Args:
         run: The run.
         facts: The entries of run.json that it may show; None for all.
         address: Where the run is published, `hf://USER/NAME`, if it is.
+        which: The model that it describes, `"best"` or `"last"`.
     """
     environment = templates(finalize=_for_markdown, autoescape=False)
     environment.filters |= {
@@ -49,7 +50,7 @@ def model_card(run: Run, facts: dict[str, Any] | None = None, address: str | Non
         "python": lambda value: Markup(repr(str(value))),
         "indented": lambda lines: Markup("\n".join(f"    {line}" for line in "\n".join(lines).splitlines())),
     }
-    values = _values(run, run.facts if facts is None else facts)
+    values = _values(run, run.facts if facts is None else facts, which)
     name = address.rpartition("/")[2].partition("@")[0] if address else run.name
     values |= {"name": name, "address": address and Markup(address), "published": facts is not None}
     return environment.get_template(TEMPLATE).render(values)
@@ -62,11 +63,12 @@ def _for_markdown(value: Any) -> Any:
     return SPECIAL.sub(r"\\\1", html.escape(" ".join(value.split()), quote=False))
 
 
-def _values(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
+def _values(run: Run, facts: dict[str, Any], which: str) -> dict[str, Any]:
     """The values that the template shows."""
-    recipe, best = run.recipe, run.best_row
+    recipe = run.recipe
+    shown = run.best_row if which == "best" else next(iter(run.history[-1:]), None)
     data = {"name": "", "source": "", "fingerprint": "not recorded", **facts.get("data", {})}
-    evaluations, parameters = _evaluations(run), facts.get("parameters")
+    evaluations, parameters = _evaluations(run, which), facts.get("parameters")
     return {
         "facts": {"precision": "not recorded", **facts},
         "recipe": recipe,
@@ -74,8 +76,9 @@ def _values(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
         "status": run.status,
         "parameters": f"{parameters:,}" if parameters else "not recorded",
         "epochs": len(run.history),
-        "best_epoch": f"; the best is number {int(best['epoch']) + 1}" if best else "",
-        "validation": f"{best['val_top1_error']:.1%}" if best else "",
+        "which": which,
+        "shown_epoch": _epoch_text(shown, which),
+        "validation": f"{shown['val_top1_error']:.1%}" if shown else "",
         "data": data,
         "images": ", ".join(f"{count:,} {split}" for split, count in data.get("examples", {}).items()),
         "classes": list(run.titles),
@@ -88,16 +91,27 @@ def _values(run: Run, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _evaluations(run: Run) -> list[dict[str, Any]]:
-    """Errors of the run's present best model, in the order of their files' names."""
-    if not run.model_path.exists():
+def _epoch_text(row: dict[str, float] | None, which: str) -> str:
+    if row is None:
+        return ""
+    if which == "last":
+        return "; the weights here are those of the last"
+    return f"; the best is number {int(row['epoch']) + 1}"
+
+
+def _evaluations(run: Run, which: str) -> list[dict[str, Any]]:
+    """Errors of the run's present model, in the order of their files' names."""
+    path = run.model_path if which == "best" else run.last_model_path
+    if not path.exists():
         return []
-    model, evaluations = known_sha256(run.model_path), []
+    model, evaluations = known_sha256(path), []
     for file in sorted((run.path / "evaluations").glob("*.json")):
         try:
             result = json.loads(file.read_text(encoding="utf-8"))
-            predictions = json.loads((file.with_suffix("") / "facts.json").read_text(encoding="utf-8"))
-            if predictions["model_sha256"] != model:
+            of = result.get("model_sha256")
+            if of is None:  # as version 0.1 wrote it, beside predictions of the same model
+                of = json.loads((file.with_suffix("") / "facts.json").read_text(encoding="utf-8"))["model_sha256"]
+            if of != model:
                 continue
             evaluations.append(
                 {

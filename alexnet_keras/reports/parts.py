@@ -87,11 +87,15 @@ def find_neighborhoods(
 ) -> list[dict[str, Any]]:
     """Choose images of a split and find their neighbours in the whole training split (paper, figure 4).
 
+    An image of the training split is not its own neighbour.
+
     Returns:
         "query", a `ShownImage`, and "nearest", pairs of a `ShownImage` and its Euclidean distance, of each.
     """
     images, labels, filenames = some_images(data, split, min(QUERIES, data.examples(split)))
-    found = nearest_training_images(model, images, data, min(NEIGHBORS, data.examples("train")), reporter)
+    others = data.examples("train") - (split == "train")
+    count = min(NEIGHBORS, others) + (split == "train")
+    found = nearest_training_images(model, images, data, count, reporter)
 
     def show(image: np.ndarray, label: int, filename: str, of: str) -> ShownImage:
         title = data.titles[label]
@@ -100,7 +104,11 @@ def find_neighborhoods(
     neighborhoods = []
     for image, label, filename, nearest in zip(images, labels, filenames, found, strict=True):
         neighbors = zip(nearest.images, nearest.labels, nearest.filenames, nearest.distances, strict=True)
-        shown = [(show(near, kind, name, "train"), float(distance)) for near, kind, name, distance in neighbors]
+        shown = [
+            (show(near, kind, name, "train"), float(distance))
+            for near, kind, name, distance in neighbors
+            if split != "train" or name != filename
+        ][:NEIGHBORS]
         neighborhoods.append({"query": show(image, label, filename, split), "nearest": shown})
     return neighborhoods
 

@@ -205,13 +205,18 @@ def latest_index(run: Run) -> Path:
     return max(finished, key=lambda file: file.stat().st_mtime_ns).parent
 
 
-def check_same_model(index: SearchIndex, run: Run) -> None:
+def check_same_model(index: SearchIndex, run: Run, model_sha256: str | None = None) -> None:
     """Refuse an index of another run's features, or of the run's before it was trained further.
+
+    Args:
+        index: The index.
+        run: The run.
+        model_sha256: The checksum of the model that was loaded; None for that of the run's best model now.
 
     Raises:
         DataError: The index is of another model; the sentence names both.
     """
-    model_sha256 = known_sha256(run.model_path)
+    model_sha256 = model_sha256 or known_sha256(run.model_path)
     if index.origin.model_sha256 != model_sha256:
         raise DataError(
             f"The index {index.path} was built from another model (run {index.origin.run}, "

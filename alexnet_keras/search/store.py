@@ -285,9 +285,11 @@ class RunFeatures:
     """
 
     def __init__(self, run: Run, layer: str | None = None) -> None:
-        self.run = run
-        self.extract = FeatureExtractor(run.load_model(), layer)
-        self.model_sha256 = known_sha256(run.model_path)
+        self.run, path = run, run.path_of_model()
+        self.model_sha256, model = known_sha256(path), run.load_model()
+        while (checksum := known_sha256(path)) != self.model_sha256:  # its training has just written a better one
+            self.model_sha256, model = checksum, run.load_model()
+        self.extract = FeatureExtractor(model, layer)
 
     def origin(self, data: PreparedDataset, split: str) -> Origin:
         """Return the origin of the features of a split.

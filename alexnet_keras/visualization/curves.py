@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.analysis import Calibration
-from alexnet_keras.runs import Run, best_epoch
+from alexnet_keras.runs import Run, best_epoch, names_of
 from alexnet_keras.visualization.style import (
     INK,
     QUIET,
@@ -65,7 +65,8 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
             if len(runs) <= MOST_LABELLED:
                 note = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5, "color": color}
                 error.annotate(f"{low:.1%}", (at, low), (0, -11 if low > 0.1 else 6), **note)
-        rate.step(epochs, [row["rate_weights"] for row in history], where="post", **options)
+        used = [row["rate_weights"] for row in history]  # each in the epoch that ends at its place
+        rate.step([epochs[0] - 1, *epochs], [used[0], *used], where="pre", color=color)
     loss.set_ylabel("cross-entropy, nats")
     error.set_ylabel("top-1 error")
     error.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -90,8 +91,9 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
         "training": Line2D([], [], color=QUIET, linestyle=":"),
         "best epoch": Line2D([], [], color=QUIET, linestyle="", marker="o", markersize=5),
     }
-    names = shorten_all((run.name for run in runs), 40)
-    texts = [*(names[run.name] for run in runs), *styles]
+    names = names_of(runs)
+    short = shorten_all(names.values(), 40)
+    texts = [*(short[names[run.path]] for run in runs), *styles]
     columns = 4 if max(map(len, texts)) <= NARROW else 3
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns}  # above the lines, covers none of them
     legend = loss.legend([*lines, *styles.values()], ["-"] * len(texts), fontsize=8, frameon=False, **place)

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from alexnet_keras import AlexNet, evaluate
+from alexnet_keras.data.preparation import prepare
+from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.evaluation.evaluate import evaluate_ensemble, evaluate_runs
+from alexnet_keras.evaluation.evaluate import _combine, evaluate_ensemble, evaluate_runs
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
@@ -56,6 +59,34 @@ def test_an_ensemble_is_the_mean_of_its_members_or_weighted(runs):
     assert searched.results[-1]["top1"]["error"] == searched.evaluation.top1.error
     halves = evaluate_ensemble(runs, weights="search", search_on="val")
     assert halves.evaluation.images == 6, "errors are those of the half that was not searched"
+
+
+def test_members_of_the_same_name_are_told_apart_by_their_paths(runs, tmp_path):
+    twin = Run(shutil.copytree(runs[1].path, tmp_path / "first"))
+    both = evaluate_ensemble([runs[0], twin])
+    assert both.weights == {str(runs[0].path): 0.5, str(twin.path): 0.5}
+    assert [result["run"] for result in both.results] == [str(runs[0].path), str(twin.path), "2 CNNs, mean"]
+
+
+def test_images_that_a_run_may_have_been_trained_on_are_told(runs, images, tmp_path):
+    said = []
+    reporter = Reporter()
+    reporter.warn = said.append
+    evaluate(runs[0], reporter=reporter)
+    assert said == []
+    other = prepare(folder_source(images), tmp_path / "data/other", seed=1)
+    evaluate(runs[0], other, reporter=reporter)
+    assert said == [
+        f"the run {runs[0].path} was not trained on {other.path}: if any of its training images are in there, "
+        "their errors are too low."
+    ]
+
+
+def test_one_image_has_no_halves_to_search_weights_on(monkeypatch):
+    monkeypatch.setattr("alexnet_keras.evaluation.evaluate.mean", lambda members: None)
+    alone = SimpleNamespace(facts={"split": "val"}, summary=SimpleNamespace(ranks=np.zeros(1)))
+    with pytest.raises(UsageError, match="split val has one image and no halves"):
+        _combine("search", ["a", "b"], [alone, alone], "val", None)
 
 
 def test_what_cannot_be_evaluated_is_refused(runs, tiny, prepared, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.evaluation.analysis import check_can_submit, write_submission
 from alexnet_keras.evaluation.predictions import top_classes
 
@@ -14,6 +14,14 @@ def test_five_ids_a_line_in_the_order_of_file_names(tmp_path):
     names = ["n01/ILSVRC2012_val_00000003.JPEG", "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG"]
     write_submission(tmp_path / "out.txt", top_classes(probabilities), names, ids)
     assert (tmp_path / "out.txt").read_text() == "8 40 999 12 3\n701 3 12 999 40\n701 3 12 999 40\n"
+
+
+@pytest.mark.parametrize("numbers", [(1, 3), (2, 3), (1, 1)])
+def test_an_image_that_is_missing_would_shift_all_lines_after_it(tmp_path, numbers):
+    names = [f"ILSVRC2012_val_{number:08}.JPEG" for number in numbers]
+    with pytest.raises(DataError, match=f"Image {1 if 1 not in numbers else 2} is not among the 2 that were evaluated"):
+        write_submission(tmp_path / "out.txt", np.zeros((2, 5), int), names, [7, 8, 9, 10, 11])
+    assert not (tmp_path / "out.txt").exists()
 
 
 def test_classes_without_ids_and_too_few_classes_are_told():

@@ -2,12 +2,13 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import yaml
 
 from alexnet_keras import AlexNet
-from alexnet_keras.reports.model_card import write_model_card
+from alexnet_keras.reports.model_card import model_card, write_model_card
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import sha256_of
 
@@ -25,11 +26,11 @@ def run(prepared, tiny, tmp_path):
     return run
 
 
-def evaluate(run, views="centre", sha=None):
+def evaluate(run, views="centre", sha=None, of=None):
     rate = {"error": 0.25, "low": 0.2, "high": 0.3}
     result = {"data": "data/colors", "split": "val", "images": 1200, "classes": 6, "views": views}
     result |= {"top1": rate, "top5": {**rate, "error": 0.125}, "calibration": {"expected_error": 0.07}}
-    run.write_evaluation(views, result)
+    run.write_evaluation(views, result | ({"model_sha256": of} if of else {}))
     folder = run.predictions_path(views)
     folder.mkdir(exist_ok=True)
     (folder / "facts.json").write_text(json.dumps({"model_sha256": sha or sha256_of(run.model_path)}))
@@ -52,6 +53,34 @@ def test_front_matter_is_what_a_hub_reads(run):
     assert [metric["value"] for result in entry["results"] for metric in result["metrics"]] == [0.75, 0.875] * 2
     assert entry["results"][1]["metrics"][0]["name"] == "Top-1 accuracy, ten crops"
     assert entry["results"][0]["dataset"] == {"name": "colors", "type": "colors", "split": "val"}
+
+
+def test_errors_of_an_earlier_model_are_not_those_of_the_present_one(run):
+    evaluate(run, of="0" * 64)  # its predictions are of the present model: `alexnet report` made them
+    evaluate(run, "ten-crop", of=sha256_of(run.model_path), sha="0" * 64)
+    front, text = read(run)
+    assert [result["metrics"][0]["name"] for result in front["model-index"][0]["results"]] == [
+        "Top-1 accuracy, ten crops"
+    ]
+    assert "The model\nevaluated is the one with the lowest error" in text
+
+
+def test_the_card_of_the_last_model_has_its_errors(run):
+    evaluate(run)
+    run.write_history([{"epoch": 0, "val_top1_error": 0.25}, {"epoch": 1, "val_top1_error": 0.5}])
+    shutil.copy(run.model_path, run.last_model_path)
+    with run.last_model_path.open("ab") as file:
+        file.write(b"other")
+    assert "At the end of its last epoch the top-1 error on the validation split was 50.0%" in model_card(
+        run, which="last"
+    )
+    evaluate(run, "ten-crop", of=sha256_of(run.last_model_path))
+    best, last = (model_card(run, which=which) for which in ("best", "last"))
+    assert "| centre crop |" in best and "| ten crops |" not in best and "the best is number 1 |" in best
+    assert (
+        "| ten crops |" in last and "| centre crop |" not in last and "the weights here are those of the last |" in last
+    )
+    assert "the lowest error" in best and "the lowest error" not in last
 
 
 def test_it_says_what_the_run_is(run, prepared):

@@ -12,6 +12,8 @@ import pytest
 from alexnet_keras import AlexNet
 from alexnet_keras.evaluation.predictions import kept_predictions, predictions_of
 from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.reporter import SILENT
+from alexnet_keras.reports import parts
 from alexnet_keras.reports.page import photograph
 from alexnet_keras.reports.parts import PARTS
 from alexnet_keras.reports.reproduction import another_name, make_command, prepare_command, reproduction_commands
@@ -344,6 +346,12 @@ def test_the_preparing_command_has_the_options_that_were_not_the_defaults(six):
         *("--holdout", "0.5", "--limit-per-class", "20", "--exif", "--encoding", "png"),
     ]
     assert prepare_command({"path": "data/old", "fingerprint": "f"}) is None
+
+
+def test_an_image_of_the_training_split_is_not_its_own_neighbour(run, six):
+    shown = parts.find_neighborhoods(run.load_model(), six, "train", SILENT)
+    assert all(distance > 0 for each in shown for _, distance in each["nearest"])
+    assert {len(each["nearest"]) for each in shown} == {min(parts.NEIGHBORS, six.examples("train") - 1)}
 
 
 def test_photographs_are_embedded_small():

@@ -1,6 +1,7 @@
 """Features on disk: what a layer gives, in bounded shards, computed once, and never read when damaged."""
 
 import json
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 from damage import cut, flip
 from tiers import rest_slow
 
+from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.evaluation.features import FeatureExtractor
+from alexnet_keras.runs import Run
 from alexnet_keras.search import store
 from alexnet_keras.search.store import RunFeatures, open_features, sample, writing_lock
 from alexnet_keras.storage.files import sha256_of
@@ -30,6 +34,25 @@ def small_shards(monkeypatch):
 @pytest.fixture(scope="module")
 def taken(run):
     return RunFeatures(run)
+
+
+def test_a_model_that_its_training_replaces_meanwhile_is_loaded_again(run, tiny, tmp_path, monkeypatch):
+    training = Run(shutil.copytree(run.path, tmp_path / "training"))
+    load, better = Run.load_model, AlexNet(tiny, classes=3, seed=7)
+
+    def load_and_replace(self, which="best"):
+        model = load(self, which)
+        if load_and_replace.first:
+            load_and_replace.first = False
+            better.save(training.model_path)
+        return model
+
+    load_and_replace.first = True
+    monkeypatch.setattr(Run, "load_model", load_and_replace)
+    taken = RunFeatures(training)
+    assert taken.model_sha256 == sha256_of(training.model_path) != sha256_of(run.model_path)
+    images = np.zeros((1, 256, 256, 3), np.uint8)
+    np.testing.assert_array_equal(taken.extract(images), FeatureExtractor(better)(images))
 
 
 class Refusing:

@@ -1,6 +1,7 @@
 """Curves of runs: the legend tells them apart and covers none of them."""
 
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +25,24 @@ def run(name, epochs=5):
         }
         for epoch in range(epochs)
     ]
-    return SimpleNamespace(name=name, path=name, history=rows)
+    return SimpleNamespace(name=name, path=Path(name), history=rows)
+
+
+def test_the_learning_rate_falls_where_the_epoch_begins_that_has_it(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(curves, "save_figure", lambda figure, path: figures.append(figure))
+    rows = [
+        {
+            **dict.fromkeys(("loss", "val_loss", "top1_error", "val_top1_error"), 0.5),
+            "epoch": epoch,
+            "rate_weights": rate,
+        }
+        for epoch, rate in enumerate((0.01, 0.01, 0.001))
+    ]
+    draw_curves([SimpleNamespace(name="run", path=tmp_path / "run", history=rows)], tmp_path / "curves.png")
+    (line,) = figures[0].axes[2].lines
+    assert line.get_drawstyle() == "steps-pre"  # each rate up to the end of its epoch
+    assert list(line.get_xdata()) == [0, 1, 2, 3] and list(line.get_ydata()) == [0.01, 0.01, 0.01, 0.001]
 
 
 @pytest.mark.parametrize("count", rest_slow((7, 1, 3)))
