@@ -117,7 +117,7 @@ parts_option = section("Many machines")
     default=1024,
     help="Images in a shard at most, which is the work that is repeated after an interruption.",
 )
-@result_option("--overwrite", is_flag=True, help="Replace a preparation with other options in the same directory.")
+@result_option("--overwrite", is_flag=True, help="Prepare anew what is in the directory, with these options or others.")
 @result_option("--verify", is_flag=True, help="Prepare nothing: read the prepared dataset SOURCE again, all of it.")
 @parts_option("--shard-range", type=_shard_range, metavar="FIRST:STOP", help="Make these shards only.  [default: all]")
 @parts_option("--finish", is_flag=True, help="Make no shards: merge the statistics of all and write the metadata.")

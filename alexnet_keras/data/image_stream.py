@@ -4,6 +4,7 @@ TensorFlow's own threads decode and encode, while Python reads files ahead of th
 Python threads that call the same operations, this is one and a half times as fast.
 """
 
+import errno
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,11 @@ import numpy as np
 from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.image_formats import Decoding, UnreadableImage
 from alexnet_keras.data.images import LARGE, SHAPE, Encoding, fit_to_square, orientation, square_from_jpeg_or_png
+from alexnet_keras.errors import DataError
 
+# Errors of the machine and not of the file: they may be gone when the same command is run again.
+_NAMES = ("EIO", "ESTALE", "EMFILE", "ENFILE", "ENOMEM", "ETIMEDOUT", "EAGAIN", "ENOTCONN", "ECONNRESET", "EHOSTDOWN")
+OF_THE_MACHINE = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
 READERS = 4  # threads that read: a disk or server that answers slowly gets several requests at once
 READ_AHEAD = 16  # images that a reader reads in one go
 BATCH = 64  # images handed on at once
@@ -173,6 +178,10 @@ def _encode_one(
     try:
         contents = read(position)
     except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            raise DataError(
+                f"An image cannot be read ({error}): once it can, the same command goes on where it stopped."
+            ) from error
         raise UnreadableImage(f"cannot be read ({error.strerror})") from error
     square = fit_to_square(contents, decoding)
     return encoding.stored(encoding.encode(square).numpy(), square), square

@@ -98,7 +98,7 @@ def prepare(
             "raw" in 197 kB.
         quality: The quality of JPEG, 1..100, by default 95.
         shard_examples: Images in a shard at most, which is the work that is repeated after an interruption.
-        overwrite: Replace a preparation with other options in the same directory.
+        overwrite: Replace what is prepared in the same directory, with the same options or others.
         reporter: Reports notes and progress.
 
     Returns:

@@ -34,29 +34,22 @@ def check_ours(out: Path) -> None:
 
 
 def open_if_same(out: Path, options: dict[str, Any], overwrite: bool) -> PreparedDataset | None:
-    """Open the dataset in a directory if it is complete and was prepared with these options.
+    """Open the dataset in a directory if it is complete, was prepared with these options, and is not to be replaced.
 
     Raises:
         UsageError: The directory holds other files.
         DataError: It holds a dataset with other options, or a damaged one, and `overwrite` is not set.
     """
     check_ours(out)
-    if not (out / MANIFEST).exists():
+    if overwrite or not (out / MANIFEST).exists():
         return None
-    try:
-        there = read_manifest(out)["options"]
-        if there == options:
-            return open_prepared(out)
-    except DataError:
-        if overwrite:
-            return None
-        raise
-    if not overwrite:
-        raise DataError(
-            f"{out} is already prepared with other options: {_difference(there, options)}. "
-            "Choose another --out, or --overwrite to replace it."
-        )
-    return None
+    there = read_manifest(out)["options"]
+    if there == options:
+        return open_prepared(out)
+    raise DataError(
+        f"{out} is already prepared with other options: {_difference(there, options)}. "
+        "Choose another --out, or --overwrite to replace it."
+    )
 
 
 def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: bool) -> None:

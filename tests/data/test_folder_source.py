@@ -39,6 +39,31 @@ def test_without_split_folders_a_part_of_every_class_is_held_out(make_folder):
         assert val.read(i) == (folder / name).read_bytes()
 
 
+def test_validation_folders_have_the_numbers_of_the_training_tables_classes(make_folder):
+    """The table's classes are sorted as numbers, folders as text."""
+    folder = make_folder({"train": 24, **{f"val/{number}": 1 for number in range(12)}})
+    rows = [f"{index:03}.jpg,{index % 12}" for index in range(24)]
+    (folder / "train.csv").write_text("\n".join(["file,label", *rows]))
+    source = folder_source(folder)
+    assert source.classes == tuple(map(str, range(12)))
+    val = source.splits["val"]
+    assert [f"{source.classes[label]}/000.jpg" for label in val.labels] == list(val.filenames)
+
+
+def test_no_class_is_overlooked_where_a_picture_lies_beside_the_class_folders(make_folder):
+    folder = make_folder({"train": 1, **{f"train/{number:04}": 2 for number in range(400)}})
+    assert len(folder_source(folder).classes) == 400
+
+
+def test_images_that_a_table_names_and_that_are_not_there_are_counted(make_folder):
+    folder = make_folder({"train": 6})
+    (folder / "train.csv").write_text("\n".join(["file,label", *(f"{i:03}.jpg,{'ab'[i % 2]}" for i in range(10))]))
+    assert any(
+        f"Of the 10 images that {folder / 'train.csv'} names, 6 are in {folder / 'train'}." in note
+        for note in folder_source(folder).notes
+    )
+
+
 def test_the_seed_decides_what_is_held_out(make_folder):
     folder = make_folder({"a": 20, "b": 20})
     held = [list(folder_source(folder, seed=seed).splits["val"].filenames) for seed in (0, 0, 1)]

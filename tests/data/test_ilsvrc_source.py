@@ -1,6 +1,7 @@
 """ImageNet in every layout it comes in: the same images with the same labels, to the byte."""
 
 import io
+import shutil
 import tarfile
 
 import imagenet
@@ -292,6 +293,23 @@ def test_what_is_wrong_with_a_set_is_named(spoil, words, tmp_path):
     spoil(folder)
     with pytest.raises(DataError, match=words):
         ilsvrc_source(folder)
+
+
+@pytest.mark.parametrize("lacking", ["a class", "an image"])
+def test_validation_folders_have_all_classes_and_images(tmp_path, lacking):
+    folder = imagenet.as_class_folders(tmp_path / "in")
+    devkit, place = imagenet.devkit_files(imagenet.counts_of(imagenet.train_images())), folder / "val"
+    imagenet.write_files(folder / "ILSVRC2012_devkit_t12", devkit)
+    assert len(ilsvrc_source(folder).splits["val"]) == len(VAL_TRUTH)
+    if lacking == "a class":
+        shutil.rmtree(place / "n01440764")
+        words = "has no folder for n01440764. .*--partial"
+    else:
+        next((place / "n01440764").iterdir()).unlink()
+        words = "has 5 images and .* labels 6. .*--partial"
+    with pytest.raises(DataError, match=words):
+        ilsvrc_source(folder)
+    assert len(ilsvrc_source(folder, partial=True).splits["val"]) < len(VAL_TRUTH)
 
 
 @pytest.mark.parametrize("spoil", [more_in_the_devkit, one_synset_less, other_truth([*VAL_TRUTH, "n01440764"])])

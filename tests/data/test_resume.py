@@ -1,10 +1,12 @@
 """A preparation that was interrupted, or is there already: the same bytes in the end, and nobody's files lost."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +138,42 @@ def test_other_options_are_refused_with_what_differs_and_overwrite_replaces(fold
     again = prepare(folder_source(folder), out, seed=9, shard_examples=3, overwrite=True)
     fresh = prepare(folder_source(folder), tmp_path / "fresh/set", seed=9, shard_examples=3)
     assert contents(again.path) == contents(fresh.path)
+
+
+@pytest.mark.parametrize("damage", ["a byte", "an index"])
+def test_overwrite_prepares_a_damaged_dataset_again(folder, tmp_path, damage):
+    out = tmp_path / "set"
+    small(folder, out)
+    whole = contents(out)
+    shard = next(out.glob("*.tfrecord-*"))
+    if damage == "a byte":
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+    else:
+        (out / "index.npz").unlink()
+    small(folder, out, overwrite=True)
+    assert contents(out) == whole
+
+
+def test_a_disk_that_fails_for_a_while_costs_no_image(folder, tmp_path):
+    source, failing = folder_source(folder), [True]
+    images = source.splits["train"]
+
+    def fails(position):
+        if failing[0] and position == 3:
+            raise OSError(errno.EIO, "Input/output error", images.filenames[3])
+        return images.read(position)
+
+    refused = replace(source, splits={**source.splits, "train": replace(images, read=fails)})
+    with pytest.raises(
+        DataError, match=r"cannot be read \(.*Input/output error.*once it can, the same command goes on"
+    ):
+        prepare(refused, tmp_path / "set", shard_examples=6)
+    failing[0] = False
+    made = prepare(refused, tmp_path / "set", shard_examples=6)
+    assert made.examples("train") == len(images)
+    assert contents(made.path) == contents(small(folder, tmp_path / "fresh/set").path)
 
 
 def test_other_images_are_refused(folder, tmp_path):

@@ -59,6 +59,7 @@ def test_tables_give_images_their_classes(made, table, expected, encoding):
         ("file,label,split\na.jpg,cat,train\nb.jpg,dog,odd", "the split 'odd'"),
         ("file,label,split\na.jpg,cat,train\nb.jpg,dog,train_extra", "the split 'train_extra'"),
         ("file,label,split\na.jpg,cat,train\nb.jpg,dog", "the split ''"),
+        ("file,label,partition\na.jpg,cat,0\nb.jpg,dog,1\nc.jpg,cat,0", "column partition with '0', '1': write train"),
         ("file,label,is_train\na.jpg,cat,1\nb.jpg,dog,0", "column istrain, which is not read"),
         ("image,label\na.jpg,Salad, Caesar\nb.jpg,Salad, Greek", "has 3 cells and its first 2"),
         ("a.jpg,1,2,30,40,cat\nb.jpg,1,2,30,40,dog", "has the columns a.jpg, 1, 2"),

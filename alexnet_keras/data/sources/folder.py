@@ -80,15 +80,15 @@ def _from_layout(folder: Path, given: str, chosen: Mapping[str, str] | None, adv
             differences = [f"lacks {some(missing)}"] * bool(missing) + [f"also has {some(extra)}"] * bool(extra)
             if differences:
                 raise DataError(f"{root.path} should have the classes of train; it {' and '.join(differences)}.")
-            _, images = index_folders(root.path, root.classes, advance, layout.skipped)
-            counts = np.bincount(images.labels, minlength=len(root.classes))
+            _, images = index_folders(root.path, classes, advance, layout.skipped)  # in the order of train's classes
+            counts = np.bincount(images.labels, minlength=len(classes))
             if not counts.all():
-                empty = root.path / root.classes[int(np.argmin(counts))]
+                empty = root.path / classes[int(np.argmin(counts))]
                 raise DataError(f"The class folder {empty} has no images in it. Fill it or remove it.")
             splits[split] = images
         else:
             _, images = index_folders(root.path, [""], advance, layout.skipped)
-            labels = _labels_of_flat(images.filenames, root)
+            labels = _labels_of_flat(images.filenames, root, layout.notes)
             classes = classes or tuple(tables.sorted_classes(labels))
             splits[split] = _labelled(images, labels, classes, root.path)
     train = layout.roots["train"].path
@@ -110,10 +110,12 @@ def _words(folders: Sequence[Path], classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(words[name] for name in classes) if words.keys() >= set(classes) else ()
 
 
-def _labels_of_flat(names: Sequence[str], root: Root) -> list[str]:
+def _labels_of_flat(names: Sequence[str], root: Root, notes: list[str]) -> list[str]:
     """The class of each image, by its root's table or by the WordNet id in its name."""
     if root.table:
         numbers = tables.match_rows(root.table, names, root.path, partial=True)
+        if (found := np.count_nonzero(numbers >= 0)) < (rows := len(root.table.rows)):
+            notes.append(f"Of the {rows:,} images that {root.table.path} names, {found:,} are in {root.path}.")
         labels = [root.table.rows[number].label if number >= 0 else "" for number in numbers]
     else:
         labels = [tables.wnid_of(name) or "" for name in names]

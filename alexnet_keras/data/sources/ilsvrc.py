@@ -253,6 +253,8 @@ def _labelled_split(
     if folders:
         if unknown := sorted(set(folders) - known):
             raise DataError(f"{place} has folders that are no synsets of the training images: {some(unknown)}.")
+        if not challenge.partial:
+            _check_all_there(challenge, split, folders, len(names), known)
         wnids = [groups[label] for label in images.labels.tolist()]
     else:
         wnids = _labels_of_flat(challenge, split, names)
@@ -266,6 +268,18 @@ def _labelled_split(
     if not len(labelled):
         raise DataError(f"{place} has no image of any class of the training images.")
     return labelled
+
+
+def _check_all_there(
+    challenge: _Challenge, split: str, folders: Sequence[str], images: int, known: frozenset[str]
+) -> None:
+    """Refuse folders of val or test that lack a class, or images that the devkit counts."""
+    place = challenge.places[split]
+    if lacking := sorted(known.difference(folders)):
+        raise DataError(f"{place} has no folder for {some(lacking)}. {challenge.remedy}")
+    if (numbered := _ground_truth(challenge, split)) and images != len(numbered[1]):
+        title, truth = numbered
+        raise DataError(f"{place} has {images:,} images and {title} labels {len(truth):,}. {challenge.remedy}")
 
 
 def _labels_of_flat(challenge: _Challenge, split: str, names: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ OWN_FILES = (
     frozenset(("run.json", "recipe.toml")),
     frozenset(("pyvenv.cfg",)),
 )
-SCANNED = (2**62, 256, 64)  # entries read of a folder that has an image among them, by depth
+SCANNED = (2**62, 2**62, 64)  # entries read of a folder that has an image among them, by depth
 SHOWN = 3  # kinds in a sentence
 
 

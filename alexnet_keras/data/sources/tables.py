@@ -31,6 +31,8 @@ LABEL_COLUMNS = (
     "classid", "categoryid", "groundtruth", "tag", "y", "type",
 )  # fmt: skip
 SPLIT_COLUMNS = ("split", "set", "subset", "partition", "dataset", "datasettype", "splitname", "phase", "usage")
+CERTAIN_SPLIT_COLUMNS = ("split", "subset", "partition", "splitname", "phase")  # whatever their values are
+MOST_SPLITS = 5  # values of such a column
 NO_LABEL = frozenset(("", "nan", "na", "n/a", "none", "null"))
 # Lists of classes, which a label that is a number indexes by line, from 0.
 CLASS_LISTS = (
@@ -223,6 +225,12 @@ def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str
         if named:
             unknown = sorted(values - named.keys())[0]
             raise DataError(f"{path} has the split {unknown!r}: rename it to train, val or test.")
+        if header[index] in CERTAIN_SPLIT_COLUMNS and 1 < len(values) <= MOST_SPLITS:
+            codes = ", ".join(map(repr, sorted(values)))
+            raise DataError(
+                f"{path} has the column {header[index]} with {codes}: write train, val and test there, or call the "
+                "column something else if it gives no splits."
+            )
     return None
 
 
