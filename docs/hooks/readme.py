@@ -28,7 +28,7 @@ README, RESULTS, IMAGES = ROOT / "README.md", ROOT / "docs/results.json", ROOT /
 ALEXNET = (sys.executable, "-m", "alexnet_keras")
 WIDTH, COLORS = 1000, 128
 DATA, REPRODUCTIONS = "imagenette", "saved_models/reproductions"
-TRAIN = ("reproduce", "figure-3", "--scale", "photos", "--seeds", "1", "--data", DATA)
+TRAIN = ("reproduce", "figure-3", "--scale", "full", "--seeds", "1", "--data", DATA)
 TRAIN += ("--precision", "mixed_bfloat16", "--cache", "memory")
 
 
@@ -76,10 +76,11 @@ def photographs(home: Path, folder: Path) -> dict[str, Any]:
     if not (home / "data" / DATA / "manifest.json").exists():
         alexnet(home, "prepare", folder.resolve(), "--out", home / "data" / DATA)
     alexnet(home, *TRAIN)  # what was trained before is not trained again
-    facts = json.loads((home / REPRODUCTIONS / "figure-3-photos/result.json").read_text())["facts"]
+    facts = json.loads((home / REPRODUCTIONS / "figure-3-full/result.json").read_text())["facts"]
     run = f"{REPRODUCTIONS}/nets/{facts['nets'][0]}"
     evaluated = json.loads(alexnet(home, "eval", run, "--model", "last", "--ten-crop", "--json"))
     draw(home, "kernels", "kernels", run)
+    draw(home, "kernels-over-time", "kernels", run, "--over-time")
     with (home / run / "history.csv").open(newline="") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     data = json.loads((home / "data" / DATA / "manifest.json").read_text())["splits"]
