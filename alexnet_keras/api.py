@@ -83,7 +83,7 @@ def publish(run: Run | str | Path | None, to: str | Path, *, private: bool = Fal
     """
     opened = as_run(run)
     address = str(to) if is_address(to) else None
-    card = model_card(opened, shared_facts(opened), address, which)
+    card = model_card(opened, shared_facts(opened, which), address, which)
     return sharing.publish(opened, to, card, private=private, which=which)
 
 

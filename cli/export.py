@@ -78,7 +78,7 @@ def export(
     from alexnet_keras.interop.export_run import check_can_export, comparison_path, default_path, export_run
     from alexnet_keras.interop.exported import generated_samples, samples_of
 
-    path = out or default_path(run, to, quantize)
+    path = out or default_path(run, to, quantize, which)
     check_can_export(to, quantize, path)
     dataset = _dataset(run, data, quantize)
     if dataset:

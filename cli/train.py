@@ -237,7 +237,7 @@ def _rate_factor(text: str) -> tuple[str, float]:
 
 def _report(run: "Run", as_json: bool, trained: int) -> None:
     """Print the result of a run, of whose epochs so many were trained now."""
-    from alexnet_keras.training.train import has_stalled
+    from alexnet_keras.training.train import begin_from, has_stalled
 
     history = run.history
     last, best = history[-1], run.best_row or history[-1]
@@ -251,7 +251,7 @@ def _report(run: "Run", as_json: bool, trained: int) -> None:
         )
         if has_stalled(run):
             console.result("It ended because its validation error had stalled: more epochs would train nothing.")
-            more = f"To train on from its weights: {command('train', '--init-from', run.called)}"
+            more = f"To train on from its weights: {begin_from(run)}"
         else:
             epochs = str(max(2 * len(history), run.recipe.training.epochs))
             more = f"To train it longer: {command('train', '--resume', run.called, '--epochs', epochs)}"

@@ -99,13 +99,19 @@ def class_names(
     Raises:
         UsageError: There is no such file.
         DataError: There are more or fewer names than classes; the file is no list of classes; file and dataset differ;
-            or the dataset has ImageNet's classes in another order than that of their WordNet ids, which published
-            weights have.
+            or they have ImageNet's classes in another order than that of their WordNet ids, which published weights
+            have.
     """
     if labels is not None:
         names = read_class_names(labels, classes)
         if data is not None and names.names != data.classes:
             raise DataError(f"The classes of the dataset {data.path} are not those of {labels} in the same order.")
+        ids = list(imagenet_words())
+        if imagenet and list(names.names) != ids and set(names.names) == set(ids):
+            raise DataError(
+                f"{labels} has ImageNet's classes in another order than that of their WordNet ids, in which published "
+                "weights have them: leave --labels out."
+            )
         return names
     if data is None and imagenet and classes == len(imagenet_words()):
         return ClassNames(tuple(imagenet_words()), imagenet_titles())

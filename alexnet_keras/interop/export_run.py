@@ -1,5 +1,7 @@
 """Write a run for other programs, and compare the file with the run before it takes its place."""
 
+import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ import keras
 import numpy as np
 
 from alexnet_keras.backend import tensor_float_32
-from alexnet_keras.errors import AlexNetError, UsageError
+from alexnet_keras.errors import DAMAGED, AlexNetError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop.exported import Agreement, Samples, Tolerance, compare, exported_network, outputs_of
 from alexnet_keras.interop.onnx import open_onnx, write_onnx
@@ -52,10 +54,11 @@ FORMATS = {
 }
 
 
-def default_path(run: Run, to: str, quantize: str | None = None) -> Path:
-    """The path of a run's export unless another is given: `exports/model-int8.tflite`."""
+def default_path(run: Run, to: str, quantize: str | None = None, which: str = "best") -> Path:
+    """The path of a run's export unless another is given: `exports/model-last-int8.tflite`."""
     name = Path(FORMATS[to].name)
-    return run.exports_path / (name if quantize is None else name.with_stem(f"{name.stem}-{quantize}"))
+    parts = [name.stem, *([which] if which != "best" else []), *([quantize] if quantize else [])]
+    return run.exports_path / name.with_stem("-".join(parts))
 
 
 def comparison_path(out: Path) -> Path:
@@ -73,9 +76,16 @@ def check_can_export(to: str, quantize: str | None, out: Path) -> None:
         optional(name, "export")
     if quantize is not None and to != "tflite":
         raise UsageError(f"--quantize is for TFLite: {to} is written in float32.")
-    is_one = (out / DIRECTORY_MARK).is_file() if to == "saved-model" else not out.is_dir()
-    if out.exists() and not is_one:
+    beside = comparison_path(out)
+    try:
+        exported = json.loads(beside.read_text(encoding="utf-8"))["export"]
+    except DAMAGED:
+        exported = None
+    is_one = (out / DIRECTORY_MARK).is_file() and not out.is_symlink() if to == "saved-model" else exported == to
+    if os.path.lexists(out) and not is_one:
         raise UsageError(f"{out} exists and is no {to} export: choose another path with --out.")
+    if beside.exists() and exported is None:
+        raise UsageError(f"{beside} exists and is not the comparison of an export: choose another path with --out.")
 
 
 def export_run(

@@ -30,12 +30,12 @@ IMPORTED_OF = ("from", "file", "bytes", "sha1", "sha256", "published")
 WEIGHTS = "model.weights.h5"
 
 
-def shared_facts(run: Run) -> dict[str, Any]:
-    """Return the entries of run.json that everyone may read."""
+def shared_facts(run: Run, which: str = "best") -> dict[str, Any]:
+    """Return the entries of run.json that everyone may read; the best epoch is that of the best model alone."""
     facts = run.facts
     data: dict[str, Any] = {**NO_DATA, **facts.get("data", {})}
     kind, _, _ = (data["source"] or "").partition(":")
-    shared = {key: facts[key] for key in SHARED if key in facts}
+    shared = {key: facts[key] for key in SHARED if key in facts and (key, which) != ("best", "last")}
     shared["data"] = {
         "name": data["name"],
         "source": data["source"] if kind in PUBLIC_SOURCES else kind if kind in KINDS else None,
@@ -97,7 +97,7 @@ def _write(run: Run, folder: Path, card: str, which: str) -> None:
     except DAMAGED as error:
         raise DataError(f"{file} is damaged, or no model that Keras saved: {error}.") from error
     (folder / "recipe.toml").write_text(to_toml(run.recipe), encoding="utf-8")
-    write_json(folder / "run.json", shared_facts(run))
+    write_json(folder / "run.json", shared_facts(run, which))
     (folder / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
 
 

@@ -64,6 +64,7 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
         AlexNetError: The published weights cannot be downloaded.
         DataError: The file is damaged, or of another network.
     """
+    given = model.get_layer("mean").get_weights()
     published, named = hub.is_address(weights), hub.written(weights)
     file = Path(weights) if published else _file_of(weights, recipe)
     other = None
@@ -75,6 +76,8 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
     else:
         taken = _load_others(model, file, recipe, mean)
     wanted = [layer.name for layer in model.layers if layer.weights]
+    if not mean:
+        model.get_layer("mean").set_weights(given)
     if missing := [name for name in wanted if name not in taken and name != schema.CLASSIFIER]:
         raise DataError(f"{named} is of another network: it has no {', '.join(missing)} of the same shape.")
     if other is not None:

@@ -19,6 +19,8 @@ from alexnet_keras.recipes.schema import ADAPTER, Network, Recipe
 
 Place = tuple[int | str, ...]  # the keys that lead to a value in a recipe's dictionary
 
+ABSENT = "absent"  # in place of the value of a layer that a recipe does not have
+
 
 def edit(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """Return a copy of a recipe in which some fields have other values.
@@ -78,7 +80,25 @@ def validated(values: dict[str, Any], where: str = "recipe") -> Recipe:
     layers = recipe.network.layers
     if len({layer.name for layer in layers}) < len(layers):
         raise UsageError(f"{where}: two layers of the network have the same name.")
+    if nothing_left := _first_empty(recipe.network):
+        size = recipe.network.input_size
+        raise UsageError(f"{where}: network.input_size: crops of {size}x{size} leave nothing to {nothing_left}.")
     return recipe
+
+
+def _first_empty(network: Network) -> str | None:
+    """The first operation whose maps have no pixels, such as "pool5"; None if all have some."""
+    side = network.input_size
+    for layer in network.convolutions:
+        side = (side + sum(layer.padding) - layer.kernel) // layer.stride + 1
+        if side < 1:
+            return layer.name
+        for operation in layer.followed_by:
+            if operation == "pool":
+                side = (side - network.pool_size) // network.pool_stride + 1
+                if side < 1:
+                    return f"the pooling after {layer.name}"
+    return None
 
 
 def _fields_at(place: Place) -> list[str]:
@@ -154,7 +174,7 @@ def differences(*recipes: Recipe) -> list[list[str]]:
         found = [table.get(name) for table in tables]
         alike = len(recipes) > 1 and all(field and found[0] and field.value == found[0].value for field in found)
         if not alike and name not in ("name", "summary"):
-            texts = [field.text if field else "absent" for field in found]
+            texts = [field.text if field else ABSENT for field in found]
             rows.append([name, *texts, next(field.source for field in found if field)])
     return rows
 

@@ -16,8 +16,28 @@ changes recipes, `toml` reads and writes them.
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+)
 
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("a window has a middle: take an odd number")
+    return value
+
+
+ClassWeights = Annotated[Literal["none", "balanced"], BeforeValidator(lambda value: "none" if value is None else value)]
+Side = Annotated[int, Field(gt=0, le=256)]  # of a crop of an image of 256x256
+Odd = Annotated[PositiveInt, AfterValidator(_odd)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Operation = Literal["relu", "tanh", "lrn", "spatial_norm", "pool"]
@@ -102,7 +122,7 @@ class LocalResponse:
     """
 
     k: float = _cited(2.0, "paper, section 3.3; net 145")
-    n: PositiveInt = _cited(5, "paper, section 3.3; net 145: size")
+    n: Odd = _cited(5, "paper, section 3.3; net 145: size")
     alpha: float = _cited(1e-4, "paper, section 3.3; net 145: scale")
     beta: float = _cited(0.75, "paper, section 3.3; net 145: pow")
     alpha_convention: Literal["sum", "mean"] = _cited(
@@ -118,7 +138,7 @@ class LocalResponse:
 class SpatialResponse:
     """Normalisation over a map's own neighbourhood (net 145 after conv2's LRN; not in the paper)."""
 
-    size: PositiveInt = _cited(5, "net 145: rnorm size")
+    size: Odd = _cited(5, "net 145: rnorm size")
     scale: float = _cited(0.001, "net 145: rnorm scale, divided by size^2")
     beta: float = _cited(0.75, "net 145: rnorm pow")
     k: float = _cited(1.0, "cuda-convnet: the constant of rnorm")
@@ -132,7 +152,7 @@ class Network:
     dense: tuple[Dense, ...]
     classifier: Classifier = Classifier()
     towers: PositiveInt = _cited(2, "paper, section 3.2: one per GPU")
-    input_size: PositiveInt = _cited(224, "paper, section 3.5; net 145: side of the crop, pixels")
+    input_size: Side = _cited(224, "paper, section 3.5; net 145: side of the crop, pixels")
     pool_size: PositiveInt = _cited(3, "paper, section 3.4: z = 3; net 145: sizeX")
     pool_stride: PositiveInt = _cited(2, "paper, section 3.4: s = 2; net 145: stride")
     lrn: LocalResponse = LocalResponse()
@@ -223,7 +243,7 @@ class Training:
     label_smoothing: BelowOne = _cited(
         0.0, "ours: the share of the target that is spread over all classes (Szegedy and others, 2015); 0 in 2012"
     )
-    class_weights: Literal["none", "balanced"] = _cited(
+    class_weights: ClassWeights = _cited(
         "none", "ours: balanced: an image of a rare class counts more, so that every class counts alike; none in 2012"
     )
     patience: PositiveInt | None = _cited(

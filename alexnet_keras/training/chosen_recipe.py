@@ -14,6 +14,7 @@ from alexnet_keras.reporter import Reporter
 from alexnet_keras.storage.places import command as command_line
 
 FEW_IMAGES = 3000  # of training, for a network of the paper's size
+BY_EPOCH = ("conv1_lowered_epoch", "conv1_frozen_epoch", "color_noise_off_epoch")  # of a schedule, of any kind
 LARGE_LAYER = 2048  # units of a hidden layer from which a network is that large
 SMALL_DATASET = 100_000  # images; below it the paper's initial weights may keep the loss at that of guessing
 
@@ -55,7 +56,7 @@ def chosen_recipe(
     if scale_lr:
         if batch_size is None:
             raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
-        factor *= batch_size / training.batch_size
+        factor *= min(batch_size, images) / training.batch_size
     if factor != 1:
         made["training.weight_rate"] = training.weight_rate * factor
         made["training.bias_rate"] = training.bias_rate * factor
@@ -74,13 +75,22 @@ def chosen_recipe(
             "the initial weights of the paper's prose can leave the loss at ln(classes) for hundreds of steps on a "
             f"dataset this small ({images} images); the recipe `source` starts sooner."
         )
-    return edit(recipe, made), made
+    chosen = edit(recipe, made)
+    schedule, before = chosen.training.schedule, recipe.training.schedule
+    fixed = [name for name in BY_EPOCH if getattr(schedule, name) is not None]
+    if schedule.kind != "steps" and before.kind == "steps" and fixed:
+        words = " ".join(f"--set training.schedule.{name}=none" for name in fixed)
+        reporter.note(
+            f"The schedule {schedule.kind} keeps what {recipe.name} does to conv1 and to the colour noise at fixed "
+            f"epochs; without it: {words}"
+        )
+    return chosen, made
 
 
 def warn_of_few_images(recipe: Recipe, data: PreparedDataset, reporter: Reporter) -> None:
     """Warn of a dataset that a large network would learn by heart, with the commands that fine-tune one instead."""
     network, images = recipe.network, data.examples("train")
-    if images >= FEW_IMAGES or max(dense.units for dense in network.dense) * network.towers < LARGE_LAYER:
+    if images >= FEW_IMAGES or max((dense.units for dense in network.dense), default=0) * network.towers < LARGE_LAYER:
         return
     tune = command_line(
         *("train", "--data", data.path, "--recipe", "torchvision", "--init-from", "torchvision"),

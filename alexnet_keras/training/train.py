@@ -27,7 +27,7 @@ from alexnet_keras.training.chosen_recipe import chosen_recipe, warn_of_few_imag
 from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster
 from alexnet_keras.training.devices import Placement, choose_placement
 from alexnet_keras.training.schedule import plan_epoch, rate_periods
-from alexnet_keras.training.start import InitialWeights
+from alexnet_keras.training.start import InitialWeights, warn_of_other_arithmetic
 from alexnet_keras.training.trainer import Trainer
 
 MOST_PERIODS = 4  # of the learning rate, that a note names
@@ -151,6 +151,8 @@ def train(
             initial = _initial_weights(init_from)
             if initial is None:
                 warn_of_few_images(chosen, dataset, reporter)
+            else:
+                warn_of_other_arithmetic(chosen, initial, reporter)
             if run is None:
                 path = new_run_path(chosen.name, dataset.path.name)  # made at once, so that the name is taken
             else:
@@ -257,7 +259,7 @@ def resume(
             if begun.status == IMPORTED:
                 raise UsageError(
                     f"The run {begun.path} was imported and has no training to resume: start a new run from its "
-                    f"weights with `{command_line('train', '--init-from', begun.called)}`."
+                    f"weights with `{begin_from(begun)}`."
                 )
             longer = begun.recipe if epochs is None else _extended(begun, epochs)
             return {"recipe": toml.to_dict(longer), "path": str(begun.path), "entries": begun.facts}
@@ -292,10 +294,16 @@ def _extended(run: Run, epochs: int) -> Recipe:
     if has_stalled(run, longer):
         raise UsageError(
             f"The run {run.path} ended after {trained} epochs because its validation error had stalled, and would end "
-            "there at any length: start a new run from its weights with "
-            f"`{command_line('train', '--init-from', run.called)}`."
+            f"there at any length: start a new run from its weights with `{begin_from(run)}`."
         )
     return longer
+
+
+def begin_from(run: Run) -> str:
+    """The command that begins a new run with a run's weights and recipe, on its data if it has any."""
+    path = run.facts.get("data", {}).get("path")
+    data = ["--data", path] if path else []
+    return command_line("train", "--init-from", run.called, "--recipe", run.path / "recipe.toml", *data)
 
 
 def has_stalled(run: Run, recipe: Recipe | None = None) -> bool:

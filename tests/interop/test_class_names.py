@@ -154,3 +154,14 @@ def test_a_list_names_the_classes_and_the_dataset_has_to_agree(tmp_path):
     assert class_names(4, file, dataset(*found.names)).titles == found.titles
     with pytest.raises(DataError, match="in the same order"):
         class_names(4, file, dataset(*sorted(found.names)))
+
+
+def test_imagenets_classes_in_another_order_are_not_those_of_published_weights(tmp_path):
+    ids = list(imagenet_words())
+    file = tmp_path / "map_clsloc.txt"  # as the devkit has it, in the order of ILSVRC's ids
+    file.write_text("\n".join(f"{name} {number} word" for number, name in enumerate([*ids[5:], *ids[:5]], 1)))
+    with pytest.raises(DataError, match="in another order than that of their WordNet ids"):
+        class_names(1000, file, None, imagenet=True)
+    assert class_names(1000, file, None).names[0] == ids[5], "another network may have that order"
+    file.write_text("\n".join(ids))
+    assert list(class_names(1000, file, None, imagenet=True).names) == ids

@@ -10,7 +10,7 @@ import tensorflow as tf
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop import export_run as export_module
-from alexnet_keras.interop.export_run import FORMATS, comparison_path, default_path, export_run
+from alexnet_keras.interop.export_run import FORMATS, check_can_export, comparison_path, default_path, export_run
 from alexnet_keras.interop.exported import Samples, Tolerance, compare, exported_network, in_float32, outputs_of
 from alexnet_keras.recipes.toml import with_overrides
 
@@ -120,3 +120,31 @@ def test_what_is_no_export_is_not_overwritten(run, samples, tmp_path):
 def test_provenance_names_the_model(run):
     provenance = exported_network(run, run.load_model()).provenance
     assert provenance["run"] == run.name and len(provenance["model_sha256"]) == 64
+
+
+def test_nothing_but_an_export_of_its_kind_is_replaced(run, tmp_path):
+    out = tmp_path / "model.onnx"
+    check_can_export("tflite", None, out)
+    out.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="exists and is no tflite export"):
+        check_can_export("tflite", None, out)
+    comparison_path(out).write_text(json.dumps({"export": "tflite"}))
+    check_can_export("tflite", None, out)
+    with pytest.raises(UsageError, match="exists and is no safetensors export"):
+        check_can_export("safetensors", None, out)
+    (tmp_path / "labels.json").write_text('["cat"]')
+    with pytest.raises(UsageError, match=r"labels\.json exists and is not the comparison of an export"):
+        check_can_export("saved-model", None, tmp_path / "labels")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "saved_model.pb").touch()
+    check_can_export("saved-model", None, tmp_path / "there")
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    with pytest.raises(UsageError, match="link exists and is no saved-model export"):
+        check_can_export("saved-model", None, tmp_path / "link")
+
+
+def test_the_last_model_has_an_export_of_its_own(run):
+    names = [
+        default_path(run, "tflite", quantize, which).name for which in ("best", "last") for quantize in (None, "int8")
+    ]
+    assert names == ["model.tflite", "model-int8.tflite", "model-last.tflite", "model-last-int8.tflite"]

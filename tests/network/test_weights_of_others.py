@@ -110,6 +110,18 @@ def test_a_mean_image_that_is_given_stays(tmp_path):
         np.testing.assert_array_equal(found, np.broadcast_to(expected, found.shape))
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_a_mean_image_that_is_given_stays_with_keras_own_files(tmp_path, suffix):
+    theirs, ours = (np.random.default_rng(seed).uniform(90, 130, (256, 256, 3)).astype(np.float32) for seed in (0, 1))
+    trained = AlexNet(small("source"), classes=CLASSES, mean_image=theirs)
+    file = tmp_path / f"model{suffix}"
+    trained.save(file) if suffix == ".keras" else trained.save_weights(file)
+    for given, expected in ((ours, ours), (None, theirs)):
+        model = AlexNet(small("source"), weights=file, classes=CLASSES, mean_image=given)
+        np.testing.assert_array_equal(model.get_layer("mean").mean_image, expected[16:-16, 16:-16])
+        np.testing.assert_array_equal(model.get_layer("conv1").kernels[0], trained.get_layer("conv1").kernels[0])
+
+
 def test_the_same_weights_in_another_network_are_warned_of(tmp_path):
     write_caffemodel(tmp_path / "net.caffemodel", CAFFES)
     with pytest.warns(UserWarning, match=r"recipe caffe's network \(network.conv1.followed_by is relu, lrn, pool"):

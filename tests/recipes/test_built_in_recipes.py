@@ -166,8 +166,12 @@ LIMITS = [  # (field, an allowed value at the limit, the first that is refused)
     *((f"network.fc6.{field}", "0.0", "-0.5") for field in ("initial_std", "rate_factor", "weight_decay", "dropout")),
     ("network.fc6.dropout", "0.99", "1.0"),
     ("network.lrn.n", "1", "0"),
+    ("network.lrn.n", "3", "4"),
     ("network.spatial_norm.size", "1", "0"),
-    *((f"network.{field}", "1", "0") for field in ("towers", "input_size", "pool_size", "pool_stride")),
+    ("network.spatial_norm.size", "7", "6"),
+    ("network.input_size", "256", "257"),
+    ("network.input_size", "64", "48"),  # pool5 has nothing to pool
+    *((f"network.{field}", "1", "0") for field in ("towers", "pool_size", "pool_stride")),
     *((f"network.fc8.{field}", "0.0", "-0.5") for field in ("initial_std", "rate_factor", "weight_decay")),
     ("augmentation.input_scale", "0.001", "0.0"),
     ("augmentation.crop_area", "[0.08, 1.0]", "[0.0, 1.0]"),

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.edits import edit, fields_of
@@ -115,6 +116,28 @@ def test_overrides_reach_tables_layers_lists_and_optional_fields():
     assert recipe.network.convolutions[1].followed_by == ("relu", "pool")
     unchanged = {f for f, v in values("source").items() if fields_of(recipe)[f].value == v}
     assert len(values("source")) - len(unchanged) == 8
+
+
+def test_no_class_weights_are_chosen_by_their_name():
+    balanced = with_overrides(load_recipe("source"), ["training.class_weights=balanced"])
+    assert with_overrides(balanced, ["training.class_weights=none"]) == load_recipe("source")
+
+
+def test_a_network_is_built_of_the_smallest_crop_that_is_accepted():
+    def accepted(size):
+        try:
+            return with_overrides(load_recipe("source"), [f"network.input_size={size}"])
+        except UsageError as error:
+            assert "leave nothing to the pooling after conv" in str(error) or "leave nothing to conv" in str(error)
+
+    smallest = next(recipe for size in range(1, 257) if (recipe := accepted(size)))
+    widths = [f"network.conv{number}.filters=2" for number in range(1, 6)] + [
+        "network.fc6.units=2",
+        "network.fc7.units=2",
+    ]
+    size = smallest.network.input_size
+    model = AlexNet(with_overrides(smallest, widths), classes=2)
+    assert model.input_shape == (None, size, size, 3)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from alexnet_keras import Run, load_recipe, resume, train
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import AlexNetError, UsageError
-from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.recipes.toml import edit, with_overrides
 from alexnet_keras.reports import run_report
 from alexnet_keras.training import train as train_module
-from alexnet_keras.training.chosen_recipe import chosen_recipe, warn_of_few_images
+from alexnet_keras.training.chosen_recipe import BY_EPOCH, chosen_recipe, warn_of_few_images
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.losses import balanced_weights
-from alexnet_keras.training.start import InitialWeights, new_network
+from alexnet_keras.training.start import InitialWeights, new_network, warn_of_other_arithmetic
 from alexnet_keras.training.step import TrainingStep
 
 
@@ -204,3 +204,42 @@ def test_few_images_for_a_large_network_are_warned_of_with_the_commands_that_hel
     (warning,) = reporter.warnings
     assert "2999 training images are few" in warning and "alexnet import torchvision" in warning
     assert "alexnet train --data data/few --recipe torchvision --init-from torchvision" in warning
+
+
+def test_rates_are_scaled_by_the_batch_that_is_used(prepared):
+    """Of 36 images there are no batches of 64."""
+    options = {"training.batch_size": 64}
+    recipe, _ = chosen_recipe("source", prepared, {}, options, None, True, None, None, Watching())
+    assert recipe.training.batch_size == 36
+    assert recipe.training.weight_rate == pytest.approx(0.01 * 36 / 128)
+
+
+def test_a_schedule_of_another_kind_says_what_it_keeps(prepared):
+    reporter, changes = Watching(), {"training.schedule.kind": "cosine"}
+    chosen_recipe("source", prepared, changes, {}, None, False, None, None, reporter)
+    (note,) = (note for note in reporter.notes if "conv1" in note)
+    assert note.endswith(
+        "without it: --set training.schedule.conv1_lowered_epoch=none --set training.schedule.conv1_frozen_epoch=none "
+        "--set training.schedule.color_noise_off_epoch=none"
+    )
+    for recipe, made in (("source", {}), ("modern", changes), ("source", {**changes, **dict.fromkeys(BY_EPOCH)})):
+        silent = Watching()
+        made = {name if "." in name else f"training.schedule.{name}": value for name, value in made.items()}
+        chosen_recipe(recipe, prepared, made, {}, None, False, None, None, silent)
+        assert not [note for note in silent.notes if "conv1" in note]
+
+
+def test_weights_learnt_by_another_arithmetic_are_warned_of(tiny, tmp_path):
+    run = Run.create(tmp_path / "saved_models/other", tiny, {})
+    for recipe, said in (
+        (tiny, None),
+        (edit(tiny, {"training.momentum": 0.5, "network.conv1.filters": 4}), None),
+        (
+            edit(tiny, {"network.lrn.alpha": 0.5, "augmentation.input_scale": 0.1}),
+            "input_scale is 1 there",
+        ),
+    ):
+        reporter = Watching()
+        warn_of_other_arithmetic(recipe, InitialWeights(run), reporter)
+        assert not reporter.warnings if said is None else said in reporter.warnings[0]
+        assert said is None or "saved_models/other/recipe.toml is that one." in reporter.warnings[0]
