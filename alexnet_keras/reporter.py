@@ -63,7 +63,7 @@ class Reporter:
     def on_epoch_begin(self, epoch: int, first_step: int, steps: int, rates: dict[str, float]) -> None:
         """The steps `first_step` to `steps` of an epoch are about to be taken, with these learning rates by kind.
 
-        Not reported of the epoch in which a run is resumed if all its steps were taken and it only has to be validated.
+        Not reported for the first epoch of a resumed run if only its validation is left.
         """
 
     def on_step(self, epoch: int, step: int, result: "StepResult") -> None:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
 
 LOCK = "lock"
+PACKAGES = ("alexnet-keras", "keras", "tensorflow", "numpy")  # whose versions a run records
 RESUMED_WITH = ("strategy", "devices", "environment")  # what a run records again where it has changed
 IMPORTED = "imported"  # the status of a run whose weights another framework trained
 
@@ -208,7 +209,8 @@ class Run:
         facts, entries = self.facts, {}
         changes = facts.get("resumed", [])
         last = changes[-1] if changes else facts
-        if any(now[name] != last.get(name) for name in RESUMED_WITH):
+        differ = any(now[name] != last.get(name) for name in ("strategy", "devices"))
+        if differ or _versions(now["environment"]) != _versions(last.get("environment", {})):
             entries["resumed"] = [*changes, {"step": step, **{name: now[name] for name in RESUMED_WITH}}]
         if now["data"] != facts["data"]:
             entries["data"] = now["data"]
@@ -331,7 +333,7 @@ open_run = Run.load  # the older name
 
 
 def latest_run(root: Path | None = None) -> Run:
-    """Open the run that was written to last.
+    """Open the run that was written to last, by what its run.json says.
 
     Raises:
         UsageError: There is none.
@@ -339,7 +341,16 @@ def latest_run(root: Path | None = None) -> Run:
     runs = all_runs(root)
     if not runs:
         raise UsageError(f"There is no run under {root or runs_root()}: `alexnet train` makes one.")
-    return max(runs, key=lambda run: (run.path / "run.json").stat().st_mtime)
+    return max(runs, key=_written)
+
+
+def _written(run: Run) -> tuple[str, float]:
+    """When a run was written to: what run.json says, which a copy keeps, and of two in one second the file's time."""
+    try:
+        updated = str(run.facts.get("updated", ""))
+    except DataError:
+        updated = ""
+    return updated, (run.path / "run.json").stat().st_mtime
 
 
 def as_run(run: Run | str | Path | None) -> Run:
@@ -396,13 +407,16 @@ def new_run_path(recipe: str, data: str) -> Path:
 
 def environment() -> dict[str, Any]:
     """Return versions and machine, for later readers of the run."""
-    packages = ("alexnet-keras", "keras", "tensorflow", "numpy")
     return {
         "python": sys.version.split()[0],
-        **{package: version(package) for package in packages},
+        **{package: version(package) for package in PACKAGES},
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
     }
+
+
+def _versions(environment: dict[str, Any]) -> list[Any]:
+    return [environment.get(name) for name in ("python", *PACKAGES)]
 
 
 def check_new(path: Path) -> None:

@@ -1,5 +1,6 @@
 """`alexnet info plan`."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -74,6 +75,8 @@ def plan(
     if source is not None:
         _check_source(source)
     recipes = [load_recipe(each) for each in names or BUILT_IN]
+    if twice := next((name for name, count in Counter(recipe.name for recipe in recipes).items() if count > 1), None):
+        raise UsageError(f"Two recipes are called {twice!r}: call one of them otherwise, by the `name` in its file.")
     chosen = precisions or PRECISIONS[:2]
     found = planning.survey(recipes, chosen, source=source, data=data, repeats=repeats, reporter=console.REPORTER)
     made = planning.plan(found, recipes, chosen)

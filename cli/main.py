@@ -29,6 +29,8 @@ from alexnet_keras.cli.train import train
 from alexnet_keras.cli.visualize import visualize
 from alexnet_keras.errors import INTERRUPTED, AlexNetError
 
+KEPT = "What was finished is kept; run the same command to continue."
+KEEP_NOTHING = frozenset(("predict", "info", "visualize", "export", "publish"))  # when they are interrupted
 LONGEST_NAME = 100  # characters of a path that a sentence shows
 
 
@@ -69,6 +71,8 @@ class AlexNetGroup(click.Group):
             return super().invoke(ctx)
         except AlexNetError as error:
             raise Sentence(str(error), error.exit_code) from error
+        except BrokenPipeError:
+            raise  # by `| head`: Click ends the command without a word
         except OSError as error:
             if error.errno is None:  # raised by a library for reasons of its own
                 raise
@@ -82,7 +86,8 @@ class AlexNetGroup(click.Group):
                 raise
             raise Sentence(f"TensorFlow opens only paths in UTF-8: rename {error.object[:LONGEST_NAME]}.", 2) from error
         except KeyboardInterrupt as interruption:
-            said = str(interruption) or "Interrupted. What was finished is kept; run the same command to continue."
+            kept = "" if ctx.invoked_subcommand in KEEP_NOTHING else f" {KEPT}"
+            said = str(interruption) or f"Interrupted.{kept}"
             console.complain(f"\n{said}")  # also to those who want it quiet
             ctx.exit(INTERRUPTED)
 

@@ -74,6 +74,8 @@ def predict(
         for found in classifier.many(inputs, top):
             advance(1)
             if found.error and len(files) == 1:
+                if as_json:
+                    _print(found, as_json)
                 raise found.error
             if found.error:
                 bad += 1

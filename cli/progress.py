@@ -4,6 +4,7 @@ On a terminal it is a bar, elsewhere a line at intervals. A bar keeps the count 
 and leaves out its picture, the rate and the text beside it.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -90,7 +91,8 @@ def _bar(console: Any, what: str, total: int | None, unit: str, done: int) -> It
             line.add_row(*cells)
             return line
 
-    with Progress(Line(), console=console, transient=True) as bar:
+    # Where both are the terminal, lines of the result go above the bar; into a file or a pipe they go past it.
+    with Progress(Line(), console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task("", total=total, completed=done, text="")
 
         def advance(n: int = 1, text: str = "") -> None:

@@ -39,6 +39,9 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
         if write.exists():
             raise UsageError(f"{write} exists; choose another name.")
         write.write_text(to_toml(chosen[0]), encoding="utf-8")
+        if as_json:
+            console.emit_json({"recipe": chosen[0].name, "path": str(write)})
+            return
         console.result(f"Wrote {write}. Train with it: {command('train', '--recipe', write)}")
         return
     if as_json:
@@ -57,8 +60,11 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
         return
     if len(chosen) == 1:
         console.result(chosen[0].summary)
-    title = " and ".join(recipe.name for recipe in chosen) + (": where they differ" if len(chosen) == 2 else "")
-    columns = ["field", *(recipe.name for recipe in chosen), "where it comes from"]
+    heads = [recipe.name for recipe in chosen]
+    if len(set(heads)) < len(heads):
+        heads = list(names)
+    title = " and ".join(heads) + (": where they differ" if len(chosen) == 2 else "")
+    columns = ["field", *heads, "where it comes from"]
     console.table(title, columns, differences(*chosen), left=4, optional=columns[-1:])
 
 

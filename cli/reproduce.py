@@ -103,7 +103,7 @@ def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, onl
         _list([EXPERIMENTS[named]] if named else list(EXPERIMENTS.values()), as_json)
         return
     if what == REPORT:
-        _report(out)
+        _report(out, as_json)
         return
     _run(EXPERIMENTS[what], out, as_json, tuple(name.strip() for name in only.split(",")) if only else (), options)
 
@@ -139,12 +139,15 @@ def _details(experiment: "Experiment") -> dict[str, str]:
     return {name: text for name, text in {**lines, "cost": costs}.items() if text}
 
 
-def _report(out: Path | None) -> None:
+def _report(out: Path | None, as_json: bool) -> None:
     from alexnet_keras.experiments.results import write_report
 
     root = out or reproductions_root()
     path = root / "report.html"
     results = write_report(root, path)
+    if as_json:
+        console.emit_json({"report": str(path), "results": [str(result.path) for result in results]})
+        return
     console.result(f"Wrote {path}: {', '.join(result.path.name for result in results)}.")
 
 

@@ -308,6 +308,9 @@ def differences(then: Result, now: Result) -> list[str]:
     old, new = then.machine, now.machine
     for what in ("processor", "cores", "threads", "memory_gib", "system"):
         compare(what.replace("_gib", " in GiB"), getattr(old, what), getattr(new, what))
+    if old.instructions != new.instructions:
+        then_, now_ = (", ".join(machine.instructions) or "none of them" for machine in (old, new))
+        sentences.append(f"the instruction sets for matrix products were {then_} then and are {now_} now.")
     for package in {**old.versions, **new.versions}:
         compare(f"version of {package}", old.versions.get(package), new.versions.get(package))
     measured = set(then.measurements) & set(now.measurements)

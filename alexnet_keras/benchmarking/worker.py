@@ -99,8 +99,8 @@ def _as_raised(message: dict[str, Any]) -> AlexNetError:
 
 
 def _what_happened(name: str, status: int, printed: str) -> str:
-    if status == KILLED or "ResourceExhausted" in printed:
-        return f"There is not enough memory to measure {name}: try a smaller --batch-size."
+    if "No space left on device" not in printed and (status == KILLED or "ResourceExhausted" in printed):
+        return f"There is not enough memory to measure {name}: end other programs, or measure with smaller batches."
     last = next((line for line in reversed(printed.splitlines()) if line.strip()), f"exit status {status}")
     return f"The process that measured {name} failed: {last}"
 

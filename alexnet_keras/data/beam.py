@@ -55,6 +55,9 @@ def make_shards(preparation: Preparation, runner: str, options: Sequence[str] = 
         raise UsageError(f"Apache Beam does not take {' '.join(flags)}: {error}.") from error
     except ImportError as error:
         raise UsageError(f"Apache Beam's {runner} needs a library that is not installed: {error}.") from error
+    if preparation.overwrite:
+        with preparation.claimed(alone=True):  # which leaves nothing there; the workers then share the directory
+            pass
     with preparation.claimed(alone=False) as data:
         if data:
             return data

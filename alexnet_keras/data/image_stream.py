@@ -180,7 +180,8 @@ def _encode_one(
     except OSError as error:
         if error.errno in OF_THE_MACHINE:
             raise DataError(
-                f"An image cannot be read ({error}): once it can, the same command goes on where it stopped."
+                f"An image cannot be read ({error}): once it can, the same command goes on where it stopped; or move "
+                "it away and begin anew with --overwrite."
             ) from error
         raise UnreadableImage(f"cannot be read ({error.strerror})") from error
     square = fit_to_square(contents, decoding)

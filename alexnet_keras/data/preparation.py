@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from alexnet_keras.data.class_names import some
-from alexnet_keras.data.dataset import DATASET_LOCK, PreparedDataset, open_prepared
+from alexnet_keras.data.dataset import DATASET_LOCK, MANIFEST, PreparedDataset, open_prepared, read_manifest
 from alexnet_keras.data.image_formats import MAX_PIXELS, Decoding
 from alexnet_keras.data.images import IMAGE_SIZE, JPEG_QUALITY, Encoding
 from alexnet_keras.data.manifest import seal, tfds_name
@@ -288,15 +288,23 @@ class Preparation:
                 )
             return self._seal()
 
-    def existing(self) -> PreparedDataset | None:
+    def existing(self, alone: bool = True) -> PreparedDataset | None:
         """Open the dataset if it is there already, made from the same images with the same options.
+
+        Args:
+            alone: It may be replaced; parts, which other processes make meanwhile, replace no finished dataset.
 
         Raises:
             UsageError: The directory holds other files.
             DataError: It holds a preparation with other options.
         """
         out = self.directory
-        if (data := open_if_same(out, self.options, self.overwrite)) is None:
+        if self.overwrite and not alone and (out / MANIFEST).exists() and read_manifest(out)["options"] != self.options:
+            raise DataError(
+                f"{out} is prepared, with other options, and parts replace no finished dataset: remove it, or prepare "
+                "it whole with --overwrite."
+            )
+        if (data := open_if_same(out, self.options, self.overwrite and alone)) is None:
             return None
         if (out / WORK).exists():  # of a preparation that was killed when nothing but this was left to do
             with suppress(AlexNetError, OSError), locked(out / DATASET_LOCK, "in use"):
@@ -311,7 +319,7 @@ class Preparation:
         Yields:
             The dataset, if it is there already or another process finishes it before this one holds the directory.
         """
-        if data := self.existing():
+        if data := self.existing(alone):
             yield data
             return
         out, work = self.directory, self.directory / WORK
@@ -320,9 +328,10 @@ class Preparation:
         with locked(out / DATASET_LOCK, busy, shared=not alone):
             work.mkdir(exist_ok=True)
             with locked(work / PLAN_LOCK, None):
-                data = open_if_same(out, self.options, self.overwrite)
+                data = open_if_same(out, self.options, self.overwrite and alone)
                 if not data:
-                    clear_for(out, self.options, digest_of(self.shards), self.overwrite)
+                    anew = self.overwrite and alone
+                    clear_for(out, self.options, digest_of(self.shards), self.overwrite, anew)
             if data and alone:
                 shutil.rmtree(work, ignore_errors=True)
             yield data

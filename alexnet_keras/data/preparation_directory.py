@@ -14,6 +14,7 @@ from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.documents import write_json
 
 PLAN, PLAN_LOCK = "plan.json", "plan.lock"
+ANEW = "anew"  # in PLAN: the preparation was begun with --overwrite
 DIGEST = "plan"  # the plan's checksum, among the options in PLAN
 INDEX = "index-"  # the start of the names of archives' indices, which serve any plan
 
@@ -52,7 +53,7 @@ def open_if_same(out: Path, options: dict[str, Any], overwrite: bool) -> Prepare
     )
 
 
-def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: bool) -> None:
+def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: bool, anew: bool = False) -> None:
     """Leave in the directory nothing but finished shards of this plan.
 
     Args:
@@ -60,6 +61,7 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
         options: Those of the preparation.
         plan_digest: The plan's checksum; the options decide it, together with NumPy.
         overwrite: Also remove the shards of another plan.
+        anew: Also remove those of this plan, unless they were made since it was begun anew.
 
     Raises:
         DataError: It holds shards of another plan, and `overwrite` is not set.
@@ -70,7 +72,8 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
         there = json.loads(plan.read_text(encoding="utf-8"))
     if isinstance(there, dict):
         same_plan = there.pop(DIGEST, plan_digest) == plan_digest  # 0.1 kept no checksum
-        if there == options and same_plan and not (out / MANIFEST).exists():
+        begun_anew = there.pop(ANEW, False)
+        if there == options and same_plan and not (out / MANIFEST).exists() and (begun_anew or not anew):
             return
         if there != options and not overwrite:
             raise DataError(
@@ -91,7 +94,7 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
     for path in (out / WORK).iterdir():
         if path.name not in (PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):
             path.unlink()
-    write_json(plan, {**options, DIGEST: plan_digest}, indent=None)
+    write_json(plan, {**options, DIGEST: plan_digest, **({ANEW: True} if anew else {})}, indent=None)
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:

@@ -195,7 +195,7 @@ class Lab:
                 "RUN --epochs N`: move it to another directory, and the same command trains it anew."
             )
         if run.status == "diverged":
-            raise DivergedError(f"{run.path} has diverged before: remove it, and the same command trains it anew.")
+            raise DivergedError(f"{run.path} has diverged: to train it anew, remove it and what parts/ holds of it.")
         if run.facts.get("status") != "finished":
             if initial:
                 run.update(initial.to_dict())  # version 0.1 did not record the part that is taken

@@ -81,7 +81,7 @@ def check_can_export(to: str, quantize: str | None, out: Path) -> None:
         exported = json.loads(beside.read_text(encoding="utf-8"))["export"]
     except DAMAGED:
         exported = None
-    is_one = (out / DIRECTORY_MARK).is_file() and not out.is_symlink() if to == "saved-model" else exported == to
+    is_one = exported == to and not out.is_symlink() and (out / DIRECTORY_MARK).is_file() == (to == "saved-model")
     if os.path.lexists(out) and not is_one:
         raise UsageError(f"{out} exists and is no {to} export: choose another path with --out.")
     if beside.exists() and exported is None:
@@ -136,8 +136,8 @@ def export_run(
                 f"{agreement.difference:.2g} (allowed {tolerance.difference:g}) and move by {agreement.moved:.2g} on "
                 f"average (allowed {tolerance.moved:g})."
             )
-    comparison = {"export": to, "quantize": quantize, "agreement": agreement.to_dict()}
-    write_json(comparison_path(out), {**comparison, "provenance": network.provenance})
+        comparison = {"export": to, "quantize": quantize, "agreement": agreement.to_dict()}
+        write_json(comparison_path(out), {**comparison, "provenance": network.provenance})  # before what it vouches for
     return agreement
 
 

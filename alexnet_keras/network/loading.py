@@ -56,7 +56,7 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
         model: The network.
         weights: `"imagenet"`, another name in `published.PUBLISHED`, or a path.
         recipe: The network's recipe.
-        mean: Also load the mean colour that another framework's network subtracts. A file of Keras's has its own.
+        mean: Also load the mean image or colour that the weights were learnt with; else the model keeps its own.
 
     Raises:
         UsageError: There is no such file, its name does not say what it is, or nobody published such weights for the
@@ -64,7 +64,7 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
         AlexNetError: The published weights cannot be downloaded.
         DataError: The file is damaged, or of another network.
     """
-    given = model.get_layer("mean").get_weights()
+    given = None if mean else model.get_layer("mean").get_weights()
     published, named = hub.is_address(weights), hub.written(weights)
     file = Path(weights) if published else _file_of(weights, recipe)
     other = None
@@ -76,8 +76,9 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
     else:
         taken = _load_others(model, file, recipe, mean)
     wanted = [layer.name for layer in model.layers if layer.weights]
-    if not mean:
+    if given is not None:
         model.get_layer("mean").set_weights(given)
+        wanted.remove("mean")
     if missing := [name for name in wanted if name not in taken and name != schema.CLASSIFIER]:
         raise DataError(f"{named} is of another network: it has no {', '.join(missing)} of the same shape.")
     if other is not None:

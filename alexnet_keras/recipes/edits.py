@@ -87,7 +87,7 @@ def validated(values: dict[str, Any], where: str = "recipe") -> Recipe:
 
 
 def _first_empty(network: Network) -> str | None:
-    """The first operation whose maps have no pixels, such as "pool5"; None if all have some."""
+    """The first operation whose maps have no pixels, such as "the pooling after conv5"; None if all have some."""
     side = network.input_size
     for layer in network.convolutions:
         side = (side + sum(layer.padding) - layer.kernel) // layer.stride + 1

@@ -109,8 +109,10 @@ def _evaluations(run: Run, which: str) -> list[dict[str, Any]]:
         try:
             result = json.loads(file.read_text(encoding="utf-8"))
             of = result.get("model_sha256")
-            if of is None:  # as version 0.1 wrote it, beside predictions of the same model
-                of = json.loads((file.with_suffix("") / "facts.json").read_text(encoding="utf-8"))["model_sha256"]
+            facts = file.with_suffix("") / "facts.json"
+            # Version 0.1 wrote no checksum, and the predictions before the result: newer ones are another model's.
+            if of is None and file.stat().st_mtime >= facts.stat().st_mtime:
+                of = json.loads(facts.read_text(encoding="utf-8"))["model_sha256"]
             if of != model:
                 continue
             evaluations.append(

@@ -6,6 +6,7 @@
 import csv
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.training.checkpoint import Position
 from alexnet_keras.training.optimizer import AlexNetSGD
 
+UNREADABLE = "\ufffd"  # in place of bytes that are no text
 NAME = re.compile(r"epoch-(\d{5,})-step-(\d{9,})\.npy")
 
 
@@ -193,12 +195,13 @@ def keep_rows(path: Path, column: str, limit: int) -> int:
         header, *lines = file.read().splitlines(keepends=True) or [""]
     names = header.strip().split(",")
     index = names.index(column) if column in names else 0
+    rows = [line.split(",") for line in lines]
+    (usual, _), *_ = Counter(map(len, rows)).most_common(1) or [(0, 0)]  # cells of a row, whatever the header lost
     kept, damaged = [], 0
-    for line in lines:
-        cells = line.split(",")
+    for line, cells in zip(lines, rows, strict=True):
         if not line.endswith("\n"):
             continue
-        if len(cells) != len(names) or not cells[index].isdecimal():
+        if len(cells) != usual or not cells[index].isdecimal() or UNREADABLE in line:
             damaged += 1
         elif int(cells[index]) < limit:
             kept.append(line)

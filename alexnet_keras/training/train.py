@@ -308,8 +308,8 @@ def begin_from(run: Run) -> str:
 
 def has_stalled(run: Run, recipe: Recipe | None = None) -> bool:
     """True if the recipe, by default the run's, ends the training here because the validation error has stalled."""
-    errors = [row["val_top1_error"] for row in run.history]
-    return plan_epoch((recipe or run.recipe).training, len(errors), errors).stop
+    errors, training = [row["val_top1_error"] for row in run.history], (recipe or run.recipe).training
+    return len(errors) < training.epochs and plan_epoch(training, len(errors), errors).stop
 
 
 def _extend(run: Run, recipe: Recipe, reporter: Reporter) -> None:
@@ -322,7 +322,7 @@ def _extend(run: Run, recipe: Recipe, reporter: Reporter) -> None:
     with run.training_lock():
         run.write_recipe(recipe)
         extension = {"after": len(history), "from": before, "to": epochs}
-        run.update({"extended": [*run.facts.get("extended", []), extension]})
+        run.update({"last_epochs": len(history), **run.facts, "extended": [*run.facts.get("extended", []), extension]})
     periods = rate_periods(recipe.training, len(history), [row["val_top1_error"] for row in history])
     rates = ", ".join(f"{rate:g} in epochs {first} to {last}" for first, last, rate in periods[:MOST_PERIODS])
     reporter.note(

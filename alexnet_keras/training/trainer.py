@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, astuple, dataclass, field
 from functools import partial
 from typing import Any
@@ -96,7 +96,8 @@ class Trainer:
 
         Args:
             resume: Continue from the last saved state, if there is one.
-            now: The "data", "strategy", "devices" and "environment" from here on, for run.json once it has resumed.
+            now: The "data", "strategy", "devices" and "environment" from here on, for run.json where there is something
+                left to train.
 
         Returns:
             The history: one row per epoch, as in history.csv.
@@ -135,8 +136,6 @@ class Trainer:
                     self.average = new_model(self.recipe, self.data, self.seed, self.precision)
                 self.watching = Callbacks(self.callbacks, self.model, self.optimizer, self.recipe, self.steps)
             restored = resume and self._restore()
-            if self.run and now:
-                self.run.record_resumption(self.position.total_steps, now)
             if self.position.loss_scale:
                 self.scale = LossScale(*self.position.loss_scale)
             self.reporter.on_train_begin(self.recipe, self.data.examples("val"), self.position)
@@ -147,6 +146,8 @@ class Trainer:
                 mirrored = self.placement.strategy if self.placement.kind == "mirrored" else None
                 self.predictor = Predictor(self.result, strategy=mirrored)
                 self._tell("on_train_begin")
+                if self.run and now and self._goes_on:
+                    self.run.record_resumption(self.position.total_steps, now)
                 self._epochs()
                 self._tell("on_train_end")
             finally:
@@ -179,6 +180,13 @@ class Trainer:
         self.reporter.on_initial_weights(origins)
         warn_of_untrained(frozen_layers(self.recipe.network), origins, self.reporter)
 
+    @property
+    def _goes_on(self) -> bool:
+        """True if there is something left to train or to validate."""
+        errors = [row["val_top1_error"] for row in self.position.history]
+        epochs = self.recipe.training.epochs
+        return self.position.epoch < epochs and not plan_epoch(self.recipe.training, len(errors), errors).stop
+
     def _epochs(self) -> None:
         position = self.position
         while position.epoch < self.recipe.training.epochs and not self._stopped:
@@ -190,11 +198,7 @@ class Trainer:
             self._tell("on_epoch_begin", position.epoch)
             self._follow(plan)  # so that the schedule has the last word on the rates
             if position.step < self.steps:
-                try:
-                    self._train_epoch(plan)
-                except DataError:  # a damaged record: what was trained is sound
-                    self._save_once()
-                    raise
+                self._train_epoch(plan)
             if position.step < self.steps:  # a callback stopped it
                 return
             self._check_finite()
@@ -272,11 +276,23 @@ class Trainer:
         )
         return self.placement.feed(dataset)
 
+    def _saved_from(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; if one cannot be read, the state is saved first: what was trained is sound."""
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except Exception:
+                self._save_once()
+                raise
+            yield batch
+
     def _train_epoch(self, plan: EpochPlan) -> None:
         position = self.position
         self.reporter.on_epoch_begin(position.epoch, position.step, self.steps, plan.rates)
         start = time.monotonic()
-        for images, labels in iterate(self.data, self._batches()):
+        for images, labels in self._saved_from(iterate(self.data, self._batches())):
             self._tell("on_train_batch_begin", position.step)
             result = self._take_step(images, labels)
             if self.records:

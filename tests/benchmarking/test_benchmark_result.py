@@ -110,6 +110,11 @@ def test_differences_that_explain_figures_are_told(result):
     for part in ("processor", "Z80", "version of keras", "batch size was 128 then and is 64", "precision", "A GPU"):
         assert part in told
     assert len(differences(result, other)) == 5
+    fewer = dataclasses.replace(result, machine=dataclasses.replace(result.machine, instructions=("avx2",)))
+    (said,) = differences(
+        fewer, dataclasses.replace(fewer, machine=dataclasses.replace(fewer.machine, instructions=()))
+    )
+    assert said == "the instruction sets for matrix products were avx2 then and are none of them now."
     recipe = dataclasses.replace(result, request=dataclasses.replace(result.request, recipe={"name": "paper"}))
     assert "recipe" in differences(result, recipe)[0]
 

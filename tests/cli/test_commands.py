@@ -1,6 +1,7 @@
 """Commands through Click's runner: what they print, where, and how they end."""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -176,6 +177,19 @@ def test_ctrl_c_ends_with_130_and_the_run_resumes(trained, prepared, monkeypatch
     assert "alexnet train --resume stopped" in result.stderr
     result = CliRunner().invoke(cli, ["train", "--resume", "stopped", "--json"])
     assert json.loads(result.stdout)["epochs"] == 2
+
+
+def test_a_run_whose_cosine_schedule_is_over_is_finished(trained, prepared, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    options = ["--recipe", "tiny.toml", "--set", "training.schedule.kind=cosine", "--epochs", "1", "--run", "cosine"]
+    assert CliRunner().invoke(cli, ["train", "--data", str(prepared.path), *options]).exit_code == 0
+    facts = json.loads((trained[0] / "saved_models/cosine/run.json").read_text())
+    again = CliRunner().invoke(cli, ["train", "--resume", "cosine"])
+    assert again.exit_code == 0 and "Already finished" in again.stdout, again.exception
+    assert "--resume cosine --epochs 2" in again.stdout
+    after = json.loads((trained[0] / "saved_models/cosine/run.json").read_text())
+    assert "resumed" not in after and after["last_epochs"] == facts["last_epochs"] == 1
+    shutil.rmtree(trained[0] / "saved_models/cosine")
 
 
 def test_every_command_takes_its_run_as_an_argument_or_with_run(trained, monkeypatch):

@@ -1,5 +1,6 @@
 """What is printed, whatever the stream can encode and whatever a name holds."""
 
+import errno
 import json
 import os
 import shutil
@@ -113,3 +114,26 @@ with click.Context(click.Command("train")):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "tensorflow"}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout == f"GPUs {gpus}\n"
+
+
+@pytest.mark.parametrize(("name", "kept"), [("predict", False), ("prepare", True)])
+def test_an_interrupted_command_says_that_work_is_kept_only_where_it_is(name, kept):
+    group = AlexNetGroup()
+
+    @group.command(name)
+    def interrupted():
+        raise KeyboardInterrupt
+
+    result = CliRunner().invoke(group, [name])
+    assert result.exit_code == 130 and ("is kept" in result.stderr) is kept and "Interrupted." in result.stderr
+
+
+def test_a_closed_pipe_ends_a_command_without_a_word():
+    group = AlexNetGroup()
+
+    @group.command("names")
+    def names():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    result = CliRunner().invoke(group, ["names"])
+    assert result.exit_code == 1 and not result.stderr

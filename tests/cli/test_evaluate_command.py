@@ -199,6 +199,13 @@ def test_predict_answers_for_files_folders_and_stdin(alexnet, images, tmp_path):
     assert text[1].endswith(f"  {answered['predictions'][0]['class']}")
 
 
+def test_a_bad_image_has_its_line_of_json_also_alone(alexnet, project):
+    result = alexnet("predict", "tiny.toml", "--json")
+    assert result.exit_code == 3 and "tiny.toml is no image" in result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["file"] == "tiny.toml" and "is no image" in answer["error"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "file"),
     [

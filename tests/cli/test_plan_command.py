@@ -68,6 +68,7 @@ def test_json_has_the_plan_and_its_measurements(surveyed):
         (["--data", "nowhere"], "nowhere"),
         (["nowhere"], "no folder nowhere"),
         (["--recipe", "vgg"], "vgg"),
+        (["--recipe", "source", "--recipe", "source"], "Two recipes are called 'source'"),
     ],
 )
 def test_what_does_not_exist_is_one_sentence_before_anything_is_measured(surveyed, alexnet, arguments, said):

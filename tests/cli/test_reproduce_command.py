@@ -251,6 +251,8 @@ def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
     assert done.exit_code == 0 and "figure-2-mini" in done.stdout
     assert 'id="figure-2-mini"' in page and "data:image/png;base64," in page and "<script" not in page
     assert "cifar-lrn: normalisation on CIFAR-10" in page  # not run
+    listed = json.loads(alexnet("reproduce", "report", "--out", str(tmp_path), "--json").stdout)
+    assert listed["report"] == str(tmp_path / "report.html") and len(listed["results"]) == 2
     assert f"1 of {len(EXPERIMENTS)} experiments have been run" in page, "at whatever scales"
     assert "<figcaption>The two towers." in page
 

@@ -4,10 +4,12 @@ import re
 import signal
 
 import pytest
+from rich.console import Console
 from toy_runs import new_run, trainer
 
 from alexnet_keras.cli import progress
 from alexnet_keras.cli.progress import ConsoleReporter
+from alexnet_keras.cli.terminal import result
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
 from alexnet_keras.training.checkpoint import Position
 from alexnet_keras.training.step import StepResult
@@ -76,3 +78,12 @@ def test_a_run_stopped_before_a_validation_goes_on_with_it(prepared, tiny, tmp_p
     assert f"Resuming after 5 steps of epoch {last[0] + 1} (step {5 * last[0] + 5})." in lines
     assert len(history) == 2
     assert [line.split()[0] for line in lines if re.match(r" +\d/2 ", line)] == ["1/2", "2/2"][last[0] :]
+
+
+def test_results_go_into_a_file_also_while_a_terminal_shows_a_bar(capsys):
+    """As in `alexnet predict photos --json > answers.jsonl`: only stderr is the terminal."""
+    with progress._bar(Console(stderr=True, force_terminal=True), "predicting", 2, "images", 0) as advance:
+        advance(1)
+        result('{"file": "a.jpg"}', fit=False)
+    shown = capsys.readouterr()
+    assert shown.out == '{"file": "a.jpg"}\n' and "a.jpg" not in shown.err

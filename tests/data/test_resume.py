@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import tensorflow as tf
 from small_sets import COUNTS, Recorded, contents, small
 
 from alexnet_keras.data.dataset import open_prepared
-from alexnet_keras.data.preparation import prepare
+from alexnet_keras.data.preparation import Preparation, prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
 
@@ -78,7 +79,7 @@ def test_finished_shards_are_not_made_again(folder, tmp_path, monkeypatch):
 KILLED = """
 import sys
 from pathlib import Path
-from alexnet_keras.data.preparation import prepare
+from alexnet_keras.data.preparation import Preparation, prepare
 from alexnet_keras.data.sources.folder import folder_source
 print("ready", flush=True)
 prepare(folder_source(Path(sys.argv[1])), Path(sys.argv[2]), shard_examples=4)
@@ -154,6 +155,43 @@ def test_overwrite_prepares_a_damaged_dataset_again(folder, tmp_path, damage):
         (out / "index.npz").unlink()
     small(folder, out, overwrite=True)
     assert contents(out) == whole
+
+
+def test_overwrite_begins_an_unfinished_preparation_anew_and_goes_on_with_it(folder, tmp_path, monkeypatch):
+    out, made, rename = tmp_path / "set", [], Path.replace
+
+    def stops_after_two(self, target):
+        if re.search(r"\.tfrecord-\d{5}-of-\d{5}$", Path(target).name):
+            if len(made) == 2:
+                raise KeyboardInterrupt
+            made.append(target)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", stops_after_two)
+    for options, finished in (({}, 2), ({"overwrite": True}, 2), ({"overwrite": True}, 4)):
+        made.clear()
+        before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tfrecord-*")}
+        with pytest.raises(KeyboardInterrupt):
+            small(folder, out, **options)
+        after = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tfrecord-*")}
+        assert len(after) == finished and (finished == 2 or before.items() <= after.items())
+    monkeypatch.undo()
+    assert contents(small(folder, out).path) == contents(small(folder, tmp_path / "fresh/set").path)
+
+
+def test_a_part_replaces_no_finished_dataset(folder, tmp_path):
+    out = tmp_path / "set"
+    small(folder, out)
+    before = contents(out)
+
+    def part(**options):
+        chosen = Preparation(folder_source(folder), out, overwrite=True, shard_examples=6, **options)
+        chosen.make_part(0, 1)
+
+    part()  # nothing to do
+    with pytest.raises(DataError, match="parts replace no finished dataset"):
+        part(seed=9)
+    assert contents(out) == before
 
 
 def test_a_disk_that_fails_for_a_while_costs_no_image(folder, tmp_path):

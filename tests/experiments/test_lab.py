@@ -60,7 +60,7 @@ def test_a_network_that_was_changed_or_has_diverged_is_not_taken_for_another(lab
     assert lab.trained("tiny", tiny, prepared, seed=3).path == run.path
     run = lab.network("tiny", tiny, prepared, seed=2)
     Run.create(run.path, tiny, {"status": "diverged"})
-    with pytest.raises(DivergedError, match="diverged before: remove it"):
+    with pytest.raises(DivergedError, match="has diverged: to train it anew"):
         lab.trained("tiny", tiny, prepared, seed=2)
 
 

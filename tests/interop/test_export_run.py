@@ -137,6 +137,9 @@ def test_nothing_but_an_export_of_its_kind_is_replaced(run, tmp_path):
         check_can_export("saved-model", None, tmp_path / "labels")
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "saved_model.pb").touch()
+    with pytest.raises(UsageError, match="there exists and is no saved-model export"):
+        check_can_export("saved-model", None, tmp_path / "there")  # another program's
+    comparison_path(tmp_path / "there").write_text(json.dumps({"export": "saved-model"}))
     check_can_export("saved-model", None, tmp_path / "there")
     (tmp_path / "link").symlink_to(tmp_path / "there")
     with pytest.raises(UsageError, match="link exists and is no saved-model export"):

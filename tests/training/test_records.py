@@ -89,6 +89,8 @@ def test_a_torn_last_line_is_cut_off(tmp_path):
 def test_damaged_lines_are_counted_and_left_out(tmp_path):
     path = tmp_path / "steps.csv"
     path.write_bytes(b"step,loss\n0,1.5\njunk\n\n1,1.25\nx,2\n2,\xff\n3,1.0\n4,1.")
-    assert keep_rows(path, "step", 3) == 3
-    assert path.read_text(encoding="utf-8") == "step,loss\n0,1.5\n1,1.25\n2,\ufffd\n"
+    assert keep_rows(path, "step", 3) == 4
+    assert path.read_text(encoding="utf-8") == "step,loss\n0,1.5\n1,1.25\n"
     assert keep_rows(path, "step", 3) == 0
+    path.write_text("step,lo,ss\n0,1.5\n1,1.25\n")
+    assert keep_rows(path, "step", 2) == 0 and path.read_text().endswith("\n0,1.5\n1,1.25\n"), "the header alone is"

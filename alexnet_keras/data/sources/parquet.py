@@ -177,9 +177,9 @@ class _Rows:
         try:
             contents = self._column(number)[i - int(self.edges[number])].as_py()
         except DataError as error:
-            raise OSError(errno.EIO, str(error)) from error
+            raise OSError(errno.EBADMSG, str(error)) from error
         if contents is None:
-            raise OSError(errno.EIO, "the row has no image bytes")
+            raise OSError(errno.EBADMSG, "the row has no image bytes")
         return contents
 
     def _column(self, number: int) -> "pyarrow.ChunkedArray":

@@ -217,6 +217,7 @@ def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str
     """
     if flags := [name for name in header if re.fullmatch(r"is(train|test|val)\w*", name)]:
         raise DataError(f"{path} has the column {flags[0]}, which is not read: give splits in one called split.")
+    codes: list[tuple[str, set[str]]] = []
     for index in _columns(SPLIT_COLUMNS, header):
         values = {row[index] for row in body}
         named = split_names(values)
@@ -226,11 +227,12 @@ def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str
             unknown = sorted(values - named.keys())[0]
             raise DataError(f"{path} has the split {unknown!r}: rename it to train, val or test.")
         if header[index] in CERTAIN_SPLIT_COLUMNS and 1 < len(values) <= MOST_SPLITS:
-            codes = ", ".join(map(repr, sorted(values)))
-            raise DataError(
-                f"{path} has the column {header[index]} with {codes}: write train, val and test there, or call the "
-                "column something else if it gives no splits."
-            )
+            codes.append((header[index], values))
+    for name, values in codes:
+        raise DataError(
+            f"{path} has the column {name} with {', '.join(map(repr, sorted(values)))}: write train, val and test "
+            "there, or call the column something else if it gives no splits."
+        )
     return None
 
 

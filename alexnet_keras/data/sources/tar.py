@@ -44,7 +44,7 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
             file.seek(offset)
             contents = file.read(size)
     if len(contents) != size:
-        raise OSError(errno.EIO, f"{path.name} has become shorter")
+        raise OSError(errno.EBADMSG, f"{path.name} has become shorter")
     return contents
 
 
