@@ -199,18 +199,19 @@ class Run:
         before = self.facts if (self.path / "run.json").exists() else {}
         write_json(self.path / "run.json", {**before, **entries, "updated": _now()})
 
-    def record_resumption(self, step: int, now: dict[str, Any]) -> None:
+    def record_resumption(self, step: int, now: dict[str, Any], goes_on: bool) -> None:
         """Add to run.json how a run goes on after a step: other data that were accepted, other devices or versions.
 
         Args:
             step: The steps trained before.
             now: "data", "strategy", "devices" and "environment".
+            goes_on: There is something left to train; else only the data are recorded.
         """
         facts, entries = self.facts, {}
         changes = facts.get("resumed", [])
         last = changes[-1] if changes else facts
         differ = any(now[name] != last.get(name) for name in ("strategy", "devices"))
-        if differ or _versions(now["environment"]) != _versions(last.get("environment", {})):
+        if goes_on and (differ or _versions(now["environment"]) != _versions(last.get("environment", {}))):
             entries["resumed"] = [*changes, {"step": step, **{name: now[name] for name in RESUMED_WITH}}]
         if now["data"] != facts["data"]:
             entries["data"] = now["data"]

@@ -96,8 +96,7 @@ class Trainer:
 
         Args:
             resume: Continue from the last saved state, if there is one.
-            now: The "data", "strategy", "devices" and "environment" from here on, for run.json where there is something
-                left to train.
+            now: The "data", "strategy", "devices" and "environment" from here on, for run.json once it has resumed.
 
         Returns:
             The history: one row per epoch, as in history.csv.
@@ -146,8 +145,8 @@ class Trainer:
                 mirrored = self.placement.strategy if self.placement.kind == "mirrored" else None
                 self.predictor = Predictor(self.result, strategy=mirrored)
                 self._tell("on_train_begin")
-                if self.run and now and self._goes_on:
-                    self.run.record_resumption(self.position.total_steps, now)
+                if self.run and now:
+                    self.run.record_resumption(self.position.total_steps, now, goes_on=self._goes_on)
                 self._epochs()
                 self._tell("on_train_end")
             finally:
