@@ -56,8 +56,8 @@ def test_a_preparation_that_another_process_finishes_meanwhile_is_not_made_again
     made = Preparation(folder_source(images), tmp_path / "set")
     first_look = Preparation.existing
 
-    def too_early(self):
-        found = first_look(self)
+    def too_early(self, alone):
+        found = first_look(self, alone)
         monkeypatch.setattr(Preparation, "existing", first_look)
         made.complete()  # as another process does between the first look and the lock
         return found

@@ -1,6 +1,7 @@
 """The model card of a run: its front matter is YAML, its text is what the run says, and nothing in it is markup."""
 
 import json
+import os
 import re
 import shutil
 
@@ -30,10 +31,10 @@ def evaluate(run, views="centre", sha=None, of=None):
     rate = {"error": 0.25, "low": 0.2, "high": 0.3}
     result = {"data": "data/colors", "split": "val", "images": 1200, "classes": 6, "views": views}
     result |= {"top1": rate, "top5": {**rate, "error": 0.125}, "calibration": {"expected_error": 0.07}}
-    run.write_evaluation(views, result | ({"model_sha256": of} if of else {}))
     folder = run.predictions_path(views)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     (folder / "facts.json").write_text(json.dumps({"model_sha256": sha or sha256_of(run.model_path)}))
+    run.write_evaluation(views, result | ({"model_sha256": of} if of else {}))
 
 
 def read(run):
@@ -63,6 +64,13 @@ def test_errors_of_an_earlier_model_are_not_those_of_the_present_one(run):
         "Top-1 accuracy, ten crops"
     ]
     assert "The model\nevaluated is the one with the lowest error" in text
+
+
+def test_a_result_without_a_checksum_is_not_believed_where_the_predictions_are_newer(run):
+    evaluate(run)
+    assert "25.0% (20.0% to 30.0%)" in read(run)[1].replace("\\", "")
+    os.utime(run.path / "evaluations/centre.json", (0, 0))
+    assert "25.0% (20.0% to 30.0%)" not in read(run)[1].replace("\\", "")
 
 
 def test_the_card_of_the_last_model_has_its_errors(run):
