@@ -16,7 +16,8 @@ from alexnet_keras.benchmarking.result import Machine, Measurement, Request, Spr
 from alexnet_keras.benchmarking.worker import measure
 from alexnet_keras.data.dataset import PreparedDataset, open_prepared
 from alexnet_keras.data.image_cache import IMAGE_BYTES
-from alexnet_keras.recipes.built_in import fan_ins, side_after
+from alexnet_keras.recipes.built_in import fan_ins
+from alexnet_keras.recipes.edits import side_after
 from alexnet_keras.recipes.schema import CLASSIFIER, Recipe
 from alexnet_keras.recipes.toml import to_dict
 from alexnet_keras.reporter import SILENT, Reporter

@@ -96,7 +96,7 @@ def what_it_is(start: bytes) -> str:
     """The reason why a file with this start is not read, and the remedy."""
     brands, text = _brands(start), start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if brands & HEIC and not _pillow_heif():
-        return "HEIC needs pillow-heif: pip install 'alexnet-keras[heic]', then prepare again with --overwrite"
+        return "HEIC needs pillow-heif: pip install 'alexnet-keras[heic]'"
     if brands & AVIF and not openers(start):
         return "AVIF needs a Pillow that reads it, such as 11.3: pip install -U pillow"
     if brands & (HEIC | AVIF):

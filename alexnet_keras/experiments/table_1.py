@@ -104,14 +104,14 @@ def draw(outcome: Outcome, path: Path) -> None:
     systems = outcome.facts["systems"]
     axes = figures.row_axes([TITLES[name] for name in systems], row_height=0.62)
     kinds: dict[TopK, tuple[float, str]] = {"top1": (-0.18, SERIES[0]), "top5": (0.18, SERIES[5])}
-    rows_of_kinds = " ".join(row.what for row in outcome.comparisons)
     for kind, (offset, color) in kinds.items():
-        if kind.replace("top", "top-") not in rows_of_kinds:
-            continue
+        title = kind.replace("top", "top-")
+        if not any(row.what.startswith(title) for row in outcome.comparisons):
+            continue  # of few classes there is no top-5 error
         measured = [error("", results, kind).ours for results in systems.values()]
         shares = [100 * ours.mean if ours else 0 for ours in measured]
         rows = [row + offset for row in range(len(shares))]
-        axes.barh(rows, shares, 0.34, color=color, label=kind.replace("top", "top-"))
+        axes.barh(rows, shares, 0.34, color=color, label=title)
         for row, share, ours in zip(rows, shares, measured, strict=True):
             axes.text(share + 0.4, row, f"{share:.1f}" if ours else "diverged", va="center", fontsize=8, color=INK)
     axes.set_xlabel("error, %")

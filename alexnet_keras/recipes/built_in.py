@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from alexnet_keras.recipes.edits import edit
+from alexnet_keras.recipes.edits import edit, side_after
 from alexnet_keras.recipes.schema import (
     CLASSIFIER,
     IMAGENET_COLOR_STDS,
@@ -104,14 +104,6 @@ def fan_ins(net: Network) -> dict[str, int]:
         fans[dense.name] = units * (net.towers if dense.reads == "all" else 1)
         units = dense.units
     return {**fans, CLASSIFIER: units * net.towers}
-
-
-def side_after(conv: Convolution, side: int, net: Network) -> int:
-    """Return the side, in pixels, of the maps after a convolution and its pooling, from that of the maps before."""
-    side = (side + sum(conv.padding) - conv.kernel) // conv.stride + 1
-    for _ in range(conv.followed_by.count("pool")):
-        side = (side - net.pool_size) // net.pool_stride + 1
-    return side
 
 
 MODERN_EPOCHS = 45  # half of source's

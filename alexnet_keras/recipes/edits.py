@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pydantic
 
 from alexnet_keras.errors import UsageError
-from alexnet_keras.recipes.schema import ADAPTER, Network, Recipe
+from alexnet_keras.recipes.schema import ADAPTER, Convolution, Network, Recipe
 
 Place = tuple[int | str, ...]  # the keys that lead to a value in a recipe's dictionary
 
@@ -82,23 +82,26 @@ def validated(values: dict[str, Any], where: str = "recipe") -> Recipe:
         raise UsageError(f"{where}: two layers of the network have the same name.")
     if nothing_left := _first_empty(recipe.network):
         size = recipe.network.input_size
-        raise UsageError(f"{where}: network.input_size: crops of {size}x{size} leave nothing to {nothing_left}.")
+        raise UsageError(f"{where}: network.input_size: crops of {size}x{size} leave no pixels after {nothing_left}.")
     return recipe
 
 
 def _first_empty(network: Network) -> str | None:
-    """The first operation whose maps have no pixels, such as "the pooling after conv5"; None if all have some."""
+    """The first convolution after which, or after whose pooling, maps have no pixels; None if all have some."""
     side = network.input_size
     for layer in network.convolutions:
-        side = (side + sum(layer.padding) - layer.kernel) // layer.stride + 1
+        side = side_after(layer, side, network)
         if side < 1:
             return layer.name
-        for operation in layer.followed_by:
-            if operation == "pool":
-                side = (side - network.pool_size) // network.pool_stride + 1
-                if side < 1:
-                    return f"the pooling after {layer.name}"
     return None
+
+
+def side_after(conv: Convolution, side: int, net: Network) -> int:
+    """Return the side, in pixels, of the maps after a convolution and its pooling, from that of the maps before."""
+    side = (side + sum(conv.padding) - conv.kernel) // conv.stride + 1
+    for _ in range(conv.followed_by.count("pool")):
+        side = (side - net.pool_size) // net.pool_stride + 1
+    return side
 
 
 def _fields_at(place: Place) -> list[str]:
