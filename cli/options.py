@@ -160,10 +160,10 @@ def chosen_data(data: str | None) -> "PreparedDataset":
 
 def chosen_run(run: str | None) -> "Run":
     """The run named on the command line, or the latest one, which is said on stderr."""
-    from alexnet_keras.runs import latest_run, open_run
+    from alexnet_keras.runs import Run, latest_run
 
     if run is not None:
-        return open_run(run)
+        return Run.load(run)
     found = latest_run()
     console.note(f"Using the latest run: {found.path}")
     return found

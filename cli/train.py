@@ -237,7 +237,8 @@ def _rate_factor(text: str) -> tuple[str, float]:
 
 def _report(run: "Run", as_json: bool, trained: int) -> None:
     """Print the result of a run, of whose epochs so many were trained now."""
-    from alexnet_keras.training.train import begin_from, has_stalled
+    from alexnet_keras.training.schedule import has_stalled
+    from alexnet_keras.training.train import begin_from
 
     history = run.history
     last, best = history[-1], run.best_row or history[-1]
@@ -249,7 +250,7 @@ def _report(run: "Run", as_json: bool, trained: int) -> None:
             f"Already finished: {run.path} has trained its {len(history)} epochs, best validation top-1 error "
             f"{best['val_top1_error']:.2%} after epoch {int(best['epoch']) + 1}."
         )
-        if has_stalled(run):
+        if has_stalled(run.recipe.training, run.validation_errors):
             console.result("It ended because its validation error had stalled: more epochs would train nothing.")
             more = f"To train on from its weights: {begin_from(run)}"
         else:

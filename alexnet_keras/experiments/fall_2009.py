@@ -6,7 +6,7 @@ from alexnet_keras.errors import DataError
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, error_kinds, value_verdict
 from alexnet_keras.experiments.variants import pretrained, six_convolutions
-from alexnet_keras.runs import open_run
+from alexnet_keras.runs import Run
 from alexnet_keras.visualization.curves import draw_curves
 
 CLAIMS = {"top1": 0.674, "top5": 0.409}
@@ -55,4 +55,4 @@ def run(lab: Lab) -> Outcome:
 
 def draw(outcome: Outcome, path: Path) -> None:
     """Draw the networks' training curves."""
-    draw_curves([open_run(path.parents[1] / "nets" / net) for net in outcome.facts["nets"]], path)
+    draw_curves([Run.load(path.parents[1] / "nets" / net) for net in outcome.facts["nets"]], path)

@@ -24,7 +24,7 @@ from alexnet_keras.recipes.edits import check_something_learns
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.training.losses import CrossEntropy, TopKError
 from alexnet_keras.training.optimizer import AlexNetSGD, new_optimizer
-from alexnet_keras.training.schedule import EpochPlan, layer_rate_factors, plan_epoch
+from alexnet_keras.training.schedule import has_stalled, layer_rate_factors, plan_epoch
 
 
 def compile_options(recipe: Recipe, model: keras.Model) -> dict[str, Any]:
@@ -95,9 +95,10 @@ class FollowRecipe(keras.callbacks.Callback):
             raise UsageError("FollowRecipe needs a model compiled with **compile_options(recipe, model).")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        plan = self._plan(epoch)
-        if plan.stop:
+        if self._has_ended(epoch):
             raise UsageError(f"The schedule of the recipe {self.recipe.name} has ended before epoch {epoch + 1}.")
+        factors = layer_rate_factors(self.recipe.network)
+        plan = plan_epoch(self.recipe.training, epoch, self.errors[:epoch], factors)
         self.model.optimizer.set_rates(plan.rates)
         noises = [layer for layer in self.model.layers if isinstance(layer, ColorNoise)]
         if any(noise.active != plan.color_noise for noise in noises):
@@ -111,18 +112,18 @@ class FollowRecipe(keras.callbacks.Callback):
             self.errors[epoch:] = [float(logs["val_top1_error"])]
         rates = self.model.optimizer.rates
         logs |= {"learning_rate": rates["weights"], **{f"rate_{kind}": rate for kind, rate in rates.items()}}
-        if self._plan(epoch + 1).stop:
+        if self._has_ended(epoch + 1):
             self.model.stop_training = True
 
-    def _plan(self, epoch: int) -> EpochPlan:
-        training = self.recipe.training
-        if epoch >= training.epochs:
-            return EpochPlan({}, color_noise=False, stop=True)
-        errors = self.errors[:epoch]
-        if (training.schedule.kind == "plateau" or training.patience) and len(errors) < epoch:
+    def _has_ended(self, epochs: int) -> bool:
+        """True if nothing is trained after so many epochs."""
+        training, errors = self.recipe.training, self.errors[:epochs]
+        if epochs >= training.epochs:
+            return True
+        if (training.schedule.kind == "plateau" or training.patience) and len(errors) < epochs:
             needing = "The patience" if training.patience else "The schedule plateau"
             raise UsageError(
                 f"{needing} needs the validation error of every epoch: give fit validation_data, and FollowRecipe the "
                 "errors of the epochs before initial_epoch."
             )
-        return plan_epoch(training, epoch, errors, layer_rate_factors(self.recipe.network))
+        return has_stalled(training, errors)

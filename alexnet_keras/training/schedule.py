@@ -22,12 +22,10 @@ class EpochPlan:
         rates: Learning rates by kind: weights, biases, conv1 (conv1's weights), and for each layer with a rate factor
             its weights (fc8) and its biases (fc8_biases).
         color_noise: The colour noise is on.
-        stop: The schedule has ended, or the training's patience, and this epoch is not trained.
     """
 
     rates: dict[str, float]
     color_noise: bool
-    stop: bool = False
 
 
 def plan_epoch(
@@ -46,7 +44,6 @@ def plan_epoch(
     def reached(scheduled: int | None) -> bool:
         return scheduled is not None and epoch * schedule.length >= scheduled * training.epochs
 
-    stalled = False
     if schedule.kind == "cosine":
         by_weights = by_biases = _cosine(epoch, training.epochs)
     elif schedule.kind == "dexp":
@@ -54,7 +51,7 @@ def plan_epoch(
         by_biases = _dexp(epoch, training.epochs, *schedule.dexp_biases)
     else:
         if schedule.kind == "plateau":
-            drops, stalled = plateau_drops(errors, schedule.plateau_patience, schedule.plateau_drops)
+            drops, _ = plateau_drops(errors, schedule.plateau_patience, schedule.plateau_drops)
         else:
             drops = sum(reached(when) for when in schedule.drop_epochs)
         by_weights = schedule.factor**drops
@@ -68,9 +65,25 @@ def plan_epoch(
         rates[CONV1] = min(rates[CONV1], schedule.conv1_lowered_rate)
     if reached(schedule.conv1_frozen_epoch):
         rates[CONV1] = 0.0
-    waited = epochs_since_best(errors)
-    out_of_patience = training.patience is not None and waited >= training.patience
-    return EpochPlan(rates, not reached(schedule.color_noise_off_epoch), stop=stalled or out_of_patience)
+    return EpochPlan(rates, not reached(schedule.color_noise_off_epoch))
+
+
+def has_stalled(training: Training, errors: list[float]) -> bool:
+    """True if the schedule `plateau`, or the patience, ends the training here, before its last epoch.
+
+    Args:
+        training: The recipe's training.
+        errors: The validation top-1 error after each epoch so far, 0..1.
+    """
+    schedule = training.schedule
+    if len(errors) >= training.epochs:
+        return False
+    if training.patience is not None and epochs_since_best(errors) >= training.patience:
+        return True
+    if schedule.kind != "plateau":
+        return False
+    _, ended = plateau_drops(errors, schedule.plateau_patience, schedule.plateau_drops)
+    return ended
 
 
 def layer_rate_factors(network: Network) -> dict[str, float]:

@@ -26,7 +26,7 @@ from alexnet_keras.training import PRECISIONS
 from alexnet_keras.training.chosen_recipe import chosen_recipe, warn_of_few_images
 from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster
 from alexnet_keras.training.devices import Placement, choose_placement
-from alexnet_keras.training.schedule import plan_epoch, rate_periods
+from alexnet_keras.training.schedule import has_stalled, rate_periods
 from alexnet_keras.training.start import InitialWeights, warn_of_other_arithmetic
 from alexnet_keras.training.trainer import Trainer
 
@@ -291,7 +291,7 @@ def _extended(run: Run, epochs: int) -> Recipe:
     if epochs <= (trained := len(run.history)):
         raise UsageError(f"The run {run.path} has trained {trained} epochs: --epochs takes more than that.")
     longer = edit(run.recipe, {"training.epochs": epochs})
-    if has_stalled(run, longer):
+    if has_stalled(longer.training, run.validation_errors):
         raise UsageError(
             f"The run {run.path} ended after {trained} epochs because its validation error had stalled, and would end "
             f"there at any length: start a new run from its weights with `{begin_from(run)}`."
@@ -306,12 +306,6 @@ def begin_from(run: Run) -> str:
     return command_line("train", "--init-from", run.called, "--recipe", run.path / "recipe.toml", *data)
 
 
-def has_stalled(run: Run, recipe: Recipe | None = None) -> bool:
-    """True if the recipe, by default the run's, ends the training here because the validation error has stalled."""
-    errors, training = [row["val_top1_error"] for row in run.history], (recipe or run.recipe).training
-    return len(errors) < training.epochs and plan_epoch(training, len(errors), errors).stop
-
-
 def _extend(run: Run, recipe: Recipe, reporter: Reporter) -> None:
     """Give a run a recipe with another number of epochs, and report what its schedule becomes.
 
@@ -323,7 +317,7 @@ def _extend(run: Run, recipe: Recipe, reporter: Reporter) -> None:
         run.write_recipe(recipe)
         extension = {"after": len(history), "from": before, "to": epochs}
         run.update({"last_epochs": len(history), **run.facts, "extended": [*run.facts.get("extended", []), extension]})
-    periods = rate_periods(recipe.training, len(history), [row["val_top1_error"] for row in history])
+    periods = rate_periods(recipe.training, len(history), run.validation_errors)
     rates = ", ".join(f"{rate:g} in epochs {first} to {last}" for first, last, rate in periods[:MOST_PERIODS])
     reporter.note(
         f"The schedule of {before} epochs is now one of {epochs}. The learning rate of the weights is {rates}"

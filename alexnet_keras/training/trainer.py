@@ -33,7 +33,7 @@ from alexnet_keras.training.guards import StopSignals
 from alexnet_keras.training.losses import balanced_weights
 from alexnet_keras.training.optimizer import LossScale, new_optimizer
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
-from alexnet_keras.training.schedule import EpochPlan, layer_rate_factors, plan_epoch
+from alexnet_keras.training.schedule import EpochPlan, has_stalled, layer_rate_factors, plan_epoch
 from alexnet_keras.training.start import initialize, new_model, restore, warn_of_untrained
 from alexnet_keras.training.step import StepResult, TrainingStep
 
@@ -182,18 +182,18 @@ class Trainer:
     @property
     def _goes_on(self) -> bool:
         """True if there is something left to train or to validate."""
-        errors = [row["val_top1_error"] for row in self.position.history]
-        epochs = self.recipe.training.epochs
-        return self.position.epoch < epochs and not plan_epoch(self.recipe.training, len(errors), errors).stop
+        training = self.recipe.training
+        return self.position.epoch < training.epochs and not has_stalled(training, self._errors)
+
+    @property
+    def _errors(self) -> list[float]:
+        """The validation top-1 error after each epoch so far."""
+        return [row["val_top1_error"] for row in self.position.history]
 
     def _epochs(self) -> None:
-        position = self.position
-        while position.epoch < self.recipe.training.epochs and not self._stopped:
-            errors = [row["val_top1_error"] for row in position.history]
-            plan = plan_epoch(self.recipe.training, len(errors), errors, layer_rate_factors(self.recipe.network))
-            if plan.stop:
-                self.reporter.note(f"The training ends after epoch {position.epoch}: the validation error has stalled.")
-                return
+        position, training = self.position, self.recipe.training
+        while self._goes_on and not self._stopped:
+            plan = plan_epoch(training, position.epoch, self._errors, layer_rate_factors(self.recipe.network))
             self._tell("on_epoch_begin", position.epoch)
             self._follow(plan)  # so that the schedule has the last word on the rates
             if position.step < self.steps:
@@ -212,6 +212,8 @@ class Trainer:
             self._tell("on_epoch_end", position.epoch - 1, logs=epoch_logs(row))
             if self.cluster.from_chief(lambda: self.watching.stop):
                 self._stopped = f"A callback stopped the training after epoch {position.epoch}."
+        if has_stalled(training, self._errors):
+            self.reporter.note(f"The training ends after epoch {position.epoch}: the validation error has stalled.")
 
     @property
     def result(self) -> keras.Model:

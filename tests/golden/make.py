@@ -45,7 +45,7 @@ from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.network.model import features_of, logits_of
-from alexnet_keras.runs import environment, open_run
+from alexnet_keras.runs import Run, environment
 
 HERE = Path(__file__).resolve().parent
 ARCHIVES = ("pictures", "data", "saved_models")  # directories, each packed into NAME.tar.xz
@@ -121,7 +121,7 @@ def _make(root: Path) -> tuple[dict, dict[str, np.ndarray]]:
     for change in CHANGES:
         train += ["--set", change]
     _alexnet(*train, "--run", "whole")
-    whole = open_run("whole")
+    whole = Run.load("whole")
     trained = whole.load_model("last").trainable_variables
     weights = {f"last/{variable.path}": np.asarray(variable) for variable in trained}
     history, losses = whole.history, [float(row["loss"]) for row in _rows(whole.steps_path)]
@@ -130,7 +130,7 @@ def _make(root: Path) -> tuple[dict, dict[str, np.ndarray]]:
     for kind in ("saved-model", "onnx", "safetensors"):
         _alexnet("export", "stopped", "--to", kind)
     evaluations = json.loads(_alexnet("eval", "stopped", "--ten-crop", "--json"))
-    data, run = open_prepared("data/cells"), open_run("stopped")
+    data, run = open_prepared("data/cells"), Run.load("stopped")
     for path in (data.path, run.path):
         for name in LEFT_OUT:
             _remove(path / name)
@@ -216,7 +216,7 @@ def _stop_in_mid_epoch(arguments: list[str]) -> None:
 
     with mock.patch.object(ConsoleReporter, "on_step", on_step):
         result = CliRunner().invoke(cli, arguments)
-    if open_run("stopped").status != "interrupted":
+    if Run.load("stopped").status != "interrupted":
         raise RuntimeError(f"The run was not interrupted: {result.output}")
 
 

@@ -25,7 +25,7 @@ from alexnet_keras.interop.onnx import open_onnx
 from alexnet_keras.interop.safetensors import open_safetensors
 from alexnet_keras.network.model import features_of, logits_of
 from alexnet_keras.network.summary import parameters_of
-from alexnet_keras.runs import Run, open_run
+from alexnet_keras.runs import Run
 from alexnet_keras.training.checkpoint import saved_states
 
 HERE = Path(__file__).parent
@@ -174,7 +174,7 @@ def test_the_weights_of_a_model_file_go_into_a_network_of_its_recipe(golden):
 def test_a_run_says_the_same_of_images(golden, views):
     classifier = Classifier("stopped", ten_crop=views == "ten-crop")
     same(classifier.predictor(golden.squares), golden.arrays[f"probabilities/{views}"])
-    same(Predictor(open_run("stopped").load_model(), views)(golden.squares), golden.arrays[f"probabilities/{views}"])
+    same(Predictor(Run.load("stopped").load_model(), views)(golden.squares), golden.arrays[f"probabilities/{views}"])
     if views == "centre":
         photo = golden.expected["run"]["photo"]
         same(classifier.predictor(classifier.square(photo)[None])[0], golden.arrays["probabilities/photo"])
@@ -212,7 +212,7 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch_and_ends_as_it_would_have(golde
     """
     exact = []  # set for the whole process, so only noted here
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: exact.append(True))
-    stopped = open_run("stopped")
+    stopped = Run.load("stopped")
     with np.load(saved_states(stopped.states_path)[0]) as state:
         before = {name: state[name] for name in state.files}
     expected = golden.expected["run"]

@@ -12,7 +12,7 @@ import pytest
 from alexnet_keras.data.dataset import MANIFEST, latest_prepared, open_prepared
 from alexnet_keras.errors import UsageError
 from alexnet_keras.reports.reproduction import another_name
-from alexnet_keras.runs import Run, all_runs, latest_run, new_run_path, open_run
+from alexnet_keras.runs import Run, all_runs, latest_run, new_run_path
 from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.places import argument, check_name, check_new_path, command, data_root, good_name, runs_root
 
@@ -76,14 +76,14 @@ def test_home_moves_data_and_runs_and_every_look_up_by_name(prepared, tiny, tmp_
     path = new_run_path("tiny", "colors")
     run = Run.create(path, tiny, {"data": data.facts, "classes": list(data.classes)})
     assert path == tmp_path / "home/saved_models/tiny-colors"
-    assert open_run("tiny-colors") == latest_run() == all_runs()[0] == run and run.called == "tiny-colors"
+    assert Run.load("tiny-colors") == latest_run() == all_runs()[0] == run and run.called == "tiny-colors"
     assert another_name(run) == "tiny-colors-again"
     older = Run(shutil.copytree(run.path, run.path.with_name("older")))  # copied later
     write_json(older.path / "run.json", {**older.facts, "updated": "2020-01-01T00:00:00+00:00"})
     assert latest_run() == run
     shutil.rmtree(older.path)
     monkeypatch.delenv("ALEXNET_HOME")
-    assert not all_runs() and open_run(path).called == str(path), "elsewhere its name says nothing"
+    assert not all_runs() and Run.load(path).called == str(path), "elsewhere its name says nothing"
     assert not list(tmp_path.glob("[ds]*")), "nothing is made in the current directory"
 
 

@@ -16,7 +16,7 @@ from toy_runs import Watching, last_weights, step_losses
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.recipes.toml import to_toml, with_overrides
-from alexnet_keras.runs import open_run
+from alexnet_keras.runs import Run
 from alexnet_keras.training.cluster import ALONE, Cluster, join_cluster, read_cluster, read_slurm
 
 TWO = {"worker": ["a:1", "b:2"]}
@@ -318,7 +318,7 @@ def test_two_workers_and_one_device_agree_and_write_one_run(one_device, prepared
     arguments = ["--data", str(prepared.path), "--recipe", "tiny.toml", "--seed", "3", "--run", "two"]
     ends = Workers(tmp_path, *arguments).end()
     assert [code for code, _ in ends] == [0, 0], ends  # equal weights on both are checked by the run itself
-    run = open_run("two", tmp_path / "saved_models")
+    run = Run.load("two", tmp_path / "saved_models")
     # Each worker adds up the gradients of its half of a batch: rounding, then its growth over the steps.
     np.testing.assert_allclose(step_losses(run), step_losses(one_device[0]), rtol=1e-4)
     assert run.history[-1]["val_top1_error"] == one_device[1][-1]["val_top1_error"]
@@ -337,7 +337,7 @@ def test_two_tasks_of_slurm_train_as_two_workers_of_tf_config_do(prepared, tiny,
     assert "SLURM started 2 tasks on one node; this one is localhost:" in ends[1][1]
     ends = Workers(tmp_path, *arguments, "--run", "named").end()
     assert [code for code, _ in ends] == [0, 0], ends
-    runs = [open_run(name, tmp_path / "saved_models") for name in ("slurm", "named")]
+    runs = [Run.load(name, tmp_path / "saved_models") for name in ("slurm", "named")]
     np.testing.assert_array_equal(*map(step_losses, runs))
     for ours, theirs in zip(*map(last_weights, runs), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -359,14 +359,14 @@ def test_a_cluster_that_lost_a_worker_stops_and_goes_on_bit_for_bit(prepared, ti
     assert "alexnet train --resume cut" in ends[0][1]
 
     workers = Workers(tmp_path, "--resume", "cut", "--save-every", "4")
-    wait_for_steps(steps, steps_of(open_run("cut", tmp_path / "saved_models")) + 10, workers)
+    wait_for_steps(steps, steps_of(Run.load("cut", tmp_path / "saved_models")) + 10, workers)
     workers.processes[1].kill()
     (code, said), _ = workers.end()
     assert code == 1 and "has died or cannot be reached" in said and "Traceback" not in said, said
 
     ends = Workers(tmp_path, "--resume", "cut").end()
     assert [code for code, _ in ends] == [0, 0], ends
-    runs = [open_run(name, tmp_path / "saved_models") for name in ("whole", "cut")]
+    runs = [Run.load(name, tmp_path / "saved_models") for name in ("whole", "cut")]
     for ours, theirs in zip(*map(last_weights, runs), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(*map(step_losses, runs))

@@ -10,8 +10,8 @@ import pytest
 from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
 from alexnet_keras.training.schedule import (
-    EpochPlan,
     epochs_since_best,
+    has_stalled,
     layer_decays,
     layer_rate_factors,
     plan_epoch,
@@ -40,8 +40,9 @@ def test_the_paper_divides_all_rates_when_the_error_stalls_three_times_and_then_
     for drops in range(1, 4):
         plan = plan_epoch(training, 10, falling + [0.9] * (patience * drops))
         assert plan.rates == pytest.approx(dict.fromkeys(("weights", "biases", "conv1"), 0.01 / 10**drops))
-        assert not plan.stop
-    assert plan_epoch(training, 10, falling + [0.9] * (patience * 4)).stop
+        assert not has_stalled(training, falling + [0.9] * (patience * drops))
+    assert has_stalled(training, falling + [0.9] * (patience * 4))
+    assert not has_stalled(training, falling + [0.9] * 80), "all 90 epochs are trained"
 
 
 def test_an_improvement_starts_the_wait_anew():
@@ -61,7 +62,6 @@ def test_a_cosine_falls_along_half_a_wave_after_its_warm_up():
     assert weights[1:] == sorted(weights[1:], reverse=True)
     assert weights[9] == pytest.approx(0.01 * (1 + math.cos(0.9 * math.pi)) / 2)
     assert [plan.rates["biases"] for plan in plans] == pytest.approx([3 * weight for weight in weights])
-    assert not any(plan.stop for plan in plans)
 
 
 @pytest.mark.parametrize(("epochs", "shares"), [(20, [1 / 3, 2 / 3, 1, 1]), (40, [0.2, 0.4, 0.6, 0.8, 1])])
@@ -105,10 +105,6 @@ def test_only_what_differs_from_the_others_has_a_factor_or_a_decay():
     assert layer_decays(network) == {"conv3": 0, "fc6": 1, "fc8": 0.25}
 
 
-def test_a_plan_goes_on_unless_it_says_otherwise():
-    assert EpochPlan({}, True) == EpochPlan({}, True, False)
-
-
 def test_a_warm_up_of_a_run_of_another_length_has_a_share_of_its_epochs():
     changes = ["training.epochs=45", "training.schedule.warmup_epochs=6", "training.schedule.length=90"]
     training = with_overrides(load_recipe("source"), changes).training
@@ -119,9 +115,9 @@ def test_a_warm_up_of_a_run_of_another_length_has_a_share_of_its_epochs():
 def test_out_of_patience_the_training_ends():
     training = edit(load_recipe("source"), {"training.patience": 3}).training
     errors = [0.9, 0.5, 0.6, 0.5, 0.7]
-    assert [plan_epoch(training, len(errors[:n]), errors[:n]).stop for n in range(6)] == [False] * 5 + [True]
+    assert [has_stalled(training, errors[:n]) for n in range(6)] == [False] * 5 + [True]
     assert epochs_since_best([]) == 0 and epochs_since_best([0.5, 0.5]) == 1
-    assert not plan_epoch(load_recipe("source").training, 60, [0.1] + [0.5] * 59).stop
+    assert not has_stalled(load_recipe("source").training, [0.1] + [0.5] * 59)
 
 
 def test_the_rates_that_are_left_are_told_in_periods():
