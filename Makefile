@@ -11,7 +11,7 @@
 #   make constraints    constraints.txt, from what is installed in .venv
 # They set up .venv first. PYTHON=python3.12 chooses another interpreter. And with environments of their own:
 #   make lowest    the first tier with the lowest versions that pyproject.toml allows, on Python 3.11
-#   make backends    one .keras file under TensorFlow, JAX and PyTorch: the same logits, and the same losses in `fit`
+#   make backends    .keras files of each backend under TensorFlow, JAX and PyTorch: the same logits, and the same losses in `fit`
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin

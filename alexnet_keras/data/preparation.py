@@ -108,6 +108,7 @@ def prepare(
         UsageError: There is no such source, an option does not apply to it, or the directory holds other files.
         DataError: The source cannot be used; the directory holds a preparation with other options; too many unusable
             images, or a split with no usable one.
+        AlexNetError: Another process prepares or reads the directory.
         OSError: The disk is full, or cannot be written.
     """
     return Preparation(**locals()).complete()

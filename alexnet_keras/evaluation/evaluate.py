@@ -119,6 +119,9 @@ def evaluate_ensemble(
         search_on: The split to search weights on; where it is `split` too, one half of it serves for each.
         reporter: Receives notes and progress.
 
+    Returns:
+        The ensemble's errors, the weight of each run, and the split on which weights were searched.
+
     Raises:
         UsageError: There are fewer than two different runs; otherwise as `evaluate`.
     """

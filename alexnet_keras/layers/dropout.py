@@ -20,6 +20,9 @@ class PlainDropout(keras.layers.Layer):
         seed: An integer for repeatable masks.
 
     Input and output shape: `(batch, ...)`, any float dtype.
+
+    Raises:
+        ValueError: `rate` is outside its range.
     """
 
     def __init__(self, rate: float = 0.5, seed: int | None = None, **kwargs: Any) -> None:

@@ -24,6 +24,9 @@ class LocallyConnected2D(keras.layers.Layer):
     Input shape: `(batch, height, width, channels)`, height and width known.
     Output shape: `(batch, height, width, filters)`.
 
+    Raises:
+        ValueError: `kernel_size` is even.
+
     Reference: cuda-convnet, layer type `local`.
     """
 

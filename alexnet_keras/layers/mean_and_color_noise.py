@@ -39,6 +39,9 @@ class MeanSubtraction(keras.layers.Layer):
     Input shape: `(batch, height, width, 3)`, RGB, 0..255, uint8 or float. Output shape: the same, float32
     whatever the precision of the layers after it.
 
+    Raises:
+        ValueError: `scale` is not positive, or `mean` cannot be broadcast to `shape`.
+
     Reference: paper, section 2; net 145 subtracts the centre 224x224 of a 256x256 mean image whatever the crop.
     """
 
@@ -103,6 +106,9 @@ class ColorNoise(keras.layers.Layer):
         seed: An integer for repeatable noise.
 
     Input and output shape: `(batch, height, width, 3)`, mean-subtracted RGB; float32.
+
+    Raises:
+        ValueError: `magnitudes` or `vectors` have another shape.
 
     Reference: paper, section 4.1.
     """

@@ -55,6 +55,9 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     Input and output shape: `(batch, ..., maps)`, any float dtype. Computed in float32 inside.
 
+    Raises:
+        ValueError: `n` is no positive odd number, or there is no such convention.
+
     Reference: paper, section 3.3; net 145, layers rnorm1 and rnorm2.
     """
 
@@ -101,6 +104,9 @@ class SpatialResponseNormalization(keras.layers.Layer):
         k: cuda-convnet: 1.
 
     Input and output shape: `(batch, height, width, maps)`, any float dtype. Computed in float32 inside.
+
+    Raises:
+        ValueError: `size` is no positive odd number.
     """
 
     def __init__(self, size: int = 5, scale: float = 0.001, beta: float = 0.75, k: float = 1.0, **kwargs: Any) -> None:

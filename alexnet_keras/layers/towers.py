@@ -206,6 +206,9 @@ class TowerConv2D(TowerLayer):
     Input shape: a list with one `(batch, height, width, maps)` per tower, or one such tensor that all read.
     Output shape: a list with one `(batch, new_height, new_width, filters)` per tower.
 
+    Raises:
+        ValueError: There is no such `reads`, or with `"own"` not one input per tower; or the dtype policy quantizes.
+
     Reference: paper, section 3.2 and figure 2; net 145, layers conv1 to conv5.
     """
 
@@ -267,6 +270,9 @@ class TowerDense(TowerLayer):
 
     Input shape: a list with one `(batch, features)` per tower, or one such tensor that all read.
     Output shape: a list with one `(batch, units)` per tower.
+
+    Raises:
+        ValueError: As `TowerConv2D`.
 
     Reference: paper, figure 2; net 145, layers fc6 to fc8 (fc8 is on the first device alone: `towers=1`).
     """

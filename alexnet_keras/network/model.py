@@ -85,6 +85,7 @@ def AlexNet(
 
     Raises:
         UsageError: There is no such recipe, pooling or file of weights, or no class.
+        ValueError: The dtype policy quantizes.
         AlexNetError: The weights cannot be downloaded.
         DataError: The file of weights is damaged, or of another network.
     """
@@ -197,7 +198,8 @@ def logits_of(model: keras.Model) -> keras.Model:
 
 
 def features_of(model: keras.Model) -> keras.Model:
-    """Return the same model, sharing its layers, with the last hidden layer as the output: `(batch, 4096)`."""
+    """Return the same model, sharing its layers, with the last hidden layer as the output: `(batch, 4096)` for
+    `source`."""
     towers = node_of(model, schema.CLASSIFIER).input_tensors
     return keras.Model(model.input, _joined(towers, "features", "float32"), name=f"{model.name}_features")
 

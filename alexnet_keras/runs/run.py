@@ -306,7 +306,7 @@ class Run:
         """Load the trained model: `"best"` or `"last"`.
 
         Raises:
-            UsageError: The run has no such model yet.
+            UsageError: The run has no such model yet, or has trained more epochs since.
             DataError: The file is damaged.
         """
         from alexnet_keras.network.loading import load_model

@@ -64,6 +64,8 @@ class TopKError(keras.metrics.MeanMetricWrapper):
     Args:
         k: The number of guesses.
         name: The name in logs; None for `top1_error`, `top5_error`.
+
+    `update_state` takes labels, integers `(batch,)`, and probabilities or logits, float `(batch, classes)`.
     """
 
     def __init__(self, k: int = 1, name: str | None = None, dtype: Any = None) -> None:

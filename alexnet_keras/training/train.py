@@ -214,9 +214,9 @@ def resume(
 ) -> Run:
     """Resume a training from its last saved state, or extend one that has finished.
 
-    The run ends as if it had never stopped, on the same devices with the same bits; other devices may be chosen. A run
-    that a callback stopped goes on; one that has reached the end of its schedule is left as it is, unless it gets more
-    epochs.
+    The run ends as if it had never stopped: with `deterministic=True` with the same bits, on the same machine and
+    devices. Other devices may be chosen. A run that a callback stopped goes on; one that has reached the end of its
+    schedule is left as it is, unless it gets more epochs.
 
         from alexnet_keras import resume
 
@@ -243,7 +243,8 @@ def resume(
         The run, finished or stopped by a callback.
 
     Raises:
-        UsageError: There is no such run, it was imported, or it has trained as many epochs or stalled.
+        UsageError: There is no such run, it was imported, it has trained as many epochs or stalled, or there is no room
+            for the cache.
         DataError: No saved state can be read, or the dataset has changed.
         DivergedError, AlexNetError, KeyboardInterrupt: As in `train`.
     """
