@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, data_names, json_option, recipe_option
-from alexnet_keras.cli.train import PRECISIONS
+from alexnet_keras.cli.options import OutPath, check_source, data_names, given_options, json_option, recipe_option
 from alexnet_keras.errors import UsageError
+from alexnet_keras.training import PRECISIONS
 
 if TYPE_CHECKING:
     from alexnet_keras.benchmarking.result import Result
@@ -76,9 +75,7 @@ USED_BY = {
 )
 @click.option("--out", type=OutPath(dir_okay=False), metavar="FILE", help="Also write the JSON.")
 @json_option
-@click.pass_context
 def benchmark(
-    ctx: click.Context,
     what: str,
     recipe: str,
     classes: int,
@@ -125,12 +122,12 @@ def benchmark(
 
     require_tensorflow("`alexnet benchmark`")
     chosen = list(MEASUREMENTS) if what == "all" else [what]
-    _check_used(ctx, chosen)
+    _check_used(chosen)
     then = read_result(compare) if compare else None
     if "input" in chosen:
         data = _data(data)
     if source:
-        _check_source(source)
+        check_source(source)
     request = Request(to_dict(load_recipe(recipe)), classes, batch_size, precision, repeats, data, source, device_rate)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     measurements = {}
@@ -142,19 +139,18 @@ def benchmark(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted. Nothing was kept of what was measured.") from None
     result = Result(FORMAT, started, this_machine(), request, measurements)
-    if out:
-        result.write(out)
     _show(result, then, as_json)
     if out:
+        result.write(out)
         console.note(f"Wrote {out}")
 
 
-def _check_used(ctx: click.Context, chosen: list[str]) -> None:
+def _check_used(chosen: list[str]) -> None:
     """Refuses options that have to do with nothing that is measured."""
-    for name, users in USED_BY.items():
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and not set(users) & set(chosen):
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} is for {' and '.join(users)}; {chosen[0]} has no use for it.")
+    for option in given_options():
+        users = USED_BY.get(str(option.name), chosen)
+        if not set(users) & set(chosen):
+            raise UsageError(f"{option.opts[-1]} is for {' and '.join(users)}; {chosen[0]} has no use for it.")
 
 
 def _data(name: str | None) -> str | None:
@@ -169,14 +165,6 @@ def _data(name: str | None) -> str | None:
             console.note("There is no prepared dataset: input is measured on generated images.")
             return None
     return str(chosen_data(name).path)
-
-
-def _check_source(given: str) -> None:
-    """Look into a folder before anything is measured, so that a mistake is reported at once and not after minutes."""
-    from alexnet_keras.data.sources.open import SourceRequest, kind_of, open_source
-
-    if kind_of(given) == "folder":
-        open_source(SourceRequest(given))
 
 
 def _show(result: "Result", then: "Result | None", as_json: bool) -> None:

@@ -7,7 +7,7 @@ import click
 import cloup
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_run, data_names, runs_argument, section
+from alexnet_keras.cli.options import OutPath, chosen_run, data_names, refuse_given, runs_argument, section
 from alexnet_keras.storage.places import runs_root
 
 WORST = 5  # classes, and pairs of classes, that are printed; the JSON file has more
@@ -80,6 +80,8 @@ def evaluate(
     from alexnet_keras.evaluation.evaluate import evaluate_runs
     from alexnet_keras.reports.model_card import write_model_card
 
+    if ensemble != "search":
+        refuse_given(("search_on",), "goes with --ensemble search")
     evaluated = evaluate_runs(
         [chosen_run(name) for name in runs or (None,)],
         data,

@@ -9,7 +9,9 @@ from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, json_opt
 
 split_option = click.option("--split", default="train", metavar="NAME", help="Split whose images are taken.")
 layer_option = click.option(
-    "--layer", metavar="NAME", help="Layer whose output is taken. [default: the last hidden layer, 4096 numbers]"
+    "--layer",
+    metavar="NAME",
+    help="Layer whose output is taken. [default: the last hidden layer; 4096 numbers in source]",
 )
 
 

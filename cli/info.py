@@ -8,7 +8,7 @@ import click
 from alexnet_keras.cli import console
 from alexnet_keras.cli.info_devices import devices
 from alexnet_keras.cli.info_plan import plan
-from alexnet_keras.cli.options import chosen_data, data_names, json_option, recipe_option
+from alexnet_keras.cli.options import chosen_data, data_names, json_option, recipe_option, refuse_given
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_new_path
 
@@ -123,6 +123,8 @@ def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_jso
         alexnet info data photos
         alexnet info data photos --sheet sheet.png --split val
     """
+    if sheet is None:
+        refuse_given(("split",), "goes with --sheet, which draws that split")
     found = chosen_data(name)
     found.examples(split)  # says which splits there are
     path = sheet and (found.path / sheet if sheet == SHEET_BESIDE_DATA else check_new_path(Path(sheet), "--sheet"))

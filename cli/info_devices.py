@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import json_option, recipe_option
-from alexnet_keras.errors import UsageError
+from alexnet_keras.cli.options import json_option, recipe_option, refuse_given
 
 if TYPE_CHECKING:
     from alexnet_keras.recipes.schema import Recipe
@@ -46,8 +45,7 @@ def devices(
     towers, present = loaded.network.towers, gpus_present()
     facts = _machine()
     if gpus is None and strategy is None:
-        if batch_size is not None:
-            raise UsageError("--batch-size goes with --gpus: it decides how many bytes pass between the towers.")
+        refuse_given(("classes", "batch_size"), "goes with --gpus: it is for the step whose tensors are listed")
         plans = {number: plan_placement(None, number, towers=towers, present=present) for number in SHOWN}
         facts["placements"] = {
             number: {"strategy": plan.kind, "devices": list(plan.devices), "note": plan.warning}

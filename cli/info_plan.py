@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_data, data_names, json_option, recipe_names
+from alexnet_keras.cli.options import check_source, chosen_data, data_names, json_option, recipe_names
 from alexnet_keras.errors import UsageError
 from alexnet_keras.training import PRECISIONS
 
@@ -73,7 +73,7 @@ def plan(
     require_tensorflow("`alexnet info plan`")
     data = None if name is None else chosen_data(name)
     if source is not None:
-        _check_source(source)
+        check_source(source)
     recipes = [load_recipe(each) for each in names or BUILT_IN]
     if twice := next((name for name, count in Counter(recipe.name for recipe in recipes).items() if count > 1), None):
         raise UsageError(f"Two recipes are called {twice!r}: call one of them otherwise, by the `name` in its file.")
@@ -84,14 +84,6 @@ def plan(
         console.emit_json(made.to_dict())
     else:
         _show(made, planning.PAPER)
-
-
-def _check_source(given: str) -> None:
-    """Look into a folder at once, so that a mistake is reported before anything is measured."""
-    from alexnet_keras.data.sources.open import SourceRequest, kind_of, open_source
-
-    if kind_of(given) == "folder":
-        open_source(SourceRequest(given))
 
 
 def _show(made: "Plan", paper: str) -> None:

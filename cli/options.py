@@ -1,13 +1,14 @@
 """Options that several commands share, and finding what a command works on when nothing is named."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from alexnet_keras.cli import console
@@ -146,6 +147,40 @@ def _argument_or_option(ctx: click.Context, param: click.Parameter, given: Any) 
 
 
 run_argument, runs_argument = _named_run(several=False), _named_run(several=True)
+
+
+def given_options(without: Container[str | None] = ()) -> list[click.Parameter]:
+    """The options that were given on the command line, in the order of the help; `without` has names to leave out."""
+    ctx = click.get_current_context()
+    return [
+        option
+        for option in ctx.command.params
+        if option.expose_value  # unlike --quiet, which every command has
+        and option.name not in without
+        and ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+    ]
+
+
+def refuse_given(names: Container[str | None], reason: str) -> None:
+    """Refuse options that would do nothing.
+
+    Args:
+        names: The options' names as parameters.
+        reason: The rest of the sentence, after the option: "goes with --gpus".
+
+    Raises:
+        UsageError: One of them was given.
+    """
+    if given := [option for option in given_options() if option.name in names]:
+        raise UsageError(f"{given[0].opts[-1]} {reason}.")
+
+
+def check_source(given: str) -> None:
+    """Look into a folder before anything is measured, so that a mistake is reported at once and not after minutes."""
+    from alexnet_keras.data.sources.open import SourceRequest, kind_of, open_source
+
+    if kind_of(given) == "folder":
+        open_source(SourceRequest(given))
 
 
 def chosen_data(data: str | None) -> "PreparedDataset":

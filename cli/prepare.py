@@ -8,7 +8,8 @@ import click
 import cloup
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_data, json_option, section
+from alexnet_keras.cli.options import OutPath, chosen_data, given_options, json_option, section
+from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import argument, command
 
 if TYPE_CHECKING:
@@ -124,8 +125,7 @@ parts_option = section("Many machines")
 @parts_option("--beam-runner", metavar="NAME", help="Make the shards on Apache Beam.  [default: in this process]")
 @parts_option("--beam-option", multiple=True, metavar="K=V", help="Option of the Beam runner, any number.")
 @json_option
-@click.pass_context
-def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool, **choices: Any) -> None:
+def prepare(source: str | None, verify: bool, as_json: bool, **choices: Any) -> None:
     """Prepare the images of SOURCE for training.
 
     SOURCE is one of
@@ -159,18 +159,18 @@ def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool,
         alexnet prepare --verify data/photos
     """
     if verify:
-        _verify(ctx, source, as_json)
+        _verify(source, as_json)
         return
     part, finish, runner, options = (choices.pop(name) for name in PARTS)
     given = {"--shard-range": part, "--finish": finish, "--beam-runner": runner}
     alone = [name for name, value in given.items() if value]
     if len(alone) > 1:
-        raise click.UsageError(f"{' and '.join(alone)} exclude each other.")
+        raise UsageError(f"{' and '.join(alone)} exclude each other.")
     if options and not runner:
-        raise click.UsageError("--beam-option needs --beam-runner.")
+        raise UsageError("--beam-option needs --beam-runner.")
     if finish and choices["overwrite"]:
-        raise click.UsageError("--finish and --overwrite exclude each other.")
-    preparation = _planned(ctx, source or "demo", choices)
+        raise UsageError("--finish and --overwrite exclude each other.")
+    preparation = _planned(source or "demo", choices)
     if part:
         preparation.make_part(*part)
         where, (first, stop) = str(preparation.directory), part
@@ -186,7 +186,7 @@ def prepare(ctx: click.Context, source: str | None, verify: bool, as_json: bool,
         _summarize(prepared)
 
 
-def _planned(ctx: click.Context, source: str, choices: dict[str, Any]) -> "Preparation":
+def _planned(source: str, choices: dict[str, Any]) -> "Preparation":
     """The preparation, its images listed before TensorFlow is imported, so that mistakes are reported at once."""
     from alexnet_keras.data.preparation import Preparation
 
@@ -197,21 +197,16 @@ def _planned(ctx: click.Context, source: str, choices: dict[str, Any]) -> "Prepa
             import tensorflow_datasets as tfds
 
             tfds.disable_progress_bar()
-    if "holdout" not in preparation.images.options and _is_given(ctx, "holdout"):
+    if "holdout" not in preparation.images.options and any(option.name == "holdout" for option in given_options()):
         console.note(f"{source} has a validation split, so nothing is held out.")
     console.start_tensorflow(keras=False)
     return preparation
 
 
-def _is_given(ctx: click.Context, option: str) -> bool:
-    return ctx.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
-
-
-def _verify(ctx: click.Context, name: str | None, as_json: bool) -> None:
+def _verify(name: str | None, as_json: bool) -> None:
     """Read a prepared dataset again and report its problems."""
-    given = [name for name in ctx.params if name not in ("source", "verify", "as_json") and _is_given(ctx, name)]
-    if given:
-        raise click.UsageError(f"--verify takes a prepared dataset and no --{given[0].replace('_', '-')}.")
+    if given := given_options(without=("source", "verify", "as_json")):
+        raise UsageError(f"--verify takes a prepared dataset and no {given[0].opts[-1]}.")
     console.start_tensorflow(keras=False)
     from alexnet_keras.data.dataset import verify
     from alexnet_keras.errors import DataError

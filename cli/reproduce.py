@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, experiment_names, json_option
+from alexnet_keras.cli.options import OutPath, experiment_names, json_option, refuse_given
 from alexnet_keras.data import CACHES
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import command, reproductions_root
+from alexnet_keras.training import PRECISIONS
 
 if TYPE_CHECKING:
     from alexnet_keras.experiments.catalog import Experiment
@@ -61,7 +62,7 @@ class ReproduceCommand(click.Command):
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every network. [default: the scale's]")
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    type=click.Choice(PRECISIONS),
     default="float32",
     help="Precision of the arithmetic.",
 )
@@ -99,6 +100,8 @@ def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, onl
             raise UsageError(f"There is no experiment {name!r}: choose {', '.join(EXPERIMENTS)}, or list or report.")
     if named and what != LIST:
         raise UsageError(f"Name one experiment at a time: {what} or {named}.")
+    if what in (LIST, REPORT):
+        refuse_given((*options, "only", *(["out"] if what == LIST else [])), f"is for experiments, not for {what}")
     if what == LIST:
         _list([EXPERIMENTS[named]] if named else list(EXPERIMENTS.values()), as_json)
         return
@@ -154,14 +157,7 @@ def _report(out: Path | None, as_json: bool) -> None:
 def _run(
     experiment: "Experiment", out: Path | None, as_json: bool, only: tuple[str, ...], options: dict[str, Any]
 ) -> None:
-    from alexnet_keras.experiments.catalog import CIFAR, NOTHING
-
-    if only and not experiment.parts:
-        raise UsageError(f"{experiment.name} has no parts to choose from with --only.")
-    if options["pretrain"] and not experiment.pretrain:
-        raise UsageError(f"{experiment.name} pre-trains nothing: leave --pretrain out.")
-    if options["cache"] and experiment.data in (CIFAR, NOTHING):
-        raise UsageError(f"{experiment.name} trains on no prepared dataset: leave --cache out.")
+    refuse_given(experiment.unused, f"changes nothing in {experiment.name}: leave it out")
     console.start_tensorflow(gpus=None)
     from alexnet_keras.experiments.lab import Lab, Options
     from alexnet_keras.experiments.results import FIGURE, reproduce

@@ -1,14 +1,21 @@
 """`alexnet train`."""
 
-from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
-from click.core import ParameterSource
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, data_option, json_option, layer_names, recipe_names, run_names, section
+from alexnet_keras.cli.options import (
+    OutPath,
+    data_option,
+    given_options,
+    json_option,
+    layer_names,
+    recipe_names,
+    run_names,
+    section,
+)
 from alexnet_keras.data import CACHES
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_name, command
@@ -63,7 +70,7 @@ output = section("Output")
     "--patience",
     type=click.IntRange(min=1),
     metavar="EPOCHS",
-    help="End after so many epochs without a new lowest validation error. [default: the recipe's: never]",
+    help="End after this many epochs without a new lowest validation error. [default: the recipe's: never]",
 )
 @what(
     "--class-weights",
@@ -173,7 +180,7 @@ def train(
         check_name(name, "--run")
     if resume is None and accept_new_data:
         raise UsageError("--accept-new-data goes with --resume.")
-    if resume is not None and (fixed := _given(ctx, without=ALSO_RESUMING)):
+    if resume is not None and (fixed := given_options(without=ALSO_RESUMING)):
         flags = ", ".join(option.opts[-1] for option in fixed)
         raise UsageError(f"--resume continues a run as it was started; leave {flags} out.")
     from alexnet_keras.recipes.toml import parse_overrides
@@ -195,23 +202,12 @@ def train(
             changes=changes,
             rate_factors=factors,
             cluster=cluster,
-            command=_words(_given(ctx, without=RESOLVED | UNRECORDED), ctx.params),
+            command=_words(given_options(without=RESOLVED | UNRECORDED), ctx.params),
             reporter=console.REPORTER,
             **options,
         )
     if cluster.is_chief:
         _report(run, as_json, trained=console.REPORTER.epochs)
-
-
-def _given(ctx: click.Context, without: Container[str]) -> list[click.Parameter]:
-    """The options of the training that were given on the command line, in the order of the help."""
-    return [
-        option
-        for option in ctx.command.params
-        if option.expose_value  # unlike --quiet, which every command has
-        and option.name not in without
-        and ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
-    ]
 
 
 def _words(options: list[click.Parameter], values: dict[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ class Experiment:
         seeds: Number of seeds by default.
         parts: It has parts, of which `--only` chooses some.
         pretrain: It takes `--pretrain`.
+        without: Further options of `alexnet reproduce`, as parameters, that change nothing in it.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Experiment:
     seeds: int = 3
     parts: bool = False
     pretrain: bool = False
+    without: tuple[str, ...] = ()
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The options, as parameters, that change nothing in it."""
+        return (*self.without, *(() if self.parts else ("only",)), *(() if self.pretrain else ("pretrain",)))
 
     @property
     def claimant(self) -> str:
@@ -82,6 +89,7 @@ EXPERIMENTS = {
             "about an hour",
             "as in miniature",
             seeds=1,
+            without=("gpus", "cache"),
         ),
         Experiment(
             "figure-2",
@@ -96,6 +104,7 @@ EXPERIMENTS = {
             "seconds",
             "seconds",
             seeds=1,
+            without=("data", "seeds", "epochs", "precision", "gpus", "cache"),
         ),
         Experiment(
             "figure-3",
@@ -148,7 +157,7 @@ EXPERIMENTS = {
             "As many CNNs (source; in miniature quickstart, 20 epochs) as seeds. CNN*: conv1 to conv5 of the first are "
             "copied into a network with a sixth convolution, trained on --pretrain (copied layers at a tenth of the "
             "rates), then on the next --pretrain with all convolutions copied, then on --data with all but fc8 copied "
-            "(rate 0.001, conv1 0.0001, fc8 0.01); 30 epochs each, in miniature 10. Ensembles average ten-crop "
+            "(rate 0.001, conv1 0.0001, fc8 0.01); 30 epochs each, at the other scales 10. Ensembles average ten-crop "
             "probabilities.",
             PREPARED + "; --pretrain: others, without which there are no CNNs*",
             "about 250 GPU-hours of 2012 a network, more for --pretrain",
@@ -201,6 +210,7 @@ EXPERIMENTS = {
             "2 to 3 hours on two processor cores a network and seed, in mixed_bfloat16",
             "5 minutes a network and seed, in mixed_bfloat16",
             "45 minutes a network and seed",
+            without=("gpus", "cache"),
         ),
         Experiment(
             "initialisation",
@@ -218,6 +228,7 @@ EXPERIMENTS = {
             log="net 145 initialises conv3, conv4 and conv5 with 0.03",
             seeds=1,
             parts=True,
+            without=("epochs", "gpus"),
         ),
         Experiment(
             "modern",

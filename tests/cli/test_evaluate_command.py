@@ -138,6 +138,8 @@ def test_weights_are_searched_on_one_split_and_reported_on_another(alexnet):
         (["eval", "tiny", "tiny", "--ensemble", "mean"], 2, "two different runs"),
         (["eval", "tiny", "other", "--submission", "x.txt"], 2, "--ensemble of several"),
         (["eval", "tiny", "--submission", "x.txt"], 2, "devkit"),
+        (["eval", "tiny", "--search-on", "train"], 2, "--search-on goes with --ensemble search"),
+        (["info", "data", "--split", "val"], 2, "--split goes with --sheet"),
         (["predict", "nowhere.jpg"], 2, "no file or directory nowhere.jpg"),
         (["predict", "tiny.toml"], 3, "tiny.toml is no image"),
         (["predict", "-", "tiny.toml"], 2, "one image on stdin"),

@@ -261,16 +261,24 @@ def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
     ("arguments", "code", "sentence"),
     [
         (("figure-9",), 2, "There is no experiment 'figure-9': choose figure-1"),
-        (("ablations", "--only", "no-hope"), 2, "There is no part 'no-hope' in this experiment: choose no-lrn"),
-        (("figure-3", "--only", "no-lrn"), 2, "figure-3 has no parts to choose from with --only"),
-        (("figure-3", "--pretrain", "data/x"), 2, "figure-3 pre-trains nothing"),
+        (
+            ("ablations", "--only", "no-hope", "--data", "DATA"),
+            2,
+            "There is no part 'no-hope' in this experiment: choose no-lrn",
+        ),
+        (("figure-3", "--only", "no-lrn"), 2, "--only changes nothing in figure-3: leave it out"),
+        (("figure-3", "--pretrain", "data/x"), 2, "--pretrain changes nothing in figure-3"),
         (("figure-3", "--scale", "photo"), 2, "'photo' is not one of 'mini', 'photos', 'full'"),
         (("figure-3", "--cache", "ram"), 2, "'ram' is not one of"),
-        (("figure-1", "--cache", "memory"), 2, "figure-1 trains on no prepared dataset: leave --cache out"),
+        (("figure-1", "--cache", "memory"), 2, "--cache changes nothing in figure-1: leave it out"),
+        (("figure-2", "--seeds", "3"), 2, "--seeds changes nothing in figure-2"),
+        (("initialisation", "--epochs", "3"), 2, "--epochs changes nothing in initialisation"),
+        (("report", "--scale", "full"), 2, "--scale is for experiments, not for report"),
+        (("list", "--out", "x"), 2, "--out is for experiments, not for list"),
     ],
 )
-def test_what_cannot_be_run_is_refused_in_a_sentence(reproduce, arguments, code, sentence):
-    refused = reproduce(*arguments)
+def test_what_cannot_be_run_is_refused_in_a_sentence(alexnet, prepared, arguments, code, sentence):
+    refused = alexnet("reproduce", *(str(prepared.path) if word == "DATA" else word for word in arguments))
     assert refused.exit_code == code and sentence in refused.stderr
     assert "Traceback" not in refused.stderr
 

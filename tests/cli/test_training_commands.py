@@ -187,7 +187,8 @@ def test_info_devices_tells_the_placement_and_what_passes_between_towers(folder)
     shown = invoke(*arguments)
     assert "NOT IN FIGURE 2" not in shown.stdout and "All 60 weights" in shown.stdout
     assert invoke("info", "devices", "--gpus", 3, "--strategy", "towers").exit_code == 2
-    assert invoke("info", "devices", "--batch-size", 3).exit_code == 2
+    for option in ("--batch-size", "--classes"):
+        assert f"{option} goes with --gpus" in invoke("info", "devices", option, 3).stderr
 
 
 @pytest.mark.slow
