@@ -23,11 +23,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _write_card(run: Run) -> None:
-    if run.is_writable:
-        write_model_card(run)
-
-
 def _with_card_of_result(function: Callable[P, Run]) -> Callable[P, Run]:
     """The function, which then also writes the model card of the run that it returns."""
 
@@ -35,7 +30,7 @@ def _with_card_of_result(function: Callable[P, Run]) -> Callable[P, Run]:
     def called(*args: P.args, **kwargs: P.kwargs) -> Run:
         run = function(*args, **kwargs)
         if getattr(kwargs.get("cluster"), "is_chief", True):  # the chief alone writes into the run
-            _write_card(run)
+            write_model_card(run)
         return run
 
     return called
@@ -50,7 +45,7 @@ def _with_card_of_argument(function: Callable[P, T]) -> Callable[P, T]:
         run = as_run(given)  # once: the latest may be another afterwards
         untyped: Any = function
         result = untyped(run, *args[1:], **kwargs)
-        _write_card(run)
+        write_model_card(run)
         return result
 
     return called

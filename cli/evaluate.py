@@ -11,7 +11,7 @@ from alexnet_keras.cli.options import OutPath, chosen_run, data_names, refuse_gi
 from alexnet_keras.storage.places import runs_root
 
 WORST = 5  # classes, and pairs of classes, that are printed; the JSON file has more
-CSV_COLUMNS = ("run", "data", "split", "views", "images", "classes", "loss")
+CSV_COLUMNS = ("run", "model", "data", "split", "views", "images", "classes", "loss")
 LAST = " (last)"  # after the name of a run whose last model was evaluated
 RESULT_COLUMNS = ("run", "views", "images", "top-1 error", "top-5 error", "loss")
 input_option, ensemble_option, output_option = map(section, ("Model and data", "Several runs as one", "Output"))
@@ -103,11 +103,9 @@ def evaluate(
     else:
         _print(results, evaluated.titles, form)
     for run, predictions in zip(evaluated.runs, evaluated.predictions, strict=True):
-        if run.is_writable:
-            write_model_card(run)
-            console.note(f"Wrote {predictions.path}")
-        else:
-            console.note(f"Kept nothing: {run.path} cannot be written.")
+        write_model_card(run)
+        kept = f"Wrote {predictions.path}" if run.is_writable else f"Kept nothing: {run.path} cannot be written."
+        console.note(kept)
     if submission:
         console.note(f"Wrote {submission}")
 
@@ -177,7 +175,7 @@ def _print_ensemble(results: list[dict], form: str | None) -> None:
     for result in results:
         rows.setdefault(result["run"], {})[result["split"]] = result
     console.table(
-        f"Error on {first['data']}, {first['views']} (95 % interval)",
+        f"Error on {first['data']}, {first['views']}{', last models' * (first['model'] == 'last')} (95 % interval)",
         ["model", *(f"{title} ({where})" for where in sets for title in kinds.values())],
         [[name, *(_with_interval(row[where][kind]) for where in sets for kind in kinds)] for name, row in rows.items()],
         form=form,

@@ -8,9 +8,8 @@ import click
 from alexnet_keras.cli import console
 from alexnet_keras.cli.info_devices import devices
 from alexnet_keras.cli.info_plan import plan
-from alexnet_keras.cli.options import chosen_data, data_names, json_option, recipe_option, refuse_given
+from alexnet_keras.cli.options import FigurePath, chosen_data, data_names, json_option, recipe_option, refuse_given
 from alexnet_keras.errors import UsageError
-from alexnet_keras.storage.places import check_new_path
 
 if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
@@ -106,6 +105,7 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
 @click.argument("name", metavar="[DATA]", required=False, shell_complete=data_names)
 @click.option(
     "--sheet",
+    type=FigurePath(dir_okay=False),
     is_flag=False,
     flag_value=SHEET_BESIDE_DATA,
     metavar="[FILE]",
@@ -114,7 +114,7 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
 @click.option("--split", default="train", help="The split to draw.")
 @click.option("--all", "show_all", is_flag=True, help="Every class and every rejected image, not the first few.")
 @json_option
-def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_json: bool) -> None:
+def data(name: str | None, sheet: Path | None, split: str, show_all: bool, as_json: bool) -> None:
     """Images of each split and class, those that were rejected and why, and the statistics of a prepared dataset.
 
     Examples:
@@ -127,7 +127,7 @@ def data(name: str | None, sheet: str | None, split: str, show_all: bool, as_jso
         refuse_given(("split",), "goes with --sheet, which draws that split")
     found = chosen_data(name)
     found.examples(split)  # says which splits there are
-    path = sheet and (found.path / sheet if sheet == SHEET_BESIDE_DATA else check_new_path(Path(sheet), "--sheet"))
+    path = sheet and (found.path / sheet if str(sheet) == SHEET_BESIDE_DATA else sheet)
     if path:
         console.start_tensorflow()
         from alexnet_keras.visualization.images import draw_contact_sheet

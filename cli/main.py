@@ -30,7 +30,8 @@ from alexnet_keras.cli.visualize import visualize
 from alexnet_keras.errors import INTERRUPTED, AlexNetError
 
 KEPT = "What was finished is kept; run the same command to continue."
-KEEP_NOTHING = frozenset(("predict", "info", "visualize", "export", "publish"))  # when they are interrupted
+MENDED = "What was finished is kept: mend that and run the command again (a training continues with --resume)."
+KEEP_NOTHING = frozenset(("predict", "info", "visualize", "export", "publish", "benchmark"))  # when they end early
 LONGEST_NAME = 100  # characters of a path that a sentence shows
 
 
@@ -79,8 +80,8 @@ class AlexNetGroup(click.Group):
             if error.errno == errno.ENAMETOOLONG:
                 raise Sentence(f"Nothing can be called {str(error.filename)[:40]!r}…: that is too long.", 2) from error
             where = f" ({error.filename})" if error.filename else ""
-            sentence = f"{error.strerror}{where}. What was finished is kept: mend that and run the command again"
-            raise Sentence(f"{sentence} (a training continues with --resume).", 1) from error
+            again = "" if ctx.invoked_subcommand in KEEP_NOTHING else f" {MENDED}"
+            raise Sentence(f"{error.strerror}{where}.{again}", 1) from error
         except UnicodeEncodeError as error:
             if error.reason != "surrogates not allowed":
                 raise

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from alexnet_keras.cli import console
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import check_new_path, data_root, runs_root
+from alexnet_keras.visualization import FORMATS
 from alexnet_keras.weights.published import PUBLISHED
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ class OutPath(click.Path):
         path = super().convert(value, param, ctx)
         assert isinstance(path, Path), "as path_type says"
         return check_new_path(path if path.name not in ("", "..") else path.resolve(), param.opts[-1])
+
+
+class FigurePath(OutPath):
+    """A figure to write, whose suffix is checked before anything is computed for it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = super().convert(value, param, ctx)
+        if path.suffix.lower() not in FORMATS:
+            raise UsageError(f"{path}: a figure is written as {', '.join(FORMATS)}.")
+        return path
 
 
 def _names_under(root: Callable[[], Path], file: str) -> Callable:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_run, run_names, weights_option
+from alexnet_keras.cli.options import FigurePath, chosen_run, run_names, weights_option
 from alexnet_keras.data.sources.listing import Skipped, identity_of, images_below
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.places import refuse_url
@@ -28,7 +28,7 @@ MOST_DRAWN = 16
 @click.option("--ten-crop", is_flag=True, help="Average over ten crops: corners, centre and their mirror images.")
 @click.option(
     "--png",
-    type=OutPath(dir_okay=False),
+    type=FigurePath(dir_okay=False),
     metavar="FILE",
     help=f"Also draw the first {MOST_DRAWN} images with their bars (.png, .svg, .pdf).",
 )

@@ -8,18 +8,18 @@ import click
 import numpy as np
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, layer_names, run_argument, run_data_option
+from alexnet_keras.cli.options import FigurePath, chosen_run, data_of_run, layer_names, run_argument, run_data_option
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
     from alexnet_keras.runs import Run
     from alexnet_keras.visualization.images import CaptionedImage
 
-QUERIES, SALIENCY_ROWS = 5, 3
+QUERIES, NEIGHBORS, SALIENCY_ROWS = 5, 6, 3  # or as many images as there are
 
 out_option = click.option(
     "--out",
-    type=OutPath(dir_okay=False),
+    type=FigurePath(dir_okay=False),
     help="File to write (.png, .svg, .pdf). [default: in the run's figures/]",
 )
 seed_option = click.option(
@@ -81,7 +81,7 @@ def activations(
     console.start_tensorflow()
     from alexnet_keras.visualization.activations import draw_activations, feature_maps
 
-    (shown,), _ = _images(found, data, [file] if file else [], 1, seed)
+    (shown,), _ = _images(found, data, [file] if file else [], 1, 1, seed)
     maps = feature_maps(found.load_model(), layer, shown.image)
     path = out or found.figure_path(f"activations-{layer}.png")
     draw_activations(maps, path, shown.caption, scaling)
@@ -120,7 +120,7 @@ def saliency(
     console.start_tensorflow()
     from alexnet_keras.visualization.saliency import class_named, draw_saliency, find_saliency
 
-    images, titles = _images(found, data, files, count or SALIENCY_ROWS, seed)
+    images, titles = _images(found, data, files, count, SALIENCY_ROWS, seed)
     label = None if class_name is None else class_named(class_name, found.facts["classes"], titles)
     explained = find_saliency(found.load_model(), np.stack([shown.image for shown in images]), label)
     path = out or found.figure_path("saliency.png")
@@ -130,7 +130,12 @@ def saliency(
 
 @figure_command
 @click.option("--queries", type=click.IntRange(1, 20), help=f"Validation images to search for. [default: {QUERIES}]")
-@click.option("--neighbors", "count", type=click.IntRange(1, 20), default=6, help="Training images next to each query.")
+@click.option(
+    "--neighbors",
+    "count",
+    type=click.IntRange(1, 20),
+    help=f"Training images next to each query. [default: {NEIGHBORS}]",
+)
 @seed_option
 @files_option("--query", "to search for", multiple=True)
 def neighbors(
@@ -138,7 +143,7 @@ def neighbors(
     data: str | None,
     out: Path | None,
     queries: int | None,
-    count: int,
+    count: int | None,
     seed: int | None,
     files: tuple[Path, ...],
 ) -> None:
@@ -156,8 +161,9 @@ def neighbors(
     console.start_tensorflow()
     from alexnet_keras.visualization.images import draw_neighbors, nearest_training_images
 
-    images, _ = _images(found, data, files, queries or QUERIES, seed)
+    images, _ = _images(found, data, files, queries, QUERIES, seed)
     pixels = np.stack([shown.image for shown in images])
+    count = count or min(NEIGHBORS, dataset.examples("train"))
     nearest = nearest_training_images(found.load_model(), pixels, dataset, count, console.REPORTER)
     path = out or found.figure_path("neighbors.png")
     draw_neighbors(images, nearest, dataset.titles, path)
@@ -202,14 +208,16 @@ def confusion(run: str | None, data: str | None, out: Path | None, split: str, t
     """
     from alexnet_keras.evaluation.analysis import Outcomes
     from alexnet_keras.evaluation.predictions import predictions_of
+    from alexnet_keras.reports.page import VIEWS
     from alexnet_keras.visualization.confusion import draw_confusion
 
     found = chosen_run(run)
     dataset = data_of_run(found, data)
     views = "ten-crop" if ten_crop else "centre"
     predicted = predictions_of(found, dataset, split, views, reporter=console.TENSORFLOW_REPORTER)
-    path = out or found.figure_path("confusion.png")
-    draw_confusion(Outcomes.of(predicted).matrix, dataset.titles, path)
+    kind = "".join(f"-{word}" for word in (split, views) if word not in ("val", "centre"))
+    path = out or found.figure_path(f"confusion{kind}.png")
+    draw_confusion(Outcomes.of(predicted).matrix, dataset.titles, path, f"{split}, {VIEWS[views]}")
     console.result(f"Wrote {path}")
 
 
@@ -221,7 +229,7 @@ def _check_alone(option: str, files: Any, **others: object) -> None:
 
 
 def _images(
-    run: "Run", data: str | None, files: Sequence[Path], count: int, seed: int | None
+    run: "Run", data: str | None, files: Sequence[Path], count: int | None, default: int, seed: int | None
 ) -> "tuple[list[CaptionedImage], Sequence[str]]":
     """Images of files, or of the validation split, and the title of each class."""
     from alexnet_keras.visualization.images import images_from_files, images_from_split
@@ -229,4 +237,5 @@ def _images(
     if files:
         return images_from_files(run, files), run.titles
     dataset = data_of_run(run, data)
+    count = count or min(default, dataset.examples("val"))
     return images_from_split(dataset, count, seed or 0), dataset.titles

@@ -5,6 +5,7 @@ pooling, the update of the weights) takes time and is no part of the count."""
 
 import io
 import itertools
+import math
 import re
 import shutil
 import sys
@@ -171,13 +172,18 @@ def train(request: Request, folder: Path, tell: Callable[[], None]) -> Measureme
         label_smoothing=recipe.training.label_smoothing,
         average=(_network(recipe, request), 0.999) if recipe.training.averaging_epochs else None,
     )
-    numbers = itertools.count()
+    numbers, least = itertools.count(), min(model.trainable_variables, key=lambda weights: math.prod(weights.shape))
+
+    def whole_step() -> None:
+        step(images, labels, next(numbers))
+        least.numpy()  # a GPU goes on with the update after the step has returned
+
     return _stepping(
         request,
         folder,
         tell,
         what=f"training steps of the recipe {recipe.name}, batches of {request.batch_size}, {request.precision}",
-        step=lambda: step(images, labels, next(numbers)),
+        step=whole_step,
         base=base,
         operations=training_operations(model),
         kinds=kinds_in(model, training=True),

@@ -123,7 +123,7 @@ class Outcomes:
 
 
 IDS_PER_LINE = 5  # of a submission
-NUMBERED = re.compile(r"ILSVRC\d{4}_(?:val|test)_(\d{8})\.")
+NUMBERED = re.compile(r"ILSVRC\d{4}_(?:val|test)_(\d{8})(?:_n\d{8})?\.")
 
 
 def write_submission(path: Path, top: np.ndarray, filenames: Sequence[str], ids: Sequence[int]) -> None:

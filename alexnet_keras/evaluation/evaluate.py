@@ -188,7 +188,7 @@ def evaluate_runs(
         combined = None
         if ensemble:
             names = list(names_of(opened).values())
-            combined = _combine(ensemble, names, predictions, search_on, lambda split: predict(split, views[-1]))
+            combined = _combine(ensemble, names, which, predictions, search_on, lambda at: predict(at, views[-1]))
     if submission:
         top = combined.ensemble.top if combined else predictions[0].summary.top
         write_submission(submission, top, predictions[0].filenames, first.ids)
@@ -221,6 +221,7 @@ def _result(run: Run, predictions: Predictions, which: str) -> dict[str, Any]:
 def _combine(
     kind: Weighting,
     names: list[str],
+    which: str,
     members: list[Predictions],
     search_on: str,
     predict: Callable[[str], list[Predictions]],
@@ -230,6 +231,7 @@ def _combine(
     Args:
         kind: The kind of weights.
         names: The members' names, no two alike.
+        which: The `"best"` or the `"last"` model of each.
         members: Predictions on the split that is reported.
         search_on: The split to search weights on.
         predict: Gives the members' predictions on another split.
@@ -258,6 +260,7 @@ def _combine(
     for where, (predictions, subset) in sets.items():
         for name, weights, extra in models:
             evaluation = Ensemble(predictions, weights).evaluation(subset)
-            result = {"run": name, "data": members[0].facts["data"], **evaluation.to_dict(), "split": where}
+            about = {"run": name, "model": which, "data": members[0].facts["data"]}
+            result = {**about, **evaluation.to_dict(), "split": where}
             results.append({**result, **extra})
     return EnsembleEvaluation(chosen[kind], evaluation, shares[kind], results)

@@ -22,17 +22,14 @@ CLASSES_SHOWN = 50
 SPECIAL = re.compile(r"([\\`*_{}\[\]#!|~$@]|:(?=//))")  # what Markdown could take for more than a character
 
 
-def write_model_card(run: Run) -> Path:
-    """Write the model card of a run, or write it again, from the files in its directory.
+def write_model_card(run: Run) -> None:
+    """Write the model card of a run, or write it again, from the files in its directory, where that can be written.
 
-    Its errors are those of evaluations of the run's present model.
-
-    Returns:
-        The file: Markdown with YAML before it.
+    Its errors are those of evaluations of the run's present model. The file is Markdown with YAML before it.
     """
-    with write_by_rename(run.model_card_path) as file:
-        file.write_text(model_card(run), encoding="utf-8", errors="backslashreplace")
-    return run.model_card_path
+    if run.is_writable:
+        with write_by_rename(run.model_card_path) as file:
+            file.write_text(model_card(run), encoding="utf-8", errors="backslashreplace")
 
 
 def model_card(run: Run, facts: dict[str, Any] | None = None, address: str | None = None, which: str = "best") -> str:
@@ -84,7 +81,6 @@ def _values(run: Run, facts: dict[str, Any], which: str) -> dict[str, Any]:
         "classes": list(run.titles),
         "shown": CLASSES_SHOWN,
         "evaluations": evaluations,
-        "calibration": evaluations[-1]["calibration"] if evaluations else None,
         "changes": [row[:-1] for row in differences(recipe, BUILT_IN["source"], BUILT_IN["paper"])],
         "commands": reproduction_commands(run, data) if "path" in data else [],
         "environment": {"alexnet-keras": version("alexnet-keras"), **facts.get("environment", {})},

@@ -261,8 +261,8 @@ class Run:
         try:
             with self.history_path.open(encoding="utf-8", newline="") as file:
                 numbers = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-            if any(not isfinite(row["epoch"]) for row in numbers):
-                raise ValueError("its rows are not those of epochs")
+            if not all(isfinite(number) for row in numbers for number in row.values()):
+                raise ValueError("it has a number that is not finite")
         except DAMAGED as error:
             raise DataError(f"{self.history_path} is damaged: {error}.") from error
         return [_HistoryRow(row, self.history_path) for row in numbers]

@@ -15,7 +15,7 @@ WORST = 25  # classes shown of a larger one
 LABEL = 28  # characters
 
 
-def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], path: Path) -> None:
+def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], path: Path, of: str = "") -> None:
     """Draw a confusion matrix: one row per true class, one column per predicted class, in percent of the row.
 
     Up to 30 classes are shown. Of more, the 25 with the worst confusions among them are shown, and a last column counts
@@ -25,6 +25,7 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
         matrix: `(classes, classes)`, numbers of images [true, predicted].
         titles: The title of each class.
         path: .png, .svg or .pdf.
+        of: The split and the views, for the title: "val, ten crops".
 
     Raises:
         UsageError: The file has another suffix.
@@ -60,7 +61,7 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
     axis.spines[:].set_visible(False)
     if not whole:
         axis.axvline(len(rows) - 0.5, color=QUIET, linewidth=1)
-    title = _title(classes, len(rows), counts.sum(), counts.diagonal().sum())
+    title = _title(classes, len(rows), counts.sum(), counts.diagonal().sum(), of)
     figure.suptitle(title, fontsize=9.5, color=INK, x=0.01, ha="left")
     save_figure(figure, path)
 
@@ -97,7 +98,8 @@ def worst_confused(matrix: sparse.sparray | np.ndarray, count: int) -> np.ndarra
     return np.array(sorted(chosen))
 
 
-def _title(classes: int, shown: int, images: float, right: float) -> str:
+def _title(classes: int, shown: int, images: float, right: float, of: str) -> str:
     error = f"{images:,.0f} images, top-1 error {1 - right / images:.1%}" if images else "no images"
     first = f"{classes:,} classes" if shown == classes else f"The {shown} most confused of {classes:,} classes"
-    return f"{first}; {error}\nPercent of each true class; wrong classes with less than half a percent are left empty"
+    second = "Percent of each true class; wrong classes with less than half a percent are left empty"
+    return f"{first}; {f'{of}: ' if of else ''}{error}\n{second}"

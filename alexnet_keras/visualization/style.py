@@ -26,6 +26,7 @@ from matplotlib.ticker import NullFormatter
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.files import write_by_rename
+from alexnet_keras.visualization import FORMATS
 
 EMPTY = ("Color Emoji", "Last Resort", "Blank")  # families of which matplotlib draws bitmaps, boxes or nothing
 EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH")
@@ -123,7 +124,6 @@ def _drawn(sign: str) -> str:
 
 matplotlib.rcParams["text.parse_math"] = False  # class names are names: a dollar sign in one begins no formula
 matplotlib.rcParams["text.usetex"] = False  # whatever a matplotlibrc says
-FORMATS = (".png", ".svg", ".pdf")
 INK, QUIET, PALE = "#222222", "#777777", "#e5e5e5"  # of text, of text in the background, of lines and bands
 RIGHT, WRONG = "#1a7f37", "#b42318"
 SERIES = (

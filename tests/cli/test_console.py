@@ -116,16 +116,20 @@ with click.Context(click.Command("train")):
     assert found.stdout == f"GPUs {gpus}\n"
 
 
-@pytest.mark.parametrize(("name", "kept"), [("predict", False), ("prepare", True)])
-def test_an_interrupted_command_says_that_work_is_kept_only_where_it_is(name, kept):
+@pytest.mark.parametrize(("name", "kept"), [("predict", False), ("benchmark", False), ("prepare", True)])
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [(KeyboardInterrupt(), 130, "Interrupted."), (OSError(28, "No space left on device"), 1, "No space left")],
+)
+def test_a_command_that_ends_early_says_that_work_is_kept_only_where_it_is(name, kept, error, code, said):
     group = AlexNetGroup()
 
     @group.command(name)
-    def interrupted():
-        raise KeyboardInterrupt
+    def ended():
+        raise error
 
     result = CliRunner().invoke(group, [name])
-    assert result.exit_code == 130 and ("is kept" in result.stderr) is kept and "Interrupted." in result.stderr
+    assert result.exit_code == code and ("is kept" in result.stderr) is kept and said in result.stderr
 
 
 def test_a_closed_pipe_ends_a_command_without_a_word():

@@ -62,7 +62,10 @@ def test_several_runs_stand_in_one_table_in_the_form_asked_for(alexnet):
     assert table[0].startswith("| run | views |")
     assert [line.split(" | ")[0] for line in table[2:]] == ["| saved_models/tiny", "| saved_models/other"]
     rows = list(csv.DictReader(io.StringIO(alexnet("eval", "tiny", "other", "--csv").stdout)))
-    assert [row["run"] for row in rows] == ["saved_models/tiny", "saved_models/other"]
+    assert [(row["run"], row["model"]) for row in rows] == [
+        ("saved_models/tiny", "best"),
+        ("saved_models/other", "best"),
+    ]
     assert float(rows[0]["top1_low"]) <= float(rows[0]["top1_error"]) <= float(rows[0]["top1_high"])
 
 
@@ -149,6 +152,9 @@ def test_weights_are_searched_on_one_split_and_reported_on_another(alexnet):
         (["visualize", "neighbors", "--query", "tiny.toml", "--queries", "3"], 2, "leave out"),
         (["visualize", "neighbors", "tiny", "--queries", "13"], 3, "fewer than the 13 requested"),
         (["visualize", "confusion", "tiny", "--split", "none"], 2, "no split 'none'"),
+        (["visualize", "confusion", "nowhere", "--out", "x.jpg"], 2, "x.jpg: a figure is written as .png, .svg, .pdf"),
+        (["predict", "nowhere", "--png", "x.jpg"], 2, "x.jpg: a figure is written as"),
+        (["info", "data", "nowhere", "--sheet", "x.jpg"], 2, "x.jpg: a figure is written as"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -214,6 +220,7 @@ def test_a_bad_image_has_its_line_of_json_also_alone(alexnet, project):
         (["predictions"], "predictions.png"),
         (["predictions", "--only-errors", "--count", "3"], "errors.png"),
         (["confusion"], "confusion.png"),
+        (["confusion", "--ten-crop", "--split", "train"], "confusion-train-ten-crop.png"),
         (["neighbors", "--queries", "2", "--neighbors", "3"], "neighbors.png"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -222,6 +229,17 @@ def test_images_of_predictions_are_written(alexnet, project, arguments, file):
     result = alexnet("visualize", arguments[0], "other", *arguments[1:])
     assert result.exit_code == 0, result.stderr
     assert Image.open(project / "saved_models/other/figures" / file).width > 500
+
+
+def test_where_no_number_is_given_a_few_images_are_enough(alexnet, monkeypatch):
+    monkeypatch.setattr("alexnet_keras.cli.visualize_images.QUERIES", 13)  # of 12 there are
+    monkeypatch.setattr("alexnet_keras.cli.visualize_images.NEIGHBORS", 37)  # of 36
+    drawn = []
+    monkeypatch.setattr("alexnet_keras.visualization.images.draw_neighbors", lambda *shown: drawn.extend(shown[:2]))
+    result = alexnet("visualize", "neighbors", "other")
+    assert result.exit_code == 0, result.stderr
+    images, nearest = drawn
+    assert len(images) == len(nearest) == 12 and {len(each.images) for each in nearest} == {36}
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from alexnet_keras.cli.main import cli
 from alexnet_keras.cli.report import PARTS
+from alexnet_keras.runs import Run
 
 GONE = {"path": "data/gone", "absolute": "/gone/data/gone", "from_run": "../../data/gone"}
 
@@ -95,6 +96,16 @@ def test_without_its_data_a_run_is_reported_as_far_as_it_goes(copied, tmp_path):
     assert result.stdout.endswith("without predictions, neighbors\n")
     page = (tmp_path / "saved_models/tiny/report.html").read_text()
     assert "What was computed before is shown" in page and "ten crops" in page and "Confusion matrix" in page
+
+
+def test_a_run_that_cannot_be_written_is_reported_elsewhere(copied, tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "is_writable", False)
+    card = (tmp_path / "saved_models/tiny/MODEL_CARD.md").read_bytes()
+    words = [word for name in PARTS for word in ("--without", name)]
+    result = copied("tiny", *words, "--no-ten-crop", "--out", tmp_path / "page.html", data=GONE)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "page.html").exists()
+    assert (tmp_path / "saved_models/tiny/MODEL_CARD.md").read_bytes() == card
 
 
 def test_a_run_that_was_interrupted_is_reported_so(copied, tmp_path):

@@ -117,6 +117,11 @@ def test_damaged_records_do_not_stop_a_run_whose_state_is_whole(folder):
     run = shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/longer")
     history, steps = (run / "history.csv").read_text(), (run / "steps.csv").read_text()
     (run / "history.csv").write_text(history.replace("0.", "x", 1))
+    assert "is damaged" in invoke("visualize", "curves", "longer").stderr
+    number = history.splitlines()[1].split(",")[4]
+    (run / "history.csv").write_text(history.replace(number, "nan", 1))
+    damaged = invoke("visualize", "curves", "longer")
+    assert damaged.exit_code == 3 and "history.csv is damaged: it has a number that is not finite" in damaged.stderr
     (run / "steps.csv").write_text(f"{steps}junk\n")
     resumed = invoke("train", "--resume", "longer")
     assert resumed.exit_code == 0, resumed.stderr

@@ -147,6 +147,18 @@ def test_a_list_of_classes_leaves_the_others_out_of_every_split(tmp_path):
     ]
 
 
+def test_a_missing_image_is_noticed_where_the_names_have_the_labels(tmp_path):
+    folder = imagenet.as_tars(tmp_path / "in")
+    (folder / "ILSVRC2012_img_val.tar").unlink()
+    flat = zip(sorted(imagenet.flat_images("val", 6).items()), VAL_TRUTH, strict=True)
+    imagenet.write_files(folder / "val", {name.replace(".", f"_{wnid}."): image for (name, image), wnid in flat})
+    assert len(ilsvrc_source(folder, partial=True).splits["val"]) > 0
+    next((folder / "val").glob("*00000002_*")).unlink()
+    with pytest.raises(DataError, match=r"val has 5 images and the devkit .* labels 6"):
+        ilsvrc_source(folder)
+    assert len(ilsvrc_source(folder, partial=True).splits["val"]) > 0
+
+
 def test_the_index_is_kept_and_made_again_when_the_archive_changes(tmp_path):
     folder, cache = imagenet.as_tars(tmp_path / "in"), tmp_path / "cache"
     first = ilsvrc_source(folder, cache=cache)

@@ -16,9 +16,10 @@ def test_five_ids_a_line_in_the_order_of_file_names(tmp_path):
     assert (tmp_path / "out.txt").read_text() == "8 40 999 12 3\n701 3 12 999 40\n701 3 12 999 40\n"
 
 
+@pytest.mark.parametrize("label", ["", "_n01440764"])  # as in the official archive, and in Hugging Face's
 @pytest.mark.parametrize("numbers", [(1, 3), (2, 3), (1, 1)])
-def test_an_image_that_is_missing_would_shift_all_lines_after_it(tmp_path, numbers):
-    names = [f"ILSVRC2012_val_{number:08}.JPEG" for number in numbers]
+def test_an_image_that_is_missing_would_shift_all_lines_after_it(tmp_path, numbers, label):
+    names = [f"ILSVRC2012_val_{number:08}{label}.JPEG" for number in numbers]
     with pytest.raises(DataError, match=f"Image {1 if 1 not in numbers else 2} is not among the 2 that were evaluated"):
         write_submission(tmp_path / "out.txt", np.zeros((2, 5), int), names, [7, 8, 9, 10, 11])
     assert not (tmp_path / "out.txt").exists()

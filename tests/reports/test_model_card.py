@@ -38,7 +38,8 @@ def evaluate(run, views="centre", sha=None, of=None):
 
 
 def read(run):
-    card = write_model_card(run).read_text(encoding="utf-8")
+    write_model_card(run)
+    card = run.model_card_path.read_text(encoding="utf-8")
     _, front, text = card.split("---\n", 2)
     return yaml.safe_load(front), text
 
@@ -96,7 +97,8 @@ def test_it_says_what_the_run_is(run, prepared):
     _, text = read(run)
     for said in (
         "12,345", "2 of 2; the best is number 2", "36 train, 12 val", prepared.fingerprint, "not known to this program",
-        "25.0% (20.0% to 30.0%)", "1,200", "centre crop", "differ by 7.0% on average", "alexnet train", "alexnet eval",
+        "25.0% (20.0% to 30.0%)", "1,200", "centre crop", "12.5% (20.0% to 30.0%) | 7.0% |",
+        "alexnet train", "alexnet eval",
         "training.epochs | 2 | 91 | 90", "network.conv1.filters | 6 | 48 | 48", "Intended use and limits",
     ):  # fmt: skip
         assert said in text.replace("\\", ""), said
@@ -133,7 +135,15 @@ def test_a_run_of_other_hands_has_a_card_too(tiny, tmp_path):
     assert "not recorded" in read(run)[1]
 
 
+def test_weights_that_were_imported_were_not_chosen_by_their_error(run):
+    evaluate(run)
+    assert "slightly optimistic" in read(run)[1]
+    run.update({"imported": {"file": "net.npy", "from": "Toronto", "sha256": "0", "published": None}})
+    assert "slightly optimistic" not in read(run)[1]
+
+
 def test_names_of_folders_that_are_not_utf8_are_escaped(tiny, tmp_path):
     data = {"path": "data/a", "fingerprint": "f", "source": "folder:caf\udce9", "titles": ["x\udce9", "猫"]}
-    card = write_model_card(Run.create(tmp_path / "run", tiny, {"classes": ["x\udce9", "猫"], "data": data}))
-    assert "x\\udce9, 猫" in card.read_text(encoding="utf-8")
+    run = Run.create(tmp_path / "run", tiny, {"classes": ["x\udce9", "猫"], "data": data})
+    write_model_card(run)
+    assert "x\\udce9, 猫" in run.model_card_path.read_text(encoding="utf-8")

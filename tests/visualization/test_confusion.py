@@ -13,11 +13,11 @@ from alexnet_keras.visualization.confusion import draw_confusion, row_shares, wo
 def drawn(monkeypatch, tmp_path):
     """Draws a matrix and returns the figure."""
 
-    def draw(matrix, titles) -> Figure:
+    def draw(matrix, titles, of="") -> Figure:
         figures = []
         save = confusion.save_figure
         monkeypatch.setattr(confusion, "save_figure", lambda figure, path: (figures.append(figure), save(figure, path)))
-        draw_confusion(matrix, titles, tmp_path / "confusion.png")
+        draw_confusion(matrix, titles, tmp_path / "confusion.png", of)
         monkeypatch.undo()
         assert max(Image.open(tmp_path / "confusion.png").size) < 4000
         return figures[0]
@@ -37,12 +37,12 @@ def labels(axis):
 
 
 def test_rows_are_true_classes_in_percent(drawn):
-    figure = drawn(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 198]]), ["cat", "dog", "eel"])
+    figure = drawn(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 198]]), ["cat", "dog", "eel"], "val, ten crops")
     assert cells(figure) == {(0, 0): "75", (0, 1): "25", (2, 0): "1", (2, 2): "99"}
     axis = figure.axes[0]
     assert labels(axis.yaxis) == labels(axis.xaxis) == ["cat", "dog", "eel"]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "true")
-    assert "204 images, top-1 error 1.5%" in figure.get_suptitle()
+    assert "3 classes; val, ten crops: 204 images, top-1 error 1.5%" in figure.get_suptitle()
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ all (`fall11_whole.tar`)."""
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -277,17 +277,25 @@ def _check_all_there(
     place = challenge.places[split]
     if lacking := sorted(known.difference(folders)):
         raise DataError(f"{place} has no folder for {some(lacking)}. {challenge.remedy}")
-    if (numbered := _ground_truth(challenge, split)) and images != len(numbered[1]):
-        title, truth = numbered
+    if numbered := _ground_truth(challenge, split):
+        _check_count(challenge, split, images, *numbered)
+
+
+def _check_count(challenge: _Challenge, split: str, images: int, title: str, truth: Sized) -> None:
+    """Refuse fewer or more images than are labelled, but with `--partial`."""
+    if images != len(truth) and not challenge.partial:
+        place = challenge.places[split]
         raise DataError(f"{place} has {images:,} images and {title} labels {len(truth):,}. {challenge.remedy}")
 
 
 def _labels_of_flat(challenge: _Challenge, split: str, names: Sequence[str]) -> list[str]:
     """The WordNet id of each flat image."""
+    place, folder = challenge.places[split], challenge.folder
     by_name = [wnid for name in names if (wnid := wnid_of(name))]
     if by_name and len(by_name) == len(names):
+        if counted := _ground_truth(challenge, split):
+            _check_count(challenge, split, len(names), *counted)
         return by_name
-    place, folder = challenge.places[split], challenge.folder
     truth: Mapping[Any, str]
     keys: list[Any]
     if split == "val" and (folder / SOLUTION).is_file():
@@ -307,8 +315,7 @@ def _labels_of_flat(challenge: _Challenge, split: str, names: Sequence[str]) -> 
     if len(set(keys)) != len(keys):
         twice = next(name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1)
         raise DataError(f"{place} has two images of the number of {twice}.")
-    if len(keys) != len(truth) and not challenge.partial:
-        raise DataError(f"{place} has {len(keys):,} images and {title} labels {len(truth):,}. {challenge.remedy}")
+    _check_count(challenge, split, len(keys), title, truth)
     return [truth[key] for key in keys]
 
 
