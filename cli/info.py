@@ -112,7 +112,7 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
     help=f"Draw some of the images with their classes.  [default file: {SHEET_BESIDE_DATA} in the dataset]",
 )
 @click.option("--split", default="train", help="The split to draw.")
-@click.option("--all", "show_all", is_flag=True, help="Every class and every rejected image, not the first few.")
+@click.option("--all", "show_all", is_flag=True, help="Every class, rejected and repeated image, not the first few.")
 @json_option
 def data(name: str | None, sheet: Path | None, split: str, show_all: bool, as_json: bool) -> None:
     """Images of each split and class, those that were rejected and why, and the statistics of a prepared dataset.
@@ -191,6 +191,11 @@ def _show(found: "PreparedDataset", show_all: bool) -> None:
         rows = [[bad["split"], bad["filename"], bad["reason"]] for bad in shown]
         console.table("Rejected", ["split", "image", "reason"], rows, left=3)
         _more(len(found.rejected) - len(shown), "rejected images")
+    if found.repeated:
+        again = found.repeated if show_all else found.repeated[:REJECTS_SHOWN]
+        rows = [[image["split"], image["filename"], image["in_train"]] for image in again]
+        console.table("In train as well", ["split", "image", "in train"], rows, left=3)
+        _more(len(found.repeated) - len(again), "repeated images")
     statistics = found.statistics
     rows = [
         [f"{deviation:.2f}", *(f"{value:+.4f}" for value in vector)]

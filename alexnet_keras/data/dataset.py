@@ -87,6 +87,7 @@ class PreparedDataset:
             "fingerprint": self.fingerprint,
             "examples": {split: self.examples(split) for split in self.splits},
             "options": self.manifest["options"],
+            **{key: value for key, value in self.manifest.items() if key == "further_options"},  # of 0.1 there are none
             "titles": list(self.titles),
         }
 
@@ -104,6 +105,7 @@ class PreparedDataset:
                 for split in self.splits
             },
             "rejected": self.rejected,
+            "repeated": self.repeated,
         }
 
     @cached_property
@@ -167,6 +169,11 @@ class PreparedDataset:
     def rejected(self) -> list[dict[str, str]]:
         """Each image that could not be used: its split, filename and reason."""
         return self.manifest["rejected"]
+
+    @property
+    def repeated(self) -> list[dict[str, str]]:
+        """Each image of another split that is in train as well: its split, its filename and that in train."""
+        return self.manifest.get("repeated", [])  # earlier versions did not look
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pydantic
 from typing_extensions import TypedDict
 
 from alexnet_keras.data.images import IMAGE_SIZE, Encoding
-from alexnet_keras.data.shards import INDEX, ShardRecord, load_sums, record_path
+from alexnet_keras.data.shards import INDEX, ShardPlan, ShardRecord, load_sums, record_path, repeated_images
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.statistics import PixelSums
 from alexnet_keras.errors import DataError
@@ -84,7 +84,14 @@ def fingerprint(options: dict[str, Any], checksums: dict[str, str]) -> str:
 
 
 def seal(
-    source: Source, out: Path, name: str, options: dict[str, Any], encoding: Encoding, records: list[ShardRecord]
+    source: Source,
+    out: Path,
+    name: str,
+    options: dict[str, Any],
+    further: list[str],
+    encoding: Encoding,
+    plans: list[ShardPlan],
+    records: list[ShardRecord],
 ) -> np.ndarray:
     """Write statistics, index, TFDS metadata and finally the manifest next to the shards.
 
@@ -93,8 +100,10 @@ def seal(
         out: The directory of the shards, with the records' files in `.prepare/`.
         name: The dataset's name.
         options: Every choice that decided the result's bytes.
+        further: Options of `alexnet prepare` that chose the images, as words; the options have the images themselves.
         encoding: How images are stored.
-        records: The records of all shards, in order.
+        plans: All shards, in order.
+        records: The records of all shards, in the same order.
 
     Returns:
         (classes,) int64, the training images of each class.
@@ -124,6 +133,7 @@ def seal(
         "source": source.given,
         "fingerprint": fingerprint(options, {record.filename: record.sha256 for record in records}),
         "options": options,
+        "further_options": further,
         "classes": source.classes,
         "words": source.words,
         "ids": source.ids,
@@ -142,10 +152,10 @@ def seal(
             for record in records
             for filename, reason in record.rejected
         ],
+        "repeated": repeated_images(source, plans, records),
         "files": {name: sha256_of(out / name) for name in (STATISTICS, INDEX, *METADATA_FILES)},
     }
     with write_by_rename(out / MANIFEST) as partial:
-        # No newline at the end: the bytes stay those of earlier versions.
         partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return counts["train"]
 

@@ -8,8 +8,9 @@ from __future__ import annotations  # so that help() shows them as they are writ
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +19,11 @@ from typing import Any, Literal
 import numpy as np
 
 from alexnet_keras.data.class_names import some
-from alexnet_keras.data.dataset import DATASET_LOCK, MANIFEST, PreparedDataset, open_prepared, read_manifest
+from alexnet_keras.data.dataset import PreparedDataset, open_prepared
 from alexnet_keras.data.image_formats import MAX_PIXELS, Decoding
 from alexnet_keras.data.images import IMAGE_SIZE, JPEG_QUALITY, Encoding
 from alexnet_keras.data.manifest import seal, tfds_name
-from alexnet_keras.data.preparation_directory import PLAN_LOCK, check_ours, clear_for, open_if_same
+from alexnet_keras.data.preparation_directory import check_ours, claimed
 from alexnet_keras.data.shards import (
     SHARD_EXAMPLES,
     WORK,
@@ -37,10 +38,10 @@ from alexnet_keras.data.shards import (
 from alexnet_keras.data.sources.open import SourceRequest, default_name, kind_of, open_source
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT
-from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import SILENT, Reporter
-from alexnet_keras.storage.files import PARTIAL, locked
-from alexnet_keras.storage.places import check_name, data_root, good_name
+from alexnet_keras.storage.files import PARTIAL
+from alexnet_keras.storage.places import argument, check_name, command, data_root, good_name
 
 
 def prepare(
@@ -212,6 +213,21 @@ class Preparation:
         }
 
     @property
+    def further_options(self) -> list[str]:
+        """The options of `alexnet prepare`, as words, that choose the images and are not in `options`."""
+        splits = None
+        if self.splits is not None:
+            splits = ",".join(f"{split}={folder}" for split, folder in self.splits.items()) or "none"
+        bad = f"{100 * self.max_bad:g}%" if isinstance(self.max_bad, float) else self.max_bad
+        tables = (("--labels", table) for table in self.labels)
+        given: list[tuple[str, object]] = [("--classes", self.classes), ("--splits", splits), *tables]
+        given += [("--tfds-dir", self.tfds_dir), ("--max-bad", bad)]
+        return [
+            *(str(word) for option, value in given if value is not None for word in (option, value)),
+            *(["--partial"] if self.partial else []),
+        ]
+
+    @property
     def _encoding(self) -> Encoding:
         return Encoding(self.encoding, self.quality or JPEG_QUALITY)
 
@@ -289,53 +305,16 @@ class Preparation:
                 )
             return self._seal()
 
-    def existing(self, alone: bool = True) -> PreparedDataset | None:
-        """Open the dataset if it is there already, made from the same images with the same options.
-
-        Args:
-            alone: It may be replaced; parts, which other processes make meanwhile, replace no finished dataset.
-
-        Raises:
-            UsageError: The directory holds other files.
-            DataError: It holds a preparation with other options.
-        """
-        out = self.directory
-        if self.overwrite and not alone and (out / MANIFEST).exists() and read_manifest(out)["options"] != self.options:
-            raise DataError(
-                f"{out} is prepared, with other options, and parts replace no finished dataset: remove it, or prepare "
-                "it whole with --overwrite."
-            )
-        if (data := open_if_same(out, self.options, self.overwrite and alone)) is None:
-            return None
-        if (out / WORK).exists():  # of a preparation that was killed when nothing but this was left to do
-            with suppress(AlexNetError, OSError), locked(out / DATASET_LOCK, "in use"):
-                shutil.rmtree(out / WORK, ignore_errors=True)
-        self.reporter.note(f"{out} is already prepared from the same images with the same options; nothing to do.")
-        return data
-
-    @contextmanager
-    def claimed(self, alone: bool) -> Iterator[PreparedDataset | None]:
-        """Hold the directory, alone or together with other parts, and leave nothing in it but shards of this plan.
-
-        Yields:
-            The dataset, if it is there already or another process finishes it before this one holds the directory.
-        """
-        if data := self.existing(alone):
-            yield data
-            return
-        out, work = self.directory, self.directory / WORK
-        out.mkdir(parents=True, exist_ok=True)
-        busy = f"Another process is preparing or reading {out}. Wait for it, or choose another --out."
-        with locked(out / DATASET_LOCK, busy, shared=not alone):
-            work.mkdir(exist_ok=True)
-            with locked(work / PLAN_LOCK, None):
-                data = open_if_same(out, self.options, self.overwrite and alone)
-                if not data:
-                    anew = self.overwrite and alone
-                    clear_for(out, self.options, digest_of(self.shards), self.overwrite, anew)
-            if data and alone:
-                shutil.rmtree(work, ignore_errors=True)
-            yield data
+    def claimed(self, alone: bool) -> AbstractContextManager[PreparedDataset | None]:
+        """Hold the directory, alone or with other parts, as `preparation_directory.claimed` does."""
+        return claimed(
+            self.directory,
+            self.options,
+            lambda: digest_of(self.shards),
+            overwrite=self.overwrite,
+            alone=alone,
+            reporter=self.reporter,
+        )
 
     def write_missing(self, shards: list[ShardPlan]) -> None:
         """Write those of the shards that are not there yet.
@@ -381,11 +360,19 @@ class Preparation:
         """Write statistics, metadata and the manifest after all shards are finished."""
         records = [ShardRecord.load(record_path(self.directory, shard.filename)) for shard in self.shards]
         self._check_bad([rejection for record in records for rejection in record.rejected])
-        trained = seal(self.images, self.directory, self.dataset_name, self.options, self._encoding, records)
+        about = (self.dataset_name, self.options, self.further_options)
+        trained = seal(self.images, self.directory, *about, self._encoding, self.shards, records)
         listed = np.bincount(self.images.splits["train"].labels, minlength=len(trained))
         if lost := [self.images.classes[label] for label in np.flatnonzero((listed > 0) & (trained == 0))]:
             self.reporter.warn(f"no training image of the class {some(lost)} can be used.")
         data = open_prepared(self.directory)
+        for split, count in Counter(image["split"] for image in data.repeated).items():
+            first = next(image for image in data.repeated if image["split"] == split)
+            self.reporter.warn(
+                f"{count:,} of the {data.examples(split):,} images of {split} are in train as well, such as "
+                f"{first['filename']}, there {first['in_train']}: errors on {split} will be too low. "
+                f"`{command('info', 'data', argument(data.path))}` lists them."
+            )
         shutil.rmtree(self.directory / WORK, ignore_errors=True)
         return data
 

@@ -2,7 +2,9 @@
 
 import json
 import re
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ from alexnet_keras.data import image_cache, shards
 from alexnet_keras.data.dataset import DATASET_LOCK, PreparedDataset, open_prepared
 from alexnet_keras.data.manifest import MANIFEST, METADATA_FILES, STATISTICS, read_manifest
 from alexnet_keras.data.shards import WORK
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.reporter import Reporter
 from alexnet_keras.storage.documents import write_json
+from alexnet_keras.storage.files import locked
 
 PLAN, PLAN_LOCK = "plan.json", "plan.lock"
 ANEW = "anew"  # in PLAN: the preparation was begun with --overwrite
@@ -95,6 +99,69 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
         if path.name not in (PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):
             path.unlink()
     write_json(plan, {**options, DIGEST: plan_digest, **({ANEW: True} if anew else {})}, indent=None)
+
+
+def _existing(
+    out: Path, options: dict[str, Any], overwrite: bool, alone: bool, reporter: Reporter
+) -> PreparedDataset | None:
+    """Open the dataset if it is there already, made from the same images with the same options."""
+    if overwrite and not alone and (out / MANIFEST).exists() and read_manifest(out)["options"] != options:
+        raise DataError(
+            f"{out} is prepared, with other options, and parts replace no finished dataset: remove it, or prepare "
+            "it whole with --overwrite."
+        )
+    if (data := open_if_same(out, options, overwrite and alone)) is None:
+        return None
+    if (out / WORK).exists():  # of a preparation that was killed when nothing but this was left to do
+        with suppress(AlexNetError, OSError), locked(out / DATASET_LOCK, "in use"):
+            shutil.rmtree(out / WORK, ignore_errors=True)
+    reporter.note(f"{out} is already prepared from the same images with the same options; nothing to do.")
+    return data
+
+
+@contextmanager
+def claimed(
+    out: Path,
+    options: dict[str, Any],
+    plan_digest: Callable[[], str],
+    *,
+    overwrite: bool,
+    alone: bool,
+    reporter: Reporter,
+) -> Iterator[PreparedDataset | None]:
+    """Hold the directory, alone or together with other parts, and leave nothing in it but shards of this plan.
+
+    Args:
+        out: The directory.
+        options: Those of the preparation.
+        plan_digest: Computes the plan's checksum.
+        overwrite: Replace what is prepared there; parts, which other processes make meanwhile, replace no finished
+            dataset.
+        alone: The preparation is not divided among processes.
+        reporter: Receives a note where there is nothing to do.
+
+    Yields:
+        The dataset, if it is there already or another process finishes it before this one holds the directory.
+
+    Raises:
+        UsageError: The directory holds other files.
+        DataError: It holds a preparation with other options.
+        AlexNetError: Another process prepares or reads it.
+    """
+    if data := _existing(out, options, overwrite, alone, reporter):
+        yield data
+        return
+    work, anew = out / WORK, overwrite and alone
+    out.mkdir(parents=True, exist_ok=True)
+    busy = f"Another process is preparing or reading {out}. Wait for it, or choose another --out."
+    with locked(out / DATASET_LOCK, busy, shared=not alone):
+        work.mkdir(exist_ok=True)
+        with locked(work / PLAN_LOCK, None):
+            if not (data := open_if_same(out, options, anew)):
+                clear_for(out, options, plan_digest(), overwrite, anew)
+        if data and alone:
+            shutil.rmtree(work, ignore_errors=True)
+        yield data
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:

@@ -136,6 +136,7 @@ class ShardRecord:
         sha256: Its checksum.
         labels: (n,) int32, the label of each record.
         lengths: (n,) uint32, the bytes of each record.
+        digests: (n,) uint64, by which repeated images are known; (0,) in records of earlier versions.
         rejected: (filename, reason) of each image that could not be used.
     """
 
@@ -145,6 +146,7 @@ class ShardRecord:
     sha256: str = ""
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))
+    digests: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     rejected: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -166,6 +168,7 @@ class ShardRecord:
                 facts=np.array(json.dumps(plain)),
                 labels=self.labels,
                 lengths=self.lengths,
+                digests=self.digests,
                 pictures=np.array(sums.images),
                 image=sums.image.astype(np.uint32),  # at most 255 times the images of a shard
                 products=sums.products,
@@ -177,7 +180,41 @@ class ShardRecord:
         with np.load(path, allow_pickle=False) as file:
             plain = json.loads(file["facts"].item())
             plain["rejected"] = [(name, reason) for name, reason in plain["rejected"]]
-            return cls(**plain, labels=file["labels"], lengths=file["lengths"])
+            arrays = {name: file[name] for name in ("labels", "lengths", "digests") if name in file}
+            return cls(**plain, **arrays)
+
+
+def repeated_images(source: Source, plans: list[ShardPlan], records: list[ShardRecord]) -> list[dict[str, str]]:
+    """Find the images of other splits that are stored with the same bytes as one of the training split.
+
+    Args:
+        source: The images.
+        plans: All shards.
+        records: Their records, in the same order.
+
+    Returns:
+        For each its split, its filename, and the filename in the training split.
+    """
+    pairs = list(zip(plans, records, strict=True))
+    trained = np.unique(np.concatenate([record.digests for _, record in pairs if record.split == "train"]))
+
+    def named(plan: ShardPlan, record: ShardRecord, among: np.ndarray) -> Iterator[tuple[int, str]]:
+        found = np.flatnonzero(np.isin(record.digests, among)).tolist()
+        if not found:
+            return
+        filenames, rejected = source.splits[plan.split].filenames, {name for name, _ in record.rejected}
+        usable = [name for image in plan.images.tolist() if (name := filenames[image]) not in rejected]
+        yield from ((int(record.digests[position]), usable[position]) for position in found)
+
+    others = [
+        (plan.split, *found)
+        for plan, record in pairs
+        if plan.split != "train"
+        for found in named(plan, record, trained)
+    ]
+    wanted = np.array([digest for _, digest, _ in others], np.uint64)
+    in_train = dict(found for plan, record in pairs if plan.split == "train" for found in named(plan, record, wanted))
+    return [{"split": split, "filename": name, "in_train": in_train[digest]} for split, digest, name in others]
 
 
 def load_sums(path: Path) -> PixelSums:
@@ -274,6 +311,7 @@ def _write(
     reached, stop = first, first + len(plan.images)
     labels: list[int] = []
     lengths: list[int] = []
+    digests: list[bytes] = []
     with tensorflow_errors_as_os_errors(partial), tf.io.TFRecordWriter(str(partial)) as writer:
         while reached < stop:
             batch = next(batches)
@@ -284,6 +322,7 @@ def _write(
                 writer.write(example)
                 labels.append(label)
                 lengths.append(len(example))
+                digests.append(hashlib.sha256(encoded).digest()[:8])
             if plan.split == "train":
                 sums.add(batch.pixels)
             rejected = [
@@ -293,6 +332,7 @@ def _write(
             yield batch.stop - reached, rejected
             reached = batch.stop
     record.labels, record.lengths = np.array(labels, np.int32), np.array(lengths, np.uint32)
+    record.digests = np.frombuffer(b"".join(digests), "<u8")
 
 
 def _example(encoded: bytes, label: int, filename: str) -> bytes:

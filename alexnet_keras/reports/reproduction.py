@@ -76,7 +76,7 @@ def prepare_command(data: Mapping[str, Any]) -> str | None:
         value = options.get(key, default)
         if value is not None and value != default:
             words += [option] if value is True else [option, str(value)]
-    return _lines(words)
+    return _lines([*words, *data.get("further_options", ())])
 
 
 def make_command(run: Run, name: str) -> str | None:

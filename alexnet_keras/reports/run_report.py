@@ -217,6 +217,7 @@ def _commands(evaluated: EvaluatedRun) -> dict[str, Any]:
     return {
         "lines": reproduction_commands(evaluated.run, data, evaluated.split),
         "prepare": prepare_command(data) is not None,
+        "complete": "further_options" in data,
         "workers": facts.get("strategy") == "multi-worker",
         "deterministic": bool(facts.get("deterministic") or facts.get("imported")),
         "fingerprint": data["fingerprint"],

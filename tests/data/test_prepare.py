@@ -199,6 +199,31 @@ def test_bad_files_are_skipped_and_named_in_the_manifest(folder, tmp_path):
     assert not set(names) & {name for _, name in reasons}
 
 
+@pytest.mark.parametrize("encoding", ["jpeg", "raw"])
+def test_an_image_that_is_in_train_as_well_is_listed_and_warned_of(folder, tmp_path, encoding):
+    assert not small(folder, tmp_path / "before", encoding=encoding).repeated
+    (folder / "val/dog/again.jpg").write_bytes((folder / "train/cat/003.jpg").read_bytes())
+    (folder / "train/cat/000.jpg").write_text("not an image")  # rejected images take no place
+    reporter = Recorded()
+    prepared = small(folder, tmp_path / "set", encoding=encoding, reporter=reporter)
+    assert prepared.repeated == [{"split": "val", "filename": "dog/again.jpg", "in_train": "cat/003.jpg"}]
+    assert len(reporter.warnings) == 1
+    assert (
+        "1 of the 6 images of val are in train as well, such as dog/again.jpg, there cat/003.jpg: errors on val"
+        in (reporter.warnings[0])
+    )
+
+
+def test_the_options_that_chose_the_images_are_recorded_as_words(folder, tmp_path):
+    table = tmp_path / "classes.txt"
+    table.write_text("cat\ndog\n")
+    splits = {"train": "train", "val": "val"}
+    prepared = small(folder, tmp_path / "set", classes=table, splits=splits, max_bad=0.5)
+    words = ["--classes", str(table), "--splits", "train=train,val=val", "--max-bad", "50%"]
+    assert prepared.facts["further_options"] == words
+    assert small(folder, tmp_path / "plain").facts["further_options"] == []
+
+
 def test_a_png_among_the_jpegs_keeps_its_place(folder, tmp_path):
     before = [name for name, _, _ in records(small(folder, tmp_path / "before"), "train")]
     from PIL import Image

@@ -345,6 +345,8 @@ def test_the_preparing_command_has_the_options_that_were_not_the_defaults(six):
         *("alexnet", "prepare", "folder:my photos", "--out", "elsewhere/set", "--name", "photos", "--seed", "4"),
         *("--holdout", "0.5", "--limit-per-class", "20", "--exif", "--encoding", "png"),
     ]
+    further = ["--splits", "train=Training,val=Testing", "--labels", "my labels.csv"]
+    assert words(prepare_command({**facts, "further_options": further}))[-4:] == further
     assert prepare_command({"path": "data/old", "fingerprint": "f"}) is None
 
 
