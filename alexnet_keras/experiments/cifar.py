@@ -26,6 +26,7 @@ from alexnet_keras.backend import CHANNELS_LAST, Tensor
 from alexnet_keras.data.sources.open import SourceRequest, open_source
 from alexnet_keras.data.sources.source import ImageList
 from alexnet_keras.errors import DataError, DivergedError
+from alexnet_keras.evaluation.crops import corners
 from alexnet_keras.evaluation.errors import top_k_misses
 from alexnet_keras.layers import LocallyConnected2D, LocalResponseNormalization, MeanSubtraction
 from alexnet_keras.network.model import seed_of_part
@@ -103,8 +104,7 @@ def random_crops(images: np.ndarray, side: int, random: np.random.Generator) -> 
 
 def ten_crops(images: np.ndarray, side: int) -> np.ndarray:
     """The four corners, the centre, and their reflections (paper, section 4.1): `(10, n, side, side, 3)`."""
-    margin = images.shape[1] - side
-    places = [(0, 0), (0, margin), (margin // 2, margin // 2), (margin, 0), (margin, margin)]
+    places = corners(images.shape[1], side)
     crops = np.stack([images[:, top : top + side, left : left + side] for top, left in places])
     return np.concatenate([crops, crops[:, :, :, ::-1]])
 

@@ -5,12 +5,10 @@ from pathlib import Path
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds
 from alexnet_keras.network.model import AlexNet
-from alexnet_keras.network.summary import LayerSummary, summarize
+from alexnet_keras.network.summary import PAPER_NEURONS, LayerSummary, summarize
 from alexnet_keras.visualization.architecture import draw_architecture
 
-# Neurons by layer (paper, figure 2), and parameters (section 1: "60 million").
-NEURONS = {"conv1": 253_440, "conv2": 186_624, "conv3": 64_896, "conv4": 64_896, "conv5": 43_264}
-NEURONS |= {"fc6": 4096, "fc7": 4096, "fc8": 1000}
+# Parameters (paper, section 1: "60 million"), and neurons.
 PARAMETERS, NEURONS_IN_ALL = 60e6, 650_000
 NOTES = {"conv1": "55 x 55 x 96; the paper's number is no such product"}
 DEVICES = ("GPU 1", "GPU 2")
@@ -22,8 +20,8 @@ def run(lab: Lab) -> Outcome:
     neurons, parameters = sum(layer.neurons for layer in layers), sum(layer.parameters for layer in layers)
     comparisons = [
         *(
-            _compare(f"neurons of {each.name}", f"{NEURONS[each.name]:,}", each.neurons, NEURONS[each.name], 0)
-            for each in layers
+            _compare(f"neurons of {name}", f"{claimed:,}", count, claimed, 0)
+            for name, count, claimed in ((each.name, each.neurons, PAPER_NEURONS[each.name]) for each in layers)
         ),
         _compare("neurons in all", "650,000", neurons, NEURONS_IN_ALL, 0.05),
         _compare("parameters", "60 million", parameters, PARAMETERS, 0.05),

@@ -19,8 +19,9 @@ from alexnet_keras.errors import DivergedError, UsageError
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
 from alexnet_keras.recipes import toml
+from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.recipes.toml import edit, load_recipe
+from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.kept import kept_json, made_from
@@ -207,9 +208,9 @@ class Lab:
         """The last model's probabilities for every image of a split, computed once."""
         return predictions_of(run, data, split, views, which="last", reporter=self.reporter)
 
-    def errors(self, run: Run, data: PreparedDataset, split: str = "val", views: str = "ten-crop") -> Evaluation:
-        """The last model's errors on a split."""
-        return self.predictions(run, data, split, views).evaluation()
+    def errors(self, run: Run, data: PreparedDataset) -> Evaluation:
+        """The last model's errors on val, by ten crops."""
+        return self.predictions(run, data, "val").evaluation()
 
 
 def _digest(inputs: Any) -> str:

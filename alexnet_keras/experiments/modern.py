@@ -17,8 +17,8 @@ from alexnet_keras.experiments.outcome import (
     training_text,
 )
 from alexnet_keras.recipes.built_in import CHOICES, modernised
+from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.recipes.toml import edit
 from alexnet_keras.visualization.style import INK, QUIET, SERIES
 
 BASE, MODERN = "source", "modern"

@@ -198,9 +198,9 @@ def sign_verdict(ours: OverSeeds, sign: int, pairs: Sequence[PairedTest] = ()) -
     return "disagrees for these networks" if sides == {-1} else "undecided"
 
 
-def claimed_positive(what: str, ours: OverSeeds, claim: str, log: str = "", unit: Unit = "points") -> Comparison:
+def claimed_positive(what: str, ours: OverSeeds, claim: str, log: str = "") -> Comparison:
     """A comparison with the claim that a quantity is positive."""
-    return Comparison(what, ours, unit, claim, log, sign_verdict(ours, 1))
+    return Comparison(what, ours, "points", claim, log, sign_verdict(ours, 1))
 
 
 def value_verdict(ours: OverSeeds, claimed: float) -> Verdict:

@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.schema import IMAGENET_COLOR_STDS, Classifier, Convolution, Dense, Recipe
-from alexnet_keras.recipes.toml import edit
 from alexnet_keras.runs import Run
 from alexnet_keras.training.start import InitialWeights
 

@@ -82,9 +82,9 @@ def image_file(path: Path, alt: str) -> EmbeddedImage:
     return EmbeddedImage(_data_uri(image, "PNG"), width, height, alt)
 
 
-def percent(share: float, digits: int = 1) -> str:
+def percent(share: float) -> str:
     """Format 0.0767 as "7.7 %", with a space that does not break."""
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def templates(*folders: Path, **settings: Any) -> jinja2.Environment:

@@ -52,33 +52,29 @@ def made_from(path: Path) -> Any:
         return None
 
 
-def kept_json(
-    path: Path, inputs: Mapping[str, Any], make: Callable[[], Any], *, names: tuple[str, str] = ("about", "found")
-) -> Any:
+def kept_json(path: Path, inputs: Mapping[str, Any], make: Callable[[], Any]) -> Any:
     """A value in a JSON file, made by `make` unless the file holds it with the same inputs.
 
     Args:
-        path: The file; it holds an object of two names.
+        path: The file; it holds an object with the inputs, "about", and the value, "found".
         inputs: All that the value depends on, as JSON can say it.
         make: Computes the value, which JSON can hold.
-        names: What inputs and value are called in the file.
     """
-    about, value = names
     same = json.loads(json.dumps(inputs))  # JSON has lists where inputs may have tuples
 
     def find() -> dict[str, Any] | None:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            return document if document[about] == same and value in document else None
+            return document if document["about"] == same and "found" in document else None
         except DAMAGED:
             return None  # it was never made, or not to its end
 
     def write() -> dict[str, Any]:
-        document = {about: dict(inputs), value: make()}
+        document = {"about": dict(inputs), "found": make()}
         write_json(path, document, indent=1)
         return document
 
-    return kept(find, write)[value]
+    return kept(find, write)["found"]
 
 
 def kept_arrays(

@@ -76,14 +76,14 @@ def images_from_files(run: Run, files: Sequence[Path]) -> list[CaptionedImage]:
     return [CaptionedImage(read_image(file, preparation), file.name) for file in files]
 
 
-def images_from_split(data: PreparedDataset, count: int, seed: int = 0, split: str = "val") -> list[CaptionedImage]:
-    """Choose images of a split by a seed, of different classes as far as possible.
+def images_from_split(data: PreparedDataset, count: int, seed: int = 0) -> list[CaptionedImage]:
+    """Choose validation images by a seed, of different classes as far as possible.
 
     Raises:
         UsageError: There is no such split.
         DataError: It has fewer images, or a record is damaged.
     """
-    images, labels, _ = some_images(data, split, count, seed)
+    images, labels, _ = some_images(data, "val", count, seed)
     return [
         CaptionedImage(image, data.titles[label], label) for image, label in zip(images, labels.tolist(), strict=True)
     ]

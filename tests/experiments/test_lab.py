@@ -8,7 +8,8 @@ from alexnet_keras.errors import DivergedError, UsageError
 from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.variants import LAST_COPIED, LAST_HIDDEN, six_convolutions
 from alexnet_keras.recipes import toml
-from alexnet_keras.recipes.toml import edit, load_recipe
+from alexnet_keras.recipes.edits import edit
+from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.kept import kept_arrays

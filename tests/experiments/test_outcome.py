@@ -27,7 +27,8 @@ from alexnet_keras.experiments.outcome import (
     value_verdict,
     with_unit,
 )
-from alexnet_keras.recipes.toml import edit, load_recipe
+from alexnet_keras.recipes.edits import edit
+from alexnet_keras.recipes.toml import load_recipe
 
 
 def test_the_interval_is_students():

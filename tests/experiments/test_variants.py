@@ -11,8 +11,8 @@ from alexnet_keras.experiments import variants
 from alexnet_keras.experiments.ablations import ABLATIONS
 from alexnet_keras.experiments.variants import fine_tuning_recipe, pretraining_recipe
 from alexnet_keras.layers import PlainDropout
-from alexnet_keras.recipes.edits import fields_of
-from alexnet_keras.recipes.toml import edit, load_recipe
+from alexnet_keras.recipes.edits import edit, fields_of
+from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.training.optimizer import new_optimizer
 
 CONVOLUTIONS = [f"conv{number}" for number in range(1, 6)]

@@ -9,7 +9,8 @@ from alexnet_keras import Run, load_recipe, resume, train
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import AlexNetError, UsageError
-from alexnet_keras.recipes.toml import edit, with_overrides
+from alexnet_keras.recipes.edits import edit
+from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.reports import run_report
 from alexnet_keras.training import train as train_module
 from alexnet_keras.training.chosen_recipe import BY_EPOCH, chosen_recipe, warn_of_few_images

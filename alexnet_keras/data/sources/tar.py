@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -21,8 +21,7 @@ from alexnet_keras.data.images import LARGE, START, check_length, is_image
 from alexnet_keras.data.sources.source import ImageList, NamePacker, Names, printable
 from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.reporter import Advance
-from alexnet_keras.storage.files import write_by_rename
-from alexnet_keras.storage.kept import kept
+from alexnet_keras.storage.kept import kept_arrays
 
 REPORT_EVERY = 1000  # members between two reports of progress
 
@@ -128,7 +127,6 @@ def _checked(member: tarfile.TarInfo, title: str) -> str | None:
 
 Index = tuple[tuple[str, ...], ImageList]  # the groups, and the images labelled by the number of their group
 Columns = dict[str, np.ndarray]  # an index as it is kept
-COLUMNS = ("facts", "archives", "counts", "text", "lengths", "offsets", "sizes")
 
 
 def index_flat(path: Path, advance: Advance, cache: Path | None) -> Index:
@@ -252,19 +250,6 @@ def _kept(
     if cache is None:
         return images_of(index_members(groups, advance))
     stamps = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    file = cache / f"index-{hashlib.sha256(json.dumps([kind, stamps]).encode()).hexdigest()[:16]}.npz"
-
-    def find() -> Columns | None:
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in COLUMNS}
-        except DAMAGED:
-            return None
-
-    def make() -> Columns:
-        columns: dict[str, Any] = index_members(groups, advance)
-        with write_by_rename(file) as partial, partial.open("wb") as opened:
-            np.savez(opened, **columns)
-        return columns
-
-    return images_of(kept(find, make))
+    digest = hashlib.sha256(json.dumps([kind, stamps]).encode()).hexdigest()
+    file = cache / f"index-{digest[:16]}.npz"
+    return images_of(kept_arrays(file, {"archives": digest}, lambda: index_members(groups, advance)))
