@@ -208,7 +208,7 @@ def _verify(name: str | None, as_json: bool) -> None:
     if given := given_options(without=("source", "verify", "as_json")):
         raise UsageError(f"--verify takes a prepared dataset and no {given[0].opts[-1]}.")
     console.start_tensorflow(keras=False)
-    from alexnet_keras.data.dataset import verify
+    from alexnet_keras.data.verify import verify
     from alexnet_keras.errors import DataError
 
     data = chosen_data(name)

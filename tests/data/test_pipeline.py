@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from alexnet_keras.data import pipeline
-from alexnet_keras.data.dataset import open_prepared, verify
+from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.data.pipeline import (
     WorkerPart,
@@ -23,6 +23,7 @@ from alexnet_keras.data.pipeline import (
 )
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.data.verify import verify
 from alexnet_keras.errors import DataError
 from alexnet_keras.recipes.schema import Augmentation
 

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from small_sets import Recorded
 
-from alexnet_keras.data.dataset import open_prepared, verify
+from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.data.verify import verify
 
 
 @pytest.fixture

@@ -148,8 +148,9 @@ def _datasets(project: Path) -> Iterator[Kind]:
     data = project / "data/set"
 
     def read(path: Path) -> None:
-        from alexnet_keras.data.dataset import open_prepared, verify
+        from alexnet_keras.data.dataset import open_prepared
         from alexnet_keras.data.pipeline import evaluation_batches, iterate, training_batches
+        from alexnet_keras.data.verify import verify
         from alexnet_keras.recipes.schema import Augmentation
 
         found = open_prepared(data)
