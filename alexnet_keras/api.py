@@ -17,6 +17,7 @@ from alexnet_keras.interop.sharing import shared_facts
 from alexnet_keras.reports.model_card import model_card, write_model_card
 from alexnet_keras.runs import Run, as_run
 from alexnet_keras.storage.hub import is_address
+from alexnet_keras.training import resume as resuming
 from alexnet_keras.training import train as training
 
 P = ParamSpec("P")
@@ -83,5 +84,5 @@ def publish(run: Run | str | Path | None, to: str | Path, *, private: bool = Fal
 
 
 train = _with_card_of_result(training.train)
-resume = _with_card_of_result(training.resume)
+resume = _with_card_of_result(resuming.resume)
 evaluate = _with_card_of_argument(evaluation.evaluate)

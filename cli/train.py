@@ -233,8 +233,8 @@ def _rate_factor(text: str) -> tuple[str, float]:
 
 def _report(run: "Run", as_json: bool, trained: int) -> None:
     """Print the result of a run, of whose epochs so many were trained now."""
+    from alexnet_keras.training.resume import begin_from
     from alexnet_keras.training.schedule import has_stalled
-    from alexnet_keras.training.train import begin_from
 
     history = run.history
     last, best = history[-1], run.best_row or history[-1]

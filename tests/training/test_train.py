@@ -12,9 +12,9 @@ from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.reports import run_report
-from alexnet_keras.training import train as train_module
 from alexnet_keras.training.chosen_recipe import BY_EPOCH, chosen_recipe, warn_of_few_images
 from alexnet_keras.training.devices import Placement
+from alexnet_keras.training.launch import new_trainer
 from alexnet_keras.training.losses import balanced_weights
 from alexnet_keras.training.start import InitialWeights, new_network, warn_of_other_arithmetic
 from alexnet_keras.training.step import TrainingStep
@@ -89,7 +89,7 @@ def test_tf32_is_switched_off_while_a_run_trains_also_after_resume(prepared, tin
 def test_a_run_on_a_gpu_begins_with_what_it_computes_in(prepared, tiny, precision, tf32, said):
     facts, reporter = {"deterministic": False, "precision": precision, "tf32": tf32, "seed": 0}, Watching()
     placement = Placement("one", ("/GPU:0",))
-    train_module._trainer(Run("named"), tiny, prepared, placement, facts, None, (), reporter)
+    new_trainer(Run("named"), tiny, prepared, placement, facts, None, (), reporter)
     (note,) = reporter.notes
     assert f" batches of 8, {said}, seed 0." in note
 
