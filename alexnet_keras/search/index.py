@@ -6,8 +6,9 @@ codes.faiss           IndexBinaryFlat of all images
 encoder.keras         from a layer's features to the code
 labels.npy, filenames.npy"""
 
+import re
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from alexnet_keras.search.store import (
     FeatureStore,
     Origin,
     RunFeatures,
+    check_not_of_others,
     files_to_replace,
     load_array,
     sample,
@@ -38,6 +40,8 @@ from alexnet_keras.storage.places import command
 FACTS = "search.json"
 FORMAT = "alexnet-keras search index, version 1"
 CODES, ENCODER, LABELS, FILENAMES = "codes.faiss", "encoder.keras", "labels.npy", "filenames.npy"
+COMMON = frozenset((ENCODER, LABELS, FILENAMES))  # names that others give to files, too
+NAMES = "|".join((r"exact-\d{5,}\.faiss", *map(re.escape, (FACTS, CODES, *COMMON))))  # a regular expression
 REMEDY = "Build it again with `alexnet search build`."
 QUERIES = 1000  # images to measure recall with, from a split that is not indexed
 
@@ -58,10 +62,6 @@ class Neighbors:
         """Sort by distance and keep the `count` nearest; ties keep their order."""
         order = np.argsort(self.distances, axis=1, kind="stable")[:, :count]
         return Neighbors(np.take_along_axis(self.rows, order, 1), np.take_along_axis(self.distances, order, 1))
-
-    def and_also(self, other: "Neighbors") -> "Neighbors":
-        """Join the candidates of two searches for the same queries."""
-        return Neighbors(*(np.concatenate(both, axis=1) for both in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class SearchIndex:
         best = Neighbors(np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32))
         for shard, start in self._vectors:
             squares, rows = shard.search(np.ascontiguousarray(features), min(count, shard.ntotal))
-            best = best.and_also(Neighbors(rows + start, squares)).nearest(count)
+            candidates = (best.rows, rows + start), (best.distances, squares)
+            best = Neighbors(*(np.concatenate(both, axis=1) for both in candidates)).nearest(count)
         return replace(best, distances=np.sqrt(np.maximum(best.distances, 0)))
 
     def by_code(self, features: np.ndarray, count: int) -> Neighbors:
@@ -255,13 +256,16 @@ def index_of(
 
     Raises:
         UsageError: FAISS is missing, there is no such split, or a directory has other things in it.
-        DataError: The split is empty, a file or record is damaged, or all features are the same.
+        DataError: `out` has another index, the split is empty, a file or record is damaged, or all features are the
+            same.
         AlexNetError: Another process is writing there.
     """
     path, origin = out or features.run.search_path / features.name(data, split), features.origin(data, split)
     if index := finished_index(path, origin, options):
         reporter.note(f"Using the existing index: {path}")
         return index
+    if out:
+        check_not_of_others(path / FACTS, FORMAT, origin)
     store, held_out = features.store(data, split, reporter=reporter), None
     if chosen := queries_of(data, split, options.seed):
         held_out = (chosen[0], *features.of_positions(data, *chosen))
@@ -295,9 +299,10 @@ def build(
     """
     faiss_library()
     with writing_lock(path):
-        suffixes = (".faiss", FACTS, ENCODER, LABELS, FILENAMES)
-        for name in sorted(files_to_replace(path, suffixes, "an index"), key=lambda name: name != FACTS):
-            (path / name).unlink()  # search.json first, so that the rest is never taken for a whole index
+        names = files_to_replace(path, "an index", NAMES, COMMON)
+        # search.json first, so that the rest is never taken for a whole index; last what shows that it is of one
+        for name in sorted(names, key=lambda name: (name != FACTS, name not in COMMON)):
+            (path / name).unlink()
         rows = sample(store, SAMPLE_BYTES, options.seed)
         with reporter.progress("codes", options.epochs, "epochs") as advance:
             encoder, loss = train_encoder(rows, options, lambda loss: advance(1, f"{loss:.1%} of the variance lost"))

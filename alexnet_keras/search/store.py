@@ -6,7 +6,8 @@ index.json            the origin of the features, counts, size and checksum of e
 00000.filenames.npy   str (rows,)
 unfinished.json       instead of index.json until the last shard is there: a repeated command resumes from it"""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Set
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
@@ -24,11 +25,12 @@ from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
-from alexnet_keras.storage.files import known_sha256, locked, write_by_rename
+from alexnet_keras.storage.files import PARTIAL, known_sha256, locked, write_by_rename
 
 LOCK, INDEX, UNFINISHED = "lock", "index.json", "unfinished.json"
 FORMAT = "alexnet-keras features, version 1"
 COLUMNS = ("features", "labels", "filenames")
+NAMES = rf"\d{{5,}}\.({'|'.join(COLUMNS)})\.npy|{re.escape(INDEX)}|{re.escape(UNFINISHED)}"  # a regular expression
 SHARD_BYTES = 128 * 2**20  # of features: 8192 rows of 4096
 
 
@@ -189,22 +191,50 @@ def begin_features(empty: FeatureStore) -> FeatureStore:
             begun = empty  # only time is lost
         if begun.origin.same_features(empty.origin) and begun.size == empty.size:
             return begun
-    suffixes = (*(f".{column}.npy" for column in COLUMNS), INDEX, UNFINISHED)
-    for name in sorted(files_to_replace(path, suffixes, "features"), reverse=True):
+    for name in sorted(files_to_replace(path, "features", NAMES), reverse=True):
         (path / name).unlink()  # index.json before the shards that it seals
     return empty
 
 
-def files_to_replace(path: Path, suffixes: tuple[str, ...], kind: str) -> set[str]:
+def files_to_replace(path: Path, kind: str, pattern: str, common: Set[str] = frozenset()) -> set[str]:
     """List the files in a directory that is about to be written again, if all of them are of its kind.
+
+    Args:
+        path: The directory.
+        kind: Their kind, in words.
+        pattern: A regular expression of their whole names, to which partial files of killed processes add a beginning.
+        common: Names among them that others give to files, too: a directory with no other names is somebody else's.
 
     Raises:
         UsageError: The directory has something else in it.
     """
+    ours = re.compile(rf"({re.escape(PARTIAL)}.+-)?({pattern})")
     names = {file.name for file in path.iterdir()} - {LOCK} if path.exists() else set()
-    if any(not name.endswith(suffixes) for name in names):
+    if not all(map(ours.fullmatch, names)) or (names and names <= common):
         raise UsageError(f"{path} has other things in it than {kind}: choose another directory with --out.")
     return names
+
+
+def check_not_of_others(document: Path, format: str, origin: Origin) -> None:
+    """Refuse a directory that the user named for features or an index, and that has those of another origin.
+
+    Args:
+        document: The document that would have the origin of what is there.
+        format: Its format.
+        origin: The origin of what is about to be written.
+
+    Raises:
+        DataError: The document names another model, layer, data or split, or is damaged.
+    """
+    if not document.exists():
+        return
+    remedy = "Choose another directory with --out, or delete this one."
+    try:
+        there = Origin.of(read_json(document, remedy, format))
+    except LookupError as error:
+        raise DataError(f"{document} is damaged: it lacks an entry. {remedy}") from error
+    if not there.same_features(origin):
+        raise DataError(f"{document.parent} is of {there}, not of {origin}. {remedy}")
 
 
 def writing_lock(path: Path) -> AbstractContextManager[None]:
@@ -306,17 +336,6 @@ class RunFeatures:
         """Return the name that features of a split, and an index of them, have in the run."""
         return f"{self.extract.layer}-{data.path.name}-{split}"
 
-    def finished(self, path: Path, data: PreparedDataset, split: str) -> FeatureStore | None:
-        """Return the features in a directory if they are complete and of this model, layer, data and split.
-
-        Raises:
-            DataError: There are features, and they are damaged.
-        """
-        if not (path / INDEX).exists():
-            return None
-        store = open_features(path)
-        return store if store.origin.same_features(self.origin(data, split)) else None
-
     def store(
         self, data: PreparedDataset, split: str, out: Path | None = None, *, reporter: Reporter = SILENT
     ) -> FeatureStore:
@@ -330,18 +349,19 @@ class RunFeatures:
 
         Raises:
             UsageError: There is no such split, or the directory has other things in it.
-            DataError: `out` has other features, those that are there are damaged, or a record is damaged.
+            DataError: `out` has other features, finished or not; those that are there or a record are damaged.
             AlexNetError: Another process is writing there.
         """
-        path = out or self.run.features_path / self.name(data, split)
-        if store := self.finished(path, data, split):
-            reporter.note(f"Using the existing features: {path}")
-            return store
+        path, origin = out or self.run.features_path / self.name(data, split), self.origin(data, split)
+        if out:
+            for document in (INDEX, UNFINISHED):
+                check_not_of_others(path / document, FORMAT, origin)
         if (path / INDEX).exists():
-            old, new = open_features(path).origin, self.origin(data, split)
-            if out:
-                raise DataError(f"{path} has features of {old}, not of {new}: choose another directory with --out.")
-            reporter.note(f"The features in {path} are of {old}; they are computed again for {new}.")
+            store = open_features(path)
+            if store.origin.same_features(origin):
+                reporter.note(f"Using the existing features: {path}")
+                return store
+            reporter.note(f"The features in {path} are of {store.origin}; they are computed again for {origin}.")
         return self.write(path, data, split, reporter=reporter)
 
     def write(self, path: Path, data: PreparedDataset, split: str, *, reporter: Reporter = SILENT) -> FeatureStore:

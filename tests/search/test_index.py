@@ -18,12 +18,13 @@ from alexnet_keras.search.index import (
     build,
     check_same_model,
     finished_index,
+    index_of,
     latest_index,
     open_index,
     queries_of,
 )
 from alexnet_keras.search.recall import measure, recall
-from alexnet_keras.search.store import writing_lock
+from alexnet_keras.search.store import RunFeatures, writing_lock
 
 OPTIONS = CodeOptions(bits=32, epochs=2, seed=0)
 
@@ -136,6 +137,17 @@ def test_an_index_is_used_again_only_if_it_is_whole_and_of_the_same_features_and
     assert not (again.path / "exact-00001.faiss").exists(), "nothing of the larger index is left"
 
 
+def test_an_index_of_others_is_left_alone_where_it_is_named(run, prepared, index):
+    features, before = RunFeatures(run), (index.path / "search.json").read_bytes()
+    with pytest.raises(DataError, match=r"index is of layer fc7 of the run a-run .*--out"):
+        index_of(features, prepared, "train", OPTIONS, index.path)
+    (index.path / "search.json").write_text('{"words": []}')
+    with pytest.raises(DataError, match=r"not 'alexnet-keras search index.*--out"):
+        index_of(features, prepared, "train", OPTIONS, index.path)
+    (index.path / "search.json").write_bytes(before)
+    assert open_index(index.path).exact(np.zeros((1, 96), np.float32), 3).rows.shape == (1, 3)
+
+
 @pytest.mark.slow
 def test_an_index_that_was_not_finished_is_none(curved, store_of, tmp_path, monkeypatch):
     store = store_of(curved(60, seed=1))
@@ -226,5 +238,13 @@ def test_where_there_is_none_or_something_else(curved, store_of, tmp_path, run):
     with pytest.raises(UsageError, match="other things"):
         build(tmp_path / "home", store, OPTIONS, None)
     assert (tmp_path / "home" / "diary.txt").exists()
+    for names in (("train_labels.npy",), ("my.faiss", "search.json"), ("labels.npy", "filenames.npy")):
+        arrays = tmp_path / names[0]
+        arrays.mkdir()
+        for name in names:
+            (arrays / name).write_text("of somebody")
+        with pytest.raises(UsageError, match="other things"):
+            build(arrays, store, OPTIONS, None)
+        assert all((arrays / name).read_text() == "of somebody" for name in names)
     with writing_lock(tmp_path / "busy"), pytest.raises(AlexNetError, match="Another process"):
         build(tmp_path / "busy", store, OPTIONS, None)

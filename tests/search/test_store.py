@@ -145,13 +145,41 @@ def test_what_is_left_of_another_model_is_not_resumed(taken, prepared, tmp_path,
     assert files_of(path) == before
 
 
-def test_finished_features_are_those_of_the_same_model_layer_data_and_split(run, taken, prepared, tmp_path):
+def test_finished_features_are_used_again_for_the_same_model_layer_data_and_split(
+    run, taken, prepared, tmp_path, monkeypatch
+):
     path = tmp_path / "out"
-    assert taken.finished(path, prepared, "val") is None
-    taken.write(path, prepared, "val")
-    assert taken.finished(path, prepared, "val").rows == 12
-    assert taken.finished(path, prepared, "train") is None
-    assert RunFeatures(run, "fc6").finished(path, prepared, "val") is None
+    taken.store(prepared, "val", path)
+    before = files_of(path)
+    monkeypatch.setattr(taken, "extract", Refusing(taken.extract))
+    assert taken.store(prepared, "val", path).rows == 12
+    for other, split in ((taken, "train"), (RunFeatures(run, "fc6"), "val")):
+        with pytest.raises(DataError, match=r"out is of layer drop7 .*--out"):
+            other.store(prepared, split, path)
+    assert files_of(path) == before
+
+
+def test_features_of_others_that_are_not_finished_are_left_alone_where_they_are_named(taken, prepared, tmp_path):
+    path = tmp_path / "out"
+    taken.store(prepared, "val", path)
+    (path / "index.json").rename(path / "unfinished.json")
+    before = files_of(path)
+    with pytest.raises(DataError, match=r"colors val, not of .*colors train.*--out"):
+        taken.store(prepared, "train", path)
+    assert files_of(path) == before
+
+
+def test_files_with_similar_names_are_not_taken_for_features(taken, prepared, tmp_path):
+    for name in ("my.features.npy", "package-index.json"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes(b"of somebody")
+        with pytest.raises(UsageError, match="other things"):
+            taken.store(prepared, "val", tmp_path / name)
+        assert (tmp_path / name / name).read_bytes() == b"of somebody"
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / ".partial-box-7-00000.features.npy").write_bytes(b"of a killed process")
+    assert taken.store(prepared, "val", left).rows == 12
 
 
 def test_features_of_some_positions_are_those_of_all(taken, prepared, tmp_path):
