@@ -196,14 +196,14 @@ def _show_index(index: "SearchIndex", as_json: bool) -> None:
     facts = index.facts
     if as_json:
         shown = {key: value for key, value in facts.items() if key not in ("files", "classes", "titles", "shards")}
-        console.emit_json({"index": str(index.path), **shown})
+        console.emit_json({"index": str(index.path), **shown, **vars(index.origin)})
         return
     console.result(
         f"{facts['rows']} images, {facts['size']} numbers each from {index.origin.layer}, codes of "
         f"{index.options.bits} bits that lose {facts['loss']:.1%} of the variance: {index.path}"
     )
     if "methods" not in facts:
-        console.note(f"{facts['data']} has no other split to search with, so recall was not measured.")
+        console.note(f"{index.origin.data} has no other split to search with, so recall was not measured.")
         return
     depths, queries = list(facts["methods"][0]["recall"]), facts["queries"]
     rows = [

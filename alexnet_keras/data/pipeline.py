@@ -127,7 +127,7 @@ def training_batches(
 
 
 def evaluation_batches(
-    data: PreparedDataset, split: str, batch_size: int, part: WorkerPart = WorkerPart()
+    data: PreparedDataset, split: str, batch_size: int, part: WorkerPart = WorkerPart(), first: int = 0
 ) -> Iterator[tuple[tf.Tensor, ...]]:
     """Read a split in its stored order.
 
@@ -136,6 +136,7 @@ def evaluation_batches(
         split: The split.
         batch_size: Images in a batch; the last one may be smaller.
         part: This worker's part of the records; no other worker reads them.
+        first: The number of the first record to read, from 0.
 
     Yields:
         `(images, labels, filenames)`, images uint8 `(batch, 256, 256, 3)`, RGB.
@@ -144,9 +145,9 @@ def evaluation_batches(
         DataError: A record is damaged.
     """
     examples = data.examples(split)
-    first, stop = (examples * index // part.count for index in (part.index, part.index + 1))
+    start, stop = (examples * index // part.count for index in (part.index, part.index + 1))
     batches = (
-        _consecutive_records(data, split, first, stop)
+        _consecutive_records(data, split, max(first, start), stop)
         .map(whole_record(data), num_parallel_calls=usable_processors(), deterministic=True)
         .batch(batch_size)
         .prefetch(2)

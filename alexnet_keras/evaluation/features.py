@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import keras
 import numpy as np
@@ -78,13 +77,12 @@ def feature_batches(
         data: The dataset.
         split: The name of the split.
         batch_size: The number of images in a batch; the last may be smaller.
-        skip: The number of images, whole batches, to leave out at the beginning.
+        skip: The number of images to leave out at the beginning, which are not read.
 
     Raises:
         DataError: A record is damaged.
     """
-    skipped = -(-skip // batch_size)  # the last batch may be smaller
-    for images, labels, filenames in islice(evaluation_batches(data, split, batch_size), skipped, None):
+    for images, labels, filenames in evaluation_batches(data, split, batch_size, first=skip):
         names = np.array([name.decode("utf-8", "replace") for name in filenames.numpy()])
         yield FeatureBatch(extract(images), labels.numpy(), names, images.numpy())
 

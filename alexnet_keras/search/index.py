@@ -71,7 +71,7 @@ class SearchIndex:
     Attributes:
         path: The directory.
         facts: The content of search.json.
-        origin: The features that were indexed.
+        origin: The features that were indexed, by today's names of run and data where these are known.
     """
 
     path: Path
@@ -263,7 +263,7 @@ def index_of(
     path, origin = out or features.run.search_path / features.name(data, split), features.origin(data, split)
     if index := finished_index(path, origin, options):
         reporter.note(f"Using the existing index: {path}")
-        return index
+        return replace(index, origin=origin)  # run and data may have other names now
     if out:
         check_not_of_others(path / FACTS, FORMAT, origin)
     store, held_out = features.store(data, split, reporter=reporter), None

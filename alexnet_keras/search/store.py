@@ -19,7 +19,7 @@ import numpy as np
 from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
-from alexnet_keras.evaluation.errors import check_finite, images_in
+from alexnet_keras.evaluation.errors import images_in
 from alexnet_keras.evaluation.features import BATCH_SIZE, FeatureExtractor, feature_batches
 from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.reporter import SILENT, Reporter
@@ -190,7 +190,7 @@ def begin_features(empty: FeatureStore) -> FeatureStore:
         except DataError:
             begun = empty  # only time is lost
         if begun.origin.same_features(empty.origin) and begun.size == empty.size:
-            return begun
+            return replace(begun, origin=empty.origin)  # run and data may have other names now
     for name in sorted(files_to_replace(path, "features", NAMES), reverse=True):
         (path / name).unlink()  # index.json before the shards that it seals
     return empty
@@ -360,7 +360,7 @@ class RunFeatures:
             store = open_features(path)
             if store.origin.same_features(origin):
                 reporter.note(f"Using the existing features: {path}")
-                return store
+                return replace(store, origin=origin)  # run and data may have other names now
             reporter.note(f"The features in {path} are of {store.origin}; they are computed again for {origin}.")
         return self.write(path, data, split, reporter=reporter)
 
@@ -383,7 +383,6 @@ class RunFeatures:
 
             def rows() -> Iterator[tuple[np.ndarray, ...]]:
                 for batch in feature_batches(self.extract, data, split, BATCH_SIZE, skip=store.rows):
-                    check_finite(batch.features, f"The outputs of {origin.layer} in {self.run.model_path}")
                     advance(len(batch.labels))
                     yield batch.features, batch.labels, batch.filenames
 

@@ -116,6 +116,20 @@ def test_a_training_image_from_its_file_finds_itself(indexed, run_in, images):
     assert "red/003.jpg" in table and "rank" in table and "Nearest to" in table
 
 
+def test_what_is_there_already_is_printed_with_todays_names(indexed, run_in, prepared, tmp_path):
+    renamed, data = indexed[0].with_name("renamed"), tmp_path / "colors"
+    shutil.copytree(indexed[0], renamed)
+    shutil.copytree(prepared.path, data)
+    try:
+        for command in (["features", "renamed"], ["search", "build", "renamed", "--bits", 16, "--epochs", 2]):
+            result = run_in(*command, "--data", data, "--json")
+            assert "Using the existing" in result.stderr
+            printed = json.loads(result.stdout)
+            assert (printed["run"], printed["data"]) == ("renamed", str(data))
+    finally:
+        shutil.rmtree(renamed)
+
+
 @pytest.mark.slow
 def test_an_index_elsewhere_and_of_another_layer(indexed, run_in, images, tmp_path):
     options = ["--layer", "pool5", "--split", "val", "--bits", 8, "--epochs", 1, "--out", tmp_path / "index"]

@@ -253,6 +253,9 @@ def test_a_worker_reads_no_record_but_its_own(ramps, monkeypatch):
     names = [[name_of(image) for images, *_ in share for image in images.numpy()] for share in seen]
     assert [len(share) for share in names] == [13, 13, 14] and len({name for share in names for name in share}) == 40
     assert len(read) == 40
+    read.clear()
+    (rest,) = evaluation_batches(ramps, "train", 40, first=33)
+    assert [name_of(image) for image in rest[0].numpy()] == names[2][-7:] and len(read) == 7
 
 
 def test_a_record_that_is_damaged_is_reported_wherever_the_order_finds_it(ramps, tmp_path):
