@@ -131,6 +131,7 @@ def query(
     run = _start(run)
     import numpy as np
 
+    from alexnet_keras.evaluation.features import BATCH_SIZE
     from alexnet_keras.evaluation.image_inputs import preparation_of, read_image
     from alexnet_keras.search.index import check_same_model, latest_index, open_index
     from alexnet_keras.search.store import RunFeatures
@@ -141,10 +142,13 @@ def query(
     index = open_index(path)
     check_same_model(index, run)
     preparation = preparation_of(run)
-    squares = np.stack([read_image(Path(file), preparation) for file in images])
     computed = RunFeatures(run, index.origin.layer)
     check_same_model(index, run, computed.model_sha256)  # also now: it may be training
-    features = computed.extract(squares)
+    parts = []
+    for start in range(0, len(images), BATCH_SIZE):  # so that few images are in memory at a time
+        squares = np.stack([read_image(Path(file), preparation) for file in images[start : start + BATCH_SIZE]])
+        parts.append(computed.extract(squares))
+    features = np.concatenate(parts)
     by_bits = codes and rerank is None
     if rerank is not None:
         nearest = index.reranked(features, count, rerank)

@@ -4,7 +4,8 @@ search.json           origin of the features, options of the codes, recall; seal
 exact-00000.faiss     IndexFlatL2 of a feature shard; several files are searched as one
 codes.faiss           IndexBinaryFlat of all images
 encoder.keras         from a layer's features to the code
-labels.npy, filenames.npy"""
+labels.npy
+filenames.npz         text: the names' UTF-8 bytes, uint8; lengths: bytes of each, uint32. Before: filenames.npy, str"""
 
 import re
 from collections.abc import Callable
@@ -17,12 +18,13 @@ import numpy as np
 
 from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.data.sources.source import NamePacker, Names
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.search import faiss_library
 from alexnet_keras.search.codes import SAMPLE_BYTES, CodeOptions, Encoder, train_encoder
-from alexnet_keras.search.recall import measure
+from alexnet_keras.search.recall import METHODS, measure
 from alexnet_keras.search.store import (
     FeatureStore,
     Origin,
@@ -39,8 +41,9 @@ from alexnet_keras.storage.places import command
 
 FACTS = "search.json"
 FORMAT = "alexnet-keras search index, version 1"
-CODES, ENCODER, LABELS, FILENAMES = "codes.faiss", "encoder.keras", "labels.npy", "filenames.npy"
-COMMON = frozenset((ENCODER, LABELS, FILENAMES))  # names that others give to files, too
+CODES, ENCODER, LABELS, FILENAMES = "codes.faiss", "encoder.keras", "labels.npy", "filenames.npz"
+OLD_FILENAMES = "filenames.npy"  # str, each as wide as the longest, which cost gigabytes
+COMMON = frozenset((ENCODER, LABELS, FILENAMES, OLD_FILENAMES))  # names that others give to files, too
 NAMES = "|".join((r"exact-\d{5,}\.faiss", *map(re.escape, (FACTS, CODES, *COMMON))))  # a regular expression
 REMEDY = "Build it again with `alexnet search build`."
 QUERIES = 1000  # images to measure recall with, from a split that is not indexed
@@ -116,13 +119,26 @@ class SearchIndex:
         return load_array(self._checked(LABELS), (self.rows,), "i8", REMEDY)
 
     @cached_property
-    def filenames(self) -> np.ndarray:
-        return load_array(self._checked(FILENAMES), (self.rows,), "U", REMEDY)
+    def filenames(self) -> Names:
+        path = self._checked(self._filenames)
+        if path.name == OLD_FILENAMES:
+            return Names.pack(load_array(path, (self.rows,), "U", REMEDY))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                text, lengths = file["text"], file["lengths"]
+        except DAMAGED as error:
+            raise DataError(f"{path} is damaged and cannot be read. {REMEDY}") from error
+        self._check(path, len(lengths) == self.rows and int(lengths.sum()) == len(text))
+        return Names.from_lengths(text, lengths)
 
     @cached_property
     def titles(self) -> tuple[str, ...]:
         """Each class in words."""
         return renewed_titles(self.facts["classes"], self.facts["titles"])
+
+    @property
+    def _filenames(self) -> str:
+        return OLD_FILENAMES if OLD_FILENAMES in self.facts["files"] else FILENAMES
 
     @cached_property
     def _vectors(self) -> list[tuple[Any, int]]:
@@ -184,7 +200,7 @@ def open_index(path: Path) -> SearchIndex:
         index = SearchIndex(path, facts, Origin.of(facts))
         whole = sum(facts["shards"]) == index.rows > 0 and index.options.bits > 0 and facts["size"] > 0
         whole &= len(facts["classes"]) == len(facts["titles"]) > 0
-        for name in _files(len(facts["shards"])):
+        for name in _files(len(facts["shards"]), index._filenames):
             check_size(path / name, facts["files"][name], REMEDY)
     except DAMAGED as error:
         raise DataError(f"{path / FACTS} is damaged: it lacks an entry of an index. {REMEDY}") from error
@@ -230,9 +246,9 @@ def exact_name(number: int) -> str:
     return f"exact-{number:05}.faiss"
 
 
-def _files(shards: int) -> list[str]:
+def _files(shards: int, filenames: str = FILENAMES) -> list[str]:
     """List the files that search.json seals."""
-    return [*map(exact_name, range(shards)), CODES, ENCODER, LABELS, FILENAMES]
+    return [*map(exact_name, range(shards)), CODES, ENCODER, LABELS, filenames]
 
 
 def index_of(
@@ -290,7 +306,7 @@ def build(
         options: The options of the codes.
         held_out: The name of a split that is not indexed, features float32 `(queries, size)` of images of it and
             their labels int64 `(queries,)`; None measures nothing.
-        reporter: Receives the epochs of the autoencoder.
+        reporter: Receives the epochs of the autoencoder, and each way to search that was measured.
 
     Raises:
         UsageError: FAISS is missing, or the directory has other things in it.
@@ -311,7 +327,8 @@ def build(
         index = SearchIndex(path, facts, store.origin)
         if held_out:
             split, features, labels = held_out
-            measured = measure(index, features, labels)
+            with reporter.progress("recall", METHODS, "searches") as advance:
+                measured = measure(index, features, labels, advance)
             facts |= {"queries": {"split": split, "count": len(labels)}, "methods": measured}
         write_json(path / FACTS, facts, indent=1)
         return index
@@ -338,23 +355,25 @@ def _write(path: Path, store: FeatureStore, encoder: Encoder) -> dict[str, Any]:
     """Write every file but search.json, a shard at a time, and return what it has of them."""
     faiss = faiss_library()
     codes = faiss.IndexBinaryFlat(encoder.bits)
-    labels, filenames, shards = [], [], []
+    labels, filenames, shards = [], NamePacker(), []
     for number, shard in enumerate(store.read()):
         exact = faiss.IndexFlatL2(store.size)
         exact.add(np.asarray(shard.features))
-        with write_by_rename(path / exact_name(number)) as file:
-            faiss.write_index(exact, str(file))
+        with write_by_rename(path / exact_name(number)) as file, file.open("wb") as out:
+            faiss.write_index(exact, faiss.PyCallbackIOWriter(out.write))  # FAISS itself would miss a full disk
         codes.add(encoder(shard.features))
         labels.append(shard.labels)
-        filenames.append(shard.filenames)
+        filenames.extend(shard.filenames)
         shards.append(len(shard.labels))
-    with write_by_rename(path / CODES) as file:
-        faiss.write_index_binary(codes, str(file))
+    with write_by_rename(path / CODES) as file, file.open("wb") as out:
+        faiss.write_index_binary(codes, faiss.PyCallbackIOWriter(out.write))
     with write_by_rename(path / ENCODER) as file:
         encoder.model.save(file)
-    for name, parts in ((LABELS, labels), (FILENAMES, filenames)):
-        with write_by_rename(path / name) as file:
-            np.save(file, np.concatenate(parts), allow_pickle=False)
+    with write_by_rename(path / LABELS) as file:
+        np.save(file, np.concatenate(labels), allow_pickle=False)
+    with write_by_rename(path / FILENAMES) as file:
+        names = filenames.names()
+        np.savez(file, text=names.text, lengths=names.lengths)
     return {
         "format": FORMAT,
         **asdict(store.origin),

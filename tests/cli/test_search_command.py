@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet_keras.cli.main import cli
+from alexnet_keras.evaluation.features import FeatureExtractor
 from alexnet_keras.runs import Run
 
 
@@ -114,6 +115,16 @@ def test_a_training_image_from_its_file_finds_itself(indexed, run_in, images):
     assert printed["found"][0]["neighbors"][0]["distance"] == 0
     table = run_in("search", "query", files[0], "--codes", "--rerank", 36, "--count", 2).stdout
     assert "red/003.jpg" in table and "rank" in table and "Nearest to" in table
+
+
+def test_images_pass_through_the_network_a_few_at_a_time(indexed, run_in, images, monkeypatch):
+    sizes, extract = [], FeatureExtractor.__call__
+    monkeypatch.setattr("alexnet_keras.evaluation.features.BATCH_SIZE", 2)
+    monkeypatch.setattr(FeatureExtractor, "__call__", lambda self, some: sizes.append(len(some)) or extract(self, some))
+    files = [images / f"train/{name}/004.jpg" for name in ("red", "blue", "green")]
+    printed = json.loads(run_in("search", "query", *files, "--count", 1, "--json").stdout)
+    assert sizes == [2, 1]
+    assert [answer["neighbors"][0]["class"] for answer in printed["found"]] == ["red", "blue", "green"]
 
 
 def test_what_is_there_already_is_printed_with_todays_names(indexed, run_in, prepared, tmp_path):

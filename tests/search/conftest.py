@@ -36,8 +36,8 @@ def curved():
 
 @pytest.fixture
 def store_of(tmp_path):
-    """Writes features to a store, in shards of `rows`; labels count up, and files are named for their row."""
-    return lambda features, rows=100, name="features": write_store(tmp_path / name, features, rows)
+    """Writes features to a store, in shards of `rows`; labels count up, files are named for their row or by `names`."""
+    return lambda features, rows=100, name="features", names=None: write_store(tmp_path / name, features, rows, names)
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +50,11 @@ def built(curved, tmp_path_factory):
     return build(root / "index", write_store(root / "features", curved(250, seed=1), 100), CodeOptions(32, 2, 0), None)
 
 
-def write_store(path: Path, features: np.ndarray, rows: int) -> FeatureStore:
+def write_store(path: Path, features: np.ndarray, rows: int, names: dict[int, str] | None = None) -> FeatureStore:
     origin = Origin("a-run", "ab" * 32, "fc7", "data/animals", "cd" * 32, "train")
     store = begin_features(FeatureStore(path, origin, features.shape[1], CLASSES, CLASSES))
     for start in range(0, len(features), rows):
         part = np.arange(start, min(start + rows, len(features)))
-        store = store.write(features[part], part % len(CLASSES), np.array([f"{row}.jpg" for row in part]))
+        files = np.array([(names or {}).get(row, f"{row}.jpg") for row in part.tolist()])
+        store = store.write(features[part], part % len(CLASSES), files)
     return store.seal()

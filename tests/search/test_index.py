@@ -1,9 +1,11 @@
 """The index: exact search is brute force, codes are compared by bits, and nothing damaged or foreign is searched."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.runs import Run
 from alexnet_keras.search import codes
 from alexnet_keras.search import index as search_index
+from alexnet_keras.search import recall as recall_module
 from alexnet_keras.search.codes import CodeOptions
 from alexnet_keras.search.index import (
+    SearchIndex,
     build,
     check_same_model,
     finished_index,
@@ -25,6 +29,7 @@ from alexnet_keras.search.index import (
 )
 from alexnet_keras.search.recall import measure, recall
 from alexnet_keras.search.store import RunFeatures, writing_lock
+from alexnet_keras.storage.documents import seal_of
 
 OPTIONS = CodeOptions(bits=32, epochs=2, seed=0)
 
@@ -70,8 +75,39 @@ def test_reranking_everything_is_exact_search_and_reranking_a_few_is_exact_among
 
 def test_an_indexed_image_is_nearest_to_itself_and_has_its_name(index, curved):
     found = index.exact(curved(250, seed=1)[[7, 130, 249]], 1)
-    assert index.filenames[found.rows[:, 0]].tolist() == ["7.jpg", "130.jpg", "249.jpg"]
+    assert list(index.filenames.take(found.rows[:, 0])) == ["7.jpg", "130.jpg", "249.jpg"]
     assert index.labels[found.rows[:, 0]].tolist() == [1, 1, 0]
+
+
+def test_one_long_name_makes_no_other_longer(curved, store_of, tmp_path):
+    long = "ü" * 5000 + ".jpg"
+    small = build(tmp_path / "index", store_of(curved(90, seed=1), rows=40, names={5: long}), OPTIONS, None)
+    names = open_index(small.path).filenames
+    assert list(names)[:7] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg", long, "6.jpg"] and len(names) == 90
+    assert (small.path / "filenames.npz").stat().st_size < 12_000
+
+
+def test_an_index_of_an_earlier_version_is_read(index):
+    names = [f"{row}.jpg" for row in range(250)]
+    assert list(index.filenames) == names
+    old = index.path / "filenames.npy"
+    np.save(old, np.array(names))
+    (index.path / "filenames.npz").unlink()
+    facts = json.loads((index.path / "search.json").read_text())
+    del facts["files"]["filenames.npz"]
+    facts["files"]["filenames.npy"] = seal_of(old)
+    (index.path / "search.json").write_text(json.dumps(facts))
+    assert list(open_index(index.path).filenames) == names
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("name", ["exact-00000.faiss", "codes.faiss"])
+def test_a_full_disk_is_an_error_of_the_system(curved, store_of, tmp_path, monkeypatch, name):
+    written = search_index.write_by_rename
+    full = contextlib.nullcontext(Path("/dev/full"))
+    monkeypatch.setattr(search_index, "write_by_rename", lambda path: full if path.name == name else written(path))
+    with pytest.raises(OSError, match="No space left"):
+        build(tmp_path / "index", store_of(curved(30, seed=1)), OPTIONS, None)
 
 
 def test_recall_is_the_share_of_true_neighbours_that_were_found():
@@ -92,6 +128,20 @@ def test_what_is_measured_is_what_the_index_does(index, curved):
     assert by_code["same_class"]["1"] == pytest.approx(np.mean(found.rows[:, 0] % 3 == labels))
     assert (exact["bytes_per_picture"], by_code["bytes_per_picture"]) == (96 * 4, 32 / 8)
     assert all(method["ms_per_query"] > 0 for method in (exact, by_code, reranked))
+
+
+def test_a_slow_index_is_timed_with_one_query(index, curved, monkeypatch):
+    searched, done = [], []
+    exact = SearchIndex.exact
+
+    def counted(self, features, count):
+        searched.append(len(features))
+        return exact(self, features, count)
+
+    monkeypatch.setattr(SearchIndex, "exact", counted)
+    monkeypatch.setattr(recall_module, "TIMED_S", 0)
+    measure(index, curved(20, seed=2), np.zeros(20, int), done.append)
+    assert searched == [20, 1] and done == [1] * recall_module.METHODS
 
 
 def test_depths_end_with_the_set(curved, store_of, tmp_path):
@@ -173,7 +223,7 @@ def overwrite(path):
         ("codes.faiss", flip, "checksum"),
         ("encoder.keras", flip, "checksum"),
         ("labels.npy", overwrite, "checksum"),
-        ("filenames.npy", cut, "filenames.npy is damaged"),
+        ("filenames.npz", cut, "filenames.npz is damaged"),
         ("search.json", cut, "search.json is damaged"),
         ("search.json", lambda path: path.write_text("{}"), "not 'alexnet-keras search index"),
     ],
