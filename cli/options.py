@@ -216,7 +216,10 @@ def chosen_run(run: str | None) -> "Run":
 
 
 def data_of_run(run: "Run", data: str | Path | None) -> "PreparedDataset":
-    """The dataset named by --data, or the one the run was trained on; its classes have to be the run's."""
+    """The dataset named by --data, or the one the run was trained on; its classes have to be the run's.
+
+    Another one than the run was trained on, also under the same name, is warned of.
+    """
     from alexnet_keras.runs import data_of
 
-    return click.get_current_context().with_resource(data_of(run, data))
+    return click.get_current_context().with_resource(data_of(run, data, console.REPORTER))

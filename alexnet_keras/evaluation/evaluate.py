@@ -163,14 +163,8 @@ def evaluate_runs(
     if ensemble and data is None:
         data = opened[0].data_path  # all members see the same images
     with ExitStack() as stack:
-        datasets = [stack.enter_context(data_of(run, data)) for run in opened]
+        datasets = [stack.enter_context(data_of(run, data, reporter)) for run in opened]
         first = datasets[0]
-        for run, dataset in zip(opened, datasets, strict=True):
-            if run.facts["data"].get("fingerprint") not in (None, dataset.fingerprint):
-                reporter.warn(
-                    f"the run {run.path} was not trained on {dataset.path}: if any of its training images are in "
-                    "there, their errors are too low."
-                )
         chosen_split = split or ("test" if ensemble == "search" and "test" in first.splits else "val")
         if submission:
             check_can_submit(first.ids)

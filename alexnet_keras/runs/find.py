@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs.run import Run, all_runs
 from alexnet_keras.storage import hub
 from alexnet_keras.storage.places import good_name, runs_root
@@ -113,12 +114,15 @@ def names_of(runs: Sequence[Run]) -> dict[Path, str]:
 
 
 @contextmanager
-def data_of(run: Run, data: "PreparedDataset | str | Path | None" = None) -> "Iterator[PreparedDataset]":
+def data_of(
+    run: Run, data: "PreparedDataset | str | Path | None" = None, reporter: Reporter = SILENT
+) -> "Iterator[PreparedDataset]":
     """Open the dataset to use a run on, which no other process prepares again meanwhile.
 
     Args:
         run: The run.
         data: A prepared dataset, its name under data/, or its path; None for the one the run was trained on.
+        reporter: Receives a warning where that is another one, or has been prepared again since.
 
     Raises:
         UsageError: There is no such dataset, or none is given and the run was imported and has none.
@@ -128,4 +132,9 @@ def data_of(run: Run, data: "PreparedDataset | str | Path | None" = None) -> "It
 
     with open_locked(run.data_path if data is None else data) as opened:
         check_classes(run, run.facts["classes"], opened.classes, opened.path)
+        if run.facts["data"].get("fingerprint") not in (None, opened.fingerprint):
+            reporter.warn(
+                f"the run {run.path} was not trained on {opened.path} as it is now: if any of its training images are "
+                "in there, their errors are too low; all others are new to it."
+            )
         yield opened

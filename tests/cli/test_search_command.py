@@ -127,6 +127,19 @@ def test_images_pass_through_the_network_a_few_at_a_time(indexed, run_in, images
     assert [answer["neighbors"][0]["class"] for answer in printed["found"]] == ["red", "blue", "green"]
 
 
+@pytest.mark.parametrize("command", [["features"], ["search", "build", "--bits", "16", "--epochs", "2"]])
+def test_data_that_were_prepared_again_since_the_training_are_warned_of(indexed, run_in, command):
+    assert "not trained on" not in run_in(*command, "--run", "tiny").stderr
+    later = Run(shutil.copytree(indexed[0], indexed[0].with_name("later")))
+    try:
+        later.update({"data": {**later.facts["data"], "fingerprint": "0" * 64}})
+        result = run_in(*command, "--run", "later")
+        assert result.exit_code == 0, result.stderr
+        assert result.stderr.count("was not trained on") == 1 and "as it is now" in " ".join(result.stderr.split())
+    finally:
+        shutil.rmtree(later.path)
+
+
 def test_what_is_there_already_is_printed_with_todays_names(indexed, run_in, prepared, tmp_path):
     renamed, data = indexed[0].with_name("renamed"), tmp_path / "colors"
     shutil.copytree(indexed[0], renamed)
