@@ -2,14 +2,15 @@
 
 import signal
 import webbrowser
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_run, data_of_run, run_argument, run_data_option, weights_option
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.cli.options import chosen_run, run_argument, run_data_option, weights_option
+from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.search import faiss_library
 from alexnet_keras.storage.extras import optional
 
@@ -34,9 +35,9 @@ def serve(
     """Show a run at work on a page in the browser.
 
     Drop images on it, or use the camera. Of each image the page shows the five likeliest classes, a heat map of where
-    the network looked (Grad-CAM), the first layer's maps, and the nearest training images where `alexnet search build`
-    has made an index. Without RUN, the latest run. Images are at most 32 MiB and 64 megapixels; they stay in memory and
-    are not kept.
+    the network looked (Grad-CAM), the first layer's maps, and the nearest training images, or others that `alexnet
+    search build` indexed last. Without RUN, the latest run. Images are at most 32 MiB and 64 megapixels; they stay in
+    memory and are not kept.
 
     Only this machine reaches the page unless --host says otherwise. Ctrl-C stops it. Needs Flask and Waitress:
     pip install 'alexnet-keras[serve]'.
@@ -77,21 +78,34 @@ def serve(
                 "through a proxy of yours."
             )
         if open_browser:
-            webbrowser.open(server.url)
+            Thread(target=_open, args=(server.url,), daemon=True).start()
         server.run()  # returns when it is interrupted
     raise KeyboardInterrupt("Stopped.")
 
 
+def _open(url: str) -> None:
+    """Open the page in the browser; one of text returns when it is left, and has to be answered meanwhile."""
+    if not webbrowser.open(url):
+        console.note(f"No browser could be opened: open {url} in yours.")
+
+
 def _nearest(classifier: "Classifier", data: str | None) -> "NearestImages | None":
     """Nearest training images, or None where there is no index or no dataset; with --data there have to be."""
+    from alexnet_keras.runs import data_of
+    from alexnet_keras.search.index import latest_index
     from alexnet_keras.serving.viewer import NearestImages
 
     if classifier.run is None:
         return None
     try:
+        latest_index(classifier.run)
         faiss_library()
-        return NearestImages(classifier.run, classifier.model, data_of_run(classifier.run, data))
-    except (UsageError, DataError) as error:
+        with ExitStack() as opened:  # only data that are shown stay locked while the page is served
+            dataset = opened.enter_context(data_of(classifier.run, data, console.REPORTER))
+            nearest = NearestImages(classifier.run, classifier.model, dataset)
+            click.get_current_context().with_resource(opened.pop_all())
+        return nearest
+    except (AlexNetError, OSError) as error:
         if data is not None:
             raise
         console.note(f"Without nearest training images: {error}")

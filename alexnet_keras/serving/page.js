@@ -77,6 +77,7 @@ function fill(article, answer) {
   )
   if (!answer.nearest) return
   part(".nearest-part").hidden = false
+  part(".nearest-part h3").textContent = answer.nearest_title
   part(".nearest").append(
     ...answer.nearest.map(({ title, distance, image }) => {
       const quiet = made("span", { className: "quiet", textContent: `distance ${distance.toPrecision(3)}` })

@@ -2,7 +2,7 @@
 
 GET /            the page, with /page.css and /page.js; nothing is fetched from elsewhere
 POST /classify   an image file's bytes to JSON: the five likeliest classes
-POST /explain    the same, with heat map, first layer's maps and nearest training images
+POST /explain    the same, with heat map, first layer's maps and nearest indexed images
 
 An image that cannot be used is answered by {"error": sentence}, as `alexnet predict --json` does; status codes other
 than 200 are for requests.
@@ -155,7 +155,6 @@ def page_values(viewer: "Viewer") -> dict[str, Any]:
         "classes": len(classifier.titles),
         "views": classifier.predictor.views,
         "error": best and best["val_top1_error"],
-        "has_nearest": viewer.nearest is not None,
         "mebibytes": MOST_BYTES // 2**20,
     }
 

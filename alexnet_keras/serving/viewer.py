@@ -1,4 +1,4 @@
-"""What the live page shows of an image: likeliest classes, heat map, first layer's maps, nearest training images."""
+"""What the live page shows of an image: likeliest classes, heat map, first layer's maps, nearest indexed images."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -33,6 +33,9 @@ class NearestImages:
         model: Its best model.
         data: The dataset that was indexed.
 
+    Attributes:
+        title: What they are, as a heading; training images only where the run was trained on them.
+
     Raises:
         UsageError: FAISS is missing, or the run has no index.
         DataError: The index is damaged, of another model or of other data.
@@ -43,6 +46,9 @@ class NearestImages:
         check_same_model(self.index, run)
         if self.index.origin.fingerprint != data.fingerprint:
             raise DataError(f"The index {self.index.path} was built from other data than {data.path}.")
+        split = self.index.origin.split
+        learnt = split == "train" and run.facts["data"].get("fingerprint") == data.fingerprint
+        self.title = "Nearest training images" if learnt else f"Nearest images of {data.name}, {split}"
         self.extract = FeatureExtractor(model, self.index.origin.layer)
 
     def __call__(self, square: np.ndarray, count: int = NEIGHBORS) -> list[dict[str, Any]]:
@@ -65,7 +71,7 @@ class Viewer:
 
     Args:
         classifier: The classifier.
-        nearest: Finds the nearest training images; None to do without.
+        nearest: Finds the nearest images; None to do without.
 
     Raises:
         NotFiniteError: The network's outputs are not finite.
@@ -93,7 +99,7 @@ class Viewer:
 
         Returns:
             `predictions` as of `classify`; `crop` and `heat`, the network's input and its heat map; `maps` of the first
-            layer's towers; `nearest` training images, None without an index.
+            layer's towers; the `nearest` images and `nearest_title`, which says what they are, None without an index.
 
         Raises:
             UnreadableImage: The bytes are no image that can be used; the message is the reason.
@@ -121,7 +127,8 @@ class Viewer:
                 }
                 for number, maps in enumerate(found.towers)
             ],
-            "nearest": self.nearest(square) if self.nearest else None,
+            "nearest_title": self.nearest and self.nearest.title,
+            "nearest": self.nearest and self.nearest(square),
         }
 
 

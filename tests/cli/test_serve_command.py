@@ -4,18 +4,88 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from flask import Flask
 
+from alexnet_keras.cli import serve as serve_module
 from alexnet_keras.cli.main import cli
 from alexnet_keras.runs import Run
-from alexnet_keras.serving.server import listen
+from alexnet_keras.serving.server import Server, listen
+from alexnet_keras.storage.files import locked
 
 ALEXNET = Path(sys.executable).with_name("alexnet")
+
+
+@pytest.fixture
+def serve(alexnet, tiny, prepared, monkeypatch):
+    """Runs `alexnet serve` on a run with a damaged index; what a test says takes the place of answering."""
+    from alexnet_keras import AlexNet
+
+    run = Run.create(Path("saved_models/tiny"), tiny, {"classes": list(prepared.classes), "data": prepared.facts})
+    AlexNet(tiny, classes=3, seed=3).save(run.model_path)
+    (run.search_path / "a").mkdir(parents=True)
+    (run.search_path / "a/search.json").write_text("{}")
+    monkeypatch.setattr("alexnet_keras.serving.viewer.Viewer", lambda classifier, nearest: None)
+    monkeypatch.setattr("alexnet_keras.serving.server.application", lambda viewer, *others: Flask("nothing"))
+
+    def run_command(answering, *options):
+        monkeypatch.setattr(Server, "run", lambda self: answering())
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return alexnet("serve", "tiny", "--port", 0, *options)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    return run_command
+
+
+def test_a_browser_that_waits_for_the_page_is_answered(serve, monkeypatch, capsys):
+    answering, left, answered = threading.Event(), threading.Event(), []
+
+    def browse(url):
+        answered.append(answering.wait(10))
+        left.set()
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    serve(lambda: answering.set() or left.wait(10), "--open")
+    assert answered == [True]
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    serve_module._open("http://127.0.0.1:8700/")
+    assert "No browser could be opened: open http://127.0.0.1:8700/" in capsys.readouterr().err
+
+
+def test_data_of_which_nothing_is_shown_may_be_prepared_again(serve, prepared):
+    free = []
+
+    def answering():
+        with locked(prepared.path / ".lock", "busy"):
+            free.append(True)
+
+    assert "search.json" in serve(answering).stderr
+    Path("saved_models/tiny/search/a/search.json").unlink()
+    assert "has no index" in serve(answering).stderr
+    assert free == [True, True]
+
+
+def test_data_that_cannot_be_read_now_are_done_without(serve, prepared, monkeypatch):
+    with locked(prepared.path / ".lock", None):
+        result = serve(lambda: None)
+    assert result.exit_code == 130 and "Without nearest training images: Another process" in result.stderr
+
+    def denied(*arguments):
+        raise PermissionError(13, "Permission denied", "/disk/photos")
+
+    monkeypatch.setattr("alexnet_keras.runs.data_of", denied)
+    result = serve(lambda: None)
+    assert result.exit_code == 130 and "Permission denied: '/disk/photos'" in result.stderr
 
 
 def test_without_a_run_or_a_model(alexnet, tiny):

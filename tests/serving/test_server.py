@@ -64,7 +64,7 @@ def test_an_image_posted_by_any_client_gets_the_classifiers_answer(client, viewe
     assert client.post("/classify", data=image, headers=form).get_json() == expected
     explained = client.post("/explain", data=image).get_json()
     assert explained["predictions"] == expected["predictions"]
-    assert set(explained) == {"predictions", "crop", "heat", "maps", "nearest"}
+    assert set(explained) == {"predictions", "crop", "heat", "maps", "nearest", "nearest_title"}
 
 
 @pytest.mark.parametrize(

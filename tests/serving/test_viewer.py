@@ -39,6 +39,7 @@ def test_a_training_image_is_nearest_to_itself_and_shown_with_its_class(viewer, 
     answer = viewer.explain(path.read_bytes())
     first, second, *_ = answer["nearest"]
     assert len(answer["nearest"]) == 6 and first["title"] == "red"
+    assert answer["nearest_title"] == "Nearest training images"
     assert first["distance"] < 1e-2 * second["distance"]
     square = Image.fromarray(viewer.classifier.square(path)).resize((128, 128), Image.Resampling.LANCZOS)
     assert np.abs(pixels(first["image"]).astype(int) - np.asarray(square)).mean() < 15, (
@@ -77,6 +78,18 @@ def test_an_image_with_more_pixels_than_the_page_takes_is_not_decoded(viewer):
     Image.new("1", (10_000, 10_000)).save(file, "PNG")
     with pytest.raises(UnreadableImage, match="10000x10000 pixels is more than 64,000,000"):
         viewer.classify(file.getvalue())
+
+
+def test_the_heading_says_which_images_are_nearest(viewer, run, prepared, tiny, tmp_path):
+    other = Run.create(tmp_path / "other", tiny, run.facts)
+    shutil.copy(run.model_path, other.model_path)
+    shutil.copytree(run.search_path, other.search_path)
+    document = next(other.search_path.glob("*/search.json"))
+    document.write_text(json.dumps({**json.loads(document.read_text()), "split": "val"}))
+    assert NearestImages(other, viewer.classifier.model, prepared).title == "Nearest images of colors, val"
+    shutil.copy(next(run.search_path.glob("*/search.json")), document)
+    other.update({"data": {**other.facts["data"], "fingerprint": "0" * 64}})
+    assert NearestImages(other, viewer.classifier.model, prepared).title == "Nearest images of colors, train"
 
 
 def test_neighbours_need_an_index_of_this_model_and_this_data(viewer, run, prepared, tiny, tmp_path):
