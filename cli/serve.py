@@ -36,8 +36,8 @@ def serve(
 
     Drop images on it, or use the camera. Of each image the page shows the five likeliest classes, a heat map of where
     the network looked (Grad-CAM), the first layer's maps, and the nearest training images, or others that `alexnet
-    search build` indexed last. Without RUN, the latest run. Images are at most 32 MiB and 64 megapixels; they stay in
-    memory and are not kept.
+    search build` indexed last. Without RUN, the latest run. Images are at most 32 MiB and 64 megapixels, fewer in
+    formats that take more memory to decode, such as 32 in WebP; they stay in memory and are not kept.
 
     Only this machine reaches the page unless --host says otherwise. Ctrl-C stops it. Needs Flask and Waitress:
     pip install 'alexnet-keras[serve]'.

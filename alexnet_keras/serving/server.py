@@ -8,8 +8,10 @@ An image that cannot be used is answered by {"error": sentence}, as `alexnet pre
 than 200 are for requests.
 
 On the loopback interface requests have to name this machine as their host, so that no other site's name can be bound
-to it, and everywhere what a browser posts has to come from the page itself."""
+to it. Everywhere what a browser posts has to come from a page of the host that it names; under a name of its own that
+is bound to another address of this machine, another site's page can post (docs/serving.md)."""
 
+import errno
 import ipaddress
 import logging
 import os
@@ -88,6 +90,7 @@ def application(viewer: "Viewer", host: str = "127.0.0.1", reporter: Reporter = 
     errors = optional("werkzeug.exceptions", "serve")
     app, turns = flask.Flask(__name__, static_folder=None), Turns()
     app.json.sort_keys = False
+    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     texts = {
         "/": ("text/html", render("page.html.jinja", page_values(viewer), Path(__file__).parent)),
         "/page.css": ("text/css", render("page.css.jinja", {}, Path(__file__).parent)),
@@ -180,7 +183,8 @@ class Server:
             threads=THREADS,
             connection_limit=CONNECTIONS,
             max_request_body_size=MOST_BYTES + 1,  # the first size that is refused, before the body is read
-            inbuf_overflow=MOST_BYTES + 1,  # images are never written to a file
+            inbuf_overflow=MOST_BYTES + 1,  # images are never written to a file,
+            outbuf_overflow=MOST_BYTES + 1,  # nor are answers
             ident=None,
         )
 
@@ -218,6 +222,8 @@ def listen(host: str, port: int) -> socket.socket:
             f"There is no host {host[:SHOWN]!r}: name one of this machine's addresses with --host."
         ) from error
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(f"{host} is no address of this machine: name one that is with --host.") from error
         reason = os.strerror(error.errno) if error.errno else error
         other = "give another with --port, or --port 0 for any that is free"
         raise UsageError(f"Port {port} of {host} cannot be used ({reason}): {other}.") from error

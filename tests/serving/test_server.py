@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
+from waitress import buffers
 
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import Reporter
@@ -220,6 +221,24 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(served):
     assert status == 200 and "not a picture" in text
 
 
+def test_the_application_refuses_a_file_that_is_too_large_under_any_server(viewer):
+    app = application(Stub(viewer, lambda encoded: {"bytes": len(encoded)}))
+    assert app.test_client().post("/classify", data=bytes(MOST_BYTES)).get_json() == {"bytes": MOST_BYTES}
+    answer = app.test_client().post("/classify", data=bytes(MOST_BYTES + 1))
+    assert answer.status_code == 413 and answer.get_json() == {"error": "Request Entity Too Large."}
+
+
+def test_neither_images_nor_answers_are_written_to_a_file(viewer, monkeypatch):
+    opened, new_file = [], buffers.TempfileBasedBuffer.newfile
+    monkeypatch.setattr(buffers.TempfileBasedBuffer, "newfile", lambda self: opened.append(self) or new_file(self))
+    with listen("127.0.0.1", 0) as address:
+        server = Server(application(Stub(viewer, lambda encoded: {"text": "x" * len(encoded)})), address)
+        threading.Thread(target=server.run, daemon=True).start()
+        status, text = post(server, bytes(8 * 2**20))
+        server.close()
+    assert status == 200 and len(text) > 8 * 2**20 and not opened
+
+
 def test_a_client_that_disconnects_leaves_the_server_answering(served):
     for sent in (0, 1000):
         with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
@@ -246,6 +265,8 @@ def test_a_port_in_use_and_an_address_that_is_not_here():
         listen("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(UsageError, match="There is no host 'no host'"):
         listen("no host", 0)
+    with pytest.raises(UsageError, match=r"203\.0\.113\.9 is no address of this machine: name one that is with --host"):
+        listen("203.0.113.9", 0)
 
 
 @pytest.mark.parametrize(
