@@ -70,7 +70,7 @@ def predict(
     drawn: list[Classification] = []
     bad = 0
     with console.progress("predicting", len(files)) as advance:
-        inputs = [sys.stdin.buffer.read()] if files == [STDIN] else files
+        inputs = [sys.stdin.buffer] if files == [STDIN] else files  # it is read up to a limit
         for found in classifier.many(inputs, top):
             advance(1)
             if found.error and len(files) == 1:
@@ -97,8 +97,14 @@ def _files(arguments: tuple[str, ...]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path == STDIN:
+            if sys.stdin is None:
+                raise UsageError("There is no stdin to read an image from.")
             return [path]
-        if not path.exists():
+        try:
+            there = path.exists()
+        except PermissionError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}. Make its folder readable.") from error
+        if not there:
             refuse_url(path)
             raise UsageError(f"There is no file or directory {path}.")
         if not path.is_dir():
@@ -117,9 +123,7 @@ def _files(arguments: tuple[str, ...]) -> list[Path]:
 def _print(found: "Classification", as_json: bool) -> None:
     file = str(found.path or STDIN)
     if as_json:
-        predictions = [
-            {"class": each.name, "title": each.title, "probability": each.probability} for each in found.predictions
-        ]
+        predictions = [each.to_dict() for each in found.predictions]
         result = {"error": str(found.error)} if found.error else {"predictions": predictions}
         console.result(json.dumps({"file": file, **result}), fit=False)
     elif not found.error:

@@ -45,6 +45,10 @@ class ClassProbability:
     title: str
     probability: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """The entries that `alexnet predict --json` prints."""
+        return {"class": self.name, "title": self.title, "probability": self.probability}
+
 
 @dataclass(frozen=True, eq=False)
 class Classification:

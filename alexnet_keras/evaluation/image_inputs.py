@@ -313,6 +313,8 @@ def _name(image: Any) -> str:
     """Return the beginning of a sentence about an image."""
     if isinstance(image, bytes):
         return "These bytes are"
+    if hasattr(image, "read") and isinstance(getattr(image, "name", None), str):
+        return f"{image.name} is"
     if isinstance(image, np.ndarray):
         return f"An array {image.shape} of {image.dtype} is"
     return "None is" if image is None else f"This {type(image).__name__} is"

@@ -133,8 +133,7 @@ class Viewer:
 
 
 def _named(predictions: list[ClassProbability]) -> dict[str, Any]:
-    named = [{"class": each.name, "title": each.title, "probability": each.probability} for each in predictions]
-    return {"predictions": named}
+    return {"predictions": [each.to_dict() for each in predictions]}
 
 
 def _place_of(heat: np.ndarray) -> str:

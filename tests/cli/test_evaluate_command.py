@@ -1,9 +1,14 @@
 """`alexnet eval`, `predict`, and the images that show predictions, through Click's runner."""
 
 import csv
+import errno
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,6 +210,40 @@ def test_predict_answers_for_files_folders_and_stdin(alexnet, images, tmp_path):
     text = alexnet("predict", answered["file"], "--run", "tiny", "--top", "2").stdout.splitlines()
     assert text[0] == answered["file"] and len(text) == 3
     assert text[1].endswith(f"  {answered['predictions'][0]['class']}")
+
+
+def test_a_folder_that_cannot_be_read_is_bad_data(alexnet, images, tmp_path, monkeypatch):
+    locked = tmp_path / "holiday/locked"
+    shutil.copytree(images / "val/red", locked)
+    exists, scan = Path.exists, os.scandir
+
+    def refusing(function, is_refused):
+        def call(path):
+            if is_refused(Path(path)):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return function(path)
+
+        return call
+
+    monkeypatch.setattr(Path, "exists", refusing(exists, lambda path: locked in path.parents))  # root may read all
+    monkeypatch.setattr(os, "scandir", refusing(scan, lambda path: path == locked))
+    for named in (locked.parent, locked / "000.jpg"):
+        result = alexnet("predict", named, "--run", "tiny")
+        assert result.exit_code == 3, result.stderr
+        assert "locked" in result.stderr and "cannot be read: Permission denied. Make" in " ".join(
+            result.stderr.split()
+        )
+
+
+def test_stdin_is_read_up_to_a_limit_and_may_be_missing(alexnet, images, monkeypatch):
+    monkeypatch.setattr("alexnet_keras.data.images.MOST_BYTES", 1000)
+    monkeypatch.setattr("alexnet_keras.evaluation.image_inputs.MOST_BYTES", 1000)
+    image = (images / "val/red/000.jpg").read_bytes()
+    result = alexnet("predict", "-", "--run", "tiny", input=image)
+    assert result.exit_code == 3 and "more than any picture has" in result.stderr
+    closed = "import sys; sys.stdin = None; from alexnet_keras.cli.main import main; main()"
+    result = subprocess.run([sys.executable, "-c", closed, "predict", "-"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (2, "Error: There is no stdin to read an image from.\n")
 
 
 def test_a_bad_image_has_its_line_of_json_also_alone(alexnet, project):

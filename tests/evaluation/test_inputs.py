@@ -138,6 +138,12 @@ def opened_as_text():
         return Path(file.name).open()
 
 
+def named():
+    file = io.BytesIO()
+    file.name = "photo.jpg"
+    return file
+
+
 def closed():
     file = io.BytesIO(png(RGB))
     file.close()
@@ -174,6 +180,7 @@ UNIT = (RGB / 255).astype(np.float32)
         (io.StringIO("no bytes"), "it gives text and not bytes; open it with 'rb'"),
         (opened_as_text(), "it gives text and not bytes; open it with 'rb'"),
         (io.BytesIO(), "This BytesIO is no image that can be used: empty file."),
+        (named(), "photo.jpg is no image that can be used: empty file."),
         (closed(), "I/O operation on closed file."),
         (Tensor(RGB, TypeError("can't convert a tensor on cuda:0\nto numpy")), "This Tensor is no image that can be"),
         (b"GIF89a, not quite", "These bytes are no image that can be used"),

@@ -141,7 +141,10 @@ def entries_of(path: Path, skipped: Skipped | None = None) -> Iterator[tuple[os.
 
 def is_own(path: Path) -> bool:
     """True if a folder is a dataset or run of this program, its demo images, or a Python environment."""
-    return any(all((path / name).exists() for name in names) for names in OWN_FILES)
+    try:
+        return any(all((path / name).exists() for name in names) for names in OWN_FILES)
+    except PermissionError:  # which scanning it reports
+        return False
 
 
 def images_below(
