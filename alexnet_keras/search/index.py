@@ -280,8 +280,9 @@ def index_of(
     if index := finished_index(path, origin, options):
         reporter.note(f"Using the existing index: {path}")
         return replace(index, origin=origin)  # run and data may have other names now
-    if out:
+    if out:  # before features are computed, which takes long
         check_not_of_others(path / FACTS, FORMAT, origin)
+        files_to_replace(path, "an index", NAMES, COMMON)
     store, held_out = features.store(data, split, reporter=reporter), None
     if chosen := queries_of(data, split, options.seed):
         held_out = (chosen[0], *features.of_positions(data, *chosen))

@@ -230,9 +230,8 @@ def test_a_folder_that_cannot_be_read_is_bad_data(alexnet, images, tmp_path, mon
     for named in (locked.parent, locked / "000.jpg"):
         result = alexnet("predict", named, "--run", "tiny")
         assert result.exit_code == 3, result.stderr
-        assert "locked" in result.stderr and "cannot be read: Permission denied. Make" in " ".join(
-            result.stderr.split()
-        )
+        said = " ".join(result.stderr.split())
+        assert "locked" in said and "cannot be read: Permission denied. Make" in said
 
 
 def test_stdin_is_read_up_to_a_limit_and_may_be_missing(alexnet, images, monkeypatch):

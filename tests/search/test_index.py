@@ -187,8 +187,15 @@ def test_an_index_is_used_again_only_if_it_is_whole_and_of_the_same_features_and
     assert not (again.path / "exact-00001.faiss").exists(), "nothing of the larger index is left"
 
 
-def test_an_index_of_others_is_left_alone_where_it_is_named(run, prepared, index):
+def test_what_others_have_where_it_is_named_is_left_alone_and_no_feature_computed(
+    run, prepared, index, tmp_path, monkeypatch
+):
     features, before = RunFeatures(run), (index.path / "search.json").read_bytes()
+    monkeypatch.setattr(features, "store", lambda *arguments, **options: pytest.fail("nothing has to be computed"))
+    (tmp_path / "arrays").mkdir()
+    (tmp_path / "arrays/labels.npy").write_text("of somebody")
+    with pytest.raises(UsageError, match="other things"):
+        index_of(features, prepared, "train", OPTIONS, tmp_path / "arrays")
     with pytest.raises(DataError, match=r"index is of layer fc7 of the run a-run .*--out"):
         index_of(features, prepared, "train", OPTIONS, index.path)
     (index.path / "search.json").write_text('{"words": []}')
