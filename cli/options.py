@@ -196,23 +196,16 @@ def check_source(given: str) -> None:
 
 def chosen_data(data: str | None) -> "PreparedDataset":
     """The prepared dataset named by --data, or the latest one; no other process prepares it again meanwhile."""
-    from alexnet_keras.data.dataset import latest_prepared, open_locked
+    from alexnet_keras.data.dataset import open_locked
 
-    if data is None:
-        data = str(latest_prepared())
-        console.note(f"Using the latest prepared dataset: {data}")
-    return click.get_current_context().with_resource(open_locked(data))
+    return click.get_current_context().with_resource(open_locked(data, console.REPORTER))
 
 
 def chosen_run(run: str | None) -> "Run":
     """The run named on the command line, or the latest one, which is said on stderr."""
-    from alexnet_keras.runs import Run, latest_run
+    from alexnet_keras.runs import as_run
 
-    if run is not None:
-        return Run.load(run)
-    found = latest_run()
-    console.note(f"Using the latest run: {found.path}")
-    return found
+    return as_run(run, console.REPORTER)
 
 
 def data_of_run(run: "Run", data: str | Path | None) -> "PreparedDataset":

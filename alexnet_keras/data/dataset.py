@@ -16,6 +16,7 @@ from alexnet_keras.data.manifest import MANIFEST, STATISTICS, read_manifest
 from alexnet_keras.data.shards import INDEX, WORK, load_lengths, read_lengths
 from alexnet_keras.data.statistics import Statistics
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.documents import check_size
 from alexnet_keras.storage.files import locked
 from alexnet_keras.storage.places import data_root, exists
@@ -172,17 +173,23 @@ class PreparedDataset:
 
 
 @contextmanager
-def open_locked(data: "PreparedDataset | str | Path") -> Iterator["PreparedDataset"]:
+def open_locked(
+    data: "PreparedDataset | str | Path | None", reporter: Reporter = SILENT
+) -> Iterator["PreparedDataset"]:
     """Open a dataset, which no other process prepares again meanwhile.
 
     Args:
-        data: A prepared dataset, its name under data/, or its path.
+        data: A prepared dataset, its name under data/, or its path; None for the latest.
+        reporter: Receives a note which one is the latest.
 
     Raises:
-        UsageError: There is no such dataset.
+        UsageError: There is no such dataset, or none at all.
         DataError: It is damaged.
         AlexNetError: Another process is preparing it.
     """
+    if data is None:
+        data = latest_prepared()
+        reporter.note(f"Using the latest prepared dataset: {data}")
     dataset = data if isinstance(data, PreparedDataset) else open_prepared(data)
     with dataset.reading():
         yield open_prepared(dataset.path)  # another process may have prepared it before the lock was held

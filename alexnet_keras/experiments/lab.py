@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alexnet_keras import api
-from alexnet_keras.data.dataset import PreparedDataset, latest_prepared, open_locked
+from alexnet_keras.data.dataset import PreparedDataset, open_locked
 from alexnet_keras.errors import DivergedError, UsageError
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
@@ -116,7 +116,7 @@ class Lab:
             UsageError: There is no such dataset.
             AlexNetError: Another process is preparing it.
         """
-        return self.holding.enter_context(open_locked(name or self.options.data or latest_prepared()))
+        return self.holding.enter_context(open_locked(name or self.options.data))
 
     def kept(self, name: str, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A part of the experiment, computed unless it is kept from the same inputs.

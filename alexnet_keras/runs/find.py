@@ -37,14 +37,15 @@ def _written(run: Run) -> tuple[str, float]:
     return updated, (run.path / "run.json").stat().st_mtime
 
 
-def as_run(run: Run | str | Path | None) -> Run:
-    """Open a run that is given as such, by its name or by its path; None is the latest.
+def as_run(run: Run | str | Path | None, reporter: Reporter = SILENT) -> Run:
+    """Open a run that is given as such, by its name or by its path; None is the latest, which a note names.
 
     Raises:
         UsageError: There is no such run.
     """
     if run is None:
-        return latest_run()
+        run = latest_run()
+        reporter.note(f"Using the latest run: {run.path}")
     return run if isinstance(run, Run) else Run.load(run)
 
 

@@ -1,14 +1,12 @@
 """What a new training and a resumed one have in common: the cluster, the data, the devices and the trainer."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from alexnet_keras.data.dataset import PreparedDataset, latest_prepared, open_locked
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.recipes.edits import frozen_layers
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.reporter import Reporter
@@ -24,14 +22,6 @@ def joined(cluster: Cluster | None, strategy: str | None, reporter: Reporter) ->
     if cluster is None and strategy == "multi-worker":
         return join_cluster(strategy, reporter=reporter)
     return cluster or ALONE
-
-
-def opened(data: PreparedDataset | str | Path | None, held: ExitStack, reporter: Reporter) -> PreparedDataset:
-    """The dataset, or the latest one, locked against another preparation as long as `held` is open."""
-    if data is None:
-        data = latest_prepared()
-        reporter.note(f"Using the latest prepared dataset: {data}")
-    return held.enter_context(open_locked(data))
 
 
 def placed(

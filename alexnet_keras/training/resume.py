@@ -10,17 +10,17 @@ from typing import Any
 import keras
 
 from alexnet_keras.backend import tensor_float_32
-from alexnet_keras.data.dataset import PreparedDataset, find_prepared
+from alexnet_keras.data.dataset import PreparedDataset, find_prepared, open_locked
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.reporter import SILENT, Reporter
-from alexnet_keras.runs import IMPORTED, Run, check_classes, environment, latest_run
+from alexnet_keras.runs import IMPORTED, Run, as_run, check_classes, environment
 from alexnet_keras.storage.places import command
 from alexnet_keras.training.cluster import Cluster
-from alexnet_keras.training.launch import joined, new_trainer, opened, placed
+from alexnet_keras.training.launch import joined, new_trainer, placed
 from alexnet_keras.training.schedule import has_stalled, rate_periods
 
 MOST_PERIODS = 4  # of the learning rate, that a note names
@@ -82,11 +82,7 @@ def resume(
         cluster = joined(cluster, strategy, reporter)
 
         def find() -> dict[str, Any]:
-            if run is None:
-                begun = latest_run()
-                reporter.note(f"Using the latest run: {begun.path}")
-            else:
-                begun = run if isinstance(run, Run) else Run.load(run)
+            begun = as_run(run, reporter)
             if begun.status == IMPORTED:
                 raise UsageError(
                     f"The run {begun.path} was imported and has no training to resume: start a new run from its "
@@ -97,7 +93,7 @@ def resume(
 
         sent = cluster.from_chief(find)
         old, recipe, entries = Run(Path(sent["path"])), toml.from_dict(sent["recipe"]), sent["entries"]
-        dataset = opened(find_prepared(entries["data"], old.path) if data is None else data, held, reporter)
+        dataset = held.enter_context(open_locked(find_prepared(entries["data"], old.path) if data is None else data))
         now = _entries_of_data(old, entries, dataset, data is not None, accept_new_data, reporter)
         if gpus is None and strategy in (None, "multi-worker") and cluster.is_alone:
             gpus = entries["gpus"]

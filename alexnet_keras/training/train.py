@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from alexnet_keras.backend import tensor_float_32
-from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.data.dataset import PreparedDataset, open_locked
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes import toml
@@ -22,7 +22,7 @@ from alexnet_keras.storage.places import check_name, runs_root
 from alexnet_keras.training import PRECISIONS
 from alexnet_keras.training.chosen_recipe import chosen_recipe, warn_of_few_images
 from alexnet_keras.training.cluster import Cluster
-from alexnet_keras.training.launch import joined, new_trainer, opened, placed
+from alexnet_keras.training.launch import joined, new_trainer, placed
 from alexnet_keras.training.start import InitialWeights, warn_of_other_arithmetic
 
 
@@ -122,7 +122,7 @@ def train(
         raise UsageError(f"There is no precision {precision!r}: choose {', '.join(PRECISIONS)}.")
     with ExitStack() as held:
         cluster = joined(cluster, strategy, reporter)
-        dataset = opened(data, held, reporter)
+        dataset = held.enter_context(open_locked(data, reporter))
 
         def begin() -> dict[str, Any]:
             chosen, made = chosen_recipe(
