@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_sets import COUNTS, Recorded, small
+from recorded import Recorded, Work
+from small_sets import COUNTS, small
 from tiers import rest_slow
 
 from alexnet_keras.data import CACHES, image_cache
@@ -80,7 +81,7 @@ def test_the_size_is_reported_before_and_the_file_has_it(data):
     reporter = Recorded()
     cached(data, "disk", reporter=reporter)
     assert "20 decoded images take 0.00 GB (196,608 bytes each)" in reporter.notes[0]
-    assert (reporter.what, reporter.totals, reporter.done) == ("decoding", [20], 20)
+    assert reporter.work == [Work("decoding", 20, done=20)]
     assert 20 * IMAGE_BYTES < cache_path(data).stat().st_size < 20 * IMAGE_BYTES + 2000
 
 
@@ -92,7 +93,7 @@ def test_a_later_run_uses_the_file_without_reading_a_record(data, tmp_path):
         shard.path.write_bytes(bytes(shard.path.stat().st_size))
     reporter = Recorded()
     again = cached(open_prepared(data.path), "disk", folder, reporter)
-    assert reporter.notes == [f"Using the decoded images in {cache_path(data, folder)}."] and not reporter.totals
+    assert reporter.notes == [f"Using the decoded images in {cache_path(data, folder)}."] and not reporter.work
     assert_same(batches(again), expected)
     assert cache_path(data, folder).parent == folder
 
@@ -156,7 +157,7 @@ def test_wrong_arguments_are_refused(data):
 
 def test_an_interruption_leaves_no_file(data, monkeypatch, tmp_path):
     class Stopped(Recorded):
-        def advance(self, n=1, text=""):
+        def on_advance(self, work):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(image_cache, "BATCH", 4)
@@ -183,12 +184,12 @@ def test_the_limit_of_a_control_group_counts_without_the_files_it_keeps(monkeypa
 
 WRITER = """
 import sys
-from small_sets import Recorded
+from recorded import Recorded
 from alexnet_keras.data import image_cache
 from alexnet_keras.data.dataset import open_prepared
 
 class Telling(Recorded):
-    def advance(self, n=1, text=""):
+    def on_advance(self, work):
         print("reading", flush=True)
         sys.stdin.readline()
 
@@ -202,7 +203,7 @@ print("written", flush=True)
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 def test_a_killed_writer_and_two_at_once_leave_one_whole_file(data):
     def writer():
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
         return subprocess.Popen(
             [sys.executable, "-c", WRITER, str(data.path)],
             stdin=subprocess.PIPE,

@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from small_sets import Recorded
+from recorded import Recorded
 
 from alexnet_keras.data.preparation import Preparation
 from alexnet_keras.data.shards import finished_shard
@@ -73,8 +73,8 @@ def test_a_part_and_the_whole_do_not_run_at_once(folder, tmp_path):
     refused = []
 
     class StartTheWhole(Recorded):
-        def advance(self, n=1, text=""):
-            if self.what == "preparing" and not refused:
+        def on_advance(self, work):
+            if work.what == "preparing" and not refused:
                 with pytest.raises(AlexNetError, match="Another process is preparing") as error:
                     make(folder, tmp_path / "set").complete()
                 refused.append(error)

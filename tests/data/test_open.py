@@ -1,43 +1,26 @@
 """Requests for a source: what a name stands for, and options that do not apply to it."""
 
-import contextlib
 import inspect
 import re
 import sys
 
 import pytest
 from layouts import opened
+from recorded import Recorded, Work
 
 from alexnet_keras.data.sources import demo
 from alexnet_keras.data.sources.open import SourceRequest, default_name, open_source
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
-from alexnet_keras.reporter import Reporter
-
-
-class Counts(Reporter):
-    """Keeps the name and total of each piece of work, and what it advanced by."""
-
-    def __init__(self):
-        self.work = []
-
-    @contextlib.contextmanager
-    def progress(self, what, total, unit="images", done=0):
-        self.work.append([what, total, 0])
-
-        def advance(n=1, text=""):
-            self.work[-1][2] += n
-
-        yield advance
 
 
 def test_progress_counts_the_images_that_are_listed_or_drawn(make_folder, tmp_path, monkeypatch):
-    counts = Counts()
-    open_source(SourceRequest(str(make_folder({"a": 3, "b": 4}))), reporter=counts)
+    reporter = Recorded()
+    open_source(SourceRequest(str(make_folder({"a": 3, "b": 4}))), reporter=reporter)
     monkeypatch.setattr(demo, "KINDS", demo.KINDS[:2])
     monkeypatch.setattr(demo.demo_images, "__defaults__", (2, 1))
     monkeypatch.setattr(demo.demo_source, "__kwdefaults__", {**demo.demo_source.__kwdefaults__, "train": 2, "val": 1})
-    open_source(SourceRequest("demo", demo_folder=tmp_path / "demo"), reporter=counts)
-    assert counts.work == [["listing", None, 7], ["drawing", 6, 6]]
+    open_source(SourceRequest("demo", demo_folder=tmp_path / "demo"), reporter=reporter)
+    assert reporter.work == [Work("listing", None, done=7), Work("drawing", 6, done=6)]
 
 
 def test_a_request_is_all_that_is_needed(make_folder, tmp_path):

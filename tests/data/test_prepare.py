@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sets import COUNTS, Recorded, contents, small
+from recorded import Recorded, Work
+from small_sets import COUNTS, contents, small
 
 import alexnet_keras
 from alexnet_keras.cli.main import cli
@@ -145,7 +146,7 @@ def test_the_front_door_takes_a_source_by_name_and_puts_it_where_the_command_doe
     data = alexnet_keras.prepare("photos", limit_per_class=2, encoding="raw", reporter=reporter)
     assert (str(data.path), data.name, data.source) == ("data/photos", "photos", "folder:photos")
     assert data.examples("train") == 4 and data.encoding.kind == "raw"
-    assert reporter.totals == [None, 8] and "2 classes, seed 0, 2 shards" in reporter.notes[0]
+    assert [work.total for work in reporter.work] == [None, 8] and "2 classes, seed 0, 2 shards" in reporter.notes[0]
     again = alexnet_keras.prepare(Path("photos"), "data/photos", limit_per_class=2, encoding="raw")
     assert again.fingerprint == data.fingerprint
 
@@ -255,7 +256,7 @@ def test_a_class_without_a_usable_image_is_named_and_the_work_is_not_lost(folder
     reporter = Recorded()
     prepared = small(folder, tmp_path / "set", reporter=reporter)
     assert reporter.warnings == ["no training image of the class dog can be used."]
-    assert reporter.totals == [25] and reporter.done == 25, "also those that cannot be used"
+    assert reporter.work == [Work("preparing", 25, done=25)], "also those that cannot be used"
     assert prepared.class_counts("train") == [11, 0]
 
 

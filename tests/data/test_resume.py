@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_sets import COUNTS, Recorded, contents, small
+from recorded import Recorded, Work
+from small_sets import COUNTS, contents, small
 
 from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.preparation import Preparation, prepare
@@ -73,7 +74,7 @@ def test_finished_shards_are_not_made_again(folder, tmp_path, monkeypatch):
     small(folder, out, reporter=reporter)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "5 of 5 shards are done" in reporter.notes[-1]
-    assert reporter.totals == [25] and reporter.done == 25
+    assert reporter.work == [Work("preparing", 25, done=25)]
 
 
 KILLED = """

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import tensorflow as tf
-from small_sets import Recorded
+from recorded import Recorded, Work
 
 from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.preparation import prepare
@@ -22,7 +22,7 @@ def test_a_whole_dataset_has_no_problems(data):
     reporter = Recorded()
     found = verify(data, reporter)
     assert (found.shards, found.examples, found.problems) == (4, 17, [])
-    assert reporter.totals == [17] and reporter.done == 17
+    assert reporter.work == [Work("verifying", 17, done=17)]
 
 
 def rewrite(shard, change):

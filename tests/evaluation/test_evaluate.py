@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from recorded import Recorded, Work
 
 from alexnet_keras import AlexNet, evaluate
 from alexnet_keras.data.preparation import prepare
@@ -13,7 +14,6 @@ from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.evaluation.evaluate import _combine, evaluate_ensemble, evaluate_runs
 from alexnet_keras.evaluation.predictor import Predictor
-from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage import files
 
@@ -69,14 +69,12 @@ def test_members_of_the_same_name_are_told_apart_by_their_paths(runs, tmp_path):
 
 
 def test_images_that_a_run_may_have_been_trained_on_are_told(runs, images, tmp_path):
-    said = []
-    reporter = Reporter()
-    reporter.warn = said.append
+    reporter = Recorded()
     evaluate(runs[0], reporter=reporter)
-    assert said == []
+    assert reporter.warnings == []
     other = prepare(folder_source(images), tmp_path / "data/other", seed=1)
     evaluate(runs[0], other, reporter=reporter)
-    assert said == [
+    assert reporter.warnings == [
         f"the run {runs[0].path} was not trained on {other.path} as it is now: if any of its training images are in "
         "there, their errors are too low; all others are new to it."
     ]
@@ -105,16 +103,10 @@ def test_what_cannot_be_evaluated_is_refused(runs, tiny, prepared, tmp_path):
 
 def test_progress_is_reported_only_where_something_is_computed(runs, tmp_path):
     copy = shutil.copytree(runs[0].path, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
-    started = []
-
-    class Names(Reporter):
-        def progress(self, what, total, *rest):
-            started.append((what, total))
-            return super().progress(what, total, *rest)
-
+    reporter = Recorded()
     for _ in range(2):
-        evaluate(copy, views="ten-crop", reporter=Names())
-    assert started == [("copy, val, ten-crop", 12)]
+        evaluate(copy, views="ten-crop", reporter=reporter)
+    assert reporter.work == [Work("copy, val, ten-crop", 12, done=12)]
 
 
 @pytest.mark.slow

@@ -2,11 +2,11 @@
 
 import json
 import sys
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from recorded import Recorded, Work
 from sklearn.linear_model import orthogonal_mp
 from sklearn.mixture import GaussianMixture
 from sklearn.svm import LinearSVC
@@ -24,7 +24,7 @@ from alexnet_keras.experiments.classical.codings import (
     sparse_codes,
 )
 from alexnet_keras.experiments.classical.settings import Grid, Sample, Svm
-from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.reporter import SILENT
 from alexnet_keras.storage.files import locked
 
 pytestmark = pytest.mark.slow  # trains what table 1 compares with
@@ -88,30 +88,6 @@ def waves(tmp_path_factory):
 
 def no_advance(n=1, text=""):
     pass
-
-
-class Stages(Reporter):
-    """Keeps each stage that is computed, with its length and what was done before; stops at one if asked to."""
-
-    def __init__(self, stop_at=None):
-        self.stages, self.stop_at = [], stop_at
-
-    @contextmanager
-    def progress(self, what, total, unit="images", done=0):
-        self.stages.append((what, total, done))
-
-        def advance(n=1, text=""):
-            nonlocal done
-            done += n
-            if what == self.stop_at and done > 8:
-                raise KeyboardInterrupt
-
-        yield advance
-        assert done == total
-
-    @property
-    def names(self):
-        return [what for what, *_ in self.stages]
 
 
 def test_descriptors_have_length_one_and_know_the_direction_of_edges():
@@ -276,9 +252,10 @@ def test_alphas_are_compared_on_images_that_were_not_trained_on(encoded):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_system_tells_directions_apart_and_does_no_stage_twice(system, waves, tmp_path):
     def fit(settings=SMALL[system], seed=0):
-        reporter = Stages()
+        reporter = Recorded()
         scores = fit_and_predict(system, waves, "val", tmp_path / system, settings, seed, reporter=reporter)
-        return scores, reporter.names
+        assert all(stage.done == stage.total for stage in reporter.work)
+        return scores, [stage.what for stage in reporter.work]
 
     first, stages = fit()
     learnt = SYSTEMS[system].vocabulary
@@ -305,6 +282,11 @@ def test_a_system_tells_directions_apart_and_does_no_stage_twice(system, waves, 
 
 
 def test_an_interrupted_call_resumes_after_the_last_whole_shard(waves, tmp_path):
+    class Stopping(Recorded):
+        def on_advance(self, work):
+            if work.what == "features of train" and work.done > 8:
+                raise KeyboardInterrupt
+
     def fit(name, reporter=SILENT):
         return fit_and_predict(
             "fisher-vectors", waves, "val", tmp_path / name, SMALL["fisher-vectors"], reporter=reporter
@@ -312,13 +294,13 @@ def test_an_interrupted_call_resumes_after_the_last_whole_shard(waves, tmp_path)
 
     whole = fit("whole")
     with pytest.raises(KeyboardInterrupt):
-        fit("cut", Stages(stop_at="features of train"))
+        fit("cut", Stopping())
     first = tmp_path / "cut" / "train-00000.npy"
     written = first.stat().st_mtime_ns
     assert not (tmp_path / "cut" / "train-00001.npy").exists()
-    reporter = Stages()
+    reporter = Recorded()
     resumed = fit("cut", reporter)
-    assert first.stat().st_mtime_ns == written and reporter.stages[0] == ("features of train", 24, 8)
+    assert first.stat().st_mtime_ns == written and reporter.work[0] == Work("features of train", 24, before=8, done=24)
     np.testing.assert_allclose(resumed.scores, whole.scores, atol=1e-3)
 
 
@@ -329,9 +311,10 @@ def test_features_of_another_vocabulary_are_not_mixed(waves, tmp_path):
     document["made_from"]["vocabulary"] = "0" * 64
     (tmp_path / "train-00000.json").write_text(json.dumps(document))
     (tmp_path / "tuning.npz").unlink()
-    reporter = Stages()
+    reporter = Recorded()
     fit_and_predict("sparse-coding", waves, "val", tmp_path, settings, reporter=reporter)
-    assert [stage for stage in reporter.stages if stage[0] == "features of train"] == [("features of train", 24, 16)]
+    features = [stage for stage in reporter.work if stage.what == "features of train"]
+    assert features == [Work("features of train", 24, before=16, done=24)]
 
 
 def test_settings_for_both_sizes_are_there_for_every_system():

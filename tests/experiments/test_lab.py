@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from recorded import Recorded
 
 from alexnet_keras.errors import DivergedError, UsageError
 from alexnet_keras.experiments.lab import Lab, Options
@@ -18,7 +19,7 @@ from alexnet_keras.training.start import InitialWeights
 
 @pytest.fixture
 def lab(tmp_path):
-    return Lab(Options(seeds=1), tmp_path / "experiment", Reporter(), tmp_path / "nets")
+    return Lab(Options(seeds=1), tmp_path / "experiment", Recorded(), tmp_path / "nets")
 
 
 def test_a_part_is_computed_once(lab):
@@ -35,8 +36,6 @@ def test_a_part_is_computed_once(lab):
 
 
 def test_a_part_of_other_options_stays(lab):
-    said = []
-    lab.reporter.note = said.append
     bf16, float32 = {"net": "source-b"}, {"net": "source-f", "split": ("val",)}  # JSON has lists for tuples
     assert lab.kept("source", bf16, lambda: {"error": 0.2}) == {"error": 0.2}
     for _ in range(2):
@@ -44,7 +43,7 @@ def test_a_part_of_other_options_stays(lab):
         assert lab.kept("source", bf16, lambda: None) == {"error": 0.2}
     usual, other = sorted((lab.folder / "parts").iterdir(), key=lambda file: len(file.name))
     assert usual.name == "source.json"
-    assert said == [f"{usual} was made with other options or data, and stays: {other.name} is beside it."]
+    assert lab.reporter.notes == [f"{usual} was made with other options or data, and stays: {other.name} is beside it."]
     for inputs in (bf16, float32):
         path = lab.part("kernels.npz", inputs)
         np.testing.assert_array_equal(kept_arrays(path, inputs, lambda: {"a": np.eye(2)})["a"], np.eye(2))

@@ -1,27 +1,16 @@
 """Runs of imported weights: known files, progress, and what is left of one that could not be written."""
 
-from contextlib import contextmanager
-
 import keras
 import pytest
 from plain_networks import random_arrays
+from recorded import Recorded
 from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import state_names, write_pth
 
 from alexnet_keras.interop.import_run import import_run
-from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import all_runs
 from alexnet_keras.storage.files import partial_path
 from alexnet_keras.weights.published import known_file
-
-
-class Stages(Reporter):
-    """Keeps the total and the texts of a piece of work."""
-
-    @contextmanager
-    def progress(self, what, total, unit="images", done=0):
-        self.done = [total]
-        yield lambda n=1, text="": self.done.append(text)
 
 
 def test_published_files_are_known_by_their_checksums():
@@ -43,9 +32,10 @@ def test_nothing_is_left_of_a_run_that_could_not_be_written(tmp_path, monkeypatc
         with pytest.raises(OSError, match="full"):
             import_run(folder, path, "torchvision", recipe=small("torchvision"))
     assert not folder.exists()
-    reporter = Stages()
+    reporter = Recorded()
     run = import_run(folder, path, "torchvision", recipe=small("torchvision"), reporter=reporter)
-    assert reporter.done == [3, "read", "recognised", "written"] and len(run.facts["classes"]) == CLASSES
+    assert [(work.total, work.texts) for work in reporter.work] == [(3, ["read", "recognised", "written"])]
+    assert len(run.facts["classes"]) == CLASSES
     assert run.load_model("last").output_shape == (None, CLASSES)
 
 

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
+from recorded import Recorded
 from waitress import buffers
 
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.reporter import Reporter
 from alexnet_keras.serving import server as serving
 from alexnet_keras.serving.server import MOST_BYTES, PLACES, Server, application, host_name, is_loopback, listen
 
@@ -154,25 +154,17 @@ def test_another_sites_page_cannot_post(client, origin):
     assert client.post("/classify", data=encoded(), headers=own).status_code == 200
 
 
-class Warnings(Reporter):
-    def __init__(self):
-        self.said = []
-
-    def warn(self, text):
-        self.said.append(text)
-
-
 def test_a_failure_of_the_server_says_nothing_of_its_files(viewer, caplog):
-    warnings = Warnings()
+    reporter = Recorded()
 
     def fails(encoded):
         raise DataError("/secret/index is damaged.") if encoded == b"known" else RuntimeError("/secret/model")
 
-    client = application(Stub(viewer, fails), reporter=warnings).test_client()
+    client = application(Stub(viewer, fails), reporter=reporter).test_client()
     for body in (b"known", b"unknown"):
         answer = client.post("/explain", data=body)
         assert answer.status_code == 500 and answer.get_json() == {"error": serving.FAILED}
-    assert warnings.said == ["/secret/index is damaged."]
+    assert reporter.warnings == ["/secret/index is damaged."]
     assert "/secret/model" in caplog.text, "which the terminal shows"
 
 

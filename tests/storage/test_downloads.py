@@ -2,15 +2,14 @@
 
 import socket
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from file_servers import serving
+from recorded import Recorded, Work
 
 from alexnet_keras.errors import AlexNetError, DataError
-from alexnet_keras.reporter import Reporter
 from alexnet_keras.storage import downloads
 from alexnet_keras.storage.downloads import Download, download
 
@@ -58,30 +57,11 @@ def half_done(file, server, size=1_000_000):
     server.asked.clear()
 
 
-class Shown(Reporter):
-    """Keeps what was reported."""
-
-    def __init__(self):
-        self.notes, self.bars = [], []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    @contextmanager
-    def progress(self, what, total, unit="images", done=0):
-        self.bars.append([what, total, unit, done])
-
-        def advance(n=1, text=""):
-            self.bars[-1][-1] += n
-
-        yield advance
-
-
 def test_a_file_appears_whole_and_alone(file, server):
-    shown = Shown()
-    download(file, shown)
+    reporter = Recorded()
+    download(file, reporter)
     assert file.path.read_bytes() == CONTENT and names_in(file) == {"a.pth"}
-    assert shown.bars == [["downloading", 3, "MB", 3]] and server.sent == LENGTH
+    assert reporter.work == [Work("downloading", 3, "MB", done=3)] and server.sent == LENGTH
     download(file)
     assert server.asked == [None], "it is there"
 
@@ -89,11 +69,11 @@ def test_a_file_appears_whole_and_alone(file, server):
 @pytest.mark.parametrize("length", [None, 0])
 def test_a_broken_connection_is_taken_up_where_it_broke(length, file, server):
     server.drops, server.length = [1_234_567, 0], length
-    shown = Shown()
-    download(file, shown)
+    reporter = Recorded()
+    download(file, reporter)
     assert file.path.read_bytes() == CONTENT and server.sent == LENGTH
     assert server.asked == [None, "bytes=1234567-", "bytes=1234567-"]
-    assert shown.bars[-1] == ["downloading", 3, "MB", 3]
+    assert reporter.work[-1] == Work("downloading", 3, "MB", before=1, done=3)
 
 
 def test_a_connection_may_break_often_while_more_comes(file, server, monkeypatch):
@@ -187,11 +167,11 @@ def test_a_file_of_another_length_is_refused_before_it_is_fetched(file, server):
 def test_a_server_that_says_no_length_is_not_read_without_end(tmp_path, server):
     server.content, server.length = CONTENT * 10, 0
     file = file_of(server, tmp_path, length=None)
-    shown = Shown()
+    reporter = Recorded()
     with pytest.raises(DataError, match="sent another file"):
-        download(file, shown)
-    ((_, total, _, megabytes),) = shown.bars
-    assert total is None and megabytes <= 3 and names_in(file) == set()
+        download(file, reporter)
+    (work,) = reporter.work
+    assert work.total is None and work.done <= 3 and names_in(file) == set()
 
 
 @pytest.mark.parametrize(("status", "told"), [(404, "404 Not Found"), (503, "503 Service Unavailable")])
@@ -231,14 +211,14 @@ def test_a_directory_that_cannot_be_written_is_said(file, server):
 
 def test_two_at_once_fetch_it_once(file, server):
     server.stalls = 0.2
-    shown = Shown()
-    both = [threading.Thread(target=download, args=(file, shown)) for _ in range(2)]
+    reporter = Recorded()
+    both = [threading.Thread(target=download, args=(file, reporter)) for _ in range(2)]
     for thread in both:
         thread.start()
     for thread in both:
         thread.join()
     assert file.path.read_bytes() == CONTENT and server.sent == LENGTH
-    assert shown.notes == ["Waiting for another process, which downloads a.pth."]
+    assert reporter.notes == ["Waiting for another process, which downloads a.pth."]
 
 
 def test_the_proxy_of_the_environment_is_asked(tmp_path, server, monkeypatch):

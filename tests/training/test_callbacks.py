@@ -5,7 +5,8 @@ import csv
 import keras
 import numpy as np
 import pytest
-from toy_runs import Watching, last_weights, step_losses
+from recorded import Recorded
+from toy_runs import last_weights, step_losses
 
 from alexnet_keras import Run, resume, train
 from alexnet_keras.errors import UsageError
@@ -114,7 +115,7 @@ def test_callbacks_see_what_they_see_in_fit_and_change_nothing(one_device, prepa
 
 @pytest.mark.slow
 def test_early_stopping_finishes_the_run_and_resume_goes_on(prepared, tiny):
-    reporter = Watching()
+    reporter = Recorded()
     never_better = keras.callbacks.EarlyStopping("val_loss", min_delta=1e9)
     options = {"epochs": 3, "callbacks": [never_better], "reporter": reporter}
     run = train(prepared, tiny, run="early", **options)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from toy_runs import Watching
+from recorded import Recorded
 
 from alexnet_keras.errors import DataError
 from alexnet_keras.layers import TowerDense
@@ -122,7 +122,7 @@ def test_a_state_that_the_disk_does_not_take_is_reported_and_removed(trained, tm
 
 
 def test_a_damaged_state_is_reported_with_the_one_that_is_read_instead(trained, shapes, tmp_path):
-    reporter = Watching()
+    reporter = Recorded()
     for step in (1, 2, 3):
         saved(tmp_path, trained, step)
     newest, middle, oldest = saved_states(tmp_path)

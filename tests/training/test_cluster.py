@@ -12,7 +12,8 @@ import time
 
 import numpy as np
 import pytest
-from toy_runs import Watching, last_weights, step_losses
+from recorded import Recorded
+from toy_runs import last_weights, step_losses
 
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.recipes.toml import to_toml, with_overrides
@@ -184,7 +185,7 @@ def test_the_tasks_of_a_node_share_its_gpus_unless_slurm_has_bound_them(as_task,
 
 
 def test_a_task_of_slurm_joins_others_if_asked_to_and_tf_config_wins(as_task):
-    reporter = Watching()
+    reporter = Recorded()
     as_task(srun(0, "n1", "2", [("n1", 0), ("n1", 1)]))
     assert join_cluster(reporter=reporter) is ALONE and join_cluster("one", reporter=reporter) is ALONE
     with pytest.raises(AlexNetError, match="n1:30417"):
@@ -234,7 +235,7 @@ def test_a_worker_whose_name_is_not_known_yet_is_waited_for(monkeypatch):
 def test_a_worker_that_never_appears_is_named():
     own, present, *absent = free_addresses(4)
     host, port = present.split(":")
-    reporter = Watching()
+    reporter = Recorded()
     with socket.create_server((host, int(port))), pytest.raises(AlexNetError) as error:
         Cluster((own, present, *absent)).wait_for_all(0.5, reporter)
     assert reporter.notes == [f"Waiting for {', '.join(absent)}."]

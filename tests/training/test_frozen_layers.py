@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from toy_runs import Watching, new_run, trainer
+from recorded import Recorded
+from toy_runs import new_run, trainer
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
@@ -64,7 +65,7 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
     run = new_run(tmp_path / "run", frozen_in(tiny, "conv1..fc6"))
     start = one_device[0].load_model
     with pytest.raises(MemoryError):
-        trainer(run, prepared, reporter=Watching((1, 2), stop), initial=start, save_every=1).fit()
+        trainer(run, prepared, reporter=Recorded((1, 2), stop), initial=start, save_every=1).fit()
     trainer(run, prepared).fit(resume=True)
     before, after = (
         {v.path: v.numpy() for v in model.trainable_variables} for model in (start(), run.load_model("last"))
@@ -76,7 +77,7 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
 @pytest.mark.slow
 def test_freezing_random_weights_is_reported(one_device, prepared, tiny, tmp_path):
     recipe = with_overrides(frozen_in(tiny, "conv1,conv5"), ["training.epochs=1", "network.conv5.filters=5"])
-    alone, started = Watching(), Watching()
+    alone, started = Recorded(), Recorded()
     trainer(new_run(tmp_path / "alone", recipe), prepared, reporter=alone).fit()
     trainer(new_run(tmp_path / "on", recipe), prepared, reporter=started, initial=one_device[0].load_model).fit()
     assert [warning.partition(":")[0] for warning in alone.warnings] == ["conv1, conv5"]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from toy_runs import TOWERS, Watching, new_run, trainer
+from recorded import Recorded
+from toy_runs import TOWERS, new_run, trainer
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import AlexNetError, DivergedError
@@ -26,7 +27,7 @@ def test_divergence_names_step_and_layer_and_keeps_the_last_good_state(prepared,
         kernel = made.model.get_layer("fc7").kernels[1]
         kernel.assign(np.full(kernel.shape, 1e38, np.float32))
 
-    made.reporter = Watching((1, 0), poison)
+    made.reporter = Recorded((1, 0), poison)
     with pytest.raises(DivergedError, match=r"first in the output of fc7, tower b, in step 6 .epoch 2") as error:
         made.fit()
     assert error.value.exit_code == 4
@@ -69,7 +70,7 @@ def test_weights_that_are_not_finite_are_never_saved_even_where_the_relus_hide_t
         kernel = made.model.get_layer("conv2").kernels[1]
         kernel.assign(np.full(kernel.shape, np.nan, np.float32))
 
-    made.reporter = Watching((1, 0), poison)
+    made.reporter = Recorded((1, 0), poison)
     with pytest.raises(DivergedError, match=r"weights conv[12]/kernel_b .*epoch 2"):
         made.fit()
     newest = saved_states(run.states_path)[0]
@@ -89,7 +90,7 @@ def poison_logits(model):
 def test_logits_that_overflow_after_the_last_step_never_become_the_best_model(prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", tiny)
     made = trainer(run, prepared)
-    made.reporter = Watching((1, 4), lambda: poison_logits(made.model))  # the last step of the second epoch
+    made.reporter = Recorded((1, 4), lambda: poison_logits(made.model))  # the last step of the second epoch
     with pytest.raises(DivergedError, match=r"probabilities of validation images .* after step 10 .*state of step 5"):
         made.fit()
     assert run.status == "diverged" and len(run.history) == 1 and run.facts["best"]["epoch"] == 0
@@ -123,7 +124,7 @@ def test_a_stalled_start_is_reported_once(prepared, tiny, tmp_path, monkeypatch)
     monkeypatch.setattr(guards, "STALL_STEPS", 7)
     changes = [f"network.{layer}.initial_std=1e-6" for layer in ("conv1", "conv2", "conv3", "fc6", "fc7")]
     recipe = with_overrides(tiny, [*changes, "network.fc8.initial_std=1e-6", "training.epochs=3"])
-    reporter = Watching()
+    reporter = Recorded()
     trainer(new_run(tmp_path / "run", recipe), prepared, reporter=reporter).fit()
     (warning,) = reporter.warnings
     assert "ln(3) = 1.099" in warning
@@ -133,7 +134,7 @@ def test_a_stalled_start_is_reported_once(prepared, tiny, tmp_path, monkeypatch)
 def test_a_start_that_gets_going_is_not_called_stalled(prepared, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(guards, "STALL_STEPS", 7)
     recipe = with_overrides(tiny, ["training.epochs=3", "training.schedule.drop_epochs=[]"])
-    reporter = Watching()
+    reporter = Recorded()
     trainer(new_run(tmp_path / "run", recipe), prepared, reporter=reporter).fit()
     assert not reporter.warnings
     assert guards.stalled([2.30] * 100, 10) and not guards.stalled([2.2] * 100, 10)

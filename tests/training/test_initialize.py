@@ -1,7 +1,8 @@
 """Starting from another run: what is copied, skipped and new."""
 
 import numpy as np
-from toy_runs import Watching, last_weights, new_run, trainer
+from recorded import Recorded
+from toy_runs import last_weights, new_run, trainer
 
 from alexnet_keras import AlexNet
 from alexnet_keras.recipes.toml import from_dict, to_dict, with_overrides
@@ -43,7 +44,7 @@ def test_a_run_can_start_from_anothers_weights_with_layers_at_other_rates(one_de
     frozen = [f"network.{name}.rate_factor=0" for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")]
     recipe = with_overrides(tiny, [*frozen, "network.fc8.rate_factor=10"])
     run = new_run(tmp_path / "run", recipe)
-    reporter = Watching()
+    reporter = Recorded()
     history = trainer(run, prepared, reporter=reporter, initial=one_device[0].load_model).fit()
     assert {origin.outcome for origin in reporter.origins} == {"copied"}
     assert history[0]["rate_fc8"] == 10 * history[0]["rate_weights"]

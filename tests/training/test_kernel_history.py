@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from toy_runs import ONE, TOWERS, Watching, crash, new_run, trainer
+from recorded import Recorded
+from toy_runs import ONE, TOWERS, crash, new_run, trainer
 
 from alexnet_keras.errors import DataError
 from alexnet_keras.network.kernels import first_kernels
@@ -27,7 +28,7 @@ def test_kernels_are_kept_before_training_and_after_every_epoch(one_device, prep
 def test_after_a_crash_the_kernels_are_those_of_the_steps_that_count(one_device, prepared, tiny, tmp_path, placement):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, placement, reporter=Watching((1, 3), crash), save_every=4).fit()
+        trainer(run, prepared, placement, reporter=Recorded((1, 3), crash), save_every=4).fit()
     save_kernels(run.kernels_path, np.zeros((2, 11, 11, 3, 6), np.float32), 2, 10)  # it died before its state was saved
     trainer(run, prepared, placement).fit(resume=True)
     kept, whole = kernel_snapshots(run.kernels_path), kernel_snapshots(one_device[0].kernels_path)

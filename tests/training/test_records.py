@@ -5,8 +5,9 @@ import csv
 import numpy as np
 import pytest
 import tensorflow as tf
+from recorded import Recorded
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
-from toy_runs import Watching, crash, new_run, step_losses, trainer
+from toy_runs import crash, new_run, step_losses, trainer
 
 from alexnet_keras.network.kernels import first_kernels, kernel_grid
 from alexnet_keras.recipes.toml import with_overrides
@@ -45,7 +46,7 @@ def test_tensorboard_shows_every_step_once_and_the_kernels_also_after_a_restart(
     recipe = with_overrides(tiny, ["training.epochs=2"])
     run = new_run(tmp_path / "run", recipe)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, reporter=Watching((1, 3), crash), save_every=3).fit()
+        trainer(run, prepared, reporter=Recorded((1, 3), crash), save_every=3).fit()
     trainer(run, prepared).fit(resume=True)
     events = EventAccumulator(str(run.events_path), size_guidance={"tensors": 0}).Reload()
     steps = [event.step for event in events.Tensors("step/loss")]
@@ -67,7 +68,7 @@ def test_tensorboard_shows_every_step_once_and_the_kernels_also_after_a_restart(
 def test_tensorboard_keeps_the_epoch_after_which_a_run_resumes(prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", with_overrides(tiny, ["training.epochs=2"]))
     with pytest.raises(MemoryError):
-        trainer(run, prepared, reporter=Watching((1, 0), crash)).fit()
+        trainer(run, prepared, reporter=Recorded((1, 0), crash)).fit()
     trainer(run, prepared).fit(resume=True)
     trainer(run, prepared).fit(resume=True)  # already finished
     events = EventAccumulator(str(run.events_path), size_guidance={"tensors": 0}).Reload()

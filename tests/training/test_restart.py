@@ -14,7 +14,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from toy_runs import ONE, TOWERS, Watching, crash, last_weights, new_run, step_losses, trainer
+from recorded import Recorded
+from toy_runs import ONE, TOWERS, crash, last_weights, new_run, step_losses, trainer
 
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.errors import AlexNetError, DataError
@@ -48,12 +49,12 @@ def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
 ):
     request.addfinalizer(partial(signal.signal, sent, signal.signal(sent, signal.SIG_DFL)))  # nohup ignores SIGHUP
     run = new_run(tmp_path / "run", tiny)
-    stopping = Watching(when, lambda: signal.raise_signal(sent))
+    stopping = Recorded(when, lambda: signal.raise_signal(sent))
     with pytest.raises(KeyboardInterrupt, match=f"alexnet train --resume {run.called}"):
         trainer(run, prepared, reporter=stopping).fit()
     assert stopping.steps[-1] == when
     assert run.status == "interrupted"
-    resumed = Watching()
+    resumed = Recorded()
     trainer(run, prepared, reporter=resumed).fit(resume=True)
     assert len(stopping.steps) + len(resumed.steps) == 10, "a step was made twice or left out"
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
@@ -68,8 +69,8 @@ def test_asked_to_stop_it_saves_and_goes_on_in_the_middle_of_an_epoch(
 def test_with_decoded_images_it_goes_on_to_the_same_weights(one_device, prepared, tiny, tmp_path, cache):
     run, data = new_run(tmp_path / "run", tiny), cached(prepared, cache, tmp_path if cache == "disk" else None)
     with pytest.raises(MemoryError):
-        trainer(run, data, save_every=3, reporter=Watching((1, 1), crash)).fit()
-    trainer(run, data, reporter=Watching()).fit(resume=True)
+        trainer(run, data, save_every=3, reporter=Recorded((1, 1), crash)).fit()
+    trainer(run, data, reporter=Recorded()).fit(resume=True)
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
     same_weights(run, one_device[0])
 
@@ -78,10 +79,10 @@ def test_with_decoded_images_it_goes_on_to_the_same_weights(one_device, prepared
 def test_a_crash_costs_the_steps_since_the_last_state(one_device, prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, save_every=3, reporter=Watching((1, 3), crash)).fit()
+        trainer(run, prepared, save_every=3, reporter=Recorded((1, 3), crash)).fit()
     assert run.status == "failed"
     assert len(step_losses(run)) >= 6
-    resumed = Watching()
+    resumed = Recorded()
     trainer(run, prepared, reporter=resumed).fit(resume=True)
     assert resumed.steps[0] == (1, 1), "step 6 was saved: epoch 1 goes on after its first step"
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
@@ -92,7 +93,7 @@ def test_a_crash_costs_the_steps_since_the_last_state(one_device, prepared, tiny
 def test_a_run_without_a_state_starts_over(one_device, prepared, tiny, tmp_path):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, reporter=Watching((0, 3), crash)).fit()
+        trainer(run, prepared, reporter=Recorded((0, 3), crash)).fit()
     trainer(run, prepared).fit(resume=True)
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
 
@@ -110,7 +111,7 @@ def test_a_run_without_a_state_starts_over(one_device, prepared, tiny, tmp_path)
 def test_a_run_goes_on_under_any_placement(one_device, prepared, tiny, tmp_path, first, then):
     run = new_run(tmp_path / "run", tiny)
     with pytest.raises(KeyboardInterrupt):
-        stopping = Watching((1, 2), lambda: signal.raise_signal(signal.SIGINT))
+        stopping = Recorded((1, 2), lambda: signal.raise_signal(signal.SIGINT))
         trainer(run, prepared, first, reporter=stopping).fit()
     trainer(run, prepared, then).fit(resume=True)
     # The halves of a batch are added up in another order under mirrored: rounding, then its growth over the steps.
@@ -132,7 +133,7 @@ def test_steps_are_taken_while_the_disk_writes_a_state_and_a_run_ends_when_it_ha
 
     monkeypatch.setattr(files, "_flush", slow)
     run = new_run(tmp_path / "run", tiny)
-    trainer(run, prepared, save_every=1, reporter=Watching((0, 1), further.set)).fit()
+    trainer(run, prepared, save_every=1, reporter=Recorded((0, 1), further.set)).fit()
     names = {path.name for path in saved_states(run.states_path)}
     assert len(names) == KEEP and names <= set(flushed)
 
@@ -151,7 +152,7 @@ def test_only_the_last_few_states_are_kept(stopped):
 def stopped_once(prepared, tiny, tmp_path_factory):
     run = new_run(tmp_path_factory.mktemp("runs") / "stopped", tiny)
     with pytest.raises(MemoryError):
-        trainer(run, prepared, save_every=1, reporter=Watching((1, 2), crash)).fit()
+        trainer(run, prepared, save_every=1, reporter=Recorded((1, 2), crash)).fit()
     return run
 
 
@@ -169,7 +170,7 @@ def test_a_damaged_state_is_reported_and_the_one_before_is_used(one_device, stop
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255
     newest.write_bytes({"cut": bytes(content[: len(content) // 2]), "one byte": bytes(content), "empty": b""}[damage])
-    reporter = Watching()
+    reporter = Recorded()
     trainer(stopped, prepared, reporter=reporter).fit(resume=True)
     (warning,) = reporter.warnings
     assert newest.name in warning and "damaged" in warning and before.name in warning
@@ -194,7 +195,7 @@ def test_a_state_that_claims_a_huge_array_takes_no_memory(stopped, prepared):
     with zipfile.ZipFile(newest, "w") as archive:
         for member, content in members.items():
             archive.writestr(member, header if member == name else content)
-    reporter = Watching()
+    reporter = Recorded()
     trainer(stopped, prepared, reporter=reporter).fit(resume=True)
     assert "9999999999999" in reporter.warnings[0] or "damaged" in reporter.warnings[0]
 
@@ -254,7 +255,7 @@ def test_damage_that_an_epoch_meets_costs_none_of_its_steps(one_device, prepared
     with pytest.raises(DataError, match="A record is damaged"):
         trainer(run, prepared).fit()
     monkeypatch.undo()
-    resumed = Watching()
+    resumed = Recorded()
     trainer(run, prepared, reporter=resumed).fit(resume=True)
     assert resumed.steps[0] == {"validation": (1, 0), "step": (0, 3)}[where]
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
@@ -264,7 +265,7 @@ def test_an_epoch_whose_states_are_lost_is_in_no_history(stopped, prepared):
     assert len(stopped.history) == 1
     shutil.rmtree(stopped.states_path)
     with pytest.raises(MemoryError):
-        trainer(stopped, prepared, reporter=Watching((0, 0), crash)).fit(resume=True)
+        trainer(stopped, prepared, reporter=Recorded((0, 0), crash)).fit(resume=True)
     assert stopped.history == []
 
 
@@ -326,7 +327,7 @@ def test_a_resumed_run_goes_on_with_its_running_average(prepared, tiny, tmp_path
     whole, run = new_run(tmp_path / "whole", recipe), new_run(tmp_path / "run", recipe)
     trainer(whole, prepared).fit()
     with pytest.raises(KeyboardInterrupt):
-        trainer(run, prepared, reporter=Watching((1, 1), lambda: signal.raise_signal(signal.SIGINT))).fit()
+        trainer(run, prepared, reporter=Recorded((1, 1), lambda: signal.raise_signal(signal.SIGINT))).fit()
     trainer(run, prepared).fit(resume=True)
     same_weights(run, whole)
 
@@ -366,10 +367,10 @@ def test_model_and_record_are_of_one_epoch_whenever_it_is_killed(prepared, tiny,
     monkeypatch.undo()
     kept, best = sha256_of(run.model_path), run.facts["best"]["epoch"]
     assert best == 0 and (kept == run.facts["best_sha256"]) == (killed_after != "in place")
-    watching = Watching()
-    trainer(run, prepared, reporter=watching).fit(resume=True)
+    reporter = Recorded()
+    trainer(run, prepared, reporter=reporter).fit(resume=True)
     assert run.facts["best"] == whole.facts["best"] and run.facts["best_sha256"] == sha256_of(run.model_path)
-    assert not run.waiting_model_path.exists() and not watching.warnings
+    assert not run.waiting_model_path.exists() and not reporter.warnings
     for ours, theirs in zip(run.load_model().get_weights(), whole.load_model().get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -378,7 +379,7 @@ def test_a_best_model_that_is_another_is_reported_when_the_run_goes_on(one_devic
     run = Run(shutil.copytree(one_device[0].path, tmp_path / "run"))
     shutil.copyfile(run.last_model_path, run.model_path)
     run.model_path.write_bytes(run.model_path.read_bytes() + b"another")
-    watching = Watching()
-    trainer(run, prepared, reporter=watching).fit(resume=True)
-    (warning,) = watching.warnings
+    reporter = Recorded()
+    trainer(run, prepared, reporter=reporter).fit(resume=True)
+    (warning,) = reporter.warnings
     assert "model.keras is not the model of the epoch" in warning

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from toy_runs import Watching, crash, last_weights, step_losses
+from recorded import Recorded
+from toy_runs import crash, last_weights, step_losses
 
 from alexnet_keras import Run, load_recipe, resume, train
 from alexnet_keras.data.preparation import prepare
@@ -26,7 +27,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 
 def test_a_run_is_trained_and_described(prepared, tiny):
-    reporter = Watching()
+    reporter = Recorded()
     run = train(
         prepared.path,
         tiny,
@@ -65,7 +66,7 @@ def test_a_run_is_trained_and_described(prepared, tiny):
 @pytest.mark.slow
 def test_tf32_is_switched_off_while_a_run_trains_also_after_resume(prepared, tiny):
     enabled, seen = tf.config.experimental.tensor_float_32_execution_enabled, []
-    reporter = Watching((0, 1), crash)
+    reporter = Recorded((0, 1), crash)
     reporter.on_epoch_begin = lambda *arguments: seen.append(enabled())
     with pytest.raises(MemoryError):
         train(prepared, tiny, run="exact", epochs=1, tf32=False, save_every=1, reporter=reporter)
@@ -87,7 +88,7 @@ def test_tf32_is_switched_off_while_a_run_trains_also_after_resume(prepared, tin
     ],
 )
 def test_a_run_on_a_gpu_begins_with_what_it_computes_in(prepared, tiny, precision, tf32, said):
-    facts, reporter = {"deterministic": False, "precision": precision, "tf32": tf32, "seed": 0}, Watching()
+    facts, reporter = {"deterministic": False, "precision": precision, "tf32": tf32, "seed": 0}, Recorded()
     placement = Placement("one", ("/GPU:0",))
     new_trainer(Run("named"), tiny, prepared, placement, facts, None, (), reporter)
     (note,) = reporter.notes
@@ -98,13 +99,13 @@ def test_a_run_on_a_gpu_begins_with_what_it_computes_in(prepared, tiny, precisio
 def test_a_run_records_what_it_goes_on_with(images, prepared, tiny, tmp_path):
     other = prepare(folder_source(images), tmp_path / "data/other", seed=1)
     with pytest.raises(MemoryError):
-        train(prepared, tiny, run="moving", epochs=1, save_every=1, reporter=Watching((0, 2), crash))
+        train(prepared, tiny, run="moving", epochs=1, save_every=1, reporter=Recorded((0, 2), crash))
     run = Run.load("moving")
     with run.training_lock(), pytest.raises(AlexNetError, match="another process"):
         resume(run, data=other, accept_new_data=True)
     assert run.facts["data"]["fingerprint"] == prepared.fingerprint != other.fingerprint
     with pytest.raises(MemoryError):
-        resume(run, gpus=2, data=other, accept_new_data=True, save_every=1, reporter=Watching((0, 3), crash))
+        resume(run, gpus=2, data=other, accept_new_data=True, save_every=1, reporter=Recorded((0, 3), crash))
     resume(run, gpus=2)
     facts = run.facts
     assert facts["data"]["fingerprint"] == other.fingerprint and facts["strategy"] == "one"
@@ -118,7 +119,7 @@ def test_a_run_records_what_it_goes_on_with(images, prepared, tiny, tmp_path):
 @pytest.mark.slow
 def test_an_interrupted_run_resumes_from_the_part_of_another_that_it_began_with(one_device, prepared, tiny):
     start = InitialWeights(one_device[0], "last", "fc6")
-    stopped, whole = Watching((0, 1), crash), Watching()
+    stopped, whole = Recorded((0, 1), crash), Recorded()
     with pytest.raises(MemoryError):  # before its first state
         train(prepared, tiny, run="stopped", init_from=start, epochs=1, seed=3, reporter=stopped)
     assert Run.load("stopped").status == "failed"
@@ -157,7 +158,7 @@ def test_wrong_arguments_are_refused_and_leave_no_run(prepared, tiny, tmp_path, 
 
 
 def test_without_a_recipe_others_than_the_demo_data_get_source_and_a_batch_no_larger_than_they_are(prepared):
-    reporter = Watching()
+    reporter = Recorded()
     recipe, made = chosen_recipe(None, prepared, {}, {"training.batch_size": 64}, None, False, None, None, reporter)
     assert made["training.batch_size"] == prepared.examples("train") == 36
     assert recipe == with_overrides(load_recipe("source"), ["training.batch_size=36"])
@@ -199,7 +200,7 @@ def tiny_shape(recipe):
 
 
 def test_few_images_for_a_large_network_are_warned_of_with_the_commands_that_help(tiny):
-    reporter = Watching()
+    reporter = Recorded()
     for recipe, images in ((load_recipe("source"), 2999), (load_recipe("source"), 3000), (tiny, 10)):
         warn_of_few_images(recipe, Counts(images), reporter)
     (warning,) = reporter.warnings
@@ -210,13 +211,13 @@ def test_few_images_for_a_large_network_are_warned_of_with_the_commands_that_hel
 def test_rates_are_scaled_by_the_batch_that_is_used(prepared):
     """Of 36 images there are no batches of 64."""
     options = {"training.batch_size": 64}
-    recipe, _ = chosen_recipe("source", prepared, {}, options, None, True, None, None, Watching())
+    recipe, _ = chosen_recipe("source", prepared, {}, options, None, True, None, None, Recorded())
     assert recipe.training.batch_size == 36
     assert recipe.training.weight_rate == pytest.approx(0.01 * 36 / 128)
 
 
 def test_a_schedule_of_another_kind_says_what_it_keeps(prepared):
-    reporter, changes = Watching(), {"training.schedule.kind": "cosine"}
+    reporter, changes = Recorded(), {"training.schedule.kind": "cosine"}
     chosen_recipe("source", prepared, changes, {}, None, False, None, None, reporter)
     (note,) = (note for note in reporter.notes if "conv1" in note)
     assert note.endswith(
@@ -224,7 +225,7 @@ def test_a_schedule_of_another_kind_says_what_it_keeps(prepared):
         "--set training.schedule.color_noise_off_epoch=none"
     )
     for recipe, made in (("source", {}), ("modern", changes), ("source", {**changes, **dict.fromkeys(BY_EPOCH)})):
-        silent = Watching()
+        silent = Recorded()
         made = {name if "." in name else f"training.schedule.{name}": value for name, value in made.items()}
         chosen_recipe(recipe, prepared, made, {}, None, False, None, None, silent)
         assert not [note for note in silent.notes if "conv1" in note]
@@ -240,7 +241,7 @@ def test_weights_learnt_by_another_arithmetic_are_warned_of(tiny, tmp_path):
             "input_scale is 1 there",
         ),
     ):
-        reporter = Watching()
+        reporter = Recorded()
         warn_of_other_arithmetic(recipe, InitialWeights(run), reporter)
         assert not reporter.warnings if said is None else said in reporter.warnings[0]
         assert said is None or "saved_models/other/recipe.toml is that one." in reporter.warnings[0]

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 from file_servers import serving
+from recorded import Recorded
 
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.recipes.built_in import BUILT_IN
-from alexnet_keras.reporter import Reporter
 from alexnet_keras.weights.formats import FORMATS
 from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
 
@@ -36,17 +36,6 @@ def server(monkeypatch):
             file = replace(PUBLISHED[name], sha=sha, bytes=length, address=f"{server.address}/{name}")
             monkeypatch.setitem(PUBLISHED, name, file)
         yield server
-
-
-class Said(Reporter):
-    def __init__(self):
-        self.notes, self.warnings = [], []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def warn(self, text):
-        self.warnings.append(text)
 
 
 def put(path, content=CONTENT):
@@ -82,16 +71,16 @@ def test_each_has_a_recipe_a_reader_and_an_address_that_ends_in_its_name():
 def test_a_file_that_pytorch_or_keras_has_is_used(variable, value, place, folder, server, monkeypatch):
     if variable:
         monkeypatch.setenv(variable, str(folder / value))
-    there, said = put(folder / place / NAME), Said()
-    assert published_path("torchvision", reporter=said) == there
-    assert said.notes == [f"Using {there}."] and server.asked == []
+    there, reporter = put(folder / place / NAME), Recorded()
+    assert published_path("torchvision", reporter=reporter) == there
+    assert reporter.notes == [f"Using {there}."] and server.asked == []
 
 
 def test_a_file_that_is_nowhere_is_fetched_into_the_cache_of_keras_once(folder, server):
-    said = Said()
-    path = published_path("torchvision", reporter=said)
+    reporter = Recorded()
+    path = published_path("torchvision", reporter=reporter)
     assert path == folder / ".keras" / "models" / NAME and path.read_bytes() == CONTENT
-    assert said.notes == [f"Downloading {server.address}/torchvision to {path.parent}."]
+    assert reporter.notes == [f"Downloading {server.address}/torchvision to {path.parent}."]
     assert published_path("torchvision") == path and len(server.asked) == 1
 
 
@@ -100,9 +89,9 @@ def test_another_file_in_a_cache_is_left_alone_and_said(folder, server):
         put(folder / ".cache/torch/hub/checkpoints" / NAME, CONTENT[::-1]),
         put(folder / ".keras/datasets" / NAME, b"half"),
     )
-    said = Said()
-    assert published_path("torchvision", reporter=said).read_bytes() == CONTENT
-    first, second = said.warnings
+    reporter = Recorded()
+    assert published_path("torchvision", reporter=reporter).read_bytes() == CONTENT
+    first, second = reporter.warnings
     assert first.startswith(f"{damaged} is not the published file and is not used: its SHA-256 is ")
     assert second == f"{half} is not the published file and is not used: it has 4 bytes instead of 12,000."
     assert damaged.read_bytes() == CONTENT[::-1]
@@ -135,9 +124,9 @@ def test_a_file_of_unknown_length_is_known_by_its_sha1(folder, server):
 
 
 def test_that_no_checksum_was_published_is_said(server):
-    said = Said()
-    published_path("toronto", reporter=said)
-    assert said.notes[0].startswith("No checksum of bvlc_alexnet.npy is published")
+    reporter = Recorded()
+    published_path("toronto", reporter=reporter)
+    assert reporter.notes[0].startswith("No checksum of bvlc_alexnet.npy is published")
 
 
 def test_where_it_cannot_be_fetched_the_sentence_says_what_to_do(folder, server):
