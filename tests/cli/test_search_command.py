@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from untrained import untrained_run
 
 from alexnet_keras.cli.main import cli
 from alexnet_keras.evaluation.features import FeatureExtractor
@@ -17,12 +18,8 @@ from alexnet_keras.runs import Run
 @pytest.fixture(scope="module")
 def project(tiny, prepared, tmp_path_factory):
     """A folder with a run `tiny` in it, whose model was not trained, which no command here minds."""
-    from alexnet_keras import AlexNet
-
     folder = tmp_path_factory.mktemp("project")
-    facts = {"classes": list(prepared.classes), "data": prepared.facts, "status": "finished"}
-    run = Run.create(folder / "saved_models/tiny", tiny, facts)
-    AlexNet(tiny, classes=3, seed=3).save(run.model_path)
+    untrained_run(folder / "saved_models/tiny", tiny, prepared)
     (folder / "note.txt").write_text("not an image")
     return folder
 

@@ -6,6 +6,7 @@ from PIL import Image
 from plain_networks import random_arrays
 from published_files import publish_torchvision
 from small_networks import DENSE, FILTERS, small
+from untrained import untrained_run
 from written_files import state_names, write_pth
 
 from alexnet_keras import AlexNet, Classifier, decode_predictions, preprocess_input
@@ -13,7 +14,6 @@ from alexnet_keras.data.class_names import imagenet_words
 from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.image_inputs import UNCOMPRESSED, read_image
 from alexnet_keras.recipes.built_in import BUILT_IN
-from alexnet_keras.runs import Run
 
 
 @pytest.fixture
@@ -55,10 +55,7 @@ def _label(name):
 
 
 def test_a_run_of_that_name_is_the_one_that_is_meant(published, tiny, prepared, tmp_path):
-    run = Run.create(
-        tmp_path / "saved_models" / "torchvision", tiny, {"classes": list(prepared.classes), "data": prepared.facts}
-    )
-    AlexNet(tiny, classes=3, seed=3).save(run.model_path)
+    untrained_run(tmp_path / "saved_models" / "torchvision", tiny, prepared)
     assert Classifier("torchvision").run.name == "torchvision"
     assert Classifier(weights="torchvision").run is None
 

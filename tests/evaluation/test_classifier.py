@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiers import rest_slow
+from untrained import untrained_run
 
-from alexnet_keras import AlexNet, Classifier
+from alexnet_keras import Classifier
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.evaluation.image_inputs import Preparation, preparation_of, read_image, some_images, stacked_images
-from alexnet_keras.runs import Run
 
 
 @pytest.fixture(scope="module", params=rest_slow((("jpeg", 80), ("raw", None))), ids=["jpeg", "raw"])
@@ -20,9 +20,7 @@ def run_and_data(request, tiny, images, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param[0])
     encoding, quality = request.param
     data = prepare(images, root / "data", encoding=encoding, quality=quality)
-    run = Run.create(root / "run", tiny, {"classes": list(data.classes), "data": data.facts})
-    AlexNet(tiny, classes=3, seed=3).save(run.model_path)
-    return run, data
+    return untrained_run(root / "run", tiny, data), data
 
 
 def test_a_file_is_what_training_read_of_it_bit_for_bit(run_and_data, images):

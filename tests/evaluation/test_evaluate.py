@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from recorded import Recorded, Work
+from untrained import untrained_run
 
-from alexnet_keras import AlexNet, evaluate
+from alexnet_keras import evaluate
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
@@ -22,11 +23,7 @@ from alexnet_keras.storage import files
 def runs(tiny, prepared, tmp_path_factory):
     """Two runs of other weights, which were not trained."""
     root = tmp_path_factory.mktemp("runs")
-    facts = {"classes": list(prepared.classes), "data": prepared.facts, "status": "finished"}
-    runs = [Run.create(root / name, tiny, facts) for name in ("first", "second")]
-    for seed, run in enumerate(runs):
-        AlexNet(tiny, classes=3, seed=seed).save(run.model_path)
-    return runs
+    return [untrained_run(root / name, tiny, prepared, seed) for seed, name in enumerate(("first", "second"))]
 
 
 def test_a_run_is_evaluated_on_its_own_data_and_keeps_the_result(runs, prepared):

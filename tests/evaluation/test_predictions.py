@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 from tiers import rest_slow
+from untrained import untrained_run
 
 from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
@@ -27,13 +28,7 @@ from alexnet_keras.storage.files import sha256_of
 @pytest.fixture(scope="module")
 def run(tiny, prepared, tmp_path_factory):
     """A run with a model that knows nothing, and does not need to."""
-    run = Run.create(
-        tmp_path_factory.mktemp("runs") / "tiny",
-        tiny,
-        {"classes": list(prepared.classes), "data": prepared.facts, "status": "finished"},
-    )
-    AlexNet(tiny, classes=3, seed=3).save(run.model_path)
-    return run
+    return untrained_run(tmp_path_factory.mktemp("runs") / "tiny", tiny, prepared)
 
 
 class Refusing(Reporter):
@@ -108,8 +103,7 @@ def test_a_run_without_a_model_and_a_split_that_is_not_there_are_refused(run, pr
         predictions_of(run, prepared, "test")
     with pytest.raises(UsageError, match="train it for at least one epoch"):
         predictions_of(run, prepared, "val", which="last")
-    other = Run.create(tmp_path / "other", tiny, {"classes": ["a", "b"], "data": prepared.facts})
-    AlexNet(tiny, classes=2, seed=0).save(other.model_path)
+    other = untrained_run(tmp_path / "other", tiny, prepared, classes=["a", "b"])
     with pytest.raises(DataError, match="2 classes"):
         predictions_of(other, prepared, "val")
 

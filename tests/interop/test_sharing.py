@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from hub import COMMIT, hub_of
+from untrained import untrained_run
 
 import alexnet_keras
 from alexnet_keras import AlexNet, Classifier, Run
@@ -31,11 +32,9 @@ def run(prepared, tiny, tmp_path_factory):
     """A run whose run.json holds what is nobody's business."""
     data = {**prepared.facts, "path": "/home/anna/data", "source": "folder:/home/anna/photos"}
     data["options"] = {**data["options"], "labels": ["/home/anna/labels.csv"]}
-    facts = {"recipe": tiny.name, "overrides": [], "classes": CLASSES, "data": data, "seed": 7, "status": "finished"}
+    facts = {"recipe": tiny.name, "overrides": [], "data": data, "seed": 7}
     facts |= {"init_from": "/home/anna/run", "command": ["alexnet", "train", "--data", "/home/anna/data"]}
-    run = Run.create(tmp_path_factory.mktemp("runs") / "net", tiny, facts)
-    AlexNet(tiny, classes=3, seed=7).save(run.model_path)
-    return run
+    return untrained_run(tmp_path_factory.mktemp("runs") / "net", tiny, prepared, **facts)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import yaml
+from untrained import untrained_run
 
-from alexnet_keras import AlexNet
 from alexnet_keras.reports.model_card import model_card, write_model_card
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import sha256_of
@@ -20,10 +20,9 @@ HOSTILE = ["<script>alert(1)</script>", "a | b", "*bold* [link](http://x.y)", "`
 def run(prepared, tiny, tmp_path):
     data = {**prepared.facts, "name": 'my "set": #1', "titles": HOSTILE}
     facts = {"classes": HOSTILE, "data": data, "recipe": tiny.name, "overrides": [], "seed": 0, "parameters": 12_345}
-    facts |= {"precision": "float32", "status": "finished", "command": ["alexnet", "train", "--seed", "0"]}
-    run = Run.create(tmp_path / "a run: {x}", tiny, facts)
+    facts |= {"precision": "float32", "command": ["alexnet", "train", "--seed", "0"]}
+    run = untrained_run(tmp_path / "a run: {x}", tiny, prepared, **facts)
     run.write_history([{"epoch": 0, "val_top1_error": 0.5}, {"epoch": 1, "val_top1_error": 0.25}])
-    AlexNet(tiny, classes=6).save(run.model_path)
     return run
 
 

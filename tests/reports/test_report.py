@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from untrained import untrained_run
 
 from alexnet_keras import AlexNet
 from alexnet_keras.evaluation.predictions import kept_predictions, predictions_of
@@ -86,8 +87,6 @@ def run_on(data, recipe, path, **facts):
     known = {
         "recipe": recipe.name,
         "overrides": [],
-        "classes": list(data.classes),
-        "data": data.facts,
         "seed": 7,
         "precision": "float32",
         "strategy": "towers",
@@ -95,10 +94,8 @@ def run_on(data, recipe, path, **facts):
         "devices": ["/CPU:0", "/CPU:1"],
         "deterministic": True,
         "init_from": None,
-        "status": "finished",
     }
-    run = Run.create(path, recipe, {**known, **facts})
-    AlexNet(recipe, classes=len(data.classes), seed=3).save(run.model_path)
+    run = untrained_run(path, recipe, data, **{**known, **facts})
     run.write_history(
         [
             {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from untrained import untrained_run
 
-from alexnet_keras.runs import Run
 from alexnet_keras.search.store import FeatureStore, Origin, begin_features
 
 CLASSES = ("cat", "dog", "fish")
@@ -13,12 +13,7 @@ CLASSES = ("cat", "dog", "fish")
 
 @pytest.fixture(scope="session")
 def run(tiny, prepared, tmp_path_factory):
-    from alexnet_keras import AlexNet
-
-    facts = {"classes": list(prepared.classes), "data": prepared.facts, "status": "finished"}
-    run = Run.create(tmp_path_factory.mktemp("runs") / "untrained", tiny, facts)
-    AlexNet(tiny, classes=3, seed=3).save(run.model_path)
-    return run
+    return untrained_run(tmp_path_factory.mktemp("runs") / "untrained", tiny, prepared)
 
 
 @pytest.fixture(scope="session")

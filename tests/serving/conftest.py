@@ -1,23 +1,20 @@
 """A run with an index, a viewer of it, and clients of its application."""
 
 import pytest
+from untrained import untrained_run
 
-from alexnet_keras.runs import Run
 from alexnet_keras.search import faiss_library
 
 
 @pytest.fixture(scope="session")
 def run(tiny, prepared, tmp_path_factory):
     """A run whose model was not trained, which nothing here minds, with an index of its training images."""
-    from alexnet_keras import AlexNet
     from alexnet_keras.search.codes import CodeOptions
     from alexnet_keras.search.index import build
     from alexnet_keras.search.store import RunFeatures
 
     faiss_library()
-    facts = {"classes": list(prepared.classes), "data": prepared.facts, "status": "finished"}
-    run = Run.create(tmp_path_factory.mktemp("served") / "tiny", tiny, facts)
-    AlexNet(tiny, classes=3, seed=3).save(run.model_path)
+    run = untrained_run(tmp_path_factory.mktemp("served") / "tiny", tiny, prepared)
     features = RunFeatures(run)
     build(run.search_path / "train", features.store(prepared, "train"), CodeOptions(8, 1, 0), None)
     return run
