@@ -4,9 +4,8 @@ import contextlib
 import shutil
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 
-from alexnet_keras.cli.main import cli
 from alexnet_keras.recipes.toml import to_toml
 
 
@@ -14,7 +13,7 @@ from alexnet_keras.recipes.toml import to_toml
 def alexnet(tmp_path, monkeypatch):
     """Runs a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    return invoke
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +22,7 @@ def trained_once(prepared, tiny, tmp_path_factory):
     (folder / "tiny.toml").write_text(to_toml(tiny))
     arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "tiny", "--json"]
     with contextlib.chdir(folder):
-        result = CliRunner().invoke(cli, [*arguments, "--gpus", "2"])
+        result = invoke(*arguments, "--gpus", "2")
     assert result.exit_code == 0, result.stderr
     return folder, result
 

@@ -6,10 +6,9 @@ import shutil
 import threading
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from PIL import Image
 
-from alexnet_keras.cli.main import cli
 from alexnet_keras.data.dataset import DATASET_LOCK, open_prepared
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.runs import Run, new_run_path
@@ -26,27 +25,23 @@ def project(trained_once, tmp_path, monkeypatch):
     return copy
 
 
-def run(*arguments):
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
 def test_a_dataset_that_is_read_is_not_prepared_anew(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     prepare = ["prepare", images, "--out", "data/colors"]
-    assert run(*prepare).exit_code == 0
+    assert invoke(*prepare).exit_code == 0
     before = (tmp_path / "data/colors/manifest.json").read_bytes()
     with open_prepared("colors").reading(), open_prepared("colors").reading():
-        refused = run(*prepare, "--seed", "1", "--overwrite")
+        refused = invoke(*prepare, "--seed", "1", "--overwrite")
         assert refused.exit_code == 1 and "is preparing or reading data/colors" in refused.stderr
-        assert run(*prepare).exit_code == 0, "nothing is to be done"
-        assert run("prepare", "--verify", "colors").exit_code == 0
+        assert invoke(*prepare).exit_code == 0, "nothing is to be done"
+        assert invoke("prepare", "--verify", "colors").exit_code == 0
     assert (tmp_path / "data/colors/manifest.json").read_bytes() == before
     with locked(tmp_path / "data/colors" / DATASET_LOCK, "busy"):
-        refused = run("prepare", "--verify", "colors")
+        refused = invoke("prepare", "--verify", "colors")
         assert refused.exit_code == 1 and "is preparing data/colors again: wait for it" in refused.stderr.replace(
             "\n", " "
         )
-    assert run(*prepare, "--seed", "1", "--overwrite").exit_code == 0, "no lock is left behind"
+    assert invoke(*prepare, "--seed", "1", "--overwrite").exit_code == 0, "no lock is left behind"
 
 
 def test_a_preparation_that_another_process_finishes_meanwhile_is_not_made_again(images, tmp_path, monkeypatch):
@@ -100,7 +95,7 @@ def test_two_runs_that_begin_at_once_have_directories_of_their_own(tmp_path, mon
 
 
 def test_a_run_that_did_not_begin_gives_its_name_back(project, prepared):
-    refused = run(
+    refused = invoke(
         "train",
         "--data",
         prepared.path,
@@ -119,11 +114,11 @@ def test_a_run_that_did_not_begin_gives_its_name_back(project, prepared):
 
 @pytest.mark.slow
 def test_a_run_that_cannot_be_written_is_evaluated_and_printed(project, monkeypatch):
-    kept = json.loads(run("eval", "tiny", "--json").stdout)
+    kept = json.loads(invoke("eval", "tiny", "--json").stdout)
     shutil.rmtree("saved_models/tiny/evaluations")
     before = sorted(path for path in (project / "saved_models/tiny").rglob("*"))
     monkeypatch.setattr(Run, "is_writable", False)
-    done = run("eval", "tiny", "--json")
+    done = invoke("eval", "tiny", "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout) == kept
     assert "Kept nothing: saved_models/tiny cannot be written." in done.stderr
@@ -141,7 +136,7 @@ def test_what_is_no_image_is_named_and_the_others_are_prepared(images, tmp_path,
         file.write(b"\0\0\0\x18ftypmp42")
         file.truncate(2**33)
     Image.new("F", (300, 300)).save(tmp_path / "mixed/train/red/float.tif")
-    done = run("prepare", "mixed", "--json")
+    done = invoke("prepare", "mixed", "--json")
     assert done.exit_code == 0, done.output
     reasons = {each["filename"]: each["reason"] for each in json.loads(done.stdout)["rejected"]}
     assert "not a plain file" in reasons["red/link.jpg"] and "not a plain file" in reasons["red/zero.jpg"]
@@ -154,6 +149,6 @@ def test_a_split_without_one_usable_image_is_bad_data(images, tmp_path, monkeypa
     copy = shutil.copytree(images, "mixed")
     for path in (tmp_path / "mixed/val").rglob("*.jpg"):
         path.write_bytes(b"none")
-    done = run("prepare", str(copy), "--max-bad", "100")
+    done = invoke("prepare", copy, "--max-bad", "100")
     assert done.exit_code == 3, done.output
     assert "None of the images in the val split can be used" in done.stderr

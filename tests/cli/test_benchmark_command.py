@@ -6,21 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 
 from alexnet_keras.benchmarking.result import read_result
 from alexnet_keras.cli.benchmark_tables import print_comparison
-from alexnet_keras.cli.main import cli
 from alexnet_keras.recipes.toml import to_toml
 
 SMALL = ["--recipe", "tiny.toml", "--classes", "3", "--batch-size", "4", "--repeats", "1"]
 
-
-def invoke(*arguments):
-    return CliRunner().invoke(cli, ["benchmark", *(str(argument) for argument in arguments)])
+benchmark = partial(invoke, "benchmark")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def measured(folder):
     """A folder in which everything was measured once, and what the command printed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        yield folder, invoke(*SMALL, "--out", "all.json")
+        yield folder, benchmark(*SMALL, "--out", "all.json")
 
 
 @pytest.mark.slow
@@ -79,7 +77,7 @@ def test_the_file_has_what_the_tables_are_made_of(measured):
 def test_a_dataset_is_read_and_shown_beside_the_earlier_result(measured, prepared, monkeypatch):
     monkeypatch.chdir(measured[0])
     options = ["input", "--data", prepared.path, "--recipe", "tiny.toml", "--batch-size", 4, "--repeats", 1]
-    result = invoke(*options, "--compare", "all.json")
+    result = benchmark(*options, "--compare", "all.json")
     assert result.exit_code == 0, result.stderr
     assert "| measurement | figure | then | now | ratio |" in result.stdout
     assert "Warning: the data of input was" in result.stderr, "generated images then"
@@ -105,7 +103,7 @@ def test_what_the_earlier_result_lacks_is_shown_all_the_same(measured, monkeypat
 @pytest.mark.slow
 def test_images_of_ones_own_are_prepared_and_printed_as_json(measured, images, monkeypatch):
     monkeypatch.chdir(measured[0])
-    result = invoke("prepare", "--source", images, "--repeats", 1, "--json", "--compare", "all.json")
+    result = benchmark("prepare", "--source", images, "--repeats", 1, "--json", "--compare", "all.json")
     assert result.exit_code == 0, result.stderr
     printed = json.loads(result.stdout)
     assert list(printed["measurements"]) == ["prepare"]
@@ -133,7 +131,7 @@ def test_images_of_ones_own_are_prepared_and_printed_as_json(measured, images, m
 )
 def test_what_cannot_be_measured_is_one_sentence(folder, monkeypatch, arguments, code, said):
     monkeypatch.chdir(folder)
-    result = invoke(*arguments)
+    result = benchmark(*arguments)
     assert result.exit_code == code, result.stderr
     assert said in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
 

@@ -5,10 +5,9 @@ import shutil
 import signal
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 
 from alexnet_keras.cli.console import ConsoleReporter
-from alexnet_keras.cli.main import cli
 
 COMMANDS = [
     [], ["demo"], ["prepare"], ["train"], ["eval"], ["visualize"], ["visualize", "kernels"],
@@ -44,7 +43,7 @@ def test_train_prints_its_result_on_stdout_and_the_rest_on_stderr(trained):
 def test_eval_takes_the_latest_run_and_writes_what_it_prints(trained, monkeypatch):
     folder, _ = trained
     monkeypatch.chdir(folder)
-    result = CliRunner().invoke(cli, ["eval", "--ten-crop", "--json"])
+    result = invoke("eval", "--ten-crop", "--json")
     assert result.exit_code == 0, result.stderr
     assert "saved_models/tiny" in result.stderr
     printed = json.loads(result.stdout)
@@ -56,7 +55,7 @@ def test_eval_takes_the_latest_run_and_writes_what_it_prints(trained, monkeypatc
 
 def test_eval_prints_a_table(trained, monkeypatch):
     monkeypatch.chdir(trained[0])
-    result = CliRunner().invoke(cli, ["eval", "tiny"])
+    result = invoke("eval", "tiny")
     assert "top-1 error" in result.stdout and "12" in result.stdout
 
 
@@ -64,20 +63,20 @@ def test_eval_prints_a_table(trained, monkeypatch):
 def test_visualize_writes_into_the_run_or_where_it_is_told(trained, monkeypatch, what, tmp_path):
     monkeypatch.chdir(trained[0])
     extra = ["--queries", "2"] if what == "neighbors" else []
-    result = CliRunner().invoke(cli, ["visualize", what, "tiny", *extra])
+    result = invoke("visualize", what, "tiny", *extra)
     assert result.exit_code == 0, result.stderr
     assert (trained[0] / f"saved_models/tiny/figures/{what}.png").is_file()
-    result = CliRunner().invoke(cli, ["visualize", what, "--out", str(tmp_path / "picture.svg"), *extra])
+    result = invoke("visualize", what, "--out", tmp_path / "picture.svg", *extra)
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "picture.svg").is_file()
 
 
 def test_a_finished_run_resumes_to_nothing_more_and_its_options_are_fixed(trained, monkeypatch):
     monkeypatch.chdir(trained[0])
-    result = CliRunner().invoke(cli, ["train", "--resume", "tiny", "--json"])
+    result = invoke("train", "--resume", "tiny", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["epochs"] == 2
-    result = CliRunner().invoke(cli, ["train", "--resume", "--batch-size", "9", "--seed", "1"])
+    result = invoke("train", "--resume", "--batch-size", "9", "--seed", "1")
     assert result.exit_code == 2 and "--batch-size, --seed" in result.stderr
 
 
@@ -138,7 +137,7 @@ def test_what_does_not_exist_is_one_sentence_and_exit_code_2(alexnet, arguments,
 )
 def test_wrong_training_options(trained, prepared, monkeypatch, arguments, code, said):
     monkeypatch.chdir(trained[0])
-    result = CliRunner().invoke(cli, ["train", "--data", str(prepared.path), *arguments])
+    result = invoke("train", "--data", prepared.path, *arguments)
     assert result.exit_code == code, result.stderr
     assert said in result.stderr and "Traceback" not in result.stderr
 
@@ -146,16 +145,16 @@ def test_wrong_training_options(trained, prepared, monkeypatch, arguments, code,
 def test_eval_of_a_damaged_model_and_of_other_data(trained, write_images, monkeypatch, tmp_path):
     monkeypatch.chdir(trained[0])
     write_images(tmp_path / "two", {"x": 5, "y": 5})
-    assert CliRunner().invoke(cli, ["prepare", str(tmp_path / "two"), "--out", str(tmp_path / "out")]).exit_code == 0
-    result = CliRunner().invoke(cli, ["eval", "tiny", "--data", str(tmp_path / "out")])
+    assert invoke("prepare", tmp_path / "two", "--out", tmp_path / "out").exit_code == 0
+    result = invoke("eval", "tiny", "--data", tmp_path / "out")
     assert result.exit_code == 3 and "classes" in result.stderr
-    result = CliRunner().invoke(cli, ["eval", "tiny", "--split", "test"])
+    result = invoke("eval", "tiny", "--split", "test")
     assert result.exit_code == 2 and "no split" in result.stderr
     model = trained[0] / "saved_models/tiny/model.keras"
     whole = model.read_bytes()
     try:
         model.write_bytes(whole[:5000])
-        result = CliRunner().invoke(cli, ["eval", "tiny"])
+        result = invoke("eval", "tiny")
         assert result.exit_code == 3 and "damaged" in result.stderr
     finally:
         model.write_bytes(whole)
@@ -171,20 +170,20 @@ def test_ctrl_c_ends_with_130_and_the_run_resumes(trained, prepared, monkeypatch
     arguments = ["train", "--data", str(prepared.path), "--recipe", "tiny.toml", "--run", "stopped"]
     with monkeypatch.context() as patch:
         patch.setattr(ConsoleReporter, "on_step", interrupt)
-        result = CliRunner().invoke(cli, arguments)
+        result = invoke(*arguments)
     assert result.exit_code == 130
     assert "Traceback" not in result.stderr
     assert "alexnet train --resume stopped" in result.stderr
-    result = CliRunner().invoke(cli, ["train", "--resume", "stopped", "--json"])
+    result = invoke("train", "--resume", "stopped", "--json")
     assert json.loads(result.stdout)["epochs"] == 2
 
 
 def test_a_run_whose_cosine_schedule_is_over_is_finished(trained, prepared, monkeypatch):
     monkeypatch.chdir(trained[0])
     options = ["--recipe", "tiny.toml", "--set", "training.schedule.kind=cosine", "--epochs", "1", "--run", "cosine"]
-    assert CliRunner().invoke(cli, ["train", "--data", str(prepared.path), *options]).exit_code == 0
+    assert invoke("train", "--data", prepared.path, *options).exit_code == 0
     facts = json.loads((trained[0] / "saved_models/cosine/run.json").read_text())
-    again = CliRunner().invoke(cli, ["train", "--resume", "cosine"])
+    again = invoke("train", "--resume", "cosine")
     assert again.exit_code == 0 and "Already finished" in again.stdout, again.exception
     assert "--resume cosine --epochs 2" in again.stdout
     after = json.loads((trained[0] / "saved_models/cosine/run.json").read_text())
@@ -196,13 +195,13 @@ def test_every_command_takes_its_run_as_an_argument_or_with_run(trained, monkeyp
     monkeypatch.chdir(trained[0])
 
     def json_of(*words):
-        result = CliRunner().invoke(cli, [*words, "--json"])
+        result = invoke(*words, "--json")
         assert result.exit_code == 0, result.stderr
         return json.loads(result.stdout)
 
     assert json_of("eval", "tiny") == json_of("eval", "--run", "tiny")
     for words in (["eval"], ["visualize", "kernels"], ["visualize", "curves"], ["report"], ["export", "--to", "onnx"]):
-        result = CliRunner().invoke(cli, [*words, "tiny", "--run", "tiny"])
+        result = invoke(*words, "tiny", "--run", "tiny")
         assert result.exit_code == 2 and "not both" in result.stderr, words
-        result = CliRunner().invoke(cli, [*words, "--run", "missing"])
+        result = invoke(*words, "--run", "missing")
         assert result.exit_code == 2 and "There is no run 'missing'" in result.stderr, words

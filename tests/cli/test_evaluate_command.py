@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from PIL import Image
 
 from alexnet_keras import AlexNet
-from alexnet_keras.cli.main import cli
 from alexnet_keras.data.dataset import MANIFEST
 from alexnet_keras.runs import Run
 
@@ -34,11 +33,7 @@ def project(trained, tiny):
 def alexnet(project, monkeypatch):
     """Runs a command in that folder."""
     monkeypatch.chdir(project)
-
-    def run(*arguments, **settings):
-        return CliRunner().invoke(cli, [str(argument) for argument in arguments], **settings)
-
-    return run
+    return invoke
 
 
 def test_predictions_and_results_are_kept_and_used_again(alexnet, project, monkeypatch):

@@ -2,11 +2,11 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 
-from alexnet_keras.cli.main import cli
 from alexnet_keras.interop import export_run
 from alexnet_keras.interop.exported import Tolerance
 
@@ -15,7 +15,7 @@ from alexnet_keras.interop.exported import Tolerance
 def export(trained, monkeypatch):
     """Runs the command in the folder of a trained run."""
     monkeypatch.chdir(trained[0])
-    return lambda *arguments: CliRunner().invoke(cli, ["export", *map(str, arguments)])
+    return partial(invoke, "export")
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_without_its_data_a_run_is_compared_on_generated_images(trained, monkeyp
     gone = {"path": "data/gone", "absolute": "/gone/data/gone", "from_run": "../../data/gone"}
     facts.write_text(json.dumps({**known, "data": {**known["data"], **gone}}))
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(cli, ["export", "--to", "safetensors", "--pictures", "2"])
+    result = invoke("export", "--to", "safetensors", "--pictures", "2")
     assert result.exit_code == 0, result.stderr
     assert "2 generated images" in result.stdout and "data/gone" in result.stderr
-    result = CliRunner().invoke(cli, ["export", "--to", "tflite", "--quantize", "int8"])
+    result = invoke("export", "--to", "tflite", "--quantize", "int8")
     assert result.exit_code == 2 and "data/gone" in result.stderr
 
 
@@ -87,5 +87,5 @@ def test_a_run_has_a_model_card_with_its_errors_once_it_was_evaluated(trained, m
     monkeypatch.chdir(trained[0])
     card = trained[0] / "saved_models/tiny/MODEL_CARD.md"
     assert "Parameters | not recorded" not in card.read_text(encoding="utf-8"), "written when training ended"
-    assert CliRunner().invoke(cli, ["eval", "tiny"]).exit_code == 0
+    assert invoke("eval", "tiny").exit_code == 0
     assert "Top-1 accuracy, centre crop" in card.read_text(encoding="utf-8")

@@ -4,11 +4,10 @@ import io
 import json
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from rich.console import Console
 
 from alexnet_keras.cli import console, progress
-from alexnet_keras.cli.main import cli
 
 
 @pytest.mark.parametrize(
@@ -84,13 +83,13 @@ def test_the_current_directory_is_prepared_into_under_its_name(alexnet, tmp_path
     write_images(tmp_path / "photos", {"cat": 2, "dog": 2}, size=(20, 20))
     (tmp_path / "set").mkdir()
     monkeypatch.chdir(tmp_path / "set")
-    prepared = CliRunner().invoke(cli, ["prepare", "../photos", "--out", ".", "--json"])
+    prepared = invoke("prepare", "../photos", "--out", ".", "--json")
     assert prepared.exit_code == 0, prepared.output
     assert json.loads(prepared.stdout)["name"] == "set"
 
 
 def test_help_says_where_home_is():
-    assert "ALEXNET_HOME" in CliRunner().invoke(cli, ["--help"]).stdout
+    assert "ALEXNET_HOME" in invoke("--help").stdout
 
 
 @pytest.mark.parametrize("command", [["prepare"], ["predict"], ["import"]], ids=lambda command: command[0])

@@ -1,19 +1,17 @@
 """`alexnet info plan`: what it prints and refuses."""
 
 import json
+from functools import partial
 
 import pytest
 from click import testing
-from click.testing import CliRunner
+from invoking import invoke
 
 from alexnet_keras.benchmarking import plan as planning
 from alexnet_keras.benchmarking.result import Measurement, Repeat, this_machine
-from alexnet_keras.cli.main import cli
 from alexnet_keras.recipes.toml import to_toml
 
-
-def invoke(*arguments):
-    return CliRunner().invoke(cli, ["info", "plan", *(str(argument) for argument in arguments)])
+plan = partial(invoke, "info", "plan")
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def surveyed(monkeypatch):
 
 
 def test_all_recipes_in_two_precisions_are_planned_for_imagenet(surveyed):
-    result = invoke()
+    result = plan()
     assert result.exit_code == 0, result.stderr
     recipes, precisions, more = surveyed[0]
     assert {"source", "paper", "modern", "caffe", "torchvision"} <= set(recipes)
@@ -49,13 +47,13 @@ def test_at_80_columns_no_line_is_longer(surveyed, monkeypatch):
     monkeypatch.setattr(testing._NamedTextIOWrapper, "isatty", lambda stream: True, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
-    printed = invoke().stdout
+    printed = plan().stdout
     assert "251.89 GB" in printed and "torchvision ~" in printed
     assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_json_has_the_plan_and_its_measurements(surveyed):
-    printed = json.loads(invoke("--recipe", "paper", "--precision", "float32", "--json").stdout)
+    printed = json.loads(plan("--recipe", "paper", "--precision", "float32", "--json").stdout)
     assert [each["recipe"] for each in printed["training"]] == ["paper"] and printed["training"][0]["epochs"] == 90
     assert printed["survey"]["workload"]["images"]["train"] == 1_281_167
     assert printed["prepare_hours"]["median"] == pytest.approx(1_331_167 / 650 / 3600)
@@ -72,7 +70,7 @@ def test_json_has_the_plan_and_its_measurements(surveyed):
     ],
 )
 def test_what_does_not_exist_is_one_sentence_before_anything_is_measured(surveyed, alexnet, arguments, said):
-    result = invoke(*arguments)
+    result = plan(*arguments)
     assert result.exit_code == 2 and said in result.stderr and result.stdout == "" and not surveyed
 
 
@@ -80,7 +78,7 @@ def test_what_does_not_exist_is_one_sentence_before_anything_is_measured(surveye
 def test_a_prepared_dataset_is_planned_from_its_own_measurement(prepared, tiny, tmp_path):
     (tmp_path / "tiny.toml").write_text(to_toml(tiny))
     options = ["--recipe", tmp_path / "tiny.toml", "--precision", "float32", "--repeats", 1, "--json"]
-    result = invoke("--data", prepared.path, *options)
+    result = plan("--data", prepared.path, *options)
     assert result.exit_code == 0, result.stderr
     printed = json.loads(result.stdout)
     assert printed["prepare_hours"] is None and printed["training"][0]["steps"] == 5

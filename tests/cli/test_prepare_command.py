@@ -7,18 +7,11 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from PIL import Image
 
 from alexnet_keras.cli.main import cli
 from alexnet_keras.data.dataset import open_prepared
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """`run("prepare", ...)` in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(cli, [str(a) for a in arguments])
 
 
 @pytest.fixture
@@ -32,42 +25,42 @@ def photos(tmp_path):
     return folder
 
 
-def test_a_folder_is_prepared_under_its_name_and_the_next_command_named(run, photos):
-    done = run("prepare", photos)
+def test_a_folder_is_prepared_under_its_name_and_the_next_command_named(alexnet, photos):
+    done = alexnet("prepare", photos)
     assert done.exit_code == 0, done.output
     assert "7 train, 3 val" in done.stdout
     assert "2 classes: cat, dog." in done.stdout
     assert "alexnet train --data data/photos" in done.stdout
     assert "20% of every class is held out" in done.stderr
     assert open_prepared("photos").examples("train") == 7
-    again = run("prepare", photos)
+    again = alexnet("prepare", photos)
     assert again.exit_code == 0
     assert "already prepared" in again.stderr
 
 
-def test_without_arguments_it_draws_and_prepares_the_demo_set(run, monkeypatch):
+def test_without_arguments_it_draws_and_prepares_the_demo_set(alexnet, monkeypatch):
     from alexnet_keras.data.sources import demo
 
     monkeypatch.setattr(demo.demo_source, "__kwdefaults__", {**demo.demo_source.__kwdefaults__, "train": 2, "val": 1})
-    done = run("prepare")
+    done = alexnet("prepare")
     assert done.exit_code == 0, done.output
     assert open_prepared("data/demo").source == "demo"
     assert len(open_prepared("demo").classes) == 12
     assert Path("data/demo-pictures/train/red-disc-vertical/000.jpg").is_file()
 
 
-def test_json_is_all_there_is_on_stdout(run, photos):
+def test_json_is_all_there_is_on_stdout(alexnet, photos):
     (photos / "cat/notes.jpg").write_text("no image")
-    done = run("prepare", photos, "--out", "set", "--holdout", "0.4", "--json")
+    done = alexnet("prepare", photos, "--out", "set", "--holdout", "0.4", "--json")
     found = json.loads(done.stdout)
     assert found["splits"]["val"]["examples"] in (3, 4)
     assert found["rejected"][0]["filename"] == "cat/notes.jpg"
     assert found["fingerprint"] == open_prepared("set").fingerprint
 
 
-def test_rejected_images_are_shown_with_their_reasons(run, photos):
+def test_rejected_images_are_shown_with_their_reasons(alexnet, photos):
     (photos / "cat/notes.jpg").write_text("no image")
-    done = run("prepare", photos)
+    done = alexnet("prepare", photos)
     assert done.exit_code == 0
     assert "1 image could not be used" in done.stdout
     assert "cat/notes.jpg" in done.stdout
@@ -134,9 +127,9 @@ def bad_images(folder):
         ),
     ],
 )
-def test_bad_input_is_one_sentence_and_an_exit_code(run, photos, spoil, arguments, exit_code, words):
+def test_bad_input_is_one_sentence_and_an_exit_code(alexnet, photos, spoil, arguments, exit_code, words):
     spoil(photos)
-    done = run("prepare", *arguments)
+    done = alexnet("prepare", *arguments)
     assert done.exit_code == exit_code, done.output
     assert words in done.stderr
     assert "Traceback" not in done.output
@@ -144,12 +137,12 @@ def test_bad_input_is_one_sentence_and_an_exit_code(run, photos, spoil, argument
         assert not list(Path.cwd().rglob("manifest.json"))
 
 
-def test_other_options_are_refused_naming_what_differs(run, photos):
-    assert run("prepare", photos).exit_code == 0
-    done = run("prepare", photos, "--seed", 5)
+def test_other_options_are_refused_naming_what_differs(alexnet, photos):
+    assert alexnet("prepare", photos).exit_code == 0
+    done = alexnet("prepare", photos, "--seed", 5)
     assert done.exit_code == 3
     assert "seed is 0 there and 5 here" in done.stderr
-    assert run("prepare", photos, "--seed", 5, "--overwrite").exit_code == 0
+    assert alexnet("prepare", photos, "--seed", 5, "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -160,7 +153,7 @@ def test_other_options_are_refused_naming_what_differs(run, photos):
     ],
 )
 def test_a_full_disk_and_an_interruption_leave_nothing_that_looks_complete(
-    run, photos, monkeypatch, error, exit_code, words
+    alexnet, photos, monkeypatch, error, exit_code, words
 ):
     rename = Path.replace
 
@@ -171,17 +164,17 @@ def test_a_full_disk_and_an_interruption_leave_nothing_that_looks_complete(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", fail_late)
-        done = run("prepare", photos)
+        done = alexnet("prepare", photos)
     assert done.exit_code == exit_code, done.output
     assert words in done.stderr
     assert not Path("data/photos/manifest.json").exists()
-    done = run("prepare", photos)
+    done = alexnet("prepare", photos)
     assert done.exit_code == 0
     assert "2 of 2 shards are done" in done.stderr
 
 
 def test_help_names_every_default_and_an_example_that_parses():
-    done = CliRunner().invoke(cli, ["prepare", "--help"])
+    done = invoke("prepare", "--help")
     assert done.exit_code == 0
     assert "alexnet prepare photos --out data/photos --holdout 0.1" in " ".join(done.stdout.split())
     for option in cli.commands["prepare"].params:
@@ -190,44 +183,44 @@ def test_help_names_every_default_and_an_example_that_parses():
             assert "default:" in shown, option.name
 
 
-def test_an_array_of_jobs_and_a_last_one_end_with_the_bytes_of_one_process(run, photos):
+def test_an_array_of_jobs_and_a_last_one_end_with_the_bytes_of_one_process(alexnet, photos):
     whole = ["prepare", photos, "--shard-examples", 3]
-    assert run(*whole, "--out", "one/photos").exit_code == 0
+    assert alexnet(*whole, "--out", "one/photos").exit_code == 0
     parts = [*whole, "--out", "many/photos"]
     for shards in ("2:9", "0:1", "1:2"):
-        done = run(*parts, "--shard-range", shards)
+        done = alexnet(*parts, "--shard-range", shards)
         assert done.exit_code == 0, done.output
         if shards == "0:1":
-            early = run(*parts, "--finish")
+            early = alexnet(*parts, "--finish")
             assert (early.exit_code, "1 of the 4 shards" in early.stderr, "1:2" in early.stderr) == (3, True, True)
     assert not Path("many/photos/manifest.json").exists()
-    done = run(*parts, "--finish", "--json")
+    done = alexnet(*parts, "--finish", "--json")
     assert done.exit_code == 0, done.output
     one, many = ({p.name: p.read_bytes() for p in Path(d).iterdir()} for d in ("one/photos", "many/photos"))
     assert one == many
     assert json.loads(done.stdout)["splits"]["train"]["examples"] == 7
 
 
-def test_verify_finds_it_whole_and_then_the_damage(run, photos):
-    run("prepare", photos)
-    done = run("prepare", "--verify")
+def test_verify_finds_it_whole_and_then_the_damage(alexnet, photos):
+    alexnet("prepare", photos)
+    done = alexnet("prepare", "--verify")
     assert done.exit_code == 0, done.output
     assert "2 shards have the manifest's checksums and 10 images decode" in done.stdout
     shard = next(Path("data/photos").glob("*train*"))
     contents = bytearray(shard.read_bytes())
     contents[len(contents) // 2] ^= 255
     shard.write_bytes(contents)
-    done = run("prepare", "--verify", "photos")
+    done = alexnet("prepare", "--verify", "photos")
     assert done.exit_code == 3
     assert f"{shard.name}: its checksum is not the manifest's." in done.stdout
     assert "Prepare it again with --overwrite" in done.stderr
 
 
-def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(run, photos):
+def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(alexnet, photos):
     (photos / "cat/notes.jpg").write_text("no image")
     (photos.parent / "names.txt").write_text("dog good dog, hound\ncat\n")
-    assert run("prepare", photos, "--classes", "names.txt", "--out", "data/pets").exit_code == 0
-    done = run("info", "data", "pets", "--sheet")
+    assert alexnet("prepare", photos, "--classes", "names.txt", "--out", "data/pets").exit_code == 0
+    done = alexnet("info", "data", "pets", "--sheet")
     assert done.exit_code == 0, done.output
     for words in ("good dog, hound", "cat/notes.jpg", "not a picture in a known format", "standard deviation"):
         assert words in done.stdout
@@ -235,44 +228,44 @@ def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(run, ph
 
     with Image.open("data/pets/contact-sheet.png") as sheet:
         assert min(sheet.size) > 300
-    facts = json.loads(run("info", "data", "--json", "--sheet", "other.svg").stdout)
+    facts = json.loads(alexnet("info", "data", "--json", "--sheet", "other.svg").stdout)
     assert facts["splits"]["train"]["class_counts"] == [3, 4]
     assert facts["rejected"][0]["filename"] == "cat/notes.jpg"
     assert len(facts["statistics"]["eigenvectors"]) == 3
     assert Path("other.svg").stat().st_size > 1000
-    assert run("info", "data", "pets", "--split", "test").exit_code == 2
-    assert run("prepare", "--verify", "pets").exit_code == 0, "a sheet next to the shards is no damage"
+    assert alexnet("info", "data", "pets", "--split", "test").exit_code == 2
+    assert alexnet("prepare", "--verify", "pets").exit_code == 0, "a sheet next to the shards is no damage"
 
 
-def test_a_foreign_directory_is_not_touched_even_by_an_index(run, tmp_path):
+def test_a_foreign_directory_is_not_touched_even_by_an_index(alexnet, tmp_path):
     import imagenet
 
     imagenet.as_tars(tmp_path / "in")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter1.tex").write_text("years of work")
-    done = run("prepare", "ilsvrc:in", "--out", "thesis")
+    done = alexnet("prepare", "ilsvrc:in", "--out", "thesis")
     assert done.exit_code == 2
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
 
 
-def test_imagenet_from_tars_to_info(run, tmp_path):
+def test_imagenet_from_tars_to_info(alexnet, tmp_path):
     import imagenet
 
     imagenet.as_tars(tmp_path / "in")
-    done = run("prepare", "ilsvrc:in", "--limit-per-class", 5, "--exif", "--encoding", "png", "--out", "data/small")
+    done = alexnet("prepare", "ilsvrc:in", "--limit-per-class", 5, "--exif", "--encoding", "png", "--out", "data/small")
     assert done.exit_code == 0, done.output
     assert "4 classes: tench, goldfish, English springer, chain saw" in done.stdout
-    facts = json.loads(run("info", "data", "small", "--json").stdout)
+    facts = json.loads(alexnet("info", "data", "small", "--json").stdout)
     assert facts["options"]["limit_per_class"] == 5
     assert max(facts["splits"]["train"]["class_counts"]) == 5
-    other = run("prepare", "ilsvrc:in", "--limit-per-class", 5, "--out", "data/small", "--class-order", "ilsvrc")
+    other = alexnet("prepare", "ilsvrc:in", "--limit-per-class", 5, "--out", "data/small", "--class-order", "ilsvrc")
     assert other.exit_code == 3
     assert "encoding is png there and jpeg here" in other.stderr
     assert "class_order is wnid there and ilsvrc here" in other.stderr
 
 
-def test_a_tilde_after_an_equals_sign_is_the_home_directory(run, photos, tmp_path, monkeypatch):
+def test_a_tilde_after_an_equals_sign_is_the_home_directory(alexnet, photos, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
-    assert run("prepare", photos, "--out=~/sets/pets").exit_code == 0
+    assert alexnet("prepare", photos, "--out=~/sets/pets").exit_code == 0
     assert (tmp_path / "home/sets/pets/manifest.json").is_file() and not (photos.parent / "~").exists()

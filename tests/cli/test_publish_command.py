@@ -3,15 +3,13 @@
 import json
 
 import pytest
-from click.testing import CliRunner
-
-from alexnet_keras.cli.main import cli
+from invoking import invoke
 
 
 @pytest.fixture
 def run_in(trained, monkeypatch):
     monkeypatch.chdir(trained[0])
-    return lambda *words: CliRunner().invoke(cli, words)
+    return invoke
 
 
 def test_a_published_run_is_imported_and_evaluated_as_it_was(run_in, trained):

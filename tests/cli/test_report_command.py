@@ -3,10 +3,11 @@
 import json
 import shlex
 import shutil
+from functools import partial
 from html import unescape
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 
 from alexnet_keras.cli.main import cli
 from alexnet_keras.cli.report import PARTS
@@ -19,7 +20,7 @@ GONE = {"path": "data/gone", "absolute": "/gone/data/gone", "from_run": "../../d
 def report(trained, monkeypatch):
     """Runs the command in the folder of the finished run `tiny`."""
     monkeypatch.chdir(trained[0])
-    return lambda *arguments: CliRunner().invoke(cli, ["report", *map(str, arguments)])
+    return partial(invoke, "report")
 
 
 @pytest.fixture
@@ -28,13 +29,13 @@ def copied(trained, tmp_path, monkeypatch):
     shutil.copytree(trained[0] / "saved_models/tiny", tmp_path / "saved_models/tiny")
     monkeypatch.chdir(tmp_path)
 
-    def invoke(*arguments, data=None, **facts):
+    def report(*arguments, data=None, **facts):
         file = tmp_path / "saved_models/tiny/run.json"
         known = json.loads(file.read_text())
         file.write_text(json.dumps({**known, **facts, "data": {**known["data"], **(data or {})}}))
-        return CliRunner().invoke(cli, ["report", *map(str, arguments)])
+        return invoke("report", *arguments)
 
-    return invoke
+    return report
 
 
 def test_the_help_text_has_an_example(report):

@@ -7,6 +7,7 @@ import click
 import pytest
 from click import testing
 from click.testing import CliRunner
+from invoking import invoke
 from PIL import Image
 
 from alexnet_keras.cli import console, terminal
@@ -67,7 +68,7 @@ def test_nothing_is_broken_inside_a_word_or_a_number(command, screen, trained, p
 
 @pytest.mark.parametrize("words", list(commands(cli)), ids=" ".join)
 def test_help_fits_80_columns(words):
-    shown = CliRunner().invoke(cli, words, terminal_width=80).output
+    shown = invoke(*words, terminal_width=80).output
     assert [line for line in shown.splitlines() if len(line) > 80] == []
     assert words != ["--help"] or "..." not in shown.partition("Commands:")[2], "summaries are whole"
 
@@ -123,10 +124,10 @@ def test_sentences_break_between_words_and_what_is_to_be_copied_does_not(screen)
 
 def test_quiet_leaves_results_warnings_and_errors(trained, monkeypatch):
     monkeypatch.chdir(trained[0])
-    loud, quiet = (CliRunner().invoke(cli, ["eval", "tiny", *more]) for more in ([], ["--quiet"]))
+    loud, quiet = (invoke("eval", "tiny", *more) for more in ([], ["--quiet"]))
     assert quiet.stdout == loud.stdout and loud.stderr and not quiet.stderr
     assert not terminal.is_quiet(), "only for this command"
-    failed = CliRunner().invoke(cli, ["eval", "missing", "--quiet"])
+    failed = invoke("eval", "missing", "--quiet")
     assert failed.exit_code == 2 and failed.stderr.startswith("Error: ")
 
 

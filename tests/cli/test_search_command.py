@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from untrained import untrained_run
 
-from alexnet_keras.cli.main import cli
 from alexnet_keras.evaluation.features import FeatureExtractor
 from alexnet_keras.runs import Run
 
@@ -28,7 +27,7 @@ def project(tiny, prepared, tmp_path_factory):
 def run_in(project, monkeypatch):
     """Runs a command in that folder."""
     monkeypatch.chdir(project)
-    return lambda *arguments: CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    return invoke
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def indexed(project):
     """The same folder after `alexnet search build`, and what that printed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        result = CliRunner().invoke(cli, ["search", "build", "tiny", "--bits", "16", "--epochs", "2", "--json"])
+        result = invoke("search", "build", "tiny", "--bits", "16", "--epochs", "2", "--json")
     assert result.exit_code == 0, result.stderr
     return project / "saved_models/tiny", result
 

@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from flask import Flask
+from invoking import invoke
 
 from alexnet_keras.cli import serve as serve_module
-from alexnet_keras.cli.main import cli
 from alexnet_keras.runs import Run
 from alexnet_keras.serving.server import Server, listen
 from alexnet_keras.storage.files import locked
@@ -126,7 +125,7 @@ def test_it_answers_as_predict_does_until_it_is_stopped(trained, images, monkeyp
     folder, _ = trained
     monkeypatch.chdir(folder)
     image = images / "val/red/001.jpg"
-    predicted = CliRunner().invoke(cli, ["predict", str(image), "--run", "tiny", "--json", "--ten-crop"])
+    predicted = invoke("predict", image, "--run", "tiny", "--json", "--ten-crop")
     expected = json.loads(predicted.stdout)
     command = [ALEXNET, "serve", "tiny", "--port", "0", "--ten-crop"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

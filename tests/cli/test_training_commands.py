@@ -5,9 +5,8 @@ import shutil
 import socket
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 
-from alexnet_keras.cli.main import cli
 from alexnet_keras.data import image_cache
 from alexnet_keras.recipes.edits import fields_of
 from alexnet_keras.recipes.toml import load_recipe
@@ -18,10 +17,6 @@ def folder(trained, monkeypatch):
     """The folder of the finished run `tiny`, to work in."""
     monkeypatch.chdir(trained[0])
     return trained[0]
-
-
-def invoke(*arguments, **environment):
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], env=environment)
 
 
 def test_runs_lists_what_there_is_with_its_state(folder):
@@ -289,18 +284,18 @@ def test_a_cluster_is_waited_for_no_longer_than_told(folder):
         each.close()
     task = {"type": "worker", "index": 0}
     tf_config = json.dumps({"cluster": {"worker": [own, other]}, "task": task})
-    result = invoke("train", "--worker-timeout", 0.5, TF_CONFIG=tf_config)
+    result = invoke("train", "--worker-timeout", 0.5, env={"TF_CONFIG": tf_config})
     assert result.exit_code == 1
     assert f"Waiting for {other}." in result.stderr and f"did not appear within 0.5 seconds: {other}" in result.stderr
     assert "TF_CONFIG names a cluster" in result.stderr
     for arguments in ([], ["--strategy", "multi-worker"]):
-        result = invoke("train", *arguments, TF_CONFIG="{")
+        result = invoke("train", *arguments, env={"TF_CONFIG": "{"})
         assert result.exit_code == 2 and "not JSON" in result.stderr
 
 
 @pytest.mark.parametrize("strategy", [[], ["--strategy", "multi-worker"]])
 def test_the_only_worker_of_a_cluster_trains_alone_and_says_so(folder, strategy):
     tf_config = {"cluster": {"worker": ["job-worker-0.ns.svc:2222"]}, "task": {"type": "worker", "index": 0}}
-    result = invoke("train", "--resume", "tiny", *strategy, TF_CONFIG=json.dumps(tf_config))
+    result = invoke("train", "--resume", "tiny", *strategy, env={"TF_CONFIG": json.dumps(tf_config)})
     assert result.exit_code == 0, result.stderr
     assert "TF_CONFIG names no other worker: this process trains alone." in result.stderr

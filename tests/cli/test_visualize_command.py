@@ -1,21 +1,20 @@
 """`alexnet visualize` through Click's runner: what is written, what is printed, and how it ends."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from PIL import Image
 from tiers import rest_slow
-
-from alexnet_keras.cli.main import cli
 
 
 @pytest.fixture
 def visualize(trained, monkeypatch):
     """Runs a command in the folder of the finished run `tiny`."""
     monkeypatch.chdir(trained[0])
-    return lambda *arguments: CliRunner().invoke(cli, ["visualize", *map(str, arguments)])
+    return partial(invoke, "visualize")
 
 
 @pytest.fixture
