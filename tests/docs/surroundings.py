@@ -1,6 +1,5 @@
 """What the pages take for granted: photographs, ImageNet, other people's weights, runs, prepared datasets. Small."""
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,22 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from imagenet import as_synsets, as_tars
+from narrow import FILTERS, UNITS
 from plain_networks import random_arrays
 from published_files import publish_torchvision
 from written_files import binaryproto, caffemodel, state_names, write_pth
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.recipes.schema import Recipe
-
-FILTERS, UNITS = 8, 16  # of every layer, all towers
-
-
-def narrow(recipe: Recipe) -> Recipe:
-    """The recipe with few filters and neurons in every layer, and otherwise as it is."""
-    network, towers = recipe.network, recipe.network.towers
-    convolutions = tuple(dataclasses.replace(layer, filters=FILTERS // towers) for layer in network.convolutions)
-    dense = tuple(dataclasses.replace(layer, units=UNITS // towers) for layer in network.dense)
-    return dataclasses.replace(recipe, network=dataclasses.replace(network, convolutions=convolutions, dense=dense))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import click
 import pytest
 from click.testing import CliRunner
 from documented import LANGUAGES, PAGES, ROOT, Block, Command, blocks, commands, prose, spans, usages
-from surroundings import Surroundings, narrow
+from narrow import narrow
+from surroundings import Surroundings
 
 from alexnet_keras.cli.main import cli
 from alexnet_keras.experiments import ablations, modern, table_1
@@ -282,8 +283,8 @@ def steps(page: str) -> list[Command | Block]:
 def test_what_a_page_says_is_run_in_its_order(page, tmp_path, monkeypatch, write_images, prepared_photos, trained_run):
     from alexnet_keras.data.sources import demo
 
-    for name, recipe in BUILT_IN.items():
-        monkeypatch.setitem(BUILT_IN, name, narrow(recipe))
+    for name in BUILT_IN:
+        monkeypatch.setitem(BUILT_IN, name, narrow(name))
     few = {**demo.demo_source.__kwdefaults__, "train": 4, "val": 2}  # demo images of a class
     monkeypatch.setattr(demo.demo_source, "__kwdefaults__", few)
     surroundings = Surroundings(tmp_path, write_images, prepared_photos, trained_run)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from narrow import narrow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.data.statistics import Statistics
@@ -35,21 +36,21 @@ def assert_magnitudes(measured, magnitudes, stddev=0.1, divisor=1.0):
     np.testing.assert_allclose(measured, stddev * np.array(magnitudes) / divisor, rtol=0.015)
 
 
-def test_the_papers_eigenvalues_come_out_as_55_5_and_4_8_and_1_1(narrow):
+def test_the_papers_eigenvalues_come_out_as_55_5_and_4_8_and_1_1():
     recipe = narrow("source", "augmentation.color_noise_scale=eigenvalue")
     model = AlexNet(recipe, classes=2, color_stds=255 * np.sqrt(EIGENVALUES), seed=0)
     np.testing.assert_allclose(model.get_layer("color_noise").magnitudes, [55.4625, 4.794, 1.1475], rtol=1e-6)
     assert_magnitudes(noise_of(model), [55.5, 4.8, 1.15], divisor=1.1)
 
 
-def test_of_imagenets_own_statistics_an_eigenvalue_is_the_square_of_a_standard_deviation_over_255(narrow):
+def test_of_imagenets_own_statistics_an_eigenvalue_is_the_square_of_a_standard_deviation_over_255():
     model = AlexNet(narrow("paper"), classes=2, seed=0)
     expected = [19.7208**2 / 255, 37.0939**2 / 255, 121.7801**2 / 255]  # 1.53, 5.40, 58.16
     np.testing.assert_allclose(expected, [1.525, 5.396, 58.158], rtol=1e-3)
     assert_magnitudes(noise_of(model), expected)  # and nothing is divided by 1.1
 
 
-def test_the_released_code_takes_the_standard_deviations(narrow):
+def test_the_released_code_takes_the_standard_deviations():
     model = AlexNet(narrow("source"), classes=2, seed=0)
     assert_magnitudes(noise_of(model), [19.7208, 37.0939, 121.7801], divisor=1.1)
 
@@ -58,7 +59,7 @@ def test_the_released_code_takes_the_standard_deviations(narrow):
     ("scale", "stddev", "divisor"),
     [("standard_deviation", 0.1, 1.1), ("standard_deviation", 0.5, 1.5), ("eigenvalue", 0.25, 1.25)],
 )
-def test_image_and_noise_are_divided_by_one_plus_the_noise_where_the_recipe_says_so(scale, stddev, divisor, narrow):
+def test_image_and_noise_are_divided_by_one_plus_the_noise_where_the_recipe_says_so(scale, stddev, divisor):
     stds, magnitudes = (30.0, 60.0, 90.0), (30.0, 60.0, 90.0)
     if scale == "eigenvalue":
         magnitudes = (3.529412, 14.117647, 31.764706)
@@ -78,7 +79,7 @@ def test_image_and_noise_are_divided_by_one_plus_the_noise_where_the_recipe_says
     np.testing.assert_allclose(divided, plain / divisor, rtol=1e-5, atol=1e-5)
 
 
-def test_where_it_is_switched_off_nothing_is_added_and_nothing_divided(narrow):
+def test_where_it_is_switched_off_nothing_is_added_and_nothing_divided():
     model = AlexNet(narrow("source"), classes=2, seed=0)
     noise = model.get_layer("color_noise")
     image = np.random.default_rng(1).normal(0, 50, (3, 4, 4, 3)).astype(np.float32)
@@ -90,7 +91,7 @@ def test_where_it_is_switched_off_nothing_is_added_and_nothing_divided(narrow):
 
 
 @pytest.mark.parametrize("recipe", ["source", "paper"])
-def test_training_takes_the_statistics_of_its_own_data(recipe, narrow):
+def test_training_takes_the_statistics_of_its_own_data(recipe):
     random = np.random.default_rng(2)
     components = np.linalg.qr(random.normal(size=(3, 3)))[0]
     stds = np.array([10.0, 25.0, 70.0])  # ascending, as the eigenvalues are

@@ -10,6 +10,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from narrow import narrow
 from PIL import Image
 
 from alexnet_keras import AlexNet, load_recipe
@@ -108,7 +109,7 @@ def test_the_source_shares_a_crop_among_32_images_and_the_others_do_not(recipe, 
 
 
 @pytest.mark.parametrize(("recipe", "size", "margin"), [("source", 224, 16), ("paper", 224, 16), ("caffe", 227, 14)])
-def test_the_centre_of_the_mean_image_is_subtracted_whatever_the_crop(recipe, size, margin, narrow):
+def test_the_centre_of_the_mean_image_is_subtracted_whatever_the_crop(recipe, size, margin):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (3, 256, 256, 3)).astype(np.uint8)
     sums = PixelSums()
@@ -122,7 +123,7 @@ def test_the_centre_of_the_mean_image_is_subtracted_whatever_the_crop(recipe, si
         np.testing.assert_allclose(model.get_layer("mean")(crop)[0], expected[0], rtol=0, atol=1e-4)
 
 
-def test_a_mean_colour_is_the_mean_of_the_mean_image(narrow):
+def test_a_mean_colour_is_the_mean_of_the_mean_image():
     mean = np.random.default_rng(0).uniform(0, 255, (256, 256, 3))
     model = AlexNet(narrow("source", "augmentation.mean=channel"), classes=2, mean_image=mean)
     black = model.get_layer("mean")(np.zeros((1, 224, 224, 3), np.uint8))[0].numpy()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from narrow import narrow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.layers import EachTower, PlainDropout
@@ -39,11 +40,11 @@ def test_neurons_images_towers_and_calls_have_masks_of_their_own(rate, kept):
 
 
 @pytest.mark.parametrize("recipe", ["source", "paper", "caffe", "caffenet"])
-def test_the_recipes_leave_out_half_of_fc6_and_fc7(recipe, narrow):
+def test_the_recipes_leave_out_half_of_fc6_and_fc7(recipe):
     assert shares_kept(narrow(recipe)) == [0.5, 0.5]
 
 
-def test_a_recipe_reaches_the_rate_of_each_layer(narrow):
+def test_a_recipe_reaches_the_rate_of_each_layer():
     assert shares_kept(narrow("source", "network.fc6.dropout=0.25", "network.fc7.dropout=0.4")) == [0.75, 0.6]
 
 

@@ -5,6 +5,7 @@ test_network.py has the weights themselves, of `source` at full size.
 
 import numpy as np
 import pytest
+from narrow import narrow
 
 from alexnet_keras import AlexNet, load_recipe
 from alexnet_keras.network.model import logits_of
@@ -26,7 +27,7 @@ BIASES = {
 
 
 @pytest.mark.parametrize("recipe", STDS)
-def test_the_initialisers_and_biases_of_every_layer(recipe, narrow):
+def test_the_initialisers_and_biases_of_every_layer(recipe):
     model = AlexNet(narrow(recipe), classes=3, seed=0)
     for name, std, bias in zip(LAYERS, STDS[recipe], BIASES[recipe], strict=True):
         layer = model.get_layer(name)
@@ -36,7 +37,7 @@ def test_the_initialisers_and_biases_of_every_layer(recipe, narrow):
             np.testing.assert_array_equal(biases.numpy(), np.float32(bias), err_msg=name)
 
 
-def test_torchvisions_weights_are_as_wide_as_pytorchs_uniform_ones(narrow):
+def test_torchvisions_weights_are_as_wide_as_pytorchs_uniform_ones():
     """PyTorch draws them from +-1 / sqrt(inputs) of the layer: a standard deviation of 1 / sqrt(3 inputs)."""
     inputs = (11 * 11 * 3, 5 * 5 * 64, 3 * 3 * 192, 3 * 3 * 384, 3 * 3 * 256, 6 * 6 * 256, 4096)
     network = load_recipe("torchvision").network

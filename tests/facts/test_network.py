@@ -7,6 +7,7 @@ by name; tests/benchmarking/test_arithmetic.py the operations, 1.45e9 forward an
 import keras
 import numpy as np
 import pytest
+from narrow import narrow
 from scipy.ndimage import uniform_filter, uniform_filter1d
 
 from alexnet_keras import AlexNet, load_recipe
@@ -89,7 +90,7 @@ def test_the_initial_weights_are_normal_and_the_biases_constant(full_source):
 
 
 @pytest.mark.parametrize("recipe", ["source", "paper"])
-def test_what_reads_the_other_tower(recipe, narrow):
+def test_what_reads_the_other_tower(recipe):
     model = AlexNet(narrow(recipe), classes=3, seed=0)
     maps = np.random.default_rng(0).normal(size=(2, 1, 6, 6, 4)).astype(np.float32)
     reads_both = {}
@@ -145,7 +146,7 @@ OTHER_NUMBERS |= {"kept": (0.75, 0.6), "pool": 2, "input_scale": 0.8}
     ],
     ids=["source", "source with other numbers", "paper with other numbers"],
 )
-def test_the_forward_pass_is_numpys(recipe, changes, numbers, narrow):
+def test_the_forward_pass_is_numpys(recipe, changes, numbers):
     random = np.random.default_rng(3)
     mean = random.uniform(80, 160, (256, 256, 3))
     made = narrow(recipe, *(f"{field}={value}" for field, value in changes.items()))

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from narrow import narrow
 from scipy.ndimage import uniform_filter, uniform_filter1d
 
 from alexnet_keras import AlexNet
@@ -86,38 +87,38 @@ def of_two_towers(model, name, scale=300.0):
 
 # In net 145's terms alpha is divided by n = 5: 2e-5 of the sum. In the paper's it is not: 1e-4 of the sum.
 @pytest.mark.parametrize(("recipe", "alpha_of_sum", "k"), [("source", 2e-5, 2.0), ("paper", 1e-4, 2.0)])
-def test_the_recipes_normalise_five_maps_of_one_tower(recipe, alpha_of_sum, k, narrow):
+def test_the_recipes_normalise_five_maps_of_one_tower(recipe, alpha_of_sum, k):
     for x, found in zip(*of_two_towers(AlexNet(narrow(recipe), classes=2), "norm1"), strict=True):
         assert_close(found, lrn(x, 5, alpha_of_sum, 0.75, k, "sum"))
 
 
 @pytest.mark.parametrize("recipe", ["caffe", "caffenet"])
-def test_caffe_has_k_1_divides_by_n_and_looks_across_the_towers(recipe, narrow):
+def test_caffe_has_k_1_divides_by_n_and_looks_across_the_towers(recipe):
     (a, b), found = of_two_towers(AlexNet(narrow(recipe), classes=2), "norm1")
     assert_close(np.concatenate(found, -1), lrn(np.concatenate([a, b], -1), 5, 1e-4, 0.75, 1.0, "mean"))
 
 
 @pytest.mark.parametrize("convention", ["sum", "mean"])
-def test_a_recipe_reaches_every_number_of_the_normalisation_across_maps(convention, narrow):
+def test_a_recipe_reaches_every_number_of_the_normalisation_across_maps(convention):
     changes = [f"network.lrn.{change}" for change in ("n=3", "alpha=0.004", "beta=0.55", "k=1.6")]
     model = AlexNet(narrow("source", *changes, f"network.lrn.alpha_convention={convention}"), classes=2)
     for x, found in zip(*of_two_towers(model, "norm2"), strict=True):
         assert_close(found, lrn(x, 3, 0.004, 0.55, 1.6, convention))
 
 
-def test_source_divides_each_map_by_its_5x5_neighbourhood(narrow):
+def test_source_divides_each_map_by_its_5x5_neighbourhood():
     for x, found in zip(*of_two_towers(AlexNet(narrow("source"), classes=2), "spatial2"), strict=True):
         sums = 25 * uniform_filter(x**2, (1, 5, 5, 1), mode="constant")
         assert_close(found, x / (1 + 0.001 / 25 * sums) ** 0.75)
 
 
-def test_a_recipe_reaches_every_number_of_the_spatial_normalisation(narrow):
+def test_a_recipe_reaches_every_number_of_the_spatial_normalisation():
     changes = [f"network.spatial_norm.{change}" for change in ("size=3", "scale=0.004", "beta=0.55", "k=1.6")]
     for x, found in zip(*of_two_towers(AlexNet(narrow("source", *changes), classes=2), "spatial2"), strict=True):
         assert_close(found, spatial(x, 3, 0.004, 0.55, 1.6))
 
 
 @pytest.mark.parametrize("recipe", ["paper", "caffe", "caffenet"])
-def test_only_the_released_code_has_a_spatial_normalisation(recipe, narrow):
+def test_only_the_released_code_has_a_spatial_normalisation(recipe):
     names = {layer.name for layer in AlexNet(narrow(recipe), classes=2).layers}
     assert {"norm1", "norm2"} <= names and "spatial2" not in names
