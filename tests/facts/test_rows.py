@@ -149,7 +149,7 @@ def test_no_row_is_missing():
     assert rows == {"1", "2", "4", *(f"2.{number}" for number in range(1, 17))}
     named = {name.partition("::")[0] for names in ROWS.values() for name in names}
     own = {f"facts/{file.name}" for file in Path(__file__).parent.glob("test_*.py")}
-    assert own - named == {"facts/test_rows.py", "facts/test_layer_harness.py"}
+    assert own - named == {"facts/test_rows.py"}
 
 
 @pytest.mark.parametrize("row", ROWS)
