@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras.evaluation.crops import VIEWS, centre, corners, ten_crop
+from alexnet_keras.evaluation.crops import centre, corners, ten_crop
 
 # Every pixel is a number of its own.
 IMAGES = np.arange(2 * 256 * 256 * 3).reshape(2, 256, 256, 3)
@@ -30,7 +30,3 @@ def test_views_of_other_sizes_and_of_an_image_that_is_no_square():
     wide = tf.constant(IMAGES[:, :100, :200])
     (view,) = centre(wide, 60)
     np.testing.assert_array_equal(view, IMAGES[:, 20:80, 70:130])
-
-
-def test_the_views_by_name():
-    assert {"centre": centre, "ten-crop": ten_crop} == VIEWS

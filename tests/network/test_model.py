@@ -9,7 +9,7 @@ from alexnet_keras import AlexNet, load_recipe
 from alexnet_keras.backend import tower_devices
 from alexnet_keras.errors import UsageError
 from alexnet_keras.network.model import features_of, logits_of, seed_of_part
-from alexnet_keras.network.summary import PAPER_NEURONS, parameters_of, summarize
+from alexnet_keras.network.summary import parameters_of, summarize
 from alexnet_keras.recipes.toml import with_overrides
 
 
@@ -37,12 +37,8 @@ def test_unsplit_it_would_have_62_378_344_parameters():
     assert parameters_of(AlexNet(with_overrides(load_recipe("source"), changes))) == 62_378_344
 
 
-def test_neurons_and_multiply_adds_are_the_papers(source):
-    layers = summarize(source)
-    assert {layer.name: layer.neurons for layer in layers} == {**PAPER_NEURONS, "conv1": 55 * 55 * 96}
-    assert sum(layer.parameters for layer in layers) == 60_965_224
-    assert 0.71e9 < sum(layer.multiply_adds for layer in layers) < 0.73e9
-    assert {layer.name: layer.reads for layer in layers} == {
+def test_what_each_layer_reads(source):
+    assert {layer.name: layer.reads for layer in summarize(source)} == {
         "conv1": "image", "conv2": "own", "conv3": "all", "conv4": "own", "conv5": "own",
         "fc6": "all", "fc7": "all", "fc8": "all",
     }  # fmt: skip
@@ -55,20 +51,6 @@ def test_the_recipes_order_their_layers_as_their_sources_do(source):
 
     assert order(source) == ["conv1", "norm1", "pool1", "relu1", "conv2", "relu2", "norm2", "spatial2", "pool2"]
     assert order(AlexNet("paper")) == ["conv1", "relu1", "norm1", "pool1", "conv2", "relu2", "norm2", "pool2"]
-
-
-def test_initial_weights_are_the_recipes(source):
-    for name, std, bias in [
-        ("conv1", 0.01, 0),
-        ("conv3", 0.03, 0),
-        ("conv4", 0.03, 1),
-        ("fc6", 0.01, 1),
-        ("fc8", 0.01, 0),
-    ]:
-        layer = source.get_layer(name)
-        for kernel, biases in zip(layer.kernels, layer.biases, strict=True):
-            assert np.std(kernel.numpy()) == pytest.approx(std, rel=0.03)
-            assert np.all(biases.numpy() == bias)
 
 
 def test_the_first_towers_do_not_read_each_other(tiny):

@@ -50,36 +50,6 @@ def test_source_and_paper_differ_exactly_where_the_two_sources_do():
     }
 
 
-@pytest.mark.parametrize(
-    ("recipe", "field", "value"),
-    [
-        ("source", "network.conv1.padding", (0, 3)),
-        ("source", "network.conv1.followed_by", ("lrn", "pool", "relu")),
-        ("source", "network.conv3.initial_std", 0.03),
-        ("source", "network.conv4.initial_bias", 1.0),
-        ("source", "training.bias_rate", 0.02),
-        ("source", "training.bias_decay", 0.0),
-        ("source", "training.schedule.drop_epochs", (25, 51, 79)),
-        ("source", "network.lrn.alpha_convention", "mean"),
-        ("paper", "network.lrn.alpha_convention", "sum"),
-        ("paper", "network.conv3.initial_std", 0.01),
-        ("paper", "training.bias_rate", 0.01),
-        ("paper", "training.bias_decay", 0.0005),
-    ],
-)
-def test_constants(recipe, field, value):
-    assert values(recipe)[field] == value
-
-
-def test_quickstart_has_the_topology_of_source():
-    def topology(name):
-        net = load_recipe(name).network
-        convolutions = [(c.name, c.kernel, c.stride, c.padding, c.reads, c.followed_by) for c in net.convolutions]
-        return convolutions, [(d.name, d.reads, d.dropout) for d in net.dense], net.towers
-
-    assert topology("quickstart") == topology("source")
-
-
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_recipe_comes_back_from_its_file_and_from_its_dictionary(name, tmp_path):
     recipe = load_recipe(name)

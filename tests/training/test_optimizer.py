@@ -93,19 +93,6 @@ def test_an_update_can_be_made_to_depend_on_a_condition(momentum, proceed):
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6, atol=1e-7)
 
 
-def test_biases_decay_when_the_recipe_says_so():
-    def bias_after(bias_decay):
-        model = model_with_two_layers()
-        model.get_layer("fc8").biases[0].assign([1.0, 1.0, 1.0])
-        optimizer = AlexNetSGD(0.1, 0.1, bias_decay=bias_decay)
-        zeros = [tf.zeros(v.shape) for v in model.trainable_variables]
-        optimizer.apply(zeros, model.trainable_variables)
-        return model.get_layer("fc8").biases[0].numpy()
-
-    np.testing.assert_allclose(bias_after(0.5), 1 - 0.1 * 0.5, rtol=1e-6)
-    np.testing.assert_array_equal(bias_after(0.0), 1.0)
-
-
 def test_it_is_not_kerass_decoupled_decay():
     model, other = model_with_two_layers(), model_with_two_layers()
     other.set_weights(model.get_weights())

@@ -138,10 +138,6 @@ def test_steps_are_taken_while_the_disk_writes_a_state_and_a_run_ends_when_it_ha
     assert len(names) == KEEP and names <= set(flushed)
 
 
-def test_the_last_few_states_are_kept(one_device):
-    assert len(saved_states(one_device[0].states_path)) == min(KEEP, 2)
-
-
 def test_only_the_last_few_states_are_kept(stopped):
     states = saved_states(stopped.states_path)
     assert len(states) == KEEP < 7

@@ -81,18 +81,6 @@ def test_the_colour_noise_ends_when_the_schedule_says(prepared, tiny, tmp_path):
     assert not np.allclose(losses[0][5:], losses[1][5:], rtol=1e-3)
 
 
-def test_velocities_live_with_their_variables():
-    from alexnet_keras import AlexNet, load_recipe
-    from alexnet_keras.training.optimizer import AlexNetSGD
-
-    with TOWERS.scope():
-        model = AlexNet(load_recipe("quickstart"), classes=3)
-        optimizer = AlexNetSGD()
-        optimizer.build(model.trainable_variables)
-    for variable, velocity in zip(model.trainable_variables, optimizer.velocities, strict=True):
-        assert variable.value.device == velocity.value.device, variable.path
-
-
 @pytest.mark.parametrize(
     ("kind", "gpus", "expected"),
     [(None, None, "one"), (None, 0, "one"), (None, 1, "one"), (None, 2, "towers"), ("mirrored", 2, "mirrored"),
