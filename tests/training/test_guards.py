@@ -13,7 +13,6 @@ from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.training import guards
 from alexnet_keras.training import trainer as trainer_module
 from alexnet_keras.training.checkpoint import saved_states
-from alexnet_keras.training.optimizer import GROW_AFTER, LossScale
 from alexnet_keras.training.step import TrainingStep
 
 
@@ -172,16 +171,6 @@ def test_a_batch_can_be_tried_without_changing_anything(tiny):
 
 
 # float16
-
-
-def test_the_loss_scale_halves_on_overflow_and_grows_after_many_good_steps():
-    scale = LossScale(1024.0)
-    assert scale.after(False).factor == 512
-    for _ in range(GROW_AFTER - 1):
-        scale = scale.after(True)
-    assert scale.factor == 1024
-    assert scale.after(True) == LossScale(2048.0, 0)
-    assert LossScale(1.0).after(False).exhausted and not LossScale(1.0).exhausted
 
 
 @pytest.mark.slow

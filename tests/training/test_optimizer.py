@@ -1,4 +1,4 @@
-"""The update rule against the formula, step by step."""
+"""The update rule against the formula, step by step, and the factor of float16's loss."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ import tensorflow as tf
 from alexnet_keras.layers import TowerDense
 from alexnet_keras.training import optimizer as optimizer_module
 from alexnet_keras.training.devices import Placement
-from alexnet_keras.training.optimizer import AlexNetSGD
+from alexnet_keras.training.optimizer import AlexNetSGD, LossScale
 
 
 def model_with_two_layers():
@@ -317,3 +317,25 @@ def test_the_variables_that_0_1_saved_are_loaded():
     optimizer.load_own_variables({str(index): value for index, value in enumerate(saved)})
     assert optimizer.rates == pytest.approx({"weights": 0.1, "biases": 0.2, "fc8": 0.3})
     assert int(optimizer.iterations) == 7 and all(float(v.numpy().min()) == 2.0 for v in optimizer.velocities)
+
+
+# The factor of float16's loss
+
+
+def test_it_starts_at_2_to_the_15th_and_doubles_after_2000_good_steps_in_a_row():
+    scale = LossScale()
+    assert scale == LossScale(32768.0, 0)
+    for good in range(1, 2000):
+        scale = scale.after(True)
+        assert scale == LossScale(32768.0, good)
+    assert scale.after(True) == LossScale(65536.0, 0)
+
+
+def test_an_overflow_halves_it_and_starts_the_count_anew():
+    assert LossScale(32768.0, 1999).after(False) == LossScale(16384.0, 0)
+    assert LossScale(16384.0, 0).after(True) == LossScale(16384.0, 1)
+
+
+def test_it_is_exhausted_below_1():
+    assert not LossScale(1.0).exhausted
+    assert LossScale(1.0).after(False).exhausted
