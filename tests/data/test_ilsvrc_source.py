@@ -9,6 +9,7 @@ from tiers import rest_slow
 
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.ilsvrc import ilsvrc_source, synsets_source
+from alexnet_keras.errors import DataError
 
 
 def examples(prepared, *splits):

@@ -81,7 +81,7 @@ def test_one_image_has_no_halves_to_search_weights_on(monkeypatch):
     monkeypatch.setattr("alexnet_keras.evaluation.evaluate.mean", lambda members: None)
     alone = SimpleNamespace(facts={"split": "val"}, summary=SimpleNamespace(ranks=np.zeros(1)))
     with pytest.raises(UsageError, match="split val has one image and no halves"):
-        _combine("search", ["a", "b"], [alone, alone], "val", None)
+        _combine("search", ["a", "b"], "best", [alone, alone], "val", None)
 
 
 def test_what_cannot_be_evaluated_is_refused(runs, tiny, prepared, tmp_path):
