@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +20,7 @@ from alexnet_keras.interop.tensorflow_formats import open_saved_model, open_tfli
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.extras import optional
-from alexnet_keras.storage.files import locked, partial_path, replace, write_by_rename
+from alexnet_keras.storage.files import write_by_rename, write_directory_by_rename
 
 # Rounding of float32 alone moves probabilities by 1e-6; float16's weights are right to 1 in 2048.
 TOLERANCES = {None: Tolerance(difference=1e-4), "float16": Tolerance(difference=0.02), "int8": Tolerance(moved=0.1)}
@@ -125,7 +123,8 @@ def export_run(
     write = partial(form.write, quantize=quantize, calibration=calibration) if to == "tflite" else form.write
     tolerance = tolerance or TOLERANCES[quantize]
     network = exported_network(run, model, which)
-    with (_directory_by_rename if to == "saved-model" else write_by_rename)(out) as path:
+    by_rename = write_by_rename(out) if to != "saved-model" else write_directory_by_rename(out, replacing=True)
+    with by_rename as path:
         write(network, path)
         with tensor_float_32(False):  # its rounding on a GPU is more than the tolerances allow
             own, as_trained = (outputs_of(Predictor(each), samples) for each in (network.model, model))
@@ -139,19 +138,3 @@ def export_run(
         comparison = {"export": to, "quantize": quantize, "agreement": agreement.to_dict()}
         write_json(comparison_path(out), {**comparison, "provenance": network.provenance})  # before what it vouches for
     return agreement
-
-
-@contextmanager
-def _directory_by_rename(path: Path) -> Iterator[Path]:
-    """As `write_by_rename`, for a directory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = partial_path(path)
-    shutil.rmtree(made, ignore_errors=True)
-    try:
-        yield made
-        with locked(path.with_name(f".{path.name}.lock"), None):
-            if path.exists():
-                shutil.rmtree(path)
-            replace(made, path)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)

@@ -19,7 +19,7 @@ from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import IMPORTED, Run, check_new
 from alexnet_keras.storage.file_kinds import refuse_other_kinds
-from alexnet_keras.storage.files import partial_path, replace, sha1_of, sha256_of, write_by_rename
+from alexnet_keras.storage.files import sha1_of, sha256_of, write_by_rename, write_directory_by_rename
 from alexnet_keras.weights.caffe import read_caffe_mean
 from alexnet_keras.weights.conventions import CLASSIFIER
 from alexnet_keras.weights.formats import FORMATS, read_weights
@@ -142,17 +142,18 @@ def import_run(
 
 
 def write_run(folder: Path, network: ImportedNetwork, facts: dict[str, Any]) -> None:
-    """Write the directory of a run of an imported network, by rename."""
-    made = Run(partial_path(folder))
-    shutil.rmtree(made.path, ignore_errors=True)  # of an import that was killed
-    try:
-        Run.create(made.path, network.recipe, facts)
+    """Write the directory of a run of an imported network, by rename, in place of a run that never began.
+
+    Raises:
+        UsageError: The run exists.
+        AlexNetError: Another process is starting it.
+    """
+    with write_directory_by_rename(folder) as path:
+        made = Run.create(path, network.recipe, facts)
         with write_by_rename(made.last_model_path) as file:
             network.model.save(file)
         with write_by_rename(made.model_path) as file:
             shutil.copyfile(made.last_model_path, file)
-        check_new(folder)  # another process may have made it meanwhile
-        replace(made.path, folder)
-    except BaseException:
-        shutil.rmtree(made.path, ignore_errors=True)
-        raise
+        with Run(folder).training_lock():  # another process may have made it meanwhile
+            check_new(folder)
+            shutil.rmtree(folder)

@@ -5,7 +5,6 @@ README.md is the model card. recipe.toml and run.json make a run of it again. Wh
 entry by entry, so that no path, host or user goes along; images, their names and predictions stay behind.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.toml import to_toml
 from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, published_run
 from alexnet_keras.storage.documents import write_json
-from alexnet_keras.storage.files import partial_path, replace, sha256_of
+from alexnet_keras.storage.files import sha256_of, write_directory_by_rename
 from alexnet_keras.storage.hub import MODEL_FILES, is_address, parts_of, send, written
 
 SHARED = ("recipe", "overrides", "classes", "seed", "precision", "deterministic", "parameters", "status", "best")
@@ -76,14 +75,8 @@ def publish(run: Run, to: str | Path, card: str, *, private: bool = False, which
     folder = Path(to)
     if folder.exists():
         raise UsageError(f"{folder} exists: name a directory to make, or hf://USER/NAME.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = partial_path(folder)
-    made.mkdir()
-    try:
+    with write_directory_by_rename(folder) as made:
         _write(run, made, card, which)
-        replace(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return str(folder)
 
 

@@ -84,6 +84,33 @@ def write_by_rename(path: Path, disk: "Disk | None" = None) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def write_directory_by_rename(path: Path, *, replacing: bool = False) -> Iterator[Path]:
+    """Write a directory by rename: yields a new, empty one, which becomes `path` on success.
+
+    On an error nothing is left behind and an older `path` stays as it was. Missing directories above it are made.
+
+    Args:
+        path: The directory.
+        replacing: Replace an older directory, of which two processes remove one after another; else only an empty one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = partial_path(path)
+    shutil.rmtree(made, ignore_errors=True)  # of a killed process that had the same number
+    made.mkdir()
+    try:
+        yield made
+        if not replacing:
+            replace(made, path)
+            return
+        with locked(path.with_name(f".{path.name}.lock"), None):
+            if path.exists():
+                shutil.rmtree(path)
+            replace(made, path)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
 class Disk:
     """Flushes files to disk one after another, while the process that wrote them goes on."""
 

@@ -7,8 +7,9 @@ from recorded import Recorded
 from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import state_names, write_pth
 
+from alexnet_keras.errors import AlexNetError
 from alexnet_keras.interop.import_run import import_run
-from alexnet_keras.runs import all_runs
+from alexnet_keras.runs import Run, all_runs
 from alexnet_keras.storage.files import partial_path
 from alexnet_keras.weights.published import known_file
 
@@ -51,3 +52,14 @@ def test_an_import_that_was_killed_leaves_no_run_and_is_made_again(tmp_path, mon
     assert not all_runs(folder.parent)
     import_run(folder, path, "torchvision", recipe=small("torchvision"))
     assert [run.name for run in all_runs(folder.parent)] == [run.name for run in folder.parent.iterdir()] == ["a"]
+
+
+def test_a_run_that_never_began_is_replaced_unless_it_is_beginning(tmp_path):
+    path = write_pth(tmp_path / "a.pth", state_names(random_arrays(FILTERS["torchvision"], DENSE, groups=1)))
+    folder = tmp_path / "runs" / "a"
+    Run(folder).write_recipe(small("caffe"))  # of a training that was killed before its run.json
+    with Run(folder).training_lock(), pytest.raises(AlexNetError, match="is being trained by another process"):
+        import_run(folder, path, "torchvision", recipe=small("torchvision"))
+    assert Run(folder).recipe == small("caffe")
+    run = import_run(folder, path, "torchvision", recipe=small("torchvision"))
+    assert run.recipe == small("torchvision") and [each.name for each in folder.parent.iterdir()] == ["a"]

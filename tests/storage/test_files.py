@@ -13,7 +13,14 @@ import pytest
 
 from alexnet_keras.errors import AlexNetError
 from alexnet_keras.storage import files
-from alexnet_keras.storage.files import allocate, is_locked, locked, partial_path, write_by_rename
+from alexnet_keras.storage.files import (
+    allocate,
+    is_locked,
+    locked,
+    partial_path,
+    write_by_rename,
+    write_directory_by_rename,
+)
 
 HOLD = """
 import sys
@@ -81,6 +88,24 @@ def test_two_that_write_the_same_path_write_it_whole_each(tmp_path, monkeypatch)
         assert (tmp_path / "made.txt").read_text() == "other"
     assert (tmp_path / "made.txt").read_text() == "one"
     assert [file.name for file in tmp_path.iterdir()] == ["made.txt"]
+
+
+def test_a_directory_appears_whole_and_takes_the_place_of_another_only_where_it_is_to(tmp_path):
+    path = tmp_path / "new" / "made"
+    partial_path(path).mkdir(parents=True)
+    (partial_path(path) / "left").touch()  # by a killed process that had our number
+    with write_directory_by_rename(path) as partial:
+        (partial / "one").touch()
+        assert not path.exists()
+    assert [file.name for file in path.iterdir()] == ["one"]
+    with pytest.raises(OSError, match="not empty"), write_directory_by_rename(path):
+        pass
+    with pytest.raises(ValueError, match="wrong"), write_directory_by_rename(path, replacing=True):
+        raise ValueError("wrong")
+    assert [file.name for file in path.parent.iterdir()] == ["made"] and (path / "one").exists()
+    with write_directory_by_rename(path, replacing=True) as partial:
+        (partial / "two").touch()
+    assert [file.name for file in path.iterdir()] == ["two"]
 
 
 def test_what_killed_processes_left_is_removed_and_what_live_ones_write_is_not(tmp_path):
