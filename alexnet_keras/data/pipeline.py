@@ -20,6 +20,7 @@ from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER, offsets_of
 from alexnet_keras.errors import DataError
 from alexnet_keras.recipes.schema import Augmentation
+from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
 
 WIDEST = 4 / 3  # aspect ratio of crops of random size, wide or high (Szegedy and others, 2014)
 ORDER = 2  # the version of an epoch's order; version 1 shuffled in a window of SHUFFLE_BYTES
@@ -200,11 +201,13 @@ def iterate(data: PreparedDataset, batches: Iterable) -> Iterator:
 
     Raises:
         DataError: A record is damaged.
+        OSError: A file cannot be read, or is no longer there.
     """
     iterator = iter(batches)
     while True:
         try:
-            batch = next(iterator)
+            with tensorflow_errors_as_os_errors(data.path):
+                batch = next(iterator)
         except StopIteration:
             return
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:

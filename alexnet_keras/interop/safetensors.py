@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.predictor import Predictor
@@ -44,11 +44,11 @@ def write_safetensors(network: ExportedNetwork, path: Path) -> None:
     }
     tensors = {MEAN: network.mean}
     tensors |= {name: keras.ops.convert_to_numpy(each) for name, each in _variables(network.model).items()}
-    save_file(
+    content = save(
         {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
-        str(path),
         {"format": FORMAT, **{name: json.dumps(value) for name, value in metadata.items()}},
     )
+    path.write_bytes(content)  # save_file has errors of its own, and files that their owner alone can read
 
 
 def read_safetensors(path: Path) -> keras.Model:

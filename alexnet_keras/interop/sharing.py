@@ -88,6 +88,8 @@ def _write(run: Run, folder: Path, card: str, which: str) -> None:
             for name in MODEL_FILES:
                 model.extract(name, folder)
     except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of a full disk, for one
         raise DataError(f"{file} is damaged, or no model that Keras saved: {error}.") from error
     (folder / "recipe.toml").write_text(to_toml(run.recipe), encoding="utf-8")
     write_json(folder / "run.json", shared_facts(run, which))

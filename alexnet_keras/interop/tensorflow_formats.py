@@ -19,6 +19,7 @@ import tensorflow as tf
 from alexnet_keras.data.images import IMAGE_SIZE, UPRIGHT, square_from_jpeg_or_png
 from alexnet_keras.evaluation.image_inputs import Preparation
 from alexnet_keras.interop.exported import ExportedNetwork
+from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
 
 LABELS, PROVENANCE = "labels.txt", "provenance.json"
 IMAGES = [tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8, "images")]
@@ -37,6 +38,9 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
     * `labels`: nothing, to `names` and `titles`, strings `(classes,)`.
 
     `assets/labels.txt` has the classes in words, one on each line.
+
+    Raises:
+        OSError: It cannot be written (disk full, for one).
     """
     square = square_from_file(network.preparation)
     module = _module(network)
@@ -65,7 +69,7 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
             "file": tf.function(of_file, input_signature=file, autograph=False),
             "labels": labels,
         }
-        with _without_patterns(path) as plain:
+        with _without_patterns(path) as plain, tensorflow_errors_as_os_errors(path):
             tf.saved_model.save(module, str(plain), signatures=signatures)
 
 

@@ -270,6 +270,14 @@ def test_a_record_that_is_damaged_is_reported_wherever_the_order_finds_it(ramps,
         list(iterate(data, stream))
 
 
+def test_a_shard_that_is_gone_is_reported_as_a_file(ramps, tmp_path):
+    data = open_prepared(shutil.copytree(ramps.path, tmp_path / "set"))
+    stream = training_batches(data, PLAIN, batch_size=8, crop_size=224, seed=0, epoch=0)
+    data.splits["train"][0].path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '.*set'"):
+        list(iterate(data, stream))
+
+
 def test_a_dataset_of_0_1_has_its_records_found_in_its_shards(ramps, tmp_path):
     copy = shutil.copytree(ramps.path, tmp_path / "set")
     manifest = json.loads((copy / "manifest.json").read_text())

@@ -29,6 +29,14 @@ def test_names_and_shapes(written, run):
     assert np.array_equal(tensors["conv2.kernel_b"], kernel.numpy())
 
 
+def test_it_is_written_as_any_file_is(run, tmp_path):
+    (tmp_path / "plain").touch()
+    write_safetensors(exported_network(run, run.load_model()), tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with pytest.raises(FileNotFoundError):  # a full disk, too, raises what Python does
+        write_safetensors(exported_network(run, run.load_model()), tmp_path / "none" / "model.safetensors")
+
+
 def test_metadata(written, run):
     with safe_open(written, framework="np") as file:
         metadata = file.metadata()

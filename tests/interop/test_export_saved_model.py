@@ -58,6 +58,15 @@ def test_it_needs_neither_this_package_nor_keras(written, run, samples, images, 
     assert found["titles"] == ["Blau", "grün", "красный"] and found["names"] == run.facts["classes"]
 
 
+def test_a_full_disk_is_pythons(run, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "variables; No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_saved_model(exported_network(run, run.load_model()), tmp_path / "saved")
+
+
 def test_labels_are_an_asset(written):
     assert (written / "assets/labels.txt").read_text(encoding="utf-8") == "Blau\ngrün\nкрасный\n"
 

@@ -1,9 +1,11 @@
 """Runs on a hub: what is sent, and that it comes back as a model and as a run."""
 
+import errno
 import getpass
 import json
 import socket
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import keras
 import numpy as np
@@ -65,6 +67,21 @@ def test_what_is_published_is_a_model_of_keras_s_and_the_card(run, folder):
     np.testing.assert_array_equal(keras.saving.load_model(str(folder))(CROPS), run.load_model()(CROPS))
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: keras\n") and "recipe.toml" in card.partition("How it was made")[2]
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_model(run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ZipFile, "extract", full)
+        with pytest.raises(OSError, match="No space left"):
+            alexnet_keras.publish(run, tmp_path / "there")
+    cut = Run.create(tmp_path / "cut", run.recipe, run.facts)
+    cut.model_path.write_bytes(run.model_path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"model\.keras is damaged, or no model that Keras saved"):
+        alexnet_keras.publish(cut, tmp_path / "there")
+    assert [path.name for path in tmp_path.iterdir()] == ["cut"]
 
 
 def test_no_path_user_host_or_system_goes_along(run, folder):
