@@ -86,19 +86,20 @@ def import_weights(
         alexnet import flowers.pth --recipe my-recipe.toml --labels flowers.txt
     """
     published = PUBLISHED.get(weights)
-    if is_address(weights) or (not published and exists(Path(weights) / "run.json")):
+    is_run = is_address(weights) or (not published and exists(Path(weights) / "run.json"))
+    file = None if published or is_run else _file_of(weights)
+    if from_cache and not published:
+        raise UsageError(f"--from-cache has published weights, and {weights} is none of them: leave it out.")
+    if is_run:
         if kind or recipe or mean or labels:
             raise UsageError("A published run brings its recipe, mean and classes with it: leave the options out.")
         import_published_run(weights, run, data, as_json)
         return
-    file = None if published else _file_of(weights)
     for path in (mean, labels):
         if path and not (exists(path) and path.is_file()):
             raise UsageError(f"There is no file {path}.")
     if published and kind not in (None, published.kind):
         raise UsageError(f"The published {weights} is a file of {published.kind}; ./{weights} names a file here.")
-    if from_cache and not published:
-        raise UsageError(f"--from-cache has published weights, and {weights} is a file: leave it out.")
     from alexnet_keras.data.dataset import open_prepared
     from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.runs import check_new

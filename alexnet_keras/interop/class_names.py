@@ -94,24 +94,19 @@ def class_names(
         classes: The number of the network's classes.
         labels: The file.
         data: The dataset.
-        imagenet: They are ImageNet's in the order of their WordNet ids, if they are as many.
+        imagenet: They are those of ImageNet 2012 in the order of their WordNet ids, if they are as many.
 
     Raises:
         UsageError: There is no such file.
         DataError: There are more or fewer names than classes; the file is no list of classes; file and dataset differ;
-            or they have ImageNet's classes in another order than that of their WordNet ids, which published weights
-            have.
+            or they have other WordNet ids than published weights, or in another order.
     """
     if labels is not None:
         names = read_class_names(labels, classes)
         if data is not None and names.names != data.classes:
             raise DataError(f"The classes of the dataset {data.path} are not those of {labels} in the same order.")
-        ids = list(imagenet_words())
-        if imagenet and list(names.names) != ids and set(names.names) == set(ids):
-            raise DataError(
-                f"{labels} has ImageNet's classes in another order than that of their WordNet ids, in which published "
-                "weights have them: leave --labels out."
-            )
+        if imagenet:
+            _check_published(names.names, f"{labels}", "leave --labels out")
         return names
     if data is None and imagenet and classes == len(imagenet_words()):
         return ClassNames(tuple(imagenet_words()), imagenet_titles())
@@ -125,7 +120,22 @@ def class_names(
         )
     if len(data.classes) != classes:
         raise DataError(f"The network has {classes} classes and the dataset {data.path} names {len(data.classes)}.")
+    if imagenet:
+        _check_published(data.classes, f"The dataset {data.path}", "leave --data out")
     return ClassNames(data.classes, data.titles)
+
+
+def _check_published(names: Sequence[str], named: str, remedy: str) -> None:
+    """Refuse WordNet ids that are not those of published weights; other names may stand for the same classes."""
+    ids = list(imagenet_words())
+    if not are_wordnet_ids(names) or list(names) == ids:
+        return
+    if set(names) == set(ids):
+        what = "the classes of published weights, but in another order than that of their WordNet ids"
+    else:
+        other = next(name for name in names if name not in ids)
+        what = f"other classes than ImageNet 2012, which published weights have ({other}, for one)"
+    raise DataError(f"{named} has {what}: {remedy}.")
 
 
 def _entries(path: Path) -> list[tuple[str, ...]]:

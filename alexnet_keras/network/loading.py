@@ -31,7 +31,7 @@ def load_model(file: str | Path) -> keras.Model:
         DataError: The file is damaged, or no Keras model.
     """
     path = hub.fetch(file) if hub.is_address(file) else Path(file)
-    refuse_other_kinds(path, "keras", "hdf5")
+    refuse_other_kinds(path / "model.weights.h5" if path.is_dir() else path, "keras", "hdf5")
     with _reading(hub.written(file)):
         return keras.saving.load_model(str(path), compile=False)
 

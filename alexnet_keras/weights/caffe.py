@@ -30,6 +30,7 @@ BYTES = 2  # the wire type of everything with a length
 OTHER_SIZES = {1: 8, 5: 4}  # bytes of the wire types with a fixed size
 MOST_MEAN = 3 * 1024 * 1024  # numbers of a mean image
 SOLVER_STATE = "it is a .solverstate, which has the weights' last changes: give the {} saved with it"
+SAY_RECIPE = "say --recipe caffe or --recipe caffenet"
 RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}  # DOUBLE, FLOAT, FLOAT16
 KERAS_GROUPS = ("layers", "model_weights", "vars", "_layer_checkpoint_dependencies")  # in the HDF5 files that it writes
 
@@ -53,20 +54,21 @@ def read_caffe(path: Path, expected: ExpectedArrays) -> dict[str, np.ndarray]:
 
 
 def recipe_of_caffe(path: Path) -> str:
-    """Return the built-in recipe of a .caffemodel: "caffenet" if it pools before it normalises, else "caffe".
+    """Return the built-in recipe of a .caffemodel: "caffenet" if it pools before it normalises, "caffe" if after.
 
     Raises:
-        UsageError: It is in HDF5, which does not keep the order of layers.
+        UsageError: It is in HDF5, which does not keep the order of layers, or lacks one of these two.
         DataError: The file is damaged.
     """
     with refusing_damage(path):
         if _kind(path) == "hdf5":
             with h5py.File(path, "r") as file:
                 _hdf5_layers(file)
-            raise UsageError(f"{path} does not keep the order of its layers: say --recipe caffe or --recipe caffenet.")
+            raise UsageError(f"{path} does not keep the order of its layers: {SAY_RECIPE}.")
         names = [layer.name for layer in _layers(path)]
-    both = "pool1" in names and "norm1" in names
-    return "caffenet" if both and names.index("pool1") < names.index("norm1") else "caffe"
+    if not {"pool1", "norm1"} <= set(names):
+        raise UsageError(f"{path} has not both layers, pool1 and norm1, whose order shows its network: {SAY_RECIPE}.")
+    return "caffenet" if names.index("pool1") < names.index("norm1") else "caffe"
 
 
 def read_caffe_mean(path: Path, side: int) -> np.ndarray:

@@ -147,6 +147,7 @@ MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy form, as its first pickle
 PROTOCOL = 1001
 MOST_PICKLE = 2**22  # bytes of the pickles of a state dict; AlexNet's are two thousand
 DEEPEST = 6  # dictionaries and lists around a state dict
+FLOAT32_BYTES = 4
 ZIP = b"PK\x03\x04"
 
 
@@ -226,8 +227,10 @@ def read_torch(path: Path, expected: ExpectedArrays) -> dict[str, np.ndarray]:
         saved, contents_of = (_open_zip if zipped else _open_legacy)(file)
         tensors = select_network(path, _parts(saved, expected), _shape_of, expected)
         storages = list(dict.fromkeys(tensor.storage for tensor in tensors.values()))
-        if sum(storage.size for storage in storages) > expected.most_bytes:
-            raise Refused(f"its storages hold more than the {expected.most_bytes:,} bytes that the network can need")
+        stored = sum(storage.size for storage in storages)
+        taken = FLOAT32_BYTES * sum(prod(tensor.shape) for tensor in tensors.values())  # strides of 0 repeat numbers
+        if max(stored, taken) > expected.most_bytes:
+            raise Refused(f"its tensors take more than the {expected.most_bytes:,} bytes that the network can need")
         arrays: dict[str, np.ndarray] = {}
         for storage, content in contents_of(storages):
             arrays |= {name: tensor.array(content) for name, tensor in tensors.items() if tensor.storage == storage}

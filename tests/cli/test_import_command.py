@@ -193,6 +193,7 @@ def test_a_checkpoint_is_a_run_and_where_its_network_was_is_said_and_kept(alexne
     ("name", "arguments", "content", "code", "said"),
     [
         ("net.caffemodel.h5", [], "hdf5", 2, "net.caffemodel.h5 does not keep the order of its layers: say --recipe"),
+        ("net.caffemodel", [], "bare", 2, "net.caffemodel has not both layers, pool1 and norm1, whose order shows"),
         ("weights.bin", [], b"", 3, "weights.bin is empty: copy or download it again."),
         ("net.pth", [], b"version https://git-lfs.github.com/spec/v1\n", 3, "net.pth is a Git LFS pointer"),
         ("net.caffemodel", [], b"<!doctype html>", 3, "net.caffemodel is a web page (HTML)"),
@@ -208,6 +209,9 @@ def test_what_a_file_really_is_is_looked_at_first(name, arguments, content, code
         write_pth(tmp_path / name, state_names(random_arrays(FILTERS["torchvision"], DENSE, groups=1)))
     elif content == "hdf5":
         write_caffe_hdf5(tmp_path / name, random_arrays(FILTERS["caffe"], DENSE))
+    elif content == "bare":  # of layers without weights, norm1 alone
+        whole = caffemodel(random_arrays(FILTERS["caffe"], DENSE))
+        (tmp_path / name).write_bytes(whole.replace(b"pool1", b"pool9"))
     else:
         (tmp_path / name).write_bytes(content)
     result = alexnet("import", name, *arguments)
@@ -285,7 +289,8 @@ def test_predict_takes_published_weights_without_a_run(published, alexnet, image
         (["torchvision", "--labels", "nothing"], 2, "no file nothing"),
         (["torchvision"], 1, "http://127.0.0.1:9/weights.pth cannot be downloaded: Connection refused. Download"),
         (["./torchvision"], 2, "The name of torchvision does not say what wrote it"),
-        (["net.caffemodel", "--from-cache", "."], 2, "--from-cache has published weights, and net.caffemodel is a"),
+        (["net.caffemodel", "--from-cache", "."], 2, "published weights, and net.caffemodel is none of them: leave"),
+        (["hf://anna/net", "--from-cache", "."], 2, "published weights, and hf://anna/net is none of them: leave"),
     ],
 )
 def test_what_is_wrong_with_a_name_is_said_before_anything_is_made(

@@ -165,3 +165,17 @@ def test_imagenets_classes_in_another_order_are_not_those_of_published_weights(t
     assert class_names(1000, file, None).names[0] == ids[5], "another network may have that order"
     file.write_text("\n".join(ids))
     assert list(class_names(1000, file, None, imagenet=True).names) == ids
+
+
+def test_classes_of_another_imagenet_are_not_those_of_published_weights(tmp_path):
+    ids = list(imagenet_words())
+    of_2010 = sorted([*ids[1:], "n01440765"])  # as many, some of them other synsets
+    file = tmp_path / "labels.txt"
+    file.write_text("\n".join(of_2010))
+    for labels, data in ((file, None), (None, dataset(*of_2010))):
+        with pytest.raises(DataError, match=r"other classes than ImageNet 2012, .* \(n01440765, for one\): leave --"):
+            class_names(1000, labels, data, imagenet=True)
+        assert class_names(1000, labels, data).names == tuple(of_2010), "another network may have them"
+    assert class_names(1000, None, dataset(*ids), imagenet=True).names == tuple(ids)
+    words = dataset(*map(str, range(1000)))
+    assert class_names(1000, None, words, imagenet=True).names == words.classes, "names of one's own"

@@ -11,6 +11,7 @@ import pytest
 from plain_networks import random_arrays
 from small_networks import DENSE, FILTERS, small
 from written_files import (
+    View,
     binaryproto,
     blob,
     caffemodel,
@@ -169,6 +170,16 @@ def test_a_tensor_may_not_reach_beyond_its_storage(arrays, refused, tmp_path):
     )
     assert beyond != honest
     assert "beyond its storage" in refused(write_pth(tmp_path / "a.pth", states, beyond), "torchvision")
+
+
+def test_a_few_numbers_repeated_without_end_take_no_memory(arrays, refused, tmp_path):
+    states = state_names(arrays)
+    one = np.zeros(1, np.float32)
+    states["classifier.6.weight"] = View(one, 0, (900_000, 14), (0, 0))
+    states["classifier.6.bias"] = View(one, 0, (900_000,), (0,))
+    for write in (write_pth, write_legacy_pth):
+        path = write(tmp_path / "a.pth", states)
+        assert "bytes that the network can need" in refused(path, "torchvision")
 
 
 @pytest.mark.parametrize("old", [True, False])

@@ -3,6 +3,7 @@
 import errno
 import getpass
 import json
+import shutil
 import socket
 from types import SimpleNamespace
 from zipfile import ZipFile
@@ -159,6 +160,13 @@ def test_without_a_network_what_was_fetched_before_is_there_and_the_rest_is_not(
     assert (fetch("hf://anna/net") / "run.json").read_bytes() == (folder / "run.json").read_bytes()
     with pytest.raises(AlexNetError, match="hf://anna/other: the hub cannot be reached"):
         fetch("hf://anna/other")
+
+
+def test_a_published_run_that_was_cloned_without_git_lfs_says_so(folder, tmp_path):
+    clone = shutil.copytree(folder, tmp_path / "clone")
+    (clone / "model.weights.h5").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(DataError, match=r"clone/model\.weights\.h5 is a Git LFS pointer, .*`git lfs pull`"):
+        import_published(tmp_path / "back", clone)
 
 
 @pytest.mark.parametrize("damage", ["weights", "classes", "run.json"])
