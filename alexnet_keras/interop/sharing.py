@@ -21,6 +21,7 @@ from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, publishe
 from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.files import sha256_of, write_directory_by_rename
 from alexnet_keras.storage.hub import MODEL_FILES, is_address, parts_of, send, written
+from alexnet_keras.storage.places import refuse_url
 
 SHARED = ("recipe", "overrides", "classes", "seed", "precision", "deterministic", "parameters", "status", "best")
 PUBLIC_SOURCES = ("demo", "tfds")  # others name a directory
@@ -63,7 +64,7 @@ def publish(run: Run, to: str | Path, card: str, *, private: bool = False, which
         The URL of the commit on the hub, or the directory.
 
     Raises:
-        UsageError: The run has no model yet, the directory exists, or as `storage.hub.send`.
+        UsageError: The run has no model yet, the directory exists or is a URL, or as `storage.hub.send`.
         DataError: The model is damaged.
         AlexNetError: The hub cannot be reached or refuses.
     """
@@ -72,6 +73,7 @@ def publish(run: Run, to: str | Path, card: str, *, private: bool = False, which
         with tempfile.TemporaryDirectory() as folder:
             _write(run, Path(folder), card, which)
             return send(Path(folder), to, private=private)
+    refuse_url(to, "the hub's addresses are hf://USER/NAME")
     folder = Path(to)
     if folder.exists():
         raise UsageError(f"{folder} exists: name a directory to make, or hf://USER/NAME.")

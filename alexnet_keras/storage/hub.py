@@ -22,8 +22,8 @@ US = {"library_name": "alexnet-keras", "library_version": version("alexnet-keras
 
 
 def is_address(place: Any) -> bool:
-    """True of the text or the path of an address on the hub."""
-    return bool(SCHEME.match(str(place)))
+    """True of the text or the path of an address on the hub, also of one that `parts_of` refuses."""
+    return str(place).lower().startswith("hf:")
 
 
 def written(address: str | Path) -> str:

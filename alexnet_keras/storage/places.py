@@ -113,7 +113,7 @@ def at_home(place: str) -> Path:
         raise UsageError(f"{_shown(place)} names the home of a user that this machine does not know.") from error
 
 
-def refuse_url(place: str | Path) -> None:
+def refuse_url(place: str | Path, remedy: str = "nothing is fetched: download it and give the file") -> None:
     """Refuse a URL where a file or directory is expected.
 
     Raises:
@@ -121,7 +121,7 @@ def refuse_url(place: str | Path) -> None:
     """
     if URL.match(str(place)):
         address = re.sub(":/(?!/)", "://", str(place), count=1)[:60]
-        raise UsageError(f"{address} is a URL, and nothing is fetched: download it and give the file.")
+        raise UsageError(f"{address} is a URL, and {remedy}.")
 
 
 def shell(*words: str | Path) -> str:

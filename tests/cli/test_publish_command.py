@@ -30,6 +30,9 @@ def test_a_published_run_is_imported_and_evaluated_as_it_was(run_in, trained):
     [
         (["publish", "tiny", "--to", "somewhere", "--private"], "--private is for the hub: --to hf://USER/NAME."),
         (["publish", "tiny", "--to", "hf://tiny"], "hf://tiny is no address of a model"),
+        (["publish", "tiny", "--to", "hf:me/x"], "hf:me/x is no address of a model: hf://USER/NAME"),
+        (["publish", "tiny", "--to", "HF://me/x"], "HF://me/x is no address of a model: hf://USER/NAME"),
+        (["publish", "tiny", "--to", "https://huggingface.co/me/x"], "the hub's addresses are hf://USER/NAME."),
         (["publish", "tiny"], "Missing option '--to'"),
         (["publish", "nobody", "--to", "somewhere"], "There is no run 'nobody'"),
         (["import", "hf://anna/net", "--recipe", "source"], "A published run brings its recipe, mean and classes"),
@@ -40,4 +43,4 @@ def test_a_published_run_is_imported_and_evaluated_as_it_was(run_in, trained):
 def test_what_cannot_be_published_or_imported_is_refused(run_in, trained, words, sentence):
     result = run_in(*words)
     assert result.exit_code == 2 and sentence in result.stderr
-    assert not (trained[0] / "somewhere").exists()
+    assert {path.name for path in trained[0].iterdir()} <= {"tiny.toml", "saved_models", "published"}
