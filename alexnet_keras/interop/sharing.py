@@ -47,6 +47,8 @@ def shared_facts(run: Run, which: str = "best") -> dict[str, Any]:
     shared["environment"] = {key: value for key, value in facts.get("environment", {}).items() if key in VERSIONS}
     if imported := facts.get("imported"):
         shared["imported"] = {key: imported.get(key) for key in IMPORTED_OF}
+        if not imported.get("published"):
+            shared["imported"]["file"] = None  # a name of the user's own
     return shared
 
 

@@ -5,6 +5,7 @@ import getpass
 import json
 import shutil
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 from zipfile import ZipFile
 
@@ -104,6 +105,15 @@ def test_of_a_source_that_is_a_directory_only_the_kind_is_named(run, tmp_path, s
     facts = run.facts
     other = Run.create(tmp_path / "other", run.recipe, {**facts, "data": {**facts["data"], "source": source}})
     assert shared_facts(other)["data"]["source"] == shared
+
+
+def test_a_file_of_weights_is_named_only_if_it_is_a_published_one(run, tmp_path):
+    for published, named in ((None, False), ({"name": "annas.pth", "top1": 0.5, "top5": 0.8, "source": "web"}, True)):
+        imported = {"from": "torchvision", "file": "annas.pth", "sha256": "0" * 64, "published": published}
+        other = Run.create(tmp_path / f"{named}", run.recipe, {**run.facts, "imported": imported})
+        shutil.copyfile(run.model_path, other.model_path)
+        folder = Path(alexnet_keras.publish(other, tmp_path / f"to-{named}"))
+        assert [b"annas.pth" in (folder / name).read_bytes() for name in ("run.json", "README.md")] == [named] * 2
 
 
 def test_a_published_run_comes_back_as_a_run_and_is_published_again(run, folder, prepared, tmp_path):
