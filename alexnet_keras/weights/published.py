@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -186,8 +187,9 @@ def _cached(name: str) -> Iterator[Path]:
     torch = os.environ.get("TORCH_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/torch"
     keras = _keras_cache()
     for folder in (at_home(torch) / "hub" / "checkpoints", keras / "models", keras / "datasets"):
-        if (folder / name).is_file():
-            yield folder / name
+        with suppress(OSError):  # a directory that may not be searched, or whose name is too long
+            if (folder / name).is_file():
+                yield folder / name
 
 
 def _keras_cache() -> Path:

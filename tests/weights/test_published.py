@@ -1,7 +1,10 @@
 """Published weights by name: found in a cache or fetched, and never taken for what they are not."""
 
+import errno
 import hashlib
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from file_servers import serving
@@ -82,6 +85,21 @@ def test_a_file_that_is_nowhere_is_fetched_into_the_cache_of_keras_once(folder, 
     assert path == folder / ".keras" / "models" / NAME and path.read_bytes() == CONTENT
     assert reporter.notes == [f"Downloading {server.address}/torchvision to {path.parent}."]
     assert published_path("torchvision") == path and len(server.asked) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG])
+def test_a_cache_that_cannot_be_searched_is_passed_over(folder, server, monkeypatch, number):
+    real = Path.stat
+
+    def stat(path, **options):
+        if folder / "torch" in path.parents:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
+    there = put(folder / ".keras/models" / NAME)
+    assert published_path("torchvision") == there and server.asked == []
 
 
 def test_another_file_in_a_cache_is_left_alone_and_said(folder, server):
