@@ -22,7 +22,7 @@ from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.storage.files import sha1_of, sha256_of, write_by_rename, write_directory_by_rename
 from alexnet_keras.weights.caffe import read_caffe_mean
 from alexnet_keras.weights.conventions import CLASSIFIER
-from alexnet_keras.weights.formats import FORMATS, read_weights
+from alexnet_keras.weights.formats import FORMATS, read_weights, warning_of_network
 from alexnet_keras.weights.published import known_file
 
 STAGES = 3  # of an import: read, recognised, written
@@ -43,14 +43,19 @@ class ImportedNetwork:
     Attributes:
         model: From crops to probabilities, with the preprocessing of its framework.
         recipe: The network's recipe.
-        classes: The number of classes.
         notes: Sentences that say where in the file it was, if that had to be chosen.
+        warning: A sentence, if the file's own network computes something else with the weights.
     """
 
     model: keras.Model
     recipe: Recipe
-    classes: int
     notes: tuple[str, ...] = ()
+    warning: str | None = None
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return self.model.output_shape[-1]
 
 
 def import_network(path: Path, kind: str, *, recipe: Recipe | None = None, mean: Path | None = None) -> ImportedNetwork:
@@ -68,13 +73,14 @@ def import_network(path: Path, kind: str, *, recipe: Recipe | None = None, mean:
     """
     form = FORMATS[kind]
     refuse_other_kinds(path, *form.kinds)
+    warning = warning_of_network(path, kind, recipe) if recipe else None
     recipe = recipe or load_recipe(form.recipe_of(path))
     weights, notes = read_weights(path, kind, recipe)
     mean_image = form.mean if mean is None else read_caffe_mean(mean, recipe.network.input_size)
     _, bias = weights[CLASSIFIER][0]
     model = AlexNet(recipe, classes=len(bias), mean_image=mean_image)
     assign_weights(model, weights)
-    return ImportedNetwork(model, recipe, model.output_shape[-1], tuple(notes))
+    return ImportedNetwork(model, recipe, tuple(notes), warning)
 
 
 def import_run(
@@ -102,7 +108,7 @@ def import_run(
         data: A prepared dataset with the same classes in the same order, on which the run is then evaluated.
         imagenet: The network's 1000 classes are ImageNet's in the order of their WordNet ids, as those of every
             published file, whether it is recognised by its checksum or not.
-        reporter: Gets the notes on how the file was read, and the progress.
+        reporter: Gets the notes on how the file was read, the warning, and the progress.
 
     Raises:
         UsageError: The run exists; there is no file `labels`.
@@ -126,10 +132,10 @@ def import_run(
                 "file": path.name,
                 "bytes": path.stat().st_size,
                 **checksums,
-                "notes": list(network.notes),
+                "notes": [*network.notes, *([network.warning] if network.warning else [])],
                 "mean": mean and mean.name,
                 "labels": labels and labels.name,
-                "published": known and asdict(known),
+                "published": asdict(known) if known and not network.warning else None,  # of its network's accuracy
             },
             "parameters": parameters_of(network.model),
             "status": IMPORTED,
@@ -138,6 +144,8 @@ def import_run(
         advance(1, text="written")
     for note in network.notes:
         reporter.note(note)
+    if network.warning:
+        reporter.warn(network.warning)
     return Run(folder)
 
 

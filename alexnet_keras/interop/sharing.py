@@ -137,5 +137,5 @@ def import_published(folder: Path, place: str | Path, *, data: PreparedDataset |
         "parameters": parameters_of(model),
         "status": IMPORTED,
     }
-    write_run(folder, ImportedNetwork(model, published.recipe, len(facts["classes"])), entries)
+    write_run(folder, ImportedNetwork(model, published.recipe), entries)
     return Run(folder)

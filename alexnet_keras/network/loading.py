@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ import numpy as np
 
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.layers import MeanSubtraction
-from alexnet_keras.recipes import schema, toml
-from alexnet_keras.recipes.edits import arithmetic_differences
+from alexnet_keras.recipes import schema
+from alexnet_keras.recipes.edits import other_arithmetic
 from alexnet_keras.reporter import ProgressBar
 from alexnet_keras.storage import hub
 from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.weights.conventions import Weights
-from alexnet_keras.weights.formats import FORMATS, kind_of, read_weights
+from alexnet_keras.weights.formats import FORMATS, kind_of, read_weights, warning_of_network
 from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
 
 
@@ -127,10 +127,8 @@ def _load_others(model: keras.Model, file: Path, recipe: schema.Recipe, mean: bo
     if mean:
         layer = model.get_layer("mean")
         layer.mean.assign(np.broadcast_to(np.asarray(FORMATS[kind].mean, np.float32), layer.shape))
-    with suppress(UsageError):  # HDF5 does not say which of Caffe's networks it has
-        theirs = toml.load_recipe(FORMATS[kind].recipe_of(file))
-        if other := [f"{name} is {value} there" for name, _, value, _ in arithmetic_differences(recipe, theirs)]:
-            warnings.warn(f"{file} is of the recipe {theirs.name}'s network ({'; '.join(other[:3])}).", stacklevel=4)
+    if warning := warning_of_network(file, kind, recipe):
+        warnings.warn(warning, stacklevel=4)
     return ["mean", *assign_weights(model, weights)]
 
 
@@ -184,7 +182,7 @@ def _warn_of_differences(model: keras.Model, other: keras.Model, file: str) -> N
         elif there is None and not isinstance(layer, keras.layers.InputLayer | JOINS):
             differences.append(f"it has no {layer.name}")
     if differences:
-        warnings.warn(f"{file} is of another recipe's network ({'; '.join(differences[:3])}).", stacklevel=3)
+        warnings.warn(f"{other_arithmetic(f'the weights of {file}', differences)}.", stacklevel=3)
 
 
 # Of what include_top=False ends with, in place of the layers behind it.

@@ -8,7 +8,7 @@ A field is named by its path through the recipe, in which a layer has its own na
 import dataclasses
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from alexnet_keras.recipes.schema import ADAPTER, Convolution, Network, Recipe
 
 Place = tuple[int | str, ...]  # the keys that lead to a value in a recipe's dictionary
 
+MOST_DIFFERENCES = 3  # between two networks, that a warning names
 ABSENT = "absent"  # in place of the value of a layer that a recipe does not have
 
 
@@ -182,11 +183,36 @@ def differences(*recipes: Recipe) -> list[list[str]]:
     return rows
 
 
-def arithmetic_differences(*recipes: Recipe) -> list[list[str]]:
-    """Return the rows of `differences` by which the same weights give another output; sizes are not among them."""
+def arithmetic_differences(recipe: Recipe, theirs: Recipe, *, converted: bool = False) -> list[str]:
+    """Return how another recipe's network computes something else with the same weights: "network.lrn.n is 3 there".
+
+    Sizes and layers that one of them lacks are not among it.
+
+    Args:
+        recipe: The recipe.
+        theirs: The other one.
+        converted: The weights are converted for `recipe`, which takes scale and dropout into account.
+    """
     kept = ("filters", "kernel", "units", "initial_std", "initial_bias", "rate_factor", "weight_decay")
-    rows = ((row, row[0].split(".")) for row in differences(*recipes))
-    return [row for row, name in rows if name[0] == "network" and name[-1] not in kept]
+    found = []
+    for name, ours, value, _ in differences(recipe, theirs):
+        field = name.rpartition(".")[2]
+        matters = field == "input_scale" or (name.startswith("network.") and field not in kept)
+        if matters and ABSENT not in (ours, value) and not (converted and field in ("input_scale", "dropout")):
+            found.append(f"{name} is {value} there")
+    return found
+
+
+def other_arithmetic(weights: str, differences: Sequence[str]) -> str:
+    """Return what a warning says of weights that another network learnt: a sentence that may go on.
+
+    Args:
+        weights: The weights in words, with which it begins.
+        differences: The differences of the networks, of which the first are named.
+    """
+    more = len(differences) - MOST_DIFFERENCES
+    named = "; ".join([*differences[:MOST_DIFFERENCES], *([f"and {more} more"] if more > 0 else [])])
+    return f"{weights} were learnt in a network that computes something else with them ({named})"
 
 
 def rate_factors(network: Network, layers: str, factor: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.network.model import AlexNet
-from alexnet_keras.recipes.edits import ABSENT, arithmetic_differences, differences
+from alexnet_keras.recipes.edits import arithmetic_differences, other_arithmetic
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
@@ -22,8 +22,6 @@ from alexnet_keras.storage.places import argument
 from alexnet_keras.training.checkpoint import Position, State, check_same, newest_state, shapes_of, state_variables
 from alexnet_keras.training.cluster import Cluster
 from alexnet_keras.training.optimizer import AlexNetSGD, new_optimizer
-
-MOST_DIFFERENCES = 3  # between two networks, that a warning names
 
 
 @dataclass(frozen=True)
@@ -189,16 +187,9 @@ def initialize(model: keras.Model, load: Callable[[], keras.Model], cluster: Clu
 
 def warn_of_other_arithmetic(recipe: Recipe, initial: InitialWeights, reporter: Reporter) -> None:
     """Warn where the network that takes weights computes something else with them than the one that learnt them."""
-    theirs = initial.run.recipe
-    rows = [row for row in differences(recipe, theirs) if row[0] == "augmentation.input_scale"]
-    rows += [row for row in arithmetic_differences(recipe, theirs) if ABSENT not in row]
-    if rows:
-        what = "; ".join(f"{field} is {value} there" for field, _, value, *_ in rows[:MOST_DIFFERENCES])
-        more = f"; and {len(rows) - MOST_DIFFERENCES} more" if len(rows) > MOST_DIFFERENCES else ""
-        reporter.warn(
-            f"the weights of {initial.run.path} were learnt in a network that computes something else with them "
-            f"({what}{more}): --recipe {argument(initial.run.path / 'recipe.toml')} is that one."
-        )
+    if differences := arithmetic_differences(recipe, initial.run.recipe):
+        said = other_arithmetic(f"the weights of {initial.run.path}", differences)
+        reporter.warn(f"{said}: --recipe {argument(initial.run.path / 'recipe.toml')} is that one.")
 
 
 def warn_of_untrained(frozen: Sequence[str], origins: Sequence[LayerOrigin], reporter: Reporter) -> None:

@@ -1,6 +1,7 @@
 """The formats that weights come in: their names and layouts of arrays, and their readers."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.recipes.edits import arithmetic_differences, other_arithmetic
 from alexnet_keras.recipes.schema import Network, Recipe
+from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
 from alexnet_keras.weights.caffe import read_caffe, recipe_of_caffe
 from alexnet_keras.weights.conventions import CLASSIFIER, ExpectedArrays, Layout, Weights, convert_weights
@@ -137,6 +140,24 @@ def kind_of(path: Path) -> str:
             "`alexnet import --from`."
         )
     return SUFFIXES[path.suffix.lower()]
+
+
+def warning_of_network(path: Path, kind: str, recipe: Recipe) -> str | None:
+    """Return the warning that a recipe's network computes something else with a file's weights than the file's own.
+
+    Args:
+        path: The file.
+        kind: Its name in `FORMATS`.
+        recipe: The recipe.
+
+    Returns:
+        A sentence; None where the networks agree, or the file does not say which it is of.
+    """
+    with suppress(UsageError):
+        theirs = load_recipe(FORMATS[kind].recipe_of(path))
+        if differences := arithmetic_differences(recipe, theirs, converted=True):
+            return f"{other_arithmetic(f'the weights of {path}', differences)}: the recipe {theirs.name} has that one."
+    return None
 
 
 def read_weights(path: Path, kind: str, recipe: Recipe) -> tuple[dict[str, list[Weights]], list[str]]:

@@ -14,7 +14,7 @@ from written_files import binaryproto, caffemodel, state_names, write_caffe_hdf5
 
 from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.toml import to_toml
-from alexnet_keras.storage.files import sha256_of
+from alexnet_keras.storage.files import sha1_of, sha256_of
 from alexnet_keras.weights.published import PUBLISHED
 
 COLORS = (*DENSE[:2], 3)  # as many classes as the prepared dataset of the tests has
@@ -135,6 +135,24 @@ def test_a_known_file_is_recognised_and_its_published_accuracy_shown(alexnet, tm
     assert "56.5% top-1 and 79.1% top-5" in result.stdout
     facts = json.loads((tmp_path / "saved_models" / "net" / "run.json").read_text())
     assert facts["imported"]["published"]["top1"] == 0.56522
+
+
+def test_with_the_recipe_of_another_network_a_warning_takes_the_place_of_the_accuracy(alexnet, tmp_path, monkeypatch):
+    write_net(tmp_path, DENSE)
+    monkeypatch.setitem(PUBLISHED, "caffe", replace(PUBLISHED["caffe"], sha=sha1_of(tmp_path / "net.caffemodel")))
+    (tmp_path / "labels.txt").write_text("".join(f"thing {number}\n" for number in range(CLASSES)))
+    (tmp_path / "other.toml").write_text(to_toml(small("caffenet")))
+    said = "something else with them (network.conv1.followed_by is relu, lrn, pool there; network.conv2.followed_by is"
+    for recipe, other in (("small", False), ("other", True)):
+        result = alexnet(
+            "import", "net.caffemodel", "--recipe", f"{recipe}.toml", "--run", recipe, "--labels", "labels.txt"
+        )
+        assert result.exit_code == 0, result.stderr
+        assert ("57.1% top-1" in result.stdout) is not other
+        shown = " ".join(result.stderr.split())
+        assert (said in shown) is other and ("the recipe caffe has that one" in shown) is other
+        imported = json.loads((tmp_path / "saved_models" / recipe / "run.json").read_text())["imported"]
+        assert (imported["published"] is None) is other and len(imported["notes"]) == other
 
 
 @pytest.mark.parametrize(

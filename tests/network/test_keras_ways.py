@@ -272,7 +272,7 @@ def test_weights_of_a_network_of_other_layers_are_refused(trained, tiny, tmp_pat
 
 def test_weights_of_another_recipe_are_reported(trained, tiny, tmp_path):
     trained.save(tmp_path / "a.keras")
-    with pytest.warns(UserWarning, match=r"of another recipe's network \(norm1: alpha is 0.0001 there"):
+    with pytest.warns(UserWarning, match=r"computes something else with them \(norm1: alpha is 0.0001 there"):
         AlexNet(with_overrides(tiny, ["network.lrn.alpha=0.0005"]), classes=5, weights=tmp_path / "a.keras")
 
 

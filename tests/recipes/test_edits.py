@@ -6,7 +6,14 @@ import pytest
 
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes import edit, load_recipe, parse_overrides, rate_factors
-from alexnet_keras.recipes.edits import check_something_learns, differences, fields_of, frozen_layers
+from alexnet_keras.recipes.edits import (
+    arithmetic_differences,
+    check_something_learns,
+    differences,
+    fields_of,
+    frozen_layers,
+    other_arithmetic,
+)
 from alexnet_keras.recipes.toml import format_overrides, with_overrides
 
 SOURCE = load_recipe("source")
@@ -153,3 +160,16 @@ def test_one_layer_that_learns_is_enough():
     check_something_learns(changed("conv1..fc7"))
     with pytest.raises(UsageError, match="Every layer is frozen"):
         check_something_learns(changed(ALL))
+
+
+def test_what_changes_the_answers_of_the_same_weights_is_named():
+    sizes = {"network.conv1.filters": 4, "network.fc8.initial_std": 1.0, "training.momentum": 0.5}
+    assert not arithmetic_differences(edit(SOURCE, sizes), SOURCE)
+    other = edit(SOURCE, {"network.lrn.alpha": 0.5, "network.fc6.dropout": 0.1, "augmentation.input_scale": 0.2})
+    found = arithmetic_differences(SOURCE, other)
+    assert [name.partition(" is ")[0] for name in found] == [
+        "network.fc6.dropout", "network.lrn.alpha", "augmentation.input_scale"
+    ]  # fmt: skip
+    assert arithmetic_differences(SOURCE, other, converted=True) == ["network.lrn.alpha is 0.5 there"]
+    said = other_arithmetic("the weights", [f"{name} is 1 there" for name in "abcde"])
+    assert said.endswith("with them (a is 1 there; b is 1 there; c is 1 there; and 2 more)")
