@@ -77,6 +77,9 @@ def exported_network(run: Run, model: keras.Model, which: str = "best") -> Expor
         run: The run.
         model: The model that `run.load_model(which)` returned.
         which: `"best"` or `"last"`.
+
+    Raises:
+        DataError: The run's recipe.toml is not of the model.
     """
     facts = run.facts
     provenance = {
@@ -94,9 +97,18 @@ def exported_network(run: Run, model: keras.Model, which: str = "best") -> Expor
 
 
 def in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """Return a model with the same weights, mean and colours that computes in float32."""
+    """Return a model with the same weights, mean and colours that computes in float32.
+
+    Raises:
+        DataError: The model is not of the recipe.
+    """
     same = AlexNet(recipe, classes=model.output_shape[-1], dtype="float32", name=model.name)
-    copy_weights(same, model)
+    copied = copy_weights(same, model)
+    layers = dict.fromkeys(layer.name for each in (same, model) for layer in each.layers if layer.weights)
+    if others := ", ".join(name for name in layers if name not in copied):
+        raise DataError(
+            f"The recipe has other layers or shapes than the model, {others}: restore the run's recipe.toml."
+        )
     for layer in model.layers:
         if isinstance(layer, ColorNoise):
             noise = same.get_layer(layer.name)

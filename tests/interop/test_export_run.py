@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from alexnet_keras.errors import AlexNetError, UsageError
+from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop import export_run as export_module
 from alexnet_keras.interop.export_run import FORMATS, check_can_export, comparison_path, default_path, export_run
@@ -78,6 +78,21 @@ def test_float32_keeps_weights_mean_and_colours(run):
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), same.get_weights(), strict=True))
     assert np.array_equal(same.get_layer("mean").mean_image, model.get_layer("mean").mean_image)
     assert same.get_layer("color_noise").magnitudes == model.get_layer("color_noise").magnitudes
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("network.fc6.units=12", "other layers or shapes than the model, fc6, fc7: restore the run's recipe.toml"),
+        ("network.lrn.alpha=0.5", r"computes something else than .*model\.keras with its weights"),
+    ],
+)
+def test_a_recipe_that_is_not_the_models_is_refused(run_of, tiny, samples, tmp_path, change, said):
+    run = run_of(tiny)
+    run.write_recipe(with_overrides(tiny, [change]))
+    with pytest.raises(DataError, match=said):
+        export_run(run, run.load_model(), "safetensors", tmp_path / "out", samples)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
