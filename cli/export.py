@@ -57,13 +57,14 @@ def export(
 ) -> None:
     """Write a run for TensorFlow, ONNX, TFLite, or as plain weights.
 
-    The input is uint8 RGB, (batch, 256, 256, 3): images brought to 256x256 as `alexnet prepare` does, the shorter side
-    to 256 pixels, then the central square. The centre crop and the mean's subtraction are inside; the output is
-    probabilities. A SavedModel also has a signature that takes the bytes of a JPEG or PNG and does all of it. The
-    classes are in the file.
+    The input of all but safetensors, which has the weights alone, is uint8 RGB, (batch, 256, 256, 3): images brought to
+    256x256 as `alexnet prepare` does, the shorter side to 256 pixels, then the central square. The centre crop and the
+    mean's subtraction are inside; the output is probabilities. A SavedModel also has a signature that takes the bytes
+    of a JPEG or PNG and does all of it. The classes are in the file.
 
-    The export is run on validation images, or on generated ones if the data is missing, and compared with the run in
-    float32; if it differs by more than rounding does, it is not kept. int8 takes its ranges from training images.
+    The export is run on validation images and compared with the run in float32; if it differs by more than rounding
+    does, it is not kept. int8 takes its ranges from training images. Generated images take the place of a run's data
+    that is missing, except for int8 and where --data names others.
 
     Examples:
 
