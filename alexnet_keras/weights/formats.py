@@ -29,19 +29,23 @@ class Format:
 
     Attributes:
         kinds: Names of the kinds in `storage.file_kinds` that such a file may be recognised as.
+        suffixes: Suffixes of its files, in lower case, by which it is known where its first bytes do not say.
         recipe_of: Returns the built-in recipe of a file's network.
         layout: The layout of its arrays.
         mean: The mean colour, R, G, B, 0..255, that its network subtracts where no mean image is given.
         names_of: Returns the names of each layer's weights and biases.
         read: Reads the arrays of a file that holds exactly the expected ones; raises a DataError for others.
+        certain: Files of these kinds are of this format, whatever their suffix.
     """
 
     kinds: tuple[str, ...]
+    suffixes: tuple[str, ...]
     recipe_of: Callable[[Path], str]
     layout: Layout
     mean: tuple[float, float, float]
     names_of: Callable[[Network], dict[str, tuple[str, str]]]
     read: Callable[[Path, ExpectedArrays], Mapping[str, np.ndarray]]
+    certain: bool = False
 
     def weights(self, path: Path, recipe: Recipe) -> tuple[dict[str, Weights], list[str]]:
         """Read the weights of a file.
@@ -85,11 +89,13 @@ _TORCHVISION: dict[str, Any] = {
     "layout": Layout(channels_first=True, pixel_factors=(1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225))),
     "mean": (255 * 0.485, 255 * 0.456, 255 * 0.406),
     "names_of": _torchvision_names,
+    "certain": True,
 }
 FORMATS = {
     # a .caffemodel of Caffe, or a .caffemodel.h5
     "caffe": Format(
         kinds=("hdf5",),
+        suffixes=(".caffemodel", ".h5", ".hdf5"),
         recipe_of=recipe_of_caffe,
         layout=Layout(channels_first=True, bgr=True),
         mean=CAFFE_MEAN,
@@ -99,6 +105,7 @@ FORMATS = {
     # bvlc_alexnet.npy, Caffe's AlexNet for TensorFlow 1
     "toronto": Format(
         kinds=("npy",),
+        suffixes=(".npy",),
         recipe_of=lambda path: "caffe",
         layout=Layout(channels_first=False, bgr=True),
         mean=CAFFE_MEAN,
@@ -106,21 +113,18 @@ FORMATS = {
         read=read_toronto,
     ),
     # a state dict of torchvision's alexnet, .pth; and the same as .safetensors
-    "torchvision": Format(kinds=("torch",), read=read_torch, **_TORCHVISION),
-    "safetensors": Format(kinds=("safetensors",), read=read_safetensors_arrays, **_TORCHVISION),
+    "torchvision": Format(
+        kinds=("torch",),
+        suffixes=(".pth", ".pt", ".tar", ".ckpt"),  # PyTorch's example writes checkpoint.pth.tar, no tar archive
+        read=read_torch,
+        **_TORCHVISION,
+    ),
+    "safetensors": Format(
+        kinds=("safetensors",), suffixes=(".safetensors",), read=read_safetensors_arrays, **_TORCHVISION
+    ),
 }
-SUFFIXES = {
-    ".caffemodel": "caffe",
-    ".h5": "caffe",
-    ".hdf5": "caffe",
-    ".npy": "toronto",
-    ".pth": "torchvision",
-    ".pt": "torchvision",
-    ".tar": "torchvision",  # PyTorch's ImageNet example writes checkpoint.pth.tar, which is no tar archive
-    ".ckpt": "torchvision",
-    ".safetensors": "safetensors",
-}
-KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # what the first bytes say for certain
+SUFFIXES = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
+KINDS = {kind: name for name, form in FORMATS.items() if form.certain for kind in form.kinds}
 
 
 def kind_of(path: Path) -> str:

@@ -76,6 +76,11 @@ def test_without_its_data_a_run_is_compared_on_generated_images(trained, monkeyp
     assert result.exit_code == 2 and "data/gone" in result.stderr
 
 
+def test_every_format_can_be_chosen():
+    to = next(option for option in cli.commands["export"].params if option.name == "to")
+    assert list(to.type.choices) == list(export_run.FORMATS)
+
+
 def test_wrong_usage_ends_with_2(export):
     assert export("--to", "caffe").exit_code == 2
     assert export("nothing", "--to", "onnx").exit_code == 2

@@ -12,9 +12,11 @@ from published_files import publish_torchvision
 from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import binaryproto, caffemodel, state_names, write_caffe_hdf5, write_legacy_pth, write_pth
 
+from alexnet_keras.cli.main import cli
 from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.toml import to_toml
 from alexnet_keras.storage.files import sha1_of, sha256_of
+from alexnet_keras.weights.formats import FORMATS
 from alexnet_keras.weights.published import PUBLISHED
 
 COLORS = (*DENSE[:2], 3)  # as many classes as the prepared dataset of the tests has
@@ -235,6 +237,11 @@ def test_what_a_file_really_is_is_looked_at_first(name, arguments, content, code
     result = alexnet("import", name, *arguments)
     assert result.exit_code == code and said in result.stderr, result.output
     assert len(result.stderr.strip()) <= 160 and not (tmp_path / "saved_models").exists()
+
+
+def test_every_format_can_be_chosen():
+    kind = next(option for option in cli.commands["import"].params if option.name == "kind")
+    assert list(kind.type.choices) == list(FORMATS)
 
 
 IMAGENET = (*DENSE[:2], 1000)
