@@ -1,16 +1,20 @@
 """`alexnet import`."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import data_names, json_option, published_names
-from alexnet_keras.cli.publish import import_published_run
 from alexnet_keras.errors import UsageError
-from alexnet_keras.storage.hub import is_address
+from alexnet_keras.storage.hub import is_address, parts_of, written
 from alexnet_keras.storage.places import check_name, command, exists, good_name, runs_root
 from alexnet_keras.weights.published import PUBLISHED, published_path, refuse_missing
+
+if TYPE_CHECKING:
+    from alexnet_keras.runs import Run
 
 
 @click.command("import")
@@ -93,7 +97,7 @@ def import_weights(
     if is_run:
         if kind or recipe or mean or labels:
             raise UsageError("A published run brings its recipe, mean and classes with it: leave the options out.")
-        import_published_run(weights, run, data, as_json)
+        _import_published(weights, run, data, as_json)
         return
     for path in (mean, labels):
         if path and not (exists(path) and path.is_file()):
@@ -116,7 +120,6 @@ def import_weights(
     file = file or published_path(weights, from_cache, console.REPORTER)
     console.start_tensorflow()
     from alexnet_keras.interop.import_run import import_run
-    from alexnet_keras.reports.model_card import write_model_card
 
     made = import_run(
         folder,
@@ -129,13 +132,38 @@ def import_weights(
         imagenet=published is not None,
         reporter=console.REPORTER,
     )
-    facts = made.facts
-    words: list[str | Path] = ["alexnet", "import", weights, "--from", kind, "--run", made.name]
-    words += ["--recipe", recipe or facts["recipe"]]
+    words: list[str | Path] = [weights, "--from", kind, "--run", made.name]
+    words += ["--recipe", recipe or made.facts["recipe"]]
     for option, path in (("--mean", mean), ("--labels", labels), ("--data", dataset and dataset.path)):
         words += [option, path] if path else []
-    made.update({"command": [str(word) for word in words]})
+    _finish(made, words, as_json)
+
+
+def _import_published(given: str, name: str | None, data: str | None, as_json: bool) -> None:
+    """Make a run of a published one."""
+    from alexnet_keras.data.dataset import open_prepared
+    from alexnet_keras.runs import check_new
+
+    place: str | Path = given if is_address(given) else Path(given)
+    stem = parts_of(place)[0].partition("/")[2] if is_address(given) else Path(given).resolve().name
+    folder = runs_root() / (good_name(stem) if name is None else check_name(name, "--run"))
+    check_new(folder)
+    dataset = open_prepared(data) if data else None
+    console.start_tensorflow()
+    from alexnet_keras.interop.sharing import import_published
+
+    made = import_published(folder, place, data=dataset)
+    words = [written(place), "--run", made.name, *(["--data", str(dataset.path)] if dataset else [])]
+    _finish(made, words, as_json)
+
+
+def _finish(made: "Run", words: Sequence[str | Path], as_json: bool) -> None:
+    """Record the words of the command that made a run, write its model card and print what it is."""
+    from alexnet_keras.reports.model_card import write_model_card
+
+    made.update({"command": ["alexnet", "import", *map(str, words)]})
     write_model_card(made)
+    facts = made.facts
     if as_json:
         console.emit_json({"run": str(made.path), "recipe": facts["recipe"], **facts["imported"]})
         return

@@ -1,4 +1,4 @@
-"""`alexnet publish`, and `alexnet import` of what it published."""
+"""`alexnet publish`."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import chosen_run, json_option, run_argument
-from alexnet_keras.storage.hub import is_address, parts_of, written
-from alexnet_keras.storage.places import check_name, check_new_path, command, good_name, runs_root
+from alexnet_keras.storage.hub import is_address
+from alexnet_keras.storage.places import check_new_path, command
 
 
 @click.command()
@@ -45,29 +45,3 @@ def publish(run: str | None, to: str, private: bool, which: str, as_json: bool) 
         return
     console.result(f"Published {run.name}: {where}")
     console.result(f"Its model card has `license: unknown`: fill it in. Next: {command('import', to)}")
-
-
-def import_published_run(given: str, name: str | None, data: str | None, as_json: bool) -> None:
-    """Make a run of a published one, as `alexnet import` does."""
-    from alexnet_keras.data.dataset import open_prepared
-    from alexnet_keras.runs import check_new
-
-    place: str | Path = given if is_address(given) else Path(given)
-    stem = parts_of(place)[0].partition("/")[2] if is_address(given) else Path(given).resolve().name
-    folder = runs_root() / (good_name(stem) if name is None else check_name(name, "--run"))
-    check_new(folder)
-    dataset = open_prepared(data) if data else None
-    console.start_tensorflow()
-    from alexnet_keras.interop.sharing import import_published
-    from alexnet_keras.reports.model_card import write_model_card
-
-    run = import_published(folder, place, data=dataset)
-    words = ["alexnet", "import", written(place), "--run", run.name]
-    run.update({"command": words + (["--data", str(dataset.path)] if dataset else [])})
-    write_model_card(run)
-    facts = run.facts
-    if as_json:
-        console.emit_json({"run": str(run.path), "recipe": facts["recipe"], **facts["imported"]})
-        return
-    console.result(f"Imported {run.path}: recipe {facts['recipe']}, {len(facts['classes'])} classes.")
-    console.result(f"Next: {command('predict', 'IMAGE', '--run', run.called)}", fit=False)
