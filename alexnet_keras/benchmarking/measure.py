@@ -3,7 +3,6 @@
 A multiply-add is two operations. Only convolutions and matrix products count: what else a network does (normalisation,
 pooling, the update of the weights) takes time and is no part of the count."""
 
-import io
 import itertools
 import math
 import re
@@ -18,11 +17,11 @@ from typing import Any, Literal
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from alexnet_keras.benchmarking.result import Measurement, Repeat, Request
 from alexnet_keras.benchmarking.trace import OTHER, LayerKinds, kinds_in, traced_shares
 from alexnet_keras.data.dataset import open_prepared
+from alexnet_keras.data.generated_images import HEIGHT, WIDTH, write_images
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.pipeline import iterate, training_batches
@@ -97,45 +96,6 @@ def matrix_product(dtype: str, side: int = PRODUCT_SIDE) -> Callable[[], float]:
         return 2 * side**3 * products / passed
 
     return rate
-
-
-WIDTH, HEIGHT = 500, 375  # pixels, the most frequent size in ImageNet
-QUALITY = 90  # with the grain below about 95 kB a file; ImageNet's have 110 on average
-CLASSES = 4
-DISTINCT = 16  # images that are drawn; the others are copies of them
-GRAIN = 18.0  # standard deviation, 0..255
-
-
-def write_images(folder: Path, number: int) -> None:
-    """Writes `{train,val}/<class>/NNNN.jpg`, an eighth of them in val.
-
-    Args:
-        folder: Where; it must not exist.
-        number: Number of images in both splits; each class has at least one in each.
-    """
-    drawn = [jpeg(seed) for seed in range(min(DISTINCT, number))]
-    held_out = max(CLASSES, number // 8)
-    for split, count in (("train", max(CLASSES, number - held_out)), ("val", held_out)):
-        for index in range(count):
-            path = folder / split / f"class{index % CLASSES}" / f"{index:04d}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(drawn[index % len(drawn)])
-
-
-def jpeg(seed: int) -> bytes:
-    """One image as JPEG: patches of all sizes, smaller ones fainter, as in photographs, and grain."""
-    random = np.random.default_rng(seed)
-    canvas = np.full((HEIGHT, WIDTH, 3), 127.0, np.float32)
-    for level in range(1, 8):
-        cells = 2**level
-        patches = random.normal(0, 1, (max(1, cells * HEIGHT // WIDTH), cells, 3)).astype(np.float32)
-        for channel in range(3):
-            layer = Image.fromarray(patches[..., channel]).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-            canvas[..., channel] += 60.0 / level * np.asarray(layer)
-    canvas += random.normal(0, GRAIN, (HEIGHT, WIDTH, 1)).astype(np.float32)
-    file = io.BytesIO()
-    Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
 
 
 WARM_UP, TRACED = 2, 2  # steps

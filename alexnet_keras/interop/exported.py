@@ -11,11 +11,12 @@ import keras
 import numpy as np
 
 from alexnet_keras.backend import Tensor, plain
-from alexnet_keras.benchmarking.measure import jpeg
 from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.data.generated_images import jpeg
 from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.evaluation.crops import centre
+from alexnet_keras.evaluation.errors import images_in
 from alexnet_keras.evaluation.image_inputs import Preparation, preparation_of, stacked_images
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.network.loading import copy_weights
@@ -237,9 +238,7 @@ def samples_of(data: PreparedDataset, split: str, count: int, seed: int = 0) -> 
         UsageError: There is no such split.
         DataError: The split is empty or damaged.
     """
-    examples = data.examples(split)
-    if not examples:
-        raise DataError(f"The split {split!r} of {data.path} has no images.")
+    examples = images_in(data, split)
     chosen = np.sort(np.random.default_rng(seed).permutation(examples)[:count])
     images, labels, _ = stacked_images(data, split, chosen)
     return Samples(images, labels, f"{len(chosen):,} of the {examples:,} {split} images of {data.name}, seed {seed}")

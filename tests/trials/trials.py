@@ -141,7 +141,7 @@ def preload() -> None:
 
 def project_in(folder: Path) -> Path:
     """A project with images, a prepared dataset, two finished runs and one that was stopped."""
-    from alexnet_keras.benchmarking.measure import write_images
+    from alexnet_keras.data.generated_images import write_images
     from alexnet_keras.recipes.toml import load_recipe, to_toml, with_overrides
 
     project = folder / "project"

@@ -13,6 +13,7 @@ import numpy as np
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import images_at
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.evaluation.errors import images_in
 from alexnet_keras.experiments.classical.classifier import (
     EncodedSplit,
     Encoder,
@@ -212,7 +213,6 @@ def _check(system: str, data: PreparedDataset, split: str, settings: SystemSetti
     if not isinstance(settings, SYSTEMS[system].settings):
         raise UsageError(f"The settings of {type(settings).__name__} are not for the system {system}.")
     for name in ("train", split):
-        if not data.examples(name):
-            raise DataError(f"The split {name!r} of {data.path} has no images.")
+        images_in(data, name)
     if len(data.classes) < 2 or data.examples("train") < 2:
         raise DataError(f"{data.path} cannot be learnt: it needs at least two classes and two training images.")
