@@ -106,7 +106,7 @@ def class_names(
         if data is not None and names.names != data.classes:
             raise DataError(f"The classes of the dataset {data.path} are not those of {labels} in the same order.")
         if imagenet:
-            _check_published(names.names, f"{labels}", "leave --labels out")
+            _check_published(names.names, str(labels), "leave --labels out")
         return names
     if data is None and imagenet and classes == len(imagenet_words()):
         return ClassNames(tuple(imagenet_words()), imagenet_titles())

@@ -1,4 +1,4 @@
-"""Files that are written whole, by rename, their checksums, and locks."""
+"""Files and directories that are written whole, by rename, checksums, and locks."""
 
 import errno
 import functools
