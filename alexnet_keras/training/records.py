@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -26,7 +27,7 @@ from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.network.kernels import first_kernels, kernel_grid
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
-from alexnet_keras.storage.files import write_by_rename
+from alexnet_keras.storage.files import tensorflow_errors_as_os_errors, write_by_rename
 from alexnet_keras.training.checkpoint import Position
 from alexnet_keras.training.optimizer import AlexNetSGD
 
@@ -104,9 +105,10 @@ class Records:
         else:
             run.history_path.unlink(missing_ok=True)  # an epoch whose state was lost
         # TensorBoard's own writer: to start an operation of tf.summary takes longer than all else that a step records.
-        self._events = EventFileWriter(str(run.events_path))
-        start = SessionLog(status=SessionLog.START)  # TensorBoard drops later points at a second start
-        self._events.add_event(Event(step=position.total_steps, session_log=start))
+        with self._on_disk():
+            self._events = EventFileWriter(str(run.events_path))
+            start = SessionLog(status=SessionLog.START)  # TensorBoard drops later points at a second start
+            self._events.add_event(Event(step=position.total_steps, session_log=start))
         self._steps = append_to(run.steps_path, STEP_COLUMNS)
 
     def step(self, number: int, epoch: int, loss: float, top1_error: float) -> None:
@@ -128,7 +130,12 @@ class Records:
             values |= {f"{place}/{number}": float(row[number]) for number in ("mean_weight", "mean_update", "ratio")}
         last_step = total_steps - 1  # a restart after it begins with the step `total_steps`, and drops what is there
         self._add(values, last_step, np.concatenate([kernel_grid(kernels) for kernels in towers]))
-        self._events.flush()
+        with self._on_disk():
+            self._events.flush()
+
+    def _on_disk(self) -> AbstractContextManager[None]:
+        """The writer of events, whose thread passes on what TensorFlow raises where the disk is full."""
+        return tensorflow_errors_as_os_errors(self.run.events_path)
 
     def _add(self, values: dict[str, float], step: int, kernels: np.ndarray | None = None) -> None:
         """Hands numbers, and a picture of kernels, 0..1 `(height, width, 3)`, to the thread that writes events."""
@@ -140,17 +147,20 @@ class Records:
             pixels = tf.image.convert_image_dtype(kernels, tf.uint8, saturate=True)
             picture = make_tensor_proto([width, height, tf.io.encode_png(pixels).numpy()])
             summary.value.add(tag="conv1", metadata=create_summary_metadata(None, None), tensor=picture)
-        self._events.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        with self._on_disk():
+            self._events.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
         """Hand every line to the operating system, before a state is saved that relies on them."""
         self._steps.flush()
-        self._events.flush()
+        with self._on_disk():
+            self._events.flush()
 
     def close(self) -> None:
         """Close the files."""
         self._steps.close()
-        self._events.close()
+        with self._on_disk():
+            self._events.close()
 
 
 def layer_sizes(model: keras.Model, optimizer: AlexNetSGD, epoch: int) -> list[LayerRow]:

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 from invoking import invoke
 
+from alexnet_keras.cli.main import cli
 from alexnet_keras.interop import export_run
 from alexnet_keras.interop.exported import Tolerance
 

@@ -1,17 +1,21 @@
 """What a run writes for people: right numbers, and none twice after a restart."""
 
 import csv
+import errno
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from recorded import Recorded
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from toy_runs import crash, new_run, step_losses, trainer
 
 from alexnet_keras.network.kernels import first_kernels, kernel_grid
+from alexnet_keras.network.model import AlexNet
 from alexnet_keras.recipes.toml import with_overrides
-from alexnet_keras.training.records import keep_rows, ratios_of_layers
+from alexnet_keras.training.checkpoint import Position
+from alexnet_keras.training.records import Records, keep_rows, ratios_of_layers
 
 
 def rows_of(path):
@@ -39,6 +43,20 @@ def test_ratios_of_a_layer_put_its_towers_together():
         {"layer": "conv1", "kind": "bias", "mean_weight": 9.0, "mean_update": 9.0},
     ]
     assert np.isclose(ratios_of_layers(rows)["conv1"], 0.2 / 4)
+
+
+@pytest.mark.parametrize("called", ["add_event", "flush", "close"])
+def test_a_disk_that_events_fill_ends_a_training_as_any_full_disk_does(prepared, tiny, tmp_path, monkeypatch, called):
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    records = Records(new_run(tmp_path / "run", tiny), Position(), AlexNet(tiny, classes=3), Recorded())
+    monkeypatch.setattr(EventFileWriter, called, full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        records.step(0, 0, 1.0, 1.0)
+        records.flush()
+        records.close()
+    assert error.value.errno == errno.ENOSPC
 
 
 @pytest.mark.slow
