@@ -1,7 +1,4 @@
-"""The measurements, each to be made in a process of its own, and what a network takes in operations and memory.
-
-A multiply-add is two operations. Only convolutions and matrix products count: what else a network does (normalisation,
-pooling, the update of the weights) takes time and is no part of the count."""
+"""The measurements, each to be made in a process of its own."""
 
 import itertools
 import math
@@ -30,7 +27,7 @@ from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.data.sources.open import SourceRequest, open_source
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.network.model import AlexNet
-from alexnet_keras.network.summary import summarize
+from alexnet_keras.recipes.geometry import operations
 from alexnet_keras.recipes.schema import IMAGENET_RGB_MEAN, Recipe
 from alexnet_keras.recipes.toml import from_dict
 from alexnet_keras.reporter import Advance, Reporter
@@ -60,20 +57,6 @@ def peak_bytes() -> int | None:
 
 PRODUCT_SIDE = 4096  # of the square matrices whose product is timed
 PRODUCT_SECONDS = 0.5  # products are repeated for at least this long
-
-
-def forward_operations(model: keras.Model) -> int:
-    """Floating-point operations of the forward pass of one image."""
-    return 2 * sum(layer.multiply_adds for layer in summarize(model))
-
-
-def training_operations(model: keras.Model) -> int:
-    """Floating-point operations of one image in a training step.
-
-    The forward pass, the gradient of the weights and the gradient of the input take equally many; the gradient of the
-    image is not computed.
-    """
-    return sum(2 * (2 if layer.reads == "image" else 3) * layer.multiply_adds for layer in summarize(model))
 
 
 def matrix_product(dtype: str, side: int = PRODUCT_SIDE) -> Callable[[], float]:
@@ -145,7 +128,7 @@ def train(request: Request, folder: Path, tell: Callable[[], None]) -> Measureme
         what=f"training steps of the recipe {recipe.name}, batches of {request.batch_size}, {request.precision}",
         step=whole_step,
         base=base,
-        operations=training_operations(model),
+        operations=operations(recipe, request.classes, training=True),
         kinds=kinds_in(model, training=True),
         # after the steps: the function is traced by then, and this finds it
         kind_of=lambda: LayerKinds(
@@ -170,7 +153,7 @@ def infer(request: Request, folder: Path, tell: Callable[[], None]) -> Measureme
         what=f"forward passes of the recipe {recipe.name}, batches of {request.batch_size}, {request.precision}",
         step=lambda: probabilities(images).numpy(),
         base=base,
-        operations=forward_operations(model),
+        operations=operations(recipe, request.classes, training=False),
         kinds=kinds_in(model, training=False),
         kind_of=lambda: LayerKinds(model, probabilities.get_concrete_function(images).graph, "images"),
     )

@@ -16,9 +16,8 @@ from alexnet_keras.benchmarking.result import Machine, Measurement, Request, Spr
 from alexnet_keras.benchmarking.worker import measure
 from alexnet_keras.data.dataset import PreparedDataset, open_prepared
 from alexnet_keras.data.image_cache import IMAGE_BYTES
-from alexnet_keras.recipes.built_in import fan_ins
-from alexnet_keras.recipes.edits import side_after
-from alexnet_keras.recipes.schema import CLASSIFIER, Recipe
+from alexnet_keras.recipes.geometry import operations
+from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import to_dict
 from alexnet_keras.reporter import SILENT, Reporter
 
@@ -227,26 +226,13 @@ def plan(found: Survey, recipes: Sequence[Recipe], precisions: Sequence[str]) ->
     )
 
 
-def training_operations(recipe: Recipe, classes: int) -> int:
-    """Floating-point operations of one image in a training step, as `measure.training_operations` counts a model's."""
-    net, total = recipe.network, 0
-    fans, side = fan_ins(net), net.input_size
-    for index, conv in enumerate(net.convolutions):
-        positions = ((side + sum(conv.padding) - conv.kernel) // conv.stride + 1) ** 2
-        total += (3 if index else 2) * positions * conv.filters * net.towers * fans[conv.name]  # no gradient of images
-        side = side_after(conv, side, net)
-    for dense in net.dense:
-        total += 3 * dense.units * net.towers * fans[dense.name]
-    return 2 * (total + 3 * classes * fans[CLASSIFIER])
-
-
 def _training(found: Survey, first: Recipe, recipe: Recipe, precision: str) -> TrainingPlan:
     images, training = found.workload, recipe.training
     measured = found.training.get((recipe.name, precision))
     compute = _seconds_an_image(measured or found.training[first.name, precision])
     if not measured:
-        operations = (training_operations(each, images.classes) for each in (recipe, first))
-        compute = _scaled(compute, next(operations) / next(operations))
+        counts = (operations(each, images.classes, training=True) for each in (recipe, first))
+        compute = _scaled(compute, next(counts) / next(counts))
     read = _seconds_an_image(found.input)
     # On a processor the input takes from the step what it needs; beside a GPU both go on at the same time.
     device = (measured or found.training[first.name, precision]).device

@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from alexnet_keras.recipes.edits import edit, side_after
+from alexnet_keras.recipes.edits import edit
+from alexnet_keras.recipes.geometry import fan_ins
 from alexnet_keras.recipes.schema import (
     CLASSIFIER,
     IMAGENET_COLOR_STDS,
@@ -90,20 +91,6 @@ def modernised(recipe: Recipe, without: str = "") -> Recipe:
         if name != without:
             recipe = choice(recipe)
     return recipe
-
-
-def fan_ins(net: Network) -> dict[str, int]:
-    """Return the number of inputs of each layer's neurons, by layer: those of its own tower, or of all."""
-    fans, side, maps = {}, net.input_size, 3
-    for index, conv in enumerate(net.convolutions):
-        read = maps * (net.towers if conv.reads == "all" and index else 1)
-        fans[conv.name] = conv.kernel**2 * read
-        side, maps = side_after(conv, side, net), conv.filters
-    units = side**2 * maps
-    for dense in net.dense:
-        fans[dense.name] = units * (net.towers if dense.reads == "all" else 1)
-        units = dense.units
-    return {**fans, CLASSIFIER: units * net.towers}
 
 
 MODERN_EPOCHS = 45  # half of source's

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import pydantic
 
 from alexnet_keras.errors import UsageError
-from alexnet_keras.recipes.schema import ADAPTER, Convolution, Network, Recipe
+from alexnet_keras.recipes.geometry import side_after
+from alexnet_keras.recipes.schema import ADAPTER, Network, Recipe
 
 Place = tuple[int | str, ...]  # the keys that lead to a value in a recipe's dictionary
 
@@ -95,14 +96,6 @@ def _first_empty(network: Network) -> str | None:
         if side < 1:
             return layer.name
     return None
-
-
-def side_after(conv: Convolution, side: int, net: Network) -> int:
-    """Return the side, in pixels, of the maps after a convolution and its pooling, from that of the maps before."""
-    side = (side + sum(conv.padding) - conv.kernel) // conv.stride + 1
-    for _ in range(conv.followed_by.count("pool")):
-        side = (side - net.pool_size) // net.pool_stride + 1
-    return side
 
 
 def _fields_at(place: Place) -> list[str]:

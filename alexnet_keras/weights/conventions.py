@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 
 from alexnet_keras.errors import DAMAGED, AlexNetError, DataError
-from alexnet_keras.recipes.built_in import fan_ins
+from alexnet_keras.recipes.geometry import fan_ins
 from alexnet_keras.recipes.schema import CLASSIFIER, Network, Recipe
 
 Shape = tuple[int, ...]

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from alexnet_keras.benchmarking.measure import matrix_product
 from alexnet_keras.benchmarking.result import (
     FORMAT,
     Measurement,
@@ -133,3 +134,8 @@ def test_the_peak_of_memory_grows_with_what_is_taken():
     before, during, after = (int(line) for line in printed.split())
     assert during - before == pytest.approx(2**28, rel=0.05)
     assert after - before == pytest.approx(2**28, rel=0.05), "a peak stays"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_matrix_products_have_a_rate(dtype):
+    assert matrix_product(dtype, side=64)() > 0

@@ -1,7 +1,7 @@
 """Section 1 and rows 2.1, 2.4 to 2.7 and 2.16: shapes, what reads what, initial weights, the forward pass in NumPy.
 
 tests/network/test_model.py has the parameters, 60,965,224 and 62,378,344 if nothing were split, and the layers' order
-by name; tests/benchmarking/test_arithmetic.py the operations, 1.45e9 forward and 4.13e9 in training.
+by name; tests/recipes/test_geometry.py the operations, 1.45e9 forward and 4.13e9 in training.
 """
 
 import keras

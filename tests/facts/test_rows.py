@@ -25,8 +25,8 @@ ROWS = {
     "1 62,378,344 if nothing were split": ["network/test_model.py::test_unsplit_it_would_have_62_378_344_parameters"],
     "1 neurons and multiply-adds, layer by layer": ["facts/test_network.py::test_neurons_and_multiply_adds"],
     "1 1.45 GFLOP forward, 4.13 a training step": [
-        "benchmarking/test_arithmetic.py::test_the_forward_pass_is_two_operations_a_multiply_add",
-        "benchmarking/test_arithmetic.py::test_training_adds_two_gradients_and_none_for_the_image",
+        "recipes/test_geometry.py::test_the_forward_pass_is_two_operations_a_multiply_add",
+        "recipes/test_geometry.py::test_training_adds_two_gradients_and_none_for_the_image",
     ],
     "2.1 224 to 55: three zeros at the bottom and right": [
         "facts/test_network.py::test_eleven_by_eleven_kernels_at_stride_four",

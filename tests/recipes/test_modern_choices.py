@@ -7,8 +7,9 @@ from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.experiments.modern import recipes
-from alexnet_keras.recipes.built_in import BUILT_IN, CHOICES, fan_ins, modernised
+from alexnet_keras.recipes.built_in import BUILT_IN, CHOICES, modernised
 from alexnet_keras.recipes.edits import fields_of
+from alexnet_keras.recipes.geometry import fan_ins
 from alexnet_keras.recipes.toml import load_recipe, with_overrides
 
 FIELDS = {
