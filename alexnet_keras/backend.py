@@ -1,8 +1,8 @@
 """The seam between this package and Keras's backends.
 
 The model and its layers are `keras.ops` and run on every backend. What they do better, or only, under TensorFlow is
-here: pieces compiled into one pass over memory, the device of each tower, random numbers by example, which GPUs and
-processors the process takes and whether GPUs may round to TF32.
+here: pieces compiled into one pass over memory, the device of each tower, random numbers by example, which GPUs the
+process takes and whether they may round to TF32.
 
     with tower_devices("/GPU:0", "/GPU:1"):
         model = AlexNet(...)
@@ -35,13 +35,6 @@ Devices: TypeAlias = tuple[str, ...] | None
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 _devices: ContextVar[Devices] = ContextVar("tower_devices", default=None)
-
-
-def usable_processors() -> int:
-    """Number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def backend_name() -> str:

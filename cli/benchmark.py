@@ -116,8 +116,9 @@ def benchmark(
         alexnet benchmark input --device-rate 27000
     """
     from alexnet_keras.backend import require_tensorflow
-    from alexnet_keras.benchmarking.result import FORMAT, Request, Result, read_result, this_machine
+    from alexnet_keras.benchmarking.result import FORMAT, Request, Result, read_result
     from alexnet_keras.benchmarking.worker import measure
+    from alexnet_keras.machine import this_machine
     from alexnet_keras.recipes.toml import load_recipe, to_dict
 
     require_tensorflow("`alexnet benchmark`")

@@ -1,7 +1,8 @@
 """The tables of `alexnet benchmark`: Markdown, to paste into a report."""
 
-from alexnet_keras.benchmarking.result import Machine, Result, Spread, changes
+from alexnet_keras.benchmarking.result import Result, Spread, changes
 from alexnet_keras.cli import console
+from alexnet_keras.machine import Machine
 
 
 def print_result(result: Result) -> None:

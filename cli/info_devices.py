@@ -1,6 +1,5 @@
 """`alexnet info devices`."""
 
-import os
 import platform
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import json_option, recipe_option, refuse_given
+from alexnet_keras.machine import usable_processors
 
 if TYPE_CHECKING:
     from alexnet_keras.recipes.schema import Recipe
@@ -74,7 +74,7 @@ def _machine() -> dict:
     ]
     return {
         "processor": platform.processor() or platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": usable_processors(),
         "gpus": gpus,
         "tensorflow": tf.__version__,
     }

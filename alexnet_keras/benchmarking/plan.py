@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alexnet_keras.benchmarking.result import Machine, Measurement, Request, Spread, this_machine
+from alexnet_keras.benchmarking.result import Measurement, Request, Spread
 from alexnet_keras.benchmarking.worker import measure
 from alexnet_keras.data.dataset import PreparedDataset, open_prepared
 from alexnet_keras.data.image_cache import IMAGE_BYTES
+from alexnet_keras.machine import Machine, this_machine
 from alexnet_keras.recipes.geometry import operations
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import to_dict

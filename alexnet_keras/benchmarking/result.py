@@ -1,11 +1,6 @@
 """The result of a benchmark: the machine, raw repeats from which all figures follow, and a comparison with another."""
 
-import os
-import platform
-import re
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,80 +9,16 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import pydantic
 from pydantic import Field
 
-from alexnet_keras.backend import usable_processors
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.machine import Machine
 from alexnet_keras.recipes.toml import migrated
-from alexnet_keras.runs import environment
 from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.places import command
 
 FORMAT: Final = "alexnet-keras benchmark, version 1"
 
 
-@dataclass(frozen=True)
-class Machine:
-    """The machine that a measurement ran on.
-
-    Attributes:
-        processor: Model name, as the system reports it.
-        instructions: Instruction sets it has, of those that matrix products gain from.
-        cores: Number of processors.
-        threads: Threads that TensorFlow computes with: as many as this process may use, unless
-            TF_NUM_INTRAOP_THREADS is set.
-        memory_gib: Memory of the machine, GiB; None where the system does not report it.
-        system: The operating system.
-        versions: Versions of Python and the packages.
-    """
-
-    processor: str
-    instructions: tuple[str, ...]
-    cores: int
-    threads: int
-    memory_gib: float | None
-    system: str
-    versions: dict[str, str]
-
-
 A_CORE = "images/s a core"  # a figure: images in a second of one processor's time
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
-_CPU_INFO = Path("/proc/cpuinfo")
-
-
-def this_machine() -> Machine:
-    """The machine of this process. Imports no TensorFlow."""
-    found = environment()
-    system, cores = found.pop("platform"), found.pop("cpus")
-    processor, flags = _processor()
-    return Machine(
-        processor=processor,
-        instructions=tuple(name for name in INSTRUCTIONS if name in flags),
-        cores=cores,
-        threads=int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0) or usable_processors(),
-        memory_gib=_memory_gib(),
-        system=system,
-        versions=found,
-    )
-
-
-def _processor() -> tuple[str, list[str]]:
-    """The processor's model and instruction sets, as far as the system reports them."""
-    if _CPU_INFO.exists():
-        text = _CPU_INFO.read_text(encoding="utf-8", errors="replace")
-        model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-        flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-        return model[1] if model else platform.machine(), flags[1].split() if flags else []
-    if sys.platform == "darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        printed = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-        return printed.stdout.strip() or platform.machine(), []
-    return platform.processor() or platform.machine(), []
-
-
-def _memory_gib() -> float | None:
-    """The memory of the machine; None where the system does not report it."""
-    if not hasattr(os, "sysconf"):
-        return None
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
 
 
 @dataclass(frozen=True)

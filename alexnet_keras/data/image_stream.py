@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.image_formats import Decoding, UnreadableImage
 from alexnet_keras.data.images import LARGE, SHAPE, Encoding, fit_to_square, orientation, square_from_jpeg_or_png
 from alexnet_keras.errors import DataError
+from alexnet_keras.machine import usable_processors
 
 # Errors of the machine and not of the file: they may be gone when the same command is run again.
 _NAMES = ("EIO", "ESTALE", "EMFILE", "ENFILE", "ENOMEM", "ETIMEDOUT", "EAGAIN", "ENOTCONN", "ECONNRESET", "EHOSTDOWN")

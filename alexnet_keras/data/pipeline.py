@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER, offsets_of
 from alexnet_keras.errors import DataError
+from alexnet_keras.machine import usable_processors
 from alexnet_keras.recipes.schema import Augmentation
 from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
 

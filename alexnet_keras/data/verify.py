@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.dataset import PreparedDataset, Shard
 from alexnet_keras.data.manifest import fingerprint
 from alexnet_keras.data.pipeline import untuned, whole_record
+from alexnet_keras.machine import usable_processors
 from alexnet_keras.reporter import SILENT, Advance, Reporter
 from alexnet_keras.storage.files import sha256_of
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from alexnet_keras.benchmarking.result import this_machine
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DivergedError
 from alexnet_keras.evaluation.errors import PairedTest, error_rate
 from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.machine import this_machine
 from alexnet_keras.recipes.schema import Recipe
 
 Verdict = Literal[

@@ -8,12 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet_keras.benchmarking.result import this_machine
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
 from alexnet_keras.experiments.outcome import Comparison
+from alexnet_keras.machine import environment, this_machine
 from alexnet_keras.reports.page import image_file, render
-from alexnet_keras.runs import environment
 from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.files import locked, write_by_rename
 

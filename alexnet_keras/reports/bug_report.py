@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from alexnet_keras.backend import backend_name
-from alexnet_keras.benchmarking.result import this_machine, usable_processors
 from alexnet_keras.data.dataset import latest_prepared, open_prepared
 from alexnet_keras.errors import AlexNetError
+from alexnet_keras.machine import this_machine, usable_processors
 from alexnet_keras.runs import latest_run
 from alexnet_keras.storage.places import HOME
 

@@ -21,20 +21,18 @@ exports/         the model for other programs, each with its agreement"""
 
 import csv
 import os
-import platform
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.machine import PACKAGES, environment
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.storage import hub
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 
 
 LOCK = "lock"
-PACKAGES = ("alexnet-keras", "keras", "tensorflow", "numpy")  # whose versions a run records
 RESUMED_WITH = ("strategy", "devices", "environment")  # what a run records again where it has changed
 IMPORTED = "imported"  # the status of a run whose weights another framework trained
 
@@ -337,16 +334,6 @@ def all_runs(root: Path | None = None) -> list[Run]:
     """List every run under a directory, by name."""
     files = sorted((root or runs_root()).glob("*/run.json"))
     return [Run(file.parent) for file in files if not file.parent.name.startswith(PARTIAL)]
-
-
-def environment() -> dict[str, Any]:
-    """Return versions and machine, for later readers of the run."""
-    return {
-        "python": sys.version.split()[0],
-        **{package: version(package) for package in PACKAGES},
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-    }
 
 
 def _versions(environment: dict[str, Any]) -> list[Any]:

@@ -13,11 +13,12 @@ from alexnet_keras.backend import tensor_float_32
 from alexnet_keras.data.dataset import PreparedDataset, find_prepared, open_locked
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.machine import environment
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.reporter import SILENT, Reporter
-from alexnet_keras.runs import IMPORTED, Run, as_run, check_classes, environment
+from alexnet_keras.runs import IMPORTED, Run, as_run, check_classes
 from alexnet_keras.storage.places import command
 from alexnet_keras.training.cluster import Cluster
 from alexnet_keras.training.launch import joined, new_trainer, placed

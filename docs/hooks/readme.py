@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from alexnet_keras.benchmarking.result import this_machine
+from alexnet_keras.machine import this_machine
 
 ROOT = Path(__file__).parents[2]
 README, RESULTS, IMAGES = ROOT / "README.md", ROOT / "docs/results.json", ROOT / "docs/images"

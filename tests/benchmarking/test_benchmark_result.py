@@ -17,9 +17,9 @@ from alexnet_keras.benchmarking.result import (
     changes,
     differences,
     read_result,
-    this_machine,
 )
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.machine import this_machine
 
 READ = ("input", "input-raw")
 

@@ -6,7 +6,8 @@ import pytest
 
 from alexnet_keras.benchmarking import measure
 from alexnet_keras.benchmarking.plan import IMAGENET, Survey, Workload, plan, survey
-from alexnet_keras.benchmarking.result import Measurement, Repeat, this_machine
+from alexnet_keras.benchmarking.result import Measurement, Repeat
+from alexnet_keras.machine import this_machine
 from alexnet_keras.recipes.geometry import operations
 from alexnet_keras.recipes.toml import load_recipe
 

@@ -8,7 +8,8 @@ from click import testing
 from invoking import invoke
 
 from alexnet_keras.benchmarking import plan as planning
-from alexnet_keras.benchmarking.result import Measurement, Repeat, this_machine
+from alexnet_keras.benchmarking.result import Measurement, Repeat
+from alexnet_keras.machine import this_machine
 from alexnet_keras.recipes.toml import to_toml
 
 plan = partial(invoke, "info", "plan")

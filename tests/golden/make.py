@@ -44,8 +44,9 @@ from alexnet_keras.cli.main import cli
 from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.evaluation.predictor import Predictor
+from alexnet_keras.machine import environment
 from alexnet_keras.network.model import features_of, logits_of
-from alexnet_keras.runs import Run, environment
+from alexnet_keras.runs import Run
 
 HERE = Path(__file__).resolve().parent
 ARCHIVES = ("pictures", "data", "saved_models")  # directories, each packed into NAME.tar.xz

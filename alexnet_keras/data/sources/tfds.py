@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.class_names import some
 from alexnet_keras.data.images import check_length
 from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER
 from alexnet_keras.data.sources.source import ImageList, Names, Source, no_progress
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, split_names, with_validation
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.machine import usable_processors
 from alexnet_keras.reporter import Advance
 
 FILENAME_FEATURES = ("file_name", "filename")

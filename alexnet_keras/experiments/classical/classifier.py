@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alexnet_keras.backend import usable_processors
 from alexnet_keras.data.dataset import PreparedDataset, Shard
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.errors import top_k_misses
 from alexnet_keras.experiments.classical.settings import Svm, library
+from alexnet_keras.machine import usable_processors
 from alexnet_keras.reporter import Advance, Reporter
 from alexnet_keras.storage.documents import check_bytes, read_json, seal_of, write_json
 from alexnet_keras.storage.files import write_by_rename
