@@ -126,7 +126,8 @@ def data(name: str | None, sheet: Path | None, split: str, show_all: bool, as_js
     if sheet is None:
         refuse_given(("split",), "goes with --sheet, which draws that split")
     found = chosen_data(name)
-    found.examples(split)  # says which splits there are
+    if sheet:
+        found.examples(split)  # says which splits there are
     path = sheet and (found.path / sheet if str(sheet) == SHEET_BESIDE_DATA else sheet)
     if path:
         console.start_tensorflow()
@@ -191,11 +192,11 @@ def _show(found: "PreparedDataset", show_all: bool) -> None:
         rows = [[bad["split"], bad["filename"], bad["reason"]] for bad in shown]
         console.table("Rejected", ["split", "image", "reason"], rows, left=3)
         _more(len(found.rejected) - len(shown), "rejected images")
-    if found.repeated:
-        again = found.repeated if show_all else found.repeated[:REJECTS_SHOWN]
-        rows = [[image["split"], image["filename"], image["in_train"]] for image in again]
-        console.table("In train as well", ["split", "image", "in train"], rows, left=3)
-        _more(len(found.repeated) - len(again), "repeated images")
+    for split, again in found.repeated.items():
+        images = again["images"] if show_all else again["images"][:REJECTS_SHOWN]
+        rows = [[image["filename"], image["in_train"]] for image in images]
+        console.table(f"{split}: in train as well", ["image", "in train"], rows, left=2)
+        _more(again["count"] - len(images), "images")
     statistics = found.statistics
     rows = [
         [f"{deviation:.2f}", *(f"{value:+.4f}" for value in vector)]

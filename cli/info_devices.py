@@ -45,7 +45,7 @@ def devices(
     towers, present = loaded.network.towers, gpus_present()
     facts = _machine()
     if gpus is None and strategy is None:
-        refuse_given(("classes", "batch_size"), "goes with --gpus: it is for the step whose tensors are listed")
+        refuse_given(("classes", "batch_size"), "is for the step of two towers: --gpus 2")
         plans = {number: plan_placement(None, number, towers=towers, present=present) for number in SHOWN}
         facts["placements"] = {
             number: {"strategy": plan.kind, "devices": list(plan.devices), "note": plan.warning}
@@ -55,6 +55,8 @@ def devices(
     placement = choose_placement(strategy, gpus, towers=towers, strict=False)
     if placement.warning:
         console.warn(placement.warning)
+    if placement.kind != "towers":
+        refuse_given(("classes", "batch_size"), "is for the step of two towers: --gpus 2")
     batch_size = batch_size or loaded.training.batch_size
     facts |= {"strategy": placement.kind, "devices": list(placement.devices), "batch_size": batch_size}
     if placement.kind == "towers":

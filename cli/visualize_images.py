@@ -12,6 +12,7 @@ from alexnet_keras.cli.options import FigurePath, chosen_run, data_of_run, layer
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
+    from alexnet_keras.data.dataset import PreparedDataset
     from alexnet_keras.runs import Run
     from alexnet_keras.visualization.images import CaptionedImage
 
@@ -81,7 +82,7 @@ def activations(
     console.start_tensorflow()
     from alexnet_keras.visualization.activations import draw_activations, feature_maps
 
-    (shown,), _ = _images(found, data, [file] if file else [], 1, 1, seed)
+    (shown,), _ = _images(found, [file] if file else [], None if file else data_of_run(found, data), 1, 1, seed)
     maps = feature_maps(found.load_model(), layer, shown.image)
     path = out or found.figure_path(f"activations-{layer}.png")
     draw_activations(maps, path, shown.caption, scaling)
@@ -120,7 +121,7 @@ def saliency(
     console.start_tensorflow()
     from alexnet_keras.visualization.saliency import class_named, draw_saliency, find_saliency
 
-    images, titles = _images(found, data, files, count, SALIENCY_ROWS, seed)
+    images, titles = _images(found, files, None if files else data_of_run(found, data), count, SALIENCY_ROWS, seed)
     label = None if class_name is None else class_named(class_name, found.facts["classes"], titles)
     explained = find_saliency(found.load_model(), np.stack([shown.image for shown in images]), label)
     path = out or found.figure_path("saliency.png")
@@ -161,7 +162,7 @@ def neighbors(
     console.start_tensorflow()
     from alexnet_keras.visualization.images import draw_neighbors, nearest_training_images
 
-    images, _ = _images(found, data, files, queries, QUERIES, seed)
+    images, _ = _images(found, files, dataset, queries, QUERIES, seed)
     pixels = np.stack([shown.image for shown in images])
     count = count or min(NEIGHBORS, dataset.examples("train"))
     nearest = nearest_training_images(found.load_model(), pixels, dataset, count, console.REPORTER)
@@ -229,13 +230,18 @@ def _check_alone(option: str, files: Any, **others: object) -> None:
 
 
 def _images(
-    run: "Run", data: str | None, files: Sequence[Path], count: int | None, default: int, seed: int | None
+    run: "Run",
+    files: Sequence[Path],
+    dataset: "PreparedDataset | None",
+    count: int | None,
+    default: int,
+    seed: int | None,
 ) -> "tuple[list[CaptionedImage], Sequence[str]]":
     """Images of files, or of the validation split, and the title of each class."""
     from alexnet_keras.visualization.images import images_from_files, images_from_split
 
     if files:
         return images_from_files(run, files), run.titles
-    dataset = data_of_run(run, data)
+    assert dataset is not None, "where no files are given"
     count = count or min(default, dataset.examples("val"))
     return images_from_split(dataset, count, seed or 0), dataset.titles

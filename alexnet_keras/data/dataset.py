@@ -167,9 +167,9 @@ class PreparedDataset:
         return self.manifest["rejected"]
 
     @property
-    def repeated(self) -> list[dict[str, str]]:
-        """Each image of another split that is in train as well: its split, its filename and that in train."""
-        return self.manifest.get("repeated", [])  # earlier versions did not look
+    def repeated(self) -> dict[str, dict[str, Any]]:
+        """Images that are in train as well, by split: their "count", and the first "images" with their names."""
+        return self.manifest.get("repeated", {})  # earlier versions did not look
 
 
 @contextmanager
@@ -256,7 +256,7 @@ def find_prepared(facts: dict[str, Any], run: Path) -> Path:
     among all datasets.
 
     Args:
-        facts: `PreparedDataset.facts` and `places_of`; runs from before 0.1 was released have no `places_of`.
+        facts: `PreparedDataset.facts` and `places_of`; runs made before 0.1 was complete have no `places_of`.
         run: The run's directory.
 
     Returns:

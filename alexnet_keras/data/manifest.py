@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 import numpy as np
 import pydantic
@@ -45,6 +45,11 @@ class _Options(TypedDict):
     exif: bool
 
 
+class _Repeated(TypedDict):
+    count: int
+    images: list[dict[str, str]]
+
+
 class _Manifest(TypedDict):
     """The part of a manifest that is read; it may hold more."""
 
@@ -57,6 +62,8 @@ class _Manifest(TypedDict):
     words: list[str]
     splits: dict[str, _SplitEntry]
     rejected: list[dict[str, str]]
+    repeated: NotRequired[dict[str, _Repeated]]  # earlier versions did not look
+    further_options: NotRequired[list[str]]
     files: dict[str, str]
 
 
@@ -87,11 +94,12 @@ def seal(
     source: Source,
     out: Path,
     name: str,
+    plans: list[ShardPlan],
+    records: list[ShardRecord],
+    *,
     options: dict[str, Any],
     further: list[str],
     encoding: Encoding,
-    plans: list[ShardPlan],
-    records: list[ShardRecord],
 ) -> np.ndarray:
     """Write statistics, index, TFDS metadata and finally the manifest next to the shards.
 
@@ -99,11 +107,11 @@ def seal(
         source: The images.
         out: The directory of the shards, with the records' files in `.prepare/`.
         name: The dataset's name.
-        options: Every choice that decided the result's bytes.
-        further: Options of `alexnet prepare` that chose the images, as words; the options have the images themselves.
-        encoding: How images are stored.
         plans: All shards, in order.
         records: The records of all shards, in the same order.
+        options: Every choice that decided the result's bytes.
+        further: Options of `alexnet prepare` that chose the images, as words; `options` has the images themselves.
+        encoding: How images are stored.
 
     Returns:
         (classes,) int64, the training images of each class.
@@ -127,6 +135,7 @@ def seal(
         }
         np.savez_compressed(partial, **lengths)
     _write_tfds_metadata(out, tfds_name(name), source, encoding, splits)
+    repeated = repeated_images(source, plans, records)
     manifest = {
         "format": FORMAT,
         "name": name,
@@ -152,7 +161,7 @@ def seal(
             for record in records
             for filename, reason in record.rejected
         ],
-        "repeated": repeated_images(source, plans, records),
+        **({} if repeated is None else {"repeated": repeated}),
         "files": {name: sha256_of(out / name) for name in (STATISTICS, INDEX, *METADATA_FILES)},
     }
     with write_by_rename(out / MANIFEST) as partial:

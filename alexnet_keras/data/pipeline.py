@@ -20,7 +20,7 @@ from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER, offsets_of
 from alexnet_keras.errors import DataError
 from alexnet_keras.machine import usable_processors
 from alexnet_keras.recipes.schema import Augmentation
-from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
+from alexnet_keras.storage.places import argument, command
 
 WIDEST = 4 / 3  # aspect ratio of crops of random size, wide or high (Szegedy and others, 2014)
 ORDER = 2  # the version of an epoch's order; version 1 shuffled in a window of SHUFFLE_BYTES
@@ -200,16 +200,17 @@ def iterate(data: PreparedDataset, batches: Iterable) -> Iterator:
     """Iterate over batches of a dataset, and report damage in its files.
 
     Raises:
-        DataError: A record is damaged.
-        OSError: A file cannot be read, or is no longer there.
+        DataError: A record is damaged, or a file cannot be read or is no longer there.
     """
     iterator = iter(batches)
     while True:
         try:
-            with tensorflow_errors_as_os_errors(data.path):
-                batch = next(iterator)
+            batch = next(iterator)
         except StopIteration:
             return
+        except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
+            check = command("prepare", "--verify", argument(data.path))
+            raise DataError(f"A file of {data.path} is gone, or cannot be read: `{check}` names it.") from error
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             raise DataError(
                 f"A record of {data.path} is damaged ({error.message.splitlines()[0][:120]}): prepare it again with "

@@ -8,7 +8,6 @@ from __future__ import annotations  # so that help() shows them as they are writ
 
 import dataclasses
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import KW_ONLY, dataclass
@@ -219,13 +218,13 @@ class Preparation:
         if self.splits is not None:
             splits = ",".join(f"{split}={folder}" for split, folder in self.splits.items()) or "none"
         bad = f"{100 * self.max_bad:g}%" if isinstance(self.max_bad, float) else self.max_bad
-        tables = (("--labels", table) for table in self.labels)
-        given: list[tuple[str, object]] = [("--classes", self.classes), ("--splits", splits), *tables]
-        given += [("--tfds-dir", self.tfds_dir), ("--max-bad", bad)]
-        return [
-            *(str(word) for option, value in given if value is not None for word in (option, value)),
-            *(["--partial"] if self.partial else []),
-        ]
+        words = ["--partial"] if self.partial else []
+        for table in self.labels:
+            words += ["--labels", str(table)]
+        given = {"--classes": self.classes, "--splits": splits, "--tfds-dir": self.tfds_dir, "--max-bad": bad}
+        for option, value in given.items():
+            words += [] if value is None else [option, str(value)]
+        return words
 
     @property
     def _encoding(self) -> Encoding:
@@ -360,16 +359,24 @@ class Preparation:
         """Write statistics, metadata and the manifest after all shards are finished."""
         records = [ShardRecord.load(record_path(self.directory, shard.filename)) for shard in self.shards]
         self._check_bad([rejection for record in records for rejection in record.rejected])
-        about = (self.dataset_name, self.options, self.further_options)
-        trained = seal(self.images, self.directory, *about, self._encoding, self.shards, records)
+        trained = seal(
+            self.images,
+            self.directory,
+            self.dataset_name,
+            self.shards,
+            records,
+            options=self.options,
+            further=self.further_options,
+            encoding=self._encoding,
+        )
         listed = np.bincount(self.images.splits["train"].labels, minlength=len(trained))
         if lost := [self.images.classes[label] for label in np.flatnonzero((listed > 0) & (trained == 0))]:
             self.reporter.warn(f"no training image of the class {some(lost)} can be used.")
         data = open_prepared(self.directory)
-        for split, count in Counter(image["split"] for image in data.repeated).items():
-            first = next(image for image in data.repeated if image["split"] == split)
+        for split, found in data.repeated.items():
+            first = found["images"][0]
             self.reporter.warn(
-                f"{count:,} of the {data.examples(split):,} images of {split} are in train as well, such as "
+                f"{found['count']:,} of the {data.examples(split):,} images of {split} are in train as well, such as "
                 f"{first['filename']}, there {first['in_train']}: errors on {split} will be too low. "
                 f"`{command('info', 'data', argument(data.path))}` lists them."
             )

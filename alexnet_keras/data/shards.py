@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,7 @@ SHARD_EXAMPLES = 1024  # at most; about 40 MB, the unit of work that is repeated
 RECORD_HEADER = 12  # eight bytes of length and four of checksum, then the record
 RECORD_FOOTER = 4  # and four more
 INDEX = "index.npz"  # next to the shards: for each split the length of every record, in order
+MOST_REPEATED = 100  # images of a split that are in train as well, by name in the manifest
 WORK = ".prepare"  # the state of an unfinished preparation, in the dataset's directory
 
 
@@ -184,7 +186,9 @@ class ShardRecord:
             return cls(**plain, **arrays)
 
 
-def repeated_images(source: Source, plans: list[ShardPlan], records: list[ShardRecord]) -> list[dict[str, str]]:
+def repeated_images(
+    source: Source, plans: list[ShardPlan], records: list[ShardRecord]
+) -> dict[str, dict[str, Any]] | None:
     """Find the images of other splits that are stored with the same bytes as one of the training split.
 
     Args:
@@ -193,28 +197,35 @@ def repeated_images(source: Source, plans: list[ShardPlan], records: list[ShardR
         records: Their records, in the same order.
 
     Returns:
-        For each its split, its filename, and the filename in the training split.
+        For each split that has any their number, and of the first of them the filename here and in the training split;
+        None where shards of an earlier version have no digests.
     """
-    pairs = list(zip(plans, records, strict=True))
-    trained = np.unique(np.concatenate([record.digests for _, record in pairs if record.split == "train"]))
+    if any(len(record.digests) != record.examples for record in records):
+        return None
+    digests = np.concatenate([record.digests for record in records])
+    edges = np.cumsum([0, *(record.examples for record in records)])
+    of_train = np.repeat([plan.split == "train" for plan in plans], np.diff(edges))
+    trained, others = np.flatnonzero(of_train), np.flatnonzero(~of_train)
+    trained = trained[np.argsort(digests[trained], kind="stable")]
+    at = np.searchsorted(digests[trained], digests[others]).clip(max=len(trained) - 1)
+    same = digests[trained[at]] == digests[others]
 
-    def named(plan: ShardPlan, record: ShardRecord, among: np.ndarray) -> Iterator[tuple[int, str]]:
-        found = np.flatnonzero(np.isin(record.digests, among)).tolist()
-        if not found:
-            return
+    def shard_of(position: int) -> int:
+        return int(np.searchsorted(edges, position, "right")) - 1
+
+    def name_of(position: int) -> str:
+        plan, record = plans[shard_of(position)], records[shard_of(position)]
         filenames, rejected = source.splits[plan.split].filenames, {name for name, _ in record.rejected}
         usable = [name for image in plan.images.tolist() if (name := filenames[image]) not in rejected]
-        yield from ((int(record.digests[position]), usable[position]) for position in found)
+        return usable[position - int(edges[shard_of(position)])]
 
-    others = [
-        (plan.split, *found)
-        for plan, record in pairs
-        if plan.split != "train"
-        for found in named(plan, record, trained)
-    ]
-    wanted = np.array([digest for _, digest, _ in others], np.uint64)
-    in_train = dict(found for plan, record in pairs if plan.split == "train" for found in named(plan, record, wanted))
-    return [{"split": split, "filename": name, "in_train": in_train[digest]} for split, digest, name in others]
+    found: dict[str, dict[str, Any]] = {}
+    for position, known in zip(others[same].tolist(), trained[at[same]].tolist(), strict=True):
+        entry = found.setdefault(plans[shard_of(position)].split, {"count": 0, "images": []})
+        entry["count"] += 1
+        if len(entry["images"]) < MOST_REPEATED:
+            entry["images"].append({"filename": name_of(position), "in_train": name_of(known)})
+    return found
 
 
 def load_sums(path: Path) -> PixelSums:

@@ -120,7 +120,7 @@ def evaluate_ensemble(
         reporter: Receives notes and progress.
 
     Returns:
-        The ensemble's errors, the weight of each run, and the split on which weights were searched.
+        The ensemble, its errors, the weight of each run, and the result of every member.
 
     Raises:
         UsageError: There are fewer than two different runs; otherwise as `evaluate`.
@@ -155,7 +155,7 @@ def evaluate_runs(
     Raises:
         UsageError: As `evaluate`; or the submission is of several runs, or of classes without ILSVRC ids.
     """
-    opened = [as_run(run) for run in runs]
+    opened = [as_run(run, reporter) for run in runs]
     if ensemble and len({run.path.resolve() for run in opened}) < max(2, len(opened)):
         raise UsageError("An ensemble has at least two members, each once: name two different runs or more.")
     if submission and len(opened) > 1 and not ensemble:

@@ -116,7 +116,7 @@ class Lab:
             UsageError: There is no such dataset.
             AlexNetError: Another process is preparing it.
         """
-        return self.holding.enter_context(open_locked(name or self.options.data))
+        return self.holding.enter_context(open_locked(name or self.options.data, self.reporter))
 
     def kept(self, name: str, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A part of the experiment, computed unless it is kept from the same inputs.

@@ -31,8 +31,8 @@ class Result:
     Attributes:
         path: The experiment's folder.
         document: The content of result.json: "experiment", its name; "scale"; "command"; "date", when it ended, UTC;
-            "machine", as `runs.environment` reports it, with its "processor"; "summary", "findings" (the comparisons),
-            "configuration" and "facts" of its outcome.
+            "machine", as `machine.environment` reports it, with its "processor"; "summary", "findings" (the
+            comparisons), "configuration" and "facts" of its outcome.
     """
 
     path: Path

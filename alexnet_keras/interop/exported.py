@@ -19,7 +19,7 @@ from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import images_in
 from alexnet_keras.evaluation.image_inputs import Preparation, preparation_of, stacked_images
 from alexnet_keras.layers import ColorNoise
-from alexnet_keras.network.loading import copy_weights
+from alexnet_keras.network.loading import copy_weights, layer_differences
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.runs import Run
@@ -105,15 +105,15 @@ def in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:
     """
     same = AlexNet(recipe, classes=model.output_shape[-1], dtype="float32", name=model.name)
     copied = copy_weights(same, model)
-    layers = dict.fromkeys(layer.name for each in (same, model) for layer in each.layers if layer.weights)
-    if others := ", ".join(name for name in layers if name not in copied):
-        raise DataError(
-            f"The recipe has other layers or shapes than the model, {others}: restore the run's recipe.toml."
-        )
-    for layer in model.layers:
-        if isinstance(layer, ColorNoise):
-            noise = same.get_layer(layer.name)
-            noise.magnitudes, noise.vectors = layer.magnitudes, layer.vectors
+    both = [layer for each in (same, model) for layer in each.layers]
+    others = [layer.name for layer in both if layer.weights and layer.name not in copied]
+    noises = [layer for layer in both if isinstance(layer, ColorNoise)]
+    others += ["color_noise"] if len(noises) == 1 else []
+    if differences := [*dict.fromkeys(others), *layer_differences(same, model)]:
+        raise DataError(f"The run's recipe.toml is not of its model ({', '.join(differences[:3])}): restore that file.")
+    if noises:
+        ours, theirs = noises
+        ours.magnitudes, ours.vectors = theirs.magnitudes, theirs.vectors
     return same
 
 

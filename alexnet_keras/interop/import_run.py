@@ -156,6 +156,7 @@ def write_run(folder: Path, network: ImportedNetwork, facts: dict[str, Any]) -> 
         UsageError: The run exists.
         AlexNetError: Another process is starting it.
     """
+    folder = folder.resolve()  # the directory itself, where a link names it
     with write_directory_by_rename(folder) as path:
         made = Run.create(path, network.recipe, facts)
         with write_by_rename(made.last_model_path) as file:
@@ -164,4 +165,4 @@ def write_run(folder: Path, network: ImportedNetwork, facts: dict[str, Any]) -> 
             shutil.copyfile(made.last_model_path, file)
         with Run(folder).training_lock():  # another process may have made it meanwhile
             check_new(folder)
-            shutil.rmtree(folder)
+        shutil.rmtree(folder)  # Windows removes no file that is open, as the lock was

@@ -22,6 +22,7 @@ from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.files import sha256_of, write_directory_by_rename
 from alexnet_keras.storage.hub import MODEL_FILES, is_address, parts_of, send, written
 from alexnet_keras.storage.places import refuse_url
+from alexnet_keras.weights.published import PUBLISHED
 
 SHARED = ("recipe", "overrides", "classes", "seed", "precision", "deterministic", "parameters", "status", "best")
 PUBLIC_SOURCES = ("demo", "tfds")  # others name a directory
@@ -47,7 +48,8 @@ def shared_facts(run: Run, which: str = "best") -> dict[str, Any]:
     shared["environment"] = {key: value for key, value in facts.get("environment", {}).items() if key in VERSIONS}
     if imported := facts.get("imported"):
         shared["imported"] = {key: imported.get(key) for key in IMPORTED_OF}
-        if not imported.get("published"):
+        public = imported.get("from") == "hub" or imported.get("file") in {file.name for file in PUBLISHED.values()}
+        if not public:
             shared["imported"]["file"] = None  # a name of the user's own
     return shared
 

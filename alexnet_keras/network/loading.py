@@ -171,7 +171,12 @@ def _load_h5(model: keras.Model, file: Path) -> list[str]:
 
 
 def _warn_of_differences(model: keras.Model, other: keras.Model, file: str) -> None:
-    """Warn of layers of the same name whose configs give another output."""
+    if differences := layer_differences(model, other):
+        warnings.warn(f"{other_arithmetic(f'the weights of {file}', differences)}.", stacklevel=3)
+
+
+def layer_differences(model: keras.Model, other: keras.Model) -> list[str]:
+    """Return where layers of another network give another output with the same weights: "norm1: n is 3 there"."""
     differences = []
     theirs = {layer.name: _arithmetic(layer) for layer in other.layers}
     for layer in model.layers:
@@ -181,8 +186,7 @@ def _warn_of_differences(model: keras.Model, other: keras.Model, file: str) -> N
             differences += [f"{layer.name}: {key} is {there.get(key)} there" for key in changed]
         elif there is None and not isinstance(layer, keras.layers.InputLayer | JOINS):
             differences.append(f"it has no {layer.name}")
-    if differences:
-        warnings.warn(f"{other_arithmetic(f'the weights of {file}', differences)}.", stacklevel=3)
+    return differences
 
 
 # Of what include_top=False ends with, in place of the layers behind it.

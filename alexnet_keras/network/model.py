@@ -84,8 +84,8 @@ def AlexNet(
         image is the one weight that is not trained.
 
     Raises:
-        UsageError: There is no such recipe, pooling or file of weights, or no class.
-        ValueError: The dtype policy quantizes.
+        UsageError: There is no such recipe, pooling or file of weights, or no class; or the dtype policy
+            quantizes.
         AlexNetError: The weights cannot be downloaded.
         DataError: The file of weights is damaged, or of another network.
     """

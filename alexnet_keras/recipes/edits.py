@@ -176,10 +176,18 @@ def differences(*recipes: Recipe) -> list[list[str]]:
     return rows
 
 
+def same_arrays(recipe: Recipe, theirs: Recipe) -> bool:
+    """True if the weights of two recipes' networks have the same names and shapes, but for the number of classes."""
+    shapes = ("filters", "kernel", "units", "towers", "reads")
+    fields = ({name: field.value for name, field in fields_of(each).items()} for each in (recipe, theirs))
+    ours, others = ({name: value for name, value in each.items() if name.endswith(shapes)} for each in fields)
+    return ours == others
+
+
 def arithmetic_differences(recipe: Recipe, theirs: Recipe, *, converted: bool = False) -> list[str]:
     """Return how another recipe's network computes something else with the same weights: "network.lrn.n is 3 there".
 
-    Sizes and layers that one of them lacks are not among it.
+    The shapes of weights, layers that one of them lacks, and settings of operations that neither has are not among it.
 
     Args:
         recipe: The recipe.
@@ -187,10 +195,15 @@ def arithmetic_differences(recipe: Recipe, theirs: Recipe, *, converted: bool = 
         converted: The weights are converted for `recipe`, which takes scale and dropout into account.
     """
     kept = ("filters", "kernel", "units", "initial_std", "initial_bias", "rate_factor", "weight_decay")
+    used = {
+        operation for each in (recipe, theirs) for conv in each.network.convolutions for operation in conv.followed_by
+    }
+    unused = tuple(f"network.{operation}." for operation in ("lrn", "spatial_norm") if operation not in used)
     found = []
     for name, ours, value, _ in differences(recipe, theirs):
         field = name.rpartition(".")[2]
         matters = field == "input_scale" or (name.startswith("network.") and field not in kept)
+        matters = matters and not name.startswith(unused)
         if matters and ABSENT not in (ours, value) and not (converted and field in ("input_scale", "dropout")):
             found.append(f"{name} is {value} there")
     return found

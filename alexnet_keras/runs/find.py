@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import SILENT, Reporter
-from alexnet_keras.runs.run import Run, all_runs
+from alexnet_keras.runs.run import IMPORTED, Run, all_runs
 from alexnet_keras.storage import hub
 from alexnet_keras.storage.places import good_name, runs_root
 
@@ -133,9 +133,9 @@ def data_of(
 
     with open_locked(run.data_path if data is None else data) as opened:
         check_classes(run, run.facts["classes"], opened.classes, opened.path)
-        if run.facts["data"].get("fingerprint") not in (None, opened.fingerprint):
+        if run.status != IMPORTED and run.facts["data"].get("fingerprint") not in (None, opened.fingerprint):
             reporter.warn(
-                f"the run {run.path} was not trained on {opened.path} as it is now: if any of its training images are "
-                "in there, their errors are too low; all others are new to it."
+                f"the run {run.path} was not trained on {opened.path} as it is now: errors on images that it was "
+                "trained on are too low."
             )
         yield opened

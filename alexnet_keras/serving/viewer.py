@@ -15,7 +15,7 @@ from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.summary import tower_layers
 from alexnet_keras.reports.page import lossless, photograph
-from alexnet_keras.runs import Run
+from alexnet_keras.runs import IMPORTED, Run
 from alexnet_keras.search.index import check_same_model, latest_index, open_index
 from alexnet_keras.visualization.activations import feature_maps, map_image
 from alexnet_keras.visualization.grad_cam import GradCAM
@@ -47,8 +47,9 @@ class NearestImages:
         if self.index.origin.fingerprint != data.fingerprint:
             raise DataError(f"The index {self.index.path} was built from other data than {data.path}.")
         split = self.index.origin.split
-        learnt = split == "train" and run.facts["data"].get("fingerprint") == data.fingerprint
-        self.title = "Nearest training images" if learnt else f"Nearest images of {data.name}, {split}"
+        trained = run.status != IMPORTED and run.facts["data"].get("fingerprint") == data.fingerprint
+        known = trained and split == "train"
+        self.title = "Nearest training images" if known else f"Nearest images of {data.name}, {split}"
         self.extract = FeatureExtractor(model, self.index.origin.layer)
 
     def __call__(self, square: np.ndarray, count: int = NEIGHBORS) -> list[dict[str, Any]]:

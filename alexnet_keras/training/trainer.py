@@ -154,13 +154,16 @@ class Trainer:
                     self.records.close()
                 self.reporter.on_train_end()
         self._disk.wait()
+        position = self.position
         if self._stopped:
             self.reporter.note(self._stopped)
-        if self.run and not self.position.step:
+        elif has_stalled(self.recipe.training, self._errors):
+            self.reporter.note(f"The training ends after epoch {position.epoch}: the validation error has stalled.")
+        if self.run and not position.step:
             with write_by_rename(self.run.last_model_path) as path:
                 self.result.save(path)
-            self.run.update({"last_epochs": len(self.position.history)})
-        return self.position.history
+            self.run.update({"last_epochs": len(position.history)})
+        return position.history
 
     def _restore(self) -> bool:
         """Brings weights, velocities and position to the last saved state; False if none was saved."""
@@ -212,8 +215,6 @@ class Trainer:
             self._tell("on_epoch_end", position.epoch - 1, logs=epoch_logs(row))
             if self.cluster.from_chief(lambda: self.watching.stop):
                 self._stopped = f"A callback stopped the training after epoch {position.epoch}."
-        if has_stalled(training, self._errors):
-            self.reporter.note(f"The training ends after epoch {position.epoch}: the validation error has stalled.")
 
     @property
     def result(self) -> keras.Model:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.recipes.edits import arithmetic_differences, other_arithmetic
+from alexnet_keras.recipes.edits import arithmetic_differences, other_arithmetic, same_arrays
 from alexnet_keras.recipes.schema import Network, Recipe
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.storage.file_kinds import file_kind, refuse_other_kinds
+from alexnet_keras.storage.files import sha1_of, sha256_of
 from alexnet_keras.weights.caffe import read_caffe, recipe_of_caffe
 from alexnet_keras.weights.conventions import CLASSIFIER, ExpectedArrays, Layout, Weights, convert_weights
+from alexnet_keras.weights.published import known_file
 from alexnet_keras.weights.safetensors import read_safetensors_arrays
 from alexnet_keras.weights.torch import read_torch
 from alexnet_keras.weights.toronto import read_toronto
@@ -159,8 +161,14 @@ def warning_of_network(path: Path, kind: str, recipe: Recipe) -> str | None:
     """
     with suppress(UsageError):
         theirs = load_recipe(FORMATS[kind].recipe_of(path))
-        if differences := arithmetic_differences(recipe, theirs, converted=True):
-            return f"{other_arithmetic(f'the weights of {path}', differences)}: the recipe {theirs.name} has that one."
+        found = arithmetic_differences(recipe, theirs, converted=True)
+        if found and not known_file(sha1_of(path), sha256_of(path)):
+            if same_arrays(recipe, theirs):  # of the same network, fine-tuned, perhaps on larger images
+                found = [each for each in found if not each.startswith("network.input_size ")]
+            else:  # of another one, of which Caffe's files have the order of layers
+                found = [each for each in found if ".followed_by is " in each and kind == "caffe"]
+        if found:
+            return f"{other_arithmetic(f'the weights of {path}', found)}: the recipe {theirs.name} has that one."
     return None
 
 

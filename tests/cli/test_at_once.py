@@ -45,19 +45,20 @@ def test_a_dataset_that_is_read_is_not_prepared_anew(images, tmp_path, monkeypat
 
 
 def test_a_preparation_that_another_process_finishes_meanwhile_is_not_made_again(images, tmp_path, monkeypatch):
+    from alexnet_keras.data import preparation_directory
     from alexnet_keras.data.preparation import Preparation
     from alexnet_keras.data.sources.folder import folder_source
 
     made = Preparation(folder_source(images), tmp_path / "set")
-    first_look = Preparation.existing
+    first_look = preparation_directory.open_if_same
 
-    def too_early(self, alone):
-        found = first_look(self, alone)
-        monkeypatch.setattr(Preparation, "existing", first_look)
+    def too_early(*arguments):
+        found = first_look(*arguments)
+        monkeypatch.setattr(preparation_directory, "open_if_same", first_look)
         made.complete()  # as another process does between the first look and the lock
         return found
 
-    monkeypatch.setattr(Preparation, "existing", too_early)
+    monkeypatch.setattr(preparation_directory, "open_if_same", too_early)
     monkeypatch.setattr(Preparation, "write_missing", _once(Preparation.write_missing))
     assert made.complete().fingerprint == open_prepared(tmp_path / "set").fingerprint
 

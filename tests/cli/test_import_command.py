@@ -14,7 +14,7 @@ from written_files import binaryproto, caffemodel, state_names, write_caffe_hdf5
 
 from alexnet_keras.cli.main import cli
 from alexnet_keras.recipes.built_in import BUILT_IN
-from alexnet_keras.recipes.toml import to_toml
+from alexnet_keras.recipes.toml import to_toml, with_overrides
 from alexnet_keras.storage.files import sha1_of, sha256_of
 from alexnet_keras.weights.formats import FORMATS
 from alexnet_keras.weights.published import PUBLISHED
@@ -155,6 +155,13 @@ def test_with_the_recipe_of_another_network_a_warning_takes_the_place_of_the_acc
         assert (said in shown) is other and ("the recipe caffe has that one" in shown) is other
         imported = json.loads((tmp_path / "saved_models" / recipe / "run.json").read_text())["imported"]
         assert (imported["published"] is None) is other and len(imported["notes"]) == other
+
+
+def test_a_network_that_nobody_published_is_of_its_own_recipe(alexnet, tmp_path):
+    write_net(tmp_path, DENSE)
+    (tmp_path / "mine.toml").write_text(to_toml(with_overrides(small("caffe"), ["network.lrn.alpha=0.5"])))
+    result = alexnet("import", "net.caffemodel", "--recipe", "mine.toml", "--run", "mine")
+    assert result.exit_code == 0 and "something else" not in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize(

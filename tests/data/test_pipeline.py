@@ -274,7 +274,9 @@ def test_a_shard_that_is_gone_is_reported_as_a_file(ramps, tmp_path):
     data = open_prepared(shutil.copytree(ramps.path, tmp_path / "set"))
     stream = training_batches(data, PLAIN, batch_size=8, crop_size=224, seed=0, epoch=0)
     data.splits["train"][0].path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '.*set'"):
+    with pytest.raises(
+        DataError, match=r"A file of .*set is gone, or cannot be read: `alexnet prepare --verify .*set` names it"
+    ):
         list(iterate(data, stream))
 
 

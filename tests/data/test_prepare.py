@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from small_sets import COUNTS, contents, small
 import alexnet_keras
 from alexnet_keras.cli.main import cli
 from alexnet_keras.cli.prepare import PARTS
+from alexnet_keras.data import shards
 from alexnet_keras.data.dataset import latest_prepared, open_prepared
 from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.data.preparation import Preparation
+from alexnet_keras.data.shards import ShardRecord
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
 
@@ -207,12 +210,25 @@ def test_an_image_that_is_in_train_as_well_is_listed_and_warned_of(folder, tmp_p
     (folder / "train/cat/000.jpg").write_text("not an image")  # rejected images take no place
     reporter = Recorded()
     prepared = small(folder, tmp_path / "set", encoding=encoding, reporter=reporter)
-    assert prepared.repeated == [{"split": "val", "filename": "dog/again.jpg", "in_train": "cat/003.jpg"}]
+    again = {"filename": "dog/again.jpg", "in_train": "cat/003.jpg"}
+    assert prepared.repeated == {"val": {"count": 1, "images": [again]}}
     assert len(reporter.warnings) == 1
     assert (
         "1 of the 6 images of val are in train as well, such as dog/again.jpg, there cat/003.jpg: errors on val"
         in (reporter.warnings[0])
     )
+
+
+def test_many_repeated_images_are_counted_and_shards_without_digests_are_not_judged(folder, tmp_path, monkeypatch):
+    for path in (folder / "train/cat").iterdir():
+        (folder / "val/dog" / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(shards, "MOST_REPEATED", 2)
+    found = small(folder, tmp_path / "set").repeated["val"]
+    assert found["count"] == 11 and len(found["images"]) == 2
+    assert all(f"cat/{image['filename'][4:]}" == image["in_train"] for image in found["images"])
+    load = ShardRecord.load
+    monkeypatch.setattr(ShardRecord, "load", lambda path: replace(load(path), digests=np.zeros(0, np.uint64)))
+    assert "repeated" not in small(folder, tmp_path / "older").manifest
 
 
 def test_the_options_that_chose_the_images_are_recorded_as_words(folder, tmp_path):

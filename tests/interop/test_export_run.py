@@ -83,8 +83,9 @@ def test_float32_keeps_weights_mean_and_colours(run):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("network.fc6.units=12", "other layers or shapes than the model, fc6, fc7: restore the run's recipe.toml"),
-        ("network.lrn.alpha=0.5", r"computes something else than .*model\.keras with its weights"),
+        ("network.fc6.units=12", r"not of its model \(fc6, fc7, fc6: units is 16 there\): restore that file"),
+        ("network.lrn.alpha=0.5", r"not of its model \(norm1: alpha is 0.0001 there, norm2"),
+        ("augmentation.color_noise=0", r"not of its model \(color_noise"),
     ],
 )
 def test_a_recipe_that_is_not_the_models_is_refused(run_of, tiny, samples, tmp_path, change, said):

@@ -13,6 +13,7 @@ from alexnet_keras.recipes.edits import (
     fields_of,
     frozen_layers,
     other_arithmetic,
+    same_arrays,
 )
 from alexnet_keras.recipes.toml import format_overrides, with_overrides
 
@@ -173,5 +174,9 @@ def test_what_changes_the_answers_of_the_same_weights_is_named():
     assert arithmetic_differences(SOURCE, other, converted=True) == ["network.lrn.alpha is 0.5 there"]
     shorter = replace(SOURCE, network=replace(SOURCE.network, dense=SOURCE.network.dense[:1]))
     assert not arithmetic_differences(SOURCE, shorter) and not arithmetic_differences(shorter, SOURCE)
+    torchvision = load_recipe("torchvision")
+    assert not arithmetic_differences(torchvision, edit(torchvision, {"network.lrn.alpha": 0.5})), "no layer uses it"
+    assert same_arrays(torchvision, edit(torchvision, {"network.conv1.stride": 2, "network.input_size": 128}))
+    assert not same_arrays(SOURCE, edit(SOURCE, {"network.conv1.kernel": 7}))
     for names, shown in (("abc", "a; b; c"), ("abcde", "a; b; c; and 2 more")):
         assert other_arithmetic("the weights", names).endswith(f"something else with them ({shown})")
