@@ -146,3 +146,14 @@ def test_imports_point_downwards():
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_settings_of_mutants_speak_of_what_there_is():
+    """`make mutants` refuses others, after minutes."""
+    settings = tomllib.loads((ROOT / "tests/mutation/mutants.toml").read_text(encoding="utf-8"))
+    for judge in settings["judges"]:
+        assert all(list(ROOT.glob(pattern)) for pattern in judge["modules"]), judge["modules"]
+        assert all((ROOT / test).exists() for test in judge["tests"]), judge["tests"]
+    for entry in settings["equivalent"]:
+        lines = (ROOT / entry["module"]).read_text(encoding="utf-8").splitlines()
+        assert entry["line"] in map(str.strip, lines), entry["line"]
