@@ -2,7 +2,7 @@
 
     python docs/hooks/paper.py saved_models/reproductions/ablations-photos ...
 
-first takes the results of these experiments, and the parts they are made of, into docs/evidence/. A copy of a folder of
+first takes the results of these experiments, and what they are made of, into docs/evidence/. A copy of a folder of
 docs/evidence/ in saved_models/reproductions/ can be continued there, by the same command with more seeds or variants.
 """
 
@@ -20,13 +20,15 @@ PAGES, EVIDENCE = (DOCS / "paper.md", DOCS / "modern.md"), DOCS / "evidence"
 
 
 def take(folder: Path) -> None:
-    """Copy the result of an experiment, and its parts; no photographs, no network, and no name of the system."""
+    """Copy the result of an experiment, its parts and its networks' histories; no photographs, network or system's name."""
     copy = EVIDENCE / folder.name
     copy.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("parts/*"):
         (copy / "parts").mkdir(exist_ok=True)
         shutil.copyfile(file, copy / "parts" / file.name)
     document = json.loads((folder / RESULT).read_text())
+    for net in document["facts"].get("nets", ()):
+        shutil.copyfile(folder.parent / "nets" / net / "history.csv", copy / f"history-{net}.csv")
     document["machine"].pop("platform", None)
     (copy / RESULT).write_text(json.dumps(document, indent=1) + "\n")
 

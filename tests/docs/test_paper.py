@@ -1,5 +1,6 @@
 """docs/paper.md and modern.md: their results are those of docs/evidence/."""
 
+import csv
 import json
 import re
 import sys
@@ -33,6 +34,22 @@ def test_a_result_that_changes_changes_its_page(tmp_path, monkeypatch):
     file.write_text(json.dumps(document))
     texts = [readme.rendered(page.read_text(), paper.parts()) for page in paper.PAGES]
     assert ["98.8 %" in text for text in texts] == [False, True]
+
+
+def test_what_is_said_of_the_long_training_is_in_its_history():
+    (file,) = (ROOT / "docs/evidence/figure-3-full").glob("history-*.csv")
+    with file.open(newline="") as lines:
+        rows = [{name: float(number) for name, number in row.items()} for row in csv.DictReader(lines)]
+    lowest = min(rows, key=lambda row: row["val_top1_error"])
+    at, end, last = f"{100 * lowest['val_top1_error']:.1f}", f"{100 * rows[-1]['val_top1_error']:.1f}", rows[-1]
+    errors = " to ".join(f"{100 * row['top1_error']:.1f}" for row in (lowest, last))
+    page = " ".join((ROOT / "docs/paper.md").read_text().split())
+    assert (
+        f"The validation error of the centre crop was {at} % at its lowest, after {lowest['epoch'] + 1:.0f} epochs, and "
+        f"rose to {end} % while the training error, with dropout and crops, fell from {errors} %."
+    ) in page
+    minutes = sum(row["seconds"] for row in rows) / 60
+    assert f"{len(rows)} epochs on 9,469 photographs, {minutes:.0f} minutes of training" in page
 
 
 def test_evidence_holds_no_place_of_the_machine_that_measured_it():
