@@ -20,7 +20,7 @@ PAGES, EVIDENCE = (DOCS / "paper.md", DOCS / "modern.md"), DOCS / "evidence"
 
 
 def take(folder: Path) -> None:
-    """Copy the result of an experiment, its parts and its networks' histories; no photographs, network or system's name."""
+    """Copy an experiment's result, its parts and histories; no photographs, no network, and no name of the system."""
     copy = EVIDENCE / folder.name
     copy.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("parts/*"):

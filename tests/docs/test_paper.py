@@ -45,8 +45,8 @@ def test_what_is_said_of_the_long_training_is_in_its_history():
     errors = " to ".join(f"{100 * row['top1_error']:.1f}" for row in (lowest, last))
     page = " ".join((ROOT / "docs/paper.md").read_text().split())
     assert (
-        f"The validation error of the centre crop was {at} % at its lowest, after {lowest['epoch'] + 1:.0f} epochs, and "
-        f"rose to {end} % while the training error, with dropout and crops, fell from {errors} %."
+        f"The validation error of the centre crop was {at} % at its lowest, after {lowest['epoch'] + 1:.0f} epochs, "
+        f"and rose to {end} % while the training error, with dropout and crops, fell from {errors} %."
     ) in page
     minutes = sum(row["seconds"] for row in rows) / 60
     assert f"{len(rows)} epochs on 9,469 photographs, {minutes:.0f} minutes of training" in page
