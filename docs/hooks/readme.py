@@ -86,6 +86,7 @@ def photographs(home: Path, folder: Path) -> dict[str, Any]:
     data = json.loads((home / "data" / DATA / "manifest.json").read_text())["splits"]
     return made(
         f"alexnet {' '.join(TRAIN)}",
+        tested="alexnet eval RUN --model last --ten-crop",
         epochs=len(seconds),
         images={split: sum(data[split]["class_counts"]) for split in data},
         classes=len(data["train"]["class_counts"]),
@@ -140,7 +141,7 @@ def _results(results: dict[str, Any]) -> str:
     centre, crops = (percent(photos[views]["top1"]) for views in ("centre", "ten-crop"))
     rows = [
         f"| Imagenette, {photos['images']['train']:,} photographs of {photos['classes']} classes "
-        f"| `{photos['command']}` | {centre} | {crops} | {photos['minutes']} minutes |",
+        f"| `{photos['command']}`, `{photos['tested']}` | {centre} | {crops} | {photos['minutes']} minutes |",
         f"| 1,200 drawings of 12 classes | `alexnet demo` | | {drawn[2]} % | {drawn[1]}, all of it |",
     ]
     where = "; ".join(
