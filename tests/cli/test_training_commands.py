@@ -188,7 +188,8 @@ def test_info_devices_tells_the_placement_and_what_passes_between_towers(folder)
     assert "NOT IN FIGURE 2" not in shown.stdout and "All 60 weights" in shown.stdout
     assert invoke("info", "devices", "--gpus", 3, "--strategy", "towers").exit_code == 2
     for option in ("--batch-size", "--classes"):
-        assert f"{option} goes with --gpus" in invoke("info", "devices", option, 3).stderr
+        assert f"{option} is for the step of two towers: --gpus 2" in invoke("info", "devices", option, 3).stderr
+        assert f"{option} is for" in invoke("info", "devices", "--gpus", 0, option, 3).stderr
 
 
 @pytest.mark.slow

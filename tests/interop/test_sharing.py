@@ -107,13 +107,17 @@ def test_of_a_source_that_is_a_directory_only_the_kind_is_named(run, tmp_path, s
     assert shared_facts(other)["data"]["source"] == shared
 
 
-def test_a_file_of_weights_is_named_only_if_it_is_a_published_one(run, tmp_path):
-    for published, named in ((None, False), ({"name": "annas.pth", "top1": 0.5, "top5": 0.8, "source": "web"}, True)):
-        imported = {"from": "torchvision", "file": "annas.pth", "sha256": "0" * 64, "published": published}
-        other = Run.create(tmp_path / f"{named}", run.recipe, {**run.facts, "imported": imported})
-        shutil.copyfile(run.model_path, other.model_path)
-        folder = Path(alexnet_keras.publish(other, tmp_path / f"to-{named}"))
-        assert [b"annas.pth" in (folder / name).read_bytes() for name in ("run.json", "README.md")] == [named] * 2
+@pytest.mark.parametrize(
+    ("kind", "file", "named"),
+    [("torchvision", "annas.pth", False), ("toronto", "bvlc_alexnet.npy", True), ("hub", "net/model.weights.h5", True)],
+)
+def test_a_file_of_weights_is_named_only_by_a_name_that_everyone_knows(run, tmp_path, kind, file, named):
+    imported = {"from": kind, "file": file, "sha256": "0" * 64, "published": None}
+    other = Run.create(tmp_path / "run", run.recipe, {**run.facts, "imported": imported})
+    shutil.copyfile(run.model_path, other.model_path)
+    folder = Path(alexnet_keras.publish(other, tmp_path / "published"))
+    said = [(folder / name).read_text().replace("\\", "") for name in ("run.json", "README.md")]
+    assert [file in text for text in said] == [named] * 2
 
 
 def test_a_published_run_comes_back_as_a_run_and_is_published_again(run, folder, prepared, tmp_path):

@@ -255,7 +255,7 @@ def test_without_the_data_the_page_says_what_it_lacks(run, predictions, tmp_path
 def test_without_data_and_predictions_there_is_still_a_page(run, tmp_path):
     page, missing = written(run, None, tmp_path, split="train", problem="It is gone.")
     assert missing.keys() == {"predictions", "neighbors", "classes", "calibration"} and page.problems == []
-    assert "Its errors have not been computed." in page.text and "not computed" in page.text
+    assert "Without the dataset its errors are not shown." in page.text and "not computed" in page.text
 
 
 @pytest.mark.parametrize(("status", "said"), [("interrupted", "was interrupted"), ("diverged", "diverged")])
