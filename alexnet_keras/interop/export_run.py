@@ -36,16 +36,18 @@ class Format:
         write: Writes an `ExportedNetwork` to a path.
         open: Returns the file's network as a function from images to probabilities.
         needs: Libraries of the extra `export`.
+        is_directory: What is written is a directory.
     """
 
     name: str
     write: Callable[..., None]
     open: Callable[[Path], Callable[[np.ndarray], np.ndarray]]
     needs: tuple[str, ...] = ()
+    is_directory: bool = False
 
 
 FORMATS = {
-    "saved-model": Format("saved-model", write_saved_model, open_saved_model),
+    "saved-model": Format("saved-model", write_saved_model, open_saved_model, is_directory=True),
     "onnx": Format("model.onnx", write_onnx, open_onnx, ("onnx", "onnxruntime")),
     "tflite": Format("model.tflite", write_tflite, open_tflite),
     "safetensors": Format("model.safetensors", write_safetensors, open_safetensors),
@@ -79,7 +81,8 @@ def check_can_export(to: str, quantize: str | None, out: Path) -> None:
         exported = json.loads(beside.read_text(encoding="utf-8"))["export"]
     except DAMAGED:
         exported = None
-    is_one = exported == to and not out.is_symlink() and (out / DIRECTORY_MARK).is_file() == (to == "saved-model")
+    marked = (out / DIRECTORY_MARK).is_file() == FORMATS[to].is_directory
+    is_one = exported == to and not out.is_symlink() and marked
     if os.path.lexists(out) and not is_one:
         raise UsageError(f"{out} exists and is no {to} export: choose another path with --out.")
     if beside.exists() and exported is None:
@@ -124,8 +127,7 @@ def export_run(
     write = partial(form.write, quantize=quantize, calibration=calibration) if to == "tflite" else form.write
     tolerance = tolerance or TOLERANCES[quantize]
     network = exported_network(run, model, which)
-    by_rename = write_by_rename(out) if to != "saved-model" else write_directory_by_rename(out, replacing=True)
-    with by_rename as path:
+    with write_directory_by_rename(out, replacing=True) if form.is_directory else write_by_rename(out) as path:
         write(network, path)
         with tensor_float_32(False):  # its rounding on a GPU is more than the tolerances allow
             own, as_trained = (outputs_of(Predictor(each), samples) for each in (network.model, model))

@@ -120,7 +120,7 @@ class SearchIndex:
 
     @cached_property
     def filenames(self) -> Names:
-        path = self._checked(self._filenames)
+        path = self._checked(self._names_file)
         if path.name == OLD_FILENAMES:
             return Names.pack(load_array(path, (self.rows,), "U", REMEDY))
         try:
@@ -137,7 +137,7 @@ class SearchIndex:
         return renewed_titles(self.facts["classes"], self.facts["titles"])
 
     @property
-    def _filenames(self) -> str:
+    def _names_file(self) -> str:
         return OLD_FILENAMES if OLD_FILENAMES in self.facts["files"] else FILENAMES
 
     @cached_property
@@ -200,7 +200,7 @@ def open_index(path: Path) -> SearchIndex:
         index = SearchIndex(path, facts, Origin.of(facts))
         whole = sum(facts["shards"]) == index.rows > 0 and index.options.bits > 0 and facts["size"] > 0
         whole &= len(facts["classes"]) == len(facts["titles"]) > 0
-        for name in _files(len(facts["shards"]), index._filenames):
+        for name in _files(len(facts["shards"]), index._names_file):
             check_size(path / name, facts["files"][name], REMEDY)
     except DAMAGED as error:
         raise DataError(f"{path / FACTS} is damaged: it lacks an entry of an index. {REMEDY}") from error
