@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from alexnet_keras.recipes.schema import Recipe
     from alexnet_keras.training.devices import Placement
 
+OF_TOWERS = ("classes", "batch_size"), "is for the step of two towers: --gpus 2"  # options, and what they are for
 SHOWN = (0, 1, 2, 4, 8)  # --gpus N whose placement the overview shows
 
 
@@ -45,7 +46,7 @@ def devices(
     towers, present = loaded.network.towers, gpus_present()
     facts = _machine()
     if gpus is None and strategy is None:
-        refuse_given(("classes", "batch_size"), "is for the step of two towers: --gpus 2")
+        refuse_given(*OF_TOWERS)
         plans = {number: plan_placement(None, number, towers=towers, present=present) for number in SHOWN}
         facts["placements"] = {
             number: {"strategy": plan.kind, "devices": list(plan.devices), "note": plan.warning}
@@ -56,7 +57,7 @@ def devices(
     if placement.warning:
         console.warn(placement.warning)
     if placement.kind != "towers":
-        refuse_given(("classes", "batch_size"), "is for the step of two towers: --gpus 2")
+        refuse_given(*OF_TOWERS)
     batch_size = batch_size or loaded.training.batch_size
     facts |= {"strategy": placement.kind, "devices": list(placement.devices), "batch_size": batch_size}
     if placement.kind == "towers":
