@@ -1,9 +1,9 @@
 """AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in Keras 3, faithful to the paper and to the released code.
 
-    from alexnet_keras import Classifier, evaluate, prepare, train
+    from alexnet_keras import Classifier, ProgressBar, evaluate, prepare, train
 
     data = prepare("demo")  # drawings made by code, or "photos": your own, in class folders
-    run = train(data, "quickstart")
+    run = train(data, "quickstart", reporter=ProgressBar())
     print(evaluate(run, views="ten-crop").top1)
     print(Classifier(run)("photo.jpg")[0].title)
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
     from alexnet_keras.network.model import AlexNet, join_towers, layer_output
     from alexnet_keras.recipes.schema import Recipe
     from alexnet_keras.recipes.toml import load_recipe
-    from alexnet_keras.reporter import Reporter
+    from alexnet_keras.reporter import ProgressBar, Reporter
     from alexnet_keras.runs import Run
     from alexnet_keras.training.keras_fit import FollowRecipe, compile_options
     from alexnet_keras.visualization.architecture import draw_architecture
@@ -46,6 +46,7 @@ _PUBLIC = {
     "Classifier": "alexnet_keras.evaluation.classifier",
     "FollowRecipe": "alexnet_keras.training.keras_fit",
     "ImageBatches": "alexnet_keras.data.image_batches",
+    "ProgressBar": "alexnet_keras.reporter",
     "Recipe": "alexnet_keras.recipes.schema",
     "Reporter": "alexnet_keras.reporter",
     "Run": "alexnet_keras.runs",
@@ -70,6 +71,7 @@ __all__ = [
     "Classifier",
     "FollowRecipe",
     "ImageBatches",
+    "ProgressBar",
     "Recipe",
     "Reporter",
     "Run",

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from alexnet_keras.evaluation import evaluate as evaluation
 from alexnet_keras.interop import sharing
 from alexnet_keras.interop.sharing import shared_facts
-from alexnet_keras.reporter import SILENT
+from alexnet_keras.reporter import WARNINGS
 from alexnet_keras.reports.model_card import model_card, write_model_card
 from alexnet_keras.runs import Run, as_run
 from alexnet_keras.storage.hub import is_address
@@ -44,7 +44,7 @@ def _with_card_of_argument(function: Callable[P, T]) -> Callable[P, T]:
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         given: Any = args[0] if args else kwargs.pop("run", None)
-        reporter: Any = kwargs.get("reporter", SILENT)
+        reporter: Any = kwargs.get("reporter", WARNINGS)
         run = as_run(given, reporter)  # once: the latest may be another afterwards
         untyped: Any = function
         result = untyped(run, *args[1:], **kwargs)

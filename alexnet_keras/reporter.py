@@ -1,13 +1,14 @@
 """Reports of long work: notes, warnings, progress, and the events of a training.
 
-Functions that take long accept a `reporter`; the default reports nothing. The command line has one that prints, and a
-program can have its own:
+Functions that take long accept a `reporter`. What a program calls reports warnings by default, as Python's, and
+`ProgressBar()` also shows progress. The command line has a reporter that prints, and a program can have its own:
 
     class Lines(Reporter):
         def on_epoch_end(self, row, layers):
             print(row["epoch"], row["val_top1_error"])
 """
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    import keras
 
     from alexnet_keras.recipes.schema import Recipe
     from alexnet_keras.training.checkpoint import Position
@@ -87,11 +90,24 @@ def _nothing() -> Iterator[Advance]:
     yield lambda n=1, text="": None
 
 
-class ProgressBar(Reporter):
-    """Shows progress as Keras's `fit` does, and warnings as Python's; `keras.config` can turn such bars off."""
+class Warnings(Reporter):
+    """Reports warnings as Python's `warnings`, at the line outside this package that led to them, and nothing else."""
 
     def warn(self, text: str) -> None:
-        warnings.warn(text, stacklevel=2)
+        level, frame = 2, sys._getframe(1)
+        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+            level, frame = level + 1, frame.f_back
+        warnings.warn(text, stacklevel=level)
+
+
+WARNINGS = Warnings()
+
+
+class ProgressBar(Warnings):
+    """Shows progress and epochs as Keras's `fit` does, and warnings; `keras.config` can turn such bars off."""
+
+    _epochs: int
+    _bar: "keras.utils.Progbar | None" = None
 
     @contextmanager
     def progress(self, what: str, total: int | None, unit: str = "images", done: int = 0) -> Iterator[Advance]:
@@ -105,3 +121,22 @@ class ProgressBar(Reporter):
 
         bar.add(done)
         yield advance
+
+    def on_train_begin(self, recipe: "Recipe", validation_images: int, position: "Position") -> None:
+        self._epochs = recipe.training.epochs
+
+    def on_epoch_begin(self, epoch: int, first_step: int, steps: int, rates: dict[str, float]) -> None:
+        import keras
+
+        sys.stdout.write(f"Epoch {epoch + 1}/{self._epochs}\n")
+        self._bar = keras.utils.Progbar(steps, unit_name="step")
+
+    def on_step(self, epoch: int, step: int, result: "StepResult") -> None:
+        if self._bar:
+            self._bar.update(step + 1, [("loss", result.loss), ("top1_error", result.top1_error)], finalize=False)
+
+    def on_epoch_end(self, row: dict[str, float], layers: "list[LayerRow]") -> None:
+        if self._bar:  # of a resumed run the validation alone may have been left
+            values = [(name, row[name]) for name in ("val_loss", "val_top1_error")]
+            self._bar.update(self._bar.target, values, finalize=True)
+            self._bar = None

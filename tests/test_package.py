@@ -21,6 +21,7 @@ import alexnet_keras
 from alexnet_keras import AlexNet, Classifier, Recipe, Reporter, Run, evaluate, join_towers, load_recipe, open_prepared
 from alexnet_keras import decode_predictions, draw_architecture, draw_kernels, prepare, preprocess_input, resume, train
 from alexnet_keras import FollowRecipe, ImageBatches, compile_options, evaluate_ensemble, layer_output, publish
+from alexnet_keras import ProgressBar
 
 assert_type(alexnet_keras.__version__, str)
 assert_type(load_recipe("source"), Recipe)
@@ -39,7 +40,7 @@ AlexNet(recipe=load_recipe("source"), classes=10)
 assert_type(train("flowers", epochs=3, reporter=Reporter()), Run)
 train("flowers", epochs="three")  # type: ignore[arg-type]
 assert_type(publish("my-run", "hf://USER/NAME", private=True), str)
-assert_type(resume("my-run", gpus=2), Run)
+assert_type(resume("my-run", gpus=2, reporter=ProgressBar()), Run)
 draw_kernels(Run.load("my-run").load_model(), Path("kernels.png"))
 draw_architecture(AlexNet(recipe=load_recipe("source"), classes=10), Path("architecture.png"))
 FollowRecipe(load_recipe("source"), errors=[0.5]).errors.append(0.4)

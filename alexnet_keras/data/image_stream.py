@@ -32,6 +32,7 @@ class EncodedBatch(NamedTuple):
     Attributes:
         stop: The position after the last image of this batch.
         positions: (n,) int64, ascending, the positions of the usable images.
+        orientations: (n,) int32, their EXIF orientations, 1..8, whether `decoding` follows them or not.
         encoded: n encoded images.
         pixels: (n, 256, 256, 3) uint8, the same before they were encoded.
         rejected: (position, reason) of each of the others.
@@ -39,6 +40,7 @@ class EncodedBatch(NamedTuple):
 
     stop: int
     positions: np.ndarray
+    orientations: np.ndarray
     encoded: list[bytes]
     pixels: np.ndarray
     rejected: list[tuple[int, str]]
@@ -60,31 +62,33 @@ def encoded_images(
         decoding: How to read them.
     """
 
-    def one_by_one(start: int, stop: int, ready: dict[int, tuple[bytes, np.ndarray]]) -> Iterator[EncodedBatch]:
+    def one_by_one(start: int, stop: int, ready: dict[int, tuple[int, bytes, np.ndarray]]) -> Iterator[EncodedBatch]:
         """Batches from `start` to `stop`: the images that are ready, and the others one at a time."""
         for first in range(start, stop, BATCH):
             last = min(first + BATCH, stop)
-            positions, stored, squares, rejected = [], [], [], []
+            positions, orientations, stored, squares, rejected = [], [], [], [], []
             for position in range(first, last):
                 try:
-                    encoded, square = ready.get(position) or _encode_one(read, position, encoding, decoding)
+                    turned, encoded, square = ready.get(position) or _encode_one(read, position, encoding, decoding)
                 except UnreadableImage as error:
                     rejected.append((position, str(error)))
                     continue
                 positions.append(position)
+                orientations.append(turned)
                 stored.append(encoded)
                 squares.append(square)
             pixels = np.array(squares, np.uint8).reshape(-1, *SHAPE)
-            yield EncodedBatch(last, np.array(positions, np.int64), stored, pixels, rejected)
+            turned_by = np.array(orientations, np.int32)
+            yield EncodedBatch(last, np.array(positions, np.int64), turned_by, stored, pixels, rejected)
 
     reached = 0
-    for positions, encoded, pixels in _decoded_by_tensorflow(read, number, encoding, decoding):
+    for positions, orientations, encoded, pixels in _decoded_by_tensorflow(read, number, encoding, decoding):
         stop = int(positions[-1]) + 1
         stored = [encoding.stored(*pair) for pair in zip(encoded.tolist(), pixels, strict=True)]
         if stop - reached == len(positions):
-            yield EncodedBatch(stop, positions, stored, pixels, [])
+            yield EncodedBatch(stop, positions, orientations, stored, pixels, [])
         else:
-            ready = dict(zip(positions.tolist(), zip(stored, pixels, strict=True), strict=True))
+            ready = dict(zip(positions.tolist(), zip(orientations, stored, pixels, strict=True), strict=True))
             yield from one_by_one(reached, stop, ready)
         reached = stop
     yield from one_by_one(reached, number, {})
@@ -103,15 +107,22 @@ def cut_at(edges: Iterable[int], batches: Iterable[EncodedBatch]) -> Generator[E
             rejected = [bad for bad in batch.rejected if bad[0] < edge]
             if stop > start or rejected:
                 part = slice(start, stop)
-                yield EncodedBatch(edge, batch.positions[part], batch.encoded[part], batch.pixels[part], rejected)
+                yield EncodedBatch(
+                    edge,
+                    batch.positions[part],
+                    batch.orientations[part],
+                    batch.encoded[part],
+                    batch.pixels[part],
+                    rejected,
+                )
             start = stop
             batch = batch._replace(rejected=batch.rejected[len(rejected) :])
 
 
 def _decoded_by_tensorflow(
     read: Callable[[int], bytes], number: int, encoding: Encoding, decoding: Decoding
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(positions, encoded images, pixels) of every image that TensorFlow decodes, in order."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """(positions, EXIF orientations, encoded images, pixels) of every image that TensorFlow decodes, in order."""
     import tensorflow as tf
 
     from alexnet_keras.data.pipeline import untuned
@@ -121,7 +132,7 @@ def _decoded_by_tensorflow(
     def read_ahead() -> Iterator[tuple[np.ndarray, ...]]:
         # tf.data takes an exception in here for one more image to leave out, so it is carried past it.
         try:
-            yield from _read_in_threads(read, number, decoding)
+            yield from _read_in_threads(read, number)
         except Exception as error:
             failures.append(error)
 
@@ -130,7 +141,7 @@ def _decoded_by_tensorflow(
 
     def fit(position: "tf.Tensor", encoded: "tf.Tensor", turned: "tf.Tensor") -> tuple:
         square = decode(encoded, turned)
-        return position, encoding.encode(square), square
+        return position, turned, encoding.encode(square), square
 
     dataset = (
         tf.data.Dataset.from_generator(read_ahead, output_signature=signature)
@@ -145,7 +156,7 @@ def _decoded_by_tensorflow(
         raise failures[0]
 
 
-def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decoding) -> Iterator[tuple[np.ndarray, ...]]:
+def _read_in_threads(read: Callable[[int], bytes], number: int) -> Iterator[tuple[np.ndarray, ...]]:
     """(positions, bytes, EXIF orientations) of images in order, a few at once."""
 
     def read_some(start: int) -> tuple[np.ndarray, ...]:
@@ -159,7 +170,7 @@ def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decodi
                 continue  # read again, and decoded while no other is in memory
             positions.append(position)
             contents.append(content)
-            orientations.append(orientation(content, decoding))
+            orientations.append(orientation(content))
         return np.array(positions, np.int64), np.array(contents, object), np.array(orientations, np.int32)
 
     with ThreadPoolExecutor(READERS) as pool:
@@ -174,7 +185,7 @@ def _read_in_threads(read: Callable[[int], bytes], number: int, decoding: Decodi
 
 def _encode_one(
     read: Callable[[int], bytes], position: int, encoding: Encoding, decoding: Decoding
-) -> tuple[bytes, np.ndarray]:
+) -> tuple[int, bytes, np.ndarray]:
     try:
         contents = read(position)
     except OSError as error:
@@ -185,4 +196,4 @@ def _encode_one(
             ) from error
         raise UnreadableImage(f"cannot be read ({error.strerror})") from error
     square = fit_to_square(contents, decoding)
-    return encoding.stored(encoding.encode(square).numpy(), square), square
+    return orientation(contents), encoding.stored(encoding.encode(square).numpy(), square), square

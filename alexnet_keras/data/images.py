@@ -72,7 +72,8 @@ def fit_to_square(encoded: bytes, decoding: Decoding = Decoding()) -> np.ndarray
 
     if encoded.startswith((JPEG_START, PNG_START)):
         try:
-            return square_from_jpeg_or_png(decoding)(encoded, orientation(encoded, decoding)).numpy()
+            turned = orientation(encoded) if decoding.exif else UPRIGHT
+            return square_from_jpeg_or_png(decoding)(encoded, turned).numpy()
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
             pass  # too large or damaged: Pillow says which, or can read it after all
     return square_of_pixels(decode_with_pillow(encoded, decoding))
@@ -83,14 +84,16 @@ def square_of_pixels(pixels: np.ndarray) -> np.ndarray:
     return _square_from_pixels()(pixels).numpy()
 
 
-def orientation(encoded: bytes, decoding: Decoding) -> int:
-    """The EXIF orientation of a JPEG or PNG, 1..8; 1, upright, if it has none or `decoding` ignores it."""
-    if not decoding.exif or (b"Exif" not in encoded[:EXIF_WITHIN] and b"eXIf" not in encoded[:EXIF_WITHIN]):
-        return UPRIGHT
+def orientation(encoded: bytes) -> int:
+    """The EXIF orientation of a JPEG, PNG, WebP or TIFF, 1..8; 1, upright, if it has none."""
+    if encoded.startswith((JPEG_START, PNG_START)):
+        start = encoded[:EXIF_WITHIN]
+        if b"Exif" not in start and b"eXIf" not in start:
+            return UPRIGHT
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
+        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "WEBP", "TIFF")) as image:
             value = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
     except Exception:  # damaged EXIF data raises many kinds of errors, and the pixels may be intact
         return UPRIGHT

@@ -38,7 +38,7 @@ from alexnet_keras.data.sources.open import SourceRequest, default_name, kind_of
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.reporter import SILENT, WARNINGS, Reporter
 from alexnet_keras.storage.files import PARTIAL
 from alexnet_keras.storage.places import argument, check_name, command, data_root, good_name
 
@@ -64,7 +64,7 @@ def prepare(
     quality: int | None = None,
     shard_examples: int = SHARD_EXAMPLES,
     overwrite: bool = False,
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> PreparedDataset:
     """Prepare images for training, as `alexnet prepare` does.
 
@@ -143,7 +143,7 @@ class Preparation:
     quality: int | None = None
     shard_examples: int = SHARD_EXAMPLES
     overwrite: bool = False
-    reporter: Reporter = SILENT
+    reporter: Reporter = WARNINGS
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -373,6 +373,12 @@ class Preparation:
         if lost := [self.images.classes[label] for label in np.flatnonzero((listed > 0) & (trained == 0))]:
             self.reporter.warn(f"no training image of the class {some(lost)} can be used.")
         data = open_prepared(self.directory)
+        if not self.exif and (turned := sum(record.turned for record in records)):
+            total = sum(record.examples for record in records)
+            self.reporter.warn(
+                f"{turned:,} of the {total:,} images are stored on their side, upside down or mirrored: their EXIF "
+                "orientation, which phones write, is ignored, as in 2012. With --exif --overwrite they stand upright."
+            )
         for split, found in data.repeated.items():
             first = found["images"][0]
             self.reporter.warn(

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.data.image_formats import Decoding
+from alexnet_keras.data.image_formats import UPRIGHT, Decoding
 from alexnet_keras.data.image_stream import EncodedBatch, cut_at, encoded_images
 from alexnet_keras.data.images import Encoding
 from alexnet_keras.data.sources.source import ImageList, Source
@@ -140,6 +140,7 @@ class ShardRecord:
         lengths: (n,) uint32, the bytes of each record.
         digests: (n,) uint64, by which repeated images are known; (0,) in records of earlier versions.
         rejected: (filename, reason) of each image that could not be used.
+        turned: The images whose EXIF orientation is not upright.
     """
 
     filename: str
@@ -150,6 +151,7 @@ class ShardRecord:
     lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))
     digests: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    turned: int = 0
 
     @property
     def examples(self) -> int:
@@ -163,7 +165,8 @@ class ShardRecord:
 
     def save(self, path: Path, sums: PixelSums) -> None:
         """Write an .npz file with the shard's pixel sums, whole or not at all."""
-        plain = {name: getattr(self, name) for name in ("filename", "split", "bytes", "sha256", "rejected")}
+        names = ("filename", "split", "bytes", "sha256", "rejected", "turned")
+        plain = {name: getattr(self, name) for name in names}
         with write_by_rename(path) as partial:
             np.savez(
                 partial,
@@ -340,6 +343,7 @@ def _write(
                 (images.filenames[int(plan.images[position - first])], reason) for position, reason in batch.rejected
             ]
             record.rejected += rejected
+            record.turned += int((batch.orientations != UPRIGHT).sum())
             yield batch.stop - reached, rejected
             reached = batch.stop
     record.labels, record.lengths = np.array(labels, np.int32), np.array(lengths, np.uint32)

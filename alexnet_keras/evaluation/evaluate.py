@@ -16,7 +16,7 @@ from alexnet_keras.evaluation.analysis import Outcomes, check_can_submit, write_
 from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Subset, mean, search
 from alexnet_keras.evaluation.errors import Evaluation
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
-from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run, as_run, data_of, names_of
 
 CONFUSIONS_KEPT = 100
@@ -66,7 +66,7 @@ def evaluate(
     split: str = "val",
     views: str = "centre",
     which: str = "best",
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> Evaluation:
     """Compute the top-1 and top-5 error of a run on a split, with 95 % intervals.
 
@@ -105,7 +105,7 @@ def evaluate_ensemble(
     which: str = "best",
     weights: Weighting = "mean",
     search_on: str = "val",
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> EnsembleEvaluation:
     """Compute the errors of several runs as one, by the weighted mean of their probabilities.
 
@@ -142,7 +142,7 @@ def evaluate_runs(
     ensemble: Weighting | None = None,
     search_on: str = "val",
     submission: Path | None = None,
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> Evaluations:
     """Evaluate runs with each of several views, and with the last of them as an ensemble where that is requested.
 

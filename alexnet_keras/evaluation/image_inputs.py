@@ -67,7 +67,8 @@ class Preparation:
         return self.encoding.decode(self.encoding.stored(stored.numpy(), square)).numpy()
 
 
-UNCOMPRESSED = Preparation(encoding=Encoding("raw"))  # for networks of others, which were trained on other images
+# For networks of others, which were trained on other images, nearly all of them upright.
+UNCOMPRESSED = Preparation(Decoding(exif=True), Encoding("raw"))
 
 
 def preparation_of(run: Run) -> Preparation:

@@ -16,7 +16,7 @@ from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe
-from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import IMPORTED, Run, check_new
 from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.storage.files import sha1_of, sha256_of, write_by_rename, write_directory_by_rename
@@ -32,7 +32,7 @@ NO_DATA: dict[str, Any] = {  # the data in run.json of a run that has none: how 
     "source": None,
     "fingerprint": None,
     "examples": {},
-    "options": {**Decoding().options, **Encoding("raw").options},
+    "options": {**Decoding(exif=True).options, **Encoding("raw").options},
 }
 
 
@@ -93,7 +93,7 @@ def import_run(
     labels: Path | None = None,
     data: PreparedDataset | None = None,
     imagenet: bool = False,
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> Run:
     """Make a run of a file's network: recipe.toml, run.json, model.keras and last.keras.
 

@@ -12,7 +12,7 @@ from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.edits import differences
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import to_toml
-from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.reports.page import VIEWS, render
 from alexnet_keras.reports.parts import PARTS, EvaluatedRun, PartUnavailable, find_neighborhoods
 from alexnet_keras.reports.reproduction import prepare_command, reproduction_commands
@@ -47,7 +47,7 @@ def write_report(
     without: Collection[str] = (),
     problem: str = "",
     now: datetime | None = None,
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> dict[str, str]:
     """Evaluate a run and write its report; predictions that the run has already are not computed again.
 

@@ -20,7 +20,7 @@ from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.sources.source import NamePacker, Names
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
-from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.search import faiss_library
 from alexnet_keras.search.codes import SAMPLE_BYTES, CodeOptions, Encoder, train_encoder
@@ -258,7 +258,7 @@ def index_of(
     options: CodeOptions,
     out: Path | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> SearchIndex:
     """Return the index of a split, which is built with the features it needs unless it is there.
 
@@ -295,7 +295,7 @@ def build(
     options: CodeOptions,
     held_out: tuple[str, np.ndarray, np.ndarray] | None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> SearchIndex:
     """Learn codes of features, index both, and measure the recall of the codes against exact search.
 

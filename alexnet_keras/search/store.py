@@ -22,7 +22,7 @@ from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.evaluation.errors import images_in
 from alexnet_keras.evaluation.features import BATCH_SIZE, FeatureExtractor, feature_batches
 from alexnet_keras.evaluation.image_inputs import stacked_images
-from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
 from alexnet_keras.storage.files import PARTIAL, known_sha256, locked, write_by_rename
@@ -337,7 +337,7 @@ class RunFeatures:
         return f"{self.extract.layer}-{data.path.name}-{split}"
 
     def store(
-        self, data: PreparedDataset, split: str, out: Path | None = None, *, reporter: Reporter = SILENT
+        self, data: PreparedDataset, split: str, out: Path | None = None, *, reporter: Reporter = WARNINGS
     ) -> FeatureStore:
         """Return the features of a split, which are computed unless they are there.
 
@@ -364,7 +364,7 @@ class RunFeatures:
             reporter.note(f"The features in {path} are of {store.origin}; they are computed again for {origin}.")
         return self.write(path, data, split, reporter=reporter)
 
-    def write(self, path: Path, data: PreparedDataset, split: str, *, reporter: Reporter = SILENT) -> FeatureStore:
+    def write(self, path: Path, data: PreparedDataset, split: str, *, reporter: Reporter = WARNINGS) -> FeatureStore:
         """Compute the features of a split, shard by shard; after an interruption, those that are missing.
 
         No more than one shard is held in memory.

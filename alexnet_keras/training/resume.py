@@ -17,7 +17,7 @@ from alexnet_keras.machine import environment
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.schema import Recipe
-from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import IMPORTED, Run, as_run, check_classes
 from alexnet_keras.storage.places import command
 from alexnet_keras.training.cluster import Cluster
@@ -41,7 +41,7 @@ def resume(
     epochs: int | None = None,
     cluster: Cluster | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> Run:
     """Resume a training from its last saved state, or extend one that has finished.
 

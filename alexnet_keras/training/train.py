@@ -16,7 +16,7 @@ from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import format_overrides
-from alexnet_keras.reporter import SILENT, Reporter
+from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run, check_new, new_run_path
 from alexnet_keras.storage.places import check_name, runs_root
 from alexnet_keras.training import PRECISIONS
@@ -54,7 +54,7 @@ def train(
     cluster: Cluster | None = None,
     command: Sequence[str] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    reporter: Reporter = SILENT,
+    reporter: Reporter = WARNINGS,
 ) -> Run:
     """Train AlexNet on a prepared dataset.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from recorded import Recorded, Work
 from small_sets import COUNTS, contents, small
 
@@ -24,6 +25,7 @@ from alexnet_keras.data.dataset import latest_prepared, open_prepared
 from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.data.preparation import Preparation
 from alexnet_keras.data.shards import ShardRecord
+from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
 
@@ -219,6 +221,30 @@ def test_an_image_that_is_in_train_as_well_is_listed_and_warned_of(folder, tmp_p
     )
 
 
+def test_images_that_lie_on_their_side_are_counted_and_warned_of(folder, tmp_path):
+    places = {
+        "a.jpg": ("train", 1),
+        "b.jpg": ("train", 6),
+        "c.png": ("train", 8),
+        "d.tif": ("val", 3),
+        "e.webp": ("val", 2),
+    }
+    for seed, (name, (split, orientation)) in enumerate(places.items()):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        pixels = np.random.default_rng(seed).integers(0, 256, (300, 260, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / split / "dog" / name, exif=exif)
+    reporter = Recorded()
+    preparation = Preparation(folder_source(folder), tmp_path / "set", shard_examples=6, reporter=reporter)
+    preparation.make_part(0, len(preparation.shards))
+    assert not reporter.warnings
+    preparation.finish()
+    (warning,) = reporter.warnings
+    assert warning.startswith("4 of the 30 images are stored on their side, upside down or mirrored: their EXIF")
+    small(folder, tmp_path / "upright", exif=True, reporter=reporter)
+    assert reporter.warnings == [warning]
+
+
 def test_many_repeated_images_are_counted_and_shards_without_digests_are_not_judged(folder, tmp_path, monkeypatch):
     for path in (folder / "train/cat").iterdir():
         (folder / "val/dog" / path.name).write_bytes(path.read_bytes())
@@ -243,8 +269,6 @@ def test_the_options_that_chose_the_images_are_recorded_as_words(folder, tmp_pat
 
 def test_a_png_among_the_jpegs_keeps_its_place(folder, tmp_path):
     before = [name for name, _, _ in records(small(folder, tmp_path / "before"), "train")]
-    from PIL import Image
-
     pixels = np.asarray(Image.open(folder / "train/cat/004.jpg"))
     Image.fromarray(pixels).save(folder / "train/cat/004.jpg", "PNG")
     prepared = small(folder, tmp_path / "after")

@@ -13,6 +13,7 @@ from alexnet_keras import AlexNet, Classifier, decode_predictions, preprocess_in
 from alexnet_keras.data.class_names import imagenet_words
 from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.image_inputs import UNCOMPRESSED, read_image
+from alexnet_keras.interop.import_run import NO_DATA
 from alexnet_keras.recipes.built_in import BUILT_IN
 
 
@@ -78,6 +79,17 @@ def test_an_image_becomes_its_centre_as_for_a_run(size, photo):
         crops = preprocess_input(image, size)
         assert crops.dtype == np.uint8
         np.testing.assert_array_equal(crops, expected[None])
+
+
+def test_a_photograph_from_a_phone_stands_upright(tmp_path, photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    upright = Image.open(photo)
+    lying = tmp_path / "lying.png"
+    upright.rotate(90, expand=True).save(lying, exif=exif)
+    np.testing.assert_array_equal(preprocess_input(lying), preprocess_input(upright))
+    np.testing.assert_array_equal(preprocess_input(Image.open(lying)), preprocess_input(upright))
+    assert NO_DATA["options"]["exif"]
 
 
 def test_several_images_become_a_batch_and_crops_stay_as_they_are(photo):

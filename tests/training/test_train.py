@@ -1,17 +1,21 @@
 """Training from Python: `alexnet_keras.train` and `resume`."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from recorded import Recorded
 from toy_runs import crash, last_weights, step_losses
 
-from alexnet_keras import Run, load_recipe, resume, train
+from alexnet_keras import ProgressBar, Run, evaluate, load_recipe, resume, train
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.reporter import Warnings
 from alexnet_keras.reports import run_report
 from alexnet_keras.training.chosen_recipe import BY_EPOCH, chosen_recipe, warn_of_few_images
 from alexnet_keras.training.devices import Placement
@@ -24,6 +28,17 @@ from alexnet_keras.training.step import TrainingStep
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+def test_a_program_gets_warnings_at_its_own_line_and_epochs_as_fit_shows_them(prepared, tiny, capsys):
+    with pytest.warns(UserWarning, match="fewer than a batch") as caught:
+        train(prepared.path, tiny, epochs=1, batch_size=1000, reporter=ProgressBar())
+    assert {each.filename for each in caught if issubclass(each.category, UserWarning)} == {__file__}
+    shown = capsys.readouterr().out
+    assert "Epoch 1/1" in shown
+    assert re.search(r"1/1.* - loss: \d.* - val_loss: \d.* - val_top1_error: \d", shown)
+    for function in (prepare, train, resume, evaluate):
+        assert isinstance(inspect.signature(function).parameters["reporter"].default, Warnings)
 
 
 def test_a_run_is_trained_and_described(prepared, tiny):
