@@ -90,12 +90,15 @@ def _nothing() -> Iterator[Advance]:
     yield lambda n=1, text="": None
 
 
+OWN = (__name__.partition(".")[0], "contextlib")  # this package, and what it enters its own contexts by
+
+
 class Warnings(Reporter):
     """Reports warnings as Python's `warnings`, at the line outside this package that led to them, and nothing else."""
 
     def warn(self, text: str) -> None:
         level, frame = 2, sys._getframe(1)
-        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in OWN:
             level, frame = level + 1, frame.f_back
         warnings.warn(text, stacklevel=level)
 
@@ -123,13 +126,16 @@ class ProgressBar(Warnings):
         yield advance
 
     def on_train_begin(self, recipe: "Recipe", validation_images: int, position: "Position") -> None:
-        self._epochs = recipe.training.epochs
+        self._epochs, self._bar = recipe.training.epochs, None
 
     def on_epoch_begin(self, epoch: int, first_step: int, steps: int, rates: dict[str, float]) -> None:
         import keras
 
-        sys.stdout.write(f"Epoch {epoch + 1}/{self._epochs}\n")
+        if keras.config.is_interactive_logging_enabled():
+            sys.stdout.write(f"Epoch {epoch + 1}/{self._epochs}\n")
         self._bar = keras.utils.Progbar(steps, unit_name="step")
+        if first_step:
+            self._bar.update(first_step)
 
     def on_step(self, epoch: int, step: int, result: "StepResult") -> None:
         if self._bar:
@@ -140,3 +146,7 @@ class ProgressBar(Warnings):
             values = [(name, row[name]) for name in ("val_loss", "val_top1_error")]
             self._bar.update(self._bar.target, values, finalize=True)
             self._bar = None
+
+    def on_train_end(self) -> None:
+        if self._bar:  # of an epoch that was not finished
+            sys.stdout.write("\n")

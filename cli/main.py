@@ -31,7 +31,8 @@ from alexnet_keras.errors import INTERRUPTED, AlexNetError
 
 KEPT = "What was finished is kept; run the same command to continue."
 MENDED = "What was finished is kept: mend that and run the command again (a training continues with --resume)."
-KEEP_NOTHING = frozenset(("predict", "info", "visualize", "export", "publish", "benchmark"))  # when they end early
+# When they end early.
+KEEP_NOTHING = frozenset(("predict", "info", "visualize", "export", "publish", "benchmark", "recipes", "runs"))
 LONGEST_NAME = 100  # characters of a path that a sentence shows
 
 

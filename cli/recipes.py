@@ -8,6 +8,7 @@ import click
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, json_option, recipe_names
 from alexnet_keras.errors import UsageError
+from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.storage.places import command
 
 
@@ -38,7 +39,8 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
             raise UsageError("--write takes one recipe: alexnet recipes source --write my-recipe.toml")
         if write.exists():
             raise UsageError(f"{write} exists; choose another name.")
-        write.write_text(to_toml(chosen[0]), encoding="utf-8")
+        with write_by_rename(write) as file:
+            file.write_text(to_toml(chosen[0]), encoding="utf-8")
         if as_json:
             console.emit_json({"recipe": chosen[0].name, "path": str(write)})
             return

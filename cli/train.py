@@ -29,7 +29,7 @@ ALSO_RESUMING = {  # the options that --resume takes; the others are fixed when 
     *("resume", "accept_new_data", "as_json", "verbose"),
 }
 RESOLVED = {"data", "recipe", "name", "init_from"}  # options that the library records with what they stood for
-UNRECORDED = {"worker_timeout", "save_every", "cache", "cache_dir", "as_json", "verbose"}
+UNRECORDED = {"worker_timeout", "cache", "cache_dir", "as_json", "verbose"}
 
 what = section("What to train")
 tuning = section("Fine-tuning")
@@ -81,7 +81,8 @@ output = section("Output")
     "--init-from",
     metavar="RUN",
     shell_complete=run_names,
-    help="Start from the best weights of another run, layer by layer where name and shape agree.",
+    help="Start from the best weights of another run: layers whose name and shape agree, and the classifier if the "
+    "classes do, too.",
 )
 @tuning(
     "--freeze",
@@ -129,7 +130,7 @@ output = section("Output")
     "--save-every",
     type=click.IntRange(min=1),
     metavar="STEPS",
-    help="Also save the state every STEPS steps, not only after every epoch.",
+    help="Also save the state every STEPS steps, not only after every epoch. [default with --resume: the run's]",
 )
 @exact(
     "--resume",
@@ -169,8 +170,8 @@ def train(
         alexnet train
         alexnet train --data flowers --recipe source --epochs 40 --gpus 2
         alexnet train --set training.weight_rate=0.005
-        alexnet train --data flowers --init-from imagenet --freeze conv1..conv5
-        alexnet train --init-from imagenet --rate-factor conv1..conv5=0.1
+        alexnet train --data flowers --recipe torchvision --init-from torchvision --freeze conv1..conv5
+        alexnet train --init-from my-run --rate-factor conv1..conv5=0.1
         alexnet train --batch-size 512 --scale-lr --gpus 4
         alexnet train --resume
         alexnet train --resume my-run --epochs 120
@@ -234,7 +235,7 @@ def _rate_factor(text: str) -> tuple[str, float]:
 def _report(run: "Run", as_json: bool, trained: int) -> None:
     """Print the result of a run, of whose epochs so many were trained now."""
     from alexnet_keras.training.resume import begin_from
-    from alexnet_keras.training.schedule import has_stalled
+    from alexnet_keras.training.schedule import would_end
 
     history = run.history
     last, best = history[-1], run.best_row or history[-1]
@@ -246,8 +247,8 @@ def _report(run: "Run", as_json: bool, trained: int) -> None:
             f"Already finished: {run.path} has trained its {len(history)} epochs, best validation top-1 error "
             f"{best['val_top1_error']:.2%} after epoch {int(best['epoch']) + 1}."
         )
-        if has_stalled(run.recipe.training, run.validation_errors):
-            console.result("It ended because its validation error had stalled: more epochs would train nothing.")
+        if would_end(run.recipe.training, run.validation_errors):
+            console.result("Its validation error has stalled: more epochs would train nothing.")
             more = f"To train on from its weights: {begin_from(run)}"
         else:
             epochs = str(max(2 * len(history), run.recipe.training.epochs))

@@ -30,7 +30,7 @@ from alexnet_keras.network.model import AlexNet
 from alexnet_keras.recipes.geometry import operations
 from alexnet_keras.recipes.schema import IMAGENET_RGB_MEAN, Recipe
 from alexnet_keras.recipes.toml import from_dict
-from alexnet_keras.reporter import Advance, Reporter
+from alexnet_keras.reporter import SILENT, Advance, Reporter
 from alexnet_keras.training.optimizer import new_optimizer
 from alexnet_keras.training.step import TrainingStep
 
@@ -263,7 +263,7 @@ def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> 
 def prepare_generated(folder: Path, encoding: Literal["jpeg", "raw"]) -> None:
     """Prepare generated images into a directory, for `read_input` where there is no other dataset."""
     source = _generated(folder.with_name(f"{folder.name}-pictures"), MANY_IMAGES)
-    prepare(source, folder, name="generated images", encoding=encoding)
+    prepare(source, folder, name="generated images", encoding=encoding, reporter=SILENT)
 
 
 def _stepping(

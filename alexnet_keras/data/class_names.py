@@ -38,6 +38,11 @@ def are_wordnet_ids(names: Sequence[str]) -> bool:
     return bool(names) and all(map(WORDNET_ID.fullmatch, names))
 
 
+def numbered(count: int) -> tuple[str, ...]:
+    """Return names for classes that have none: 0000, 0001, ..."""
+    return tuple(f"{number:04}" for number in range(count))
+
+
 def class_words(names: Sequence[str], words: Sequence[str] = ()) -> tuple[str, ...]:
     """Each class in words, "tench, Tinca tinca": those given, ImageNet's if all names are WordNet ids, or the name.
 

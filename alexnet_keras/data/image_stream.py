@@ -12,8 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_keras.data.image_formats import Decoding, UnreadableImage
-from alexnet_keras.data.images import LARGE, SHAPE, Encoding, fit_to_square, orientation, square_from_jpeg_or_png
+from alexnet_keras.data.image_formats import UPRIGHT, Decoding, UnreadableImage
+from alexnet_keras.data.images import (
+    LARGE,
+    SHAPE,
+    Encoding,
+    fit_to_square,
+    is_jpeg_or_png,
+    orientation,
+    square_from_jpeg_or_png,
+)
 from alexnet_keras.errors import DataError
 from alexnet_keras.machine import usable_processors
 
@@ -170,7 +178,7 @@ def _read_in_threads(read: Callable[[int], bytes], number: int) -> Iterator[tupl
                 continue  # read again, and decoded while no other is in memory
             positions.append(position)
             contents.append(content)
-            orientations.append(orientation(content))
+            orientations.append(orientation(content) if is_jpeg_or_png(content) else UPRIGHT)  # others: `_encode_one`
         return np.array(positions, np.int64), np.array(contents, object), np.array(orientations, np.int32)
 
     with ThreadPoolExecutor(READERS) as pool:

@@ -46,7 +46,7 @@ JPEG_QUALITY = 95
 # TensorFlow's default shifts red and blue by a level against the stored statistics.
 DCT = "INTEGER_ACCURATE"
 JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-EXIF_WITHIN = 1 << 17  # bytes from the start; EXIF data comes before the pixels and has 64 kB at most
+SCAN = b"\xda"  # the marker of a JPEG's pixels
 _ENDINGS = """
 .jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .pnm
 .avif .avifs .heic .heif .hif .jp2 .j2k .jpf .jpx .j2c .jpc
@@ -70,7 +70,7 @@ def fit_to_square(encoded: bytes, decoding: Decoding = Decoding()) -> np.ndarray
     """
     import tensorflow as tf
 
-    if encoded.startswith((JPEG_START, PNG_START)):
+    if is_jpeg_or_png(encoded):
         try:
             turned = orientation(encoded) if decoding.exif else UPRIGHT
             return square_from_jpeg_or_png(decoding)(encoded, turned).numpy()
@@ -86,10 +86,8 @@ def square_of_pixels(pixels: np.ndarray) -> np.ndarray:
 
 def orientation(encoded: bytes) -> int:
     """The EXIF orientation of a JPEG, PNG, WebP or TIFF, 1..8; 1, upright, if it has none."""
-    if encoded.startswith((JPEG_START, PNG_START)):
-        start = encoded[:EXIF_WITHIN]
-        if b"Exif" not in start and b"eXIf" not in start:
-            return UPRIGHT
+    if is_jpeg_or_png(encoded) and not _has_exif(encoded):
+        return UPRIGHT
     from PIL import Image
 
     try:
@@ -98,6 +96,26 @@ def orientation(encoded: bytes) -> int:
     except Exception:  # damaged EXIF data raises many kinds of errors, and the pixels may be intact
         return UPRIGHT
     return value if value in range(1, 9) else UPRIGHT
+
+
+def is_jpeg_or_png(encoded: bytes) -> bool:
+    """True for the bytes of a JPEG or a PNG, by their beginning."""
+    return encoded.startswith((JPEG_START, PNG_START))
+
+
+def _has_exif(encoded: bytes) -> bool:
+    """True for a JPEG or PNG with EXIF data before its pixels: from one segment, or chunk, to the next."""
+    at = 2
+    while encoded[:2] == JPEG_START and encoded[at : at + 1] == b"\xff" and encoded[at + 1 : at + 2] != SCAN:
+        if encoded[at + 1 : at + 2] == b"\xe1" and encoded[at + 4 : at + 8] == b"Exif":
+            return True
+        at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
+    at = len(PNG_START)
+    while encoded[:8] == PNG_START and (kind := encoded[at + 4 : at + 8]) not in (b"", b"IDAT"):
+        if kind == b"eXIf":
+            return True
+        at += 12 + int.from_bytes(encoded[at : at + 4])
+    return False
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.pipeline import WorkerPart, evaluation_batches
+from alexnet_keras.errors import AlexNetError
 from alexnet_keras.evaluation.crops import VIEWS, SharedFirstConvolution, corners
 from alexnet_keras.evaluation.errors import Evaluation, Tally, check_fits, not_finite
 
@@ -54,6 +55,7 @@ class Predictor:
             outputs = tf.cast(model(stacked, training=False), tf.float32)
             return tf.reduce_mean(tf.reshape(outputs, (self.number_of_views, -1, self.classes)), axis=0)
 
+        self._most = self.images_at_a_time  # less once the memory was too small
         images = tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8)
         self._averaged = tf.function(averaged, input_signature=[images], autograph=False)
         self._strategy = shared_by = strategy or tf.distribute.get_strategy()
@@ -65,8 +67,24 @@ class Predictor:
         return max(1, CROPS_AT_A_TIME // self.number_of_views)
 
     def __call__(self, images: np.ndarray | tf.Tensor) -> np.ndarray:
-        """Compute probabilities float32 `(batch, classes)` of images uint8 `(batch, 256, 256, 3)`."""
-        return self._averaged(images).numpy()
+        """Compute probabilities float32 `(batch, classes)` of images uint8 `(batch, 256, 256, 3)`.
+
+        Raises:
+            AlexNetError: Not one image fits into memory.
+        """
+        return self._in_parts(images).numpy()
+
+    def _in_parts(self, images: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """Probabilities of images, in as few parts as fit into memory."""
+        while True:
+            starts = range(0, max(1, len(images)), self._most)
+            try:
+                parts = [self._averaged(images[start : start + self._most]) for start in starts]
+                return tf.concat(parts, 0) if len(parts) != 1 else parts[0]
+            except tf.errors.ResourceExhaustedError as error:
+                if self._most == 1:
+                    raise AlexNetError("Not one image fits into memory beside what is there already.") from error
+                self._most //= 2
 
     def evaluate(
         self,
@@ -115,5 +133,5 @@ class Predictor:
                 )
                 outputs = self._strategy.experimental_local_results(self._on_replicas(own))
             else:  # the end of the split: sizes that the replicas would have to be compiled for
-                outputs = [self._averaged(each) for each in images]
+                outputs = [self._in_parts(each) for each in images]
             yield from zip(outputs, (batch[1] for batch in group), strict=True)

@@ -15,6 +15,7 @@ from alexnet_keras.data.class_names import (
     imagenet_titles,
     imagenet_words,
     lines_of,
+    numbered,
     renewed_titles,
 )
 from alexnet_keras.data.dataset import PreparedDataset
@@ -111,8 +112,7 @@ def class_names(
     if data is None and imagenet and classes == len(imagenet_words()):
         return ClassNames(tuple(imagenet_words()), imagenet_titles())
     if data is None:
-        numbers = tuple(f"{number:04}" for number in range(classes))
-        return ClassNames(numbers, numbers)
+        return ClassNames(numbered(classes), numbered(classes))
     if are_wordnet_ids(data.classes) and list(data.classes) != sorted(data.classes):
         raise DataError(
             f"The classes of {data.path} are not in the order of their WordNet ids, as published weights have them: "

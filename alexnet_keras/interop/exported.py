@@ -3,7 +3,7 @@
 The network is in float32, from 256x256 images to probabilities."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -94,7 +94,10 @@ def exported_network(run: Run, model: keras.Model, which: str = "best") -> Expor
         "written_with": {package: version(package) for package in ("alexnet-keras", "keras", "tensorflow")},
     }
     names, titles = list(facts["classes"]), list(run.titles)
-    return ExportedNetwork(in_float32(model, run.recipe), run.recipe, names, titles, preparation_of(run), provenance)
+    preparation = preparation_of(run)
+    if run.facts["data"].get("fingerprint") is None:  # imported: `file` keeps its one input
+        preparation = replace(preparation, decoding=replace(preparation.decoding, exif=False))
+    return ExportedNetwork(in_float32(model, run.recipe), run.recipe, names, titles, preparation, provenance)
 
 
 def in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:

@@ -261,7 +261,8 @@ class Training:
 class Recipe:
     """A network, its augmentation and its training: all that two runs must share to be the same experiment."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # holds for the classes of its fields, too
+    # Holds for the classes of its fields, too.
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str
     summary: str

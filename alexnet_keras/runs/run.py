@@ -39,6 +39,7 @@ from alexnet_keras.storage import hub
 from alexnet_keras.storage.documents import read_json, write_json
 from alexnet_keras.storage.files import PARTIAL, is_locked, locked, write_by_rename
 from alexnet_keras.storage.places import argument, command, exists, runs_root
+from alexnet_keras.weights.published import PUBLISHED
 
 if TYPE_CHECKING:
     import keras
@@ -49,15 +50,15 @@ RESUMED_WITH = ("strategy", "devices", "environment")  # what a run records agai
 IMPORTED = "imported"  # the status of a run whose weights another framework trained
 
 
-class _HistoryRow(dict[str, float]):
-    """A row of history.csv; a missing column raises a DataError, because the file is damaged."""
+class _Entries(dict[str, Any]):
+    """The entries of a file; a missing one raises a DataError, because the file is damaged."""
 
-    def __init__(self, row: dict[str, float], path: Path) -> None:
-        super().__init__(row)
-        self._path = path
+    def __init__(self, entries: dict[str, Any], path: Path, what: str) -> None:
+        super().__init__(entries)
+        self._path, self._what = path, what
 
-    def __missing__(self, column: str) -> float:
-        raise DataError(f"{self._path} is damaged: it has no column {column}.")
+    def __missing__(self, name: str) -> Any:
+        raise DataError(f"{self._path} is damaged: it has no {self._what} {name}.")
 
 
 class _Inside:
@@ -134,6 +135,8 @@ class Run:
         for path in (root / name_or_path, Path(name_or_path)):
             if exists(path / "run.json"):
                 return cls(path if path.name not in ("", "..") else path.resolve())  # `.` is no name
+        if str(name_or_path) in PUBLISHED:
+            raise UsageError(f"There is no run {name_or_path!r} yet: `alexnet import {name_or_path}` makes it.")
         names = [run.name for run in all_runs(root)]
         there = f"{root} has {', '.join(names)}" if names else f"there are none under {root}, `alexnet train` makes one"
         raise UsageError(f"There is no run {str(name_or_path)!r}: {there}.")
@@ -177,7 +180,7 @@ class Run:
         kinds = {"data": dict, "best": dict, "classes": list, "environment": dict, "status": str, "updated": str}
         if wrong := [key for key in kinds if key in entries and not isinstance(entries[key], kinds[key])]:
             raise DataError(f"{path} is damaged: its entry {wrong[0]!r} is of another type than a run writes.")
-        return entries
+        return _Entries(entries, path, "entry")
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -231,13 +234,14 @@ class Run:
         """The path of the dataset that the run was trained on; its old path if it is no longer there.
 
         Raises:
-            UsageError: The run was imported and has no data of its own.
+            UsageError: The run was imported, or published, and has no data of its own.
         """
         from alexnet_keras.data.dataset import find_prepared
 
         data = self.facts["data"]
-        if data["path"] is None:
-            raise UsageError(f"The run {self.path} was imported and has no data of its own: name the data with --data.")
+        if data.get("path") is None:
+            how = "imported" if self.facts.get("status") == IMPORTED else "published"
+            raise UsageError(f"The run {self.path} was {how} and has no data of its own: name the data with --data.")
         return find_prepared(data, self.path)
 
     @property
@@ -262,7 +266,7 @@ class Run:
                 raise ValueError("it has a number that is not finite")
         except DAMAGED as error:
             raise DataError(f"{self.history_path} is damaged: {error}.") from error
-        return [_HistoryRow(row, self.history_path) for row in numbers]
+        return [_Entries(row, self.history_path, "column") for row in numbers]
 
     @property
     def validation_errors(self) -> list[float]:
@@ -344,9 +348,13 @@ def check_new(path: Path) -> None:
     """Refuse the directory of a run that exists.
 
     Raises:
-        UsageError: The directory holds more than the files of a run that never began.
+        UsageError: The directory holds more than the files of a run that never began, or is a file.
     """
-    if path.exists() and any(file.name not in ("recipe.toml", LOCK) for file in path.iterdir()):
+    if path.is_file():
+        raise UsageError(f"{path} is a file: choose another name with --run.")
+    never_began = ("recipe.toml", LOCK)
+    names = [file.name for file in path.iterdir()] if path.exists() else []
+    if any(name not in never_began and not name.startswith(PARTIAL) for name in names):
         raise UsageError(
             f"The run {path} exists: choose another name with --run, or resume it with "
             f"`{command('train', '--resume', Run(path).called)}`."

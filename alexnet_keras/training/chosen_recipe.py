@@ -15,6 +15,7 @@ from alexnet_keras.storage.places import command as command_line
 
 FEW_IMAGES = 3000  # of training, for a network of the paper's size
 BY_EPOCH = ("conv1_lowered_epoch", "conv1_frozen_epoch", "color_noise_off_epoch")  # of a schedule, of any kind
+SCALED = {f"training.schedule.{name}" for name in (*BY_EPOCH, "drop_epochs", "warmup_epochs")}  # to the run's length
 LARGE_LAYER = 2048  # units of a hidden layer from which a network is that large
 SMALL_DATASET = 100_000  # images; below it the paper's initial weights may keep the loss at that of guessing
 
@@ -45,7 +46,8 @@ def chosen_recipe(
         UsageError: There is no such recipe, field or layer, or a value is out of range.
     """
     if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe or ("quickstart" if data.source == "demo" else "source"))
+        default = "quickstart" if data.source == "demo" else "source"
+        recipe = load_recipe(default if recipe is None else recipe)
     made = dict(changes or {})
     changed = edit(recipe, made)
     training, network, images = changed.training, changed.network, data.examples("train")
@@ -65,7 +67,7 @@ def chosen_recipe(
         made["training.weight_rate"] = learning_rate  # without the rounding of the factor
     for layers, rate_factor in (rate_factors or {}).items():
         made |= factors_by_field(network, layers, rate_factor)
-    if freeze:  # a layer that has a rate factor, too, is frozen
+    if freeze is not None:  # a layer that has a rate factor, too, is frozen
         made |= factors_by_field(network, freeze, 0.0)
     if images < (batch_size or training.batch_size):
         reporter.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
@@ -84,6 +86,11 @@ def chosen_recipe(
             f"The schedule {schedule.kind} keeps what {recipe.name} does to conv1 and to the colour noise at fixed "
             f"epochs; without it: {words}"
         )
+    if any(made.get(name) is not None for name in SCALED) and schedule.length != (epochs := chosen.training.epochs):
+        reporter.note(
+            f"The epochs of the schedule are those of training.schedule.length, {schedule.length}, and are scaled to "
+            f"the run's {epochs}; as they stand they hold with --set training.schedule.length={epochs}."
+        )
     return chosen, made
 
 
@@ -94,7 +101,7 @@ def warn_of_few_images(recipe: Recipe, data: PreparedDataset, reporter: Reporter
         return
     tune = command_line(
         *("train", "--data", data.path, "--recipe", "torchvision", "--init-from", "torchvision"),
-        *("--freeze", "conv1..conv5", "--lr", "0.001"),
+        *("--freeze", "conv1..conv5", "--lr", "0.001", "--epochs", "10"),
     )
     reporter.warn(
         f"{images} training images are few for a network of this size, which can learn them by heart. Weights that "

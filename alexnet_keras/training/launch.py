@@ -1,6 +1,7 @@
 """What a new training and a resumed one have in common: the cluster, the data, the devices and the trainer."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -72,7 +73,7 @@ def new_trainer(
         seed=entries["seed"],
         precision=entries["precision"],
         save_every=save_every,
-        initial=initial.load if initial else None,
+        initial=partial(initial.copy_into, classes=data.classes) if initial else None,
         callbacks=callbacks if is_chief else (),
         reporter=reporter if is_chief else _WarningsOnly(reporter),
     )

@@ -4,7 +4,9 @@
 139 kB for the paper's 96 kernels of 11x11x3."""
 
 import csv
+import os
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,7 +22,6 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.image.metadata import create_summary_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from alexnet_keras.errors import DAMAGED, DataError
@@ -31,6 +32,7 @@ from alexnet_keras.storage.files import tensorflow_errors_as_os_errors, write_by
 from alexnet_keras.training.checkpoint import Position
 from alexnet_keras.training.optimizer import AlexNetSGD
 
+EVENTS = "brain.Event:2"  # the version of TensorBoard's files
 UNREADABLE = "\ufffd"  # in place of bytes that are no text
 NAME = re.compile(r"epoch-(\d{5,})-step-(\d{9,})\.npy")
 
@@ -104,11 +106,15 @@ class Records:
             run.write_history(position.history)
         else:
             run.history_path.unlink(missing_ok=True)  # an epoch whose state was lost
-        # TensorBoard's own writer: to start an operation of tf.summary takes longer than all else that a step records.
+        # Written here: to start an operation of tf.summary takes longer than all else that a step records, and
+        # TensorBoard's own writer is a thread, which prints a traceback where the disk is full.
+        run.events_path.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"  # in the order of time
         with self._on_disk():
-            self._events = EventFileWriter(str(run.events_path))
-            start = SessionLog(status=SessionLog.START)  # TensorBoard drops later points at a second start
-            self._events.add_event(Event(step=position.total_steps, session_log=start))
+            self._events = tf.io.TFRecordWriter(str(run.events_path / name))
+        start = SessionLog(status=SessionLog.START)  # TensorBoard drops later points at a second start
+        self._write(Event(file_version=EVENTS))
+        self._write(Event(step=position.total_steps, session_log=start))
         self._steps = append_to(run.steps_path, STEP_COLUMNS)
 
     def step(self, number: int, epoch: int, loss: float, top1_error: float) -> None:
@@ -134,11 +140,11 @@ class Records:
             self._events.flush()
 
     def _on_disk(self) -> AbstractContextManager[None]:
-        """The writer of events, whose thread passes on what TensorFlow raises where the disk is full."""
+        """The writer of events, which raises errors of TensorFlow's where the disk is full."""
         return tensorflow_errors_as_os_errors(self.run.events_path)
 
     def _add(self, values: dict[str, float], step: int, kernels: np.ndarray | None = None) -> None:
-        """Hands numbers, and a picture of kernels, 0..1 `(height, width, 3)`, to the thread that writes events."""
+        """Writes numbers, and a picture of kernels, 0..1 `(height, width, 3)`, as an event."""
         summary = Summary()
         for name, value in values.items():
             summary.MergeFrom(scalar_pb(name, value))
@@ -147,8 +153,12 @@ class Records:
             pixels = tf.image.convert_image_dtype(kernels, tf.uint8, saturate=True)
             picture = make_tensor_proto([width, height, tf.io.encode_png(pixels).numpy()])
             summary.value.add(tag="conv1", metadata=create_summary_metadata(None, None), tensor=picture)
+        self._write(Event(step=step, summary=summary))
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
         with self._on_disk():
-            self._events.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+            self._events.write(event.SerializeToString())
 
     def flush(self) -> None:
         """Hand every line to the operating system, before a state is saved that relies on them."""
@@ -158,9 +168,11 @@ class Records:
 
     def close(self) -> None:
         """Close the files."""
-        self._steps.close()
-        with self._on_disk():
-            self._events.close()
+        try:
+            self._steps.close()
+        finally:
+            with self._on_disk():
+                self._events.close()
 
 
 def layer_sizes(model: keras.Model, optimizer: AlexNetSGD, epoch: int) -> list[LayerRow]:

@@ -20,9 +20,10 @@ from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import IMPORTED, Run, as_run, check_classes
 from alexnet_keras.storage.places import command
+from alexnet_keras.training.checkpoint import saved_states
 from alexnet_keras.training.cluster import Cluster
 from alexnet_keras.training.launch import joined, new_trainer, placed
-from alexnet_keras.training.schedule import has_stalled, rate_periods
+from alexnet_keras.training.schedule import rate_periods, would_end
 
 MOST_PERIODS = 4  # of the learning rate, that a note names
 
@@ -60,7 +61,8 @@ def resume(
         gpus: As in `train`; with `strategy` None, too, both are the run's.
         strategy: As in `train`.
         strict_devices: Raise if GPUs are missing.
-        save_every: Also save the state after every `save_every` steps, not only after every epoch.
+        save_every: Also save the state after every `save_every` steps, not only after every epoch; None as the run
+            began.
         cache: As in `train`; a run does not record it.
         cache_dir: As in `train`; a run does not record it.
         accept_new_data: Continue although the dataset has changed since the run began.
@@ -74,9 +76,9 @@ def resume(
         The run, finished or stopped by a callback.
 
     Raises:
-        UsageError: There is no such run, it was imported, it has trained as many epochs or stalled, or there is no room
-            for the cache.
-        DataError: No saved state can be read, or the dataset has changed.
+        UsageError: There is no such run, it was imported or published, it has trained as many epochs or stalled, or
+            there is no room for the cache.
+        DataError: No saved state is left or can be read, or the dataset has changed.
         DivergedError, AlexNetError, KeyboardInterrupt: As in `train`.
     """
     with ExitStack() as held:
@@ -89,6 +91,17 @@ def resume(
                     f"The run {begun.path} was imported and has no training to resume: start a new run from its "
                     f"weights with `{begin_from(begun)}`."
                 )
+            if begun.facts["data"].get("path") is None:
+                copy = command("import", begun.path, "--run", f"{begun.name}-imported")
+                raise UsageError(
+                    f"The run {begun.path} was published, without what a training resumes from: `{copy}` makes a run "
+                    "of it, from whose weights another can start."
+                )
+            if begun.model_path.exists() and not saved_states(begun.states_path):
+                raise DataError(
+                    f"The run {begun.path} has no saved state any more, so it cannot be resumed: start a new run from "
+                    f"its weights with `{begin_from(begun)}`."
+                )
             longer = begun.recipe if epochs is None else _extended(begun, epochs)
             return {"recipe": toml.to_dict(longer), "path": str(begun.path), "entries": begun.facts}
 
@@ -100,13 +113,18 @@ def resume(
             gpus = entries["gpus"]
             strategy = None if entries["strategy"] == "multi-worker" else entries["strategy"]  # its cluster is gone
         placement = placed(recipe, gpus, strategy, strict_devices, cluster, reporter)
-        dataset = cached(dataset, cache, cache_dir, reporter)
+        save_every = save_every or entries.get("save_every")
         trainer = new_trainer(old, recipe, dataset, placement, entries, save_every, callbacks, reporter)
-        if cluster.is_chief and recipe.training.epochs != old.recipe.training.epochs:
-            _extend(old, recipe, reporter)
-        with tensor_float_32(entries.get("tf32", True)):
+        trainer.data = cached(dataset, cache, cache_dir, reporter)
+
+        def record(step: int, goes_on: bool) -> None:
+            if recipe.training.epochs != old.recipe.training.epochs:
+                _extend(old, recipe, reporter)
             now_on = {"strategy": placement.kind, "devices": list(placement.devices), "environment": environment()}
-            trainer.fit(resume=True, now={"data": now, **now_on} if cluster.is_chief else None)
+            old.record_resumption(step, {"data": now, **now_on}, goes_on)
+
+        with tensor_float_32(entries.get("tf32", True)):
+            trainer.fit(resume=True, restored=record)
     return old
 
 
@@ -119,9 +137,9 @@ def _extended(run: Run, epochs: int) -> Recipe:
     if epochs <= (trained := len(run.history)):
         raise UsageError(f"The run {run.path} has trained {trained} epochs: --epochs takes more than that.")
     longer = edit(run.recipe, {"training.epochs": epochs})
-    if has_stalled(longer.training, run.validation_errors):
+    if would_end(longer.training, run.validation_errors):
         raise UsageError(
-            f"The run {run.path} ended after {trained} epochs because its validation error had stalled, and would end "
+            f"The validation error of the run {run.path} had stalled after {trained} epochs, and the run would end "
             f"there at any length: start a new run from its weights with `{begin_from(run)}`."
         )
     return longer
@@ -135,17 +153,12 @@ def begin_from(run: Run) -> str:
 
 
 def _extend(run: Run, recipe: Recipe, reporter: Reporter) -> None:
-    """Give a run a recipe with another number of epochs, and report what its schedule becomes.
-
-    Raises:
-        AlexNetError: Another process trains it.
-    """
+    """Give a run a recipe with another number of epochs, and report what its schedule becomes."""
     history, before, epochs = run.history, run.recipe.training.epochs, recipe.training.epochs
-    with run.training_lock():
-        run.write_recipe(recipe)
-        extension = {"after": len(history), "from": before, "to": epochs}
-        run.update({"last_epochs": len(history), **run.facts, "extended": [*run.facts.get("extended", []), extension]})
-    periods = rate_periods(recipe.training, len(history), run.validation_errors)
+    run.write_recipe(recipe)
+    extension = {"after": len(history), "from": before, "to": epochs}
+    run.update({"last_epochs": len(history), **run.facts, "extended": [*run.facts.get("extended", []), extension]})
+    periods = rate_periods(recipe.training, len(history), run.validation_errors, MOST_PERIODS + 1)
     rates = ", ".join(f"{rate:g} in epochs {first} to {last}" for first, last, rate in periods[:MOST_PERIODS])
     reporter.note(
         f"The schedule of {before} epochs is now one of {epochs}. The learning rate of the weights is {rates}"

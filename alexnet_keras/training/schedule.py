@@ -75,9 +75,12 @@ def has_stalled(training: Training, errors: list[float]) -> bool:
         training: The recipe's training.
         errors: The validation top-1 error after each epoch so far, 0..1.
     """
+    return len(errors) < training.epochs and would_end(training, errors)
+
+
+def would_end(training: Training, errors: list[float]) -> bool:
+    """True if the schedule `plateau`, or the patience, ends a training of any length after these epochs."""
     schedule = training.schedule
-    if len(errors) >= training.epochs:
-        return False
     if training.patience is not None and epochs_since_best(errors) >= training.patience:
         return True
     if schedule.kind != "plateau":
@@ -101,22 +104,25 @@ def epochs_since_best(errors: Sequence[float]) -> int:
     return len(errors) - 1 - errors.index(min(errors)) if errors else 0
 
 
-def rate_periods(training: Training, first: int, errors: list[float]) -> list[tuple[int, int, float]]:
+def rate_periods(training: Training, first: int, errors: list[float], most: int) -> list[tuple[int, int, float]]:
     """Return the learning rates of the weights from an epoch on, as far as they are known beforehand.
 
     Args:
         training: The recipe's training.
         first: The first epoch, from 0.
         errors: The validation top-1 errors so far; `plateau` is continued without new ones.
+        most: The number of periods to return at most.
 
     Returns:
-        Periods of epochs with one rate: the first and the last epoch, from 1, and the rate.
+        The first periods of epochs with one rate: the first and the last epoch, from 1, and the rate.
     """
     periods: list[tuple[int, int, float]] = []
     for epoch in range(first, training.epochs):
         rate = plan_epoch(training, epoch, errors).rates["weights"]
         if periods and periods[-1][2] == rate:
             periods[-1] = (periods[-1][0], epoch + 1, rate)
+        elif len(periods) == most:
+            break
         else:
             periods.append((epoch + 1, epoch + 1, rate))
     return periods

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from alexnet_keras.data.class_names import numbered
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.recipes.edits import arithmetic_differences, other_arithmetic
@@ -43,6 +44,15 @@ class InitialWeights:
         model = self.run.load_model(self.which)
         return model if self.layer is None else keras.Model(model.input, model.get_layer(self.layer).output)
 
+    def copy_into(self, model: keras.Model, classes: Sequence[str]) -> "list[LayerOrigin]":
+        """Copy the weights into a model for these classes, but those of the classifier where the classes are others.
+
+        Classes of an imported run that have no names count as the same.
+        """
+        theirs = tuple(self.run.facts.get("classes", ()))
+        others = theirs not in (tuple(classes), numbered(len(theirs)))
+        return copy_layers(model, self.load(), "its classes are others" if others else None)
+
     def to_dict(self) -> dict[str, Any]:
         """The entries of run.json from which `from_dict` makes the object again."""
         entries: dict[str, Any] = {"init_from": str(self.run.path.resolve())}
@@ -68,8 +78,13 @@ class LayerOrigin:
     why: str = ""
 
 
-def copy_layers(model: keras.Model, source: keras.Model) -> list[LayerOrigin]:
+def copy_layers(model: keras.Model, source: keras.Model, why_no_classifier: str | None = None) -> list[LayerOrigin]:
     """Copy into `model` the weights of every layer of `source` that has the same name, variables and shapes.
+
+    Args:
+        model: The model.
+        source: The other model.
+        why_no_classifier: The reason to leave the last layer out; None to copy it as the others.
 
     Returns:
         One entry for every layer with weights of either model, in the order of `model`; a layer is copied whole or not.
@@ -86,6 +101,9 @@ def copy_layers(model: keras.Model, source: keras.Model) -> list[LayerOrigin]:
             name = next(name for name in {**here, **there} if there.get(name) != here.get(name))
             why = f"{_shape_of(name, there)} there, {_shape_of(name, here)} here"
             origins.append(LayerOrigin(layer, "skipped", why))
+            continue
+        if why_no_classifier and layer == list(ours)[-1]:
+            origins.append(LayerOrigin(layer, "skipped", why_no_classifier))
             continue
         for name, variable in variables.items():
             variable.assign(sources[name])
@@ -175,9 +193,11 @@ def restore(
     return Position(**position)
 
 
-def initialize(model: keras.Model, load: Callable[[], keras.Model], cluster: Cluster) -> list[LayerOrigin]:
-    """Copy the initial weights from another model, which the chief loads."""
-    origins = cluster.from_chief(lambda: [astuple(origin) for origin in copy_layers(model, load())])
+def initialize(
+    model: keras.Model, copy: Callable[[keras.Model], list[LayerOrigin]], cluster: Cluster
+) -> list[LayerOrigin]:
+    """Copy the initial weights into a model on the chief, and from it to the workers."""
+    origins = cluster.from_chief(lambda: [astuple(origin) for origin in copy(model)])
     if not cluster.is_alone:
         for variable in model.trainable_variables:
             own = partial(keras.ops.convert_to_numpy, variable)

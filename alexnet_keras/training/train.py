@@ -81,8 +81,8 @@ def train(
             never.
         class_weights: `"balanced"` to let every class count alike in the loss, however many images it has; None for
             the recipe's, which is `"none"`.
-        init_from: Another run, whose best weights this one starts from, layer by layer where name and shape agree; or
-            `InitialWeights`, to take its last weights or its first layers only.
+        init_from: Another run, whose best weights this one starts from, layer by layer where name and shape agree (of
+            the classifier also the classes); or `InitialWeights`, to take its last weights or its first layers only.
         freeze: Layers that keep their weights, as names and ranges: `"conv1..conv5,fc7"`.
         rate_factors: Factors for the learning rates of layers: `{"conv1..conv5": 0.1}`.
         seed: The seed of weights, order, crops, noise and dropout.
@@ -164,6 +164,7 @@ def train(
                 "init_from": None,
                 **(initial.to_dict() if initial else {}),
                 "gpus": gpus,
+                "save_every": save_every,
                 "command": None,
                 "status": "running",
             }
@@ -179,8 +180,8 @@ def train(
         if dataset.fingerprint != entries["data"]["fingerprint"]:
             raise DataError(f"The dataset {dataset.path} of this worker is not the one that the chief has.")
         placement = placed(chosen, gpus, strategy, strict_devices, cluster, reporter)
-        dataset = cached(dataset, cache, cache_dir, reporter)
         trainer = new_trainer(new, chosen, dataset, placement, entries, save_every, callbacks, reporter)
+        trainer.data = cached(dataset, cache, cache_dir, reporter)
         entries |= {"strategy": placement.kind, "devices": list(placement.devices)}
         if cluster.is_chief:
             Run.create(new.path, chosen, entries)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import ORDER, WorkerPart, iterate, steps_per_epoch, training_batches
-from alexnet_keras.errors import DataError, DivergedError, NotFiniteError, UsageError
+from alexnet_keras.errors import AlexNetError, DataError, DivergedError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.layers import ColorNoise
@@ -34,7 +34,7 @@ from alexnet_keras.training.losses import balanced_weights
 from alexnet_keras.training.optimizer import LossScale, new_optimizer
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, has_stalled, layer_rate_factors, plan_epoch
-from alexnet_keras.training.start import initialize, new_model, restore, warn_of_untrained
+from alexnet_keras.training.start import LayerOrigin, initialize, new_model, restore, warn_of_untrained
 from alexnet_keras.training.step import StepResult, TrainingStep
 
 
@@ -50,7 +50,7 @@ class Trainer:
         seed: The seed of weights, order, crops, noise and dropout.
         precision: A Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
         save_every: Steps between two saved states; None for one per epoch.
-        initial: Returns the model whose weights the run starts from; None for new weights.
+        initial: Copies the weights that the run starts from into its model; None for new weights.
         reporter: Receives warnings and the events of the training.
         callbacks: Keras callbacks that watch the training, and may stop it.
 
@@ -67,7 +67,7 @@ class Trainer:
     seed: int = 0
     precision: str = "float32"
     save_every: int | None = None
-    initial: Callable[[], keras.Model] | None = None
+    initial: Callable[[keras.Model], list[LayerOrigin]] | None = None
     reporter: Reporter = SILENT
     callbacks: Sequence[keras.callbacks.Callback] = ()
     position: Position = field(init=False, default_factory=lambda: Position(order=ORDER))
@@ -78,7 +78,9 @@ class Trainer:
         batch_size, replicas = self.recipe.training.batch_size, self.placement.replicas
         self.steps = steps_per_epoch(self.data.examples("train"), batch_size)
         if batch_size % replicas:
-            raise UsageError(f"A batch of {batch_size} cannot be shared equally by {replicas} replicas.")
+            smaller = batch_size - batch_size % replicas
+            remedy = f"take --batch-size {smaller}" if smaller else "take fewer devices"
+            raise UsageError(f"A batch of {batch_size} cannot be shared equally by {replicas} replicas: {remedy}.")
         if "val" not in self.data.splits:
             raise DataError(f"The dataset {self.data.path} has no val split to measure the error on.")
         self.cluster = self.placement.cluster
@@ -90,13 +92,15 @@ class Trainer:
         self._disk = Disk()
         self._saved: int | None = None  # the step of the last saved state
         self._stopped = ""  # where a callback stopped the training
+        self._begun = False  # True once run.json says that the run is trained
 
-    def fit(self, resume: bool = False, now: dict[str, Any] | None = None) -> list[dict[str, float]]:
+    def fit(self, resume: bool = False, restored: Callable[[int, bool], None] | None = None) -> list[dict[str, float]]:
         """Train to the end of the schedule.
 
         Args:
             resume: Continue from the last saved state, if there is one.
-            now: The "data", "strategy", "devices" and "environment" from here on, for run.json once it has resumed.
+            restored: Called, by the chief alone, once the state was restored, with the steps trained before, and
+                whether there is something left to train.
 
         Returns:
             The history: one row per epoch, as in history.csv.
@@ -106,26 +110,27 @@ class Trainer:
             DivergedError: The loss became infinite or NaN; the run keeps its last good state.
             DataError: No saved state can be read, or the state belongs to another recipe; or an image cannot be read,
                 and the state was saved.
-            AlexNetError: A batch does not fit into memory; a worker died; another process trains the run.
+            AlexNetError: A batch does not fit into memory; a worker died; another process trains the run, or moves it.
             KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the state was saved.
         """
         if self.run is None:
             with self.cluster.reporting_lost_workers():
-                return self._fit(resume, now)
+                return self._fit(resume, restored)
         with self.run.training_lock():
-            self.run.update({"status": "running", "ended": ""})
+            self._begun = not resume  # what refuses a resumption leaves the run as it was
             try:
                 with self.cluster.reporting_lost_workers():
-                    history = self._fit(resume, now)
+                    history = self._fit(resume, restored)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # the error itself reports a full disk
-                    self.run.update({"status": guards.status_after(error), "ended": str(error)})
+                    if self._begun and self._is_there:
+                        self.run.update({"status": guards.status_after(error), "ended": str(error)})
                 raise
             status = "interrupted" if self.position.step else "finished"
             self.run.update({"status": status, "ended": self._stopped, "parameters": parameters_of(self.model)})
         return history
 
-    def _fit(self, resume: bool, now: dict[str, Any] | None) -> list[dict[str, float]]:
+    def _fit(self, resume: bool, restored: Callable[[int, bool], None] | None) -> list[dict[str, float]]:
         with StopSignals() as self.signals:
             with self.placement.scope():
                 self.model = new_model(self.recipe, self.data, self.seed, self.precision)
@@ -134,25 +139,28 @@ class Trainer:
                 if self.recipe.training.averaging_epochs:
                     self.average = new_model(self.recipe, self.data, self.seed, self.precision)
                 self.watching = Callbacks(self.callbacks, self.model, self.optimizer, self.recipe, self.steps)
-            restored = resume and self._restore()
+            goes_on = resume and self._restore()
+            if self.run:
+                self._begun = True
+                self.run.update({"status": "running", "ended": ""})
             if self.position.loss_scale:
                 self.scale = LossScale(*self.position.loss_scale)
             self.reporter.on_train_begin(self.recipe, self.data.examples("val"), self.position)
-            try:
-                if not restored:
+            with contextlib.ExitStack() as ending:
+                ending.callback(self.reporter.on_train_end)
+                if not goes_on:
                     self._start()
-                self.records = Records(self.run, self.position, self.model, self.reporter) if self.run else None
+                if self.run:
+                    self.records = ending.enter_context(
+                        contextlib.closing(Records(self.run, self.position, self.model, self.reporter))
+                    )
                 mirrored = self.placement.strategy if self.placement.kind == "mirrored" else None
                 self.predictor = Predictor(self.result, strategy=mirrored)
                 self._tell("on_train_begin")
-                if self.run and now:
-                    self.run.record_resumption(self.position.total_steps, now, goes_on=self._goes_on)
+                if self.run and restored:
+                    restored(self.position.total_steps, self._goes_on)
                 self._epochs()
                 self._tell("on_train_end")
-            finally:
-                if self.records:
-                    self.records.close()
-                self.reporter.on_train_end()
         self._disk.wait()
         position = self.position
         if self._stopped:
@@ -402,6 +410,7 @@ class Trainer:
         """
         self.cluster.check_same(keras.ops.convert_to_numpy(variable) for variable in self.model.weights)
         if self.run:
+            self._check_there()
             if best:
                 with write_by_rename(self.run.waiting_model_path) as path:
                     self.result.save(path)
@@ -436,11 +445,25 @@ class Trainer:
     def _save(self) -> None:
         self._check_finite()
         if self.run:
+            self._check_there()
             if self.records:
                 self.records.flush()
             states = self.run.states_path
             save_state(states, self.model, self.optimizer, self.position, self._state_owner(), self.average, self._disk)
         self._saved = self.position.total_steps
+
+    @property
+    def _is_there(self) -> bool:
+        """True if the run is where it was."""
+        return self.run is not None and (self.run.path / "run.json").exists()
+
+    def _check_there(self) -> None:
+        """Refuses to write where the run is no more: a second directory of its name would take what comes."""
+        if self.run and not self._is_there:
+            raise AlexNetError(
+                f"The directory {self.run.path} was moved or removed while the run was trained: resume it where it is "
+                "now, from its last saved state."
+            )
 
     @property
     def _stops_alone(self) -> bool:

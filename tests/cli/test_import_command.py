@@ -322,7 +322,11 @@ def test_predict_takes_published_weights_without_a_run(published, alexnet, image
         (["torchvision"], 1, "http://127.0.0.1:9/weights.pth cannot be downloaded: Connection refused. Download"),
         (["./torchvision"], 2, "The name of torchvision does not say what wrote it"),
         (["net.caffemodel", "--from-cache", "."], 2, "published weights, and net.caffemodel is none of them: leave"),
-        (["hf://anna/net", "--from-cache", "."], 2, "published weights, and hf://anna/net is none of them: leave"),
+        (
+            ["hf://one/net", "--from-cache", "."],
+            2,
+            "published weights, and hf://one/net is none of them: leave",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_name_is_said_before_anything_is_made(

@@ -35,9 +35,9 @@ def test_a_published_run_is_imported_and_evaluated_as_it_was(run_in, trained):
         (["publish", "tiny", "--to", "https://huggingface.co/me/x"], "the hub's addresses are hf://USER/NAME."),
         (["publish", "tiny"], "Missing option '--to'"),
         (["publish", "nobody", "--to", "somewhere"], "There is no run 'nobody'"),
-        (["import", "hf://anna/net", "--recipe", "source"], "A published run brings its recipe, mean and classes"),
-        (["import", "hf://anna"], "hf://anna is no address of a model"),
-        (["eval", "hf://anna/net"], "`alexnet import hf://anna/net` makes a run of it"),
+        (["import", "hf://someone/net", "--recipe", "source"], "A published run brings its recipe, mean and classes"),
+        (["import", "hf://someone"], "hf://someone is no address of a model"),
+        (["eval", "hf://someone/net"], "`alexnet import hf://someone/net` makes a run of it"),
     ],
 )
 def test_what_cannot_be_published_or_imported_is_refused(run_in, trained, words, sentence):

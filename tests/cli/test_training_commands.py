@@ -96,6 +96,49 @@ def test_a_finished_run_says_so_and_is_extended_by_more_epochs(folder):
     shutil.rmtree(folder / "saved_models/longer")
 
 
+def test_a_run_that_cannot_resume_is_refused_and_stays_as_it_was(folder):
+    """Its states are gone or damaged, it is a published copy, or its run.json lacks what every run writes."""
+    whole = {path.name for path in (folder / "saved_models/tiny").iterdir()}
+    for change, code, words in (
+        ("no states", 3, "has no saved state any more, so it cannot be resumed: start a new run from its weights with"),
+        ("damaged states", 3, "is damaged or of another network"),
+        ("no seed", 3, "run.json is damaged: it has no entry seed"),
+    ):
+        run = shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/other")
+        if change == "no states":
+            shutil.rmtree(run / "state")
+        elif change == "no seed":
+            facts = json.loads((run / "run.json").read_text())
+            (run / "run.json").write_text(json.dumps({key: value for key, value in facts.items() if key != "seed"}))
+        else:
+            for state in (run / "state").glob("step-*.npz"):
+                state.write_bytes(state.read_bytes()[:1000])
+        before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+        refused = invoke("train", "--resume", "other", "--epochs", 3)
+        assert refused.exit_code == code and words in refused.stderr, (change, refused.stderr)
+        assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before, change
+        assert {path.name for path in run.iterdir()} == whole - ({"state"} if change == "no states" else set())
+        shutil.rmtree(run)
+    assert invoke("publish", "tiny", "--to", "published").exit_code == 0
+    for command, words in (("train --resume", "was published, without what a training resumes"), ("eval", "--data")):
+        refused = invoke(*command.split(), "published")
+        assert refused.exit_code == 2 and words in refused.stderr, refused.stderr
+    shutil.rmtree(folder / "published")
+
+
+def test_a_name_that_a_killed_command_left_is_free_and_that_of_a_file_is_refused(folder, prepared):
+    begin = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--epochs", 1, "--run"]
+    left, file = folder / "saved_models/left", folder / "saved_models/file"
+    left.mkdir()
+    (left / ".partial-host-1-run.json").write_text("{")
+    assert invoke(*begin, "left").exit_code == 0
+    file.write_text("")
+    refused = invoke(*begin, "file")
+    assert refused.exit_code == 2 and "file is a file: choose another name with --run" in refused.stderr
+    file.unlink()
+    shutil.rmtree(left)
+
+
 def test_the_last_model_is_not_that_of_a_run_that_has_gone_on(folder):
     run = shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/longer")
     history = (run / "history.csv").read_text()
@@ -133,10 +176,10 @@ def test_a_run_that_stalled_is_not_extended(folder, prepared):
     recipe = folder / "saved_models/stalled/recipe.toml"
     before = recipe.read_text()
     again = invoke("train", "--resume", "stalled")
-    assert again.exit_code == 0 and "its validation error had stalled: more epochs would train nothing" in again.stdout
+    assert again.exit_code == 0 and "Its validation error has stalled: more epochs would train nothing" in again.stdout
     assert "alexnet train --init-from stalled" in again.stdout and "--epochs" not in again.stdout
     refused = invoke("train", "--resume", "stalled", "--epochs", "12")
-    assert refused.exit_code == 2 and "ended after 2 epochs because its validation error had stalled" in refused.stderr
+    assert refused.exit_code == 2 and "had stalled after 2 epochs" in refused.stderr
     assert recipe.read_text() == before and "extended" not in (folder / "saved_models/stalled/run.json").read_text()
     shutil.rmtree(folder / "saved_models/stalled")
 

@@ -12,7 +12,7 @@ from imagenet import as_ycck
 from PIL import Image, ImageOps
 
 from alexnet_keras.data.image_formats import Decoding, UnreadableImage
-from alexnet_keras.data.images import fit_to_square, read_image_file
+from alexnet_keras.data.images import fit_to_square, orientation, read_image_file
 
 
 def encode(pixels: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
@@ -163,6 +163,16 @@ def test_exif_orientation_is_honoured_where_asked_for(form, orientation):
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(turned))).convert("RGB"))
     found = fit_to_square(turned, Decoding(exif=True))
     np.testing.assert_array_equal(found, fit_to_square(encode(upright)))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
+def test_the_orientation_is_read_where_a_file_has_one_and_nowhere_else(form):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    turned, plain = encode(smooth(60, 50), form, exif=exif), encode(smooth(60, 50), form, comment=b"Exif eXIf")
+    assert (orientation(turned), orientation(plain)) == (1 if form == "GIF" else 8, 1)
+    for length in range(0, len(turned), 7):
+        assert orientation(turned[:length]) in (1, 8)
 
 
 def test_damaged_exif_data_does_not_cost_the_image():

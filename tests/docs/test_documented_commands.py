@@ -35,13 +35,14 @@ GIVEN = {
     ],
     "docs/exporting.md": ["saved_models/my-run", "photo.jpg"],
     "docs/features-and-search.md": ["saved_models/my-run", "photo.jpg"],
+    "docs/index.md": ["photos"],
     "docs/guide.md": ["photos", "holiday.jpg", "elsewhere/ImageNet", "elsewhere/fall09"],
     "docs/modern.md": ["data/imagenette"],
     "docs/paper.md": ["data/imagenette"],
     "docs/preparing-data.md": ["photos", "data/photos", "elsewhere/ImageNet"],
     "docs/serving.md": ["saved_models/my-run", "photo.jpg"],
     "docs/training.md": [
-        "data/imagenet", "data/flowers", "saved_models/imagenet", "trashnet", "data/imagenette",
+        "data/imagenet", "data/flowers", "trashnet", "data/imagenette",
     ],
     "docs/weights.md": [
         "bvlc_alexnet.caffemodel", "imagenet_mean.binaryproto", "synset_words.txt", "photo.jpg", "data/imagenet",

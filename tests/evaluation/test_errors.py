@@ -9,7 +9,7 @@ from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.data.pipeline import evaluation_batches
-from alexnet_keras.errors import DataError, NotFiniteError, UsageError
+from alexnet_keras.errors import AlexNetError, DataError, NotFiniteError, UsageError
 from alexnet_keras.evaluation import predictor as predictor_module
 from alexnet_keras.evaluation.errors import Evaluation, Tally, check_finite, error_rate, top_k_misses
 from alexnet_keras.evaluation.predictor import Predictor
@@ -93,6 +93,27 @@ def test_an_evaluation_counts_every_image_once(model, prepared, views):
     assert result.images == sum(progress) == len(labels) == 12
     assert result.top1.error == np.mean(probabilities.argmax(1) != labels)
     assert result.loss == pytest.approx(-np.log(probabilities[np.arange(12), labels]).mean(), rel=1e-5)
+
+
+def test_images_that_do_not_fit_into_memory_at_once_are_computed_in_parts(model, prepared, monkeypatch):
+    whole, small, sizes = Predictor(model), Predictor(model), []
+    computed = small._averaged
+
+    def little(images):
+        sizes.append(len(images))
+        if len(images) > most:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return computed(images)
+
+    monkeypatch.setattr(small, "_averaged", little)
+    images, *_ = next(iter(evaluation_batches(prepared, "val", 12)))
+    most = 5
+    np.testing.assert_allclose(small(images), whole(images), rtol=1e-5)
+    assert sizes == [12, 12, 12, 12, 8, 4, 4, 4]
+    assert small.evaluate(prepared, "val").top1 == whole.evaluate(prepared, "val").top1
+    most = 0
+    with pytest.raises(AlexNetError, match="Not one image fits into memory"):
+        small(images)
 
 
 def test_wrong_splits_and_classes_are_told(model, tiny, prepared):

@@ -75,6 +75,9 @@ def test_images_that_a_run_may_have_been_trained_on_are_told(runs, images, tmp_p
         f"the run {runs[0].path} was not trained on {other.path} as it is now: errors on images that it was "
         "trained on are too low."
     ]
+    with pytest.warns(UserWarning, match="was not trained on") as caught:
+        evaluate(runs[0], other)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_one_image_has_no_halves_to_search_weights_on(monkeypatch):

@@ -10,8 +10,11 @@ import tensorflow as tf
 
 from alexnet_keras import Classifier
 from alexnet_keras.data.images import fit_to_square
+from alexnet_keras.evaluation.image_inputs import preparation_of
 from alexnet_keras.interop.exported import exported_network
+from alexnet_keras.interop.import_run import NO_DATA
 from alexnet_keras.interop.tensorflow_formats import open_saved_model, write_saved_model
+from alexnet_keras.runs import Run
 
 pytestmark = pytest.mark.slow  # the conversion is
 
@@ -56,6 +59,13 @@ def test_it_needs_neither_this_package_nor_keras(written, run, samples, images, 
     np.testing.assert_allclose(found["images"], classifier.predictor(samples.images), atol=1e-5)
     np.testing.assert_allclose(found["file"], classifier.predictor(classifier.square(photo)[None])[0], atol=1e-5)
     assert found["titles"] == ["Blau", "grün", "красный"] and found["names"] == run.facts["classes"]
+
+
+def test_of_imported_weights_the_bytes_of_a_file_are_all_that_is_asked_for(run, tmp_path):
+    """Here their photographs are turned upright; the export's one input stays."""
+    imported = Run.create(tmp_path / "imported", run.recipe, {**run.facts, "data": NO_DATA})
+    assert preparation_of(imported).decoding.exif
+    assert not exported_network(imported, run.load_model()).preparation.decoding.exif
 
 
 def test_a_full_disk_is_pythons(run, tmp_path, monkeypatch):

@@ -34,10 +34,10 @@ CROPS = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)
 @pytest.fixture(scope="module")
 def run(prepared, tiny, tmp_path_factory):
     """A run whose run.json holds what is nobody's business."""
-    data = {**prepared.facts, "path": "/home/anna/data", "source": "folder:/home/anna/photos"}
-    data["options"] = {**data["options"], "labels": ["/home/anna/labels.csv"]}
+    data = {**prepared.facts, "path": "/home/someone/data", "source": "folder:/home/someone/photos"}
+    data["options"] = {**data["options"], "labels": ["/home/someone/labels.csv"]}
     facts = {"recipe": tiny.name, "overrides": [], "data": data, "seed": 7}
-    facts |= {"init_from": "/home/anna/run", "command": ["alexnet", "train", "--data", "/home/anna/data"]}
+    facts |= {"init_from": "/home/someone/run", "command": ["alexnet", "train", "--data", "/home/someone/data"]}
     return untrained_run(tmp_path_factory.mktemp("runs") / "net", tiny, prepared, **facts)
 
 
@@ -51,12 +51,12 @@ def folder(run, tmp_path_factory):
 
 @pytest.fixture
 def online(folder, tmp_path, monkeypatch):
-    """A hub with the run at anna/net, and a cache of the test's own."""
+    """A hub with the run at someone/net, and a cache of the test's own."""
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in hub.MODEL_FILES:
         (bare / name).write_bytes((folder / name).read_bytes())
-    with hub_of({"anna/net": folder, "anna/model": bare}) as endpoint:
+    with hub_of({"someone/net": folder, "someone/model": bare}) as endpoint:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
         template = "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", endpoint + template)
@@ -87,7 +87,7 @@ def test_a_full_disk_is_not_taken_for_a_damaged_model(run, tmp_path, monkeypatch
 
 
 def test_no_path_user_host_or_system_goes_along(run, folder):
-    private = ["anna", str(run.path.parent), "init_from", "cpus", run.facts["environment"]["platform"]]
+    private = ["someone", str(run.path.parent), "init_from", "cpus", run.facts["environment"]["platform"]]
     private += [name for name in (getpass.getuser(), socket.gethostname()) if len(name) > 4]
     for file in folder.iterdir():
         content = file.read_bytes()
@@ -99,7 +99,12 @@ def test_no_path_user_host_or_system_goes_along(run, folder):
 
 @pytest.mark.parametrize(
     ("source", "shared"),
-    [("demo", "demo"), ("tfds:cifar10", "tfds:cifar10"), ("parquet:/home/anna", "parquet"), ("/home/anna", None)],
+    [
+        ("demo", "demo"),
+        ("tfds:cifar10", "tfds:cifar10"),
+        ("parquet:/home/someone", "parquet"),
+        ("/home/someone", None),
+    ],
 )
 def test_of_a_source_that_is_a_directory_only_the_kind_is_named(run, tmp_path, source, shared):
     facts = run.facts
@@ -109,7 +114,11 @@ def test_of_a_source_that_is_a_directory_only_the_kind_is_named(run, tmp_path, s
 
 @pytest.mark.parametrize(
     ("kind", "file", "named"),
-    [("torchvision", "annas.pth", False), ("toronto", "bvlc_alexnet.npy", True), ("hub", "net/model.weights.h5", True)],
+    [
+        ("torchvision", "own.pth", False),
+        ("toronto", "bvlc_alexnet.npy", True),
+        ("hub", "net/model.weights.h5", True),
+    ],
 )
 def test_a_file_of_weights_is_named_only_by_a_name_that_everyone_knows(run, tmp_path, kind, file, named):
     imported = {"from": kind, "file": file, "sha256": "0" * 64, "published": None}
@@ -135,31 +144,31 @@ def test_a_published_run_comes_back_as_a_run_and_is_published_again(run, folder,
 
 def test_a_run_on_the_hub_serves_keras_the_network_and_the_classifier(online, run, tiny, tmp_path):
     expected = run.load_model()(CROPS)
-    np.testing.assert_array_equal(load_model("hf://anna/net")(CROPS), expected)
-    np.testing.assert_array_equal(AlexNet(tiny, classes=3, weights="hf://anna/net")(CROPS), expected)
+    np.testing.assert_array_equal(load_model("hf://someone/net")(CROPS), expected)
+    np.testing.assert_array_equal(AlexNet(tiny, classes=3, weights="hf://someone/net")(CROPS), expected)
     image = np.full((40, 50, 3), 200, np.uint8)
-    assert Classifier("hf://anna/net")(image) == Classifier(run)(image)
-    back = import_published(tmp_path / "back", "hf://anna/net")
+    assert Classifier("hf://someone/net")(image) == Classifier(run)(image)
+    back = import_published(tmp_path / "back", "hf://someone/net")
     assert back.facts["imported"]["revision"] == COMMIT and back.facts["imported"]["from"] == "hub"
-    with pytest.warns(UserWarning, match="hf://anna/net has other classes than this network"):
-        AlexNet(tiny, classes=4, weights="hf://anna/net")
-    with pytest.raises(DataError, match="hf://anna/net is of another network"):
-        AlexNet("quickstart", classes=3, weights="hf://anna/net")
+    with pytest.warns(UserWarning, match="hf://someone/net has other classes than this network"):
+        AlexNet(tiny, classes=4, weights="hf://someone/net")
+    with pytest.raises(DataError, match="hf://someone/net is of another network"):
+        AlexNet("quickstart", classes=3, weights="hf://someone/net")
     with pytest.raises(UsageError, match="has one model, which is its best"):
-        Classifier("hf://anna/net", which="last")
-    with pytest.raises(UsageError, match="`alexnet import hf://anna/net` makes a run of it"):
-        Run.load("hf://anna/net")
+        Classifier("hf://someone/net", which="last")
+    with pytest.raises(UsageError, match="`alexnet import hf://someone/net` makes a run of it"):
+        Run.load("hf://someone/net")
 
 
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("hf://anna", "hf://anna is no address of a model: hf://USER/NAME"),
-        ("hf://anna/net/model.keras", "is no address of a model"),
-        ("hf://anna/none", "There is no model hf://anna/none, or it is private"),
-        ("hf://anna/net@v9", "hf://anna/net@v9: the model has no such revision"),
-        ("hf://anna/-net", "hf://anna/-net is no name that the hub allows"),
-        ("hf://anna/model", "hf://anna/model is no run that `alexnet publish` wrote: it has no recipe.toml"),
+        ("hf://someone", "hf://someone is no address of a model: hf://USER/NAME"),
+        ("hf://someone/net/model.keras", "is no address of a model"),
+        ("hf://someone/none", "There is no model hf://someone/none, or it is private"),
+        ("hf://someone/net@v9", "hf://someone/net@v9: the model has no such revision"),
+        ("hf://someone/-net", "hf://someone/-net is no name that the hub allows"),
+        ("hf://someone/model", "hf://someone/model is no run that `alexnet publish` wrote: it has no recipe.toml"),
     ],
 )
 def test_an_address_that_has_no_run_is_refused_in_a_sentence(online, tmp_path, address, sentence):
@@ -169,11 +178,11 @@ def test_an_address_that_has_no_run_is_refused_in_a_sentence(online, tmp_path, a
 
 
 def test_without_a_network_what_was_fetched_before_is_there_and_the_rest_is_not(online, folder, monkeypatch):
-    fetch("hf://anna/net")
+    fetch("hf://someone/net")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    assert (fetch("hf://anna/net") / "run.json").read_bytes() == (folder / "run.json").read_bytes()
-    with pytest.raises(AlexNetError, match="hf://anna/other: the hub cannot be reached"):
-        fetch("hf://anna/other")
+    assert (fetch("hf://someone/net") / "run.json").read_bytes() == (folder / "run.json").read_bytes()
+    with pytest.raises(AlexNetError, match="hf://someone/other: the hub cannot be reached"):
+        fetch("hf://someone/other")
 
 
 def test_a_published_run_that_was_cloned_without_git_lfs_says_so(folder, tmp_path):
@@ -227,10 +236,10 @@ def test_a_run_is_sent_as_one_commit_with_a_card_of_its_address(run, folder, mon
     api = Api()
     monkeypatch.setattr(huggingface_hub, "HfApi", api)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
-    assert alexnet_keras.publish(run, "hf://anna/net", private=private).endswith(f"anna/net/commit/{COMMIT}")
+    assert alexnet_keras.publish(run, "hf://someone/net", private=private).endswith(f"someone/net/commit/{COMMIT}")
     assert api.private is (private or None)
     assert api.sent.keys() == {file.name for file in folder.iterdir()}
-    assert b"Classifier('hf://anna/net')" in api.sent["README.md"]
+    assert b"Classifier('hf://someone/net')" in api.sent["README.md"]
     assert all(api.sent[name] == (folder / name).read_bytes() for name in api.sent if name != "README.md")
 
 
@@ -239,10 +248,10 @@ def test_without_a_token_or_where_it_would_be_public_nothing_is_sent(run, monkey
     monkeypatch.setattr(huggingface_hub, "HfApi", api)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     with pytest.raises(UsageError, match="`hf auth login`, or set HF_TOKEN"):
-        alexnet_keras.publish(run, "hf://anna/net")
+        alexnet_keras.publish(run, "hf://someone/net")
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_token")
-    with pytest.raises(UsageError, match="hf://anna/net exists and is public"):
-        alexnet_keras.publish(run, "hf://anna/net", private=True)
+    with pytest.raises(UsageError, match="hf://someone/net exists and is public"):
+        alexnet_keras.publish(run, "hf://someone/net", private=True)
     assert not api.sent
 
 
@@ -252,5 +261,5 @@ def test_without_a_token_or_where_it_would_be_public_nothing_is_sent(run, monkey
 def test_a_hub_that_refuses_says_so(run, monkeypatch, status, error, sentence):
     with hub_of({}, status) as endpoint:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
-        with pytest.raises(error, match=f"hf://anna/net: the hub .*{sentence}"):
-            fetch("hf://anna/net")
+        with pytest.raises(error, match=f"hf://someone/net: the hub .*{sentence}"):
+            fetch("hf://someone/net")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from recorded import Recorded
-from toy_runs import new_run, trainer
+from toy_runs import new_run, start_from, trainer
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import UsageError
@@ -63,12 +63,13 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
         raise MemoryError
 
     run = new_run(tmp_path / "run", frozen_in(tiny, "conv1..fc6"))
-    start = one_device[0].load_model
+    start = start_from(one_device[0])
     with pytest.raises(MemoryError):
         trainer(run, prepared, reporter=Recorded((1, 2), stop), initial=start, save_every=1).fit()
     trainer(run, prepared).fit(resume=True)
     before, after = (
-        {v.path: v.numpy() for v in model.trainable_variables} for model in (start(), run.load_model("last"))
+        {v.path: v.numpy() for v in model.trainable_variables}
+        for model in (one_device[0].load_model(), run.load_model("last"))
     )
     same = {path.split("/")[0] for path in before if before[path].tobytes() == after[path].tobytes()}
     assert same == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6"}
@@ -78,8 +79,9 @@ def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_d
 def test_freezing_random_weights_is_reported(one_device, prepared, tiny, tmp_path):
     recipe = with_overrides(frozen_in(tiny, "conv1,conv5"), ["training.epochs=1", "network.conv5.filters=5"])
     alone, started = Recorded(), Recorded()
+    start = start_from(one_device[0])
     trainer(new_run(tmp_path / "alone", recipe), prepared, reporter=alone).fit()
-    trainer(new_run(tmp_path / "on", recipe), prepared, reporter=started, initial=one_device[0].load_model).fit()
+    trainer(new_run(tmp_path / "on", recipe), prepared, reporter=started, initial=start).fit()
     assert [warning.partition(":")[0] for warning in alone.warnings] == ["conv1, conv5"]
     assert [warning.partition(":")[0] for warning in started.warnings] == ["conv5"]
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 from recorded import Recorded
-from toy_runs import last_weights, new_run, trainer
+from toy_runs import last_weights, new_run, start_from, trainer
+from untrained import untrained_run
 
 from alexnet_keras import AlexNet
 from alexnet_keras.recipes.toml import from_dict, to_dict, with_overrides
-from alexnet_keras.training.start import copy_layers
+from alexnet_keras.training.start import InitialWeights, copy_layers
 
 
 def test_layers_of_the_same_name_and_shape_are_copied_and_the_others_reported(tiny):
@@ -45,7 +46,7 @@ def test_a_run_can_start_from_anothers_weights_with_layers_at_other_rates(one_de
     recipe = with_overrides(tiny, [*frozen, "network.fc8.rate_factor=10"])
     run = new_run(tmp_path / "run", recipe)
     reporter = Recorded()
-    history = trainer(run, prepared, reporter=reporter, initial=one_device[0].load_model).fit()
+    history = trainer(run, prepared, reporter=reporter, initial=start_from(one_device[0])).fit()
     assert {origin.outcome for origin in reporter.origins} == {"copied"}
     assert history[0]["rate_fc8"] == 10 * history[0]["rate_weights"]
     start = one_device[0].load_model().get_weights()
@@ -53,3 +54,21 @@ def test_a_run_can_start_from_anothers_weights_with_layers_at_other_rates(one_de
     for before, after in kept:
         np.testing.assert_array_equal(before, after)
     assert not np.allclose(*kernel) and not np.allclose(*bias)
+
+
+def test_the_classifier_of_other_classes_is_left_out(prepared, tiny, tmp_path):
+    """As many classes are not the same ones; of an imported run that has no names for them, they count as the same."""
+    for classes, outcome in (
+        (prepared.classes, "copied"),
+        (prepared.classes[::-1], "skipped"),
+        (("bike", "car", "train"), "skipped"),
+        (("0000", "0001", "0002"), "copied"),
+    ):
+        run = untrained_run(tmp_path / classes[0], tiny, prepared)
+        run.update({"classes": list(classes)})
+        model = AlexNet(tiny, classes=3, seed=2)
+        before = model.get_layer("fc8").get_weights()[0]
+        origins = {each.layer: each for each in InitialWeights(run).copy_into(model, prepared.classes)}
+        assert {each.outcome for each in origins.values()} == {"copied", outcome}
+        assert origins["fc8"].outcome == outcome and origins["fc8"].why in ("", "its classes are others")
+        assert (outcome == "skipped") == np.array_equal(model.get_layer("fc8").get_weights()[0], before)

@@ -199,8 +199,20 @@ def test_a_state_that_claims_a_huge_array_takes_no_memory(stopped, prepared):
 def test_a_state_of_another_recipe_is_refused_with_what_differs(stopped, prepared, tiny):
     other = with_overrides(tiny, ["training.momentum=0.5", "augmentation.flip=false"])
     (stopped.path / "recipe.toml").write_text(to_toml(other))
+    before = stopped.facts
     with pytest.raises(DataError, match=r"augmentation.flip is True there and False here; training.momentum is 0.9"):
         trainer(Run(stopped.path), prepared).fit(resume=True)
+    assert stopped.facts == before, "a run that is refused stays as it was"
+
+
+def test_a_run_whose_directory_is_moved_meanwhile_ends_and_goes_on_where_it_is(one_device, prepared, tiny, tmp_path):
+    run = new_run(tmp_path / "run", tiny)
+    moving = Recorded((0, 3), lambda: run.path.rename(tmp_path / "moved"))
+    with pytest.raises(AlexNetError, match="was moved or removed while the run was trained"):
+        trainer(run, prepared, reporter=moving, save_every=2).fit()
+    assert not run.path.exists()
+    trainer(Run(tmp_path / "moved"), prepared).fit(resume=True)
+    np.testing.assert_array_equal(step_losses(Run(tmp_path / "moved")), step_losses(one_device[0]))
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(stopped, prepared):
@@ -257,9 +269,11 @@ def test_damage_that_an_epoch_meets_costs_none_of_its_steps(one_device, prepared
     np.testing.assert_array_equal(step_losses(run), step_losses(one_device[0]))
 
 
-def test_an_epoch_whose_states_are_lost_is_in_no_history(stopped, prepared):
+def test_an_epoch_whose_state_was_never_saved_is_in_no_history(stopped, prepared):
+    """Killed after its records were written, before its first state was."""
     assert len(stopped.history) == 1
     shutil.rmtree(stopped.states_path)
+    stopped.model_path.unlink()
     with pytest.raises(MemoryError):
         trainer(stopped, prepared, reporter=Recorded((0, 0), crash)).fit(resume=True)
     assert stopped.history == []

@@ -122,10 +122,12 @@ def test_out_of_patience_the_training_ends():
 
 def test_the_rates_that_are_left_are_told_in_periods():
     training = load_recipe("source").training
-    assert rate_periods(training, 24, []) == [
+    assert rate_periods(training, 24, [], 3) == rate_periods(training, 24, [], 9)[:3]
+    assert rate_periods(training, 24, [], 9) == [
         (25, 25, 0.01),
         (26, 51, 0.001),
         (52, 79, pytest.approx(0.0001)),
         (80, 91, pytest.approx(0.00001)),
     ]
-    assert rate_periods(edit(load_recipe("source"), {"training.epochs": 182}).training, 91, [])[0] == (92, 102, 0.001)
+    longer = edit(load_recipe("source"), {"training.epochs": 182}).training
+    assert rate_periods(longer, 91, [], 1) == [(92, 102, 0.001)]

@@ -17,6 +17,7 @@ from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.reporter import Warnings
 from alexnet_keras.reports import run_report
+from alexnet_keras.training.checkpoint import saved_states
 from alexnet_keras.training.chosen_recipe import BY_EPOCH, chosen_recipe, warn_of_few_images
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.launch import new_trainer
@@ -131,6 +132,14 @@ def test_a_run_records_what_it_goes_on_with(images, prepared, tiny, tmp_path):
     assert shown.startswith("after step 2 with towers on /CPU:0, /CPU:1, TensorFlow 2.")
 
 
+def test_a_resumed_run_saves_its_state_as_often_as_it_began(prepared, tiny):
+    with pytest.raises(MemoryError):
+        train(prepared, tiny, run="often", epochs=1, save_every=1, reporter=Recorded((0, 2), crash))
+    with pytest.raises(MemoryError):
+        resume("often", reporter=Recorded((0, 4), crash))
+    assert saved_states(Run.load("often").states_path)[0].name.startswith("step-000000004")
+
+
 @pytest.mark.slow
 def test_an_interrupted_run_resumes_from_the_part_of_another_that_it_began_with(one_device, prepared, tiny):
     start = InitialWeights(one_device[0], "last", "fc6")
@@ -158,10 +167,14 @@ def test_an_interrupted_run_resumes_from_the_part_of_another_that_it_began_with(
         ({"changes": {"training.epochs": "ten"}}, "training.epochs"),
         ({"learning_rate": -1.0}, "training.weight_rate"),
         ({"patience": 0}, "training.patience"),
+        ({"learning_rate": float("inf")}, "training.weight_rate"),
+        ({"changes": {"network.lrn.k": float("nan")}}, "network.lrn.k"),
+        ({"freeze": ""}, "There is no layer ''"),
         ({"class_weights": "equal"}, "training.class_weights"),
         ({"scale_lr": True}, "--batch-size, which was not given"),
         ({"freeze": "conv1..fc8"}, "Every layer is frozen"),
         ({"init_from": "nobody"}, "no run 'nobody'"),
+        ({"init_from": "torchvision"}, "no run 'torchvision' yet: `alexnet import torchvision` makes it"),
         ({"run": "a/b"}, "no slash"),
     ],
     ids=str,
@@ -244,6 +257,21 @@ def test_a_schedule_of_another_kind_says_what_it_keeps(prepared):
         made = {name if "." in name else f"training.schedule.{name}": value for name, value in made.items()}
         chosen_recipe(recipe, prepared, made, {}, None, False, None, None, silent)
         assert not [note for note in silent.notes if "conv1" in note]
+
+
+def test_epochs_of_a_schedule_say_that_they_are_scaled_to_the_run(prepared):
+    drops = {"training.schedule.drop_epochs": [10, 20]}
+    for changes, epochs, told in (
+        (drops, 30, ["those of training.schedule.length, 91, and are scaled to the run's 30"]),
+        ({**drops, "training.schedule.length": 30}, 30, []),
+        (drops, None, []),
+        ({}, 30, []),
+        ({"training.schedule.conv1_frozen_epoch": None}, 30, []),
+    ):
+        reporter = Recorded()
+        chosen_recipe("source", prepared, changes, {"training.epochs": epochs}, None, False, None, None, reporter)
+        notes = [note for note in reporter.notes if "schedule.length" in note]
+        assert len(notes) == len(told) and all(words in note for words, note in zip(told, notes, strict=True))
 
 
 def test_weights_learnt_by_another_arithmetic_are_warned_of(tiny, tmp_path):

@@ -105,7 +105,7 @@ def test_impossible_placements_are_refused(kind, gpus, strict):
 def test_a_batch_that_replicas_cannot_share_equally_is_refused(prepared, tiny, tmp_path):
     recipe = with_overrides(tiny, ["training.batch_size=7"])
     run = new_run(tmp_path / "run", recipe)
-    with pytest.raises(UsageError, match="equally"):
+    with pytest.raises(UsageError, match="equally by 2 replicas: take --batch-size 6"):
         trainer(run, prepared, Placement("mirrored", ("/CPU:0", "/CPU:1")))
 
 

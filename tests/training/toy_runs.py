@@ -7,6 +7,7 @@ from recorded import Recorded
 
 from alexnet_keras.runs import Run
 from alexnet_keras.training.devices import Placement
+from alexnet_keras.training.start import copy_layers
 from alexnet_keras.training.trainer import Trainer
 
 ONE = Placement("one", ("/CPU:0",))
@@ -20,6 +21,11 @@ def crash():
 
 def trainer(run, data, placement=ONE, seed=3, reporter=None, **options):
     return Trainer(run, run.recipe, data, placement, seed=seed, reporter=reporter or Recorded(), **options)
+
+
+def start_from(run):
+    """What copies the weights of a run into a model."""
+    return lambda model: copy_layers(model, run.load_model())
 
 
 def new_run(path, recipe):
