@@ -11,13 +11,12 @@ scaled to 8 bits; 32-bit and floating-point pixels do not define a white level, 
 
 import errno
 import functools
-import io
 import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -46,7 +45,7 @@ JPEG_QUALITY = 95
 # TensorFlow's default shifts red and blue by a level against the stored statistics.
 DCT = "INTEGER_ACCURATE"
 JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-SCAN = b"\xda"  # the marker of a JPEG's pixels
+EXIF, SCAN, LONG = b"Exif\0\0", b"\xda", 4  # before EXIF data; the marker of a JPEG's pixels; a type of numbers
 _ENDINGS = """
 .jpg .jpeg .jpe .jfif .mpo .png .apng .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .pnm
 .avif .avifs .heic .heif .hif .jp2 .j2k .jpf .jpx .j2c .jpc
@@ -84,38 +83,58 @@ def square_of_pixels(pixels: np.ndarray) -> np.ndarray:
     return _square_from_pixels()(pixels).numpy()
 
 
-def orientation(encoded: bytes) -> int:
-    """The EXIF orientation of a JPEG, PNG, WebP or TIFF, 1..8; 1, upright, if it has none."""
-    if is_jpeg_or_png(encoded) and not _has_exif(encoded):
-        return UPRIGHT
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "WEBP", "TIFF")) as image:
-            value = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
-    except Exception:  # damaged EXIF data raises many kinds of errors, and the pixels may be intact
-        return UPRIGHT
-    return value if value in range(1, 9) else UPRIGHT
-
-
 def is_jpeg_or_png(encoded: bytes) -> bool:
     """True for the bytes of a JPEG or a PNG, by their beginning."""
     return encoded.startswith((JPEG_START, PNG_START))
 
 
-def _has_exif(encoded: bytes) -> bool:
-    """True for a JPEG or PNG with EXIF data before its pixels: from one segment, or chunk, to the next."""
-    at = 2
-    while encoded[:2] == JPEG_START and encoded[at : at + 1] == b"\xff" and encoded[at + 1 : at + 2] != SCAN:
-        if encoded[at + 1 : at + 2] == b"\xe1" and encoded[at + 4 : at + 8] == b"Exif":
-            return True
-        at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
-    at = len(PNG_START)
-    while encoded[:8] == PNG_START and (kind := encoded[at + 4 : at + 8]) not in (b"", b"IDAT"):
-        if kind == b"eXIf":
-            return True
-        at += 12 + int.from_bytes(encoded[at : at + 4])
-    return False
+def orientation(encoded: bytes) -> int:
+    """The EXIF orientation of a JPEG, PNG, WebP or TIFF, 1..8; 1, upright, if it has none.
+
+    Read here, for every image of a preparation: Pillow takes longer, and warns of damaged EXIF data.
+    """
+    exif = _exif(encoded)
+    order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(exif[at : at + size], order)
+
+    first = number(4, 4)
+    for entry in range(first + 2, min(first + 2 + 12 * number(first, 2), len(exif) - 11), 12):
+        if number(entry, 2) == ORIENTATION_TAG:
+            value = number(entry + 8, 4 if number(entry + 2, 2) == LONG else 2)
+            return value if value in range(1, 9) else UPRIGHT
+    return UPRIGHT
+
+
+def _exif(encoded: bytes) -> bytes:
+    """The EXIF data of an image, which have the form of a TIFF, from one segment or chunk to the next; b"" of none."""
+
+    def number(at: int, size: int, order: Literal["little", "big"] = "big") -> int:
+        return int.from_bytes(encoded[at : at + size], order)
+
+    if encoded.startswith((b"II*\0", b"MM\0*")):
+        return encoded
+    if encoded.startswith(JPEG_START):
+        at = 2
+        while encoded[at : at + 1] == b"\xff" and (kind := encoded[at + 1 : at + 2]) not in (SCAN, b""):
+            if kind == b"\xe1" and encoded[at + 4 : at + 10] == EXIF:
+                return encoded[at + 10 : at + 2 + number(at + 2, 2)]
+            at += 2 + number(at + 2, 2)
+    elif encoded.startswith(PNG_START):
+        at = len(PNG_START)
+        while (kind := encoded[at + 4 : at + 8]) not in (b"IDAT", b""):
+            if kind == b"eXIf":
+                return encoded[at + 8 : at + 8 + number(at, 4)]
+            at += 12 + number(at, 4)
+    elif encoded[:4] == b"RIFF":
+        at = 12
+        while kind := encoded[at : at + 4]:
+            size = number(at + 4, 4, "little")
+            if kind == b"EXIF":
+                return encoded[at + 8 : at + 8 + size].removeprefix(EXIF)
+            at += 8 + size + size % 2
+    return b""
 
 
 @functools.cache

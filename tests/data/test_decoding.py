@@ -166,13 +166,22 @@ def test_exif_orientation_is_honoured_where_asked_for(form, orientation):
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
-def test_the_orientation_is_read_where_a_file_has_one_and_nowhere_else(form):
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_orientation_is_read_where_a_file_has_one_and_nowhere_else(form, order):
     exif = Image.Exif()
-    exif[0x0112] = 8
+    exif.endian = order
+    exif[0x010F], exif[0x0112] = "a camera", 8
     turned, plain = encode(smooth(60, 50), form, exif=exif), encode(smooth(60, 50), form, comment=b"Exif eXIf")
     assert (orientation(turned), orientation(plain)) == (1 if form == "GIF" else 8, 1)
-    for length in range(0, len(turned), 7):
+    assert Image.open(io.BytesIO(turned)).getexif().get(0x0112, 1) == orientation(turned)
+    for length in range(len(turned)):
         assert orientation(turned[:length]) in (1, 8)
+    for seed in range(200):  # damaged in four places, most of them near the start
+        random = np.random.default_rng(seed)
+        damaged = bytearray(turned)
+        for at in random.integers(4, 120, 4):
+            damaged[at] = random.integers(256)
+        assert orientation(bytes(damaged)) in range(1, 9)
 
 
 def test_damaged_exif_data_does_not_cost_the_image():
