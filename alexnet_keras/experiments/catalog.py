@@ -28,6 +28,7 @@ class Experiment:
         seeds: Number of seeds by default.
         parts: It has parts, of which `--only` chooses some.
         pretrain: It takes `--pretrain`.
+        float16: It takes `--precision mixed_float16`, for which its trainings scale the loss.
         without: Further options of `alexnet reproduce`, as parameters, that change nothing in it.
     """
 
@@ -44,6 +45,7 @@ class Experiment:
     seeds: int = 3
     parts: bool = False
     pretrain: bool = False
+    float16: bool = True
     without: tuple[str, ...] = ()
 
     @property
@@ -89,6 +91,7 @@ EXPERIMENTS = {
             "about an hour",
             "as in miniature",
             seeds=1,
+            float16=False,
             without=("gpus", "cache"),
         ),
         Experiment(
@@ -210,6 +213,7 @@ EXPERIMENTS = {
             "2 to 3 hours on two processor cores a network and seed, in mixed_bfloat16",
             "5 minutes a network and seed, in mixed_bfloat16",
             "45 minutes a network and seed",
+            float16=False,
             without=("gpus", "cache"),
         ),
         Experiment(
@@ -228,6 +232,7 @@ EXPERIMENTS = {
             log="net 145 initialises conv3, conv4 and conv5 with 0.03",
             seeds=1,
             parts=True,
+            float16=False,
             without=("epochs", "gpus"),
         ),
         Experiment(

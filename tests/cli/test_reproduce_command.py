@@ -273,6 +273,10 @@ def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
         (("figure-1", "--cache", "memory"), 2, "--cache changes nothing in figure-1: leave it out"),
         (("figure-2", "--seeds", "3"), 2, "--seeds changes nothing in figure-2"),
         (("initialisation", "--epochs", "3"), 2, "--epochs changes nothing in initialisation"),
+        *(
+            ((name, "--precision", "mixed_float16"), 2, f"{name} does not scale the loss, as mixed_float16 needs")
+            for name in ("figure-1", "cifar-lrn", "initialisation")
+        ),
         (("report", "--scale", "full"), 2, "--scale is for experiments, not for report"),
         (("list", "--out", "x"), 2, "--out is for experiments, not for list"),
     ],
