@@ -95,9 +95,9 @@ def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, onl
     """
     from alexnet_keras.experiments.catalog import EXPERIMENTS
 
-    for name in (what, named):
-        if name not in (None, LIST, REPORT, *EXPERIMENTS):
-            raise UsageError(f"There is no experiment {name!r}: choose {', '.join(EXPERIMENTS)}, or list or report.")
+    for name, choices in ((what, [*EXPERIMENTS, LIST, REPORT]), (named, [*EXPERIMENTS])):
+        if name is not None and name not in choices:
+            raise UsageError(f"There is no experiment {name!r}: choose {', '.join(choices)}.")
     if named and what != LIST:
         raise UsageError(f"Name one experiment at a time: {what} or {named}.")
     if what in (LIST, REPORT):

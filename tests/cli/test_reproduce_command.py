@@ -261,6 +261,8 @@ def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
     ("arguments", "code", "sentence"),
     [
         (("figure-9",), 2, "There is no experiment 'figure-9': choose figure-1"),
+        (("list", "list"), 2, "There is no experiment 'list': choose figure-1"),
+        (("list", "report"), 2, "There is no experiment 'report': choose figure-1"),
         (
             ("ablations", "--only", "no-hope", "--data", "DATA"),
             2,
