@@ -176,8 +176,10 @@ EXPERIMENTS = {
             "section 6",
             "With 10,184 classes, 8.9 million images and half of them held out, the six-convolution network has "
             "67.4 % top-1 and 40.9 % top-5 error; the best before had 78.1 and 60.9.",
-            "The six-convolution network, from new weights or, with --pretrain, from the convolutions of a "
-            "five-convolution network trained on that set. Ten crops of the half held out.",
+            "The six-convolution network, from new weights, or with --pretrain: a five-convolution network is trained "
+            "on the first of these sets, and its convolutions are copied into the six-convolution network, which is "
+            "trained on the next ones, in order, and last on --data, 30 epochs each, at the other scales 10, copied "
+            "layers at a tenth of the rates. Ten crops of the half held out.",
             "a prepared dataset with half of each class held out: alexnet prepare synsets:DIR --holdout 0.5",
             "two weeks on two GPUs of 2012",
             "5 minutes a seed on 3,000 images",

@@ -15,7 +15,11 @@ HALF = (0.45, 0.55)
 
 
 def run(lab: Lab) -> Outcome:
-    """Train the six-convolution network on many classes, once per seed, from new or from pre-trained weights."""
+    """Train the six-convolution network on many classes, once per seed, from new or from pre-trained weights.
+
+    A five-convolution network is trained on the first set of `--pretrain`, and as `variants.pretrained` says its
+    convolutions go through networks trained on the others, in order.
+    """
     data, base = lab.open(), lab.base_recipe
     train, val = data.examples("train"), data.examples("val")
     # each image has its own draw, so that of few images more or fewer than half may be held out
@@ -25,11 +29,12 @@ def run(lab: Lab) -> Outcome:
             f"{data.path} holds out {val:,} of {train + val:,} images, and the paper half of them: prepare it with "
             "`alexnet prepare synsets:DIR --holdout 0.5`."
         )
-    first = [lab.open(name) for name in lab.options.pretrain]
+    others = [lab.open(name) for name in lab.options.pretrain]
     nets = []
     for seed in lab.seeds:
-        if first:
-            nets += pretrained(lab, lab.trained("source", base, first[0], seed), [data], seed)
+        if others:
+            first = lab.trained("source", base, others[0], seed)
+            nets.append(pretrained(lab, first, [*others[1:], data], seed)[-1])
         else:
             nets.append(lab.trained("six-conv", six_convolutions(base), data, seed))
     evaluations = [lab.errors(net, data) for net in nets]
@@ -40,7 +45,8 @@ def run(lab: Lab) -> Outcome:
         verdict = value_verdict(ours, CLAIMS[kind]) if lab.options.scale == "full" else "not compared"
         comparisons.append(Comparison(title, ours, claim=claim, verdict=verdict))
     epochs = nets[0].recipe.training.epochs
-    origin = f" initialised with the convolutions of a network trained on {first[0].path.name}" if first else ""
+    names = ", then ".join(other.path.name for other in others)
+    origin = f" initialised with the convolutions of a network trained on {names}" if others else ""
     return Outcome(
         summary=(
             f"A network with six convolutional layers{origin} was trained for {epochs} epochs on {train:,} images of "

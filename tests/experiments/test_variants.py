@@ -1,14 +1,18 @@
 """An ablation changes what it names and nothing else: the fields of the recipe, and the variables of the network."""
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiers import rest_slow
 
 from alexnet_keras import AlexNet
-from alexnet_keras.experiments import variants
+from alexnet_keras.evaluation.errors import Evaluation, Tally
+from alexnet_keras.experiments import fall_2009, variants
 from alexnet_keras.experiments.ablations import ABLATIONS
+from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.variants import fine_tuning_recipe, pretraining_recipe
 from alexnet_keras.layers import PlainDropout
 from alexnet_keras.recipes.edits import edit, fields_of
@@ -158,3 +162,28 @@ def test_fine_tuning_is_slower_but_for_the_classifier(source):
     }
     assert recipe.training.weight_rate * recipe.network.classifier.rate_factor == pytest.approx(0.01)  # lab lineage
     assert recipe.training.weight_rate * recipe.network.convolutions[0].rate_factor == pytest.approx(0.0001)
+
+
+def test_fall_2009_is_trained_last_and_every_set_to_pre_train_on_before_it(tmp_path, monkeypatch):
+    trained = []
+
+    def train(lab, variant, recipe, data, seed, initial=None):
+        trained.append((variant, data.path.name, recipe.training.epochs, initial and (initial.run.name, initial.layer)))
+        return SimpleNamespace(name=f"{variant}-{data.path.name}", recipe=recipe)
+
+    def opened(lab, name=None):
+        return SimpleNamespace(
+            path=Path(name or "fall09"), examples=lambda split: 6, manifest={"options": {"holdout": 0.5}}, classes="abc"
+        )
+
+    monkeypatch.setattr(Lab, "open", opened)
+    monkeypatch.setattr(Lab, "trained", train)
+    monkeypatch.setattr(Lab, "errors", lambda *arguments: Evaluation.of(Tally(6, 1.0, 3, 0), "val", "ten-crop", 3))
+    outcome = fall_2009.run(Lab(Options(seeds=1, pretrain=("2012", "fall11")), tmp_path))
+    assert trained == [
+        ("source", "2012", 20, None),
+        ("six-conv", "fall11", 10, ("source-2012", "conv5")),
+        ("six-conv", "fall09", 10, ("six-conv-fall11", "conv6")),
+    ]
+    assert outcome.facts["nets"] == ["six-conv-fall09"]
+    assert "initialised with the convolutions of a network trained on 2012, then fall11 was" in outcome.summary
