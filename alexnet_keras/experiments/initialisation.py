@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
+from scipy import stats
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.image_cache import cached
@@ -29,7 +30,7 @@ from alexnet_keras.training.step import TrainingStep
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, logarithmic, save_figure
 
 STEPS = {"mini": 120, "photos": 660, "full": 2000}
-LEFT = 0.05  # nats below ln(classes) that count as having left it
+LEFT = 0.05  # nats below the loss of guessing by class frequency that count as having left it
 SMOOTH = 10  # steps that a loss is averaged over
 
 
@@ -42,21 +43,21 @@ def run(lab: Lab) -> Outcome:
     variants = {
         name: {seed: _kept(lab, recipes[name], name, data, seed, steps) for seed in lab.seeds} for name in names
     }
-    chance = float(np.log(len(data.classes)))
+    chance = float(stats.entropy(data.class_counts("train")))  # ln(classes) of classes that are equally frequent
     return Outcome(
         summary=(
             f"The network of the recipe source was initialised in {len(names)} ways ({', '.join(names)}) and trained "
             f"for {steps} steps each on {data.path.name}, {len(data.classes)} classes, "
             f"{seeds_text(lab.options.seeds)}. Where logits hardly differ from image to image, the classifier can "
-            "learn nothing but the classes' frequencies, and the loss stays at ln(classes), "
-            f"{chance:.2f} here and 6.91 with 1,000 classes."
+            f"learn nothing but the classes' frequencies, and the loss stays at their entropy, {chance:.2f} here and "
+            "6.91, ln(1,000), with 1,000 equally frequent classes."
         ),
         comparisons=tuple(row for name, results in variants.items() for row in _rows(name, results, steps, chance)),
         configuration=(
             *(f"{name}: {recipes[name].summary}" for name in names),
             f"batches of {recipes['source'].training.batch_size}, {lab.options.precision}",
         ),
-        facts={"starts": variants, "ln": chance},
+        facts={"starts": variants, "chance": chance},
     )
 
 
@@ -66,7 +67,7 @@ def _kept(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: int,
 
 
 def _rows(name: str, results: PerSeed, steps: int, chance: float) -> list[Comparison]:
-    """The rows of one variant; `chance` is ln(classes)."""
+    """The rows of one variant; `chance` is the loss of guessing by class frequency."""
     spread = OverSeeds.of(each["signal"][-1]["spread"] for each in results.values())
     loss = OverSeeds.of(smoothed(each["losses"])[-1] for each in results.values())
     left = [step for each in results.values() if (step := steps_to_leave(each["losses"], chance)) is not None]
@@ -74,12 +75,12 @@ def _rows(name: str, results: PerSeed, steps: int, chance: float) -> list[Compar
     return [
         Comparison(f"{name}: spread of the logits over images at the start", spread, "number"),
         Comparison(
-            f"{name}: steps until the loss is {LEFT} below ln(classes)",
+            f"{name}: steps until the loss is {LEFT} below that of guessing",
             None if staying else OverSeeds.of(map(float, left)),
             "number",
             note=f"{staying} of {len(results)} not in {steps} steps" if staying else "",
         ),
-        Comparison(f"{name}: loss after {steps} steps (ln(classes) is {chance:.2f})", loss, "number"),
+        Comparison(f"{name}: loss after {steps} steps (guessing has {chance:.2f})", loss, "number"),
     ]
 
 
@@ -131,7 +132,7 @@ def smoothed(losses: list[float]) -> list[float]:
 
 
 def steps_to_leave(losses: list[float], chance: float) -> int | None:
-    """The first step whose averaged loss is below ln(classes) by more than LEFT; None if there is none."""
+    """The first step whose averaged loss is below that of guessing by more than LEFT; None if there is none."""
     averaged = smoothed(losses)
     return next((step for step, loss in enumerate(averaged) if step >= SMOOTH and loss < chance - LEFT), None)
 
@@ -147,8 +148,8 @@ def draw(outcome: Outcome, path: Path) -> None:
             spread.plot(layers, [max(x["spread"], 1e-9) for x in each["signal"]], "o-", ms=3, label=label, **options)
             update.plot(layers, [max(x["update_ratio"], 1e-12) for x in each["signal"]], "o-", ms=3, **options)
             loss.plot(smoothed(each["losses"]), **options)
-    loss.axhline(outcome.facts["ln"], color=QUIET, lw=0.8, ls=":")
-    loss.annotate("ln(classes)", (1, outcome.facts["ln"]), (4, 0), xycoords=("axes fraction", "data"),
+    loss.axhline(outcome.facts["chance"], color=QUIET, lw=0.8, ls=":")
+    loss.annotate("guessing", (1, outcome.facts["chance"]), (4, 0), xycoords=("axes fraction", "data"),
                   textcoords="offset points", va="center", color=QUIET, fontsize=8)  # fmt: skip
     for axis, title in ((spread, "spread over images"), (update, "first update / weights"), (loss, "loss, nats")):
         axis.set_title(title, loc="left", fontsize=10, color=INK)

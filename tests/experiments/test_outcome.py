@@ -10,7 +10,7 @@ from scipy import stats
 
 from alexnet_keras.errors import DivergedError
 from alexnet_keras.evaluation.errors import PairedTest
-from alexnet_keras.experiments import table_1
+from alexnet_keras.experiments import initialisation, table_1
 from alexnet_keras.experiments.figure_3 import chance_apart, verdict_on_runs
 from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.outcome import (
@@ -117,11 +117,12 @@ def test_a_network_that_learnt_nothing_is_reported_and_proves_nothing():
     assert difference("", learnt, runs[1], "top5", "over +1 / -", sign=1).verdict == "not compared"
 
 
+TRASHNET = (403, 501, 410, 594, 482, 137)  # guessing by their frequencies has a loss of 1.723, ln(6) is 1.792
+
+
 @pytest.mark.parametrize(("loss", "stalled"), [(1.73, True), (1.72, True), (1.60, False)])
 def test_a_network_that_learnt_how_frequent_classes_are_has_learnt_nothing(monkeypatch, tmp_path, loss, stalled):
-    """TrashNet's six classes: guessing by their frequencies has a loss of 1.723, ln(6) is 1.792."""
-    counts = (403, 501, 410, 594, 482, 137)
-    data = SimpleNamespace(path=tmp_path, fingerprint="", class_counts=lambda split: counts)
+    data = SimpleNamespace(path=tmp_path, fingerprint="", class_counts=lambda split: TRASHNET)
     row = {"loss": loss, "top1_error": 0.7, "val_top1_error": 0.7, "seconds": 1.0}
     evaluation = SimpleNamespace(top1=SimpleNamespace(error=0.7), top5=SimpleNamespace(error=0.0), images=4)
     ranks = SimpleNamespace(ranks=np.zeros(4, np.int32))
@@ -130,6 +131,27 @@ def test_a_network_that_learnt_how_frequent_classes_are_has_learnt_nothing(monke
     monkeypatch.setattr(Lab, "predictions", lambda *arguments: found)
     lab = Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path)
     assert train_and_test(lab, "net", load_recipe("source"), data)[1]["stalled"] is stalled
+
+
+def test_a_start_that_learns_how_frequent_classes_are_has_not_left_the_loss_of_guessing(monkeypatch, tmp_path):
+    data = SimpleNamespace(
+        path=tmp_path,
+        classes=range(6),
+        class_counts=lambda split: TRASHNET,
+        statistics=SimpleNamespace(standard_deviations=np.ones(3)),
+    )
+    losses = {"source": [1.79] * 20 + [1.60] * 20, "paper": [1.79] * 20 + [1.73] * 20}
+    found = {name: {"signal": [{"spread": 0.1}], "losses": each} for name, each in losses.items()}
+    monkeypatch.setattr(initialisation, "cached", lambda *arguments, **options: data)
+    monkeypatch.setattr(initialisation, "_kept", lambda lab, recipe, name, *arguments: found[name])
+    monkeypatch.setattr(Lab, "open", lambda lab: data)
+    outcome = initialisation.run(Lab(Options(seeds=1, only=tuple(losses)), tmp_path))
+    rows = {row.what: row.measured for row in outcome.comparisons if "steps until" in row.what}
+    assert rows == {
+        "source: steps until the loss is 0.05 below that of guessing": "26, 1 seed",
+        "paper: steps until the loss is 0.05 below that of guessing": "1 of 1 not in 120 steps",
+    }
+    assert outcome.facts["chance"] == pytest.approx(1.723, abs=1e-3)
 
 
 def test_comparisons_read_back_as_they_were():
