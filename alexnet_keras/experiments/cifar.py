@@ -34,7 +34,7 @@ from alexnet_keras.reporter import SILENT, Advance, Reporter
 from alexnet_keras.training.checkpoint import Position, check_same, newest_state, save_state, shapes_of, state_variables
 from alexnet_keras.training.optimizer import AlexNetSGD
 
-SIDE = 32  # pixels
+SIDE, CLASSES = 32, 10  # CIFAR-10's: pixels, and classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +71,20 @@ def load_cifar(given: str, reporter: Reporter = SILENT) -> CifarImages:
     """Read all images of a source into memory.
 
     Args:
-        given: A folder with train and test folders of class folders, or `tfds:cifar10`.
-        reporter: Reports the progress.
+        given: A folder with train and test folders of class folders, or `tfds:cifar10`. Without a test split the one
+            for validation takes its place.
+        reporter: Reports how the source was read, and the progress.
 
     Raises:
         UsageError: There is no such source.
-        DataError: An image cannot be read, or is not 32x32.
+        DataError: It has more than ten classes, or an image cannot be read, or is not 32x32.
     """
     source = open_source(SourceRequest(given))
-    train, test = source.splits["train"], source.splits["val"]
+    if len(source.classes) > CLASSES:
+        raise DataError(f"{given} has {len(source.classes)} classes; CIFAR-10 has {CLASSES}.")
+    for text in source.notes:
+        reporter.note(text)
+    train, test = source.splits["train"], source.splits.get("test", source.splits["val"])
     with reporter.progress("reading CIFAR-10", len(train) + len(test)) as advance:
         return CifarImages(_read(train, advance), _read(test, advance), source.classes, source.given, source.digest())
 
@@ -126,9 +131,6 @@ def _read(listed: ImageList, advance: Advance) -> Labelled:
     with ThreadPoolExecutor() as pool:
         images = np.stack(list(pool.map(read, range(len(listed)))))
     return Labelled(images, listed.labels.astype(np.int64))
-
-
-CLASSES = 10
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from recorded import Recorded
 
 from alexnet_keras.errors import DataError, DivergedError
 from alexnet_keras.experiments import figure_1
@@ -42,9 +43,9 @@ def images():
     return CifarImages(draw(512), draw(64), ("left", "right"), "drawn", "digest")
 
 
-def folder_of(path, size=(32, 32)):
-    for split, count in (("train", 3), ("test", 2)):
-        for index, name in enumerate(("cat", "dog")):
+def folder_of(path, size=(32, 32), splits=(("train", 3), ("test", 2)), classes=("cat", "dog")):
+    for split, count in splits:
+        for index, name in enumerate(classes):
             (path / split / name).mkdir(parents=True)
             for number in range(count):
                 Image.new("RGB", size, (10 * index, 20, 30 + number)).save(path / split / name / f"{number}.png")
@@ -56,6 +57,22 @@ def test_a_folder_is_read_with_its_labels(tmp_path):
     assert found.train.images.shape == (6, 32, 32, 3) and len(found.test) == 4
     np.testing.assert_array_equal(found.train.images[:, 0, 0, 0], 10 * found.train.labels)
     assert found.classes == ("cat", "dog")
+
+
+def test_the_test_error_is_of_the_test_split_where_there_is_one_and_how_the_source_was_read_is_reported(tmp_path):
+    whole = folder_of(tmp_path / "whole", splits=(("train", 3), ("val", 1), ("test", 2)))
+    assert len(load_cifar(str(whole)).test) == 4
+    reporter = Recorded()
+    assert len(load_cifar(str(folder_of(tmp_path / "part", splits=(("train", 3), ("val", 1)))), reporter).test) == 2
+    assert reporter.notes == []
+    load_cifar(str(folder_of(tmp_path / "alone", splits=(("train", 3),))), reporter)
+    assert "has no validation split; 20% of every class is held out" in reporter.notes[0]
+
+
+def test_more_classes_than_ten_are_refused(tmp_path):
+    folder = folder_of(tmp_path, classes=[f"class {number}" for number in range(11)])
+    with pytest.raises(DataError, match="has 11 classes; CIFAR-10 has 10"):
+        load_cifar(str(folder))
 
 
 def test_images_of_another_size_are_refused(tmp_path):

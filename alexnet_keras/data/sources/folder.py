@@ -59,7 +59,8 @@ def folder_source(
         hint = f"parquet:{folder}" if folder.suffix == ".parquet" else "the folder that it unpacks to"
         raise DataError(f"{folder} is a file, not a folder of class folders. Give {hint}.")
     if given is None and is_own(folder) and (folder / "manifest.json").exists():
-        raise DataError(f"{folder} is prepared already: {command('train', '--data', folder)}.")
+        trained = command("train", "--data", folder)
+        raise DataError(f"{folder} is prepared already: {trained}, or give the images that it was prepared from.")
     given = given or f"folder:{folder}"
     if labels:
         source = _from_tables(folder, given, labels, partial, advance)
