@@ -27,6 +27,7 @@ Unit = Literal["percent", "points", "times", "number", "count"]  # points: a dif
 TopK = Literal["top1", "top5"]  # which error
 PerSeed = dict[int, dict[str, Any]]  # the results of one network or system, by seed
 CONFIDENCE = 0.95
+ROUNDING = 1e-12  # a spread below it is that of differences between equal numbers
 SIGNIFICANT = 0.05  # a p-value of a paired test below it tells two networks apart
 UNITS: dict[Unit, tuple[int, str, str]] = {  # factor, format, suffix
     "percent": (100, ".1f", " %"),
@@ -64,14 +65,14 @@ class OverSeeds:
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mean by Student's t, or Welch's against others.
 
-        None with one seed on either side, which says nothing about others.
+        None with one seed on either side, and of seeds that differ by no more than rounding: too few to see a spread.
         """
         groups = [self.values, self.against] if self.against else [self.values]
-        if min(map(len, groups)) < 2:
+        if min(map(len, groups)) < 2 or all(np.ptp(group) < ROUNDING for group in groups):
             return None
         squares = [stats.sem(group) ** 2 for group in groups]
         weights = [square**2 / (len(group) - 1) for square, group in zip(squares, groups, strict=True)]
-        freedom = sum(squares) ** 2 / sum(weights) if sum(weights) else 1.0  # of one group its seeds less one
+        freedom = sum(squares) ** 2 / sum(weights)  # of one group its seeds less one
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(sum(squares)))
         return self.mean - half, self.mean + half
 

@@ -47,12 +47,14 @@ def test_networks_that_are_no_pairs_are_compared_by_welchs_test():
     assert row.measured.startswith("+1.1 points (-36.9 to +39.1") and row.measured.endswith("), 5 and 2 seeds")
     assert Comparison.from_dict(json.loads(json.dumps(row.to_dict()))) == row
     assert OverSeeds(ours, stars[:1]).interval is OverSeeds(ours[:1], stars).interval is None
-    assert OverSeeds((0.4, 0.4), (0.3, 0.3)).interval == pytest.approx((0.1, 0.1))
+    assert OverSeeds((0.4, 0.4), (0.3, 0.3)).interval is None and OverSeeds((0.4, 0.4), (0.3, 0.5)).interval
 
 
-def test_one_seed_has_no_interval_and_decides_nothing():
-    assert OverSeeds((0.3,)).interval is None
-    assert sign_verdict(OverSeeds((0.3,)), 1) == "undecided" and value_verdict(OverSeeds((0.3,)), 0.3) == "undecided"
+@pytest.mark.parametrize("values", [(0.3,), (0.3, 0.3), (0.3, 0.1 + 0.2)])
+def test_one_seed_and_seeds_that_do_not_differ_have_no_interval_and_decide_nothing(values):
+    ours = OverSeeds(values)
+    assert ours.interval is None
+    assert sign_verdict(ours, 1) == "undecided" and value_verdict(ours, 0.3) == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,8 @@ def test_mcnemars_test_counts_the_images_that_one_alone_gets_wrong():
         ((0.01, -0.05), [(60, 20), (20, 60)], "undecided"),
         ((0.010, 0.011, 0.012), [(25, 20)] * 3, "agrees"),  # over the seeds
         ((0.01,), [], "undecided"),
+        ((0.01, 0.01), [(60, 20), (25, 20)], "undecided"),
+        ((0.31 - 0.3, 0.21 - 0.2), [(60, 20), (90, 20)], "agrees for these networks"),
     ],
 )
 def test_where_seeds_decide_nothing_all_pairs_on_one_side_speak_for_themselves(values, sides, verdict):
@@ -164,12 +168,12 @@ def test_comparisons_read_back_as_they_were():
 
 
 def test_a_measurement_is_written_with_its_interval_and_seeds():
-    row = Comparison("difference", OverSeeds((0.01, 0.01, 0.01)), "points")
-    assert row.measured == "+1.0 points (+1.0 to +1.0), 3 seeds"
+    row = Comparison("difference", OverSeeds((0.00, 0.01, 0.02)), "points")
+    assert row.measured == "+1.0 points (-1.5 to +3.5), 3 seeds"
     assert Comparison("difference", None, "points", note="diverged").measured == "diverged"
     pairs = (PairedTest(30, 5, 2e-5), PairedTest(3, 1, 0.625))
     tested = Comparison("difference", OverSeeds((0.01, 0.01)), "points", note="centre crop", pairs=pairs).measured
-    assert tested == "+1.0 points (+1.0 to +1.0), 2 seeds; McNemar's p < 0.001, 0.62; centre crop"
+    assert tested == "+1.0 points, 2 seeds; McNemar's p < 0.001, 0.62; centre crop"
     assert Comparison("5 CNNs", OverSeeds((0.4,)), measured_on="one ensemble").measured == "40.0 %, one ensemble"
 
 
