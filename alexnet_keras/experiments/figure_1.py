@@ -13,7 +13,15 @@ from alexnet_keras.errors import DivergedError
 from alexnet_keras.experiments import figures
 from alexnet_keras.experiments.cifar import CifarImages, CifarNetwork, CifarRun, CifarTrainer, load_cifar
 from alexnet_keras.experiments.lab import Lab
-from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, Verdict, sign_verdict, with_unit
+from alexnet_keras.experiments.outcome import (
+    Comparison,
+    Outcome,
+    OverSeeds,
+    Verdict,
+    seeds_text,
+    sign_verdict,
+    with_unit,
+)
 from alexnet_keras.visualization.style import QUIET, SERIES
 
 TARGET = 0.25  # training error
@@ -32,26 +40,26 @@ def run(lab: Lab) -> Outcome:
     races = {seed: {kind: race(lab, images, kind, seed, most) for kind in NAMES} for seed in lab.seeds}
     winners = {kind: [found[kind]["winner"] for found in races.values()] for kind in NAMES}
     epochs = {kind: OverSeeds.of(epochs_to_target(each["rows"]) for each in winners[kind]) for kind in NAMES}
-    reached = {kind: found for kind, found in epochs.items() if math.isfinite(found.mean)}
+    lacking = {kind: sum(map(math.isinf, found.values)) for kind, found in epochs.items()}  # seeds
     comparisons = [
         Comparison(
             f"epochs to 25 % training error, {name}",
-            reached.get(kind),
+            None if lacking[kind] else epochs[kind],
             "number",
-            note="" if kind in reached else f"not reached in {most} epochs",
+            note=f"{lacking[kind]} of {len(races)} not in {most} epochs" if lacking[kind] else "",
         )
         for kind, name in NAMES.items()
     ]
     ratio: OverSeeds | None = None
     verdict: Verdict = "undecided"
-    if len(reached) == len(NAMES):
-        pairs = zip(reached["relu"].values, reached["tanh"].values, strict=True)
+    if not any(lacking.values()):
+        pairs = zip(epochs["relu"].values, epochs["tanh"].values, strict=True)
         ratio = OverSeeds.of(tanh / relu for relu, tanh in pairs)
         verdict = sign_verdict(ratio.minus(1), 1)
     comparisons.append(Comparison("how much sooner ReLUs reach it", ratio, "times", "six times", verdict=verdict))
     rates = {kind: sorted({each["rate"] for each in winners[kind]}) for kind in NAMES}
     return Outcome(
-        summary=_summary(images, reached, ratio, rates, most),
+        summary=_summary(images, epochs, ratio, rates, most),
         comparisons=tuple(comparisons),
         configuration=(
             "conv1 32 5x5, max-pooling 3/2, conv2 32 5x5, pooling 3/2, conv3 64 5x5, pooling 3/2, fc10 "
@@ -148,17 +156,23 @@ def _curve(rows: Rows) -> tuple[list[float], list[float]]:
 
 def _summary(
     images: CifarImages,
-    reached: dict[Activation, OverSeeds],
+    epochs: dict[Activation, OverSeeds],
     ratio: OverSeeds | None,
     rates: dict[Activation, list[float]],
     most: int,
 ) -> str:
     chosen = ", ".join(f"{NAMES[kind]} {', '.join(f'{rate:g}' for rate in found)}" for kind, found in rates.items())
-    times = [f"{NAMES[kind]} after {epochs.mean:.1f} epochs" for kind, epochs in reached.items()]
+    times = []
+    for kind, found in epochs.items():
+        reached = sum(map(math.isfinite, found.values))
+        if reached == len(found.values):
+            times.append(f"{NAMES[kind]} after {found.mean:.1f} epochs")
+        else:
+            times.append(f"{NAMES[kind]} with {reached} of {seeds_text(len(found.values))} within {most} epochs")
     text = (
         f"Two networks that differ in their nonlinearity alone were trained on all {len(images.train):,} images of "
         f"{images.given}, without regularisation, each at the best of {len(RATES)} learning rates ({chosen}). A "
-        f"training error of 25 % was reached by {' and by '.join(times) or f'neither within {most} epochs'}"
+        f"training error of 25 % was reached by {' and by '.join(times)}"
     )
     if ratio is None:
         return f"{text}."

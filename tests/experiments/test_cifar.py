@@ -24,6 +24,7 @@ from alexnet_keras.experiments.cifar import (
     random_crops,
     ten_crops,
 )
+from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.layers import LocallyConnected2D
 
 MEAN = np.full((32, 32, 3), 120, np.float32)
@@ -191,6 +192,26 @@ def test_the_crossing_is_between_two_segments():
     rows = [{"epoch": 0.25 * (i + 1), "error": error} for i, error in enumerate((0.5, 0.4, 0.3, 0.2, 0.1))]
     assert figure_1.epochs_to_target(rows) == pytest.approx(0.75)  # halfway from 0.625 to 0.875
     assert figure_1.epochs_to_target(rows[:3]) == figure_1.epochs_to_target([]) == math.inf
+
+
+def test_seeds_that_do_not_reach_the_target_are_counted(images, monkeypatch, tmp_path):
+    """Each race has the epoch in which its winner reaches it."""
+    epochs = {"relu": {1: 6, 2: 8}, "tanh": {1: 40, 2: math.inf}}
+
+    def race(lab, images, kind, seed, most):
+        return {"winner": {"rate": 0.01, "rows": [{"epoch": 1.0, "error": epochs[kind][seed]}]}}
+
+    monkeypatch.setattr(figure_1, "load_cifar", lambda *arguments: images)
+    monkeypatch.setattr(figure_1, "race", race)
+    monkeypatch.setattr(figure_1, "epochs_to_target", lambda rows: rows[0]["error"])
+    found = figure_1.run(Lab(Options(seeds=2), tmp_path))
+    relu, tanh, ratio = (row.measured for row in found.comparisons)
+    assert (relu, tanh, ratio) == ("7 (-5.71 to 19.7), 2 seeds", "1 of 2 not in 80 epochs", "-")
+    assert found.summary.endswith("reached by ReLU after 7.0 epochs and by tanh with 1 of 2 seeds within 80 epochs.")
+    epochs["tanh"][2] = 44
+    found = figure_1.run(Lab(Options(seeds=2), tmp_path))
+    assert found.comparisons[-1].ours.values == pytest.approx((40 / 6, 44 / 8))
+    assert found.summary.endswith("after 42.0 epochs: ReLUs were 6.1 times as fast, where the paper has six times.")
 
 
 def test_a_race_that_every_rate_leaves_ends_in_a_sentence(monkeypatch):
