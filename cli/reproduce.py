@@ -55,7 +55,8 @@ class ReproduceCommand(click.Command):
     "--scale",
     type=click.Choice(["mini", "photos", "full"]),
     default="mini",
-    help="mini: narrow networks, few epochs. photos: the paper's networks, a third of its epochs. full: all of them.",
+    help="mini: narrow networks, few epochs. photos: the paper's networks, a third of its epochs. full: all of them. "
+    "figure-1 and figure-2 have one scale.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Repetitions, for the intervals. [default: the experiment's]")
 @click.option("--only", metavar="NAMES", help="Some parts of an experiment with several: names, separated by commas.")

@@ -84,15 +84,15 @@ EXPERIMENTS = {
             "A four-layer convolutional network reaches 25 % training error six times sooner with ReLUs than with tanh "
             "neurons, the learning rate of each chosen to make training as fast as possible, without regularisation.",
             "cuda-convnet's four-layer network (three convolutions of 32, 32 and 64 5x5 kernels, fc10), batches of "
-            "128, momentum 0.9. Five rates race: all train 2 epochs, the better ones 5, the last two on to 25 %. Both "
-            "scales are the same.",
+            "128, momentum 0.9. Five rates race: all train 2 epochs, the better ones 5, the last two on to 25 %. There "
+            "is one scale.",
             CIFAR,
             "as in miniature",
             "about an hour",
             "as in miniature",
             seeds=1,
             float16=False,
-            without=("gpus", "cache"),
+            without=("scale", "gpus", "cache"),
         ),
         Experiment(
             "figure-2",
@@ -107,7 +107,7 @@ EXPERIMENTS = {
             "seconds",
             "seconds",
             seeds=1,
-            without=("data", "seeds", "epochs", "precision", "gpus", "cache"),
+            without=("scale", "data", "seeds", "epochs", "precision", "gpus", "cache"),
         ),
         Experiment(
             "figure-3",
