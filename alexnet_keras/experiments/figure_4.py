@@ -110,9 +110,9 @@ def compare_neighbors(lab: Lab, net: Run, data: PreparedDataset) -> dict[str, An
             advance(len(batch.labels))
             if sum(map(len, train_labels)) >= SEARCHED:
                 break
-    train_labels = np.concatenate(train_labels)
-    nearest = nearest_first(extract(images), np.concatenate(features))[:, :NEIGHBORS]
-    by_pixels = nearest_first(thumbnails(images), np.concatenate(pixels))
+    features, train_labels, pixels = (np.concatenate(each)[:SEARCHED] for each in (features, train_labels, pixels))
+    nearest = nearest_first(extract(images), features)[:, :NEIGHBORS]
+    by_pixels = nearest_first(thumbnails(images), pixels)
     ranks = np.argsort(by_pixels, axis=1)  # the rank of each training image by its pixels
     return {
         "same_class": float((train_labels[nearest] == labels[:, None]).mean()),
