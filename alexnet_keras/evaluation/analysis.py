@@ -113,7 +113,7 @@ class Outcomes:
         images = np.bincount(bin_of, minlength=bins)
         used = images > 0
         confidence = np.bincount(bin_of, self.confidences, bins)[used] / images[used]
-        accuracy = np.bincount(bin_of, self.labels == self.predicted, bins)[used] / images[used]
+        accuracy = np.bincount(bin_of, self.ranks == 0, bins)[used] / images[used]
         return Calibration(
             float((np.abs(accuracy - confidence) * images[used]).sum() / len(self.labels)),
             confidence.tolist(),

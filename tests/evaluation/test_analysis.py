@@ -34,6 +34,13 @@ def test_calibration_by_hand():
     assert calibration.expected_error == pytest.approx((2 * 0.45 + 4 * 0.15) / 6)
 
 
+def test_a_tie_is_wrong_in_the_calibration_as_in_the_error():
+    tied = predictions([[0.5, 0.5]] * 2, [0, 1])
+    calibration = Outcomes.of(tied).calibration()
+    assert calibration.accuracy == [1 - tied.summary.ranks.astype(bool).mean()] == [0.0]
+    assert calibration.expected_error == 0.5
+
+
 def test_a_certain_network_that_is_right_is_calibrated():
     outcomes = Outcomes.of(predictions(np.eye(6), range(6)))
     assert outcomes.calibration().expected_error == 0
