@@ -80,6 +80,7 @@ def publish(run: Run | str | Path | None, to: str | Path, *, private: bool = Fal
         AlexNetError: The hub cannot be reached or refuses.
     """
     opened = as_run(run)
+    opened.path_of_model(which)  # raises where there is none
     address = str(to) if is_address(to) else None
     card = model_card(opened, shared_facts(opened, which), address, which)
     return sharing.publish(opened, to, card, private=private, which=which)

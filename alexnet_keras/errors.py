@@ -9,6 +9,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterable
 
 INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM
 
@@ -61,3 +62,14 @@ class DivergedError(AlexNetError):
     """Training left the finite numbers (exit code 4)."""
 
     exit_code = 4
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Refuse an argument that is none of its choices.
+
+    Raises:
+        UsageError: It is none.
+    """
+    choices = list(choices)
+    if value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")

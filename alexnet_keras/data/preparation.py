@@ -37,7 +37,7 @@ from alexnet_keras.data.shards import (
 from alexnet_keras.data.sources.open import SourceRequest, default_name, kind_of, open_source
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError, UsageError, check_choice
 from alexnet_keras.reporter import SILENT, WARNINGS, Reporter
 from alexnet_keras.storage.files import PARTIAL
 from alexnet_keras.storage.places import argument, check_name, command, data_root, good_name
@@ -148,6 +148,7 @@ class Preparation:
     def __post_init__(self) -> None:
         if self.name is not None:
             check_name(self.name, "--name")
+        check_choice("encoding", self.encoding, ("jpeg", "png", "raw"))
         if self.quality and self.encoding != "jpeg":
             raise UsageError(f"--quality is for JPEG; {self.encoding} loses nothing.")
         if self.tfds_dir and kind_of(self.given) != "tfds":

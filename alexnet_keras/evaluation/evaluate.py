@@ -6,20 +6,21 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import UsageError, check_choice
 from alexnet_keras.evaluation.analysis import Outcomes, check_can_submit, write_submission
 from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Subset, mean, search
-from alexnet_keras.evaluation.errors import Evaluation
+from alexnet_keras.evaluation.errors import Evaluation, images_in
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
 from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run, as_run, data_of, names_of
 
 CONFUSIONS_KEPT = 100
+Views = Literal["centre", "ten-crop"]
 Weighting = Literal["mean", "search"]
 
 
@@ -88,7 +89,7 @@ def evaluate(
         Loss and errors.
 
     Raises:
-        UsageError: There is no such run, model, dataset or split.
+        UsageError: There is no such run, model, dataset, split or view.
         DataError: The dataset has other classes than the run or is damaged, or the split is empty.
         NotFiniteError: The model's probabilities are not finite.
     """
@@ -123,8 +124,9 @@ def evaluate_ensemble(
         The ensemble, its errors, the weight of each run, and the result of every member.
 
     Raises:
-        UsageError: There are fewer than two different runs; otherwise as `evaluate`.
+        UsageError: There are fewer than two different runs, or no such weights; otherwise as `evaluate`.
     """
+    check_choice("weights", weights, get_args(Weighting))
     evaluated = evaluate_runs(
         runs, data, split=split, views=[views], which=which, ensemble=weights, search_on=search_on, reporter=reporter
     ).ensemble
@@ -155,6 +157,8 @@ def evaluate_runs(
     Raises:
         UsageError: As `evaluate`; or the submission is of several runs, or of classes without ILSVRC ids.
     """
+    for each in views:
+        check_choice("views", each, get_args(Views))
     opened = [as_run(run, reporter) for run in runs]
     if ensemble and len({run.path.resolve() for run in opened}) < max(2, len(opened)):
         raise UsageError("An ensemble has at least two members, each once: name two different runs or more.")
@@ -166,6 +170,8 @@ def evaluate_runs(
         datasets = [stack.enter_context(data_of(run, data, reporter)) for run in opened]
         first = datasets[0]
         chosen_split = split or ("test" if ensemble == "search" and "test" in first.splits else "val")
+        if ensemble == "search":
+            images_in(first, search_on)
         if submission:
             check_can_submit(first.ids)
 

@@ -13,7 +13,7 @@ from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.pipeline import WorkerPart, evaluation_batches
-from alexnet_keras.errors import AlexNetError
+from alexnet_keras.errors import AlexNetError, check_choice
 from alexnet_keras.evaluation.crops import VIEWS, SharedFirstConvolution, corners
 from alexnet_keras.evaluation.errors import Evaluation, Tally, check_fits, not_finite
 
@@ -29,7 +29,7 @@ class Predictor:
         strategy: The strategy that the model was made under, to evaluate on all its replicas; None for one device.
 
     Raises:
-        UsageError: Keras's backend is not TensorFlow.
+        UsageError: Keras's backend is not TensorFlow, or there are no such views.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Predictor:
         strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         require_tensorflow("Evaluation")
+        check_choice("views", views, VIEWS)
         self.views, self.classes = views, model.output_shape[-1]
         crop = model.input_shape[1]
         self.number_of_views = len(VIEWS[views](tf.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), tf.uint8), crop))

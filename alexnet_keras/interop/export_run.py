@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from alexnet_keras.backend import tensor_float_32
-from alexnet_keras.errors import DAMAGED, AlexNetError, UsageError
+from alexnet_keras.errors import DAMAGED, AlexNetError, UsageError, check_choice
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop.exported import Agreement, Samples, Tolerance, compare, exported_network, outputs_of
 from alexnet_keras.interop.onnx import open_onnx, write_onnx
@@ -70,8 +70,11 @@ def check_can_export(to: str, quantize: str | None, out: Path) -> None:
     """Refuse what cannot be written, before anything takes time.
 
     Raises:
-        UsageError: A library is missing, the format has no such quantisation, or `out` is something else.
+        UsageError: There is no such format, or it has no such quantisation; a library is missing, or `out` is something
+            else.
     """
+    check_choice("to", to, FORMATS)
+    check_choice("quantize", quantize, TOLERANCES)
     for name in FORMATS[to].needs:
         optional(name, "export")
     if quantize is not None and to != "tflite":

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet_keras.data.class_names import renewed_titles
-from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.errors import DAMAGED, DataError, UsageError, check_choice
 from alexnet_keras.machine import PACKAGES, environment
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
@@ -290,9 +290,10 @@ class Run:
         """Return the file of the trained model: `"best"` or `"last"`.
 
         Raises:
-            UsageError: The run has no such model yet, or has trained more epochs since.
+            UsageError: The run has no such model yet, or has trained more epochs since; or `which` is neither.
         """
-        path = {"best": self.model_path, "last": self.last_model_path}[which]
+        check_choice("which", which, ("best", "last"))
+        path = self.model_path if which == "best" else self.last_model_path
         if not path.exists():
             raise UsageError(f"The run {self.path} has no {path.name} yet: train it for at least one epoch.")
         epochs = self.facts.get("last_epochs")

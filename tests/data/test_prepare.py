@@ -172,6 +172,7 @@ def test_the_front_door_and_a_divided_preparation_take_the_same_arguments_with_t
         ({"quality": 90, "encoding": "png"}, "--quality is for JPEG; png loses nothing"),
         ({"tfds_dir": Path("x")}, "--tfds-dir is for tfds: sources, and demo is none"),
         ({"name": "a/b"}, "--name 'a/b' is no name"),
+        ({"encoding": "jpg"}, "encoding must be one of 'jpeg', 'png', 'raw'. Received: encoding='jpg'"),
     ],
 )
 def test_choices_that_do_not_apply_are_refused_before_anything_is_read(choices, words):

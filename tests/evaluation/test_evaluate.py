@@ -9,7 +9,7 @@ import pytest
 from recorded import Recorded, Work
 from untrained import untrained_run
 
-from alexnet_keras import evaluate
+from alexnet_keras import Classifier, evaluate, publish
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
@@ -99,6 +99,35 @@ def test_what_cannot_be_evaluated_is_refused(runs, tiny, prepared, tmp_path):
     other = Run.create(tmp_path / "other", tiny, {"classes": ["a", "b"], "data": prepared.facts})
     with pytest.raises(DataError, match="only in the data"):
         evaluate(other)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda runs: evaluate(runs[0], views="ten_crop"),
+            "views must be one of 'centre', 'ten-crop'. Received: views=",
+        ),
+        (lambda runs: evaluate_runs(runs, views=["centre", "ten_crop"]), "Received: views='ten_crop'"),
+        (lambda runs: Predictor(None, "ten_crop"), "Received: views='ten_crop'"),
+        (lambda runs: evaluate(runs[0], which="lst"), "which must be one of 'best', 'last'. Received: which='lst'"),
+        (lambda runs: Classifier(runs[0], which="lst"), "Received: which='lst'"),
+        (lambda runs: publish(runs[0], runs[0].path / "shared", which="lst"), "Received: which='lst'"),
+        (
+            lambda runs: evaluate_ensemble(runs, weights="serach"),
+            "weights must be one of 'mean', 'search'. Received: w",
+        ),
+        (lambda runs: evaluate_ensemble(runs, weights="search", search_on="vall"), "no split 'vall'"),
+    ],
+)
+def test_a_misspelt_argument_is_refused_with_its_choices_before_anything_is_computed(
+    runs, tmp_path, monkeypatch, call, sentence
+):
+    copies = [Run(shutil.copytree(run.path, tmp_path / run.name)) for run in runs]
+    for module in ("evaluation.predictions._predict", "network.loading.load_model", "api.model_card"):
+        monkeypatch.setattr(f"alexnet_keras.{module}", None)
+    with pytest.raises(UsageError, match=sentence):
+        call(copies)
 
 
 def test_progress_is_reported_only_where_something_is_computed(runs, tmp_path):

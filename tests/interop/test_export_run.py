@@ -133,6 +133,20 @@ def test_what_is_no_export_is_not_overwritten(run, samples, tmp_path):
         export_run(run, None, "onnx", tmp_path / "model.onnx", samples, quantize="int8")
 
 
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ({"to": "onx"}, "to must be one of 'saved-model', 'onnx', 'tflite', 'safetensors'. Received: to='onx'"),
+        ({"to": "tflite", "quantize": "int4"}, "quantize must be one of None, 'float16', 'int8'. Received: quantize="),
+        ({"to": "tflite", "which": "lst"}, "which must be one of 'best', 'last'. Received: which='lst'"),
+    ],
+)
+def test_a_misspelt_argument_is_refused_with_its_choices(run, samples, tmp_path, choices, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        export_run(run, None, out=tmp_path / "out", samples=samples, **choices)
+    assert not any(tmp_path.iterdir())
+
+
 def test_provenance_names_the_model(run):
     provenance = exported_network(run, run.load_model()).provenance
     assert provenance["run"] == run.name and len(provenance["model_sha256"]) == 64
