@@ -37,7 +37,8 @@ input_option, ensemble_option, output_option = map(section, ("Model and data", "
 @ensemble_option(
     "--ensemble",
     type=click.Choice(["mean", "search"]),
-    help="Also average the runs' probabilities: plainly, or with weights searched for the lowest top-5 error.",
+    help="Also average the runs' probabilities, with --ten-crop those of ten crops: plainly, or with weights searched "
+    "for the lowest top-5 error.",
 )
 @ensemble_option(
     "--search-on",
@@ -94,11 +95,16 @@ def evaluate(
         reporter=console.TENSORFLOW_REPORTER,
     )
     results, combined = evaluated.results, evaluated.ensemble.results if evaluated.ensemble else []
+    # members on the same images are among the results
+    more = [each for each in combined if "ensemble" in each or each["split"] not in {own["split"] for own in results}]
     if form == "json":
-        console.emit_json(results + combined)
+        console.emit_json(results + more)
     elif form == "csv":
-        _print_csv(results + combined)
+        _print_csv(results + more)
     elif combined:
+        if other_views := [each for each in results if each["views"] != combined[0]["views"]]:
+            _print(other_views, evaluated.titles, form)
+            console.result("")
         _print_ensemble(combined, form)
     else:
         _print(results, evaluated.titles, form)

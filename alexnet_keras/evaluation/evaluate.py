@@ -32,7 +32,8 @@ class EnsembleEvaluation:
         ensemble: The members' predictions on the split that is reported, and their weights.
         evaluation: The ensemble's errors; where the weights were searched on the same split, on its other half.
         weights: The share of each member by the name of its run; they sum to 1.
-        results: One object per model and set of images, as `alexnet eval --ensemble KIND --json` prints them.
+        results: One object per model and set of images; `alexnet eval --ensemble KIND --json` prints them, but for
+            members on a whole split, which it prints as the runs keep them.
     """
 
     ensemble: Ensemble

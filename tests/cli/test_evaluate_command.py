@@ -113,12 +113,26 @@ def test_predictions_of_an_earlier_version_that_are_not_finite_are_refused(alexn
 def test_an_ensemble_stands_below_its_members(alexnet):
     result = alexnet("eval", "tiny", "other", "--ensemble", "mean", "--json")
     assert result.exit_code == 0, result.stderr
-    *_, one, two, both = json.loads(result.stdout)
-    assert (one["run"], two["run"], both["run"]) == ("tiny", "other", "2 CNNs, mean")
+    one, two, both = json.loads(result.stdout)
+    assert [each["run"] for each in (one, two, both)] == ["saved_models/tiny", "saved_models/other", "2 CNNs, mean"]
+    assert one["by_class"] and two["by_class"]
     assert both["weights"] == {"tiny": 0.5, "other": 0.5}
     lines = alexnet("eval", "tiny", "other", "--ensemble", "search", "--markdown").stdout.splitlines()
     assert lines[0] == "| model | top-1 (val, searched half) | top-1 (val, other half) |"
     assert lines[-1].startswith("| 2 CNNs, search |")
+
+
+def test_an_ensemble_of_ten_crops_leaves_the_centre_crops_of_its_members_and_prints_everything_once(alexnet):
+    words = ("eval", "tiny", "other", "--ten-crop", "--ensemble", "mean")
+    rows = list(csv.DictReader(io.StringIO(alexnet(*words, "--csv").stdout)))
+    members = ("saved_models/tiny", "saved_models/other")
+    printed = [*((run, views) for views in ("centre", "ten-crop") for run in members), ("2 CNNs, mean", "ten-crop")]
+    assert [(row["run"], row["views"]) for row in rows] == printed
+    centre, together = alexnet(*words, "--markdown").stdout.split("\n\n")
+    assert [line.split(" | ")[:2] for line in centre.splitlines()[2:]] == [[f"| {run}", "centre"] for run in members]
+    assert [line.split(" | ")[0] for line in together.splitlines()[2:]] == ["| tiny", "| other", "| 2 CNNs, mean"]
+    shown = alexnet(*words).stdout
+    assert shown.index("centre") < shown.index("ten-crop") < shown.index("2 CNNs, mean")
 
 
 @pytest.mark.slow
