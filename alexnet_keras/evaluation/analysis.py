@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.evaluation.errors import ErrorRate, error_rate
 from alexnet_keras.evaluation.predictions import Predictions
@@ -123,6 +124,11 @@ class Outcomes:
 
 
 IDS_PER_LINE = 5  # of a submission
+LEAVING_OUT = (
+    "--partial",
+    "--classes",
+    "--limit-per-class",
+)  # options of `alexnet prepare` with which a split may lack images
 NUMBERED = re.compile(r"ILSVRC\d{4}_(?:val|test)_(\d{8})(?:_n\d{8})?\.")
 
 
@@ -152,12 +158,14 @@ def write_submission(path: Path, top: np.ndarray, filenames: Sequence[str], ids:
         partial.write_text("".join(f"{line}\n" for _, line in lines), encoding="utf-8")
 
 
-def check_can_submit(ids: Sequence[int]) -> None:
-    """Refuse classes that no submission can name.
+def check_can_submit(data: PreparedDataset, split: str) -> None:
+    """Refuse classes that no submission can name, and a split that lacks images of the one it was prepared from.
 
     Raises:
-        UsageError: They have no ILSVRC ids, or there are fewer than five.
+        UsageError: The classes have no ILSVRC ids, or there are fewer than five.
+        DataError: Some images of the split could not be used, or were left out.
     """
+    ids = data.ids
     if not ids:
         raise UsageError(
             "--submission writes the ILSVRC ids of the devkit, and this dataset was prepared from a source without "
@@ -165,3 +173,12 @@ def check_can_submit(ids: Sequence[int]) -> None:
         )
     if len(ids) < IDS_PER_LINE:
         raise UsageError(f"A submission has five ids per line, and there are only {len(ids)} classes.")
+    rejected = sum(each["split"] == split for each in data.rejected)
+    given = list(data.manifest.get("further_options", ()))  # of 0.1 there are none
+    given += ["--limit-per-class"] * ("limit_per_class" in data.manifest["options"])
+    reasons = [f"{rejected:,} could not be used"] * bool(rejected)
+    reasons += [f"it was prepared with {option}" for option in LEAVING_OUT if option in given]
+    if reasons:
+        raise DataError(
+            f"A submission has a line for every image, and {data.path} lacks some of {split}: {' and '.join(reasons)}."
+        )

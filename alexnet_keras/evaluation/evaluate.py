@@ -157,6 +157,7 @@ def evaluate_runs(
 
     Raises:
         UsageError: As `evaluate`; or the submission is of several runs, or of classes without ILSVRC ids.
+        DataError: As `evaluate`; or the submission is of a split that lacks images.
     """
     for each in views:
         check_choice("views", each, get_args(Views))
@@ -174,7 +175,7 @@ def evaluate_runs(
         if ensemble == "search":
             images_in(first, search_on)
         if submission:
-            check_can_submit(first.ids)
+            check_can_submit(first, chosen_split)
 
         def predict(split: str, views: str) -> list[Predictions]:
             return [

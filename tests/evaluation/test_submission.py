@@ -1,5 +1,7 @@
 """The text that ILSVRC's servers read."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -25,8 +27,31 @@ def test_an_image_that_is_missing_would_shift_all_lines_after_it(tmp_path, numbe
     assert not (tmp_path / "out.txt").exists()
 
 
+def dataset(ids=range(1, 7), rejected=(), further=(), **options):
+    manifest = {"options": options, "further_options": further}
+    return SimpleNamespace(path="data/ilsvrc", ids=tuple(ids), rejected=rejected, manifest=manifest)
+
+
 def test_classes_without_ids_and_too_few_classes_are_told():
     with pytest.raises(UsageError, match="devkit"):
-        check_can_submit(())
+        check_can_submit(dataset(()), "val")
     with pytest.raises(UsageError, match="only 3 classes"):
-        check_can_submit((1, 2, 3))
+        check_can_submit(dataset((1, 2, 3)), "val")
+
+
+@pytest.mark.parametrize(
+    ("choices", "reason"),
+    [
+        ({"rejected": [{"split": "val"}, {"split": "train"}, {"split": "val"}]}, "2 could not be used"),
+        ({"further": ["--partial"]}, "it was prepared with --partial"),
+        ({"further": ["--classes", "some.txt"]}, "it was prepared with --classes"),
+        ({"limit_per_class": 9}, "it was prepared with --limit-per-class"),
+    ],
+)
+def test_a_split_that_lacks_images_cannot_be_submitted(choices, reason):
+    with pytest.raises(DataError, match=f"data/ilsvrc lacks some of val: {reason}"):
+        check_can_submit(dataset(**choices), "val")
+
+
+def test_a_split_of_which_every_image_was_used_can_be_submitted():
+    check_can_submit(dataset(rejected=[{"split": "train"}], further=["--max-bad", "1%"]), "val")
