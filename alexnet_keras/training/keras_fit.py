@@ -42,10 +42,15 @@ def compile_options(recipe: Recipe, model: keras.Model) -> dict[str, Any]:
         which is False under TensorFlow alone, whose convolutions XLA slows down on a processor.
 
     Raises:
-        UsageError: Every layer is frozen, the model has another end, or the recipe weighs classes or keeps a running
-            average of the weights, which `fit` does not.
+        UsageError: Every layer is frozen; the model computes in float16, or has another end; or the recipe weighs
+            classes or keeps a running average of the weights, which `fit` does not.
     """
     check_something_learns(recipe.network)
+    if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):  # the model itself is one of them
+        raise UsageError(
+            "The model computes in float16, for which Keras's fit does not scale the loss of this optimizer: make it "
+            "in mixed_bfloat16, or train with alexnet_keras.train."
+        )
     if recipe.training.averaging_epochs:
         raise UsageError(
             f"The recipe {recipe.name} keeps a running average of the weights, which Keras's fit does not: change "

@@ -11,6 +11,7 @@ from alexnet_keras.layers import ColorNoise, TowerDense
 from alexnet_keras.recipes.edits import edit, rate_factors
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.training.losses import CrossEntropy, TopKError
+from alexnet_keras.training.optimizer import AlexNetSGD
 from alexnet_keras.training.schedule import layer_rate_factors, plan_epoch
 from alexnet_keras.training.step import cross_entropy
 
@@ -162,6 +163,24 @@ def test_what_fit_cannot_do_is_refused():
     model.compile("sgd", "sparse_categorical_crossentropy")
     with pytest.raises(UsageError, match=r"FollowRecipe needs a model compiled with \*\*compile_options"):
         model.fit(np.zeros((8, 2, 2, 3)), LABELS, callbacks=[FollowRecipe(source())], verbose=0)
+
+
+@pytest.mark.parametrize("by_itself", [True, False], ids=["its dtype", "the global policy"])
+@pytest.mark.parametrize(("policy", "taken"), [("mixed_float16", False), ("float16", False), ("mixed_bfloat16", True)])
+def test_float16_is_refused_however_it_was_chosen(tiny, policy, taken, by_itself):
+    before = keras.config.dtype_policy()
+    try:
+        if not by_itself:
+            keras.config.set_dtype_policy(policy)
+        model = AlexNet(tiny, classes=3, seed=0, **({"dtype": policy} if by_itself else {}))
+    finally:
+        keras.config.set_dtype_policy(before)
+    if taken:
+        model.compile(**compile_options(tiny, model))
+        assert isinstance(model.optimizer, AlexNetSGD)
+    else:
+        with pytest.raises(UsageError, match=r"computes in float16.*mixed_bfloat16, or train with alexnet_keras"):
+            compile_options(tiny, model)
 
 
 @pytest.mark.parametrize(("activation", "from_logits"), [("softmax", False), (None, True)])
