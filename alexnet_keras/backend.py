@@ -163,6 +163,30 @@ def compiled(function: Callable) -> Callable:
     return call
 
 
+def differentiable_once(gradient: Tensor, *inputs: Tensor) -> Tensor:
+    """Return a gradient that was computed by hand, whose own derivative raises.
+
+    TensorFlow would otherwise take it for a constant, and leave terms out of a second derivative without a word.
+
+    Args:
+        gradient: The gradient.
+        inputs: The tensors that it was computed from.
+    """
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def passed(gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, Callable]:
+        def refused(*upstream: Tensor) -> Tensor:
+            raise NotImplementedError(
+                "AlexNet's normalisations, and its ReLU in bfloat16, have no second derivative under TensorFlow, where "
+                "their gradients are written by hand: call the model inside alexnet_keras.backend.plain()."
+            )
+
+        return gradient, refused
+
+    return passed(gradient, *inputs)
+
+
 def add_bias(maps: Tensor, bias: Tensor) -> Tensor:
     """Return maps `(batch, height, width, maps)` plus one number for each map, `(maps,)`.
 

@@ -8,8 +8,8 @@ W sums over a symmetric window, so it is its own transpose and the gradient is o
 
 Only x is kept for the gradient: summing the squares again is cheaper than writing s to memory and reading it back. Sums
 and powers are computed in float32 whatever the layer's dtype; what W sums in the gradient, a small part of it, is kept
-in the layer's dtype meanwhile. Inside `backend.plain`, and on other backends than TensorFlow, the formula itself is
-computed, and the framework derives the gradient.
+in the layer's dtype meanwhile. A second derivative raises NotImplementedError. Inside `backend.plain`, and on other
+backends than TensorFlow, the formula itself is computed, and the framework derives the gradients.
 
 The usual way to a window, a padded copy and its slices, costs a pass for the copy, or loops whose edges the compiler
 computes one number at a time. Here a tensor is read as it lies in memory: the neighbour j places along an axis lies j
@@ -29,7 +29,7 @@ import keras
 import numpy as np
 from keras import backend, ops
 
-from alexnet_keras.backend import Shape, Tensor, compiled, is_plain
+from alexnet_keras.backend import Shape, Tensor, compiled, differentiable_once, is_plain
 
 UPPER_HALF = 0xFFFF0000  # of a word
 
@@ -54,6 +54,9 @@ class LocalResponseNormalization(keras.layers.Layer):
         alpha_convention: `"sum"` or `"mean"`; each recipe has its own, cited in recipes/schema.py.
 
     Input and output shape: `(batch, ..., maps)`, any float dtype. Computed in float32 inside.
+
+    Under TensorFlow there is no second derivative but inside `alexnet_keras.backend.plain()`: it raises
+    NotImplementedError.
 
     Raises:
         ValueError: `n` is no positive odd number, or there is no such convention.
@@ -104,6 +107,9 @@ class SpatialResponseNormalization(keras.layers.Layer):
         k: cuda-convnet: 1.
 
     Input and output shape: `(batch, height, width, maps)`, any float dtype. Computed in float32 inside.
+
+    Under TensorFlow there is no second derivative but inside `alexnet_keras.backend.plain()`: it raises
+    NotImplementedError.
 
     Raises:
         ValueError: `size` is no positive odd number.
@@ -339,8 +345,8 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
         def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
             if upstream is None:
                 (upstream,) = args
-            upstream = ops.stop_gradient(ops.cast(upstream, dtype))
-            return values(backward(parts(read), parts(upstream)))
+            found = values(backward(parts(read), parts(ops.stop_gradient(ops.cast(upstream, dtype)))))
+            return differentiable_once(found, x, upstream)
 
         return values(forward(parts(read))), gradient
 

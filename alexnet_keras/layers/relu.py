@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from keras import backend, ops
 
-from alexnet_keras.backend import Tensor, compiled, is_plain
+from alexnet_keras.backend import Tensor, compiled, differentiable_once, is_plain
 from alexnet_keras.layers.normalization import UPPER_HALF, halves_of, word
 
 LOWER_HALF = 0x0000FFFF  # of a word
@@ -15,7 +15,8 @@ def relu(x: Tensor) -> Tensor:
     """Return max(x, 0), elementwise: any shape, any float dtype.
 
     TensorFlow computes the gradient of a bfloat16 tensor one number at a time. Here numbers are read two at a time, as
-    words of 32 bits, of which those stay that belong to positive outputs.
+    words of 32 bits, of which those stay that belong to positive outputs; a second derivative raises
+    NotImplementedError.
 
     Reference: paper, section 3.1.
     """
@@ -45,7 +46,7 @@ def _in_words() -> Callable:
             if upstream is None:
                 (upstream,) = args
             words = (ops.view(ops.stop_gradient(each), "uint32") for each in (upstream, outputs))
-            return ops.view(passed(*words), "bfloat16")
+            return differentiable_once(ops.view(passed(*words), "bfloat16"), upstream)
 
         return outputs, gradient
 

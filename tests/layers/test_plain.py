@@ -47,6 +47,32 @@ def test_gradients_are_the_written_ones(layer):
         np.testing.assert_allclose(gradient(), written, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("compute", [lambda f: f, tf.function, lambda f: tf.function(f, jit_compile=True)])
+@pytest.mark.parametrize("layer", [LAYERS[2], LAYERS[4]], ids=lambda layer: layer.name)
+def test_a_second_derivative_raises_but_in_plain(layer, compute):
+    random = np.random.default_rng(8)
+    x, upstream, direction = (random.normal(size=(3, 6, 5, 7)).astype(np.float32) for _ in range(3))
+
+    def slopes(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(layer(x) * upstream)
+        return tape.gradient(y, x)
+
+    def curvature(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            slope = tf.reduce_sum(slopes(x) * direction)
+        return tape.gradient(slope, x)
+
+    with pytest.raises(NotImplementedError, match="have no second derivative under TensorFlow"):
+        compute(curvature)(tf.constant(x))
+    with plain():
+        found = compute(curvature)(tf.constant(x))
+    ahead, behind = (slopes(tf.constant(x + step * direction)) for step in (0.01, -0.01))
+    np.testing.assert_allclose(found, (ahead - behind) / 0.02, rtol=0, atol=1e-3 * np.abs(found).max())
+
+
 def test_a_traced_network_has_no_function_inside(tiny):
     model = AlexNet(tiny, classes=3, seed=1)
 

@@ -46,6 +46,22 @@ def test_the_gradient_in_bfloat16_is_one_pass_but_in_a_graph_for_others():
         assert "ReluGrad" in operations(relu)
 
 
+def test_a_second_derivative_in_bfloat16_raises_but_in_plain():
+    x = tf.constant([[-1.0, 2.0, 3.0, -4.0]], tf.bfloat16)
+
+    def curvature():
+        with tf.GradientTape() as outer, tf.GradientTape() as inner:
+            for tape in (outer, inner):
+                tape.watch(x)
+            slope = inner.gradient(relu(x) ** 2, x)
+        return outer.gradient(slope, x)
+
+    with pytest.raises(NotImplementedError, match="have no second derivative under TensorFlow"):
+        curvature()
+    with plain():
+        np.testing.assert_array_equal(tf.cast(curvature(), tf.float32), [[0, 2, 2, 0]])
+
+
 @pytest.mark.parametrize("loaded", [False, True])
 def test_towers_compute_it_and_saved_models_have_that_of_keras(tmp_path, loaded):
     towers = [keras.Input((4,), dtype="bfloat16"), keras.Input((4,), dtype="bfloat16")]
