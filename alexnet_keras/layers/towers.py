@@ -21,8 +21,8 @@ class TowerLayer(keras.layers.Layer):
         towers: Number of towers that have this layer.
         reads: `"own"` (a tower reads its own tensor of the input) or `"all"` (every tower reads all of them,
             joined along the last axis). An input that is one tensor is read by all.
-        kernel_initializer: A Keras initializer. One with an integer seed s uses s + i in tower i, so that the towers
-            start different and repeatably.
+        kernel_initializer: A Keras initializer. One with a seed s, or with a `SeedGenerator` of it, uses s + i in tower
+            i, so that the towers start different and repeatably.
         bias_initializer: The same for the biases.
     """
 
@@ -152,11 +152,16 @@ def _join(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _for_tower(original: Any, tower: int, **changes: Any) -> Any:
-    """Return a copy of an initializer or a layer with its seed, if it has one, moved on by the tower's number."""
-    config = {**original.get_config(), **changes}
-    if isinstance(config.get("seed"), int):
-        config["seed"] += tower
-    return type(original).from_config(config)
+    """Return a copy of an initializer or a layer with every seed in it moved on by the tower's number."""
+
+    def moved(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: moved(each, name) for name, each in value.items()}
+        if isinstance(value, list):
+            return [moved(each) for each in value]
+        return value + tower if key == "seed" and isinstance(value, int) else value
+
+    return type(original).from_config(moved({**original.get_config(), **changes}))
 
 
 FEW_CHANNELS = 16  # in bfloat16 processors multiply 32 at a time
@@ -300,7 +305,8 @@ class EachTower(keras.layers.Layer):
     """An ordinary layer applied to each tower's tensor, on that tower's device.
 
     Every tower has its own copy of the layer (its own weights and random numbers, where it has any), named after
-    the layer and the tower: `pool1_a`, `pool1_b`.
+    the layer and the tower: `pool1_a`, `pool1_b`. A seed s in the layer, or in an initializer of it, is s + i in tower
+    i.
 
     Args:
         layer: A Keras layer from one tensor to one tensor, not yet built.

@@ -108,6 +108,19 @@ def test_the_weights_of_tower_i_come_from_the_seed_plus_i():
         np.testing.assert_array_equal(layer.biases[tower], normal(0, 1, seed=9 + tower)((4,)))
 
 
+@pytest.mark.parametrize("seed", [6, keras.random.SeedGenerator(6)], ids=["an integer", "a seed generator"])
+@pytest.mark.parametrize("make", [lambda **o: TowerDense(4, **o), lambda **o: EachTower(keras.layers.Dense(4, **o))])
+def test_no_two_towers_start_alike_and_all_repeatably(make, seed):
+    def kernels():
+        layer = make(kernel_initializer=keras.initializers.RandomNormal(0, 1, seed=seed))
+        layer.build([(None, 5)] * 2)
+        return [weight.numpy() for weight in layer.weights if "kernel" in weight.name]
+
+    (one, other), again = kernels(), kernels()
+    assert not np.allclose(one, other)
+    np.testing.assert_array_equal(again, [one, other])
+
+
 def test_each_replica_has_its_own_examples_numbers():
     def numbers(rows):
         return tf.reshape(tf.range(6 * rows), (rows, 2, 3))
