@@ -279,6 +279,7 @@ def for_examples(draw: Callable, batch_size: int | Tensor) -> Tensor:
     """
     if not on_tensorflow():
         return draw(batch_size)
+    import keras
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
@@ -287,4 +288,4 @@ def for_examples(draw: Callable, batch_size: int | Tensor) -> Tensor:
         return draw(batch_size)
     rows = draw(replicas * batch_size)
     start = tf.cast(context.replica_id_in_sync_group, tf.int32) * batch_size
-    return tf.slice(rows, [start] + [0] * (len(rows.shape) - 1), [batch_size, *rows.shape[1:]])
+    return tf.slice(rows, [start] + [0] * (len(rows.shape) - 1), [batch_size, *keras.ops.shape(rows)[1:]])

@@ -38,7 +38,7 @@ class PlainDropout(keras.layers.Layer):
         seed = self.seed_generator
 
         def draw(rows: int | Tensor) -> Tensor:
-            return keras.random.uniform((rows, *inputs.shape[1:]), dtype="float32", seed=seed)
+            return keras.random.uniform((rows, *ops.shape(inputs)[1:]), dtype="float32", seed=seed)
 
         kept = for_examples(draw, ops.shape(inputs)[0]) >= self.rate
         return ops.where(kept, inputs, ops.zeros_like(inputs))

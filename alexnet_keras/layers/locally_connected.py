@@ -25,7 +25,7 @@ class LocallyConnected2D(keras.layers.Layer):
     Output shape: `(batch, height, width, filters)`.
 
     Raises:
-        ValueError: `kernel_size` is even.
+        ValueError: `kernel_size` is even, or a size is unknown.
 
     Reference: cuda-convnet, layer type `local`.
     """
@@ -47,6 +47,8 @@ class LocallyConnected2D(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         _, height, width, channels = input_shape
+        if height is None or width is None:
+            raise ValueError(f"height and width must be known. Received: input_shape={tuple(input_shape)}")
         self.kernel = self.add_weight(
             (height * width, self.kernel_size**2 * channels, self.filters), self.kernel_initializer, name="kernel"
         )

@@ -8,8 +8,9 @@ W sums over a symmetric window, so it is its own transpose and the gradient is o
 
 Only x is kept for the gradient: summing the squares again is cheaper than writing s to memory and reading it back. Sums
 and powers are computed in float32 whatever the layer's dtype; what W sums in the gradient, a small part of it, is kept
-in the layer's dtype meanwhile. A second derivative raises NotImplementedError. Inside `backend.plain`, and on other
-backends than TensorFlow, the formula itself is computed, and the framework derives the gradients.
+in the layer's dtype meanwhile. A second derivative raises NotImplementedError. Inside `backend.plain`, on other
+backends than TensorFlow, and where sizes are unknown, the formula itself is computed, and the framework derives the
+gradients.
 
 The usual way to a window, a padded copy and its slices, costs a pass for the copy, or loops whose edges the compiler
 computes one number at a time. Here a tensor is read as it lies in memory: the neighbour j places along an axis lies j
@@ -106,7 +107,8 @@ class SpatialResponseNormalization(keras.layers.Layer):
         beta: Net 145: 0.75.
         k: cuda-convnet: 1.
 
-    Input and output shape: `(batch, height, width, maps)`, any float dtype. Computed in float32 inside.
+    Input and output shape: `(batch, height, width, maps)`, any float dtype; height and width may be unknown.
+    Computed in float32 inside.
 
     Under TensorFlow there is no second derivative but inside `alexnet_keras.backend.plain()`: it raises
     NotImplementedError.
@@ -159,7 +161,7 @@ def sweep(function: Callable, axis: int, size: int, *, exact: bool = False) -> C
 
     Args:
         function: Takes one Window per tensor and returns the values at their centre; elementwise but for `Window.sum`.
-        axis: The window's axis; counted from the end if negative.
+        axis: The window's axis; counted from the end if negative. Sizes from it on are known.
         size: The window's size, odd.
         exact: Return float32 values where the tensors are words, too, in one pass for the even and one for the odd.
 
@@ -355,7 +357,12 @@ def divisive_normalization(windows: tuple[tuple[int, int], ...], alpha: float, k
         sums = functools.reduce(lambda sums, window: _window_sum(sums, *window), windows, ops.square(wide))
         return ops.cast(wide * power(k + alpha * sums), x.dtype)
 
-    return lambda x: plainly(x) if is_plain() else normalize(x)
+    def differentiable(x: Tensor) -> Tensor:
+        # a sweep reads by strides: it needs the sizes from its axis on
+        known = all(None not in x.shape[axis:] for axis, _ in windows)
+        return normalize(x) if known and not is_plain() else plainly(x)
+
+    return differentiable
 
 
 def _window_sum(x: Tensor, axis: int, size: int) -> Tensor:
@@ -365,7 +372,7 @@ def _window_sum(x: Tensor, axis: int, size: int) -> Tensor:
 
     def shifted(start: int) -> Tensor:
         whole = (slice(None),) * axis
-        return padded[(*whole, slice(start, start + x.shape[axis]))]
+        return padded[(*whole, slice(start, start - 2 * reach or None))]
 
     return functools.reduce(ops.add, map(shifted, range(size)))
 

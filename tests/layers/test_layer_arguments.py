@@ -132,6 +132,18 @@ def test_each_replica_has_its_own_examples_numbers():
     np.testing.assert_array_equal(for_examples(numbers, 4), whole[:4])
 
 
+def test_replicas_draw_examples_of_unknown_sizes():
+    strategy = tf.distribute.MirroredStrategy(["/CPU:0", "/CPU:1"])
+    layer = PlainDropout(seed=3)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 4))], autograph=False)
+    def masks(x):
+        return strategy.experimental_local_results(strategy.run(lambda: layer(x, training=True)))
+
+    one, other = (mask.numpy() != 0 for mask in masks(tf.ones((2, 50, 4))))
+    assert one.shape == other.shape == (2, 50, 4) and (one != other).any() and 0.4 < one.mean() < 0.6
+
+
 def test_a_locally_connected_layer_has_kernels_of_its_own_at_every_place():
     x = random.normal(size=(2, 4, 5, 3)).astype(np.float32)
     for size in (1, 3, 5):
@@ -148,6 +160,8 @@ def test_a_locally_connected_layer_has_kernels_of_its_own_at_every_place():
                 expected = seen @ kernel[row * 5 + column] + bias[row, column]
                 np.testing.assert_allclose(found[:, row, column], expected, rtol=1e-4, atol=1e-5)
         assert layer.compute_output_shape((None, 4, 5, 3)) == (None, 4, 5, 7)
+    with pytest.raises(ValueError, match=r"height and width must be known. Received: input_shape=\(None, None, 5, 3\)"):
+        LocallyConnected2D(7, 3).build((None, None, 5, 3))
 
 
 def operations_of(function, *shapes, dtype=tf.float32):
@@ -243,6 +257,36 @@ def test_devices_hold_inside_their_scope_alone():
         with backend.tower_devices():
             assert backend.current_devices() is None
     assert backend.current_devices() is None and not TowerDense(2).on_devices
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        LocalResponseNormalization,
+        lambda **o: SpatialResponseNormalization(3, 0.5, **o),
+        lambda **o: PlainDropout(seed=3, **o),
+    ],
+    ids=["across maps", "spatial", "dropout"],
+)
+def test_layers_of_unknown_sizes_compute_what_they_compute_of_known_ones(make, dtype):
+    x, upstream = (tf.cast(random.normal(0, 9, (3, 5, 6, 4)), dtype) for _ in range(2))
+
+    def both(shape):
+        layer = make(dtype=dtype)
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, dtype)] * 2, autograph=False)
+        def compute(x, upstream):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True) if isinstance(layer, PlainDropout) else layer(x)
+            return y, tape.gradient(y, x, upstream)
+
+        return [tf.cast(each, tf.float32).numpy() for each in compute(x, upstream)]
+
+    tolerance = 1e-5 if dtype == "float32" else 2e-2
+    for known, unknown in zip(both(x.shape), both((None, None, None, 4)), strict=True):
+        np.testing.assert_allclose(unknown, known, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
