@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import log
 from types import FrameType, TracebackType
 from typing import Any
@@ -47,9 +47,9 @@ class StopSignals:
         self.requested = True
 
 
-STALL_STEPS = 500  # steps after which the loss should have left ln(classes)
+STALL_STEPS = 500  # steps after which the loss should have left that of guessing
 STALL_LAST = 100  # steps before that whose mean loss is compared with it
-STALL_WITHIN = 0.01  # of ln(classes)
+STALL_WITHIN = 0.01  # of the loss of guessing
 
 
 def where_not_finite(model: keras.Model, images: Any) -> str:
@@ -113,16 +113,21 @@ def too_large(batch_size: int, fitting: int | None) -> AlexNetError:
     )
 
 
-def stalled(losses: list[float], classes: int) -> bool:
-    """Return True if the mean of the last losses is within one per cent of ln(classes), the loss of guessing."""
-    chance = log(classes)
+def loss_of_guessing(counts: Sequence[int]) -> float:
+    """Return the least loss of a network that finds the same in every image: the entropy of classes of these sizes."""
+    shares = np.array(counts) / sum(counts)
+    return float(-sum(share * log(share) for share in shares if share))
+
+
+def stalled(losses: list[float], chance: float) -> bool:
+    """Return True if the mean of the last losses is within one per cent of `chance`, the loss of guessing."""
     return chance > 0 and abs(float(np.mean(losses[-STALL_LAST:])) - chance) < STALL_WITHIN * chance
 
 
-def stall_advice(classes: int) -> str:
+def stall_advice(chance: float) -> str:
     """Return a sentence with the usual causes of a stalled start."""
     return (
-        f"after {STALL_STEPS} steps the loss is still ln({classes}) = {log(classes):.3f}, that of guessing. Likely "
+        f"after {STALL_STEPS} steps the loss is still {chance:.3f}, that of guessing. Likely "
         "causes: initial weights too small for this data (the recipe `paper` on a small set: use `source`), a learning "
         "rate too low or so high that the ReLUs died (--set training.weight_rate), or labels that do not match "
         "the images (alexnet info data --sheet)."

@@ -362,10 +362,13 @@ class Trainer:
         if position.stall_told or position.total_steps > guards.STALL_STEPS:
             return
         self.recent.append(loss)
-        classes = len(self.data.classes)
-        if position.total_steps == guards.STALL_STEPS and guards.stalled(self.recent, classes):
+        if position.total_steps < guards.STALL_STEPS:
+            return
+        counts, alike = self.data.class_counts("train"), self.recipe.training.class_weights == "balanced"
+        chance = guards.loss_of_guessing([1] * len(counts) if alike else counts)
+        if guards.stalled(self.recent, chance):
             position.stall_told = True
-            self.reporter.warn(guards.stall_advice(classes))
+            self.reporter.warn(guards.stall_advice(chance))
 
     def _validate(self, plan: EpochPlan) -> dict[str, float]:
         """Measures the errors on the validation split; returns the row of the epoch for history.csv."""

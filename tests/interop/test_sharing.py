@@ -34,10 +34,10 @@ CROPS = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)
 @pytest.fixture(scope="module")
 def run(prepared, tiny, tmp_path_factory):
     """A run whose run.json holds what is nobody's business."""
-    data = {**prepared.facts, "path": "/home/someone/data", "source": "folder:/home/someone/photos"}
-    data["options"] = {**data["options"], "labels": ["/home/someone/labels.csv"]}
+    data = {**prepared.facts, "path": "/home/SOMEONE/data", "source": "folder:/home/SOMEONE/photos"}
+    data["options"] = {**data["options"], "labels": ["/home/SOMEONE/labels.csv"]}
     facts = {"recipe": tiny.name, "overrides": [], "data": data, "seed": 7}
-    facts |= {"init_from": "/home/someone/run", "command": ["alexnet", "train", "--data", "/home/someone/data"]}
+    facts |= {"init_from": "/home/SOMEONE/run", "command": ["alexnet", "train", "--data", "/home/SOMEONE/data"]}
     return untrained_run(tmp_path_factory.mktemp("runs") / "net", tiny, prepared, **facts)
 
 
@@ -87,7 +87,7 @@ def test_a_full_disk_is_not_taken_for_a_damaged_model(run, tmp_path, monkeypatch
 
 
 def test_no_path_user_host_or_system_goes_along(run, folder):
-    private = ["someone", str(run.path.parent), "init_from", "cpus", run.facts["environment"]["platform"]]
+    private = ["SOMEONE", str(run.path.parent), "init_from", "cpus", run.facts["environment"]["platform"]]
     private += [name for name in (getpass.getuser(), socket.gethostname()) if len(name) > 4]
     for file in folder.iterdir():
         content = file.read_bytes()
@@ -102,8 +102,8 @@ def test_no_path_user_host_or_system_goes_along(run, folder):
     [
         ("demo", "demo"),
         ("tfds:cifar10", "tfds:cifar10"),
-        ("parquet:/home/someone", "parquet"),
-        ("/home/someone", None),
+        ("parquet:/home/SOMEONE", "parquet"),
+        ("/home/SOMEONE", None),
     ],
 )
 def test_of_a_source_that_is_a_directory_only_the_kind_is_named(run, tmp_path, source, shared):

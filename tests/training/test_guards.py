@@ -126,7 +126,7 @@ def test_a_stalled_start_is_reported_once(prepared, tiny, tmp_path, monkeypatch)
     reporter = Recorded()
     trainer(new_run(tmp_path / "run", recipe), prepared, reporter=reporter).fit()
     (warning,) = reporter.warnings
-    assert "ln(3) = 1.099" in warning
+    assert "the loss is still 1.099, that of guessing" in warning
 
 
 @pytest.mark.slow
@@ -136,7 +136,14 @@ def test_a_start_that_gets_going_is_not_called_stalled(prepared, tiny, tmp_path,
     reporter = Recorded()
     trainer(new_run(tmp_path / "run", recipe), prepared, reporter=reporter).fit()
     assert not reporter.warnings
-    assert guards.stalled([2.30] * 100, 10) and not guards.stalled([2.2] * 100, 10)
+
+
+def test_guessing_by_the_sizes_of_the_classes_is_a_stall_as_well():
+    assert guards.loss_of_guessing([7] * 10) == pytest.approx(np.log(10))
+    unequal = guards.loss_of_guessing([90, 10, 0])
+    assert unequal == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1))
+    assert guards.stalled([2.30] * 100, np.log(10)) and not guards.stalled([2.2] * 100, np.log(10))
+    assert guards.stalled([unequal] * 100, unequal) and not guards.stalled([1.09] * 100, unequal)
 
 
 def test_too_little_memory_names_the_batch_and_one_that_fits(prepared, tiny, tmp_path, monkeypatch):
