@@ -170,7 +170,7 @@ def train(
         alexnet train
         alexnet train --data flowers --recipe source --epochs 40 --gpus 2
         alexnet train --set training.weight_rate=0.005
-        alexnet train --data flowers --recipe torchvision --init-from torchvision --freeze conv1..conv5
+        alexnet train --data flowers --init-from my-run --freeze conv1..conv5
         alexnet train --init-from my-run --rate-factor conv1..conv5=0.1
         alexnet train --batch-size 512 --scale-lr --gpus 4
         alexnet train --resume

@@ -124,11 +124,7 @@ class Outcomes:
 
 
 IDS_PER_LINE = 5  # of a submission
-LEAVING_OUT = (
-    "--partial",
-    "--classes",
-    "--limit-per-class",
-)  # options of `alexnet prepare` with which a split may lack images
+LEAVING_OUT = ("--partial", "--classes", "--limit-per-class")  # with them a prepared split may lack images
 NUMBERED = re.compile(r"ILSVRC\d{4}_(?:val|test)_(\d{8})(?:_n\d{8})?\.")
 
 
