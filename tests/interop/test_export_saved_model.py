@@ -1,6 +1,7 @@
 """A SavedModel, used as by someone who has TensorFlow and not this package."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -63,7 +64,8 @@ def test_it_needs_neither_this_package_nor_keras(written, run, samples, images, 
 
 def test_of_imported_weights_the_bytes_of_a_file_are_all_that_is_asked_for(run, tmp_path):
     """Here their photographs are turned upright; the export's one input stays."""
-    imported = Run.create(tmp_path / "imported", run.recipe, {**run.facts, "data": NO_DATA})
+    imported = Run(shutil.copytree(run.path, tmp_path / "imported"))
+    imported.update({"data": NO_DATA})
     assert preparation_of(imported).decoding.exif
     assert not exported_network(imported, run.load_model()).preparation.decoding.exif
 
