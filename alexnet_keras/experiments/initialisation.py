@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
-from scipy import stats
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.image_cache import cached
@@ -25,6 +24,7 @@ from alexnet_keras.experiments.variants import initialisation_variants
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.training.diagnostics import measure_signal
+from alexnet_keras.training.guards import loss_of_guessing
 from alexnet_keras.training.start import new_network
 from alexnet_keras.training.step import TrainingStep
 from alexnet_keras.visualization.style import INK, QUIET, SERIES, logarithmic, save_figure
@@ -43,7 +43,7 @@ def run(lab: Lab) -> Outcome:
     variants = {
         name: {seed: _kept(lab, recipes[name], name, data, seed, steps) for seed in lab.seeds} for name in names
     }
-    chance = float(stats.entropy(data.class_counts("train")))  # ln(classes) of classes that are equally frequent
+    chance = loss_of_guessing(data.class_counts("train"))  # ln(classes) of classes that are equally frequent
     return Outcome(
         summary=(
             f"The network of the recipe source was initialised in {len(names)} ways ({', '.join(names)}) and trained "

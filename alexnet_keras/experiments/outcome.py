@@ -19,6 +19,7 @@ from alexnet_keras.evaluation.errors import PairedTest, error_rate
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.machine import this_machine
 from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.training.guards import loss_of_guessing
 
 Verdict = Literal[
     "agrees", "agrees for these networks", "disagrees", "disagrees for these networks", "undecided", "not compared"
@@ -273,7 +274,7 @@ def _measure(
         "training_loss": history[-1]["loss"],
         "training_top1": history[-1]["top1_error"],
         "validation_top1": [row["val_top1_error"] for row in history],
-        "stalled": bool(history[-1]["loss"] > stats.entropy(data.class_counts("train")) - STALLED),
+        "stalled": bool(history[-1]["loss"] > loss_of_guessing(data.class_counts("train")) - STALLED),
         "seconds": math.fsum(row["seconds"] for row in history),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "processor": this_machine().processor,

@@ -3,13 +3,13 @@
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from math import log
 from types import FrameType, TracebackType
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy import stats
 
 from alexnet_keras.errors import AlexNetError, DivergedError
 from alexnet_keras.layers.towers import tower_letter
@@ -115,8 +115,7 @@ def too_large(batch_size: int, fitting: int | None) -> AlexNetError:
 
 def loss_of_guessing(counts: Sequence[int]) -> float:
     """Return the least loss of a network that finds the same in every image: the entropy of classes of these sizes."""
-    shares = np.array(counts) / sum(counts)
-    return float(-sum(share * log(share) for share in shares if share))
+    return float(stats.entropy(counts))
 
 
 def stalled(losses: list[float], chance: float) -> bool:

@@ -139,7 +139,7 @@ class Trainer:
                 if self.recipe.training.averaging_epochs:
                     self.average = new_model(self.recipe, self.data, self.seed, self.precision)
                 self.watching = Callbacks(self.callbacks, self.model, self.optimizer, self.recipe, self.steps)
-            goes_on = resume and self._restore()
+            resumed = resume and self._restore()
             if self.run:
                 self._begun = True
                 self.run.update({"status": "running", "ended": ""})
@@ -148,7 +148,7 @@ class Trainer:
             self.reporter.on_train_begin(self.recipe, self.data.examples("val"), self.position)
             with contextlib.ExitStack() as ending:
                 ending.callback(self.reporter.on_train_end)
-                if not goes_on:
+                if not resumed:
                     self._start()
                 if self.run:
                     self.records = ending.enter_context(
