@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import random
 import sys
 import time
 
@@ -69,6 +70,12 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(autouse=True)
+def weights_without_a_seed():
+    """Keras draws the seeds nobody gave from Python's generator, so every run of a test has the same weights."""
+    random.seed(1)
+
+
+@pytest.fixture(autouse=True)
 def memory_given_back():
     """After each test that took a while, releases what its networks leave behind: else processes grow to 10 GiB.
 
@@ -89,12 +96,12 @@ def memory_given_back():
 
 def draw_images(folder: Path, counts: dict[str, int], size: tuple[int, int] = (260, 300), seed: int = 0) -> Path:
     """Class folders of JPEG images, each class a colour of its own with noise."""
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     for number, (name, count) in enumerate(counts.items()):
         (folder / name).mkdir(parents=True)
         color = np.array([(200, 60, 60), (60, 200, 60), (60, 60, 200), (200, 200, 60)][number % 4])
         for index in range(count):
-            pixels = np.clip(color + random.normal(0, 40, (*size, 3)), 0, 255).astype(np.uint8)
+            pixels = np.clip(color + rng.normal(0, 40, (*size, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{index:03}.jpg", quality=90)
     return folder
 
