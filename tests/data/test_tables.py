@@ -51,6 +51,7 @@ def test_tables_give_images_their_classes(made, table, expected, encoding):
     [
         ("file,label\na.jpg,cat\nx.jpg,dog", "1 of 2 files of table.csv are not in photos: x.jpg"),
         ("file,label\na.jpg,cat\na.jpg,dog", "two labels, cat and dog"),
+        ("file,label,split\na.jpg,cat,train\nb.jpg,dog,train\na.jpg,cat,val", "a.jpg two splits, train and val"),
         ("file,label\nsame.jpg,cat\na.jpg,dog", "of which photos has several"),
         ("file,label\na.jpg,\n", "Line 2 of table.csv has no label"),
         ("image,MEL,NV\na,1,0\nb,0,1", "has the columns image, MEL, NV"),
@@ -90,6 +91,20 @@ def test_several_tables_and_a_part_of_the_images(made):
         folder_source(folder, labels=["train.csv", "val.csv"])
     with pytest.raises(DataError, match="in two splits"):
         folder_source(folder, labels=["train=train.csv", "val=train.csv"], partial=True)
+
+
+def test_a_table_of_one_split_has_no_rows_of_another(made):
+    folder = made("train/a.jpg train/b.jpg train/c.jpg train/d.jpg")
+    rows = "file,label,split\na.jpg,cat,train\nb.jpg,dog,train\nc.jpg,cat,val\nd.jpg,dog,val\n"
+    (folder / "train.csv").write_text(rows)
+    words = "is the table of train and has rows of the split 'val': give it for all splits, as --labels"
+    with pytest.raises(DataError, match=words):
+        folder_source(folder, labels=[f"train={folder / 'train.csv'}"])
+    with pytest.raises(DataError, match=words):
+        folder_source(folder)
+    assert read_as(folder_source(folder, labels=[str(folder / "train.csv")])) == "cat, dog: 2 train, 2 val"
+    (folder / "train.csv").write_text(rows.replace("val", "Training"))
+    assert sum(map(len, folder_source(folder).splits.values())) == 4
 
 
 def test_official_lists_of_files_in_class_folders(made):

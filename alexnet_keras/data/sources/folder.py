@@ -139,6 +139,8 @@ def _from_tables(folder: Path, given: str, arguments: Sequence[str], partial: bo
     parsed = tables.parse_tables(arguments)
     for split, path in parsed:
         table = tables.read_table(path)
+        if split:
+            tables.check_split(table, split)
         if table.columns:
             notes.append(f"The classes are those of {table.title}.")
         row_of = tables.match_rows(table, images.filenames, folder, partial)

@@ -250,7 +250,7 @@ def split_table(split: str, folders: Iterable[Path]) -> Table | None:
     """The table of a split's images in one of these folders; labels that are numbers are replaced by class names.
 
     Raises:
-        DataError: A number in the table is not in the list of classes.
+        DataError: A number in the table is not in the list of classes, or a row is of another split.
     """
     folders = tuple(dict.fromkeys(folders))
     for title in (split, *(("validation", "valid") if split == "val" else ())):
@@ -263,10 +263,19 @@ def split_table(split: str, folders: Iterable[Path]) -> Table | None:
                     table = read_table(path)
                 except DataError:  # a list of files, or something else
                     continue
+                check_split(table, split)
                 labels = label_names(table, folders)
                 rows = [row._replace(label=label) for row, label in zip(table.rows, labels, strict=True)]
                 return replace(table, rows=rows)
     return None
+
+
+def check_split(table: Table, split: str) -> None:
+    """Raise a DataError if a row of a split's table names another split."""
+    named = split_names(sorted({row.split for row in table.rows}))
+    if others := [name for name, other in named.items() if other != split]:
+        whole = f"give it for all splits, as --labels {table.path}"
+        raise DataError(f"{table.path} is the table of {split} and has rows of the split {others[0]!r}: {whole}.")
 
 
 def label_names(table: Table, folders: Iterable[Path]) -> list[str]:
@@ -303,7 +312,7 @@ def match_rows(table: Table, names: Sequence[str], folder: Path, partial: bool) 
     each with or without the suffix.
 
     Raises:
-        DataError: A file does not exist or is ambiguous, or an image has two labels.
+        DataError: A file does not exist or is ambiguous, or an image has two labels or splits.
     """
     rows, ends = table.rows, _path_ends(names)
     row_of = np.full(len(names), -1, np.int64)
@@ -314,9 +323,10 @@ def match_rows(table: Table, names: Sequence[str], folder: Path, partial: bool) 
             missing.append(row.file)
         elif image == AMBIGUOUS:
             ambiguous.append(row.file)
-        elif (before := row_of[image]) >= 0 and rows[before].label != row.label:
-            labels = f"{rows[before].label} and {row.label}"
-            raise DataError(f"{table.path} gives {row.file} two labels, {labels}: leave one of them.")
+        elif (before := row_of[image]) >= 0 and rows[before][1:] != row[1:]:
+            what = "labels" if rows[before].label != row.label else "splits"
+            two = " and ".join(getattr(each, what[:-1]) for each in (rows[before], row))
+            raise DataError(f"{table.path} gives {row.file} two {what}, {two}: leave one of them.")
         else:
             row_of[image] = number
     if missing == [rows[0].file] and len(rows) > 2 and not _is_file(rows[0].file):
