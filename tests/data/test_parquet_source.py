@@ -20,6 +20,7 @@ def test_parquet_files_are_read_in_any_order(tmp_path, monkeypatch):
     }
     expected = {f"beans/{i:08d}": (label, image(i)) for i, label in enumerate(labels) if label}
     assert found == expected
+    assert f"Left out of the train split of {tmp_path / 'beans.parquet'}, without labels: 1 of 5." in source.notes
 
 
 @pytest.mark.parametrize("names", [("beans_train", "beans_test"), ("default/train/0000", "default/test/0000")])

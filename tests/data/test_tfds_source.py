@@ -87,6 +87,7 @@ def test_file_names_are_kept_and_what_has_no_label_is_left_out(tmp_path):
     assert sorted(found) == sorted(e["file_name"] for e in named)
     assert set(source.splits) == {"train", "val"}
     assert any("'test'" in note and "no labels" in note for note in source.notes)
+    assert "Left out of the split 'train' of tfds:named_set, without labels: 3 of 13." in source.notes
 
 
 def test_splits_have_the_names_that_folders_may_have_too(tmp_path):

@@ -73,9 +73,12 @@ def parquet_source(
             continue
         rows = _Rows(files[split])
         labels, names = rows.labels()
-        if (labels == -1).all():
+        missing = np.count_nonzero(labels == -1)
+        if missing == len(labels):
             notes.append(f"The {split} split of {folder} has no labels and is left out.")
             continue
+        if missing:
+            notes.append(f"Left out of the {split} split of {folder}, without labels: {missing:,} of {len(labels):,}.")
         classes = classes or names
         if list(names) != list(classes):
             raise DataError(f"The classes of the {split} split of {folder} differ from those of train.")

@@ -67,10 +67,13 @@ def tfds_source(
             notes.append(f"The split {theirs!r} of tfds:{name} is left out.")
             continue
         images = _images([Path(path) for path in info.filepaths], keys, classes, advance)
-        if len(images):
-            splits[split] = images
-        else:
+        missing, number = info.num_examples - len(images), info.num_examples
+        if not len(images):
             notes.append(f"The split {theirs!r} of tfds:{name} has no labels and is left out.")
+            continue
+        if missing:
+            notes.append(f"Left out of the split {theirs!r} of tfds:{name}, without labels: {missing:,} of {number:,}.")
+        splits[split] = images
     if "train" not in splits:
         raise DataError(f"tfds:{name} has no train split; it has {some(builder.info.splits) or 'none'}.")
     return with_validation(Source(f"tfds:{name}", classes, splits, notes=tuple(notes)), holdout, seed)
