@@ -159,6 +159,18 @@ def test_validation_folders_have_all_classes_and_images(tmp_path, lacking):
     assert len(ilsvrc_source(folder, partial=True).splits["val"]) < len(VAL_TRUTH)
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_images_that_were_not_moved_into_the_folders_are_not_left_out_unnoticed(tmp_path, split):
+    folder = imagenet.as_class_folders(tmp_path / "in")
+    image = next((folder / split / "n01440764").iterdir())
+    image.rename(folder / split / image.name)
+    with pytest.raises(
+        DataError, match=f"{split} has images outside the folders of its synsets, {image.name}. .*partial"
+    ):
+        ilsvrc_source(folder)
+    assert any("has images outside" in note for note in ilsvrc_source(folder, partial=True).notes)
+
+
 @pytest.mark.parametrize("spoil", [more_in_the_devkit, one_synset_less, other_truth([*VAL_TRUTH, "n01440764"])])
 def test_a_part_of_the_set_is_accepted_when_that_is_said(spoil, tmp_path):
     folder = imagenet.as_tars(tmp_path / "in")

@@ -28,7 +28,7 @@ from alexnet_keras.data.class_names import WORD_LISTS, lines_of, read_class_list
 from alexnet_keras.data.sources.devkit import Devkit, parse_ground_truth, read_devkit
 from alexnet_keras.data.sources.folder import index_folders
 from alexnet_keras.data.sources.layout import packed_split
-from alexnet_keras.data.sources.listing import SYSTEM_FOLDERS, Skipped
+from alexnet_keras.data.sources.listing import SYSTEM_FOLDERS, Skipped, is_image_name
 from alexnet_keras.data.sources.source import ImageList, Names, Source, check_classes, no_progress
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, SPLITS, with_validation
 from alexnet_keras.data.sources.tables import match_rows, split_table, wnid_of
@@ -186,19 +186,36 @@ def _visible(place: Path) -> list[Path]:
     )
 
 
+def _folders(challenge: _Challenge, place: Path) -> list[str]:
+    """The folders of synsets in a folder, by name.
+
+    Raises:
+        DataError: Images lie next to them, as after a move that was interrupted.
+    """
+    children = _visible(place)
+    folders = [path.name for path in children if path.is_dir()]
+    outside = [path.name for path in children if is_image_name(path.name) and path.is_file()] if folders else []
+    if outside:
+        words = f"{place} has images outside the folders of its synsets, {some(outside, 1)}."
+        if not challenge.partial:
+            raise DataError(f"{words} {challenge.remedy}")
+        challenge.notes.append(words)
+    return folders
+
+
 def _train_index(challenge: _Challenge, chosen: Mapping[str, str] | None) -> Index:
     """The synsets of the training images, and the images labelled by the number of their synset."""
     place, cache, advance = challenge.places["train"], challenge.cache, challenge.advance
     if place.is_file():
         return index_nested(place, advance, cache, None if chosen is None else frozenset(chosen))
-    children = _visible(place)
-    folders = [path.name for path in children if path.is_dir() and (chosen is None or path.name in chosen)]
-    archives = [path for path in children if path.suffix == ".tar" and (chosen is None or path.stem in chosen)]
+    inside = _folders(challenge, place)
+    folders = [name for name in inside if chosen is None or name in chosen]
+    archives = [path for path in _visible(place) if path.suffix == ".tar" and (chosen is None or path.stem in chosen)]
     if folders and archives:
         raise DataError(f"{place} has both folders and archives of synsets: {some([*folders[:2], archives[0].name])}.")
     if archives:
         return index_synsets(archives, advance, cache)
-    if any(path.is_dir() for path in children):
+    if inside:
         return index_folders(place, folders, advance, challenge.skipped)
     _, images = index_folders(place, [""], advance, challenge.skipped)
     wnids = [wnid_of(name) or "" for name in images.filenames]
@@ -241,7 +258,7 @@ def _labelled_split(
 ) -> ImageList | None:
     """The images of val or test, sorted by name; None, with a note, for a test split without labels."""
     place = challenge.places[split]
-    folders = [path.name for path in _visible(place) if path.is_dir()] if place.is_dir() else []
+    folders = _folders(challenge, place) if place.is_dir() else []
     if split == "test" and not folders and not _ground_truth(challenge, split):
         challenge.notes.append(f"The test split of {challenge.folder} has no labels and is left out.")
         return None
