@@ -24,12 +24,9 @@ POSITIVE = click.IntRange(1)
 def _max_bad(value: str) -> int | float:
     """A count of images ("20") or a part of all of them ("2%", a float 0..1)."""
     try:
-        number = float(value[:-1]) / 100 if value.endswith("%") else int(value)
+        return float(value[:-1]) / 100 if value.endswith("%") else int(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is neither a count such as 20 nor a percentage such as 2%.") from error
-    if number < 0 or (isinstance(number, float) and number > 1):
-        raise click.BadParameter(f"{value!r} is out of range.")
-    return number
 
 
 def _shard_range(value: str) -> tuple[int, int]:
@@ -54,9 +51,7 @@ result_option = section("The result")
 parts_option = section("Many machines")
 
 
-@click.command(
-    cls=cloup.Command,
-)
+@click.command(cls=cloup.Command)
 @click.argument("source", required=False)
 @images_option(
     "--seed", type=click.IntRange(0), default=0, help="Decides the order, what is held out or taken, and the demo set."

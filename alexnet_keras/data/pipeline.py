@@ -17,7 +17,7 @@ import tensorflow as tf
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER, offsets_of
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DataError, check_choice
 from alexnet_keras.machine import usable_processors
 from alexnet_keras.recipes.schema import Augmentation
 from alexnet_keras.storage.places import argument, command
@@ -81,6 +81,7 @@ def training_batches(
     Returns:
         `(images, labels)`: images uint8 `(rows, crop_size, crop_size, 3)`, RGB, labels int64 `(rows,)`.
     """
+    check_choice("order", order, (1, ORDER))
     rows = batch_size // part.count
     draws = _derived_seed(seed, "crops", epoch)
     group = augmentation.crop_group

@@ -7,6 +7,7 @@ processes or machines that make a part of the shards each. The manifest is writt
 from __future__ import annotations  # so that help() shows them as they are written
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
@@ -34,9 +35,9 @@ from alexnet_keras.data.shards import (
     record_path,
     write_shards,
 )
-from alexnet_keras.data.sources.open import SourceRequest, default_name, kind_of, open_source
+from alexnet_keras.data.sources.open import SourceRequest, default_name, open_source
 from alexnet_keras.data.sources.source import Source
-from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT
+from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, check_holdout
 from alexnet_keras.errors import DataError, UsageError, check_choice
 from alexnet_keras.reporter import SILENT, WARNINGS, Reporter
 from alexnet_keras.storage.files import PARTIAL
@@ -52,7 +53,7 @@ def prepare(
     holdout: float = DEFAULT_HOLDOUT,
     classes: str | Path | None = None,
     splits: Mapping[str, str] | None = None,
-    labels: Sequence[str] = (),
+    labels: str | Path | Sequence[str | Path] = (),
     limit_per_class: int | None = None,
     class_order: Literal["wnid", "ilsvrc"] | None = None,
     partial: bool = False,
@@ -77,7 +78,8 @@ def prepare(
 
     Args:
         source: "demo", images drawn by code; a folder of class folders; "ilsvrc:DIR", "synsets:DIR", "parquet:DIR" or
-            "tfds:NAME"; or an opened `Source`, which the arguments from `holdout` to `tfds_dir` do not concern.
+            "tfds:NAME"; a `Path` of images; or an opened `Source`, for which the arguments from `holdout` to `tfds_dir`
+            come too late and are refused.
         out: The directory to make. It may exist if it is empty or an earlier preparation of the same. By default
             `data/` and the source's name.
         name: The dataset's name. By default the directory's.
@@ -85,7 +87,7 @@ def prepare(
         holdout: The part of each class, 0..1, to validate on, where the source has no validation split.
         classes: A file of the classes to take, one per line, perhaps with its name in words. By default all.
         splits: The folder of each split, `{"train": "Training"}`; `{}` for none. By default known by their names.
-        labels: Tables of file and label, "FILE" or "SPLIT=FILE", for images without class folders.
+        labels: A table of file and label, "FILE" or "SPLIT=FILE", or several, for images without class folders.
         limit_per_class: Images of each class in each split at most, chosen by the seed.
         class_order: The order of ILSVRC's classes: by WordNet id, "wnid", the default, or by ILSVRC id, "ilsvrc".
         partial: Accept fewer classes or images than an ILSVRC devkit, or a table, counts.
@@ -105,13 +107,26 @@ def prepare(
         The prepared dataset.
 
     Raises:
-        UsageError: There is no such source, an option does not apply to it, or the directory holds other files.
+        UsageError: There is no such source, an argument is out of range or does not apply to it, or the directory holds
+            other files.
         DataError: The source cannot be used; the directory holds a preparation with other options; too many unusable
             images, or a split with no usable one.
         AlexNetError: Another process prepares or reads the directory.
         OSError: The disk is full, or cannot be written.
     """
     return Preparation(**locals()).complete()
+
+
+# The least and the most of arguments that are numbers; a shard's sums of pixels have 32 bits.
+LIMITS = {
+    "seed": (0, math.inf),
+    "limit_per_class": (1, math.inf),
+    "max_pixels": (1, math.inf),
+    "max_bad": (0, math.inf),
+    "quality": (1, 100),
+    "shard_examples": (1, 1_000_000),
+}
+OF_THE_SOURCE = ("holdout", "classes", "splits", "labels", "limit_per_class", "class_order", "partial", "tfds_dir")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +146,7 @@ class Preparation:
     holdout: float = DEFAULT_HOLDOUT
     classes: str | Path | None = None
     splits: Mapping[str, str] | None = None
-    labels: Sequence[str] = ()
+    labels: str | Path | Sequence[str | Path] = ()
     limit_per_class: int | None = None
     class_order: Literal["wnid", "ilsvrc"] | None = None
     partial: bool = False
@@ -149,15 +164,26 @@ class Preparation:
         if self.name is not None:
             check_name(self.name, "--name")
         check_choice("encoding", self.encoding, ("jpeg", "png", "raw"))
+        check_choice("class_order", self.class_order, (None, "wnid", "ilsvrc"))
+        check_holdout(self.holdout)
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name)
+            most = 1 if name == "max_bad" and isinstance(value, float) else most
+            if value is not None and not least <= value <= most:
+                limits = f"from {least} to {most:,}" if most < math.inf else f"at least {least}"
+                raise UsageError(f"{name} must be {limits}. Received: {name}={value!r}")
         if self.quality and self.encoding != "jpeg":
             raise UsageError(f"--quality is for JPEG; {self.encoding} loses nothing.")
-        if self.tfds_dir and kind_of(self.given) != "tfds":
-            raise UsageError(f"--tfds-dir is for tfds: sources, and {self.given} is none.")
+        for field in dataclasses.fields(self) if isinstance(self.source, Source) else ():
+            if field.name in OF_THE_SOURCE and getattr(self, field.name) != field.default:
+                raise UsageError(f"{field.name} comes too late: give it where the source {self.given} is opened.")
 
     @property
     def given(self) -> str:
         """The source as the user named it."""
-        return self.source.given if isinstance(self.source, Source) else str(self.source)
+        if isinstance(self.source, Source):
+            return self.source.given
+        return f"folder:{self.source}" if isinstance(self.source, Path) else self.source
 
     @cached_property
     def directory(self) -> Path:
@@ -177,7 +203,7 @@ class Preparation:
             self.given,
             **{name: getattr(self, name) for name in choices},
             classes=Path(self.classes) if self.classes else None,
-            labels=tuple(self.labels),
+            labels=tuple(map(str, [self.labels] if isinstance(self.labels, str | Path) else self.labels)),
             tfds_dir=Path(self.tfds_dir) if self.tfds_dir else None,
             demo_folder=self.directory.with_name(f"{self.directory.resolve().name}-pictures"),
             cache=self.directory / WORK,
@@ -220,8 +246,8 @@ class Preparation:
             splits = ",".join(f"{split}={folder}" for split, folder in self.splits.items()) or "none"
         bad = f"{100 * self.max_bad:g}%" if isinstance(self.max_bad, float) else self.max_bad
         words = ["--partial"] if self.partial else []
-        for table in self.labels:
-            words += ["--labels", str(table)]
+        for table in self.request.labels:
+            words += ["--labels", table]
         given = {"--classes": self.classes, "--splits": splits, "--tfds-dir": self.tfds_dir, "--max-bad": bad}
         for option, value in given.items():
             words += [] if value is None else [option, str(value)]
@@ -349,7 +375,7 @@ class Preparation:
         if allowed is None:
             allowed = max(10, total // 100)
         elif isinstance(allowed, float):
-            allowed = int(allowed * total)
+            allowed = int(round(allowed * total, 6))  # 0.29 * 100 is less than 29
         if len(rejected) > allowed:
             raise DataError(
                 f"{len(rejected)} of {total} images cannot be used and --max-bad allows {allowed}. "

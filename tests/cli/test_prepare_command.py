@@ -95,6 +95,7 @@ def bad_images(folder):
     [
         (lambda folder: None, ["nowhere"], 2, "There is no folder nowhere"),
         (lambda folder: None, ["photos", "--max-bad", "many"], 2, "neither a count"),
+        (lambda folder: None, ["photos", "--max-bad", "nan%"], 2, "max_bad must be from 0 to 1"),
         (lambda folder: None, ["photos", "--holdout", "1"], 2, "holdout"),
         (lambda folder: None, ["photos", "--out", "photos"], 2, "not a prepared dataset"),
         (lambda folder: None, ["photos/cat/0.jpg"], 3, "is a file"),

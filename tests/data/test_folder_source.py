@@ -27,6 +27,7 @@ def test_split_folders_give_splits_and_classes_in_sorted_order(make_folder):
 
 def test_without_split_folders_a_part_of_every_class_is_held_out(make_folder):
     folder = make_folder({"a": 400, "b": 2, "c": 1})
+    assert "12.5% of every class is held out" in folder_source(folder, holdout=0.125).notes[0]
     source = folder_source(folder, holdout=0.2, seed=1)
     train, val = source.splits["train"], source.splits["val"]
     of_a, of_b = np.bincount(val.labels)  # and none of c

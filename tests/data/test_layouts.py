@@ -136,6 +136,8 @@ def test_split_folders_can_be_named(made):
         folder_source(folder, splits={"train": "lot1", "val": "lot3"})
     with pytest.raises(UsageError, match="no train folder"):
         folder_source(folder, splits={"val": "lot1"})
+    with pytest.raises(UsageError, match=r"split must be one of 'train', 'val', 'test'. Received: split='valid'"):
+        folder_source(folder, splits={"train": "lot1", "valid": "lot2"})
 
 
 @pytest.mark.parametrize("text, found", [("none", {}), ("train=A b,val=C", {"train": "A b", "val": "C"})])

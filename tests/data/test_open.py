@@ -53,6 +53,8 @@ def test_the_name_of_a_preparation_comes_from_its_source(given, name):
         ("alexnet prepare ilsvrc:photos --labels t.csv", "--labels is for folders"),
         ("alexnet prepare synsets:photos --splits none", "--splits is for folders"),
         ("alexnet prepare photos --partial", "--partial is for ilsvrc: sources and --labels"),
+        ("alexnet prepare photos --tfds-dir x", "--tfds-dir is for tfds: sources, and photos is none"),
+        ("alexnet prepare photos --class-order wnid", "--class-order wnid is for ilsvrc: sources"),
         ("alexnet prepare parquet:nowhere", "no directory or file nowhere"),
     ],
 )

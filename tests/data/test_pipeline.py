@@ -24,7 +24,7 @@ from alexnet_keras.data.pipeline import (
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.data.verify import verify
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes.schema import Augmentation
 
 PLAIN = Augmentation(random_crop=False, flip=False)
@@ -193,6 +193,11 @@ def test_a_crop_of_the_whole_image_shrinks_it(ramps):
 def test_without_crops_of_random_size_the_draws_are_what_they_were(ramps, where):
     """A run that began before there were such crops, or with 0.1, continues with the same ones in the same order."""
     assert [where(image) for image in batches(ramps, order=1)[0][:4]] == FIRST_PLACES
+
+
+def test_an_order_of_a_later_version_is_refused(ramps):
+    with pytest.raises(UsageError, match=r"order must be one of 1, 2. Received: order=3"):
+        batches(ramps, order=3)
 
 
 def test_the_order_is_a_function_of_seed_and_epoch_whatever_tensorflow_was_seeded_with(ramps):

@@ -23,11 +23,14 @@ from alexnet_keras.cli.prepare import PARTS
 from alexnet_keras.data import shards
 from alexnet_keras.data.dataset import latest_prepared, open_prepared
 from alexnet_keras.data.images import fit_to_square
-from alexnet_keras.data.preparation import Preparation
+from alexnet_keras.data.preparation import Preparation, prepare
 from alexnet_keras.data.shards import ShardRecord
 from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.data.sources.source import ImageList, Source
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
+
+OPENED = Source("mine", ("a", "b"), {"train": ImageList([""] * 100, np.zeros(100, np.int32), np.zeros(100), bytes)})
 
 
 @pytest.fixture
@@ -170,14 +173,39 @@ def test_the_front_door_and_a_divided_preparation_take_the_same_arguments_with_t
     "choices, words",
     [
         ({"quality": 90, "encoding": "png"}, "--quality is for JPEG; png loses nothing"),
-        ({"tfds_dir": Path("x")}, "--tfds-dir is for tfds: sources, and demo is none"),
         ({"name": "a/b"}, "--name 'a/b' is no name"),
         ({"encoding": "jpg"}, "encoding must be one of 'jpeg', 'png', 'raw'. Received: encoding='jpg'"),
+        (
+            {"class_order": "ILSVRC"},
+            "class_order must be one of None, 'wnid', 'ilsvrc'. Received: class_order='ILSVRC'",
+        ),
+        ({"holdout": 20}, "holdout must be between 0 and 1, .* Received: holdout=20"),
+        ({"holdout": 0.0}, "holdout must be between 0 and 1"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"limit_per_class": 0}, "limit_per_class must be at least 1. Received: limit_per_class=0"),
+        ({"max_pixels": 0}, "max_pixels must be at least 1"),
+        ({"max_bad": -1}, "max_bad must be at least 0"),
+        ({"max_bad": 2.0}, "max_bad must be from 0 to 1. Received: max_bad=2.0"),
+        ({"quality": 0}, "quality must be from 1 to 100. Received: quality=0"),
+        ({"shard_examples": 0}, "shard_examples must be from 1 to 1,000,000"),
+        ({"shard_examples": 20_000_000}, "shard_examples must be from 1 to 1,000,000"),
+        ({"source": OPENED, "limit_per_class": 5}, "limit_per_class comes too late: give it where the source mine is"),
+        ({"source": OPENED, "holdout": 0.1}, "holdout comes too late"),
+        ({"source": OPENED, "labels": "t.csv"}, "labels comes too late"),
     ],
 )
-def test_choices_that_do_not_apply_are_refused_before_anything_is_read(choices, words):
+def test_choices_that_are_out_of_range_or_do_not_apply_are_refused_before_anything_is_read(choices, words):
     with pytest.raises(UsageError, match=words):
         Preparation(**choices)
+
+
+def test_arguments_mean_what_their_types_say(tmp_path):
+    assert Preparation(Path("demo")).request.place == Path("demo"), "a folder, and not the images drawn by code"
+    assert Preparation("demo").given == "demo"
+    for labels in ("t.csv", Path("t.csv"), ["t.csv"]):
+        planned = Preparation("photos", labels=labels)
+        assert planned.request.labels == ("t.csv",) and planned.further_options == ["--labels", "t.csv"]
+    assert Preparation("photos", labels=["train=a", "val=b"]).request.labels == ("train=a", "val=b")
 
 
 # Images that cannot be used
@@ -262,7 +290,7 @@ def test_the_options_that_chose_the_images_are_recorded_as_words(folder, tmp_pat
     table = tmp_path / "classes.txt"
     table.write_text("cat\ndog\n")
     splits = {"train": "train", "val": "val"}
-    prepared = small(folder, tmp_path / "set", classes=table, splits=splits, max_bad=0.5)
+    prepared = prepare(folder, tmp_path / "set", classes=table, splits=splits, max_bad=0.5)
     words = ["--classes", str(table), "--splits", "train=train,val=val", "--max-bad", "50%"]
     assert prepared.facts["further_options"] == words
     assert small(folder, tmp_path / "plain").facts["further_options"] == []
@@ -289,6 +317,13 @@ def test_more_bad_files_than_allowed_stop_it_and_leave_no_dataset(folder, tmp_pa
     with pytest.raises(DataError, match="not finished"):
         open_prepared(tmp_path / "set")
     assert len(small(folder, tmp_path / "set", max_bad=4 if allowed == 3 else allowed).rejected) == 4
+
+
+def test_a_part_of_the_images_may_be_bad_without_what_floating_point_leaves_out():
+    preparation = Preparation(OPENED, max_bad=0.29)
+    preparation._check_bad([("name", "reason")] * 29)
+    with pytest.raises(DataError, match="30 of 100 images cannot be used and --max-bad allows 29"):
+        preparation._check_bad([("name", "reason")] * 30)
 
 
 def test_a_class_without_a_usable_image_is_named_and_the_work_is_not_lost(folder, tmp_path):

@@ -12,7 +12,7 @@ from alexnet_keras.data.class_names import some
 from alexnet_keras.data.sources.listing import Skipped, Tree, entries_of, folder_tree, identity_of
 from alexnet_keras.data.sources.splits import FILLERS, SPLITS, split_names, split_word, words_of_name
 from alexnet_keras.data.sources.tables import Table, split_table, wnid_of
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError, UsageError, check_choice
 
 # Folders of masks and the like, and of images in several parts: these are not classes.
 _COMPANIONS = frozenset((
@@ -170,6 +170,7 @@ def _splits_as_chosen(tree: Tree, chosen: Mapping[str, str]) -> dict[str, Tree]:
     """The split folders that the user chose."""
     trees = {}
     for split, name in chosen.items():
+        check_choice("split", split, SPLITS)
         if not (tree.path / name).is_dir():
             raise UsageError(f"There is no folder {tree.path / name} to take the {split} split from.")
         trees[split] = _tree_with_images(tree.path / name)

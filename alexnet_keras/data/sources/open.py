@@ -100,8 +100,11 @@ def open_source(request: SourceRequest, *, reporter: Reporter = SILENT) -> Sourc
         DataError: It exists and cannot be used.
     """
     kind = kind_of(request.given)
-    if kind != "ilsvrc" and request.class_order == "ilsvrc":
-        raise UsageError(f"--class-order ilsvrc is for ilsvrc: sources, which have a devkit; {request.given} has none.")
+    if kind != "ilsvrc" and request.class_order:
+        order = f"--class-order {request.class_order}"
+        raise UsageError(f"{order} is for ilsvrc: sources, which have a devkit; {request.given} has none.")
+    if kind != "tfds" and request.tfds_dir:
+        raise UsageError(f"--tfds-dir is for tfds: sources, and {request.given} is none.")
     if request.partial and kind != "ilsvrc" and not request.labels:
         raise UsageError(f"--partial is for ilsvrc: sources and --labels, and {request.given} is neither.")
     if kind != "folder" and (request.labels or request.splits is not None):

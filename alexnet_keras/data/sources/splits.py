@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from alexnet_keras.data.sources.source import ImageList, Source, check_classes, drawn, printable
-from alexnet_keras.errors import DataError
+from alexnet_keras.errors import DataError, UsageError
 
 SPLITS = ("train", "val", "test")
 
@@ -63,6 +63,12 @@ def words_of_name(name: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
 
 
+def check_holdout(holdout: float) -> None:
+    """Raise a UsageError unless `holdout` is a part of a class, between 0 and 1."""
+    if not 0 < holdout < 1:
+        raise UsageError(f"holdout must be between 0 and 1, such as 0.2 for a fifth. Received: holdout={holdout!r}")
+
+
 def with_validation(source: Source, holdout: float, seed: int, *, test_may_be_val: bool = True) -> Source:
     """Complete a source with a validation split; the one rule for sources of every kind.
 
@@ -81,9 +87,11 @@ def with_validation(source: Source, holdout: float, seed: int, *, test_may_be_va
         its options and notes.
 
     Raises:
+        UsageError: `holdout` is out of range.
         DataError: It has fewer than two classes, or every class has a single image.
     """
     check_classes(source.classes, source.given)
+    check_holdout(holdout)
     splits, options, notes = dict(source.splits), dict(source.options), source.notes
     if "val" not in splits:
         if "test" in splits and test_may_be_val:
@@ -92,7 +100,7 @@ def with_validation(source: Source, holdout: float, seed: int, *, test_may_be_va
         else:
             splits |= hold_out(splits["train"], source.classes, holdout, seed)
             options["holdout"] = holdout
-            how = f"{holdout:.0%} of every class is held out"
+            how = f"{100 * holdout:g}% of every class is held out"
         notes = (*notes, f"{source.given} has no validation split; {how}.")
     if not len(splits["val"]):
         raise DataError(f"Every class of {source.given} has a single image, so none can be held out for validation.")
