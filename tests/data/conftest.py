@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from layouts import image
 from PIL import Image
+from small_sets import COUNTS
 
 
 @pytest.fixture
@@ -24,6 +25,12 @@ def make_folder(tmp_path):
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def folder(make_folder):
+    """Twenty training images of cats and dogs, and five to validate on."""
+    return make_folder(COUNTS)
 
 
 @pytest.fixture

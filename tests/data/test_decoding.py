@@ -125,17 +125,6 @@ def test_a_file_cut_short_is_refused(form, options, keep):
         fit_to_square(whole[: int(len(whole) * keep)])
 
 
-@pytest.mark.parametrize("contents, reason", [(b"", "empty"), (b"not an image", "not a picture")])
-def test_other_files_are_refused_with_the_reason(contents, reason):
-    with pytest.raises(UnreadableImage, match=reason):
-        fit_to_square(contents)
-
-
-def test_postscript_is_not_run():
-    with pytest.raises(UnreadableImage, match="PostScript is not read"):
-        fit_to_square(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n%%EOF\n")
-
-
 def test_a_jpeg_that_claims_to_be_huge_is_refused_before_memory_is_taken():
     whole = encode(smooth(300, 300), "JPEG")
     size = whole.index(b"\xff\xc0") + 5

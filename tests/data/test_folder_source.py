@@ -77,10 +77,6 @@ def test_train_and_test_without_validation_validates_on_test(make_folder):
     assert "test split is used for validation" in source.notes[0]
 
 
-def test_a_class_may_be_called_train(make_folder):
-    assert folder_source(make_folder({"car": 3, "train": 3})).classes == ("car", "train")
-
-
 def test_nested_files_count_hidden_ones_do_not_and_link_loops_end(make_folder):
     folder = make_folder({"a/deep/deeper": 2, "a/.hidden": 1, "b": 2})
     (folder / "b/.DS_Store").write_bytes(b"x")
@@ -113,9 +109,7 @@ def test_a_missing_folder_is_a_usage_error(tmp_path):
         ({"only": 3}, "one class, 'only'"),
         ({"a": 2, "b": 0}, "b has no images"),
         ({"a": 1, "b": 1}, "single image"),
-        ({"val/a": 1, "val/b": 1}, "no train folder"),
         ({"train/a": 1, "train/b": 1, "val/a": 1, "val/c": 1}, "lacks b and also has c"),
-        ({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "valid/a": 1}, "two val folders"),
     ],
 )
 def test_folders_that_cannot_be_used_are_named(tmp_path, counts, words):

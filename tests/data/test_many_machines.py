@@ -12,6 +12,7 @@ import time
 
 import pytest
 from recorded import Recorded
+from small_sets import contents
 
 from alexnet_keras.data.preparation import Preparation
 from alexnet_keras.data.shards import finished_shard
@@ -32,10 +33,6 @@ preparation.make_part(int(first), int(stop))
 @pytest.fixture
 def folder(make_folder):
     return make_folder({"train/a": 14, "train/b": 12, "val/a": 3, "val/b": 3})
-
-
-def contents(path):
-    return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
 def make(folder, out, **choices):
@@ -106,9 +103,8 @@ def test_beam_workers_end_with_the_same_bytes(folder, tmp_path):
 
 def manifest_of(path):
     """The manifest names the source as it was given, here by a relative path."""
-    manifest = (path / "manifest.json").read_bytes()
-    assert json.loads(manifest)["source"] == "folder:pictures"
-    return {"manifest.json": manifest}
+    assert json.loads((path / "manifest.json").read_text())["source"] == "folder:pictures"
+    return {"manifest.json": contents(path)["manifest.json"]}
 
 
 @pytest.mark.slow

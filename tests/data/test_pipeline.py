@@ -148,11 +148,6 @@ def test_the_recipe_decides_whether_crops_are_random(ramps, where):
 
 
 def test_a_damaged_record_is_reported(ramps, tmp_path):
-    import shutil
-
-    from alexnet_keras.data.dataset import open_prepared
-    from alexnet_keras.errors import DataError
-
     shutil.copytree(ramps.path, tmp_path / "copy")
     copy = open_prepared(tmp_path / "copy")
     for split in ("train", "val"):
@@ -163,7 +158,7 @@ def test_a_damaged_record_is_reported(ramps, tmp_path):
     with pytest.raises(DataError, match="damaged"):
         list(evaluation_batches(copy, "val", 4))
     dataset = training_batches(copy, SINGLE, batch_size=8, crop_size=224, seed=0, epoch=0)
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match=r"A record of .*copy is damaged"):
         list(iterate(copy, dataset))
 
 
@@ -227,11 +222,6 @@ def test_the_images_of_a_shard_meet_in_a_batch_as_often_as_in_a_true_shuffle():
     assert met / pairs / ((shard - 1) / (examples - 1)) == pytest.approx(1, abs=0.03)
 
 
-def test_an_epoch_holds_every_example_once_and_the_last_batch_is_filled_from_its_start():
-    order = epoch_order(10, 4, seed=3, epoch=0)
-    assert sorted(order[:10]) == list(range(10)) and order[10:].tolist() == order[:2].tolist()
-
-
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_later_step_and_the_parts_of_workers_are_parts_of_the_same_stream(ramps, order):
     whole = [name_of(image) for image in batches(ramps, PLAIN, order=order)[0]]
@@ -261,18 +251,6 @@ def test_a_worker_reads_no_record_but_its_own(ramps, monkeypatch):
     read.clear()
     (rest,) = evaluation_batches(ramps, "train", 40, first=33)
     assert [name_of(image) for image in rest[0].numpy()] == names[2][-7:] and len(read) == 7
-
-
-def test_a_record_that_is_damaged_is_reported_wherever_the_order_finds_it(ramps, tmp_path):
-    copy = shutil.copytree(ramps.path, tmp_path / "set")
-    shard = open_prepared(copy).splits["train"][0].path
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
-    data = open_prepared(copy)
-    stream = training_batches(data, PLAIN, batch_size=8, crop_size=224, seed=0, epoch=0)
-    with pytest.raises(DataError, match=r"A record of .*set is damaged"):
-        list(iterate(data, stream))
 
 
 def test_a_shard_that_is_gone_is_reported_as_a_file(ramps, tmp_path):

@@ -14,17 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from recorded import Recorded, Work
-from small_sets import COUNTS, contents, small
+from small_sets import contents, small
 
 from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.preparation import Preparation, prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
-
-
-@pytest.fixture
-def folder(make_folder):
-    return make_folder(COUNTS)
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def test_the_file_gives_back_the_same_numbers(statistics, tmp_path):
     np.testing.assert_array_equal(found.covariance, statistics.covariance)
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "pickle", "missing", "shape"])
+@pytest.mark.parametrize("damage", ["cut", "other", "missing"])
 def test_a_damaged_file_is_a_data_error(statistics, tmp_path, damage):
     path = tmp_path / "statistics.npz"
     statistics.save(path)
@@ -70,10 +70,6 @@ def test_a_damaged_file_is_a_data_error(statistics, tmp_path, damage):
         path.write_bytes(path.read_bytes()[:1000])
     elif damage == "other":
         path.write_bytes(b"something else")
-    elif damage == "pickle":
-        np.savez(path, mean_image=np.array([{}], object), rgb_mean=0, covariance=0)
-    elif damage == "shape":
-        np.savez(path, mean_image=np.zeros((2, 2)), rgb_mean=np.zeros(3), covariance=np.zeros((3, 3)))
     else:
         path.unlink()
     with pytest.raises(DataError):
@@ -119,9 +115,12 @@ def test_nothing_is_unpickled(tmp_path):
     assert not (tmp_path / "opened").exists()
 
 
-@pytest.mark.parametrize(("mean", "covariance"), [((2,), (3, 3)), ((3,), (3, 2)), ((3,), (2, 3)), ((3, 1), (3, 3))])
-def test_each_shape_is_looked_at(tmp_path, mean, covariance):
-    shapes = {"rgb_mean": np.zeros(mean), "covariance": np.zeros(covariance)}
-    np.savez(tmp_path / "statistics.npz", mean_image=np.zeros((256, 256, 3), np.float32), **shapes)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"mean_image": (2, 2)}, {"rgb_mean": 2}, {"rgb_mean": (3, 1)}, {"covariance": (3, 2)}, {"covariance": (2, 3)}],
+)
+def test_each_shape_is_looked_at(tmp_path, wrong):
+    shapes = {"mean_image": (256, 256, 3), "rgb_mean": 3, "covariance": (3, 3)} | wrong
+    np.savez(tmp_path / "statistics.npz", **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
     with pytest.raises(DataError, match="wrong shapes"):
         Statistics.load(tmp_path / "statistics.npz")
