@@ -120,23 +120,17 @@ class PreparedDataset:
         Raises:
             DataError: The index is damaged; without an index, a shard.
         """
-        if split not in self._lengths:  # needed in every epoch, and a dataset of 0.1 has them in its records' headers
-            self._lengths[split] = self._read_lengths(split)
+        if split not in self._lengths:  # needed in every epoch
+            shards = self.splits[split]
+            if INDEX in self.manifest["files"]:
+                self._lengths[split] = load_lengths(self.path / INDEX, split, [shard.examples for shard in shards])
+            else:  # prepared by 0.1
+                self._lengths[split] = [read_lengths(shard.path) for shard in shards]
         return self._lengths[split]
 
     @cached_property
     def _lengths(self) -> dict[str, list[np.ndarray]]:
         return {}
-
-    def _read_lengths(self, split: str) -> list[np.ndarray]:
-        shards = self.splits[split]
-        if INDEX not in self.manifest["files"]:  # prepared by 0.1
-            return [read_lengths(shard.path) for shard in shards]
-        lengths = load_lengths(self.path / INDEX, split)
-        edges = np.cumsum([shard.examples for shard in shards])
-        if len(lengths) != edges[-1]:
-            raise DataError(f"{self.path / INDEX} is damaged: prepare the dataset again with --overwrite.")
-        return np.split(lengths, edges[:-1])
 
     def reading(self) -> AbstractContextManager[None]:
         """Hold the dataset while reading it, so that no other process prepares it again meanwhile.
@@ -195,26 +189,24 @@ def open_locked(
         yield open_prepared(dataset.path)  # another process may have prepared it before the lock was held
 
 
-def open_prepared(name_or_path: str | Path, root: Path | None = None) -> PreparedDataset:
+def open_prepared(name_or_path: str | Path) -> PreparedDataset:
     """Open a prepared dataset.
 
     Args:
-        name_or_path: Its name under `root`, or its path.
-        root: The directory of datasets; None for data/.
+        name_or_path: Its name under data/, or its path.
 
     Raises:
         UsageError: There is no such dataset.
         DataError: It is unfinished or damaged.
     """
-    root = root or data_root()
-    path, named = Path(name_or_path), root / name_or_path
+    path, named = Path(name_or_path), data_root() / name_or_path
     # After `alexnet prepare photos` both photos and data/photos exist: the prepared one is meant.
     if not exists(path / MANIFEST) and (exists(named / MANIFEST) or not exists(path)):
         path = named if exists(named) else path
     if path.name in ("", ".."):
         path = path.resolve()  # `.` is no name
     if not exists(path):
-        names = ", ".join(str(p) for p in _complete(root))
+        names = ", ".join(str(p) for p in _complete())
         remedy = f"Prepared here: {names}." if names else "Make one with `alexnet prepare`."
         raise UsageError(f"There is no prepared dataset {name_or_path}. {remedy}")
     if not (path / MANIFEST).is_file():
@@ -256,7 +248,7 @@ def find_prepared(facts: dict[str, Any], run: Path) -> Path:
     among all datasets.
 
     Args:
-        facts: `PreparedDataset.facts` and `places_of`; runs made before 0.1 was complete have no `places_of`.
+        facts: `PreparedDataset.facts` and `places_of`, which runs made before 0.1 was complete do not have.
         run: The run's directory.
 
     Returns:
@@ -273,18 +265,17 @@ def find_prepared(facts: dict[str, Any], run: Path) -> Path:
     return there[0] if there else given
 
 
-def latest_prepared(root: Path | None = None) -> Path:
-    """Find the complete prepared dataset under `root` that was finished last.
+def latest_prepared() -> Path:
+    """Find the complete prepared dataset under data/ that was finished last.
 
     Raises:
         UsageError: There is none.
     """
-    root = root or data_root()
-    complete = _complete(root)
+    complete = _complete()
     if not complete:
-        raise UsageError(f"There is no prepared dataset in {root}/. Make one with `alexnet prepare`.")
+        raise UsageError(f"There is no prepared dataset in {data_root()}/. Make one with `alexnet prepare`.")
     return max(complete, key=lambda path: (path / MANIFEST).stat().st_mtime_ns)
 
 
-def _complete(root: Path) -> list[Path]:
-    return sorted(manifest.parent for manifest in root.glob(f"*/{MANIFEST}")) if root.is_dir() else []
+def _complete() -> list[Path]:
+    return sorted(manifest.parent for manifest in data_root().glob(f"*/{MANIFEST}"))

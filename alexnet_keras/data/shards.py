@@ -65,13 +65,9 @@ def digest_of(shards: Iterable[ShardPlan]) -> str:
 
 
 def plan_shards(source: Source, dataset: str, seed: int, shard_examples: int = SHARD_EXAMPLES) -> list[ShardPlan]:
-    """Plan the shards of every split, in order.
+    """Plan the shards of every split, in order, for a dataset of this name in file names.
 
-    Args:
-        source: The images.
-        dataset: The dataset's name in file names.
-        seed: Decides the order, together with the split's name.
-        shard_examples: Images in a shard at most; shards of a split differ by at most one.
+    The seed and the split's name decide the order. Shards of a split differ by at most one image.
     """
     shards = []
     for split, images in source.splits.items():
@@ -83,20 +79,21 @@ def plan_shards(source: Source, dataset: str, seed: int, shard_examples: int = S
     return shards
 
 
-def load_lengths(path: Path, split: str) -> np.ndarray:
-    """Read the lengths of the records of a split, bytes, int64, from an index.
+def load_lengths(path: Path, split: str, examples: list[int]) -> list[np.ndarray]:
+    """Read the lengths of the records of each shard of a split, bytes, int64, from an index.
 
     Raises:
-        DataError: The file is damaged.
+        DataError: The file is damaged, or has not this many records in each shard.
     """
+    edges = np.cumsum(examples)
     try:
         with np.load(path, allow_pickle=False) as file:
             lengths = file[split]
-        if lengths.ndim != 1 or lengths.dtype != np.uint32:
-            raise ValueError(f"uint32 of one axis expected. Received: {lengths.dtype}{lengths.shape}")
+        if lengths.shape != (edges[-1],) or lengths.dtype != np.uint32:
+            raise ValueError(f"uint32({edges[-1]},) expected. Received: {lengths.dtype}{lengths.shape}")
     except DAMAGED as error:
         raise DataError(f"{path} is damaged: prepare the dataset again with --overwrite.") from error
-    return lengths.astype(np.int64)
+    return np.split(lengths.astype(np.int64), edges[:-1])
 
 
 def read_lengths(shard: Path) -> np.ndarray:
@@ -118,9 +115,9 @@ def read_lengths(shard: Path) -> np.ndarray:
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """The offset of each record of one file, bytes, int64."""
-    ends = np.cumsum(lengths + RECORD_HEADER + RECORD_FOOTER)
-    return ends - lengths - RECORD_HEADER - RECORD_FOOTER
+    """The offset of each record of one file, before its header, bytes, int64."""
+    whole = lengths + RECORD_HEADER + RECORD_FOOTER
+    return np.cumsum(whole) - whole
 
 
 def record_path(directory: Path, filename: str) -> Path:
@@ -194,11 +191,6 @@ def repeated_images(
 ) -> dict[str, dict[str, Any]] | None:
     """Find the images of other splits that are stored with the same bytes as one of the training split.
 
-    Args:
-        source: The images.
-        plans: All shards.
-        records: Their records, in the same order.
-
     Returns:
         For each split that has any their number, and of the first of them the filename here and in the training split;
         None where shards of an earlier version have no digests.
@@ -257,13 +249,6 @@ def write_shards(
     plans: list[ShardPlan], source: Source, directory: Path, encoding: Encoding, decoding: Decoding
 ) -> Generator[Written, None, None]:
     """Write shards into a directory, and the record of each once the shard is in its place.
-
-    Args:
-        plans: The shards.
-        source: Their images.
-        directory: The directory of the shards.
-        encoding: How images are stored.
-        decoding: How they are read.
 
     Yields:
         For a few images at a time, their number, and the name and reason of each that cannot be used. Close the

@@ -14,7 +14,7 @@ import numpy as np
 
 from alexnet_keras.data.class_names import some
 from alexnet_keras.data.images import check_length
-from alexnet_keras.data.shards import RECORD_FOOTER, RECORD_HEADER
+from alexnet_keras.data.shards import RECORD_HEADER, offsets_of
 from alexnet_keras.data.sources.source import ImageList, Names, Source, no_progress
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, split_names, with_validation
 from alexnet_keras.errors import DataError, UsageError
@@ -42,14 +42,8 @@ def tfds_source(
 ) -> Source:
     """Index a TFDS set, after generating it if that has not been done.
 
-    Splits without labels, and those that are none of train, val and test by name, are left out.
-
-    Args:
-        name: As `tfds.builder` takes it.
-        data_dir: The directory of TFDS's sets; TFDS's own default if None.
-        holdout: The part of each class to hold out if there is neither a "val" nor a "test" split, 0..1.
-        seed: Decides which images are held out.
-        advance: Called with the number of images listed since the last call.
+    Splits without labels, and those that are none of train, val and test by name, are left out. `name` and `data_dir`
+    are as `tfds.builder` takes them, the other arguments those of `folder_source`.
 
     Raises:
         UsageError: TFDS knows no such set.
@@ -136,9 +130,8 @@ def _images(files: list[Path], keys: _Keys, classes: tuple[str, ...], advance: A
     numbers, offsets, lengths, labels, names = [], [], [], [], []
     for number, file in enumerate(files):
         its_lengths, its_labels, its_names = _index(file, keys)
-        ends = np.cumsum(its_lengths + RECORD_HEADER + RECORD_FOOTER)
         numbers.append(np.full(len(its_lengths), number))
-        offsets.append(ends - its_lengths - RECORD_FOOTER)
+        offsets.append(offsets_of(its_lengths) + RECORD_HEADER)
         lengths.append(its_lengths)
         labels.append(its_labels)
         names += its_names
