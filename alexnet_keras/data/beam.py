@@ -29,10 +29,8 @@ POLL_SECONDS = 1.0  # between two looks at which shards are done
 def make_shards(preparation: Preparation, runner: str, options: Sequence[str] = ()) -> PreparedDataset | None:
     """Make all shards of a preparation by the workers of a Beam runner.
 
-    Args:
-        preparation: The preparation. Workers open its source again, so the source has to be given by its name.
-        runner: A runner by Beam's name: "DirectRunner", "DaskRunner", "FlinkRunner", "SparkRunner".
-        options: Its options, "key=value", or "key" for a flag.
+    Workers open the source again, so it has to be given by its name. The runner and its options are those of
+    `Preparation.complete`.
 
     Returns:
         The dataset, if it is there already; else None: `Preparation.finish` remains to be called.

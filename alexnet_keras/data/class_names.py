@@ -44,12 +44,7 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def class_words(names: Sequence[str], words: Sequence[str] = ()) -> tuple[str, ...]:
-    """Each class in words, "tench, Tinca tinca": those given, ImageNet's if all names are WordNet ids, or the name.
-
-    Args:
-        names: The names of the classes.
-        words: Each class's words, or its name if nothing else is known; () for none.
-    """
+    """Each class in words, "tench, Tinca tinca": those given, ImageNet's if all names are WordNet ids, or the name."""
     words = tuple(words) or tuple(names)
     if not are_wordnet_ids(names) or not any(map(str.__eq__, names, words)):
         return words
@@ -63,10 +58,6 @@ def class_titles(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
     WordNet's words are synonyms separated by commas, and the first is the title. If two classes share it, those with
     another synonym take their next one; without any, both add their WordNet id: "crane (n02012849)". Other classes have
     their whole words for a title; if two share them, each adds the class's name, or else its label.
-
-    Args:
-        names: The names of the classes, all different.
-        words: Each class's words, as `class_words` returns them.
     """
     synonyms = [_synonyms(name, text) for name, text in zip(names, words, strict=True)]
     chosen = [0] * len(synonyms)
@@ -86,12 +77,7 @@ def class_titles(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
 
 
 def renewed_titles(names: Sequence[str], titles: Sequence[str]) -> tuple[str, ...]:
-    """The titles of classes, from those in a file, which may be cut at the first comma and be shared.
-
-    Args:
-        names: The names of the classes, all different.
-        titles: Each class's title as version 0.1 wrote it, or its words.
-    """
+    """The titles of classes, from those that version 0.1 wrote, which may be cut at the first comma and be shared."""
     if len(titles) != len(names):
         titles = names
     words = [name if name.startswith(f"{title},") else title for name, title in zip(names, titles, strict=True)]
@@ -127,9 +113,7 @@ def _look(text: str) -> str:
 def read_class_list(path: Path, known: Container[str]) -> dict[str, str]:
     """The classes of a file, in its order, each with its words ("" if the file has none).
 
-    Args:
-        path: The file.
-        known: Every class there is. A line is one of these, or begins with one.
+    A line is one of the `known` classes, or begins with one.
 
     Raises:
         UsageError: There is no such file.

@@ -14,12 +14,7 @@ GRAIN = 18.0  # standard deviation, 0..255
 
 
 def write_images(folder: Path, number: int) -> None:
-    """Writes `{train,val}/<class>/NNNN.jpg`, an eighth of them in val.
-
-    Args:
-        folder: Where; it must not exist.
-        number: Number of images in both splits; each class has at least one in each.
-    """
+    """Write `number` images into a new folder, as `{train,val}/<class>/NNNN.jpg`: an eighth in val."""
     drawn = [jpeg(seed) for seed in range(min(DISTINCT, number))]
     held_out = max(CLASSES, number // 8)
     for split, count in (("train", max(CLASSES, number - held_out)), ("val", held_out)):

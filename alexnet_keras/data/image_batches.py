@@ -107,13 +107,13 @@ def _shuffled(images: int, length: int, seed: int, epoch: int) -> np.ndarray:
     return order
 
 
-def square_with_pillow(encoded: bytes, decoding: Decoding = Decoding()) -> np.ndarray:
+def square_with_pillow(encoded: bytes) -> np.ndarray:
     """Decode an image and bring it to (256, 256, 3) uint8, RGB, without TensorFlow: `images.fit_to_square` by Pillow.
 
     Raises:
-        UnreadableImage: Not an image, cut short, damaged, or with more than `decoding.max_pixels`.
+        UnreadableImage: Not an image, cut short, damaged, or too large.
     """
-    pixels = decode_with_pillow(encoded, decoding)
+    pixels = decode_with_pillow(encoded, Decoding())
     side = min(pixels.shape[:2])
     top, left = ((length - side) // 2 for length in pixels.shape[:2])
     square = pixels[top : top + side, left : left + side]

@@ -111,10 +111,11 @@ def cached(
         _fill(rows, data, reporter)
     else:
         path = cache_path(data, folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
         rows = kept(
             lambda: _read(path, data, reporter),
             lambda: _write(path, data, reporter),
-            lock=_made(path.parent) / f"{path.stem}.lock",
+            lock=path.with_suffix(".lock"),
             on_wait=lambda: reporter.note(f"Waiting for another process that writes {path}."),
         )
     return dataclasses.replace(data, decoded=DecodedImages(rows, examples))
@@ -164,11 +165,6 @@ def _aligned(shape: tuple[int, int]) -> np.ndarray:
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].reshape(shape)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _read(path: Path, data: PreparedDataset, reporter: Reporter) -> np.ndarray | None:

@@ -205,12 +205,7 @@ def _check_webp(encoded: bytes, decoding: Decoding) -> None:
 
 
 def check_cost(width: int, height: int, each: int, decoding: Decoding) -> None:
-    """Refuse an image with too many pixels, or that takes more memory than `max_pixels` ordinary pixels.
-
-    Args:
-        width, height: The image's size, pixels.
-        each: Bytes that decoding takes for each pixel.
-        decoding: The limit.
+    """Refuse an image with too many pixels, or that takes more memory, `each` bytes a pixel, than ordinary ones.
 
     Raises:
         UnreadableImage: It is too large.

@@ -55,19 +55,12 @@ class EncodedBatch(NamedTuple):
 
 
 def encoded_images(
-    read: Callable[[int], bytes],
-    number: int,
-    encoding: Encoding = Encoding(),
-    decoding: Decoding = Decoding(),
+    read: Callable[[int], bytes], number: int, encoding: Encoding, decoding: Decoding
 ) -> Iterator[EncodedBatch]:
     """Read and encode the images at positions 0 to `number`, exclusive, in order.
 
-    Args:
-        read: Returns the encoded bytes of the image at a position. Called from other threads, ahead of time;
-            an OSError makes the image a rejected one.
-        number: The number of images.
-        encoding: How to store them.
-        decoding: How to read them.
+    `read` returns the encoded bytes of the image at a position. It is called from other threads, ahead of time; an
+    OSError makes the image a rejected one.
     """
 
     def one_by_one(start: int, stop: int, ready: dict[int, tuple[int, bytes, np.ndarray]]) -> Iterator[EncodedBatch]:

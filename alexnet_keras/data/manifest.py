@@ -107,8 +107,7 @@ def seal(
         source: The images.
         out: The directory of the shards, with the records' files in `.prepare/`.
         name: The dataset's name.
-        plans: All shards, in order.
-        records: The records of all shards, in the same order.
+        plans, records: Those of all shards, in order.
         options: Every choice that decided the result's bytes.
         further: Options of `alexnet prepare` that chose the images, as words; `options` has the images themselves.
         encoding: How images are stored.
@@ -120,7 +119,8 @@ def seal(
         DataError: A split has no usable image.
     """
     splits = {split: [record for record in records if record.split == split] for split in source.splits}
-    counts = {split: _class_counts(part, len(source.classes)) for split, part in splits.items()}
+    labels = {split: np.concatenate([record.labels for record in part]) for split, part in splits.items()}
+    counts = {split: np.bincount(numbers, minlength=len(source.classes)) for split, numbers in labels.items()}
     for split, numbers in counts.items():
         if not numbers.any():
             raise DataError(f"None of the images in the {split} split can be used.")
@@ -173,11 +173,6 @@ def tfds_name(name: str) -> str:
     """The name as TFDS accepts it: ASCII letters, digits and underscores, beginning with a letter."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     return plain if plain[:1].isalpha() else f"pictures_{plain}".rstrip("_")
-
-
-def _class_counts(records: list[ShardRecord], classes: int) -> np.ndarray:
-    """(classes,) int64, the records of each class."""
-    return sum((np.bincount(record.labels, minlength=classes) for record in records), np.zeros(classes, np.int64))
 
 
 def _write_tfds_metadata(

@@ -60,12 +60,8 @@ def open_if_same(out: Path, options: dict[str, Any], overwrite: bool) -> Prepare
 def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: bool, anew: bool = False) -> None:
     """Leave in the directory nothing but finished shards of this plan.
 
-    Args:
-        out: The directory.
-        options: Those of the preparation.
-        plan_digest: The plan's checksum; the options decide it, together with NumPy.
-        overwrite: Also remove the shards of another plan.
-        anew: Also remove those of this plan, unless they were made since it was begun anew.
+    The options decide the plan's checksum, together with NumPy. `overwrite` also removes the shards of another plan,
+    `anew` also those of this one, unless they were made since it was begun anew.
 
     Raises:
         DataError: It holds shards of another plan, and `overwrite` is not set.
@@ -93,7 +89,7 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
     (out / MANIFEST).unlink(missing_ok=True)
     for path in sorted(out.iterdir()):
         made = path.name in (STATISTICS, shards.INDEX, *METADATA_FILES) or path.name.startswith(image_cache.PREFIX)
-        if made or re.search(r"\.tfrecord-\d{5}-of-\d{5}$", path.name):
+        if made or re.search(r"\.tfrecord-\d+-of-\d+$", path.name):
             path.unlink()
     for path in (out / WORK).iterdir():
         if path.name not in (PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):
@@ -131,14 +127,7 @@ def claimed(
 ) -> Iterator[PreparedDataset | None]:
     """Hold the directory, alone or together with other parts, and leave nothing in it but shards of this plan.
 
-    Args:
-        out: The directory.
-        options: Those of the preparation.
-        plan_digest: Computes the plan's checksum.
-        overwrite: Replace what is prepared there; parts, which other processes make meanwhile, replace no finished
-            dataset.
-        alone: The preparation is not divided among processes.
-        reporter: Receives a note where there is nothing to do.
+    `overwrite` replaces what is prepared there, but parts (`alone` is False) replace no finished dataset.
 
     Yields:
         The dataset, if it is there already or another process finishes it before this one holds the directory.

@@ -81,14 +81,14 @@ def _from_layout(folder: Path, given: str, chosen: Mapping[str, str] | None, adv
             differences = [f"lacks {some(missing)}"] * bool(missing) + [f"also has {some(extra)}"] * bool(extra)
             if differences:
                 raise DataError(f"{root.path} should have the classes of train; it {' and '.join(differences)}.")
-            _, images = index_folders(root.path, classes, advance, layout.skipped)  # in the order of train's classes
+            images = index_folders(root.path, classes, advance, layout.skipped)  # in the order of train's classes
             counts = np.bincount(images.labels, minlength=len(classes))
             if not counts.all():
                 empty = root.path / classes[int(np.argmin(counts))]
                 raise DataError(f"The class folder {empty} has no images in it. Fill it or remove it.")
             splits[split] = images
         else:
-            _, images = index_folders(root.path, [""], advance, layout.skipped)
+            images = index_folders(root.path, [""], advance, layout.skipped)
             labels = _labels_of_flat(images.filenames, root, layout.notes)
             classes = classes or tuple(tables.sorted_classes(labels))
             splits[split] = _labelled(images, labels, classes, root.path)
@@ -130,7 +130,7 @@ def _labels_of_flat(names: Sequence[str], root: Root, notes: list[str]) -> list[
 
 def _from_tables(folder: Path, given: str, arguments: Sequence[str], partial: bool, advance: Advance) -> Source:
     skipped = Skipped()
-    _, images = index_folders(folder, [""], advance, skipped)
+    images = index_folders(folder, [""], advance, skipped)
     if not len(images):
         raise DataError(f"{folder} has no images in it.")
     labels_of: dict[str, list[str]] = {}  # by split; "" for an image that is not in it
@@ -179,19 +179,10 @@ def _labelled(images: ImageList, labels: Sequence[str], classes: Sequence[str], 
     return images.relabelled(np.fromiter((number[label] for label in labels), np.int32, len(labels)))
 
 
-def index_folders(
-    root: Path, classes: Sequence[str], advance: Advance, skipped: Skipped
-) -> tuple[tuple[str, ...], ImageList]:
-    """Every image below the class folders of `root`, labelled by the number of its folder.
+def index_folders(root: Path, classes: Sequence[str], advance: Advance, skipped: Skipped) -> ImageList:
+    """Every image below the class folders of `root` ([""] for `root` itself), labelled by the number of its folder.
 
-    Args:
-        root: The folder of the class folders.
-        classes: The class folders; [""] for `root` itself.
-        advance: Called with the number of images listed since the last call.
-        skipped: Receives the counts of files and folders that are skipped.
-
-    Returns:
-        The class folders, and the images with names such as "class/name", sorted within each.
+    Images have names such as "class/name", and are sorted within each folder.
     """
     names: list[str] = []
     counts: list[int] = []
@@ -206,10 +197,9 @@ def index_folders(
         advance(counts[-1])
     paths = Names.pack(names)  # as the file system has them
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    images = ImageList(
+    return ImageList(
         Names.pack(map(printable, names)),
         labels,
         np.array(sizes, np.int64),
         read=lambda i: read_image_file(root / paths[i]),
     )
-    return tuple(classes), images

@@ -77,16 +77,8 @@ def ilsvrc_source(
 ) -> Source:
     """List the images of a directory that holds ILSVRC-2012 or ILSVRC-2010.
 
-    Args:
-        folder: The directory.
-        class_order: "wnid" sorts classes by WordNet id, as Caffe, Keras and torchvision do; "ilsvrc" by the devkit's
-            own id.
-        classes: A file of the classes to take; all by default.
-        partial: Accept fewer classes and images than the devkit counts.
-        holdout: The part of each class to hold out if there is no validation split, 0..1.
-        seed: Decides which images are held out.
-        cache: A directory that keeps the archives' indices.
-        advance: Called with the number of images listed since the last call.
+    The arguments are those of `SourceRequest`; `advance` is called with the number of images listed since its last
+    call.
 
     Raises:
         UsageError: The directory does not exist, or there are no ILSVRC ids to order by.
@@ -216,8 +208,8 @@ def _train_index(challenge: _Challenge, chosen: Mapping[str, str] | None) -> Ind
     if archives:
         return index_synsets(archives, advance, cache)
     if inside:
-        return index_folders(place, folders, advance, challenge.skipped)
-    _, images = index_folders(place, [""], advance, challenge.skipped)
+        return tuple(folders), index_folders(place, folders, advance, challenge.skipped)
+    images = index_folders(place, [""], advance, challenge.skipped)
     wnids = [wnid_of(name) or "" for name in images.filenames]
     if "" in wnids:
         raise DataError(f"{place} is flat, and {images.filenames[wnids.index('')]} does not end in a WordNet id.")
@@ -263,16 +255,17 @@ def _labelled_split(
         challenge.notes.append(f"The test split of {challenge.folder} has no labels and is left out.")
         return None
     if place.is_dir():
-        groups, images = index_folders(place, folders or [""], challenge.advance, challenge.skipped)
+        images = index_folders(place, folders or [""], challenge.advance, challenge.skipped)
     else:
-        groups, images = index_flat(place, challenge.advance, challenge.cache)
+        _, images = index_flat(place, challenge.advance, challenge.cache)
     names = [PurePosixPath(name).name for name in images.filenames]
     if folders:
         if unknown := sorted(set(folders) - known):
             raise DataError(f"{place} has folders that are no synsets of the training images: {some(unknown)}.")
-        if not challenge.partial:
-            _check_all_there(challenge, split, folders, len(names), known)
-        wnids = [groups[label] for label in images.labels.tolist()]
+        if (lacking := sorted(known.difference(folders))) and not challenge.partial:
+            raise DataError(f"{place} has no folder for {some(lacking)}. {challenge.remedy}")
+        _check_count(challenge, split, len(names), _ground_truth(challenge, split))
+        wnids = [folders[label] for label in images.labels.tolist()]
     else:
         wnids = _labels_of_flat(challenge, split, names)
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -287,22 +280,11 @@ def _labelled_split(
     return labelled
 
 
-def _check_all_there(
-    challenge: _Challenge, split: str, folders: Sequence[str], images: int, known: frozenset[str]
-) -> None:
-    """Refuse folders of val or test that lack a class, or images that the devkit counts."""
-    place = challenge.places[split]
-    if lacking := sorted(known.difference(folders)):
-        raise DataError(f"{place} has no folder for {some(lacking)}. {challenge.remedy}")
-    if numbered := _ground_truth(challenge, split):
-        _check_count(challenge, split, images, *numbered)
-
-
-def _check_count(challenge: _Challenge, split: str, images: int, title: str, truth: Sized) -> None:
-    """Refuse fewer or more images than are labelled, but with `--partial`."""
-    if images != len(truth) and not challenge.partial:
-        place = challenge.places[split]
-        raise DataError(f"{place} has {images:,} images and {title} labels {len(truth):,}. {challenge.remedy}")
+def _check_count(challenge: _Challenge, split: str, images: int, labels: tuple[str, Sized] | None) -> None:
+    """Refuse fewer or more images than there are labels, given with their title, but with `--partial`."""
+    if labels and images != len(labels[1]) and not challenge.partial:
+        counted = f"{images:,} images and {labels[0]} labels {len(labels[1]):,}"
+        raise DataError(f"{challenge.places[split]} has {counted}. {challenge.remedy}")
 
 
 def _labels_of_flat(challenge: _Challenge, split: str, names: Sequence[str]) -> list[str]:
@@ -310,8 +292,7 @@ def _labels_of_flat(challenge: _Challenge, split: str, names: Sequence[str]) -> 
     place, folder = challenge.places[split], challenge.folder
     by_name = [wnid for name in names if (wnid := wnid_of(name))]
     if by_name and len(by_name) == len(names):
-        if counted := _ground_truth(challenge, split):
-            _check_count(challenge, split, len(names), *counted)
+        _check_count(challenge, split, len(names), _ground_truth(challenge, split))
         return by_name
     truth: Mapping[Any, str]
     keys: list[Any]
@@ -332,7 +313,7 @@ def _labels_of_flat(challenge: _Challenge, split: str, names: Sequence[str]) -> 
     if len(set(keys)) != len(keys):
         twice = next(name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1)
         raise DataError(f"{place} has two images of the number of {twice}.")
-    _check_count(challenge, split, len(keys), title, truth)
+    _check_count(challenge, split, len(keys), (title, truth))
     return [truth[key] for key in keys]
 
 
@@ -373,13 +354,7 @@ def synsets_source(
 ) -> Source:
     """List the images of archives of one synset each. Classes are in the order of their WordNet ids.
 
-    Args:
-        place: A directory of `<wnid>.tar`, or an archive of them.
-        classes: A file of the classes to take; all by default.
-        holdout: The part of each class to hold out for validation, 0..1 (the paper halves Fall 2009).
-        seed: Decides which images are held out.
-        cache: A directory that keeps the archives' index.
-        advance: Called with the number of images listed since the last call.
+    The arguments are those of `ilsvrc_source`; `place` is a directory of `<wnid>.tar`, or an archive of them.
 
     Raises:
         UsageError: There is no such directory or archive.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alexnet_keras.data.class_names import some
 from alexnet_keras.data.sources.listing import Skipped, Tree, entries_of, folder_tree, identity_of
-from alexnet_keras.data.sources.splits import FILLERS, SPLITS, split_names, split_word, words_of_name
+from alexnet_keras.data.sources.splits import FILLERS, SPLITS, split_names, split_of, words_of_name
 from alexnet_keras.data.sources.tables import Table, split_table, wnid_of
 from alexnet_keras.errors import DataError, UsageError, check_choice
 
@@ -60,7 +60,7 @@ def packed_split(folder: Path, split: str) -> Path | None:
     """An archive of a split that has to be unpacked first, or to be downloaded to its end."""
     for path in sorted(folder.iterdir()):
         stem, suffixes = path.name.partition(".")[0], "".join(path.suffixes).lower()
-        if path.is_file() and _PACKED.search(suffixes) and split_word(stem) == split:
+        if path.is_file() and _PACKED.search(suffixes) and (split_of(stem) or (None,))[0] == split:
             return path
     return None
 
@@ -182,14 +182,9 @@ def _splits_as_chosen(tree: Tree, chosen: Mapping[str, str]) -> dict[str, Tree]:
 
 
 def _root(tree: Tree, split: str, top: Tree, layout: Layout, alternative: str | None) -> Root:
-    """Find how the images of a split are labelled.
+    """Find how the images of a split, in the folder `tree` of `top`, are labelled.
 
-    Args:
-        tree: The split's folder.
-        split: Its name.
-        top: The folder that holds the splits.
-        layout: Receives notes.
-        alternative: The argument of --splits that has the folders taken as classes; None if the user chose so.
+    `alternative` is the argument of --splits that has the folders taken as classes; None if the user chose so.
     """
     for _ in range(DEEPEST):
         if tree.empty and tree.folders:

@@ -109,11 +109,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def entries_of(path: Path, skipped: Skipped | None = None) -> Iterator[tuple[os.DirEntry, bool]]:
-    """Each image of a folder, with False, and each folder in it, with True.
-
-    Args:
-        path: The folder.
-        skipped: Receives the counts of files and folders that are skipped.
+    """Each image of a folder, with False, and each folder in it, with True; others are counted in `skipped`.
 
     Raises:
         DataError: The folder cannot be read.
@@ -150,13 +146,9 @@ def is_own(path: Path) -> bool:
 def images_below(
     path: Path, name: str, ancestors: frozenset[tuple[int, int]], skipped: Skipped
 ) -> Iterator[tuple[str, int]]:
-    """(name, bytes) of each image below a folder; a link back to a folder above is not followed.
+    """(name, bytes) of each image below a folder, whose own name is put before, with a slash, unless it is "".
 
-    Args:
-        path: The folder.
-        name: The prefix of its images' names, without the slash; "" for none.
-        ancestors: The identities of the folders above, and its own.
-        skipped: Receives the counts of files and folders that are skipped.
+    A link back to a folder above, by their identities in `ancestors`, is not followed.
     """
     for entry, is_folder in entries_of(path, skipped):
         inner = f"{name}/{entry.name}" if name else entry.name
@@ -208,16 +200,12 @@ class Tree:
         return self.has_images or bool(self.folders)
 
 
-def folder_tree(path: Path) -> Tree:
+def folder_tree(path: Path, ancestors: frozenset[tuple[int, int]] = frozenset(), depth: int = 0) -> Tree:
     """The tree of the folders below `path` that hold images.
 
     Of a folder deeper down that has an image, only the first entries are read, so that ImageNet's 1,281,167 files are
     not listed twice.
     """
-    return _tree(path, frozenset(), 0)
-
-
-def _tree(path: Path, ancestors: frozenset[tuple[int, int]], depth: int) -> Tree:
     enough = SCANNED[min(depth, len(SCANNED) - 1)]
     has_images, inside = False, []
     for count, (entry, is_folder) in enumerate(entries_of(path)):
@@ -234,7 +222,7 @@ def _tree(path: Path, ancestors: frozenset[tuple[int, int]], depth: int) -> Tree
         child = Path(entry.path)
         if identity_of(child) in ancestors:
             continue
-        tree = _tree(child, ancestors, depth + 1)  # first, because it reports a folder that cannot be read
+        tree = folder_tree(child, ancestors, depth + 1)  # first, because it reports a folder that cannot be read
         if is_own(child):
             own.append(entry.name)
         elif tree.holds_images:

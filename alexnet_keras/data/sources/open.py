@@ -20,18 +20,9 @@ KINDS = ("folder", "tfds", "ilsvrc", "synsets", "parquet")
 class SourceRequest:
     """A source and every choice about its images; plain values, so that it can be sent to other processes.
 
-    Attributes:
+    Attributes: As the arguments of `prepare`, and these:
         given: "demo", a folder of class folders, or "tfds:NAME", "ilsvrc:DIR", "synsets:DIR", "parquet:DIR",
             "folder:DIR". "~" is the home directory.
-        seed: Decides which images are held out or taken, and the looks of the demo set.
-        holdout: The part of each class to hold out if there is no validation split, 0..1.
-        class_order: "wnid" or "ilsvrc"; None for the usual order.
-        classes: A file of the classes to take; all by default.
-        limit_per_class: The most images of each class in each split.
-        partial: Accept fewer images than an ILSVRC devkit, or a table, counts.
-        splits: The folder of each split, {"train": "Training"}; {} for no splits; None to go by the folders' names.
-        labels: Tables of file and label, "FILE" or "SPLIT=FILE".
-        tfds_dir: The directory of TFDS's sets.
         demo_folder: The folder that the demo images are drawn into.
         overwrite: Replace demo images that were drawn with other options.
         cache: A directory that keeps indices of archives.

@@ -43,13 +43,7 @@ def parquet_source(
     """List the images of parquet files.
 
     The name of a file ("validation-00000-of-00014.parquet") or of its folder gives its split; if no name is that of a
-    split, all files are "train".
-
-    Args:
-        folder: A directory of parquet files, or one such file.
-        holdout: The part of each class to hold out if there is neither a "val" nor a "test" split, 0..1.
-        seed: Decides which images are held out.
-        advance: Called with the number of images listed since the last call.
+    split, all files are "train". The arguments are those of `folder_source`; `folder` may also be one such file.
 
     Raises:
         UsageError: It does not exist, or pyarrow is not installed.

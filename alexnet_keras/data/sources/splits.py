@@ -10,17 +10,13 @@ from alexnet_keras.data.sources.source import ImageList, Source, check_classes, 
 from alexnet_keras.errors import DataError, UsageError
 
 SPLITS = ("train", "val", "test")
-
-
 DEFAULT_HOLDOUT = 0.2
-
 
 # A split's name in one word: train, Training, trainset, validation, testimages.
 _SPLIT_WORD = re.compile(
     r"(?:(?P<train>train|training|trn|trainval)|(?P<val>val|valid|validation|validate|dev|eval|evaluation|holdout)"
     r"|(?P<test>test|testing|tst))(?:set|data|dataset|images?|imgs?|pics|pictures?|photos?|split|folder|samples?)?s?"
 )
-
 
 # Words next to it that carry no meaning: training_set, "Train Images", 01-train-data.
 FILLERS = frozenset((
@@ -53,11 +49,6 @@ def split_of(name: str) -> tuple[str, frozenset[str]] | None:
     return (splits[0], others) if len(splits) == 1 else None
 
 
-def split_word(text: str) -> str | None:
-    """The split that a word of a table names: "val" for "Validation"."""
-    return (split_of(text) or (None,))[0]
-
-
 def words_of_name(name: str) -> list[str]:
     """The words of a folder's name, in lower case: ["train", "images"] for "01_trainImages"."""
     return re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
@@ -78,7 +69,7 @@ def with_validation(source: Source, holdout: float, seed: int, *, test_may_be_va
     Args:
         source: Has the split "train", and perhaps "val" and "test". Its class names may be unprintable: holding out
             depends on the names as the file system has them.
-        holdout: The part of each class to hold out, 0..1.
+        holdout: The part of each class to hold out, between 0 and 1.
         seed: Decides which images are held out.
         test_may_be_val: False keeps a "test" split as it is and holds out instead.
 
@@ -118,13 +109,7 @@ def hold_out(images: ImageList, classes: Sequence[str], fraction: float, seed: i
 
     An image's draw depends only on the seed, its class's name and its own name, so that images and classes that are
     added later move none of those already there. About n * fraction of a class's n images go to "val": at least one
-    and never all; a class of one image gives none.
-
-    Args:
-        images: All images.
-        classes: The class names that the labels index.
-        fraction: The part to hold out, 0..1.
-        seed: Any non-negative number.
+    and never all, which alone may place an image otherwise later; a class of one image gives none.
     """
     draws = drawn(images, classes, seed)
     held = draws < fraction

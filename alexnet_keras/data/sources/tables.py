@@ -99,7 +99,8 @@ def read_table(path: Path) -> Table:
     width = max(2, len(cells[0]))
     cells = [[*map(str.strip, row), *[""] * (width - len(row))] for row in cells]
     header, body = [_plain(cell) for cell in cells[0]], cells[1:]
-    file, label = _file_column(header, body), _label_column(header, body)
+    named = _columns(FILE_COLUMNS, header)
+    file, label = _first_of_files(named, body[:100], named), _label_column(header, body)
     if file is None and label is not None:
         others = [index for index in range(width) if index != label]
         file = _first_of_files(others, body, others if len(others) == 1 else [])
@@ -183,12 +184,6 @@ def _plain(name: str) -> str:
 def _columns(names: Sequence[str], header: Sequence[str]) -> list[int]:
     """The columns with one of these names, in the order of the names."""
     return [index for name in names for index, title in enumerate(header) if title == name]
-
-
-def _file_column(header: Sequence[str], body: Sequence[Sequence[str]]) -> int | None:
-    """The column of files; among several with such a name, the first that contains files."""
-    candidates = _columns(FILE_COLUMNS, header)
-    return _first_of_files(candidates, body[:100], candidates)
 
 
 def _first_of_files(columns: Sequence[int], body: Sequence[Sequence[str]], otherwise: Sequence[int]) -> int | None:
@@ -280,10 +275,6 @@ def check_split(table: Table, split: str) -> None:
 
 def label_names(table: Table, folders: Iterable[Path]) -> list[str]:
     """The label of each row; if all are numbers, and a folder has a list of classes, the class on that line, from 0.
-
-    Args:
-        table: The table.
-        folders: The folders that may have such a list.
 
     Raises:
         DataError: The list has no line of that number.

@@ -48,13 +48,7 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
 
 
 def members(path: Path, *, start: int = 0, size: int | None = None, title: str | None = None) -> Iterator[Member]:
-    """The regular files of an archive, or of an archive inside another file.
-
-    Args:
-        path: The file.
-        start: The archive's first byte in it.
-        size: Its length in bytes; up to the file's end by default.
-        title: The archive's name in errors; the path by default.
+    """The regular files of an archive, or of one inside another file, `size` bytes from `start`; errors name `title`.
 
     Raises:
         DataError: It is not a tar, is cut short, is compressed, or has a link, a device or a name that climbs out.
@@ -141,14 +135,7 @@ def index_synsets(paths: Iterable[Path], advance: Advance, cache: Path | None) -
 
 
 def index_nested(path: Path, advance: Advance, cache: Path | None, only: frozenset[str] | None = None) -> Index:
-    """The images of an archive of archives; an inner archive is a group.
-
-    Args:
-        path: The outer archive.
-        advance: Called with the number of images listed since the last call.
-        cache: A directory that keeps the index for the next time.
-        only: The inner archives to look into, without ".tar"; all by default.
-    """
+    """The images of an archive of archives, all of them or `only` some; an inner archive is a group."""
 
     def groups() -> Iterator[tuple[str, Path, Iterator[Member]]]:
         for inner in sorted(members(path), key=lambda inner: PurePosixPath(inner.name).name):
