@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from alexnet_keras.errors import DAMAGED
+from alexnet_keras.errors import DAMAGED, check_choice
 from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.edits import differences
 from alexnet_keras.reports.page import VIEWS, templates
@@ -40,7 +40,11 @@ def model_card(run: Run, facts: dict[str, Any] | None = None, address: str | Non
         facts: The entries of run.json that it may show; None for all.
         address: Where the run is published, `hf://USER/NAME`, if it is.
         which: The model that it describes, `"best"` or `"last"`.
+
+    Raises:
+        UsageError: `which` is neither.
     """
+    check_choice("which", which, ("best", "last"))
     environment = templates(finalize=_for_markdown, autoescape=False)
     environment.filters |= {
         "yaml": lambda value: Markup(json.dumps(value)),  # JSON is YAML

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.errors import check_choice
 from alexnet_keras.evaluation.predictions import kept_predictions, predictions_of
 from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.edits import differences
@@ -66,9 +67,11 @@ def write_report(
         The parts that could not be made, each with one sentence that says why.
 
     Raises:
-        UsageError: The run has no model yet, or the dataset no such split.
+        UsageError: The run has no model yet, the dataset no such split, or the page no such part.
         DataError: The model or the dataset is damaged.
     """
+    for name in without:
+        check_choice("without", name, PARTS)
     names = [name for name in PARTS if name not in without]
     fingerprint = data.fingerprint if data else run.facts["data"]["fingerprint"]
     centre, crops = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil, sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import UsageError, check_choice
 from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.features import outputs_of
@@ -55,6 +55,19 @@ def layers_with_maps(model: keras.Model) -> list[str]:
     ]
 
 
+def check_has_maps(model: keras.Model, layer: str) -> None:
+    """Refuse a layer without feature maps.
+
+    Raises:
+        UsageError: There is no such layer, or it has no maps; the sentence names those that have some.
+    """
+    known = layers_with_maps(model)
+    if layer not in known:
+        exists = any(found.name == layer for found in model.layers)
+        problem = f"The layer {layer!r} has no feature maps" if exists else f"There is no layer {layer!r}"
+        raise UsageError(f"{problem}; those with maps are {', '.join(known)}.")
+
+
 def feature_maps(model: keras.Model, layer: str, image: np.ndarray) -> FeatureMaps:
     """Compute the maps of a layer for the centre crop of one image.
 
@@ -67,11 +80,7 @@ def feature_maps(model: keras.Model, layer: str, image: np.ndarray) -> FeatureMa
         UsageError: There is no such layer, or it has no maps; the sentence names those that have some.
         NotFiniteError: The maps are not finite.
     """
-    known = layers_with_maps(model)
-    if layer not in known:
-        exists = any(found.name == layer for found in model.layers)
-        problem = f"The layer {layer!r} has no feature maps" if exists else f"There is no layer {layer!r}"
-        raise UsageError(f"{problem}; those with maps are {', '.join(known)}.")
+    check_has_maps(model, layer)
     (crop,) = centre(image[None], model.input_shape[1])
     outputs = keras.Model(model.input, outputs_of(model, layer))(crop, training=False)
     maps = outputs if isinstance(outputs, list | tuple) else [outputs]
@@ -93,8 +102,9 @@ def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: M
         scaling: `"map"` scales each map by its own largest activation, `"global"` all maps by that of the layer.
 
     Raises:
-        UsageError: The file has another suffix.
+        UsageError: There is no such scaling, or the file has another suffix.
     """
+    check_choice("scaling", scaling, get_args(MapScaling))
     shown = [maps[..., :MOST_MAPS] for maps in found.towers]
     signed = min(float(maps.min()) for maps in shown) < 0
     colors: dict[str, Any] = {"cmap": "RdBu_r" if signed else "Greys", "norm": Normalize(-1.0 if signed else 0.0, 1.0)}

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
 from matplotlib.text import Text
 
+from alexnet_keras.errors import UsageError
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.summary import LayerSummary, Transfer, summarize
 from alexnet_keras.visualization.style import INK, PALE, QUIET, SERIES, save_figure
@@ -139,13 +140,16 @@ def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: 
         model: The network.
         path: .png, .svg or .pdf.
         title: The title; default: the model's name.
-        devices: Names of the towers' devices, from tower a on.
+        devices: A name of each tower's device, from tower a on; default: device 1, device 2, ...
 
     Raises:
-        UsageError: The file has another suffix.
+        UsageError: There are not as many devices as towers, or the file has another suffix.
     """
     layers = summarize(model)
     towers = max(layer.towers for layer in layers)
+    devices = devices or [f"device {number}" for number in range(1, towers + 1)]
+    if len(devices) != towers:
+        raise UsageError(f"devices must name {towers}, one for each tower. Received: devices={devices!r}")
     lefts = list(accumulate(map(_width, layers), initial=LEFT))
     table = _table(layers)
     heights = [LINE * max(text.count("\n") + 1 for text in row) + 0.06 for row in table]
@@ -158,8 +162,7 @@ def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: 
     sums = f"{parameters:,} parameters, {neurons:,} neurons"
     _write(axis, width, height - 0.12, sums, QUIET, NORMAL, ha="right")
     middles = [height - 0.6 - ROW / 2 - tower * (ROW + BETWEEN) for tower in range(towers)]
-    for tower, middle in enumerate(middles):
-        device = devices[tower] if tower < len(devices) else f"device {tower + 1}"
+    for tower, (middle, device) in enumerate(zip(middles, devices, strict=True)):
         _draw_tower(axis, tower, f"Tower {tower_letter(tower)}" if towers > 1 else "One tower", device, width, middle)
     for layer, left in zip(layers, lefts, strict=False):
         _write(axis, left + _width(layer) / 2, height - 0.46, layer.name, size=NORMAL, weight="bold")

@@ -12,12 +12,13 @@ from matplotlib import colormaps
 
 from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.images import SHAPE
+from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.features import outputs_of
 from alexnet_keras.layers import TowerConv2D
 from alexnet_keras.network.model import join_towers, logits_of
-from alexnet_keras.visualization.activations import layers_with_maps
+from alexnet_keras.visualization.activations import check_has_maps, layers_with_maps
 
 COLORS = colormaps["inferno"]
 STRENGTH = 0.65  # opacity of the colours of the hotter half over the image; below, it falls to 0 at no heat
@@ -62,12 +63,14 @@ class GradCAM:
         layer: The layer whose maps are weighted; None for the last one before the last pooling, `relu5` in AlexNet.
 
     Raises:
-        UsageError: There is no such layer, or Keras's backend is not TensorFlow.
+        UsageError: There is no such layer, it has no maps, or Keras's backend is not TensorFlow.
     """
 
     def __init__(self, model: keras.Model, layer: str | None = None) -> None:
         require_tensorflow("Grad-CAM")
         self.layer = layer or last_fine_layer(model)
+        check_has_maps(model, self.layer)
+        self._classes = model.output_shape[-1]
         network = join_towers(logits_of(model), self.layer)
         joined = network.get_layer(f"{self.layer}_joined").output
         before, behind = keras.Model(network.input, joined), keras.Model(joined, network.output)
@@ -92,12 +95,25 @@ class GradCAM:
         """Find where an image uint8 `(256, 256, 3)` speaks for a class; None for the likeliest one.
 
         Raises:
+            UsageError: There is no such class.
             NotFiniteError: The network's scores or their gradients are not finite.
         """
+        if label is not None:
+            check_label(label, self._classes)
         crop, sums, explained, score = (found.numpy() for found in self._explain(image, -1 if label is None else label))
         check_finite(np.append(sums, score)[None], "The network's scores or their gradients")
         heat = tf.image.resize(np.maximum(sums, 0)[..., None], crop.shape[:2]).numpy()[..., 0]
         return HeatMap(crop, heat / (heat.max() or 1.0), int(explained))
+
+
+def check_label(label: int, classes: int) -> None:
+    """Refuse a label that is none of a network's: a negative one would stand for the likeliest class.
+
+    Raises:
+        UsageError: There is no such class.
+    """
+    if label not in range(classes):
+        raise UsageError(f"label must be a class of the network, 0 to {classes - 1}. Received: label={label!r}")
 
 
 def last_fine_layer(model: keras.Model) -> str:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import keras
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import UsageError, check_choice
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.kernels import (
     RANDOM_SHARE,
@@ -49,8 +50,9 @@ def draw_kernels(model: keras.Model, path: Path, scaling: Scaling = "kernel") ->
         scaling: `"kernel"` scales each kernel by its own largest weight, `"global"` all by the largest of them.
 
     Raises:
-        UsageError: The file has another suffix.
+        UsageError: There is no such scaling, or the file has another suffix.
     """
+    check_choice("scaling", scaling, get_args(Scaling))
     towers = first_kernels(model)
     largest = largest_weight(towers, scaling)
     titles = [
@@ -72,9 +74,10 @@ def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") ->
             largest.
 
     Raises:
-        UsageError: The run kept no kernels, or the file has another suffix.
+        UsageError: The run kept no kernels, there is no such scaling, or the file has another suffix.
         DataError: A file of kernels is damaged.
     """
+    check_choice("scaling", scaling, get_args(Scaling))
     moments = kernel_snapshots(run.kernels_path)
     if not moments:
         raise UsageError(
@@ -97,15 +100,15 @@ def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") ->
     save_figure(figure, path)
 
 
-def moments_shown(moments: Sequence[KernelSnapshot], count: int = MOMENTS) -> list[KernelSnapshot]:
-    """Choose at most `count` moments, with the first and the last: each about as many times later than the one before.
+def moments_shown(moments: Sequence[KernelSnapshot]) -> list[KernelSnapshot]:
+    """Choose at most six moments, with the first and the last: each about as many times later than the one before.
 
     Kernels take shape in the first few epochs and hardly change in the last ones.
     """
-    if len(moments) <= count:
+    if len(moments) <= MOMENTS:
         return list(moments)
-    spaced = np.geomspace(1, len(moments), count).round().astype(int) - 1
-    return [moments[index] for index in np.maximum(spaced, np.arange(count))]
+    spaced = np.geomspace(1, len(moments), MOMENTS).round().astype(int) - 1
+    return [moments[index] for index in np.maximum(spaced, np.arange(MOMENTS))]
 
 
 def _draw_rows(grids: Sequence[np.ndarray], titles: Sequence[str], chart: float = 0.0) -> tuple[Figure, Axes]:

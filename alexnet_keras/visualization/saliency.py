@@ -17,7 +17,7 @@ from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.network.model import logits_of
-from alexnet_keras.visualization.grad_cam import COLORS, GradCAM, lay_over
+from alexnet_keras.visualization.grad_cam import COLORS, GradCAM, check_label, lay_over
 from alexnet_keras.visualization.style import (
     INK,
     RIGHT,
@@ -94,9 +94,12 @@ def find_saliency(
         seed: Of the noise.
 
     Raises:
+        UsageError: There is no such class, or no copy.
         NotFiniteError: Scores or gradients are not finite.
     """
     require_tensorflow("Saliency")
+    if label is not None:
+        check_label(label, model.output_shape[-1])
     (crops,) = centre(images, model.input_shape[1])
     differentiate, explain = _differentiated(model), GradCAM(model)
     scores, gradients = differentiate(crops, np.full(len(crops), -1 if label is None else label))
@@ -137,14 +140,19 @@ def smooth_gradients(
         float32 `(n, side, side, 3)`.
 
     Raises:
+        UsageError: There is no such class, or no copy.
         NotFiniteError: Gradients are not finite.
     """
+    for label in labels.tolist():
+        check_label(label, model.output_shape[-1])
     return _smooth(_differentiated(model), crops, labels, copies, noise, seed)
 
 
 def _smooth(
     differentiate: Callable, crops: np.ndarray, labels: np.ndarray, copies: int, noise: float, seed: int
 ) -> np.ndarray:
+    if copies < 1:
+        raise UsageError(f"copies must be at least 1. Received: copies={copies}")
     means = np.zeros(crops.shape, np.float32)
     for crop, label, mean in zip(crops, labels, means, strict=True):
         generator, deviation = np.random.default_rng(seed), noise * np.ptp(crop.astype(np.float32))

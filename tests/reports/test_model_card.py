@@ -9,6 +9,7 @@ import pytest
 import yaml
 from untrained import untrained_run
 
+from alexnet_keras.errors import UsageError
 from alexnet_keras.reports.model_card import model_card, write_model_card
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.files import sha256_of
@@ -89,6 +90,8 @@ def test_the_card_of_the_last_model_has_its_errors(run):
         "| ten crops |" in last and "| centre crop |" not in last and "the weights here are those of the last |" in last
     )
     assert "the lowest error" in best and "the lowest error" not in last
+    with pytest.raises(UsageError, match="Received: which='lst'"):
+        model_card(run, which="lst")
 
 
 def test_it_says_what_the_run_is(run, prepared):

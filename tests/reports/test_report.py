@@ -11,6 +11,7 @@ import pytest
 from untrained import untrained_run
 
 from alexnet_keras import AlexNet
+from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.predictions import kept_predictions, predictions_of
 from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.reporter import SILENT
@@ -230,6 +231,11 @@ def test_with_five_classes_or_fewer_there_is_no_top5_error(prepared, tiny, tmp_p
     assert "Guessing, 3 classes 66.7" in page.text
     assert "were not evaluated" in page.text, "of ten crops"
     assert "with the 3 classes that the network finds likeliest" in page.text
+
+
+def test_a_misspelt_part_is_refused_before_anything_is_computed(run, six, tmp_path):
+    with pytest.raises(UsageError, match="Received: without='neighbours'"):
+        write_report(run, six, tmp_path / "report.html", without=["neighbours"])
 
 
 @pytest.mark.slow

@@ -101,6 +101,11 @@ def test_it_is_said_what_is_left_out_and_what_is_silent(image, tmp_path, monkeyp
     assert (first.get_xlabel(), second.get_xlabel()) == ("", "10 of the 64 maps are all zero")
 
 
+def test_a_misspelt_scaling_is_refused(image, tmp_path):
+    with pytest.raises(UsageError, match="Received: scaling='layer'"):
+        draw_activations(FeatureMaps("relu2", image, [np.ones((13, 13, 4))]), tmp_path / "maps.svg", scaling="layer")
+
+
 @pytest.mark.parametrize("count", rest_slow((64, 32)))
 @pytest.mark.parametrize("scaling", ["map", "global"])
 def test_texts_below_the_crop_do_not_reach_into_the_maps(image, tmp_path, monkeypatch, count, scaling):

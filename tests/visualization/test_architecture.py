@@ -10,6 +10,7 @@ from tiers import rest_slow
 from toy_runs import TOWERS
 
 from alexnet_keras import AlexNet
+from alexnet_keras.errors import UsageError
 from alexnet_keras.network.summary import PAPER_NEURONS, Transfer, parameters_of, summarize
 from alexnet_keras.recipes.toml import from_dict, load_recipe, to_dict, with_overrides
 from alexnet_keras.training.diagnostics import SCALARS, transfers
@@ -158,3 +159,9 @@ def test_the_largest_numbers_find_room_and_are_the_models(drawn):
 def test_quickstart_says_what_it_is_narrower_in(drawn):
     _, texts, _ = drawn(AlexNet(load_recipe("quickstart"), classes=10, seed=0))
     assert {"55×55×24", "2 × 256", "5,408\neach way", "1 × 10"} <= set(texts)
+
+
+@pytest.mark.parametrize("devices", [["GPU:0"], ["GPU:0", "GPU:1", "GPU:2"]])
+def test_every_tower_has_a_device_and_no_device_is_left_over(tiny, tmp_path, devices):
+    with pytest.raises(UsageError, match="devices must name 2, one for each tower"):
+        draw_architecture(AlexNet(tiny, classes=3), tmp_path / "architecture.png", devices=devices)

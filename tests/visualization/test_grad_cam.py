@@ -54,8 +54,18 @@ def test_a_map_weighs_what_the_score_gains_where_the_whole_map_is_raised(model, 
 def test_the_class_is_the_likeliest_one_and_the_layer_the_last_before_pooling(model, image, explain):
     assert explain(image).label == np.asarray(model(image[None, 16:240, 16:240])).argmax()
     assert explain.layer == "relu5"
-    with pytest.raises(UsageError, match="There is no layer 'conv9'"):
-        GradCAM(model, "conv9")
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_class_that_the_network_does_not_have_is_refused(explain, image, label):
+    with pytest.raises(UsageError, match=f"a class of the network, 0 to 2. Received: label={label}"):
+        explain(image, label)
+
+
+@pytest.mark.parametrize(("layer", "said"), [("conv9", "no layer 'conv9'"), ("fc7", "'fc7' has no feature maps")])
+def test_a_layer_without_maps_is_refused(model, layer, said):
+    with pytest.raises(UsageError, match=said):
+        GradCAM(model, layer)
 
 
 def test_the_overlay_is_grey_where_it_is_cold():

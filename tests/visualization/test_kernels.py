@@ -51,6 +51,13 @@ def test_an_image_format_that_does_not_exist_is_refused(model, tmp_path):
         draw_kernels(model, tmp_path / "kernels.txt")
 
 
+def test_a_misspelt_scaling_is_refused(model, tmp_path):
+    save_kernels(tmp_path / "kernels", first_kernels(model), 0, 0)
+    for draw, drawn in ((draw_kernels, model), (draw_kernels_over_time, Run(tmp_path))):
+        with pytest.raises(UsageError, match="Received: scaling='Global'"):
+            draw(drawn, tmp_path / "kernels.png", "Global")
+
+
 def two_kernels():
     """One ten times as strong as the other, both red at the top left."""
     kernels = np.zeros((2, 2, 3, 2), np.float32)

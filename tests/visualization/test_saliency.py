@@ -236,6 +236,19 @@ def test_a_network_that_does_not_look_at_its_image_is_drawn(tiny, images, tmp_pa
     draw_saliency(found, ["a", "b", "c"], tmp_path / "saliency.pdf")
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_class_that_the_network_does_not_have_is_refused(model, images, label):
+    with pytest.raises(UsageError, match=f"0 to 2. Received: label={label}"):
+        find_saliency(model, images, label)
+    with pytest.raises(UsageError, match=f"0 to 2. Received: label={label}"):
+        smooth_gradients(model, images[:, 16:240, 16:240], np.array([0, label]))
+
+
+def test_no_copy_at_all_is_refused(model, images):
+    with pytest.raises(UsageError, match="Received: copies=0"):
+        smooth_gradients(model, images[:1, 16:240, 16:240], np.array([0]), copies=0)
+
+
 CLASSES = ("n01", "n02", "n03")
 TITLES = ("crane", "tench", "crane")
 
