@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alexnet_keras.errors import UsageError, check_choice
+from alexnet_keras.evaluation.errors import not_finite
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.kernels import (
     RANDOM_SHARE,
@@ -51,9 +52,10 @@ def draw_kernels(model: keras.Model, path: Path, scaling: Scaling = "kernel") ->
 
     Raises:
         UsageError: There is no such scaling, or the file has another suffix.
+        NotFiniteError: The kernels are not finite.
     """
     check_choice("scaling", scaling, get_args(Scaling))
-    towers = first_kernels(model)
+    towers = _finite(first_kernels(model))
     largest = largest_weight(towers, scaling)
     titles = [
         f"Tower {tower_letter(tower)}: {kernels.shape[-1]} kernels of {kernels.shape[0]}×{kernels.shape[0]}×3"
@@ -111,6 +113,14 @@ def moments_shown(moments: Sequence[KernelSnapshot]) -> list[KernelSnapshot]:
     return [moments[index] for index in np.maximum(spaced, np.arange(MOMENTS))]
 
 
+def _finite(towers: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the kernels of each tower, if all of them are finite: in a figure others would be white, or dead."""
+    for tower, kernels in enumerate(towers):
+        if not np.isfinite(kernels).all():
+            raise not_finite("The kernels of the first layer", f"tower {tower_letter(tower)}")
+    return towers
+
+
 def _draw_rows(grids: Sequence[np.ndarray], titles: Sequence[str], chart: float = 0.0) -> tuple[Figure, Axes]:
     """Draw grids of kernels one above the other, each under its title.
 
@@ -153,10 +163,11 @@ def draw_towers(towers: list[np.ndarray], report: ColorReport, path: Path) -> No
 
     Raises:
         UsageError: The file has another suffix.
+        NotFiniteError: The kernels are not finite.
     """
     grids = [
         kernel_grid(kernels[..., np.argsort(color.shares, kind="stable")])  # NaN, of dead kernels, comes last
-        for kernels, color in zip(towers, report.towers, strict=True)
+        for kernels, color in zip(_finite(towers), report.towers, strict=True)
     ]
     figure, chart = _draw_rows(grids, list(map(_color_text, report.towers)), chart=0.55 * len(grids) + 0.5)
     _draw_shares(chart, report, pixels=towers[0].shape[0] * towers[0].shape[1])

@@ -6,12 +6,12 @@ from PIL import Image
 from tiers import rest_slow
 
 from alexnet_keras import AlexNet
-from alexnet_keras.errors import UsageError
-from alexnet_keras.network.kernels import first_kernels, kernel_grid, largest_weight
+from alexnet_keras.errors import NotFiniteError, UsageError
+from alexnet_keras.network.kernels import compare_towers, first_kernels, kernel_grid, largest_weight
 from alexnet_keras.runs import Run
 from alexnet_keras.training.records import KernelSnapshot, save_kernels
 from alexnet_keras.visualization import kernels as drawing
-from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time, moments_shown
+from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time, draw_towers, moments_shown
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,16 @@ def test_a_misspelt_scaling_is_refused(model, tmp_path):
     for draw, drawn in ((draw_kernels, model), (draw_kernels_over_time, Run(tmp_path))):
         with pytest.raises(UsageError, match="Received: scaling='Global'"):
             draw(drawn, tmp_path / "kernels.png", "Global")
+
+
+def test_kernels_that_are_not_finite_are_not_drawn_and_not_taken_for_dead_ones(tiny, tmp_path):
+    model = AlexNet(tiny, classes=3, seed=0)
+    model.get_layer("conv1").kernels[1].assign(np.full((11, 11, 3, 6), np.nan))
+    towers = first_kernels(model)
+    with pytest.raises(NotFiniteError, match="kernels of the first layer are not finite for tower b"):
+        draw_kernels(model, tmp_path / "kernels.png")
+    with pytest.raises(NotFiniteError, match="tower b"):
+        draw_towers(towers, compare_towers(towers), tmp_path / "towers.png")
 
 
 def two_kernels():
