@@ -101,6 +101,16 @@ def test_it_is_said_what_is_left_out_and_what_is_silent(image, tmp_path, monkeyp
     assert (first.get_xlabel(), second.get_xlabel()) == ("", "10 of the 64 maps are all zero")
 
 
+def test_one_scale_is_that_of_the_layer_with_the_maps_that_are_left_out(image, tmp_path, monkeypatch):
+    maps, figures = np.ones((2, 13, 13, 128), np.float32), []
+    maps[0, ..., 100] = 4
+    monkeypatch.setattr(activations, "save_figure", lambda figure, path: figures.append(figure))
+    draw_activations(FeatureMaps("relu2", image, list(maps)), tmp_path / "maps.svg", scaling="global")
+    crop, first, _ = figures[0].axes
+    assert np.nanmax(first.images[0].get_array()) == 0.25
+    assert [text.get_text() for text in crop.child_axes[0].get_xticklabels()] == ["0", "4"]
+
+
 def test_a_misspelt_scaling_is_refused(image, tmp_path):
     with pytest.raises(UsageError, match="Received: scaling='layer'"):
         draw_activations(FeatureMaps("relu2", image, [np.ones((13, 13, 4))]), tmp_path / "maps.svg", scaling="layer")
