@@ -122,8 +122,8 @@ def _drawn(sign: str) -> str:
     return "" if _is_silent(sign) else ascii(sign)[1:-1]
 
 
-matplotlib.rcParams["text.parse_math"] = False  # class names are names: a dollar sign in one begins no formula
-matplotlib.rcParams["text.usetex"] = False  # whatever a matplotlibrc says
+# Class names are names: a dollar sign in one begins no formula.
+PLAIN: dict[Any, Any] = {"text.parse_math": False, "text.usetex": False}
 INK, QUIET, PALE = "#222222", "#777777", "#e5e5e5"  # of text, of text in the background, of lines and bands
 RIGHT, WRONG = "#1a7f37", "#b42318"
 SERIES = (
@@ -147,12 +147,14 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: a figure is written as {', '.join(FORMATS)}.")
-    for text in figure.findobj(Text):
+    texts: list[Any] = figure.findobj(Text)
+    for text in texts:
         lines = text.get_text().split("\n")
-        text.set_text("\n".join(map(drawable, lines)))
-    for text in figure.findobj(Text) if _families else ():
+        text.set(text="\n".join(map(drawable, lines)), parse_math=False, usetex=False)
+    for text in texts:
         text.set_fontfamily([*text.get_fontfamily(), *_families])
-    with write_by_rename(path) as unfinished, warnings.catch_warnings():
+    # PLAIN, too, for texts that are made while the figure is drawn, such as further ticks
+    with write_by_rename(path) as unfinished, warnings.catch_warnings(), matplotlib.rc_context(PLAIN):
         warnings.filterwarnings("ignore", r"Glyph \d+")  # a family may have it upright and not in bold
         figure.savefig(unfinished, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.15)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from alexnet_keras.visualization import style
 from alexnet_keras.visualization.confusion import draw_confusion
@@ -66,10 +67,18 @@ def test_names_are_no_formulas_and_what_no_font_has_is_escaped(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw_confusion(np.eye(12), [*plain, *strange], tmp_path / "confusion.png")
-    text = Figure().text(0, 0, "$x_1$")
-    assert not text.get_parse_math() and not text.get_usetex()
     assert list(shorten_all(plain, 20).values()) == plain
     assert [shorten(name, 20) for name in strange] == ["a\\x1b[31mb", "caf\\udce9", "a\\x00b", "\\ue000"]
+
+
+def test_in_figures_of_others_dollars_begin_a_formula_as_before(tmp_path):
+    with matplotlib.rc_context({"text.usetex": True}):  # as a matplotlibrc may say
+        figure, ((axis,),) = style.new_figure(4, 3)
+    axis.set_title("$x_1$")
+    assert axis.title.get_parse_math() and axis.title.get_usetex()
+    save_figure(figure, tmp_path / "figure.png")
+    assert not any(text.get_parse_math() or text.get_usetex() for text in figure.findobj(Text))
+    assert matplotlib.rcParams["text.parse_math"]
 
 
 def test_what_is_cut_stays_apart(installed):
