@@ -8,7 +8,7 @@ unfinished.json       instead of index.json until the last shard is there: a rep
 
 import re
 from collections.abc import Iterator, Mapping, Set
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -176,19 +176,16 @@ def open_features(path: Path) -> FeatureStore:
 
 
 def begin_features(empty: FeatureStore) -> FeatureStore:
-    """Return a store to write to: the one given, or the unfinished one of the same features in its directory.
+    """Return a store to write to: the one given, or that of the same features in its directory, as far as it goes.
 
-    Other features in the directory are removed.
+    Another process may have finished it meanwhile. Other features in the directory are removed.
 
     Raises:
         UsageError: The directory has something else in it.
     """
     path = empty.path
-    if (path / UNFINISHED).exists() and not (path / INDEX).exists():
-        try:
-            begun = _open(path, UNFINISHED)
-        except DataError:
-            begun = empty  # only time is lost
+    with suppress(DataError):  # there are none, or they are damaged and only time is lost
+        begun = _open(path, INDEX if (path / INDEX).exists() else UNFINISHED)
         if begun.origin.same_features(empty.origin) and begun.size == empty.size:
             return replace(begun, origin=empty.origin)  # run and data may have other names now
     for name in sorted(files_to_replace(path, "features", NAMES), reverse=True):

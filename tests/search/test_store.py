@@ -121,11 +121,14 @@ def test_an_interrupted_command_resumes_and_ends_with_the_same_bytes(run, prepar
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
-def test_nothing_is_computed_where_only_the_seal_is_missing(run, prepared, tmp_path, small_shards, monkeypatch):
+@pytest.mark.parametrize("document", ["unfinished.json", "index.json"])
+def test_nothing_is_computed_where_only_the_seal_is_missing_or_another_process_has_written_it_meanwhile(
+    run, prepared, tmp_path, small_shards, monkeypatch, document
+):
     taken, path = RunFeatures(run), tmp_path / "out"
     taken.write(path, prepared, "train")
     before = files_of(path)
-    (path / "index.json").rename(path / "unfinished.json")
+    (path / "index.json").rename(path / document)
     monkeypatch.setattr(taken, "extract", Refusing(taken.extract))
     taken.write(path, prepared, "train")
     assert files_of(path) == before
