@@ -20,7 +20,7 @@ from alexnet_keras.runs import latest_run
 from alexnet_keras.storage.places import HOME
 
 RELATED = ("tensorflow-datasets", "protobuf", "jax", "torch")  # besides those that every run records
-EXTRAS = ("beam", "search", "export", "hub", "baselines")
+EXTRAS = ("beam", "search", "baselines", "export", "parquet", "hub", "heic", "serve")
 VARIABLES = re.compile(r"(TF|KERAS|XLA|JAX|CUDA|NVIDIA|OMP|MKL|KMP|ONEDNN|ALEXNET)_\w+")
 SHOWN = re.compile(r"[\w.,:=+-]{1,80}")  # values without a path in them
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH", re.IGNORECASE)

@@ -3,9 +3,11 @@
 import getpass
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 import keras
@@ -95,6 +97,8 @@ def test_a_missing_package_of_an_extra_is_named(monkeypatch):
     told = bug_report.facts({})["extras"]
     assert "search (without faiss-cpu)" in told and "export (without onnxruntime)" in told
     assert "beam (apache-beam 3)" in told
+    named = set(re.findall(r"(\w+) \(", told))
+    assert named == {*metadata("alexnet-keras").get_all("Provides-Extra")} - {"gpu", "docs", "dev"}
 
 
 def test_it_imports_neither_keras_nor_tensorflow():
