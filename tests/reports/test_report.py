@@ -293,6 +293,19 @@ def test_what_was_predicted_is_found_again_for_this_model_and_this_data(six, tin
     assert kept_predictions(run, six.fingerprint, "val", "centre") is None
 
 
+@pytest.mark.parametrize(("recorded", "place"), [(True, "second"), (False, "first")])
+def test_the_command_for_every_worker_is_the_one_that_trains(six, tiny, tmp_path, recorded, place):
+    run = run_on(six, tiny, tmp_path / "run", strategy="multi-worker", command=["alexnet", "train"])
+    if not recorded:
+        run.update({"data": {key: value for key, value in six.facts.items() if key != "options"}})
+    page, _ = written(run, None, tmp_path, without=PARTS)
+    assert f"and the {place} of them on every worker" in page.text
+    lines = (
+        page.html[page.html.index('aria-label="Commands"') :].partition("<code>")[2].replace(" \\\n", "").splitlines()
+    )
+    assert lines[["first", "second"].index(place)].startswith("alexnet train")
+
+
 def words(command):
     return shlex.split(command.replace(" \\\n", " "))
 
