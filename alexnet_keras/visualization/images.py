@@ -1,9 +1,7 @@
 """Figures of images with captions: contact sheets, and figure 4: predictions, and nearest training images."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from math import ceil
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.classifier import ClassProbability, likeliest_classes
 from alexnet_keras.evaluation.features import FeatureExtractor, Nearest, feature_batches, find_nearest
@@ -40,8 +37,7 @@ from alexnet_keras.visualization.style import (
 )
 
 SHEET_IMAGES, SHEET_COLUMNS = 48, 8
-READ_AT_MOST = 4096  # images that are searched for classes not seen yet
-BATCH_SIZE = 64
+SHEET_READ = 512  # images that are searched for classes
 COLUMNS = 4  # of predictions
 LABEL, CAPTION, BAR_LABEL = 24, 30, 26  # characters: of small images, above bars, in a bar
 SMALL = 7.0  # points, below small images
@@ -227,7 +223,7 @@ def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train", 
     """Draw the first images of a split, of as many classes as possible, in the order of classes.
 
     A split is stored shuffled, so its first images are a fair sample. Of a dataset with more classes than `images` the
-    sheet shows one image each of some classes; otherwise it shows several of every class.
+    sheet shows one image each of some classes; otherwise it shows several of each class among the first 512 images.
 
     Args:
         data: The dataset.
@@ -238,7 +234,9 @@ def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train", 
     Raises:
         UsageError: There is no such split, or the file has another suffix.
     """
-    chosen = _choose(data, split, min(images, data.examples(split)))
+    read, labels, _ = stacked_images(data, split, range(min(max(images, SHEET_READ), data.examples(split))))
+    chosen = spread_over_classes(labels, images)
+    chosen = chosen[np.argsort(labels[chosen], kind="stable")]
     rows = ceil(len(chosen) / SHEET_COLUMNS)
     figure, grid = new_figure(1.45 * SHEET_COLUMNS, 1.62 * rows + 0.35, rows, SHEET_COLUMNS)
     title = f"{data.name}: {len(chosen)} of {data.examples(split):,} {split} images, {len(data.classes):,} classes"
@@ -246,29 +244,7 @@ def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train", 
     for axis in grid.flat:
         axis.axis("off")
     short = shorten_all(data.titles, LABEL)
-    for axis, (label, image) in zip(grid.flat, chosen, strict=False):
-        axis.imshow(image)
-        axis.set_title(short[data.titles[label]], fontsize=SMALL, color=INK, y=-0.01, va="top", pad=0)
+    for axis, index in zip(grid.flat, chosen, strict=False):
+        axis.imshow(read[index])
+        axis.set_title(short[data.titles[labels[index]]], fontsize=SMALL, color=INK, y=-0.01, va="top", pad=0)
     save_figure(figure, path)
-
-
-def _choose(data: PreparedDataset, split: str, count: int) -> list[tuple[int, np.ndarray]]:
-    """Choose `count` images (label, image) spread over the classes, in the order of classes."""
-    each = max(1, ceil(count / sum(number > 0 for number in data.class_counts(split))))
-    pairs = (
-        pair
-        for images, labels, _ in evaluation_batches(data, split, BATCH_SIZE)
-        for pair in zip(labels.numpy().tolist(), images.numpy(), strict=True)
-    )
-    chosen: list[tuple[int, np.ndarray]] = []
-    others: list[tuple[int, np.ndarray]] = []
-    taken: Counter[int] = Counter()
-    for label, image in islice(pairs, READ_AT_MOST):
-        if taken[label] < each:
-            taken[label] += 1
-            chosen.append((label, image))
-        elif len(others) < count:
-            others.append((label, image))
-        if len(chosen) == count:
-            break
-    return sorted([*chosen, *others][:count], key=lambda pair: pair[0])
