@@ -34,7 +34,6 @@ def test_codes_find_more_neighbours_than_chance_and_than_random_projections(curv
     assert len(losses) == 15 and losses[-1] == loss < 0.7 * losses[0] < 1
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_codes_and_another_others(curved):
     features = curved(200, seed=1)
     codes = [train_encoder(features, CodeOptions(16, 2, seed))[0](features) for seed in (4, 4, 5)]

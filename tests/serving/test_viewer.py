@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_keras.data.image_formats import UnreadableImage
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.runs import Run
 from alexnet_keras.serving import viewer as viewing
@@ -21,17 +20,14 @@ def pixels(embedded) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_the_classes_are_those_of_the_classifier(viewer, images, form):
-    file = io.BytesIO()
-    Image.open(images / "val/green/001.jpg").save(file, form)
+def test_the_classes_are_those_of_the_classifier(viewer, images):
+    image = (images / "val/green/001.jpg").read_bytes()
     expected = [
-        {"class": each.name, "title": each.title, "probability": each.probability}
-        for each in viewer.classifier(file.getvalue())
+        {"class": each.name, "title": each.title, "probability": each.probability} for each in viewer.classifier(image)
     ]
     assert len(expected) == 3
-    assert viewer.classify(file.getvalue()) == {"predictions": expected}
-    assert viewer.explain(file.getvalue())["predictions"] == expected
+    assert viewer.classify(image) == {"predictions": expected}
+    assert viewer.explain(image)["predictions"] == expected
 
 
 def test_a_training_image_is_nearest_to_itself_and_shown_with_its_class(viewer, images):
@@ -71,13 +67,6 @@ def test_the_heat_map_is_described(row, column, said):
     assert "nothing" in viewing._place_of(heat)
     heat[row, column] = 1
     assert viewing._place_of(heat).endswith(said)
-
-
-def test_an_image_with_more_pixels_than_the_page_takes_is_not_decoded(viewer):
-    file = io.BytesIO()
-    Image.new("1", (10_000, 10_000)).save(file, "PNG")
-    with pytest.raises(UnreadableImage, match="10000x10000 pixels is more than 64,000,000"):
-        viewer.classify(file.getvalue())
 
 
 def test_the_heading_says_which_images_are_nearest(viewer, run, prepared, tiny, tmp_path):
