@@ -17,8 +17,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,25 +55,6 @@ FOREIGN = "Only the page itself may post images: open it in a tab of its own."
 FAILED = "The server failed at this image; its terminal says why."
 
 
-class Turns:
-    """Lets one request compute at a time, and few wait for it."""
-
-    def __init__(self, places: int = PLACES) -> None:
-        self._places, self._turn = threading.BoundedSemaphore(places), threading.Lock()
-
-    @contextmanager
-    def next(self) -> Iterator[bool]:
-        """Wait for this request's turn; False, at once, where too many wait already."""
-        if not self._places.acquire(blocking=False):
-            yield False
-            return
-        try:
-            with self._turn:
-                yield True
-        finally:
-            self._places.release()
-
-
 def application(viewer: "Viewer", host: str = "127.0.0.1", reporter: Reporter = SILENT) -> "Flask":
     """Make the application.
 
@@ -88,7 +68,7 @@ def application(viewer: "Viewer", host: str = "127.0.0.1", reporter: Reporter = 
     """
     flask = optional("flask", "serve")
     errors = optional("werkzeug.exceptions", "serve")
-    app, turns = flask.Flask(__name__, static_folder=None), Turns()
+    app, places, turn = flask.Flask(__name__, static_folder=None), threading.BoundedSemaphore(PLACES), threading.Lock()
     app.json.sort_keys = False
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     texts = {
@@ -105,13 +85,15 @@ def application(viewer: "Viewer", host: str = "127.0.0.1", reporter: Reporter = 
         if origin is not None and origin.partition("://")[2] != flask.request.host:
             return refused(FOREIGN, 403)
         encoded = flask.request.get_data(cache=False)
-        with turns.next() as mine:
-            if not mine:
-                return refused(BUSY, 503)
-            try:
+        if not places.acquire(blocking=False):
+            return refused(BUSY, 503)
+        try:
+            with turn:
                 return compute(encoded)
-            except UnreadableImage as error:
-                return {"error": f"This is no image that can be used: {str(error).removesuffix('.')}."}
+        except UnreadableImage as error:
+            return {"error": f"This is no image that can be used: {str(error).removesuffix('.')}."}
+        finally:
+            places.release()
 
     def text() -> Any:
         kind, content = texts[flask.request.path]

@@ -52,13 +52,13 @@ class NearestImages:
         self.title = "Nearest training images" if known else f"Nearest images of {data.name}, {split}"
         self.extract = FeatureExtractor(model, self.index.origin.layer)
 
-    def __call__(self, square: np.ndarray, count: int = NEIGHBORS) -> list[dict[str, Any]]:
-        """Find the images nearest to an image uint8 `(256, 256, 3)`, nearest first: class, distance and image.
+    def __call__(self, square: np.ndarray) -> list[dict[str, Any]]:
+        """Find the six images nearest to an image uint8 `(256, 256, 3)`, nearest first: class, distance and image.
 
         Raises:
             DataError: A file of the index or a record of the dataset is damaged.
         """
-        found = self.index.exact(self.extract(square[None]), count)
+        found = self.index.exact(self.extract(square[None]), NEIGHBORS)
         images, labels, _ = stacked_images(self.data, self.index.origin.split, found.rows[0])
         titles = [self.index.titles[label] for label in labels]
         return [
