@@ -78,7 +78,7 @@ def _values(run: Run, facts: dict[str, Any], which: str) -> dict[str, Any]:
         "parameters": f"{parameters:,}" if parameters else "not recorded",
         "epochs": len(run.history),
         "which": which,
-        "shown_epoch": _epoch_text(shown, which),
+        "number": int(shown["epoch"]) + 1 if shown else None,
         "validation": f"{shown['val_top1_error']:.1%}" if shown else "",
         "data": data,
         "images": ", ".join(f"{count:,} {split}" for split, count in data.get("examples", {}).items()),
@@ -89,14 +89,6 @@ def _values(run: Run, facts: dict[str, Any], which: str) -> dict[str, Any]:
         "commands": reproduction_commands(run, data) if "path" in data else [],
         "environment": {"alexnet-keras": version("alexnet-keras"), **facts.get("environment", {})},
     }
-
-
-def _epoch_text(row: dict[str, float] | None, which: str) -> str:
-    if row is None:
-        return ""
-    if which == "last":
-        return "; the weights here are those of the last"
-    return f"; the best is number {int(row['epoch']) + 1}"
 
 
 def _evaluations(run: Run, which: str) -> list[dict[str, Any]]:
