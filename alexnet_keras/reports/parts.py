@@ -130,7 +130,7 @@ def curves(evaluated: EvaluatedRun) -> dict[str, Any]:
     """Loss, errors and learning rate over the epochs, and the numbers of every epoch."""
     rows = evaluated.run.history
     if not rows:
-        raise PartUnavailable("The run has not finished an epoch yet.")
+        raise PartUnavailable("The run has not finished an epoch.")
     first, last, best = rows[0], rows[-1], evaluated.run.best_row or rows[0]
     start, end, lowest = (percent(row["val_top1_error"]) for row in (first, last, best))
     alt = (

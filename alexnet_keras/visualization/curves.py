@@ -46,7 +46,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
     histories = [run.history for run in runs]
     for run, history in zip(runs, histories, strict=True):
         if not history:
-            raise UsageError(f"The run {run.path} has not finished an epoch yet: there is nothing to draw.")
+            raise UsageError(f"The run {run.path} has not finished an epoch: there is nothing to draw.")
     figure, grid = new_figure(9.0, 7.0, 3, sharex=True, height_ratios=[3, 3, 1.4])
     loss, error, rate = grid.flat
     lines: list[Line2D] = []
