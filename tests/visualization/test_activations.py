@@ -9,7 +9,6 @@ from tiers import rest_slow
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import NotFiniteError, UsageError
-from alexnet_keras.visualization import activations
 from alexnet_keras.visualization.activations import (
     FeatureMaps,
     draw_activations,
@@ -90,21 +89,18 @@ def test_the_figure_is_written_whatever_the_activities_are(image, tmp_path, valu
     assert Image.open(tmp_path / "maps.png").width > 1500
 
 
-def test_it_is_said_what_is_left_out_and_what_is_silent(image, tmp_path, monkeypatch):
+def test_it_is_said_what_is_left_out_and_what_is_silent(image, tmp_path, figures):
     maps = np.ones((2, 13, 13, 128), np.float32)
     maps[1, ..., :10] = 0
-    figures = []
-    monkeypatch.setattr(activations, "save_figure", lambda figure, path: figures.append(figure))
     draw_activations(FeatureMaps("relu2", image, list(maps)), tmp_path / "maps.svg")
     first, second = figures[0].axes[1:3]
     assert first.get_title(loc="left") == "relu2, tower a: the first 64 of 128 maps of 13×13"
     assert (first.get_xlabel(), second.get_xlabel()) == ("", "10 of the 64 maps are all zero")
 
 
-def test_one_scale_is_that_of_the_layer_with_the_maps_that_are_left_out(image, tmp_path, monkeypatch):
-    maps, figures = np.ones((2, 13, 13, 128), np.float32), []
+def test_one_scale_is_that_of_the_layer_with_the_maps_that_are_left_out(image, tmp_path, figures):
+    maps = np.ones((2, 13, 13, 128), np.float32)
     maps[0, ..., 100] = 4
-    monkeypatch.setattr(activations, "save_figure", lambda figure, path: figures.append(figure))
     draw_activations(FeatureMaps("relu2", image, list(maps)), tmp_path / "maps.svg", scaling="global")
     crop, first, _ = figures[0].axes
     assert np.nanmax(first.images[0].get_array()) == 0.25
@@ -118,10 +114,7 @@ def test_a_misspelt_scaling_is_refused(image, tmp_path):
 
 @pytest.mark.parametrize("count", rest_slow((64, 32)))
 @pytest.mark.parametrize("scaling", ["map", "global"])
-def test_texts_below_the_crop_do_not_reach_into_the_maps(image, tmp_path, monkeypatch, count, scaling):
-    figures = []
-    save = activations.save_figure
-    monkeypatch.setattr(activations, "save_figure", lambda *both: (figures.append(both[0]), save(*both)))
+def test_texts_below_the_crop_do_not_reach_into_the_maps(image, tmp_path, figures, count, scaling):
     maps = FeatureMaps("conv1", image, list(np.ones((2, 13, 13, count), np.float32)))
     draw_activations(maps, tmp_path / "maps.png", "a-photograph-with-a-rather-long-name-of-its-file.jpeg", scaling)
     crop, first = figures[0].axes[:2]

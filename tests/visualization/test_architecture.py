@@ -16,7 +16,6 @@ from alexnet_keras.recipes.toml import from_dict, load_recipe, to_dict, with_ove
 from alexnet_keras.training.diagnostics import SCALARS, transfers
 from alexnet_keras.training.optimizer import AlexNetSGD
 from alexnet_keras.training.step import TrainingStep
-from alexnet_keras.visualization import architecture
 from alexnet_keras.visualization.architecture import draw_architecture
 
 APART = ["network.conv3.reads=own", "network.fc6.reads=own", "network.fc7.reads=own"]
@@ -118,13 +117,10 @@ def test_the_facts_of_any_network_add_up(tiny, vary):
 
 
 @pytest.fixture
-def drawn(monkeypatch, tmp_path):
+def drawn(figures, tmp_path):
     """Draws a model and returns the figure, its texts and their boxes in pixels."""
 
     def draw(model, **options):
-        figures = []
-        save = architecture.save_figure
-        monkeypatch.setattr(architecture, "save_figure", lambda *both: (figures.append(both[0]), save(*both)))
         draw_architecture(model, tmp_path / "architecture.png", **options)
         assert Image.open(tmp_path / "architecture.png").width >= 1600
         (figure,) = figures

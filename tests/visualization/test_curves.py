@@ -8,7 +8,6 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tiers import rest_slow
 
-from alexnet_keras.visualization import curves
 from alexnet_keras.visualization.curves import draw_curves
 
 
@@ -28,9 +27,7 @@ def run(name, epochs=5):
     return SimpleNamespace(name=name, path=Path(name), history=rows)
 
 
-def test_the_learning_rate_falls_where_the_epoch_begins_that_has_it(monkeypatch, tmp_path):
-    figures = []
-    monkeypatch.setattr(curves, "save_figure", lambda figure, path: figures.append(figure))
+def test_the_learning_rate_falls_where_the_epoch_begins_that_has_it(figures, tmp_path):
     rows = [
         {
             **dict.fromkeys(("loss", "val_loss", "top1_error", "val_top1_error"), 0.5),
@@ -47,10 +44,7 @@ def test_the_learning_rate_falls_where_the_epoch_begins_that_has_it(monkeypatch,
 
 @pytest.mark.parametrize("count", rest_slow((7, 1, 3)))
 @pytest.mark.parametrize("name", ["run", "a-run-with-a-long-name-of-forty-characters-or-more"])
-def test_the_legend_is_above_the_lines_and_inside_the_figure(monkeypatch, tmp_path, name, count):
-    figures = []
-    save = curves.save_figure
-    monkeypatch.setattr(curves, "save_figure", lambda *both: (figures.append(both[0]), save(*both)))
+def test_the_legend_is_above_the_lines_and_inside_the_figure(figures, tmp_path, name, count):
     draw_curves([run(f"{name}-{number}") for number in range(count)], tmp_path / "curves.png")
     (figure,) = figures
     renderer = FigureCanvasAgg(figure).get_renderer()

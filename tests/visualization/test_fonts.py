@@ -91,14 +91,9 @@ def test_what_is_cut_stays_apart(installed):
     assert shorten("猫" * 12, 24) == "猫" * 12 and len(shorten("猫" * 30, 24)) <= 12  # they are twice as wide
 
 
-def test_classes_whose_names_begin_alike_are_told_apart_in_a_confusion_matrix(tmp_path, monkeypatch):
-    from alexnet_keras.visualization import confusion
-
-    figures = []
-    monkeypatch.setattr(confusion, "save_figure", lambda figure, path: figures.append(figure))
-    draw_confusion(
-        np.eye(3), [f"a class with a very long name, {part}" for part in ("north", "south", "west")], tmp_path
-    )
+def test_classes_whose_names_begin_alike_are_told_apart_in_a_confusion_matrix(tmp_path, figures):
+    titles = [f"a class with a very long name, {part}" for part in ("north", "south", "west")]
+    draw_confusion(np.eye(3), titles, tmp_path / "confusion.png")
     for axis in (figures[0].axes[0].xaxis, figures[0].axes[0].yaxis):
         assert len({text.get_text() for text in axis.get_ticklabels()}) == 3
 

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import NotFiniteError, UsageError
@@ -12,17 +11,8 @@ from alexnet_keras.visualization.grad_cam import GradCAM, HeatMap
 
 
 @pytest.fixture(scope="module")
-def model(tiny):
-    model = AlexNet(tiny, classes=3, seed=0)
-    for kernel in model.get_layer("conv1").kernels:  # with initial weights the first layer's activities are small
-        kernel.assign(30 * kernel)
-    return model
-
-
-@pytest.fixture(scope="module")
-def image():
-    coarse = np.random.default_rng(1).integers(40, 216, (16, 16, 3), np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((256, 256), Image.BICUBIC))
+def image(smooth_images):
+    return smooth_images[0]
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,6 @@ from alexnet_keras.visualization import kernels as drawing
 from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time, draw_towers, moments_shown
 
 
-@pytest.fixture(scope="module")
-def model(tiny):
-    return AlexNet(tiny, classes=3, seed=0)
-
-
 def test_kernels_are_shown_in_order_on_grey_each_at_its_own_scale():
     kernels = np.zeros((2, 2, 3, 5), np.float32)
     kernels[0, 0, 0, 1] = 4.0  # red up
