@@ -338,6 +338,8 @@ class RunFeatures:
     ) -> FeatureStore:
         """Return the features of a split, which are computed unless they are there.
 
+        No more than one shard is held in memory. After an interruption the shards that are missing are computed.
+
         Args:
             data: The dataset.
             split: The name of the split.
@@ -346,7 +348,9 @@ class RunFeatures:
 
         Raises:
             UsageError: There is no such split, or the directory has other things in it.
-            DataError: `out` has other features, finished or not; those that are there or a record are damaged.
+            DataError: `out` has other features, finished or not; the split is empty; those that are there or a record
+                are damaged.
+            NotFiniteError: The outputs of the layer are not finite.
             AlexNetError: Another process is writing there.
         """
         path, origin = out or self.run.features_path / self.name(data, split), self.origin(data, split)
@@ -359,23 +363,10 @@ class RunFeatures:
                 reporter.note(f"Using the existing features: {path}")
                 return replace(store, origin=origin)  # run and data may have other names now
             reporter.note(f"The features in {path} are of {store.origin}; they are computed again for {origin}.")
-        return self.write(path, data, split, reporter=reporter)
-
-    def write(self, path: Path, data: PreparedDataset, split: str, *, reporter: Reporter = WARNINGS) -> FeatureStore:
-        """Compute the features of a split, shard by shard; after an interruption, those that are missing.
-
-        No more than one shard is held in memory.
-
-        Raises:
-            UsageError: There is no such split, or the directory has other things in it.
-            DataError: The split is empty, or a record is damaged.
-            NotFiniteError: The outputs of the layer are not finite.
-            AlexNetError: Another process is writing there.
-        """
-        origin, size, images = self.origin(data, split), self.extract.size, data.examples(split)
-        batches_per_shard = max(1, SHARD_BYTES // (4 * size) // BATCH_SIZE)
-        with writing_lock(path), reporter.progress("features", images) as advance:
-            store = begin_features(FeatureStore(path, origin, size, data.classes, data.titles))
+        empty = FeatureStore(path, origin, self.extract.size, data.classes, data.titles)
+        batches_per_shard = max(1, SHARD_BYTES // (4 * empty.size) // BATCH_SIZE)
+        with writing_lock(path), reporter.progress("features", data.examples(split)) as advance:
+            store = begin_features(empty)
             advance(store.rows)
 
             def rows() -> Iterator[tuple[np.ndarray, ...]]:

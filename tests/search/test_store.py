@@ -1,5 +1,6 @@
 """Features on disk: what a layer gives, in bounded shards, computed once, and never read when damaged."""
 
+import dataclasses
 import json
 import shutil
 import tracemalloc
@@ -15,7 +16,7 @@ from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.evaluation.features import FeatureExtractor
 from alexnet_keras.runs import Run
 from alexnet_keras.search import store
-from alexnet_keras.search.store import RunFeatures, open_features, sample, writing_lock
+from alexnet_keras.search.store import RunFeatures, begin_features, open_features, sample, writing_lock
 from alexnet_keras.storage.files import sha256_of
 
 
@@ -72,7 +73,7 @@ def files_of(path):
 @pytest.mark.parametrize("layer", rest_slow((None, "conv5", "predictions")))
 def test_the_shards_are_what_the_layer_gives(run, prepared, tmp_path, small_shards, layer):
     taken, path = RunFeatures(run, layer), tmp_path / "out"
-    written = taken.write(path, prepared, "train")
+    written = taken.store(prepared, "train", path)
     index = json.loads((path / "index.json").read_text())
     # With numpy and the index alone, as somebody without this package would.
     names = [f"{number:05}" for number in range(len(index["shards"]))]
@@ -98,7 +99,7 @@ def test_the_shards_are_what_the_layer_gives(run, prepared, tmp_path, small_shar
 
 def test_an_interrupted_command_resumes_and_ends_with_the_same_bytes(run, prepared, tmp_path, small_shards):
     taken = RunFeatures(run)
-    taken.write(tmp_path / "whole", prepared, "train")
+    taken.store(prepared, "train", tmp_path / "whole")
     network, seen = taken.extract, []
 
     class Counting:
@@ -112,39 +113,42 @@ def test_an_interrupted_command_resumes_and_ends_with_the_same_bytes(run, prepar
 
     taken.extract = Counting()
     with pytest.raises(KeyboardInterrupt):
-        taken.write(tmp_path / "cut", prepared, "train")
+        taken.store(prepared, "train", tmp_path / "cut")
     with pytest.raises(DataError, match="not finished"):
         open_features(tmp_path / "cut")
     seen[:] = [-1000]
-    taken.write(tmp_path / "cut", prepared, "train")
+    taken.store(prepared, "train", tmp_path / "cut")
     assert sum(seen) + 1000 == 16, "the two shards that were there are not computed again"
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("document", ["unfinished.json", "index.json"])
-def test_nothing_is_computed_where_only_the_seal_is_missing_or_another_process_has_written_it_meanwhile(
-    run, prepared, tmp_path, small_shards, monkeypatch, document
-):
+def test_nothing_is_computed_where_only_the_seal_is_missing(run, prepared, tmp_path, small_shards, monkeypatch):
     taken, path = RunFeatures(run), tmp_path / "out"
-    taken.write(path, prepared, "train")
+    taken.store(prepared, "train", path)
     before = files_of(path)
-    (path / "index.json").rename(path / document)
+    (path / "index.json").rename(path / "unfinished.json")
     monkeypatch.setattr(taken, "extract", Refusing(taken.extract))
-    taken.write(path, prepared, "train")
+    taken.store(prepared, "train", path)
     assert files_of(path) == before
 
 
+def test_what_another_process_finished_before_the_lock_was_taken_is_kept(store_of):
+    finished = store_of(np.ones((30, 4), np.float32), rows=20)
+    before = files_of(finished.path)
+    assert begin_features(dataclasses.replace(finished, shards=())) == finished
+    assert files_of(finished.path) == before
+
+
 @pytest.mark.slow
-def test_what_is_left_of_another_model_is_not_resumed(taken, prepared, tmp_path, small_shards):
-    path = tmp_path / "out"
-    taken.write(path, prepared, "val")
+def test_what_is_left_of_another_model_is_not_resumed(taken, prepared, small_shards):
+    path = taken.store(prepared, "val").path
     before = files_of(path)
     index = json.loads((path / "index.json").read_text())
     (path / "index.json").unlink()
     changed = {**index, "model_sha256": "00" * 32, "shards": index["shards"][:1], "rows": index["shards"][0]["rows"]}
     (path / "unfinished.json").write_text(json.dumps(changed))
     np.save(path / "00000.features.npy", np.load(path / "00000.features.npy") + 1)
-    taken.write(path, prepared, "val")
+    taken.store(prepared, "val")
     assert files_of(path) == before
 
 
@@ -186,7 +190,7 @@ def test_files_with_similar_names_are_not_taken_for_features(taken, prepared, tm
 
 
 def test_features_of_some_positions_are_those_of_all(taken, prepared, tmp_path):
-    everything = np.concatenate([shard.features for shard in taken.write(tmp_path / "out", prepared, "train").read()])
+    everything = np.concatenate([shard.features for shard in taken.store(prepared, "train", tmp_path / "out").read()])
     features, labels = taken.of_positions(prepared, "train", np.array([2, 11, 30]))
     assert_same(features, everything[[2, 11, 30]])
     assert labels.shape == (3,)
@@ -256,13 +260,13 @@ def test_what_does_not_exist_or_must_not_be_overwritten(taken, run, prepared, tm
     with pytest.raises(UsageError, match=r"no layer 'fc9'; the layers are .*fc7"):
         RunFeatures(run, "fc9")
     with pytest.raises(UsageError, match="no split 'holdout'"):
-        taken.write(tmp_path / "out", prepared, "holdout")
+        taken.store(prepared, "holdout", tmp_path / "out")
     (tmp_path / "diary.txt").write_text("dear diary")
     with pytest.raises(UsageError, match="other things"):
-        taken.write(tmp_path, prepared, "val")
+        taken.store(prepared, "val", tmp_path)
     assert (tmp_path / "diary.txt").read_text() == "dear diary"
     with writing_lock(tmp_path / "busy"), pytest.raises(AlexNetError, match="Another process"):
-        taken.write(tmp_path / "busy", prepared, "val")
+        taken.store(prepared, "val", tmp_path / "busy")
 
 
 def test_a_diverged_model_is_refused(run, prepared, tmp_path):
@@ -270,4 +274,4 @@ def test_a_diverged_model_is_refused(run, prepared, tmp_path):
     network = taken.extract._extract
     taken.extract._extract = lambda images: network(images) * np.nan
     with pytest.raises(DataError, match="not finite"):
-        taken.write(tmp_path / "out", prepared, "val")
+        taken.store(prepared, "val", tmp_path / "out")
