@@ -34,36 +34,20 @@ class EmbeddedImage:
 
 
 def photograph(image: np.ndarray, side: int, alt: str) -> EmbeddedImage:
-    """Embed an image as JPEG.
-
-    Args:
-        image: uint8 `(height, width, 3)`, RGB.
-        side: The longest side on the page, pixels; a smaller image keeps its size.
-        alt: Its description.
-    """
+    """Embed an image uint8 `(height, width, 3)`, RGB, as JPEG, its longer side `side` pixels at most."""
     thumbnail = Image.fromarray(image)
     thumbnail.thumbnail((side, side), Image.Resampling.LANCZOS)
     return EmbeddedImage(_data_uri(thumbnail, "JPEG", quality=PHOTOGRAPH_QUALITY), *thumbnail.size, alt)
 
 
 def lossless(image: np.ndarray, alt: str) -> EmbeddedImage:
-    """Embed an image uint8 `(height, width, 3)`, RGB, as PNG, one CSS pixel for each of its own.
-
-    Args:
-        image: The image.
-        alt: Its description.
-    """
+    """Embed an image uint8 `(height, width, 3)`, RGB, as PNG, one CSS pixel for each of its own."""
     picture = Image.fromarray(image)
     return EmbeddedImage(_data_uri(picture, "PNG", optimize=False), *picture.size, alt)  # somebody waits for it
 
 
 def drawing(draw: Callable[[Path], None], alt: str) -> EmbeddedImage:
-    """Embed a figure as PNG.
-
-    Args:
-        draw: Writes the figure to the path it gets, as the `draw_...` functions of `visualization` do.
-        alt: Its description.
-    """
+    """Embed a figure as PNG: `draw` writes it to the path it gets."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drawing.png"
         draw(path)
@@ -88,12 +72,7 @@ def percent(share: float) -> str:
 
 
 def templates(*folders: Path, **settings: Any) -> jinja2.Environment:
-    """Return the environment of this folder's templates.
-
-    Args:
-        folders: Other folders with templates, which may include this one's.
-        settings: Further arguments of `jinja2.Environment`, such as `autoescape`.
-    """
+    """Return the environment of this folder's templates, and of other folders' with further settings of Jinja's."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, *folders], encoding="utf-8"),
         undefined=jinja2.StrictUndefined,

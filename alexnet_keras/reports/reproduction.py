@@ -59,11 +59,7 @@ def reproduction_commands(run: Run, data: Mapping[str, Any], split: str = "val")
 
 
 def prepare_command(data: Mapping[str, Any]) -> str | None:
-    """Return `alexnet prepare` with every option that is not the default; None where the run does not record them.
-
-    Args:
-        data: What run.json records of the data (`PreparedDataset.facts`).
-    """
+    """Return `alexnet prepare` with every option that is not the default; None where the run does not record them."""
     if "options" not in data or not data.get("source") or data["path"] is None:
         return None
     source, options, path = data["source"], data["options"], Path(data["path"])

@@ -225,10 +225,7 @@ def latest_index(run: Run) -> Path:
 def check_same_model(index: SearchIndex, run: Run, model_sha256: str | None = None) -> None:
     """Refuse an index of another run's features, or of the run's before it was trained further.
 
-    Args:
-        index: The index.
-        run: The run.
-        model_sha256: The checksum of the model that was loaded; None for that of the run's best model now.
+    The model is the one with the checksum, or the run's best one now.
 
     Raises:
         DataError: The index is of another model; the sentence names both.
@@ -262,13 +259,7 @@ def index_of(
 ) -> SearchIndex:
     """Return the index of a split, which is built with the features it needs unless it is there.
 
-    Args:
-        features: The run and layer.
-        data: The dataset.
-        split: The name of the split.
-        options: The options of the codes.
-        out: The index's directory; None for one in the run.
-        reporter: Receives notes and progress.
+    It is in the directory `out`, or in one in the run.
 
     Raises:
         UsageError: FAISS is missing, there is no such split, or a directory has other things in it.

@@ -213,12 +213,7 @@ def files_to_replace(path: Path, kind: str, pattern: str, common: Set[str] = fro
 
 
 def check_not_of_others(document: Path, format: str, origin: Origin) -> None:
-    """Refuse a directory that the user named for features or an index, and that has those of another origin.
-
-    Args:
-        document: The document that would have the origin of what is there.
-        format: Its format.
-        origin: The origin of what is about to be written.
+    """Refuse a directory that the user named for features or an index, and whose document is of another origin.
 
     Raises:
         DataError: The document names another model, layer, data or split, or is damaged.
@@ -340,11 +335,7 @@ class RunFeatures:
 
         No more than one shard is held in memory. After an interruption the shards that are missing are computed.
 
-        Args:
-            data: The dataset.
-            split: The name of the split.
-            out: Their directory; None for one in the run, where older features are replaced.
-            reporter: Receives notes and progress.
+        They are in the directory `out`, or in one in the run, where older features are replaced.
 
         Raises:
             UsageError: There is no such split, or the directory has other things in it.

@@ -145,11 +145,7 @@ def page_values(viewer: "Viewer") -> dict[str, Any]:
 
 
 class Server:
-    """The application at an address; `run` answers until it is interrupted.
-
-    Args:
-        app: The application.
-        address: What `listen` returned.
+    """The application at an address that `listen` returned; `run` answers until it is interrupted.
 
     Raises:
         UsageError: Waitress is missing.
@@ -187,11 +183,7 @@ class Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind an address of this machine.
-
-    Args:
-        host: A name or address of this machine.
-        port: The port; 0 for any that is free.
+    """Bind an address of this machine, by its name or number; port 0 is any that is free.
 
     Raises:
         UsageError: There is no such address here, or the port is in use or not allowed.

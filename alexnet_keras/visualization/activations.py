@@ -82,9 +82,8 @@ def feature_maps(model: keras.Model, layer: str, image: np.ndarray) -> FeatureMa
     """
     check_has_maps(model, layer)
     (crop,) = centre(image[None], model.input_shape[1])
-    outputs = keras.Model(model.input, outputs_of(model, layer))(crop, training=False)
-    maps = outputs if isinstance(outputs, list | tuple) else [outputs]
-    towers = [keras.ops.convert_to_numpy(keras.ops.cast(own, "float32"))[0] for own in maps]
+    outputs = keras.tree.flatten(keras.Model(model.input, outputs_of(model, layer))(crop, training=False))
+    towers = [keras.ops.convert_to_numpy(keras.ops.cast(own, "float32"))[0] for own in outputs]
     for own in towers:
         check_finite(own.reshape(1, -1), f"The feature maps of the layer {layer}")
     return FeatureMaps(layer, crop[0], towers)

@@ -97,12 +97,7 @@ def _draw_slab(axis: Axes, slab: Slab, color: str, strength: float = 1.0) -> Non
 def _draw_kernel(axis: Axes, slab: Slab, share: float, target: tuple[float, float], color: str) -> None:
     """Draw a kernel on the right side of a block, and lines from it that meet in a point of the block it makes.
 
-    Args:
-        axis: The axes.
-        slab: The block that the kernel reads.
-        share: Side of the kernel as a share of the map's, 0..1.
-        target: The point.
-        color: Of the lines.
+    Its side is a share of the map's, 0..1.
     """
     low, high = 0.5 - min(share, 1.0) / 2, 0.5 + min(share, 1.0) / 2
     corners = [slab.on_side(*corner) for corner in ((low, low), (high, low), (high, high), (low, high))]

@@ -106,13 +106,6 @@ def draw_reliability(calibration: Calibration, path: Path) -> None:
     """Draw accuracy over confidence, one dot per bin, and below it the number of images in each bin.
 
     On the dashed diagonal the network is right as often as it is confident; below it, it is overconfident.
-
-    Args:
-        calibration: The bins.
-        path: .png, .svg or .pdf.
-
-    Raises:
-        UsageError: The file has another suffix.
     """
     figure, grid = new_figure(5.0, 5.6, 2, sharex=True, height_ratios=[4, 1.1])
     accuracy, images = grid.flat

@@ -141,13 +141,6 @@ def draw_predictions(images: Sequence[CaptionedImage], path: Path) -> None:
 
     The bar of the right class is green. Where the right class is known, the caption is green if that class is the
     likeliest, and red otherwise.
-
-    Args:
-        images: The images, with predictions.
-        path: .png, .svg or .pdf.
-
-    Raises:
-        UsageError: The file has another suffix.
     """
     columns = min(COLUMNS, len(images))
     rows = ceil(len(images) / columns)
@@ -196,9 +189,6 @@ def draw_neighbors(
         found: The neighbours of each, equally many.
         titles: The title of each class.
         path: .png, .svg or .pdf.
-
-    Raises:
-        UsageError: The file has another suffix.
     """
     short = shorten_all(titles, LABEL)
     rows, columns = len(queries), len(found[0].distances)
@@ -219,23 +209,16 @@ def draw_neighbors(
     save_figure(figure, path)
 
 
-def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train", images: int = SHEET_IMAGES) -> None:
-    """Draw the first images of a split, of as many classes as possible, in the order of classes.
+def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train") -> None:
+    """Draw 48 of the first 512 images of a split, of as many classes as possible, in the order of classes.
 
-    A split is stored shuffled, so its first images are a fair sample. Of a dataset with more classes than `images` the
-    sheet shows one image each of some classes; otherwise it shows several of each class among the first 512 images.
-
-    Args:
-        data: The dataset.
-        path: .png, .svg or .pdf.
-        split: "train", "val" or "test".
-        images: The largest number of images.
+    A split is stored shuffled, so its first images are a fair sample.
 
     Raises:
         UsageError: There is no such split, or the file has another suffix.
     """
-    read, labels, _ = stacked_images(data, split, range(min(max(images, SHEET_READ), data.examples(split))))
-    chosen = spread_over_classes(labels, images)
+    read, labels, _ = stacked_images(data, split, range(min(SHEET_READ, data.examples(split))))
+    chosen = spread_over_classes(labels, SHEET_IMAGES)
     chosen = chosen[np.argsort(labels[chosen], kind="stable")]
     rows = ceil(len(chosen) / SHEET_COLUMNS)
     figure, grid = new_figure(1.45 * SHEET_COLUMNS, 1.62 * rows + 0.35, rows, SHEET_COLUMNS)

@@ -122,15 +122,10 @@ def _finite(towers: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _draw_rows(grids: Sequence[np.ndarray], titles: Sequence[str], chart: float = 0.0) -> tuple[Figure, Axes]:
-    """Draw grids of kernels one above the other, each under its title.
-
-    Args:
-        grids: `(height, width, 3)`, 0..1.
-        titles: Their titles.
-        chart: The height in inches of further axes below them, or 0.
+    """Draw grids of kernels `(height, width, 3)`, 0..1, one above the other, each under its title.
 
     Returns:
-        The figure, and its last axes.
+        The figure, and its last axes: those of a chart below the grids where that has a height in inches.
     """
     heights = [WIDTH * grid.shape[0] / grid.shape[1] for grid in grids] + [chart] * bool(chart)
     margins = 0.35 * len(grids) + (0.6 if chart else 0.25)
@@ -162,7 +157,6 @@ def draw_towers(towers: list[np.ndarray], report: ColorReport, path: Path) -> No
         path: .png, .svg or .pdf.
 
     Raises:
-        UsageError: The file has another suffix.
         NotFiniteError: The kernels are not finite.
     """
     grids = [

@@ -66,12 +66,12 @@ class Saliency:
     @property
     def maps(self) -> np.ndarray:
         """The largest absolute gradient among a pixel's channels, float32 `(n, side, side)`."""
-        return _largest(self.gradients)
+        return np.abs(self.gradients).max(axis=-1)
 
     @property
     def smooth_maps(self) -> np.ndarray:
         """The same of the mean gradient."""
-        return _largest(self.smooth)
+        return np.abs(self.smooth).max(axis=-1)
 
 
 def find_saliency(
@@ -238,10 +238,6 @@ def _brightened(values: np.ndarray) -> tuple[np.ndarray, float]:
     """Scale a map to 0..1 by the value that is shown brightest, and return that value, too."""
     ceiling = float(np.percentile(values, CEILING)) or float(values.max())
     return np.minimum(values / (ceiling or 1.0), 1.0), ceiling
-
-
-def _largest(gradients: np.ndarray) -> np.ndarray:
-    return np.abs(gradients).max(axis=-1)
 
 
 def class_named(name: str, classes: Sequence[str], titles: Sequence[str]) -> int:

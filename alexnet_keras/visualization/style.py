@@ -126,15 +126,8 @@ def _drawn(sign: str) -> str:
 PLAIN: dict[Any, Any] = {"text.parse_math": False, "text.usetex": False}
 INK, QUIET, PALE = "#222222", "#777777", "#e5e5e5"  # of text, of text in the background, of lines and bands
 RIGHT, WRONG = "#1a7f37", "#b42318"
-SERIES = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#000000",
-)  # distinct for all kinds of colour vision
+# Distinct for all kinds of colour vision.
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 LEGEND: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.9}  # no grid behind its texts
 DPI = 200
 

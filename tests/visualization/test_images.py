@@ -8,6 +8,7 @@ from alexnet_keras import AlexNet
 from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.evaluation.predictions import Predictions
+from alexnet_keras.visualization import images as drawing
 from alexnet_keras.visualization.images import (
     draw_contact_sheet,
     images_from_split,
@@ -65,8 +66,11 @@ def test_more_neighbours_than_training_images_are_refused(prepared, tiny):
 
 
 @pytest.mark.parametrize(("most", "shown"), [(3, 1), (48, 4)])
-def test_a_contact_sheet_shows_as_many_images_as_there_are_class_by_class(prepared, tmp_path, figures, most, shown):
-    draw_contact_sheet(prepared, tmp_path / "sheet.png", "val", most)
+def test_a_contact_sheet_shows_as_many_images_as_there_are_class_by_class(
+    prepared, tmp_path, monkeypatch, figures, most, shown
+):
+    monkeypatch.setattr(drawing, "SHEET_IMAGES", most)
+    draw_contact_sheet(prepared, tmp_path / "sheet.png", "val")
     titles = [axis.get_title() for axis in figures[0].axes if axis.images]
     assert titles == [title for title in prepared.titles for _ in range(shown)]
     assert Image.open(tmp_path / "sheet.png").width > 2000
