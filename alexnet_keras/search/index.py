@@ -308,12 +308,12 @@ def build(
     faiss_library()
     with writing_lock(path):
         names = files_to_replace(path, "an index", NAMES, COMMON)
-        # search.json first, so that the rest is never taken for a whole index; last what shows that it is of one
-        for name in sorted(names, key=lambda name: (name != FACTS, name not in COMMON)):
-            (path / name).unlink()
         rows = sample(store, SAMPLE_BYTES, options.seed)
         with reporter.progress("codes", options.epochs, "epochs") as advance:
             encoder, loss = train_encoder(rows, options, lambda loss: advance(1, f"{loss:.1%} of the variance lost"))
+        # search.json first, so that the rest is never taken for a whole index; last what shows that it is of one
+        for name in sorted(names, key=lambda name: (name != FACTS, name not in COMMON)):
+            (path / name).unlink()
         facts = _write(path, store, encoder)
         facts |= {"options": asdict(options), "sampled": len(rows), "loss": loss}
         index = SearchIndex(path, facts, store.origin)

@@ -187,6 +187,16 @@ def test_an_index_is_used_again_only_if_it_is_whole_and_of_the_same_features_and
     assert not (again.path / "exact-00001.faiss").exists(), "nothing of the larger index is left"
 
 
+def test_an_index_is_there_until_the_codes_of_the_next_one_are_learnt(index, store_of, curved, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search_index, "train_encoder", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(index.path, store_of(curved(80, seed=4), name="other"), OPTIONS, None)
+    assert finished_index(index.path, index.origin, OPTIONS).rows == 250
+
+
 def test_what_others_have_where_it_is_named_is_left_alone_and_no_feature_computed(
     run, prepared, index, tmp_path, monkeypatch
 ):
