@@ -258,12 +258,13 @@ def class_named(name: str, classes: Sequence[str], titles: Sequence[str]) -> int
         return found[0]
     if found:
         raise UsageError(f"Several classes are called {name!r}: say {' or '.join(classes[label] for label in found)}.")
-    near = difflib.get_close_matches(name, [*classes, *titles], n=3)
     if len(classes) <= MOST_NAMED:
-        rest = f"the classes are {', '.join(classes)}"
+        rest = f"the classes are {', '.join(classes)}."
+    elif near := difflib.get_close_matches(name, [*classes, *titles], n=3):
+        rest = f"did you mean {', '.join(dict.fromkeys(near))}?"
     else:
-        rest = f"did you mean {', '.join(dict.fromkeys(near))}?" if near else f"the run has {len(classes)} others"
-    raise UsageError(f"There is no class {name!r}: {rest.removesuffix('.')}{'' if rest.endswith('?') else '.'}")
+        rest = f"the run has {len(classes)} others."
+    raise UsageError(f"There is no class {name!r}: {rest}")
 
 
 def _prediction(found: Saliency, index: int, titles: Sequence[str], label: int | None) -> tuple[str, str]:
