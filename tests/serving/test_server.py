@@ -15,7 +15,7 @@ from waitress import buffers
 
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.serving import server as serving
-from alexnet_keras.serving.server import MOST_BYTES, PLACES, Server, application, host_name, is_loopback, listen
+from alexnet_keras.serving.server import MOST_BYTES, PLACES, Server, application, host_name, listen
 
 PAGE, STYLE, SCRIPT = "/", "/page.css", "/page.js"
 
@@ -250,23 +250,6 @@ def test_a_port_in_use_and_an_address_that_is_not_here():
         listen("no host", 0)
     with pytest.raises(UsageError, match=r"203\.0\.113\.9 is no address of this machine: name one that is with --host"):
         listen("203.0.113.9", 0)
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("127.0.0.1", True),
-        ("127.1.2.3", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("192.168.0.7", False),
-        ("localhost.example", False),
-    ],
-)
-def test_the_loopback_interface_is_known(host, expected):
-    assert is_loopback(host) == expected
 
 
 @pytest.mark.parametrize(
