@@ -32,7 +32,6 @@ from alexnet_keras.search.store import (
     check_not_of_others,
     files_to_replace,
     load_array,
-    sample,
     writing_lock,
 )
 from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
@@ -308,7 +307,7 @@ def build(
     faiss_library()
     with writing_lock(path):
         names = files_to_replace(path, "an index", NAMES, COMMON)
-        rows = sample(store, SAMPLE_BYTES, options.seed)
+        rows = store.sample(SAMPLE_BYTES, options.seed)
         with reporter.progress("codes", options.epochs, "epochs") as advance:
             encoder, loss = train_encoder(rows, options, lambda loss: advance(1, f"{loss:.1%} of the variance lost"))
         # search.json first, so that the rest is never taken for a whole index; last what shows that it is of one

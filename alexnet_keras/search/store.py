@@ -108,15 +108,17 @@ class FeatureStore:
                 check_bytes(shard_path(self.path, number, column), shard[column], _remedy(self.path))
             yield self._arrays(number)
 
-    def rows_at(self, positions: np.ndarray) -> np.ndarray:
-        """Read the features at ascending positions, float32 `(n, size)`, and no others.
+    def sample(self, most_bytes: int, seed: int) -> np.ndarray:
+        """Read the features of a seeded choice of rows, of all if they fit: float32 `(n, size)`, about `most_bytes`.
 
         Raises:
             DataError: A file does not fit its index.
         """
-        picked, start = [np.empty((0, self.size), np.float32)], 0
+        count = max(1, most_bytes // (4 * self.size))
+        chosen = np.sort(np.random.default_rng(seed).permutation(self.rows)[:count])
+        picked, start = [], 0
         for number, shard in enumerate(self.shards):
-            inside = positions[(positions >= start) & (positions < start + shard["rows"])] - start
+            inside = chosen[(chosen >= start) & (chosen < start + shard["rows"])] - start
             if len(inside):
                 picked.append(self._arrays(number).features[inside])
             start += shard["rows"]
@@ -255,12 +257,6 @@ def load_array(
     if array.shape != shape or not array.dtype.str[1:].startswith(kind):
         raise DataError(f"{path} holds {array.dtype} {array.shape}, which does not fit its index. {remedy}")
     return array
-
-
-def sample(store: FeatureStore, most_bytes: int, seed: int) -> np.ndarray:
-    """Read the features of a seeded choice of rows, of all if they fit: float32 `(n, size)`, about `most_bytes`."""
-    count = min(store.rows, max(1, most_bytes // (4 * store.size)))
-    return store.rows_at(np.sort(np.random.default_rng(seed).permutation(store.rows)[:count]))
 
 
 def shard_path(path: Path, number: int, column: str) -> Path:

@@ -16,7 +16,7 @@ from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.evaluation.features import FeatureExtractor
 from alexnet_keras.runs import Run
 from alexnet_keras.search import store
-from alexnet_keras.search.store import RunFeatures, begin_features, open_features, sample, writing_lock
+from alexnet_keras.search.store import RunFeatures, begin_features, open_features, writing_lock
 from alexnet_keras.storage.files import sha256_of
 
 
@@ -201,15 +201,15 @@ def test_a_sample_takes_no_more_memory_than_it_may(store_of):
     features = random.normal(size=(32 * 512, 128)).astype(np.float32)  # 8 MiB
     written = store_of(features, rows=512)
     tracemalloc.start()
-    picked = sample(written, 2**20, seed=1)
+    picked = written.sample(2**20, seed=1)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert picked.shape == (2048, 128) and peak < 3 * 2**20
     rows = {row.tobytes() for row in features}
     assert all(row.tobytes() in rows for row in picked) and len({row.tobytes() for row in picked}) == 2048
-    np.testing.assert_array_equal(picked, sample(written, 2**20, seed=1))
-    assert not np.array_equal(picked, sample(written, 2**20, seed=2))
-    np.testing.assert_array_equal(sample(written, 2**30, seed=1), features)
+    np.testing.assert_array_equal(picked, written.sample(2**20, seed=1))
+    assert not np.array_equal(picked, written.sample(2**20, seed=2))
+    np.testing.assert_array_equal(written.sample(2**30, seed=1), features)
 
 
 def edited(change):
@@ -251,7 +251,7 @@ def test_a_shard_that_is_not_what_its_index_says(store_of):
     path = store_of(np.ones((30, 4), np.float32), rows=20).path
     np.save(path / "00000.features.npy", np.ones((20, 2), np.float64))  # as many bytes, other numbers
     with pytest.raises(DataError, match="float64"):
-        open_features(path).rows_at(np.array([3]))
+        open_features(path).sample(2**20, seed=0)
 
 
 def test_what_does_not_exist_or_must_not_be_overwritten(taken, run, prepared, tmp_path):
