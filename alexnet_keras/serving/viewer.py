@@ -26,12 +26,7 @@ NEIGHBOR_SIDE = 128  # pixels
 
 
 class NearestImages:
-    """The indexed images nearest to an image, by a run's latest index.
-
-    Args:
-        run: The run.
-        model: Its best model.
-        data: The dataset that was indexed.
+    """The indexed images nearest to an image, by a run's best model and latest index, and the dataset of that.
 
     Attributes:
         title: What they are, as a heading; training images only where the run was trained on them.
@@ -68,11 +63,9 @@ class NearestImages:
 
 
 class Viewer:
-    """A classifier, and figures that explain its answers. Images stay in memory and are forgotten with the answer.
+    """A classifier, with figures that explain its answers and, where it has an index, the nearest images.
 
-    Args:
-        classifier: The classifier.
-        nearest: Finds the nearest images; None to do without.
+    Images stay in memory and are forgotten with the answer.
 
     Raises:
         NotFiniteError: The network's outputs are not finite.

@@ -118,12 +118,7 @@ def nearest_training_images(
 ) -> list[Nearest]:
     """Find the training images nearest to each image by the last hidden layer (paper, section 6.1).
 
-    Args:
-        model: The network.
-        images: uint8 `(n, 256, 256, 3)`.
-        data: The dataset whose training split is searched; all of it is read once.
-        count: Neighbours of each image.
-        reporter: Gets the progress.
+    The images are uint8 `(n, 256, 256, 3)`. All of the training split is read once.
 
     Raises:
         DataError: The training split has fewer images, or is damaged.
@@ -182,13 +177,8 @@ def draw_neighbors(
 ) -> None:
     """Draw the queries in the first column and right of each its neighbours, nearest first (paper, figure 4, right).
 
-    Where a query's class is known, neighbours of the same class are named in green and others in red.
-
-    Args:
-        queries: The images.
-        found: The neighbours of each, equally many.
-        titles: The title of each class.
-        path: .png, .svg or .pdf.
+    Where a query's class is known, neighbours of the same class are named in green and others in red. All queries have
+    equally many.
     """
     short = shorten_all(titles, LABEL)
     rows, columns = len(queries), len(found[0].distances)

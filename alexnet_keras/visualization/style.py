@@ -153,29 +153,15 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
-    """Make a figure with axes in a grid.
-
-    Args:
-        width, height: Its size, inches.
-        rows, columns: The grid.
-        options: Further arguments of `Figure.subplots`, such as `height_ratios`.
-
-    Returns:
-        The figure, and an array `(rows, columns)` of its axes.
-    """
+    """Make a figure of a size in inches, and its axes in an array `(rows, columns)`; the options are `subplots`'s."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def show_image(axis: Axes, image: np.ndarray, label: str = "", color: str = INK, **options: Any) -> None:
-    """Show pixels without ticks and frame, with a label below.
+    """Show an image without ticks and frame, with a label below; `Axes.imshow` gets the options.
 
-    Args:
-        axis: The axes to show it in.
-        image: `(height, width, 3)` RGB, uint8 or 0..1, or `(height, width)` values of a colour map.
-        label: The text below.
-        color: Of the text.
-        options: Further arguments of `Axes.imshow`.
+    The image is `(height, width, 3)` RGB, uint8 or 0..1, or `(height, width)` values of a colour map.
     """
     axis.imshow(image, **options)
     axis.set_xticks([])
