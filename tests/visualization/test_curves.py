@@ -11,32 +11,18 @@ from tiers import rest_slow
 from alexnet_keras.visualization.curves import draw_curves
 
 
-def run(name, epochs=5):
-    """A run whose errors hardly fall."""
+def run(name, rates=(0.01,) * 5):
+    """A run whose errors hardly fall, with an epoch for each learning rate."""
+    same = {"loss": 2.4, "val_loss": 2.3, "top1_error": 0.9}
     rows = [
-        {
-            "epoch": epoch,
-            "loss": 2.4,
-            "val_loss": 2.3,
-            "top1_error": 0.9,
-            "val_top1_error": 0.9 - 0.01 * epoch,
-            "rate_weights": 0.01,
-        }
-        for epoch in range(epochs)
+        {**same, "epoch": epoch, "val_top1_error": 0.9 - 0.01 * epoch, "rate_weights": rate}
+        for epoch, rate in enumerate(rates)
     ]
     return SimpleNamespace(name=name, path=Path(name), history=rows)
 
 
 def test_the_learning_rate_falls_where_the_epoch_begins_that_has_it(figures, tmp_path):
-    rows = [
-        {
-            **dict.fromkeys(("loss", "val_loss", "top1_error", "val_top1_error"), 0.5),
-            "epoch": epoch,
-            "rate_weights": rate,
-        }
-        for epoch, rate in enumerate((0.01, 0.01, 0.001))
-    ]
-    draw_curves([SimpleNamespace(name="run", path=tmp_path / "run", history=rows)], tmp_path / "curves.png")
+    draw_curves([run("run", rates=(0.01, 0.01, 0.001))], tmp_path / "curves.png")
     (line,) = figures[0].axes[2].lines
     assert line.get_drawstyle() == "steps-pre"  # each rate up to the end of its epoch
     assert list(line.get_xdata()) == [0, 1, 2, 3] and list(line.get_ydata()) == [0.01, 0.01, 0.01, 0.001]
