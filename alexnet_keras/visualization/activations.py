@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from alexnet_keras.data.images import SHAPE
 from alexnet_keras.errors import UsageError, check_choice
 from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import check_finite
@@ -77,10 +78,13 @@ def feature_maps(model: keras.Model, layer: str, image: np.ndarray) -> FeatureMa
         image: uint8 `(256, 256, 3)`.
 
     Raises:
-        UsageError: There is no such layer, or it has no maps; the sentence names those that have some.
+        UsageError: There is no such layer, or it has no maps; the sentence names those that have some. Or the image is
+            of another size or type, such as 0..1.
         NotFiniteError: The maps are not finite.
     """
     check_has_maps(model, layer)
+    if image.shape != SHAPE or image.dtype != np.uint8:
+        raise UsageError(f"image must be uint8 {SHAPE}. Received: {image.dtype} {image.shape}")
     (crop,) = centre(image[None], model.input_shape[1])
     outputs = keras.tree.flatten(keras.Model(model.input, outputs_of(model, layer))(crop, training=False))
     towers = [keras.ops.convert_to_numpy(keras.ops.cast(own, "float32"))[0] for own in outputs]

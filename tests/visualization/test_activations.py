@@ -52,6 +52,12 @@ def test_a_layer_without_maps_is_refused_with_those_that_have_some(model, image,
     assert "relu_fc7" not in str(caught.value)
 
 
+def test_an_image_of_another_size_or_range_is_refused(model, image):
+    for other in (image / 255, image[:200]):
+        with pytest.raises(UsageError, match=r"image must be uint8 \(256, 256, 3\)\. Received: "):
+            feature_maps(model, "conv1", other)
+
+
 def test_maps_of_a_bfloat16_model_and_of_one_tower(tiny, image):
     from alexnet_keras.recipes.toml import with_overrides
 
