@@ -10,7 +10,7 @@ from alexnet_keras.data.images import JPEG_QUALITY, Encoding
 from alexnet_keras.data.shards import SHARD_EXAMPLES
 from alexnet_keras.data.sources.open import default_name
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT
-from alexnet_keras.runs import Run
+from alexnet_keras.runs import IMPORTED, Run
 from alexnet_keras.storage.places import MOST_BYTES, command, data_root, good_name, runs_root, shell
 
 LINE = 80  # characters; in a longer command each option has a line of its own
@@ -53,7 +53,7 @@ def reproduction_commands(run: Run, data: Mapping[str, Any], split: str = "val")
     return [
         *commands,
         command("eval", name, "--ten-crop", *options),
-        *(command("visualize", figure, name) for figure in FIGURES),
+        *(command("visualize", figure, name) for figure in FIGURES if figure != "curves" or run.status != IMPORTED),
         command("report", name, *options),
     ]
 

@@ -20,7 +20,7 @@ from alexnet_keras.reports.page import photograph
 from alexnet_keras.reports.parts import PARTS
 from alexnet_keras.reports.reproduction import another_name, make_command, prepare_command, reproduction_commands
 from alexnet_keras.reports.run_report import write_report
-from alexnet_keras.runs import Run
+from alexnet_keras.runs import IMPORTED, Run
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -323,11 +323,13 @@ def test_a_command_that_is_not_recorded_is_reported_as_such(made_by, six, comman
     assert "alexnet eval 'it'\"'\"'s mine-again' --ten-crop" in commands
 
 
-def test_a_run_imported_without_data_is_not_evaluated(tiny, tmp_path):
-    data = {"path": None, "fingerprint": None}
-    run = Run.create(tmp_path / "net", tiny, {"command": ["alexnet", "import", "net.npy"], "data": data})
+def test_an_imported_run_has_no_curves_and_without_data_it_is_not_evaluated(six, tiny, tmp_path):
+    facts = {"command": ["alexnet", "import", "net.npy"], "status": IMPORTED, "data": {"path": None}}
+    run = Run.create(tmp_path / "net", tiny, facts)
     commands = ["alexnet import net.npy --run net-again", "alexnet visualize kernels net-again"]
-    assert reproduction_commands(run, data) == commands
+    assert reproduction_commands(run, facts["data"]) == commands
+    commands = reproduction_commands(run, six.facts)
+    assert "alexnet visualize kernels net-again" in commands and "alexnet visualize curves net-again" not in commands
 
 
 def test_the_preparing_command_has_the_options_that_were_not_the_defaults(six):
