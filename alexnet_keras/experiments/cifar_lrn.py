@@ -24,10 +24,10 @@ def run(lab: Lab) -> Outcome:
     epochs = lab.options.epochs or EPOCHS[scale]
     last = min(LAST[scale], epochs // 3)
     drops = (epochs - 2 * last, epochs - last) if last else ()
-    runs = {
-        seed: {name: train_and_test(lab, images, name, seed, epochs, drops) for name in CLAIMS} for seed in lab.seeds
-    }
-    errors = {name: OverSeeds.of(each[name]["error"] for each in runs.values()) for name in CLAIMS}
+    runs, left_out = lab.converged(
+        lab.seeds, lambda seed: {name: train_and_test(lab, images, name, seed, epochs, drops) for name in CLAIMS}
+    )
+    errors = {name: OverSeeds(tuple(each[name]["error"] for each in runs.values())) for name in CLAIMS}
     length = f"{epochs} epochs, of which the last {2 * last} at lower rates" if last else f"{epochs} epochs"
     return Outcome(
         summary=(
@@ -35,7 +35,7 @@ def run(lab: Lab) -> Outcome:
             f"with and without normalisation on random 24x24 crops of the {len(images.train):,} training images of "
             f"{images.given} for {length}; the authors trained for about 470. The test error, by ten crops on "
             f"{len(images.test):,} images, was {100 * errors['without'].mean:.1f} % without and "
-            f"{100 * errors['with'].mean:.1f} % with normalisation."
+            f"{100 * errors['with'].mean:.1f} % with normalisation.{left_out}"
         ),
         comparisons=(
             *(Comparison(f"test error {name} normalisation", errors[name], claim=CLAIMS[name]) for name in CLAIMS),

@@ -37,9 +37,11 @@ def run(lab: Lab) -> Outcome:
     """Run both races, once per seed; needs CIFAR-10 as `--data`."""
     images = load_cifar(lab.options.data or "tfds:cifar10", lab.reporter)
     most = lab.options.epochs or MOST_EPOCHS
-    races = {seed: {kind: race(lab, images, kind, seed, most) for kind in NAMES} for seed in lab.seeds}
+    races, left_out = lab.converged(
+        lab.seeds, lambda seed: {kind: race(lab, images, kind, seed, most) for kind in NAMES}
+    )
     winners = {kind: [found[kind]["winner"] for found in races.values()] for kind in NAMES}
-    epochs = {kind: OverSeeds.of(epochs_to_target(each["rows"]) for each in winners[kind]) for kind in NAMES}
+    epochs = {kind: OverSeeds(tuple(epochs_to_target(each["rows"]) for each in winners[kind])) for kind in NAMES}
     lacking = {kind: sum(map(math.isinf, found.values)) for kind, found in epochs.items()}  # seeds
     comparisons = [
         Comparison(
@@ -54,12 +56,12 @@ def run(lab: Lab) -> Outcome:
     verdict: Verdict = "undecided"
     if not any(lacking.values()):
         pairs = zip(epochs["relu"].values, epochs["tanh"].values, strict=True)
-        ratio = OverSeeds.of(tanh / relu for relu, tanh in pairs)
+        ratio = OverSeeds(tuple(tanh / relu for relu, tanh in pairs))
         verdict = sign_verdict(ratio.minus(1), 1)
     comparisons.append(Comparison("how much sooner ReLUs reach it", ratio, "times", "six times", verdict=verdict))
     rates = {kind: sorted({each["rate"] for each in winners[kind]}) for kind in NAMES}
     return Outcome(
-        summary=_summary(images, epochs, ratio, rates, most),
+        summary=_summary(images, epochs, ratio, rates, most) + left_out,
         comparisons=tuple(comparisons),
         configuration=(
             "conv1 32 5x5, max-pooling 3/2, conv2 32 5x5, pooling 3/2, conv3 64 5x5, pooling 3/2, fc10 "

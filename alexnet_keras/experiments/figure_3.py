@@ -23,19 +23,19 @@ CLEAR = 0.01  # a p-value below it counts as a specialised pair of towers
 def run(lab: Lab) -> Outcome:
     """Train the unchanged network, once per seed, and compare the colour of its towers' kernels."""
     data, base = lab.open(), lab.base_recipe
-    reports = [compare_towers(kernels_of(lab, seed, data)) for seed in lab.seeds]
-    pairs = [pair for report in reports for pair in report.differences]
-    apart = OverSeeds.of(pair.probability - 0.5 for pair in pairs)
+    reports, left_out = lab.converged(lab.seeds, lambda seed: compare_towers(kernels_of(lab, seed, data)))
+    pairs = [pair for report in reports.values() for pair in report.differences]
+    apart = OverSeeds(tuple(pair.probability - 0.5 for pair in pairs))
     clear = sum(pair.p_value < CLEAR for pair in pairs)
-    medians = [sorted(tower.median for tower in report.towers) for report in reports]
-    alive = [[len(tower.alive) for tower in report.towers if len(tower.alive)] for report in reports]
+    medians = [sorted(tower.median for tower in report.towers) for report in reports.values()]
+    alive = [[len(tower.alive) for tower in report.towers if len(tower.alive)] for report in reports.values()]
     chance = np.mean([chance_apart(*two) for counts in alive for two in combinations(counts, 2)])
     return Outcome(
         summary=(
             f"The recipe {base.name} was trained for {base.training.epochs} epochs on the {data.examples('train'):,} "
             f"images of {data.path.name} with {seeds_text(len(reports))}. A kernel's colour share is the part of its "
             f"energy off the grey axis (0 grey, 0.67 random weights). In {clear} of {len(pairs)} runs one tower's "
-            f"kernels are more colourful than the other's at p < {CLEAR} (Mann-Whitney). {CAVEAT}"
+            f"kernels are more colourful than the other's at p < {CLEAR} (Mann-Whitney). {CAVEAT}{left_out}"
         ),
         comparisons=(
             Comparison(
@@ -59,9 +59,9 @@ def run(lab: Lab) -> Outcome:
         ),
         configuration=(f"{base.name}, {base.training.epochs} epochs, {lab.options.precision}",),
         facts={
-            "nets": [lab.network("source", base, data, seed).name for seed in lab.seeds],
-            "kernels": [_part_of(lab, seed, data)[0].name for seed in lab.seeds],
-            "colors": [report.to_dict() for report in reports],
+            "nets": [lab.network("source", base, data, seed).name for seed in reports],
+            "kernels": [_part_of(lab, seed, data)[0].name for seed in reports],
+            "colors": [report.to_dict() for report in reports.values()],
         },
     )
 

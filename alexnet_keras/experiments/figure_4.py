@@ -33,16 +33,16 @@ PIXELS = 16  # side of the image that pixel distances are of
 def run(lab: Lab) -> Outcome:
     """Train the unchanged network, once per seed, and compare neighbours by features with neighbours by pixels."""
     data, base = lab.open(), lab.base_recipe
-    nets = {seed: lab.trained("source", base, data, seed) for seed in lab.seeds}
+    nets, left_out = lab.converged(lab.seeds, lambda seed: lab.trained("source", base, data, seed))
     results = {seed: _kept(lab, net, data, seed) for seed, net in nets.items()}
     same, by_pixels, rank = (
-        OverSeeds.of(each[name] for each in results.values())
+        OverSeeds(tuple(each[name] for each in results.values()))
         for name in ("same_class", "pixel_same_class", "pixel_rank")
     )
     top5 = [
         Comparison(
             f"{title}, ten crops",
-            OverSeeds.of(getattr(lab.errors(net, data), kind).error for net in nets.values()),
+            OverSeeds(tuple(getattr(lab.errors(net, data), kind).error for net in nets.values())),
             claim="18.2 %",
             log="18.2 % (145)",
         )
@@ -51,14 +51,14 @@ def run(lab: Lab) -> Outcome:
     ]
     chance = chance_of(data)
     searched = "all" if data.examples("train") <= SEARCHED else f"{SEARCHED:,}"
-    draw_halves(lab, nets[lab.seeds[0]], data)
+    draw_halves(lab, next(iter(nets.values())), data)
     return Outcome(
         summary=(
             f"The recipe {base.name}, trained for {base.training.epochs} epochs on {data.path.name}, was asked for the "
             f"five likeliest classes of {LABELLED} validation images, and for the {NEIGHBORS} training images "
             f"nearest in its last hidden layer to {QUERIES} others. Over {min(MEASURED, data.examples('val'))} "
             f"queries, {100 * same.mean:.0f} % of the neighbours are of the query's class ({100 * chance:.0f} % would "
-            f"be by chance, {100 * by_pixels.mean:.0f} % of the nearest by pixels)."
+            f"be by chance, {100 * by_pixels.mean:.0f} % of the nearest by pixels).{left_out}"
         ),
         comparisons=(
             claimed_positive(

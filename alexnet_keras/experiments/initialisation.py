@@ -5,7 +5,7 @@ variance 1.
 """
 
 import itertools
-from collections.abc import Iterator
+import math
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.data.pipeline import training_batches
-from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.lab import Lab, diverged_text
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, PerSeed, seeds_text
 from alexnet_keras.experiments.variants import initialisation_variants
 from alexnet_keras.recipes.schema import Recipe
@@ -68,19 +68,24 @@ def _kept(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: int,
 
 def _rows(name: str, results: PerSeed, steps: int, chance: float) -> list[Comparison]:
     """The rows of one variant; `chance` is the loss of guessing by class frequency."""
-    spread = OverSeeds.of(each["signal"][-1]["spread"] for each in results.values())
-    loss = OverSeeds.of(smoothed(each["losses"])[-1] for each in results.values())
+    spread = OverSeeds(tuple(each["signal"][-1]["spread"] for each in results.values()))
+    ended = {seed: smoothed(each["losses"])[-1] for seed, each in results.items() if len(each["losses"]) == steps}
     left = [step for each in results.values() if (step := steps_to_leave(each["losses"], chance)) is not None]
     staying = len(results) - len(left)
     return [
         Comparison(f"{name}: spread of the logits over images at the start", spread, "number"),
         Comparison(
             f"{name}: steps until the loss is {LEFT} below that of guessing",
-            None if staying else OverSeeds.of(map(float, left)),
+            None if staying else OverSeeds(tuple(map(float, left))),
             "number",
             note=f"{staying} of {len(results)} not in {steps} steps" if staying else "",
         ),
-        Comparison(f"{name}: loss after {steps} steps (guessing has {chance:.2f})", loss, "number"),
+        Comparison(
+            f"{name}: loss after {steps} steps (guessing has {chance:.2f})",
+            OverSeeds(tuple(ended.values())) if ended else None,
+            "number",
+            note=diverged_text(seed for seed in results if seed not in ended),
+        ),
     ]
 
 
@@ -88,7 +93,8 @@ def train(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: int,
     """Take the first steps of a variant.
 
     Returns:
-        "signal": signal and gradient of every layer on the first batch. "losses": the loss of every step.
+        "signal": signal and gradient of every layer on the first batch. "losses": the loss of every step; of fewer
+        where it became infinite or NaN.
     """
     model, optimizer = new_network(recipe, data, seed, lab.options.precision)
     step = TrainingStep(
@@ -97,9 +103,16 @@ def train(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: int,
         tf.distribute.get_strategy(),
         seed=seed,
         batch_size=recipe.training.batch_size,
-        scaled=lab.options.precision == "mixed_float16",
     )
-    batches = batches_of(data, recipe, seed)
+    crops = partial(
+        training_batches,
+        data,
+        recipe.augmentation,
+        batch_size=recipe.training.batch_size,
+        crop_size=recipe.network.input_size,
+        seed=seed,
+    )
+    batches = itertools.chain.from_iterable(crops(epoch=epoch) for epoch in itertools.count())
     images, labels = next(batches)
     signal = [
         asdict(layer) | {"update_ratio": layer.update_ratio} for layer in measure_signal(model, recipe, images, labels)
@@ -107,23 +120,14 @@ def train(lab: Lab, recipe: Recipe, name: str, data: PreparedDataset, seed: int,
     losses = []
     with lab.reporter.progress(f"{name}, seed {seed}", steps, "steps") as advance:
         for number in range(steps):
-            losses.append(step(images, labels, number).loss)
+            loss = step(images, labels, number).loss
+            if not math.isfinite(loss):
+                lab.reporter.warn(f"{name}, seed {seed}: the loss became {loss} in step {number + 1}.")
+                break
+            losses.append(loss)
             images, labels = next(batches)
-            advance(1, text=f"loss {losses[-1]:.3f}")
+            advance(1, text=f"loss {loss:.3f}")
     return {"signal": signal, "losses": losses}
-
-
-def batches_of(data: PreparedDataset, recipe: Recipe, seed: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """Training batches without end."""
-    for epoch in itertools.count():
-        yield from training_batches(
-            data,
-            recipe.augmentation,
-            batch_size=recipe.training.batch_size,
-            crop_size=recipe.network.input_size,
-            seed=seed,
-            epoch=epoch,
-        )
 
 
 def smoothed(losses: list[float]) -> list[float]:

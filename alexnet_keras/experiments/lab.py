@@ -6,12 +6,12 @@ saved_models/reproductions/
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from alexnet_keras import api
 from alexnet_keras.data.dataset import PreparedDataset, open_locked
@@ -28,6 +28,8 @@ from alexnet_keras.storage.kept import kept_json, made_from
 from alexnet_keras.storage.places import good_name, reproductions_root
 from alexnet_keras.training.start import InitialWeights
 
+K = TypeVar("K")
+T = TypeVar("T")
 Scale = Literal["full", "photos", "mini"]
 # The recipe that each scale's variants are derived from, and its epochs; None for the recipe's.
 BASES: dict[Scale, tuple[str, int | None]] = {
@@ -119,22 +121,11 @@ class Lab:
         return self.holding.enter_context(open_locked(name or self.options.data, self.reporter))
 
     def kept(self, name: str, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """A part of the experiment, computed unless it is kept from the same inputs.
-
-        Args:
-            name: The part's name.
-            inputs: Everything that the part depends on, which JSON can hold.
-            compute: Computes the part, which JSON can hold.
-        """
+        """A part of the experiment, computed unless it is kept from the same inputs, all that it depends on."""
         return kept_json(self.part(f"{name}.json", inputs), inputs, compute)
 
     def part(self, name: str, inputs: dict[str, Any]) -> Path:
-        """The file of a part: its name's, or another where that holds the part of other options, which stays.
-
-        Args:
-            name: The usual name of the file, .json or .npz.
-            inputs: Everything that the part depends on, which JSON can hold.
-        """
+        """The file of a part, .json or .npz: its name's, or another where that is of other inputs, and stays."""
         usual = self.folder / "parts" / name
         if made_from(usual) in (None, json.loads(json.dumps(inputs))):
             return usual
@@ -148,12 +139,7 @@ class Lab:
     ) -> Run:
         """The run of a network, trained or not: its name depends on everything that decides what it learns.
 
-        Args:
-            variant: The variant's name, with which the run's name begins.
-            recipe: Its recipe.
-            data: The dataset.
-            seed: The seed of weights, order, crops, noise and dropout.
-            initial: The weights to start from; None for new ones.
+        It begins with the variant's. The seed is that of weights, order, crops, noise and dropout.
         """
         inputs = [
             toml.digest_values(recipe),
@@ -204,6 +190,32 @@ class Lab:
         self.reporter.note(f"{run.path} is already trained.")
         return run
 
+    def converged(self, names: Iterable[K], train: Callable[[K], T], fewest: int = 1) -> tuple[dict[K, T], str]:
+        """Train several networks; a warning is reported for each that diverges.
+
+        Args:
+            names: The seeds, or other names, of the networks.
+            train: Trains and tests the network of a name.
+            fewest: The number that must not diverge.
+
+        Returns:
+            What `train` returned for those that did not diverge; and the end of the summary, which names the others.
+
+        Raises:
+            DivergedError: Fewer did not.
+        """
+        found: dict[K, T] = {}
+        lost: dict[K, DivergedError] = {}
+        for name in names:
+            try:
+                found[name] = train(name)
+            except DivergedError as error:
+                self.reporter.warn(str(error))
+                lost[name] = error
+        if len(found) < fewest:
+            raise next(iter(lost.values()))
+        return found, f" Left out: {diverged_text(lost)}." if lost else ""
+
     def predictions(self, run: Run, data: PreparedDataset, split: str, views: str = "ten-crop") -> Predictions:
         """The last model's probabilities for every image of a split, computed once."""
         return predictions_of(run, data, split, views, which="last", reporter=self.reporter)
@@ -211,6 +223,12 @@ class Lab:
     def errors(self, run: Run, data: PreparedDataset) -> Evaluation:
         """The last model's errors on val, by ten crops."""
         return self.predictions(run, data, "val").evaluation()
+
+
+def diverged_text(names: Iterable[Any]) -> str:
+    """Names the networks that diverged, seeds by their numbers: "seed 2, seed 3 diverged"; "" if there are none."""
+    text = ", ".join(f"seed {name}" if isinstance(name, int) else str(name) for name in names)
+    return text and f"{text} diverged"
 
 
 def _digest(inputs: Any) -> str:

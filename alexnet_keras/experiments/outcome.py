@@ -16,7 +16,7 @@ from scipy import stats
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import DivergedError
 from alexnet_keras.evaluation.errors import PairedTest, error_rate
-from alexnet_keras.experiments.lab import Lab
+from alexnet_keras.experiments.lab import Lab, diverged_text
 from alexnet_keras.machine import this_machine
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.training.guards import loss_of_guessing
@@ -137,7 +137,7 @@ class Comparison:
             of = f"{len(self.ours.values)} and " if self.ours.against else ""
             text += f", {self.measured_on or of + seeds_text(len(self.ours.against or self.ours.values))}"
         tests = f"McNemar's p {', '.join(p_text(pair.p_value) for pair in self.pairs)}" if self.pairs else ""
-        return "; ".join(filter(None, (text, tests, self.note)))
+        return _joined((text, tests, self.note))
 
 
 @dataclass(frozen=True)
@@ -311,19 +311,16 @@ def paired_test(first: dict[str, Any], second: dict[str, Any], kind: TopK) -> Pa
 
 
 def error(what: str, results: PerSeed, kind: TopK) -> Comparison:
-    """The error of a network over the seeds; of one seed with its interval over the images."""
-    if _diverged(results):
+    """The error of a network over the seeds that did not diverge; of one with its interval over the images."""
+    found = {seed: each for seed, each in results.items() if "diverged" not in each}
+    if not found:
         return Comparison(what, None, note="diverged")
-    found = [(round(each[kind] * each["images"]), each["images"]) for each in results.values()]
-    return Comparison(what, OverSeeds.of(each[kind] for each in results.values()), note=over_images(found))
-
-
-def over_images(found: Sequence[tuple[int, int]]) -> str:
-    """The interval over the images of the only seed's (misses, images) as text; "" with several seeds."""
-    if len(found) > 1:
-        return ""
-    rate = error_rate(*found[0])
-    return f"{100 * rate.low:.1f} to {100 * rate.high:.1f} % over images"
+    notes = [diverged_text(seed for seed in results if seed not in found)]
+    if len(found) == 1:
+        (only,) = found.values()
+        rate = error_rate(round(only[kind] * only["images"]), only["images"])
+        notes.insert(0, f"{100 * rate.low:.1f} to {100 * rate.high:.1f} % over images")
+    return Comparison(what, OverSeeds(tuple(each[kind] for each in found.values())), note=_joined(notes))
 
 
 def difference(
@@ -341,16 +338,19 @@ def difference(
         sign: The claimed or recorded sign of the difference; 0 where there is none.
     """
     claim, log = part_of(claim, kind), part_of(log, kind)
-    if _diverged(results) or _diverged(base):
+    two = {seed: (each, base[seed]) for seed, each in results.items() if "diverged" not in each.keys() | base[seed]}
+    if not two:
         return Comparison(what, None, "points", claim, log, note="diverged")
-    ours = OverSeeds.of(each[kind] - base[seed][kind] for seed, each in results.items())
-    if stalled := sum(each["stalled"] for each in (*results.values(), *base.values())):
-        note = f"{stalled} of the {len(results) + len(base)} networks compared ended no better than guessing"
-        return Comparison(what, ours, "points", claim, log, "undecided", note)
-    pairs = tuple(paired_test(each, base[seed], kind) for seed, each in results.items())
-    verdict = sign_verdict(ours, sign, pairs) if sign and (claim or log) else "not compared"
-    return Comparison(what, ours, "points", claim, log, verdict, pairs=pairs)
+    ours = OverSeeds(tuple(one[kind] - other[kind] for one, other in two.values()))
+    stalled = sum(each["stalled"] for both in two.values() for each in both)
+    guessing = f"{stalled} of the {2 * len(two)} networks compared ended no better than guessing" if stalled else ""
+    note = _joined([guessing, diverged_text(seed for seed in results if seed not in two)])
+    pairs = () if stalled else tuple(paired_test(*both, kind) for both in two.values())
+    verdict: Verdict = "not compared"
+    if sign and (claim or log):
+        verdict = "undecided" if note else sign_verdict(ours, sign, pairs)
+    return Comparison(what, ours, "points", claim, log, verdict, note, pairs)
 
 
-def _diverged(results: PerSeed) -> bool:
-    return any("diverged" in each for each in results.values())
+def _joined(parts: Iterable[str]) -> str:
+    return "; ".join(filter(None, parts))

@@ -36,14 +36,14 @@ def run(lab: Lab) -> Outcome:
     """Train one CNN per seed and, with `--pretrain`, two CNNs*, and test them and their ensembles."""
     data, base = lab.open(), lab.base_recipe
     others = [lab.open(name) for name in lab.options.pretrain]
-    cnns = [lab.trained("source", base, data, seed) for seed in lab.seeds]
-    stars = star_networks(lab, cnns, others, data) if others else []
-    alike = stars if len(others) == 1 else stars[-1:]  # pre-trained on the same; of several sets the last
+    trained, left_out = lab.converged(lab.seeds, lambda seed: lab.trained("source", base, data, seed))
+    cnns = list(trained.values())
+    stars, alike, stars_left_out = star_networks(lab, cnns[0], others, data) if others else ([], [], "")
     groups = {"1 CNN": cnns, "CNNs": cnns, "1 CNN*": alike, "CNNs*": [*cnns, *stars] if stars else []}
     single = {name: [lab.errors(net, data) for net in groups[name]] for name in LOGS if groups[name]}
     comparisons = []
     for kind, title in error_kinds(data).items():
-        errors = {name: OverSeeds.of(getattr(e, kind).error for e in found) for name, found in single.items()}
+        errors = {name: OverSeeds(tuple(getattr(e, kind).error for e in found)) for name, found in single.items()}
         for name, nets in groups.items():
             claim = part_of(CLAIMS[name], kind)
             if name in single:
@@ -53,7 +53,7 @@ def run(lab: Lab) -> Outcome:
                 comparisons += compare_ensembles(lab, nets, data, f"{title}, {len(nets)} {name}", kind, claim)
         if len(cnns) > 1:
             comparisons.append(_gain_of_ensemble(lab, cnns, data, title, kind))
-        if stars:
+        if alike:
             gain, claim = OverSeeds(errors["1 CNN"].values, errors["1 CNN*"].values), part_of(GAIN, kind)
             comparisons.append(claimed_positive(f"{title}, 1 CNN minus 1 CNN*", gain, claim, log=claim))
     names = ", then ".join(f"{other.path.name} ({len(other.classes)} classes)" for other in others)
@@ -65,12 +65,12 @@ def run(lab: Lab) -> Outcome:
         summary=(
             f"{len(cnns)} networks (recipe {base.name}, {base.training.epochs} epochs) were trained on the "
             f"{images_text(data)}. {lineage if stars else ''}All were tested with ten crops on its "
-            f"{data.examples('val'):,} validation images; ensembles average probabilities."
+            f"{data.examples('val'):,} validation images; ensembles average probabilities.{left_out}{stars_left_out}"
         ),
         comparisons=tuple(comparisons),
         configuration=(
             f"CNN: {base.name}, {base.training.epochs} epochs",
-            f"CNN*: {'the lineage in docs/paper.md' if stars else 'not trained, for want of --pretrain'}",
+            f"CNN*: {'the lineage in docs/paper.md' if others else 'not trained, for want of --pretrain'}",
             f"{lab.options.precision}, batches of {base.training.batch_size}",
         ),
         facts={
@@ -80,15 +80,26 @@ def run(lab: Lab) -> Outcome:
     )
 
 
-def star_networks(lab: Lab, cnns: list[Run], others: list[PreparedDataset], data: PreparedDataset) -> list[Run]:
-    """Two fine-tuned networks: one from each of the last two sets, or of two seeds where there is one set."""
-    if len(others) == 1:
-        seeds = list(range(1, STARS + 1))
-        origins = [pretrained(lab, cnns[0], others, seed)[-1] for seed in seeds]
+def star_networks(
+    lab: Lab, first: Run, others: list[PreparedDataset], data: PreparedDataset
+) -> tuple[list[Run], list[Run], str]:
+    """Two fine-tuned networks: one from each of the last two sets, or of two seeds where there is one set.
+
+    They begin with the convolutions of the first CNN. Returns those that did not diverge; of these the ones that were
+    pre-trained on all sets; and the end of the summary, which names those that did.
+    """
+    sets = len(others)
+    if sets == 1:
+        ways = {f"CNN* of seed {seed}": (1, seed) for seed in range(1, STARS + 1)}
     else:
-        seeds = [1] * STARS
-        origins = pretrained(lab, cnns[0], others, 1)[-STARS:]
-    return [fine_tuned(lab, origin, data, seed) for origin, seed in zip(origins, seeds, strict=True)]
+        ways = {f"CNN* after {count} of {sets} sets": (count, 1) for count in range(sets - STARS + 1, sets + 1)}
+
+    def train(name: str) -> Run:
+        count, seed = ways[name]
+        return fine_tuned(lab, pretrained(lab, first, others[:count], seed), data, seed)
+
+    stars, left_out = lab.converged(ways, train, fewest=0)
+    return list(stars.values()), [net for name, net in stars.items() if ways[name][0] == sets], left_out
 
 
 def compare_ensembles(
@@ -96,9 +107,7 @@ def compare_ensembles(
 ) -> list[Comparison]:
     """The plain mean of the networks, and the mean with the weights that the released code's search finds."""
     members = [lab.predictions(net, data, "val") for net in nets]
-    plain, searched = (
-        OverSeeds.of([getattr(ensemble(members).evaluation(), kind).error]) for ensemble in (mean, search)
-    )
+    plain, searched = (OverSeeds((getattr(ensemble(members).evaluation(), kind).error,)) for ensemble in (mean, search))
     return [
         Comparison(what, plain, claim=claim, measured_on=ENSEMBLE),
         Comparison(f"{what}, weights searched on the same images", searched, measured_on=ENSEMBLE),
@@ -114,7 +123,7 @@ def _gain_of_ensemble(lab: Lab, cnns: list[Run], data: PreparedDataset, title: s
     together = np.concatenate([label_ranks(*chunk) for chunk in mean(members).chunks()])
     alone = [member.summary.ranks for member in members]
     wrong = {"top1": 1, "top5": 5}[kind]
-    ours = OverSeeds.of([float((together >= wrong).mean() - np.mean([ranks >= wrong for ranks in alone]))])
+    ours = OverSeeds((float((together >= wrong).mean() - np.mean([ranks >= wrong for ranks in alone])),))
     pairs = tuple(PairedTest.of(together >= wrong, ranks >= wrong) for ranks in alone)
     what, claim = f"{title}, {len(cnns)} CNNs minus 1 CNN", part_of(ENSEMBLE_GAIN, kind)
     verdict = sign_verdict(ours, -1, pairs)

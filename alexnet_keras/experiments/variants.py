@@ -237,25 +237,17 @@ def fine_tuning_recipe(recipe: Recipe) -> Recipe:
     return edit(six, rates)
 
 
-def pretrained(lab: Lab, first: Run, datasets: list[PreparedDataset], seed: int) -> list[Run]:
-    """Train on datasets one after another, each network initialised with the one before.
+def pretrained(lab: Lab, first: Run, datasets: list[PreparedDataset], seed: int) -> Run:
+    """Train on datasets one after another, each network initialised with the one before; return the last.
 
-    Args:
-        lab: Where the networks are.
-        first: A five-convolution network, whose convolutions initialise the first of them.
-        datasets: The datasets in order.
-        seed: Of every training.
-
-    Returns:
-        The network after each dataset.
+    The first is initialised with the convolutions of a network that has five.
     """
-    runs: list[Run] = []
-    initial = InitialWeights(first, "last", LAST_COPIED)
+    net, last, copied = first, LAST_COPIED, 5
     for data in datasets:
-        recipe = pretraining_recipe(_short(lab), copied=6 if runs else 5)
-        runs.append(lab.trained("six-conv", recipe, data, seed, initial))
-        initial = InitialWeights(runs[-1], "last", LAST_CONVOLUTION)
-    return runs
+        recipe = pretraining_recipe(_short(lab), copied)
+        net = lab.trained("six-conv", recipe, data, seed, InitialWeights(net, "last", last))
+        last, copied = LAST_CONVOLUTION, 6
+    return net
 
 
 def fine_tuned(lab: Lab, origin: Run, data: PreparedDataset, seed: int) -> Run:

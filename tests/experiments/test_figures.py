@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_keras.experiments import ablations, cifar_lrn, figure_1, figures, modern, table_1, table_2
+from alexnet_keras.experiments import ablations, cifar_lrn, fall_2009, figure_1, figures, modern, table_1, table_2
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds
 
 ROWS = [{"epoch": (index + 1) / 4, "error": 0.75 - 0.01 * index} for index in range(40)]
@@ -65,10 +65,20 @@ def test_every_quantity_has_its_row_from_the_top_down(axes_of, module, unit):
 
 def test_table_1_has_a_bar_for_each_error(axes_of):
     measured = {1: {"top1": 0.3, "top5": 0.1, "images": 100}, 2: {"top1": 0.4, "top5": 0.1, "images": 100}}
-    systems = {"sparse-coding": measured, "cnn": {1: measured[1], 2: {"diverged": "It did."}}}
+    diverged = {"diverged": "It did."}
+    systems = {"sparse-coding": measured, "cnn": {1: measured[1], 2: diverged}, "cnn-centre": {1: diverged}}
     rows = [Comparison(f"top-{k} error, sparse coding", OverSeeds((0.1,))) for k in (1, 5)]
     axes = axes_of(table_1, *rows, systems=systems)
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([35, 0, 10, 0])
-    assert [text.get_text() for text in axes.texts] == ["35.0", "diverged", "10.0", "diverged"]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([35, 30, 0, 10, 10, 0])
+    assert [text.get_text() for text in axes.texts] == ["35.0", "30.0", "diverged", "10.0", "10.0", "diverged"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["top-1", "top-5"]
-    assert len(axes_of(table_1, rows[0], systems=systems).patches) == 2, "of few classes there is no top-5 error"
+    assert len(axes_of(table_1, rows[0], systems=systems).patches) == 3, "of few classes there is no top-5 error"
+
+
+def test_more_networks_than_a_figure_can_show_end_no_experiment(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(fall_2009, "draw_curves", lambda runs, path: drawn.extend(run.name for run in runs))
+    monkeypatch.setattr(fall_2009.Run, "load", lambda path: path)
+    names = [f"net-{seed}" for seed in range(9)]
+    fall_2009.draw(Outcome("", (), facts={"nets": names}), tmp_path / "fall-2009-mini" / "figure.png")
+    assert drawn == names[:7]
