@@ -50,14 +50,12 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class CifarImages:
-    """The training and the test images.
+    """The training and the test images of a source.
 
     Attributes:
-        train: The training images.
-        test: The test images.
-        classes: The classes' names.
         given: The source as it was named.
         digest: Checksum of names, labels and sizes, hex: sets with the same digest have the same images.
+        split: The source's name of the test images, "test"; or "val", where it has no others to test on.
     """
 
     train: Labelled
@@ -65,6 +63,7 @@ class CifarImages:
     classes: tuple[str, ...]
     given: str
     digest: str
+    split: str
 
 
 def load_cifar(given: str, reporter: Reporter = SILENT) -> CifarImages:
@@ -84,22 +83,15 @@ def load_cifar(given: str, reporter: Reporter = SILENT) -> CifarImages:
         raise DataError(f"{given} has {len(source.classes)} classes; CIFAR-10 has {CLASSES}.")
     for text in source.notes:
         reporter.note(text)
-    train, test = source.splits["train"], source.splits.get("test", source.splits["val"])
-    with reporter.progress("reading CIFAR-10", len(train) + len(test)) as advance:
-        return CifarImages(_read(train, advance), _read(test, advance), source.classes, source.given, source.digest())
+    split = "test" if "test" in source.splits else "val"
+    lists = [source.splits[name] for name in ("train", split)]
+    with reporter.progress("reading CIFAR-10", sum(map(len, lists))) as advance:
+        train, test = (_read(each, advance) for each in lists)
+    return CifarImages(train, test, source.classes, source.given, source.digest(), split)
 
 
 def random_crops(images: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
-    """Crop every image at a position of its own and mirror half of the crops.
-
-    Args:
-        images: `(n, height, width, 3)`.
-        side: Side of the crops, pixels.
-        random: Where the positions come from.
-
-    Returns:
-        The crops, `(n, side, side, 3)`.
-    """
+    """Crop images `(n, height, width, 3)` at positions of their own to `(n, side, side, 3)`; half are mirrored."""
     margin = images.shape[1] - side
     top, left = random.integers(0, margin + 1, (2, len(images), 1))
     rows, columns = (start + np.arange(side) for start in (top, left))
@@ -157,16 +149,9 @@ class CifarNetwork:
 
 
 def build(network: CifarNetwork, mean_image: np.ndarray, seed: int, dtype: str = "float32") -> keras.Model:
-    """Build the model.
+    """Build the model, from uint8 crops `(batch, side, side, 3)` to float32 logits `(batch, 10)`.
 
-    Args:
-        network: Its description.
-        mean_image: `(32, 32, 3)`, 0..255; the centre is subtracted from every crop.
-        seed: Seed of the initial weights.
-        dtype: A Keras dtype policy.
-
-    Returns:
-        A model from uint8 crops `(batch, side, side, 3)` to float32 logits `(batch, 10)`.
+    The centre of the mean image, `(32, 32, 3)`, 0..255, is subtracted from every crop.
     """
     options = {"dtype": dtype}
     margin = (mean_image.shape[0] - network.side) // 2
@@ -294,20 +279,20 @@ class CifarTrainer:
             reporter: Reports the progress.
 
         Returns:
-            The history, one row per segment.
+            The history up to that epoch, one row per segment.
 
         Raises:
             DivergedError: The loss is not a finite number.
         """
         done = self.position.epoch
         what = f"{self.run.label}, epoch {done + 1} to {epochs}"
-        with reporter.progress(what, SEGMENTS * (epochs - done), "quarters") as advance:
+        with reporter.progress(what, SEGMENTS * max(0, epochs - done), "quarters") as advance:
             while self.position.epoch < epochs:
                 for row in self._train_epoch():
                     advance(1, text=f"error {row['error']:.1%}")
                     if target is not None and row["error"] <= target:
                         return self.position.history
-        return self.position.history
+        return [row for row in self.position.history if row["epoch"] <= epochs]  # its last state may be beyond that
 
     def _train_epoch(self) -> Iterator[dict[str, float]]:
         position, network = self.position, self.run.network
@@ -349,13 +334,7 @@ class CifarTrainer:
 
 
 def error_on(model: keras.Model, labelled: Labelled, side: int) -> float:
-    """The top-1 error, 0..1, of a model.
-
-    Args:
-        model: A model as `build` makes.
-        labelled: The images.
-        side: Side of the ten crops whose probabilities are averaged, pixels; 32 for the whole images.
-    """
+    """The top-1 error, 0..1, of a model that `build` made, by ten crops of a side, or by the images if as large."""
     wrong = 0
 
     @tf.function(autograph=False)

@@ -66,7 +66,10 @@ def train_and_test(
         rows = trainer.train(epochs, reporter=lab.reporter)
         return {"error": error_on(trainer.model, images.test, SIDE), "rows": rows}
 
-    return lab.kept(label, {**training.about, "epochs": epochs}, compute)
+    inputs = {**training.about, "epochs": epochs}
+    if images.split == "test":
+        inputs["split"] = "test"  # without it, parts of earlier versions, which tested on val even so
+    return lab.kept(label, inputs, compute)
 
 
 def draw(outcome: Outcome, path: Path) -> None:

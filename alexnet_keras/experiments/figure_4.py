@@ -83,6 +83,8 @@ def run(lab: Lab) -> Outcome:
 
 def _kept(lab: Lab, net: Run, data: PreparedDataset, seed: int) -> dict[str, Any]:
     inputs = {"model": known_sha256(net.last_model_path), "data": data.fingerprint, "queries": MEASURED}
+    if data.examples("train") > SEARCHED:
+        inputs["searched"] = SEARCHED  # without it, parts of earlier versions, which searched in whole batches
     return lab.kept(f"neighbors-seed-{seed}", inputs, partial(compare_neighbors, lab, net, data))
 
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from recorded import Recorded
 
 from alexnet_keras.errors import DataError, DivergedError
-from alexnet_keras.experiments import figure_1
+from alexnet_keras.experiments import cifar_lrn, figure_1
 from alexnet_keras.experiments.cifar import (
     CifarImages,
     CifarNetwork,
@@ -41,7 +42,7 @@ def images():
         pixels[np.arange(count)[:, None], :, (16 * labels[:, None] + np.arange(16)).astype(int)] += 120
         return Labelled(pixels.astype(np.uint8), labels.astype(np.int64))
 
-    return CifarImages(draw(512), draw(64), ("left", "right"), "drawn", "digest")
+    return CifarImages(draw(512), draw(64), ("left", "right"), "drawn", "digest", "val")
 
 
 def folder_of(path, size=(32, 32), splits=(("train", 3), ("test", 2)), classes=("cat", "dog")):
@@ -62,9 +63,11 @@ def test_a_folder_is_read_with_its_labels(tmp_path):
 
 def test_the_test_error_is_of_the_test_split_where_there_is_one_and_how_the_source_was_read_is_reported(tmp_path):
     whole = folder_of(tmp_path / "whole", splits=(("train", 3), ("val", 1), ("test", 2)))
-    assert len(load_cifar(str(whole)).test) == 4
+    found = load_cifar(str(whole))
+    assert len(found.test) == 4 and found.split == "test"
     reporter = Recorded()
-    assert len(load_cifar(str(folder_of(tmp_path / "part", splits=(("train", 3), ("val", 1)))), reporter).test) == 2
+    found = load_cifar(str(folder_of(tmp_path / "part", splits=(("train", 3), ("val", 1)))), reporter)
+    assert len(found.test) == 2 and found.split == "val"
     assert reporter.notes == []
     load_cifar(str(folder_of(tmp_path / "alone", splits=(("train", 3),))), reporter)
     assert "has no validation split; 20% of every class is held out" in reporter.notes[0]
@@ -222,7 +225,21 @@ def test_a_race_that_every_rate_leaves_ends_in_a_sentence(monkeypatch):
         figure_1.race(None, None, "tanh", seed=1, most=80)
 
 
-def test_a_training_ends_at_its_target(images, tmp_path):
-    trainer = CifarTrainer(CifarRun(tmp_path, "relu", CifarNetwork("convolutional"), images, seed=1))
+def test_a_training_ends_at_its_target_and_its_history_at_the_epoch_that_is_asked_for(images, tmp_path):
+    run = CifarRun(tmp_path, "relu", CifarNetwork("convolutional"), images, seed=1)
+    trainer = CifarTrainer(run)
     assert len(trainer.train(2, target=1.0)) == 1
     assert trainer.position.epoch == 0
+    history = CifarTrainer(run).train(2)
+    assert CifarTrainer(run).train(1) == history[:4] and len(history) == 8, "a state of more epochs is there"
+
+
+def test_what_was_tested_on_val_is_not_taken_for_the_test_split(images, monkeypatch, tmp_path):
+    """Version 0.1 tested on val even where there is a test split; what it kept had the same inputs but for `split`."""
+    monkeypatch.setattr(Lab, "kept", lambda lab, name, inputs, compute: inputs)
+    inputs = {
+        split: cifar_lrn.train_and_test(Lab(Options(), tmp_path), replace(images, split=split), "with", 1, 16, ())
+        for split in ("val", "test")
+    }
+    assert set(inputs["val"]) == {"network", "data", "seed", "dtype", "drops", "epochs"}
+    assert inputs["test"] == inputs["val"] | {"split": "test"}

@@ -28,3 +28,13 @@ def test_neighbours_are_searched_in_as_many_training_images_as_is_said(prepared,
     found = figure_4.compare_neighbors(Lab(Options(), tmp_path), net, prepared)
     assert vectors == [searched, searched]
     assert found["same_class"] == found["pixel_same_class"], "both by the same features"
+
+
+@pytest.mark.parametrize(("examples", "more"), [(20_000, {}), (20_001, {"searched": 20_000})])
+def test_what_was_searched_in_more_images_is_not_taken_for_it(tmp_path, monkeypatch, examples, more):
+    """Version 0.1 searched in whole batches; what it kept of sets that need no choice stays valid."""
+    monkeypatch.setattr(Lab, "kept", lambda lab, name, inputs, compute: inputs)
+    monkeypatch.setattr(figure_4, "known_sha256", lambda path: "model")
+    data = SimpleNamespace(fingerprint="data", examples=lambda split: examples)
+    inputs = figure_4._kept(Lab(Options(), tmp_path), SimpleNamespace(last_model_path=None), data, 1)
+    assert inputs == {"model": "model", "data": "data", "queries": 200} | more
