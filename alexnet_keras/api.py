@@ -11,6 +11,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation import evaluate as evaluation
 from alexnet_keras.interop import sharing
 from alexnet_keras.interop.sharing import shared_facts
@@ -75,10 +76,13 @@ def publish(run: Run | str | Path | None, to: str | Path, *, private: bool = Fal
         The URL of the commit on the hub, or the directory.
 
     Raises:
-        UsageError: There is no such run or model, no token, or no right to write there; or the directory exists.
+        UsageError: There is no such run or model, no token, or no right to write there; or the directory exists, or
+            is to be private.
         DataError: The model is damaged.
         AlexNetError: The hub cannot be reached or refuses.
     """
+    if private and not is_address(to):
+        raise UsageError(f"private is for the hub, hf://USER/NAME. Received: to={str(to)!r}, private={private!r}")
     opened = as_run(run)
     opened.path_of_model(which)  # raises where there is none
     address = str(to) if is_address(to) else None

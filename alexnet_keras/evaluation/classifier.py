@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike, fsdecode
 from pathlib import Path
-from typing import IO, Any, Literal, overload
+from typing import IO, Any, overload
 
-import keras
 import numpy as np
 
 from alexnet_keras.data.class_names import imagenet_titles, imagenet_words
@@ -82,7 +81,7 @@ class Classifier:
         weights: One of these names, instead of a run: published weights with ImageNet's classes, which are downloaded
             once.
         ten_crop: Average over the paper's ten crops instead of looking at the centre alone.
-        which: The `"best"` or the `"last"` model of the run; a published run has one.
+        which: The `"best"` or the `"last"` model of the run; a published run, or published weights, are one model.
         reporter: Gets the progress of a download; None shows a bar.
 
     Attributes:
@@ -110,20 +109,24 @@ class Classifier:
     ) -> None:
         if run is not None and weights is not None:
             raise UsageError(f"A classifier has a run or weights. Received: run={run!r}, weights={weights!r}")
-        views: Literal["centre", "ten-crop"] = "ten-crop" if ten_crop else "centre"
-        self.run = _run_unless_published(run) if weights is None else None
+        on_hub = is_address(run)
+        self.run = None if weights is not None else published_run(str(run)) if on_hub else _run_unless_published(run)
+        if which != "best" and (self.run is None or on_hub):
+            raise UsageError(f"{weights or run} has one model, which is its best. Received: which={which!r}")
         if self.run is not None:
             self.name, self.recipe = self.run.name, self.run.recipe.name
             self.preparation = preparation_of(self.run)
-            self.model = _model_of(self.run, run, which)
+            self.model = load_model(self.run.path) if on_hub else self.run.load_model(which)
             self.names: list[str] = self.run.facts["classes"]
             self.titles: list[str] = list(self.run.titles)
         else:
             self.name = str(weights or run)
-            self.model = _published_network(self.name, reporter or ProgressBar())
+            if self.name not in PUBLISHED:
+                raise UsageError(f"The published weights are {', '.join(PUBLISHED)}. Received: weights={weights!r}")
             self.preparation, self.recipe = UNCOMPRESSED, PUBLISHED[self.name].recipe
+            self.model = AlexNet(self.recipe, published_path(self.name, reporter=reporter or ProgressBar()))
             self.names, self.titles = list(imagenet_words()), list(imagenet_titles())
-        self.predictor = Predictor(self.model, views)
+        self.predictor = Predictor(self.model, "ten-crop" if ten_crop else "centre")
 
     @overload
     def __call__(self, image: str | PathLike | bytes | IO[bytes], count: int = 5) -> list[ClassProbability]: ...
@@ -153,7 +156,6 @@ class Classifier:
         """
         if several(image) is not None:
             return list(self.many(image, count))
-        _check(count)
         return self.decode(self.predictor(self.square(image)[None])[0], count)
 
     def square(self, image: Any) -> np.ndarray:
@@ -169,8 +171,11 @@ class Classifier:
         """Name the likeliest classes of probabilities `(classes,)`, the likeliest first; ties keep the order of labels.
 
         Raises:
+            UsageError: `count` is less than 1.
             NotFiniteError: They are not finite.
         """
+        if count < 1:
+            raise UsageError(f"count must be at least 1. Received: count={count}")
         check_finite(probabilities[None], f"The probabilities of {self.name}")
         labels = np.argsort(-probabilities, kind="stable")[:count]
         return _named(labels, probabilities[labels], self.titles, self.names)
@@ -188,7 +193,6 @@ class Classifier:
         given = several(images)
         if given is None:
             raise UsageError(f"This {type(images).__name__} is not several images: give a list of them.")
-        _check(count)
 
         def read(image: Any) -> np.ndarray | AlexNetError:
             try:
@@ -215,34 +219,12 @@ class Classifier:
 
 
 def _run_unless_published(run: Run | str | Path | None) -> Run | None:
-    if not isinstance(run, Run) and is_address(run):
-        return published_run(str(run))
     try:
         return as_run(run)
     except UsageError:
         if run in PUBLISHED:
             return None
         raise
-
-
-def _model_of(run: Run, given: Run | str | Path | None, which: str) -> keras.Model:
-    """The model of a run; of one on the hub, which is a model's directory, its only one."""
-    if isinstance(given, Run) or not is_address(given):
-        return run.load_model(which)
-    if which != "best":
-        raise UsageError(f"{given} has one model, which is its best. Received: which={which!r}")
-    return load_model(run.path)
-
-
-def _published_network(weights: str, reporter: Reporter) -> keras.Model:
-    if weights not in PUBLISHED:
-        raise UsageError(f"The published weights are {', '.join(PUBLISHED)}. Received: weights={weights!r}")
-    return AlexNet(PUBLISHED[weights].recipe, published_path(weights, reporter=reporter))
-
-
-def _check(count: int) -> None:
-    if count < 1:
-        raise UsageError(f"count must be at least 1. Received: count={count}")
 
 
 def likeliest_classes(

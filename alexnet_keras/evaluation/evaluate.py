@@ -118,14 +118,16 @@ def evaluate_ensemble(
         views: `"centre"` or `"ten-crop"`.
         which: The `"best"` or the `"last"` model of each run.
         weights: `"mean"` for equal weights, `"search"` for those of the lowest top-5 error on `search_on`.
-        search_on: The split to search weights on; where it is `split` too, one half of it serves for each.
+        search_on: The split to search weights on, of `"search"` alone; where it is `split` too, one half of it serves
+            for each.
         reporter: Receives notes and progress.
 
     Returns:
         The ensemble, its errors, the weight of each run, and the result of every member.
 
     Raises:
-        UsageError: There are fewer than two different runs, or no such weights; otherwise as `evaluate`.
+        UsageError: There are fewer than two different runs, or no such weights; `search_on` with the plain mean;
+            otherwise as `evaluate`.
     """
     check_choice("weights", weights, get_args(Weighting))
     evaluated = evaluate_runs(
@@ -164,6 +166,8 @@ def evaluate_runs(
     opened = [as_run(run, reporter) for run in runs]
     if ensemble and len({run.path.resolve() for run in opened}) < max(2, len(opened)):
         raise UsageError("An ensemble has at least two members, each once: name two different runs or more.")
+    if ensemble != "search" and search_on != "val":
+        raise UsageError(f"search_on is for weights='search'. Received: weights={ensemble!r}, search_on={search_on!r}")
     if submission and len(opened) > 1 and not ensemble:
         raise UsageError("--submission is written for one run, or for an --ensemble of several.")
     if ensemble and data is None:
@@ -230,13 +234,7 @@ def _combine(
 ) -> EnsembleEvaluation:
     """Evaluate each member, their mean and, where weights are searched, the weighted mean.
 
-    Args:
-        kind: The kind of weights.
-        names: The members' names, no two alike.
-        which: The `"best"` or the `"last"` model of each.
-        members: Predictions on the split that is reported.
-        search_on: The split to search weights on.
-        predict: Gives the members' predictions on another split.
+    `members` are predictions on the split that is reported, `predict` gives those on another; no two `names` are alike.
     """
     split = members[0].facts["split"]
     sets: dict[str, tuple[list[Predictions], Subset]] = {split: (members, Subset())}  # the last one is reported

@@ -66,6 +66,9 @@ def test_what_is_neither_a_run_nor_published_is_refused(published):
         Classifier("torchvison")
     with pytest.raises(UsageError, match=r"weights are torchvision, caffe, caffenet, toronto. Received: weights='vgg'"):
         Classifier(weights="vgg")
+    for given in ({"run": "torchvision"}, {"weights": "torchvision"}):
+        with pytest.raises(UsageError, match=r"torchvision has one model, which is its best. Received: which='last'"):
+            Classifier(**given, which="last")
     with pytest.raises(UsageError, match=r"A classifier has a run or weights. Received: run='a', weights='caffe'"):
         Classifier("a", weights="caffe")
 

@@ -118,6 +118,8 @@ def test_what_cannot_be_evaluated_is_refused(runs, tiny, prepared, tmp_path):
             "weights must be one of 'mean', 'search'. Received: w",
         ),
         (lambda runs: evaluate_ensemble(runs, weights="search", search_on="vall"), "no split 'vall'"),
+        (lambda runs: evaluate_ensemble(runs, search_on="train"), "search_on is for weights='search'. Received: weig"),
+        (lambda runs: publish(runs[0], runs[0].path / "shared", private=True), "private is for the hub"),
     ],
 )
 def test_a_misspelt_argument_is_refused_with_its_choices_before_anything_is_computed(
