@@ -1,6 +1,7 @@
 """A run's probabilities for every image of a split, kept in the run so that they are computed once."""
 
 import atexit
+import hashlib
 import json
 import shutil
 import tempfile
@@ -90,8 +91,15 @@ class Predictions:
 
     @cached_property
     def filenames(self) -> list[str]:
-        """The name of each image's file, as the dataset has it."""
-        return json.loads((self.path / FILENAMES).read_text(encoding="utf-8"))
+        """The name of each image's file, as the dataset has it.
+
+        Raises:
+            UsageError: Another process has put other predictions in the place of these since.
+        """
+        content = (self.path / FILENAMES).read_bytes()
+        if self.facts.get("files", {}).get(FILENAMES) not in (None, hashlib.sha256(content).hexdigest()):
+            raise UsageError(f"{self.path} was changed by another process meanwhile: run the command again.")
+        return json.loads(content)
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Iterate over probabilities and labels, ROWS images at a time, so that any split fits into memory.
@@ -138,14 +146,7 @@ def predictions_of(
     New ones are kept in the run. Of two processes that need the same ones, the second waits for the first. Where the
     run cannot be written, they are in a temporary directory until the process ends.
 
-    Args:
-        run: The run.
-        data: A dataset with the run's classes.
-        split: The split to predict.
-        views: `"centre"` or `"ten-crop"`.
-        which: The `"best"` or the `"last"` model of the run.
-        reporter: Receives notes and progress; `progress` is entered only if something has to be computed, before
-            TensorFlow is imported.
+    The reporter's `progress` is entered only if something has to be computed, before TensorFlow is imported.
 
     Raises:
         UsageError: The run has no such model yet, or the dataset no such split.
@@ -184,14 +185,7 @@ def predictions_of(
 
 
 def kept_predictions(run: Run, fingerprint: str, split: str, views: str) -> Predictions | None:
-    """Find the predictions that a run keeps of its best model; None where there are none of this model and data.
-
-    Args:
-        run: The run.
-        fingerprint: The fingerprint of the data, which need not exist any more.
-        split: The split.
-        views: `"centre"` or `"ten-crop"`.
-    """
+    """Find what a run keeps of its best model and of data that need not exist any more; None without it."""
     folders = sorted(file.parent for file in (run.path / "evaluations").glob(f"*/{FACTS}"))
     if not folders:
         return None

@@ -197,6 +197,16 @@ def test_of_two_processes_the_second_waits_and_computes_nothing(run, prepared, t
     np.testing.assert_array_equal(others[0].probabilities, mine.probabilities)
 
 
+def test_the_file_names_of_other_predictions_are_not_taken_for_these(run, prepared):
+    """Of data of the same name in another directory, which another process evaluates the run on meanwhile."""
+    found = predictions_of(run, prepared, "val")
+    names = json.loads((found.path / "filenames.json").read_text())
+    (found.path / "filenames.json").write_text(json.dumps(names[::-1]))
+    with pytest.raises(UsageError, match="was changed by another process meanwhile"):
+        found.filenames  # noqa: B018
+    assert predictions_of(run, prepared, "val").filenames == names
+
+
 @pytest.mark.slow
 def test_a_model_that_is_written_meanwhile_is_looked_at_again(run, prepared, tmp_path, monkeypatch, tiny):
     """Its training goes on: the checksum that is kept is that of the model that answered."""
