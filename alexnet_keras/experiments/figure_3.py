@@ -67,23 +67,14 @@ def run(lab: Lab) -> Outcome:
 
 
 def verdict_on_runs(clear: int, runs: int) -> Verdict:
-    """The verdict on "in every run": agrees if all of several are clear, disagrees if most runs are surely not.
-
-    Args:
-        clear: Runs whose towers are apart.
-        runs: All runs.
-    """
+    """The verdict on "in every run": agrees if all of several are clear, disagrees if most runs are surely not."""
     if clear == runs > 1:
         return "agrees"
     return "disagrees" if binomtest(clear, runs).proportion_ci(0.95).high < 0.5 else "undecided"
 
 
 def chance_apart(one: int, other: int) -> float:
-    """By how much the probability of a more colourful kernel is off one half by chance, on average.
-
-    Args:
-        one, other: Kernels of two towers that do not differ.
-    """
+    """How far the probability is off one half, on average, for two towers that do not differ, by their kernels."""
     return math.sqrt(2 / math.pi * (one + other + 1) / (12 * one * other))
 
 

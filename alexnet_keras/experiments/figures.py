@@ -11,12 +11,7 @@ from alexnet_keras.visualization.style import INK, LEGEND, QUIET, SERIES, save_f
 
 
 def row_axes(labels: Sequence[str], row_height: float = 0.4) -> Axes:
-    """Axes with one labelled row per quantity at y = 0, 1, ..., the first at the top.
-
-    Args:
-        labels: The rows' labels.
-        row_height: Inches.
-    """
+    """Axes with one labelled row per quantity at y = 0, 1, ..., the first at the top; heights in inches."""
     figure = Figure(figsize=(7.2, 0.9 + row_height * max(1, len(labels))))
     axes = figure.add_subplot()
     axes.set_yticks(range(len(labels)), labels)
@@ -33,10 +28,9 @@ def draw_over_seeds(
 
     Args:
         rows: Errors or differences of errors, shares, by label; None for a network that diverged.
-        path: Where the figure is written.
         label: The label of the horizontal axis, in percent or points.
         dots: What the values are of.
-        reference: Where a vertical line stands, share; None for no line.
+        reference: Where a vertical line stands, share.
     """
     axes = row_axes(list(rows))
     if reference is not None:
@@ -56,11 +50,7 @@ def draw_over_seeds(
 
 
 def epoch_axes(label: str) -> Axes:
-    """Axes for errors, shares, over epochs.
-
-    Args:
-        label: The label of the vertical axis, on which shares are shown as percentages.
-    """
+    """Axes for errors over epochs, with this label of the vertical axis, on which shares are shown as percentages."""
     axes = Figure(figsize=(6.4, 4.0)).add_subplot()
     axes.set(xlabel="epochs", ylabel=label)
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
@@ -69,13 +59,7 @@ def epoch_axes(label: str) -> Axes:
 
 
 def write_epochs(axes: Axes, path: Path, errors: tuple[float, float | None] = (0, None)) -> None:
-    """Write the figure of `epoch_axes`, with its legend.
-
-    Args:
-        axes: The axes, with all lines drawn.
-        path: Where the figure is written.
-        errors: The range of errors shown, shares; None for the largest.
-    """
+    """Write the figure of `epoch_axes`, on which all lines are drawn, with its legend and this range of errors."""
     axes.set(xlim=(0, None), ylim=errors)  # only now: a limit that is set stays as later lines are drawn
     axes.legend(labelcolor=INK, **LEGEND)
     write(axes, path)

@@ -52,11 +52,6 @@ class OverSeeds:
     values: tuple[float, ...]
     against: tuple[float, ...] = ()
 
-    @classmethod
-    def of(cls, values: Iterable[float]) -> "OverSeeds":
-        """The quantity with these values, in the order of the seeds."""
-        return cls(tuple(values))
-
     @property
     def mean(self) -> float:
         """The mean over the seeds, less that of `against`."""
@@ -80,7 +75,7 @@ class OverSeeds:
     def minus(self, other: "OverSeeds | float") -> "OverSeeds":
         """The differences from another quantity, seed by seed, or from a number."""
         others = other.values if isinstance(other, OverSeeds) else [other] * len(self.values)
-        return self.of(one - base for one, base in zip(self.values, others, strict=True))
+        return OverSeeds(tuple(one - base for one, base in zip(self.values, others, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -179,15 +174,10 @@ def p_text(p_value: float) -> str:
 
 
 def sign_verdict(ours: OverSeeds, sign: int, pairs: Sequence[PairedTest] = ()) -> Verdict:
-    """The verdict on a claimed sign: the whole interval has to be on one side of zero.
+    """The verdict on a claimed sign, 1 or -1: the whole interval has to be on one side of zero.
 
-    Where it is not, or where there is one seed, paired tests may still tell apart the networks that there are: all of
-    them have to be on one side.
-
-    Args:
-        ours: The quantity.
-        sign: 1 if it is claimed to be positive, -1 for negative.
-        pairs: For a difference of errors, the paired tests behind it.
+    Where it is not, or where there is one seed, the paired tests behind a difference of errors may still tell apart the
+    networks that there are: all of them have to be on one side.
     """
     low, high = sorted(sign * end for end in ours.interval or (-math.inf, math.inf))
     if low > 0:
@@ -230,20 +220,10 @@ def part_of(text: str, kind: TopK) -> str:
 def train_and_test(
     lab: Lab, name: str, recipe: Recipe, data: PreparedDataset, split: str = "val", views: str = "ten-crop"
 ) -> PerSeed:
-    """Train one network per seed and test it.
+    """Train one network per seed and test it: for each seed errors and training history, or that it diverged.
 
-    What is found of a network is kept as a part of the experiment, for which the network is needed no more.
-
-    Args:
-        lab: The lab that trains it and keeps the part.
-        name: The variant's name, with which the names of its runs and parts begin.
-        recipe: Its recipe.
-        data: The dataset.
-        split: The split to test on.
-        views: The crops of each image, "ten-crop" or "centre".
-
-    Returns:
-        For each seed errors and training history, or that the network diverged.
+    What is found of a network is kept as a part of the experiment, for which the network is needed no more. The names
+    of runs and parts begin with the variant's.
     """
     results: PerSeed = {}
     usual = (split, views) == ("val", "ten-crop")
@@ -293,11 +273,7 @@ def training_text(results: Iterable[PerSeed]) -> str:
 
 
 def packed_misses(ranks: np.ndarray) -> dict[str, str]:
-    """The images that a network gets wrong, a bit each in the order of the split, in hexadecimal: "top1" and "top5".
-
-    Args:
-        ranks: `(images,)`, as `evaluation.errors.label_ranks` gives them.
-    """
+    """The images wrong by "top1" and "top5", given `label_ranks`: a bit each in the order of the split, hexadecimal."""
     return {f"top{k}": np.packbits(ranks >= k).tobytes().hex() for k in (1, 5)}
 
 
@@ -328,14 +304,8 @@ def difference(
 ) -> Comparison:
     """The error of a network minus that of the network it is compared with, seed by seed, and each two's paired test.
 
-    Args:
-        what: The name of the difference.
-        results: The network's results.
-        base: The results of the network it is compared with.
-        kind: The error.
-        claim: The paper's claim about both errors, as `part_of` reads it.
-        log: What the lab's logs recorded of both errors.
-        sign: The claimed or recorded sign of the difference; 0 where there is none.
+    Seeds of which one of the two diverged are left out. The claim is undecided then, as it is where a network learnt
+    nothing. Claim and log are on both errors, as `part_of` reads them; the sign is 0 where they have none.
     """
     claim, log = part_of(claim, kind), part_of(log, kind)
     two = {seed: (each, base[seed]) for seed, each in results.items() if "diverged" not in each.keys() | base[seed]}

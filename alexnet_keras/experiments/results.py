@@ -63,12 +63,7 @@ class Result:
 
 
 def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
-    """Run an experiment, or what is left of it, and write its result.
-
-    Args:
-        experiment: The experiment.
-        lab: Where and how it is run.
-        command: The command as the user called it, for the page.
+    """Run an experiment, or what is left of it, and write its result; the page has the command as the user called it.
 
     Raises:
         AlexNetError: Another process runs it, or the experiment failed.
@@ -152,11 +147,6 @@ def table(result: Result) -> list[str]:
 
 def write_report(root: Path, out: Path, now: datetime | None = None) -> list[Result]:
     """Write the HTML page of all results under a directory, and return them in the order of the catalogue.
-
-    Args:
-        root: The directory of the results.
-        out: The file to write.
-        now: The time that the page gives; by default the present.
 
     Raises:
         UsageError: There is no result.

@@ -88,7 +88,7 @@ def tested(lab: Lab, name: str, data: PreparedDataset, split: str) -> PerSeed:
 
 def fit(lab: Lab, name: str, data: PreparedDataset, split: str, seed: int) -> dict[str, Any]:
     """Fit a classical system and test it."""
-    from alexnet_keras.experiments.classical import fit_and_predict
+    from alexnet_keras.experiments.classical.systems import fit_and_predict
 
     lab.reporter.note(f"Fitting {TITLES[name]}, seed {seed}.")
     folder = lab.folder / "systems" / f"{name}-seed-{seed}"
@@ -120,6 +120,6 @@ def draw(outcome: Outcome, path: Path) -> None:
 
 
 def _settings_of(lab: Lab, name: str) -> Any:
-    from alexnet_keras.experiments.classical import FULL, MINI
+    from alexnet_keras.experiments.classical.settings import FULL, MINI
 
     return (FULL if lab.options.scale == "full" else MINI)[name]

@@ -160,11 +160,7 @@ CAFFE_BIAS_RATE = 2.0  # bvlc_alexnet: lr_mult 1 of weights, 2 of biases
 
 
 def pixel_std_of(color_stds: ArrayLike) -> float:
-    """The standard deviation of pixels, all three channels together.
-
-    Args:
-        color_stds: Standard deviations along the three components of the colours, 0..255.
-    """
+    """The standard deviation of pixels, all channels together, from those along the colours' components, 0..255."""
     return float(np.sqrt(np.mean(np.square(color_stds))))  # a covariance's trace is the sum of its eigenvalues
 
 

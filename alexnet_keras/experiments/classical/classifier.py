@@ -54,15 +54,7 @@ class EncodedSplit:
         return np.load(self.parts[0], mmap_mode="r").shape[1]
 
     def rows_at(self, positions: np.ndarray, ones: int = 0) -> np.ndarray:
-        """Read features, and append columns of ones.
-
-        Args:
-            positions: `(n,)`, rows of the split.
-            ones: Number of columns of ones.
-
-        Returns:
-            float32 `(n, size + ones)`, in the order of the positions.
-        """
+        """Read the features at positions `(n,)`, and append columns of ones: float32 `(n, size + ones)`."""
         size = self.size
         rows = np.ones((len(positions), size + ones), np.float32)
         parts = np.searchsorted(self.starts, positions, side="right") - 1
@@ -76,15 +68,7 @@ class EncodedSplit:
 def encode_split(
     data: PreparedDataset, split: str, folder: Path, encode: Encoder, made_from: dict[str, Any], reporter: Reporter
 ) -> EncodedSplit:
-    """Encode a split, except the shards that an earlier call encoded from the same inputs.
-
-    Args:
-        data: The dataset.
-        split: The split.
-        folder: Where the files are written.
-        encode: Encodes an image.
-        made_from: All that the features depend on, as JSON can hold it.
-        reporter: Reports the progress, if there is something to encode.
+    """Encode a split, except the shards that an earlier call encoded from the same inputs, `made_from`.
 
     Raises:
         DataError: A record is damaged, or the features are not finite.
@@ -182,7 +166,7 @@ def train_svm(
         svm: The training's settings.
         alpha: Strength of the weight decay.
         seed: Seed of the orders.
-        advance: Called with the number of rows trained on since the last call.
+        advance: Gets the number of rows trained on.
         block_bytes: Bytes of features in memory at a time.
 
     Returns:

@@ -28,9 +28,6 @@ _FLAT = 4.0  # grey levels of 255: patches that vary less are noise, which SIFT'
 class DenseSift:
     """SIFT descriptors of images at the positions of a grid, which are computed once.
 
-    Args:
-        grid: The scales, patches and steps.
-
     Attributes:
         places: float32 `(n, 2)`, the centre of each descriptor's patch, (y, x), as shares of the image's sides.
     """
@@ -104,13 +101,7 @@ def learn_dictionary(
     """Learn a dictionary of descriptors in one pass over them in random order.
 
     The method is that of J. Mairal et al., "Online Dictionary Learning for Sparse Coding", ICML 2009; the first atoms
-    are some of the descriptors.
-
-    Args:
-        descriptors: float32 `(n, 128)`.
-        settings: The system's settings.
-        seed: Seed of the first atoms and of the order.
-        advance: Called with the number of descriptors that were learnt from since the last call.
+    are some of the descriptors, float32 `(n, 128)`.
 
     Returns:
         "atoms" float32 `(atoms, 128)`, each of length 1.
@@ -147,11 +138,7 @@ def learn_dictionary(
 
 
 class SparseCodeEncoder:
-    """Sparse codes of an image's descriptors, pooled over a spatial pyramid.
-
-    Args:
-        settings: The settings that the dictionary was learnt with.
-        dictionary: The dictionary, as `learn_dictionary` returns it.
+    """Sparse codes of an image's descriptors in a dictionary that `learn_dictionary` learnt, pooled over a pyramid.
 
     Attributes:
         size: Length of a feature: atoms times cells of the pyramid.
@@ -231,13 +218,7 @@ _LEAST_VARIANCE = 1e-5  # flat patches are all equal, and would have a Gaussian 
 def learn_mixture(
     descriptors: np.ndarray, settings: FisherVectors, seed: int, advance: Advance
 ) -> dict[str, np.ndarray]:
-    """Fit the principal components and a mixture of Gaussians to descriptors.
-
-    Args:
-        descriptors: float32 `(n, 128)`.
-        settings: The system's settings.
-        seed: Seed of both fits.
-        advance: Called with the number of descriptors when both fits are done.
+    """Fit the principal components and a mixture of Gaussians to descriptors, float32 `(n, 128)`.
 
     Returns:
         float32 "mean" `(128,)` and "axes" `(128, components)` of the projection, and of the Gaussians "weights"
@@ -268,11 +249,7 @@ def learn_mixture(
 
 
 class FisherEncoder:
-    """Fisher vectors of an image's descriptors.
-
-    Args:
-        settings: The settings that the mixture was learnt with.
-        learnt: The projection and the mixture, as `learn_mixture` returns them.
+    """Fisher vectors of an image's descriptors under a mixture that `learn_mixture` learnt.
 
     Attributes:
         size: Length of a feature: for each part of the image and each Gaussian 1 + 2 * components.

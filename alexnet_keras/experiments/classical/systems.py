@@ -12,7 +12,7 @@ import numpy as np
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import images_at
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError
 from alexnet_keras.evaluation.errors import images_in
 from alexnet_keras.experiments.classical.classifier import (
     EncodedSplit,
@@ -31,7 +31,7 @@ from alexnet_keras.experiments.classical.codings import (
     learn_dictionary,
     learn_mixture,
 )
-from alexnet_keras.experiments.classical.settings import FisherVectors, SparseCoding, SystemSettings, check_libraries
+from alexnet_keras.experiments.classical.settings import SystemSettings, check_libraries
 from alexnet_keras.reporter import SILENT, Advance, Reporter
 from alexnet_keras.storage.files import locked, sha256_of
 from alexnet_keras.storage.kept import kept_arrays
@@ -46,40 +46,28 @@ class System:
     """The parts in which the systems differ.
 
     Attributes:
-        settings: The class of its settings.
         vocabulary: What it learns from a sample of descriptors.
         learn: Learns the vocabulary's arrays from the sample, the settings and a seed.
         encoder: Makes the encoder of images from the settings and those arrays.
     """
 
-    settings: type
     vocabulary: str
     learn: Callable[[np.ndarray, Any, int, Advance], dict[str, np.ndarray]]
     encoder: Callable[[Any, dict[str, np.ndarray]], Encoder]
 
 
 SYSTEMS = {
-    "sparse-coding": System(SparseCoding, "dictionary", learn_dictionary, SparseCodeEncoder),
-    "fisher-vectors": System(FisherVectors, "mixture", learn_mixture, FisherEncoder),
+    "sparse-coding": System("dictionary", learn_dictionary, SparseCodeEncoder),
+    "fisher-vectors": System("mixture", learn_mixture, FisherEncoder),
 }
 
 
 def sample_descriptors(
     data: PreparedDataset, settings: SystemSettings, images: int, seed: int, advance: Advance
 ) -> np.ndarray:
-    """Compute descriptors at random places of random training images.
+    """Compute descriptors at random places of random training images, float16 `(n, 128)`.
 
     Those without any contrast are left out: there is nothing to learn from them.
-
-    Args:
-        data: The dataset.
-        settings: The system's settings.
-        images: Number of images.
-        seed: Seed of images and places.
-        advance: Called with the number of images that were read since the last call.
-
-    Returns:
-        float16 `(n, 128)`.
     """
     random = np.random.default_rng(seed)
     positions = np.sort(random.permutation(data.examples("train"))[:images])
@@ -106,14 +94,12 @@ class Scores:
         labels: int64 `(images,)`.
         size: Length of an image's feature.
         alpha: The weight decay that was chosen.
-        tried: The top-1 error, 0..1, on training images held out, by weight decay.
     """
 
     scores: np.ndarray
     labels: np.ndarray
     size: int
     alpha: float
-    tried: dict[float, float]
 
 
 def fit_and_predict(
@@ -132,24 +118,19 @@ def fit_and_predict(
     comparison of weight decays, the classifier. A call that was interrupted resumes there, within a split after the
     last whole shard. A result is made again if the data, the settings or the seed differ, or if it is damaged.
 
-    Memory does not grow with the number of images. The folder does, by two bytes for each number of a feature.
-
-    Args:
-        system: One of SYSTEMS.
-        data: The dataset.
-        split: The split to score.
-        folder: Where the stages are kept; each system and dataset needs its own.
-        settings: The system's settings, from MINI or FULL for example.
-        seed: Seed of everything that is random.
-        reporter: Reports the progress of the stages that are computed.
+    Memory does not grow with the number of images. The folder does, by two bytes for each number of a feature; each
+    system and dataset needs its own.
 
     Raises:
-        UsageError: There is no such system or split, the settings are another system's, or a library is missing.
+        UsageError: There is no such split, or a library is missing.
         DataError: A split is empty, there is only one class, or there are too few patches to learn from.
         AlexNetError: Another process is at work in the folder.
     """
     check_libraries()
-    _check(system, data, split, settings)
+    for name in ("train", split):
+        images_in(data, name)
+    if len(data.classes) < 2 or data.examples("train") < 2:
+        raise DataError(f"{data.path} cannot be learnt: it needs at least two classes and two training images.")
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"Another process{{holder}} is at work in {folder}: wait for it, or choose another folder."
     with locked(folder / LOCK, busy):
@@ -172,14 +153,9 @@ def fit_and_predict(
                 return train_svm(train(), rows, classes, svm, alpha, seed, advance)
 
         classifier = kept_arrays(folder / "classifier.npz", inputs_of_tuning | {"alpha": alpha}, train_classifier)
-        scored, errors = features(split), tuning["misses"] / tuning["held_out"]
-        return Scores(
-            scores=decision_values(scored, np.arange(len(scored.labels)), classifier),
-            labels=scored.labels,
-            size=scored.size,
-            alpha=alpha,
-            tried=dict(zip(tuning["alphas"].tolist(), errors.tolist(), strict=True)),
-        )
+        scored = features(split)
+        scores = decision_values(scored, np.arange(len(scored.labels)), classifier)
+        return Scores(scores, scored.labels, scored.size, alpha)
 
 
 def _encoder(
@@ -205,14 +181,3 @@ def _encoder(
     encoder = system.encoder(settings, kept_arrays(path, origin | {"settings": coding}, learn))
     # With the vocabulary's bytes: learnt again, it may differ in its last digits or in the order of its atoms.
     return encoder, origin | {"settings": coding, "vocabulary": sha256_of(path)}
-
-
-def _check(system: str, data: PreparedDataset, split: str, settings: SystemSettings) -> None:
-    if system not in SYSTEMS:
-        raise UsageError(f"There is no system {system!r}; there are {', '.join(SYSTEMS)}.")
-    if not isinstance(settings, SYSTEMS[system].settings):
-        raise UsageError(f"The settings of {type(settings).__name__} are not for the system {system}.")
-    for name in ("train", split):
-        images_in(data, name)
-    if len(data.classes) < 2 or data.examples("train") < 2:
-        raise DataError(f"{data.path} cannot be learnt: it needs at least two classes and two training images.")
