@@ -48,11 +48,7 @@ class ExpectedArrays:
         return 16 * sum(prod(5000 if size == CLASSES else size for size in shape) for shape in self.shapes.values())
 
     def match(self, file: object, shapes: Mapping[str, Shape]) -> dict[str, str]:
-        """Match the arrays of a file with the expected ones.
-
-        Args:
-            file: The file, for sentences.
-            shapes: The shapes of the file's arrays by name.
+        """Match the arrays of a file, by their shapes, with the expected ones; `file` is for sentences.
 
         Returns:
             The file's name of each array by the expected one. They differ only for a classifier that was renamed.
@@ -121,12 +117,7 @@ def _listed(names: list[str]) -> str:
 
 @contextmanager
 def refusing_damage(path: object, use: str = "weights", *more: type[Exception]) -> Iterator[None]:
-    """Raise what reading a damaged file raises as one sentence.
-
-    Args:
-        path: The file.
-        use: What it cannot be used as.
-        more: Kinds of errors that the file's reader raises besides `DAMAGED`.
+    """Raise what reading a damaged file raises, `DAMAGED` and more, as a sentence: it cannot be used as `use`.
 
     Raises:
         DataError: In place of such an error; the package's own errors pass.
@@ -174,12 +165,7 @@ class Layout:
 
 
 def convert_weights(recipe: Recipe, layout: Layout, weights: Mapping[str, Weights]) -> dict[str, list[Weights]]:
-    """Convert a file's arrays to the weights of our layers.
-
-    Args:
-        recipe: The network's recipe; the arrays have the shapes that `Layout.shapes` gives for it.
-        layout: The layout of the file.
-        weights: Each layer's kernel and bias as they are in the file.
+    """Convert the kernel and bias of each layer, in the shapes that `Layout.shapes` gives, to those of our layers.
 
     Returns:
         For each layer one pair of kernel and bias for each tower, float32.

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -37,7 +36,6 @@ class Format:
         mean: The mean colour, R, G, B, 0..255, that its network subtracts where no mean image is given.
         names_of: Returns the names of each layer's weights and biases.
         read: Reads the arrays of a file that holds exactly the expected ones; raises a DataError for others.
-        certain: Files of these kinds are of this format, whatever their suffix.
     """
 
     kinds: tuple[str, ...]
@@ -47,7 +45,6 @@ class Format:
     mean: tuple[float, float, float]
     names_of: Callable[[Network], dict[str, tuple[str, str]]]
     read: Callable[[Path, ExpectedArrays], Mapping[str, np.ndarray]]
-    certain: bool = False
 
     def weights(self, path: Path, recipe: Recipe) -> tuple[dict[str, Weights], list[str]]:
         """Read the weights of a file.
@@ -85,14 +82,17 @@ def _torchvision_names(network: Network) -> dict[str, tuple[str, str]]:
     return {name: (f"{place}.weight", f"{place}.bias") for name, place in places.items()}
 
 
-# torchvision/transforms/_presets.py: pixels / 255, less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225)
-_TORCHVISION: dict[str, Any] = {
-    "recipe_of": lambda path: "torchvision",
-    "layout": Layout(channels_first=True, pixel_factors=(1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225))),
-    "mean": (255 * 0.485, 255 * 0.456, 255 * 0.406),
-    "names_of": _torchvision_names,
-    "certain": True,
-}
+# A state dict of torchvision's alexnet, .pth; and the same as .safetensors.
+_TORCHVISION = Format(
+    kinds=("torch",),
+    suffixes=(".pth", ".pt", ".tar", ".ckpt"),  # PyTorch's example writes checkpoint.pth.tar, no tar archive
+    recipe_of=lambda path: "torchvision",
+    # torchvision/transforms/_presets.py: pixels / 255, less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225)
+    layout=Layout(channels_first=True, pixel_factors=(1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225))),
+    mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
+    names_of=_torchvision_names,
+    read=read_torch,
+)
 FORMATS = {
     # a .caffemodel of Caffe, or a .caffemodel.h5
     "caffe": Format(
@@ -114,19 +114,13 @@ FORMATS = {
         names_of=_caffe_names,
         read=read_toronto,
     ),
-    # a state dict of torchvision's alexnet, .pth; and the same as .safetensors
-    "torchvision": Format(
-        kinds=("torch",),
-        suffixes=(".pth", ".pt", ".tar", ".ckpt"),  # PyTorch's example writes checkpoint.pth.tar, no tar archive
-        read=read_torch,
-        **_TORCHVISION,
-    ),
-    "safetensors": Format(
-        kinds=("safetensors",), suffixes=(".safetensors",), read=read_safetensors_arrays, **_TORCHVISION
+    "torchvision": _TORCHVISION,
+    "safetensors": replace(
+        _TORCHVISION, kinds=("safetensors",), suffixes=(".safetensors",), read=read_safetensors_arrays
     ),
 }
 SUFFIXES = {suffix: name for name, form in FORMATS.items() for suffix in form.suffixes}
-KINDS = {kind: name for name, form in FORMATS.items() if form.certain for kind in form.kinds}
+KINDS = {"torch": "torchvision", "safetensors": "safetensors"}  # of which files are whatever their suffix
 
 
 def kind_of(path: Path) -> str:
@@ -151,13 +145,7 @@ def kind_of(path: Path) -> str:
 def warning_of_network(path: Path, kind: str, recipe: Recipe) -> str | None:
     """Return the warning that a recipe's network computes something else with a file's weights than the file's own.
 
-    Args:
-        path: The file.
-        kind: Its name in `FORMATS`.
-        recipe: The recipe.
-
-    Returns:
-        A sentence; None where the networks agree, or the file does not say which it is of.
+    None where the networks agree, or the file does not say which it is of.
     """
     with suppress(UsageError):
         theirs = load_recipe(FORMATS[kind].recipe_of(path))
@@ -174,11 +162,6 @@ def warning_of_network(path: Path, kind: str, recipe: Recipe) -> str | None:
 
 def read_weights(path: Path, kind: str, recipe: Recipe) -> tuple[dict[str, list[Weights]], list[str]]:
     """Read a file's weights as those of our layers.
-
-    Args:
-        path: The file.
-        kind: Its name in `FORMATS`.
-        recipe: The recipe of its network.
 
     Returns:
         For each layer one pair of kernel and bias for each tower, float32; and notes on how the file was read.

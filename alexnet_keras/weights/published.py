@@ -128,8 +128,7 @@ def published_path(name: str, folder: Path | None = None, reporter: Reporter = S
 
     Args:
         name: A name in `PUBLISHED`.
-        folder: The directory that has to have it; None for the caches of PyTorch and Keras, and for a download where
-            they do not have it.
+        folder: The directory that has to have it, of which nothing is downloaded.
         reporter: Gets notes, warnings and the progress of a download.
 
     Raises:

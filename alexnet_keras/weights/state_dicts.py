@@ -55,10 +55,7 @@ def select_network(
         path: The file, for sentences.
         parts: Arrays by name, of every part of the file.
         shape_of: Returns the shape of one; raises a ValueError or DataError if it is no array.
-        expected: The arrays that the network needs.
-
-    Returns:
-        The arrays by their expected names.
+        expected: The arrays that the network needs, by whose names they are returned.
 
     Raises:
         DataError: No candidate fits, or more than one does.

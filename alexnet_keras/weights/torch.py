@@ -87,7 +87,6 @@ def load(
     """Load the object that the pickle at a stream's position describes; the stream is left after it.
 
     Args:
-        stream: The stream.
         allowed: The stand-in of each allowed name, such as "collections.OrderedDict".
         persistent: Returns the stand-in of a reference to something outside the pickle.
         encoding: The encoding of strings of Python 2.
