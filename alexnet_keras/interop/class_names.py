@@ -89,13 +89,9 @@ def read_class_names(path: Path, count: int | None = None) -> ClassNames:
 def class_names(
     classes: int, labels: Path | None, data: PreparedDataset | None, *, imagenet: bool = False
 ) -> ClassNames:
-    """Name a network's classes: by a file, by a prepared dataset, as ImageNet's, or by numbers, 0000, 0001, ...
+    """Name a number of classes: by a file, by a prepared dataset, as ImageNet's, or by numbers, 0000, 0001, ...
 
-    Args:
-        classes: The number of the network's classes.
-        labels: The file.
-        data: The dataset.
-        imagenet: They are those of ImageNet 2012 in the order of their WordNet ids, if they are as many.
+    `imagenet` says that they are those of ImageNet 2012 in the order of their WordNet ids, if they are as many.
 
     Raises:
         UsageError: There is no such file.

@@ -113,7 +113,7 @@ def export_run(
         out: The path to write to.
         samples: The images to compare on.
         which: `"best"` or `"last"`.
-        quantize: For TFLite: None, `"float16"` or `"int8"`.
+        quantize: For TFLite: `"float16"` or `"int8"`.
         calibration: Images for int8, uint8 `(n, 256, 256, 3)`.
         tolerance: The differences that are allowed; by default those of TOLERANCES.
 

@@ -53,31 +53,14 @@ class ExportedNetwork:
         """Side of the network's input, pixels."""
         return self.model.input_shape[1]
 
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean image that is subtracted: `(crop, crop, 3)` float32, RGB, 0..255."""
-        return self.model.get_layer("mean").mean_image
-
     def probabilities(self, images: Tensor) -> Tensor:
-        """Compute, in ordinary operations that can be traced, the probabilities of images.
-
-        Args:
-            images: uint8 `(batch, 256, 256, 3)`, RGB.
-
-        Returns:
-            float32 `(batch, classes)`.
-        """
+        """From images, uint8 `(batch, 256, 256, 3)`, RGB, to `(batch, classes)`, in operations that can be traced."""
         with plain():
             return self.model(centre(images, self.crop)[0], training=False)
 
 
 def exported_network(run: Run, model: keras.Model, which: str = "best") -> ExportedNetwork:
-    """Return the network of a run, ready to be written.
-
-    Args:
-        run: The run.
-        model: The model that `run.load_model(which)` returned.
-        which: `"best"` or `"last"`.
+    """Return the network of a run, ready to be written; `model` is what `run.load_model(which)` returned.
 
     Raises:
         DataError: The run's recipe.toml is not of the model.
@@ -188,14 +171,7 @@ class Agreement:
 def compare(
     exported: np.ndarray, own: np.ndarray, as_trained: np.ndarray, samples: Samples, tolerance: Tolerance
 ) -> Agreement:
-    """Compare the probabilities of an export with those of its run.
-
-    Args:
-        exported: The export's, float32 `(n, classes)`.
-        own: The run's in float32.
-        as_trained: The run's in the precision it was trained in.
-        samples: The images.
-        tolerance: The differences that are allowed.
+    """Compare an export's probabilities `(n, classes)` with its run's, in float32 and in the precision of its training.
 
     Raises:
         AlexNetError: The export has another shape.
@@ -229,13 +205,7 @@ def outputs_of(network: Callable[[np.ndarray], np.ndarray], samples: Samples) ->
 
 
 def samples_of(data: PreparedDataset, split: str, count: int, seed: int = 0) -> Samples:
-    """Choose images of a split at random.
-
-    Args:
-        data: A prepared dataset.
-        split: The split, such as "val".
-        count: The number of images; all of the split are taken if it has fewer.
-        seed: Decides which.
+    """Choose images of a split at random; all of them if it has fewer.
 
     Raises:
         UsageError: There is no such split.

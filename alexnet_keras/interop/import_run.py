@@ -65,7 +65,7 @@ def import_network(path: Path, kind: str, *, recipe: Recipe | None = None, mean:
         path: The file with the weights.
         kind: "caffe", "toronto", "torchvision" or "safetensors": a name in `formats.FORMATS`.
         recipe: The network's recipe; by default the built-in one of the published file.
-        mean: Caffe's mean image, a .binaryproto or .npy; without it the mean colour of the format is subtracted.
+        mean: Caffe's mean image, a .binaryproto or .npy; by default the mean colour of the format.
 
     Raises:
         UsageError: The file does not say which recipe's network it has.
@@ -99,10 +99,7 @@ def import_run(
 
     Args:
         folder: The directory of the new run.
-        path: The file with the weights.
-        kind: As for `import_network`, like the next two.
-        recipe: The network's recipe.
-        mean: Caffe's mean image.
+        path, kind, recipe, mean: As for `import_network`.
         labels: A file with the names of the classes in the network's order, as `read_class_names` takes it; by default
             they are those of `data`, ImageNet's of a published file, or 0000, 0001, ...
         data: A prepared dataset with the same classes in the same order, on which the run is then evaluated.

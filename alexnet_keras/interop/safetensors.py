@@ -42,7 +42,7 @@ def write_safetensors(network: ExportedNetwork, path: Path) -> None:
         "color": noise and {"magnitudes": noise.magnitudes, "vectors": noise.vectors},
         "provenance": network.provenance,
     }
-    tensors = {MEAN: network.mean}
+    tensors = {MEAN: network.model.get_layer("mean").mean_image}
     tensors |= {name: keras.ops.convert_to_numpy(each) for name, each in _variables(network.model).items()}
     content = save(
         {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},

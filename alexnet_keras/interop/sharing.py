@@ -55,17 +55,7 @@ def shared_facts(run: Run, which: str = "best") -> dict[str, Any]:
 
 
 def publish(run: Run, to: str | Path, card: str, *, private: bool = False, which: str = "best") -> str:
-    """Write a run as model hubs have it, to the hub or into a new directory.
-
-    Args:
-        run: The run.
-        to: An address on the hub, `hf://USER/NAME`, or the directory to make.
-        card: The model card, Markdown.
-        private: On the hub, make the repository private.
-        which: `"best"` or `"last"`.
-
-    Returns:
-        The URL of the commit on the hub, or the directory.
+    """Write a run with its card, Markdown, to the hub or into a new directory, as `alexnet_keras.publish` does.
 
     Raises:
         UsageError: The run has no model yet, the directory exists or is a URL, or as `storage.hub.send`.

@@ -17,7 +17,6 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.data.images import IMAGE_SIZE, UPRIGHT, square_from_jpeg_or_png
-from alexnet_keras.evaluation.image_inputs import Preparation
 from alexnet_keras.interop.exported import ExportedNetwork
 from alexnet_keras.storage.files import tensorflow_errors_as_os_errors
 
@@ -42,7 +41,7 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
     Raises:
         OSError: It cannot be written (disk full, for one).
     """
-    square = square_from_file(network.preparation)
+    fit, encoding = square_from_jpeg_or_png(network.preparation.decoding), network.preparation.encoding
     module = _module(network)
 
     @tf.function(input_signature=IMAGES, autograph=False)
@@ -50,7 +49,10 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
         return {"probabilities": network.probabilities(images)}
 
     def of_file(encoded: tf.Tensor, orientation: int | tf.Tensor = UPRIGHT) -> dict[str, tf.Tensor]:
-        return {"probabilities": network.probabilities(square(encoded, orientation)[None])[0]}
+        square = fit(encoded, orientation)
+        if encoding.kind == "jpeg":  # as the training images went through JPEG once more
+            square = encoding.decode(encoding.encode(square))
+        return {"probabilities": network.probabilities(square[None])[0]}
 
     file = [tf.TensorSpec((), tf.string, "encoded")]
     if network.preparation.decoding.exif:
@@ -71,23 +73,6 @@ def write_saved_model(network: ExportedNetwork, path: Path) -> None:
         }
         with _without_patterns(path) as plain, tensorflow_errors_as_os_errors(path):
             tf.saved_model.save(module, str(plain), signatures=signatures)
-
-
-def square_from_file(preparation: Preparation) -> Callable:
-    """Return a TensorFlow function from the bytes of a JPEG or PNG to the image that training would have read.
-
-    The image is brought to 256x256 and, where the data was stored as JPEG, goes through JPEG once more.
-
-    Returns:
-        A function from (bytes as a string scalar, EXIF orientation 1..8) to `(256, 256, 3)` uint8.
-    """
-    fit, encoding = square_from_jpeg_or_png(preparation.decoding), preparation.encoding
-
-    def square(encoded: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-        fitted = fit(encoded, orientation)
-        return encoding.decode(encoding.encode(fitted)) if encoding.kind == "jpeg" else fitted
-
-    return square
 
 
 def open_saved_model(path: Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -42,7 +42,8 @@ def test_metadata(written, run):
         metadata = file.metadata()
     assert metadata["format"] == "alexnet-keras weights, version 1"
     assert json.loads(metadata["titles"]) == ["Blau", "grün", "красный"]
-    assert json.loads(metadata["provenance"])["run"] == run.name
+    provenance = json.loads(metadata["provenance"])
+    assert provenance["run"] == run.name and len(provenance["model_sha256"]) == 64
 
 
 def test_the_file_is_all_that_is_needed(written, run):
