@@ -132,7 +132,6 @@ def write_submission(path: Path, top: np.ndarray, filenames: Sequence[str], ids:
     """Write one line per image, in the order of file names, with the devkit's ids of its five likeliest classes.
 
     Args:
-        path: The text file to write.
         top: `(images, 5)`, the likeliest classes, the likeliest first, in the order of `filenames`.
         filenames: `ILSVRC2012_val_00000001.JPEG` and so on.
         ids: The ILSVRC id, 1 to 1000, of each class; five at least.

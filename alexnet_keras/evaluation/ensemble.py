@@ -109,10 +109,6 @@ def search(members: Sequence[Predictions], subset: Subset = Subset()) -> Ensembl
     errors are compared by the other error, then by the loss. The search starts from the plain mean and from the
     best member, and its result is, on the images it searched, no worse than either.
 
-    Args:
-        members: Predictions of the same images.
-        subset: The images to search on.
-
     Raises:
         UsageError: There is only one member.
         DataError: The members are of different images, or there are no images to search on.

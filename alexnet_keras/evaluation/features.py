@@ -74,9 +74,6 @@ def feature_batches(
 
     Args:
         extract: From images `(n, 256, 256, 3)` uint8 to features `(n, size)` float32.
-        data: The dataset.
-        split: The name of the split.
-        batch_size: The number of images in a batch; the last may be smaller.
         skip: The number of images to leave out at the beginning, which are not read.
 
     Raises:
@@ -126,7 +123,7 @@ def find_nearest(
         queries: `(queries, size)`, the queries' features.
         batches: Every image's features; at least `count` images.
         count: The number of images to find for each query.
-        advance: Called after each batch with its number of images.
+        advance: Gets the number of images of each batch.
     """
     queries = queries.astype(np.float64)
     squares = (queries**2).sum(axis=1)[:, None]

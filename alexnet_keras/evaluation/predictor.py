@@ -101,7 +101,7 @@ class Predictor:
         Args:
             data: The dataset.
             split: The name of the split.
-            advance: Called after each batch with its number of images.
+            advance: Gets the number of images of each batch.
             part: The part of the split that this worker of a cluster evaluates.
             add_up: From this worker's tally to that of all workers.
 

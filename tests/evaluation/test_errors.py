@@ -15,13 +15,6 @@ from alexnet_keras.evaluation.errors import Evaluation, Tally, check_finite, err
 from alexnet_keras.evaluation.predictor import Predictor
 
 
-def test_top_k_misses_by_hand():
-    probabilities = np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.3, 0.4, 0.3]])
-    assert top_k_misses(probabilities, np.array([2, 0, 1]), 1) == 0
-    assert top_k_misses(probabilities, np.array([1, 0, 0]), 1) == 2
-    assert top_k_misses(probabilities, np.array([0, 2, 1]), 2) == 2
-
-
 def test_top_k_misses_against_a_sort():
     random = np.random.default_rng(0)
     probabilities, labels = random.random((500, 20)), random.integers(0, 20, 500)

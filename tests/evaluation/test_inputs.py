@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from alexnet_keras.data.image_formats import Decoding
-from alexnet_keras.data.images import Encoding, fit_to_square
+from alexnet_keras.data.images import Encoding
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.evaluation.image_inputs import Preparation, several, square_of
 
@@ -238,8 +238,3 @@ def test_what_holds_several_images(given, count):
 )
 def test_what_is_one_image_or_none(given):
     assert several(given) is None
-
-
-def test_fit_to_square_and_arrays_agree_on_the_centre():
-    np.testing.assert_array_equal(square_of(RGB[:256, :256], PREPARATION), RGB[:256, :256])
-    np.testing.assert_array_equal(fit_to_square(png(RGB)), square_of(RGB, PREPARATION))
