@@ -30,10 +30,13 @@ def optional(module: str, extra: str) -> Any:
         The module.
 
     Raises:
-        UsageError: It cannot be imported; the sentence says what to install.
+        UsageError: It is not installed, and the sentence says what to install; or it cannot be imported, and why.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise UsageError(f"This needs {NAMES.get(package, package)}: pip install 'alexnet-keras[{extra}]'.") from error
+        name = NAMES.get(package, package)
+        if isinstance(error, ModuleNotFoundError) and error.name in (package, module):
+            raise UsageError(f"This needs {name}: pip install 'alexnet-keras[{extra}]'.") from error
+        raise UsageError(f"This needs {name}, which is installed and cannot be imported: {error}") from error
