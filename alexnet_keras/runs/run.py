@@ -248,7 +248,10 @@ class Run:
     def status(self) -> str:
         """The status: running, finished, interrupted, diverged, failed, imported; or killed, known from the lock."""
         status = self.facts.get("status", "unknown")
-        return "killed" if status == "running" and not is_locked(self.path / LOCK) else status
+        if status == "running" and not is_locked(self.path / LOCK):
+            status = self.facts["status"]  # it may have ended meanwhile
+            return "killed" if status == "running" else status
+        return status
 
     @property
     def history(self) -> list[dict[str, float]]:

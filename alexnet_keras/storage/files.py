@@ -92,7 +92,7 @@ def write_directory_by_rename(path: Path, *, replacing: bool = False) -> Iterato
 
     Args:
         path: The directory.
-        replacing: Replace an older directory, of which two processes remove one after another; else only an empty one.
+        replacing: Replace an older directory, which stays whole until then; else only an empty one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     made = partial_path(path)
@@ -103,10 +103,12 @@ def write_directory_by_rename(path: Path, *, replacing: bool = False) -> Iterato
         if not replacing:
             replace(made, path)
             return
+        old = made.with_name(f"{made.name}-old")
         with locked(path.with_name(f".{path.name}.lock"), None):
             if path.exists():
-                shutil.rmtree(path)
+                path.rename(old)
             replace(made, path)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
@@ -246,11 +248,13 @@ def locked(
             while _taken(file, shared) is False:
                 time.sleep(POLL_S)
         else:
-            with suppress(OSError):  # on Windows a locked file cannot be read
-                file.seek(0)
-                holder = file.read(200).strip()
-                otherwise = otherwise.replace("{holder}", f" ({holder})" if holder else "")
-            raise AlexNetError(otherwise.replace("{holder}", ""))
+            time.sleep(POLL_S)  # `is_locked` of another process holds it for a moment
+            if _taken(file, shared) is False:
+                with suppress(OSError):  # on Windows a locked file cannot be read
+                    file.seek(0)
+                    holder = file.read(200).strip()
+                    otherwise = otherwise.replace("{holder}", f" ({holder})" if holder else "")
+                raise AlexNetError(otherwise.replace("{holder}", ""))
         if file is None or shared:
             yield
             return

@@ -95,6 +95,18 @@ def test_two_runs_that_begin_at_once_have_directories_of_their_own(tmp_path, mon
         Run.create(paths[1], tiny, {"status": "running"})
 
 
+def test_a_run_that_ends_while_it_is_looked_at_is_not_killed(tmp_path, tiny, monkeypatch):
+    run = Run.create(tmp_path / "run", tiny, {"status": "running"})
+    assert run.status == "killed"
+
+    def ends(lock):
+        run.update({"status": "finished"})
+        return False
+
+    monkeypatch.setattr("alexnet_keras.runs.run.is_locked", ends)
+    assert run.status == "finished"
+
+
 def test_a_run_that_did_not_begin_gives_its_name_back(project, prepared):
     refused = invoke(
         "train",

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -108,6 +109,21 @@ def test_a_directory_appears_whole_and_takes_the_place_of_another_only_where_it_
     assert [file.name for file in path.iterdir()] == ["two"]
 
 
+def test_a_directory_that_is_replaced_is_whole_until_the_new_one_is_there(tmp_path, monkeypatch):
+    path, removed, remove = tmp_path / "made", [], shutil.rmtree
+
+    def rmtree(folder, **options):
+        if folder.exists():
+            removed.append([file.name for file in path.iterdir()])
+        remove(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    for name in ("old", "new"):
+        with write_directory_by_rename(path, replacing=True) as partial:
+            (partial / name).touch()
+    assert removed == [["new"]]
+
+
 def test_what_killed_processes_left_is_removed_and_what_live_ones_write_is_not(tmp_path):
     process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     host, _, _ = files.process_name().rpartition("-")
@@ -135,6 +151,14 @@ def test_a_lock_is_refused_with_its_holder_or_waited_for(tmp_path, held):
         assert waited == [True] and is_locked(lock)
         assert lock.read_text() == files.process_name()
     assert not is_locked(lock) and not lock.read_bytes()
+
+
+def test_a_lock_that_is_only_looked_at_elsewhere_is_no_refusal(tmp_path, monkeypatch):
+    """As `alexnet runs` does while a training begins."""
+    real, answers = files._taken, [False]
+    monkeypatch.setattr(files, "_taken", lambda file, shared: answers.pop() if answers else real(file, shared))
+    with locked(tmp_path / "lock", "busy"):
+        assert is_locked(tmp_path / "lock")
 
 
 def test_a_shared_lock_is_held_by_many_and_by_none_beside_another(tmp_path, held):
