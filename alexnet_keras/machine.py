@@ -67,11 +67,19 @@ def this_machine() -> Machine:
         processor=processor,
         instructions=tuple(name for name in INSTRUCTIONS if name in flags),
         cores=cores,
-        threads=int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0) or usable_processors(),
+        threads=_threads_asked_for() or usable_processors(),
         memory_gib=_memory_gib(),
         system=system,
         versions=found,
     )
+
+
+def _threads_asked_for() -> int:
+    """TF_NUM_INTRAOP_THREADS as TensorFlow reads it, which takes what is no number for 0."""
+    try:
+        return int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))
+    except ValueError:
+        return 0
 
 
 def _processor() -> tuple[str, list[str]]:

@@ -102,6 +102,13 @@ def test_what_was_not_measured_then_is_shown_without_a_ratio(result):
     assert {name for name, _ in changes(result, alone)} == {"train"}
 
 
+@pytest.mark.parametrize(("given", "threads"), [("3", 3), ("0", 7), ("", 7), ("many", 7)])
+def test_threads_are_those_that_tensorflow_is_told_or_all_processors(given, threads, monkeypatch):
+    monkeypatch.setattr("alexnet_keras.machine.usable_processors", lambda: 7)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", given)
+    assert this_machine().threads == threads
+
+
 def test_differences_that_explain_figures_are_told(result):
     assert differences(result, result) == []
     machine = dataclasses.replace(result.machine, processor="Z80", versions={**result.machine.versions, "keras": "0"})
