@@ -41,7 +41,12 @@ CALIBRATION = 128  # training images
     metavar="N",
     help=f"Validation images to compare on.  [default: {IMAGES}; with --quantize {IMAGES_QUANTIZED}]",
 )
-@click.option("--seed", default=0, help="Seed of the choice of images, for comparison and for int8's calibration.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Seed of the choice of images, for comparison and for int8's calibration.",
+)
 @click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="The model of the run.")
 @json_option
 def export(

@@ -87,6 +87,8 @@ def test_wrong_usage_ends_with_2(export):
     assert export("nothing", "--to", "onnx").exit_code == 2
     result = export("tiny", "--to", "onnx", "--quantize", "int8")
     assert result.exit_code == 2 and "TFLite" in result.stderr
+    result = export("tiny", "--to", "safetensors", "--seed", -1)
+    assert result.exit_code == 2 and "-1 is not in the range" in result.stderr
 
 
 def test_a_run_has_a_model_card_with_its_errors_once_it_was_evaluated(trained, monkeypatch):
