@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 CLASSES_SHOWN = 30
 REJECTS_SHOWN = 20
-SHEET_BESIDE_DATA = "contact-sheet.png"
+SHEET = "contact-sheet.png"
+IN_DATASET = f"<dataset>/{SHEET}"  # what --sheet stands for without a value
 
 
 @click.group(invoke_without_command=True, no_args_is_help=True)
@@ -107,9 +108,9 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
     "--sheet",
     type=FigurePath(dir_okay=False),
     is_flag=False,
-    flag_value=SHEET_BESIDE_DATA,
+    flag_value=IN_DATASET,
     metavar="[FILE]",
-    help=f"Draw some of the images with their classes.  [default file: {SHEET_BESIDE_DATA} in the dataset]",
+    help=f"Draw some of the images with their classes.  [default file: {SHEET} in the dataset]",
 )
 @click.option("--split", default="train", help="The split to draw.")
 @click.option("--all", "show_all", is_flag=True, help="Every class, rejected and repeated image, not the first few.")
@@ -128,7 +129,7 @@ def data(name: str | None, sheet: Path | None, split: str, show_all: bool, as_js
     found = chosen_data(name)
     if sheet:
         found.examples(split)  # says which splits there are
-    path = sheet and (found.path / sheet if str(sheet) == SHEET_BESIDE_DATA else sheet)
+    path = found.path / SHEET if str(sheet) == IN_DATASET else sheet
     if path:
         console.start_tensorflow()
         from alexnet_keras.visualization.images import draw_contact_sheet

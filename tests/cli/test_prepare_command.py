@@ -229,11 +229,11 @@ def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(alexnet
 
     with Image.open("data/pets/contact-sheet.png") as sheet:
         assert min(sheet.size) > 300
-    facts = json.loads(alexnet("info", "data", "--json", "--sheet", "other.svg").stdout)
+    facts = json.loads(alexnet("info", "data", "--json", "--sheet", "contact-sheet.png").stdout)
     assert facts["splits"]["train"]["class_counts"] == [3, 4]
     assert facts["rejected"][0]["filename"] == "cat/notes.jpg"
     assert len(facts["statistics"]["eigenvectors"]) == 3
-    assert Path("other.svg").stat().st_size > 1000
+    assert facts["sheet"] == "contact-sheet.png" and Path("contact-sheet.png").stat().st_size > 1000
     assert "no split 'test'" in alexnet("info", "data", "pets", "--sheet", "x.png", "--split", "test").stderr
     assert alexnet("prepare", "--verify", "pets").exit_code == 0, "a sheet next to the shards is no damage"
 
