@@ -27,7 +27,6 @@ def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
 
     started = time.monotonic()
     data = places.data_root() / ("demo" if seed == 0 else f"demo-{seed}")
-    run = new_run_path("quickstart", data.name).name
 
     def do(*words: str) -> None:
         console.note(f"\n$ {places.command(*words)}")
@@ -40,6 +39,7 @@ def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
 
     length = ["--epochs", str(epochs)] if epochs else []
     do("prepare", "demo", "--out", str(data), "--seed", str(seed))
+    run = new_run_path("quickstart", data.name).name
     do("train", "--data", str(data), "--run", run, "--seed", str(seed), *length)
     do("eval", run, "--ten-crop")
     for figure in ("kernels", "predictions", "neighbors"):

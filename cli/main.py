@@ -31,8 +31,8 @@ from alexnet_keras.errors import INTERRUPTED, AlexNetError
 
 KEPT = "What was finished is kept; run the same command to continue."
 MENDED = "What was finished is kept: mend that and run the command again (a training continues with --resume)."
-# When they end early.
-KEEP_NOTHING = frozenset(("predict", "info", "visualize", "export", "publish", "benchmark", "recipes", "runs"))
+# When they end early, or begin anew when they are run again.
+KEEP_NOTHING = frozenset(("demo", "predict", "info", "visualize", "export", "publish", "benchmark", "recipes", "runs"))
 LONGEST_NAME = 100  # characters of a path that a sentence shows
 
 

@@ -28,6 +28,13 @@ def test_every_help_text_has_an_example(command, alexnet):
         assert len(line) <= 100
 
 
+def test_a_demo_whose_images_cannot_be_prepared_takes_no_name_of_a_run(alexnet, tmp_path):
+    (tmp_path / "data").touch()
+    result = alexnet("demo")
+    assert result.exit_code == 1 and "Not a directory" in result.stderr, result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_train_prints_its_result_on_stdout_and_the_rest_on_stderr(trained):
     folder, result = trained
     assert json.loads(result.stdout)["epochs"] == 2

@@ -116,7 +116,7 @@ with click.Context(click.Command("train")):
     assert found.stdout == f"GPUs {gpus}\n"
 
 
-@pytest.mark.parametrize(("name", "kept"), [("predict", False), ("benchmark", False), ("prepare", True)])
+@pytest.mark.parametrize(("name", "kept"), [("predict", False), ("demo", False), ("prepare", True)])
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [(KeyboardInterrupt(), 130, "Interrupted."), (OSError(28, "No space left on device"), 1, "No space left")],
