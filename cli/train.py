@@ -186,7 +186,7 @@ def train(
         raise UsageError(f"--resume continues a run as it was started; leave {flags} out.")
     from alexnet_keras.recipes.toml import parse_overrides
 
-    changes, factors = parse_overrides(overrides), dict(map(_rate_factor, rate_factors))
+    changes, factors = parse_overrides(overrides), _by_layers(rate_factors)
     console.start_tensorflow(gpus=None)
     from alexnet_keras import api
     from alexnet_keras.training.cluster import join_cluster
@@ -224,12 +224,18 @@ def _words(options: list[click.Parameter], values: dict[str, Any]) -> list[str]:
     return words
 
 
-def _rate_factor(text: str) -> tuple[str, float]:
-    layers, _, factor = text.rpartition("=")
-    try:
-        return layers, float(factor)
-    except ValueError as error:
-        raise UsageError(f"--rate-factor {text}: write it as LAYERS=FACTOR, such as conv1..conv5=0.1.") from error
+def _by_layers(rate_factors: tuple[str, ...]) -> dict[str, float]:
+    """The factor of each LAYERS=FACTOR, of which later ones count where layers have several."""
+    factors: dict[str, float] = {}
+    for text in rate_factors:
+        layers, _, factor = text.rpartition("=")
+        if layers in factors:
+            raise UsageError(f"--rate-factor has two factors for {layers}: leave one out.")
+        try:
+            factors[layers] = float(factor)
+        except ValueError as error:
+            raise UsageError(f"--rate-factor {text}: write it as LAYERS=FACTOR, such as conv1..conv5=0.1.") from error
+    return factors
 
 
 def _report(run: "Run", as_json: bool, trained: int) -> None:

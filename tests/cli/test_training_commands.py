@@ -282,17 +282,19 @@ def test_layers_are_frozen_and_slowed_by_name_and_the_run_remembers_it(folder, p
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "message"),
+    ("options", "message"),
     [
-        ("--freeze", "conv1..conv9", "no layer 'conv9' in this network; it has conv1, conv2"),
-        ("--freeze", "conv1..fc8", "Every layer is frozen"),
-        ("--rate-factor", "conv1", "LAYERS=FACTOR"),
-        ("--rate-factor", "conv1=much", "LAYERS=FACTOR"),
-        ("--rate-factor", "conv1=-1", "greater than or equal to 0"),
+        ("--freeze conv1..conv9", "no layer 'conv9' in this network; it has conv1, conv2"),
+        ("--freeze conv1..fc8", "Every layer is frozen"),
+        ("--rate-factor conv1", "LAYERS=FACTOR"),
+        ("--rate-factor conv1=much", "LAYERS=FACTOR"),
+        ("--rate-factor conv1=-1", "greater than or equal to 0"),
+        ("--rate-factor conv1=2 --rate-factor conv1..fc6=1 --rate-factor conv1=3", "has two factors for conv1: leave"),
     ],
 )
-def test_layers_and_factors_that_cannot_be_are_refused_and_leave_no_run(folder, prepared, option, value, message):
-    result = invoke("train", "--data", prepared.path, "--recipe", "tiny.toml", "--run", "refused", option, value)
+def test_layers_and_factors_that_cannot_be_are_refused_and_leave_no_run(folder, prepared, options, message):
+    begin = ["train", "--data", prepared.path, "--recipe", "tiny.toml", "--run", "refused"]
+    result = invoke(*begin, *options.split())
     assert result.exit_code == 2 and message in result.stderr
     assert not (folder / "saved_models/refused").exists()
 
