@@ -127,7 +127,7 @@ def benchmark(
     then = read_result(compare) if compare else None
     if "input" in chosen:
         data = _data(data)
-    if source:
+    if source is not None:
         check_source(source)
     request = Request(to_dict(load_recipe(recipe)), classes, batch_size, precision, repeats, data, source, device_rate)
     started = datetime.now(UTC).isoformat(timespec="seconds")

@@ -115,8 +115,8 @@ def import_weights(
     default = weights if published else good_name(_stem(Path(weights)))
     folder = runs_root() / (default if run is None else check_name(run, "--run"))
     check_new(folder)
-    network = load_recipe(recipe) if recipe else None
-    dataset = open_prepared(data) if data else None
+    network = None if recipe is None else load_recipe(recipe)
+    dataset = None if data is None else open_prepared(data)
     file = file or published_path(weights, from_cache, console.REPORTER)
     console.start_tensorflow()
     from alexnet_keras.interop.import_run import import_run
@@ -148,7 +148,7 @@ def _import_published(given: str, name: str | None, data: str | None, as_json: b
     stem = parts_of(place)[0].partition("/")[2] if is_address(given) else Path(given).resolve().name
     folder = runs_root() / (good_name(stem) if name is None else check_name(name, "--run"))
     check_new(folder)
-    dataset = open_prepared(data) if data else None
+    dataset = None if data is None else open_prepared(data)
     console.start_tensorflow()
     from alexnet_keras.interop.sharing import import_published
 

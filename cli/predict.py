@@ -58,7 +58,7 @@ def predict(
         alexnet predict cat.jpg dog.jpg --png answers.png
         alexnet predict - < photo.jpg
     """
-    if run and weights:
+    if run is not None and weights:
         raise UsageError("--run and --weights both name a network: give one of them.")
     files, chosen = _files(images), None if weights else chosen_run(run)
     if chosen:

@@ -59,7 +59,12 @@ class ReproduceCommand(click.Command):
     "figure-1 and figure-2 have one scale.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Repetitions, for the intervals. [default: the experiment's]")
-@click.option("--only", metavar="NAMES", help="Some parts of an experiment with several: names, separated by commas.")
+@click.option(
+    "--only",
+    metavar="NAMES",
+    callback=lambda ctx, param, names: () if names is None else tuple(name.strip() for name in names.split(",")),
+    help="Some parts of an experiment with several: names, separated by commas.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every network. [default: the scale's]")
 @click.option(
     "--precision",
@@ -76,7 +81,7 @@ class ReproduceCommand(click.Command):
 @click.option("--out", type=OutPath(file_okay=False), help="Directory of all results and networks. "
               "[default: saved_models/reproductions]")  # fmt: skip
 @json_option
-def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, only: str | None, **options: Any) -> None:
+def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, **options: Any) -> None:
     """Run a figure, a table or a claim of the paper.
 
     `alexnet reproduce list` shows every experiment, `alexnet reproduce NAME --help` one of them: the paper's claim,
@@ -102,14 +107,14 @@ def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, onl
     if named and what != LIST:
         raise UsageError(f"Name one experiment at a time: {what} or {named}.")
     if what in (LIST, REPORT):
-        refuse_given((*options, "only", *(["out"] if what == LIST else [])), f"is for experiments, not for {what}")
+        refuse_given((*options, *(["out"] if what == LIST else [])), f"is for experiments, not for {what}")
     if what == LIST:
         _list([EXPERIMENTS[named]] if named else list(EXPERIMENTS.values()), as_json)
         return
     if what == REPORT:
         _report(out, as_json)
         return
-    _run(EXPERIMENTS[what], out, as_json, tuple(name.strip() for name in only.split(",")) if only else (), options)
+    _run(EXPERIMENTS[what], out, as_json, options)
 
 
 def _list(experiments: "list[Experiment]", as_json: bool) -> None:
@@ -155,9 +160,7 @@ def _report(out: Path | None, as_json: bool) -> None:
     console.result(f"Wrote {path}: {', '.join(result.path.name for result in results)}.")
 
 
-def _run(
-    experiment: "Experiment", out: Path | None, as_json: bool, only: tuple[str, ...], options: dict[str, Any]
-) -> None:
+def _run(experiment: "Experiment", out: Path | None, as_json: bool, options: dict[str, Any]) -> None:
     refuse_given(experiment.unused, f"changes nothing in {experiment.name}: leave it out")
     if options["precision"] == "mixed_float16" and not experiment.float16:
         raise UsageError(
@@ -170,7 +173,7 @@ def _run(
     options["seeds"] = options["seeds"] or experiment.seeds
     root = out or reproductions_root()
     folder = root / f"{experiment.name}-{options['scale']}"
-    lab = Lab(Options(only=only, **options), folder, console.REPORTER, root / "nets")
+    lab = Lab(Options(**options), folder, console.REPORTER, root / "nets")
     with _sigterm_as_interrupt():
         result = reproduce(experiment, lab, command(*sys.argv[1:]))
     if as_json:

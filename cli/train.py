@@ -29,6 +29,7 @@ ALSO_RESUMING = {  # the options that --resume takes; the others are fixed when 
     *("resume", "accept_new_data", "as_json", "verbose"),
 }
 RESOLVED = {"data", "recipe", "name", "init_from"}  # options that the library records with what they stood for
+LATEST = "/"  # what --resume stands for without a value, and the name of no run
 UNRECORDED = {"worker_timeout", "cache", "cache_dir", "as_json", "verbose"}
 
 what = section("What to train")
@@ -135,7 +136,7 @@ output = section("Output")
 @exact(
     "--resume",
     is_flag=False,
-    flag_value="",
+    flag_value=LATEST,
     default=None,
     metavar="[RUN]",
     shell_complete=run_names,
@@ -195,7 +196,11 @@ def train(
     if resume is not None:
         options = {option: value for option, value in options.items() if option in ALSO_RESUMING}
         run = api.resume(
-            resume or None, accept_new_data=accept_new_data, cluster=cluster, reporter=console.REPORTER, **options
+            None if resume == LATEST else resume,
+            accept_new_data=accept_new_data,
+            cluster=cluster,
+            reporter=console.REPORTER,
+            **options,
         )
     else:
         run = api.train(

@@ -76,14 +76,14 @@ def architecture(run: str | None, out: Path | None, recipe: str | None) -> None:
         alexnet visualize architecture
         alexnet visualize architecture --recipe source --out figure-2.pdf
     """
-    if recipe and (run or out is None):
+    if recipe is not None and (run or out is None):
         raise UsageError("--recipe draws a recipe's network and no run's: leave RUN out, and name a file with --out.")
     console.start_tensorflow()
     from alexnet_keras.network.model import AlexNet
     from alexnet_keras.recipes.toml import load_recipe
     from alexnet_keras.visualization.architecture import draw_architecture
 
-    if recipe and out:
+    if recipe is not None and out:
         chosen = load_recipe(recipe)
         model, title, path = AlexNet(chosen), f"AlexNet, recipe {chosen.name}", out
     else:

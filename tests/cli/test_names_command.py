@@ -52,6 +52,23 @@ def test_what_is_too_long_to_be_there_is_not_there(alexnet, arguments):
     assert result.exit_code == 2 and len(result.stderr.splitlines()) < 7, result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--resume", ""], "There is no run ''"),
+        (["visualize", "architecture", "--out", "x.png", "--recipe", ""], "There is no recipe ''"),
+        (["import", "net.npy", "--recipe", ""], "There is no recipe ''"),
+        (["predict", "net.npy", "--weights", "torchvision", "--run", ""], "--run and --weights both name a network"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_empty_value_is_not_taken_for_none(alexnet, tmp_path, arguments, said):
+    """As of a shell's variable that is not set."""
+    (tmp_path / "net.npy").touch()
+    result = alexnet(*arguments)
+    assert result.exit_code == 2 and said in result.stderr, result.output
+
+
 def test_tables_and_bars_show_names_that_look_like_markup(capsys, monkeypatch):
     names = ["[red]r", "[/]", ":smile:", "{task.total}", "100%"]
     console.table("[b]title", ["[i]column", *names[1:]], [names])

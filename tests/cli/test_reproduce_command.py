@@ -268,6 +268,7 @@ def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
             2,
             "There is no part 'no-hope' in this experiment: choose no-lrn",
         ),
+        (("ablations", "--only", "", "--data", "DATA"), 2, "There is no part '' in this experiment"),
         (("figure-3", "--only", "no-lrn"), 2, "--only changes nothing in figure-3: leave it out"),
         (("figure-3", "--pretrain", "data/x"), 2, "--pretrain changes nothing in figure-3"),
         (("figure-3", "--scale", "photo"), 2, "'photo' is not one of 'mini', 'photos', 'full'"),
