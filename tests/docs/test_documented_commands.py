@@ -36,7 +36,7 @@ GIVEN = {
     "docs/exporting.md": ["saved_models/my-run", "photo.jpg"],
     "docs/features-and-search.md": ["saved_models/my-run", "photo.jpg"],
     "docs/index.md": ["photos"],
-    "docs/guide.md": ["photos", "holiday.jpg", "elsewhere/ImageNet", "elsewhere/fall09"],
+    "docs/guide.md": ["data/photos"],
     "docs/modern.md": ["data/imagenette"],
     "docs/paper.md": ["data/imagenette"],
     "docs/preparing-data.md": ["photos", "data/photos", "elsewhere/ImageNet"],
@@ -66,7 +66,6 @@ SHORTER = {
 
 # What is not run but parsed, by how it begins (without variables of the environment), and why.
 UNDERSTOOD = {
-    "alexnet prepare tfds:cifar10": "downloads the set; tests/data/test_tfds_source.py reads sets of TFDS",
     "alexnet prepare photos --beam-runner": "takes half a minute; tests/data/test_many_machines.py runs it",
     "alexnet train --data /data/imagenet256": "waits for another machine; tests/training/test_cluster.py has two",
     "alexnet benchmark": "takes minutes; tests/cli/test_benchmark_command.py runs it",
