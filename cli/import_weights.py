@@ -1,6 +1,5 @@
 """`alexnet import`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,14 +90,12 @@ def import_weights(
     """
     published = PUBLISHED.get(weights)
     is_run = is_address(weights) or (not published and exists(Path(weights) / "run.json"))
-    file = None if published or is_run else _file_of(weights)
+    if not (published or is_run or (exists(Path(weights)) and Path(weights).is_file())):
+        refuse_missing(weights)
     if from_cache and not published:
         raise UsageError(f"--from-cache has published weights, and {weights} is none of them: leave it out.")
-    if is_run:
-        if kind or recipe or mean or labels:
-            raise UsageError("A published run brings its recipe, mean and classes with it: leave the options out.")
-        _import_published(weights, run, data, as_json)
-        return
+    if is_run and any(given is not None for given in (kind, recipe, mean, labels)):
+        raise UsageError("A published run brings its recipe, mean and classes with it: leave the options out.")
     for path in (mean, labels):
         if path and not (exists(path) and path.is_file()):
             raise UsageError(f"There is no file {path}.")
@@ -109,59 +106,62 @@ def import_weights(
     from alexnet_keras.runs import check_new
     from alexnet_keras.weights.formats import kind_of
 
-    kind = published.kind if published else kind or kind_of(Path(weights))
-    if mean and kind not in ("caffe", "toronto"):
-        raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
-    default = weights if published else good_name(_stem(Path(weights)))
+    if not is_run:
+        kind = published.kind if published else kind or kind_of(Path(weights))
+        if mean and kind not in ("caffe", "toronto"):
+            raise UsageError(f"--mean is Caffe's mean image; weights from {kind} bring their mean colour with them.")
+    default = weights if published else good_name(_stem(weights, is_run))
     folder = runs_root() / (default if run is None else check_name(run, "--run"))
     check_new(folder)
     network = None if recipe is None else load_recipe(recipe)
     dataset = None if data is None else open_prepared(data)
-    file = file or published_path(weights, from_cache, console.REPORTER)
-    console.start_tensorflow()
-    from alexnet_keras.interop.import_run import import_run
+    words: list[str | Path] = [written(weights), *(["--from", kind] if kind else []), "--run", folder.name]
+    if is_run:
+        console.start_tensorflow()
+        from alexnet_keras.interop.sharing import import_published
 
-    made = import_run(
-        folder,
-        file,
-        kind,
-        recipe=network,
-        mean=mean,
-        labels=labels,
-        data=dataset,
-        imagenet=published is not None,
-        reporter=console.REPORTER,
-    )
-    words: list[str | Path] = [weights, "--from", kind, "--run", made.name]
-    words += ["--recipe", recipe or made.facts["recipe"]]
+        made = import_published(folder, weights, data=dataset)
+    else:
+        assert kind, "of a file"
+        file = published_path(weights, from_cache, console.REPORTER) if published else Path(weights)
+        console.start_tensorflow()
+        from alexnet_keras.interop.import_run import import_run
+
+        made = import_run(
+            folder,
+            file,
+            kind,
+            recipe=network,
+            mean=mean,
+            labels=labels,
+            data=dataset,
+            imagenet=published is not None,
+            reporter=console.REPORTER,
+        )
+        words += ["--recipe", recipe or made.facts["recipe"]]
     for option, path in (("--mean", mean), ("--labels", labels), ("--data", dataset and dataset.path)):
         words += [option, path] if path else []
-    _finish(made, words, as_json)
+    made.update({"command": ["alexnet", "import", *map(str, words)]})
+    _report(made, as_json)
 
 
-def _import_published(given: str, name: str | None, data: str | None, as_json: bool) -> None:
-    """Make a run of a published one."""
-    from alexnet_keras.data.dataset import open_prepared
-    from alexnet_keras.runs import check_new
+def _stem(given: str, is_run: bool) -> str:
+    """What names a run: the repository's or directory's name, or a file's without suffixes: net of net.pth.tar."""
+    from alexnet_keras.weights.formats import SUFFIXES
 
-    place: str | Path = given if is_address(given) else Path(given)
-    stem = parts_of(place)[0].partition("/")[2] if is_address(given) else Path(given).resolve().name
-    folder = runs_root() / (good_name(stem) if name is None else check_name(name, "--run"))
-    check_new(folder)
-    dataset = None if data is None else open_prepared(data)
-    console.start_tensorflow()
-    from alexnet_keras.interop.sharing import import_published
-
-    made = import_published(folder, place, data=dataset)
-    words = [written(place), "--run", made.name, *(["--data", str(dataset.path)] if dataset else [])]
-    _finish(made, words, as_json)
+    if is_run:
+        return parts_of(given)[0].partition("/")[2] if is_address(given) else Path(given).resolve().name
+    name = Path(given).name
+    stem = Path(name)
+    while stem.suffix.lower() in SUFFIXES:
+        stem = Path(stem.stem)
+    return stem.name if stem.name != name else stem.stem
 
 
-def _finish(made: "Run", words: Sequence[str | Path], as_json: bool) -> None:
-    """Record the words of the command that made a run, write its model card and print what it is."""
+def _report(made: "Run", as_json: bool) -> None:
+    """Write the model card of a run that was made, and print what it is."""
     from alexnet_keras.reports.model_card import write_model_card
 
-    made.update({"command": ["alexnet", "import", *map(str, words)]})
     write_model_card(made)
     facts = made.facts
     if as_json:
@@ -174,25 +174,3 @@ def _finish(made: "Run", words: Sequence[str | Path], as_json: bool) -> None:
             f"(ImageNet 2012 validation, centre crop; {known['source']})."
         )
     console.result(f"Next: {command('predict', 'IMAGE', '--run', made.called)}", fit=False)
-
-
-def _file_of(given: str) -> Path:
-    """The file at a path.
-
-    Raises:
-        UsageError: There is none.
-    """
-    path = Path(given)
-    if not (exists(path) and path.is_file()):
-        refuse_missing(given)
-    return path
-
-
-def _stem(file: Path) -> str:
-    """A file's name without the suffixes of weights: checkpoint of checkpoint.pth.tar."""
-    from alexnet_keras.weights.formats import SUFFIXES
-
-    stem = Path(file.name)
-    while stem.suffix.lower() in SUFFIXES and stem.stem:
-        stem = Path(stem.stem)
-    return stem.name if stem.name != file.name else file.stem
