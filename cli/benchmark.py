@@ -9,6 +9,7 @@ import click
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, check_source, data_names, given_options, json_option, recipe_option
 from alexnet_keras.errors import UsageError
+from alexnet_keras.storage.documents import write_json
 from alexnet_keras.training import PRECISIONS
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def benchmark(
     result = Result(FORMAT, started, this_machine(), request, measurements)
     _show(result, then, as_json)
     if out:
-        result.write(out)
+        write_json(out, result.to_dict())
         console.note(f"Wrote {out}")
 
 
@@ -170,18 +171,18 @@ def _data(name: str | None) -> str | None:
 
 def _show(result: "Result", then: "Result | None", as_json: bool) -> None:
     from alexnet_keras.benchmarking.result import changes, differences
-    from alexnet_keras.cli.benchmark_tables import print_comparison, print_result
+    from alexnet_keras.cli.benchmark_tables import print_result
 
     for sentence in differences(then, result) if then else []:
         console.warn(sentence)
-    if as_json:
-        compared = [
+    if not as_json:
+        print_result(result, then)
+        return
+    printed = result.to_dict()
+    if then:
+        printed["compared"] = [
             {"measurement": name, "figure": figure, "then": change.then and change.then.median}
             | {"now": change.now.median, "ratio": change.ratio}
-            for (name, figure), change in (changes(then, result) if then else {}).items()
+            for (name, figure), change in changes(then, result).items()
         ]
-        console.emit_json(result.to_dict() | ({"compared": compared} if then else {}))
-    elif then:
-        print_comparison(then, result)
-    else:
-        print_result(result)
+    console.emit_json(printed)

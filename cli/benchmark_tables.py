@@ -5,49 +5,56 @@ from alexnet_keras.cli import console
 from alexnet_keras.machine import Machine
 
 
-def print_result(result: Result) -> None:
-    """Print the machine, the figures, and the shares of the layers."""
+def print_result(result: Result, then: Result | None = None) -> None:
+    """Print the machine, the figures, and the shares of the layers; with an earlier result, its figure next to each."""
     _print_machine(result.machine)
-    _print_what(result)
-    rows = [
-        [name, figure, _number(spread.median), _range(spread)]
-        for name, measurement in result.measurements.items()
-        for figure, spread in measurement.figures.items()
-    ]
-    _table(["measurement", "figure", "median", "least to most"], rows, left=2)
-    _print_cores(result)
-    rows = [
-        [name, kind, f"{share:.1%}", _number(measurement.step_ms[kind])]
-        for name, measurement in result.measurements.items()
-        for kind, share in _largest_first(measurement.shares)
-    ]
-    if rows:
-        _table(["measurement", "layers", "share of the step", "ms a step"], rows, left=2)
-        _explain_shares()
+    for name, measurement in result.measurements.items():
+        console.result(f"- {name}: {measurement.what}; {measurement.device}, {len(measurement.repeats)} repeats")
+    console.result("")
+    if then:
+        console.result(f"then: {then.date}; now: {result.date}; ratio: now over then\n")
+        head = ["measurement", "figure", "then", "now", "ratio"]
+        rows = [
+            [name, figure, *(_with_range(spread) for spread in change), _ratio(change.ratio)]
+            for (name, figure), change in changes(then, result).items()
+        ]
+    else:
+        head = ["measurement", "figure", "median", "least to most"]
+        rows = [
+            [name, figure, _number(spread.median), _range(spread)]
+            for name, measurement in result.measurements.items()
+            for figure, spread in measurement.figures.items()
+        ]
+    _table(head, rows, left=2)
+    if needed := result.cores_needed:
+        rows = [[name, f"{cores:,.1f}"] for name, cores in needed.items()]
+        _table(["measurement", f"cores for {result.device_rate:,.0f} images/s"], rows, left=1)
+    _print_shares(result, then)
 
 
-def print_comparison(then: Result, now: Result) -> None:
-    """Print the same, with an earlier figure next to each."""
-    _print_machine(now.machine)
-    _print_what(now)
-    console.result(f"then: {then.date}; now: {now.date}; ratio: now over then\n")
-    rows = [
-        [name, figure, *(_with_range(spread) for spread in change), _ratio(change.ratio)]
-        for (name, figure), change in changes(then, now).items()
-    ]
-    _table(["measurement", "figure", "then", "now", "ratio"], rows, left=2)
-    _print_cores(now)
+def _print_shares(result: Result, then: Result | None) -> None:
+    """Print each kind of layer's share of a step, the largest first."""
+    head = ["measurement", "layers"]
+    head += (
+        ["share then", "share now", "ms then", "ms now", "ratio of ms"] if then else ["share of the step", "ms a step"]
+    )
     rows = []
-    for name, new in now.measurements.items():
-        old = then.measurements.get(name)
-        shares_then, ms_then = (old.shares, old.step_ms) if old else ({}, {})
-        for kind, share in _largest_first(new.shares):
-            before, after = ms_then.get(kind), new.step_ms[kind]
-            cells = [_percent(shares_then.get(kind)), _percent(share), _number(before), _number(after)]
-            rows.append([name, kind, *cells, _ratio(after / before if before else None)])
+    for name, new in result.measurements.items():
+        old = then.measurements.get(name) if then else None
+        for kind, share in sorted(new.shares.items(), key=lambda pair: -pair[1]):
+            before, after = old.step_ms.get(kind) if old else None, new.step_ms[kind]
+            cells = [f"{share:.1%}", _number(after)]
+            if then:
+                shares = [_percent(old.shares.get(kind) if old else None), f"{share:.1%}"]
+                cells = [*shares, _number(before), _number(after), _ratio(after / before if before else None)]
+            rows.append([name, kind, *cells])
     if rows:
-        _table(["measurement", "layers", "share then", "share now", "ms then", "ms now", "ratio of ms"], rows, left=2)
-        _explain_shares()
+        _table(head, rows, left=2)
+        console.result(
+            "Shares are from TensorFlow's trace of steps that were not timed. A moment in which several operations ran "
+            "is shared equally among them; what is fused into a convolution or matrix product counts there; other "
+            "includes moments in which no operation ran."
+        )
 
 
 def _print_machine(machine: Machine) -> None:
@@ -62,34 +69,9 @@ def _print_machine(machine: Machine) -> None:
     _table(["machine", ""], rows, left=2)
 
 
-def _print_cores(result: Result) -> None:
-    """Print the cores that the input needs to keep up with a device, where its rate is known."""
-    if needed := result.cores_needed:
-        rows = [[name, f"{cores:,.1f}"] for name, cores in needed.items()]
-        _table(["measurement", f"cores for {result.device_rate:,.0f} images/s"], rows, left=1)
-
-
-def _print_what(result: Result) -> None:
-    for name, measurement in result.measurements.items():
-        console.result(f"- {name}: {measurement.what}; {measurement.device}, {len(measurement.repeats)} repeats")
-    console.result("")
-
-
-def _explain_shares() -> None:
-    console.result(
-        "Shares are from TensorFlow's trace of steps that were not timed. A moment in which several operations ran is "
-        "shared equally among them; what is fused into a convolution or matrix product counts there; other includes "
-        "moments in which no operation ran."
-    )
-
-
 def _table(columns: list[str], rows: list[list], left: int) -> None:
     console.table("", columns, rows, left=left, form="markdown")
     console.result("")
-
-
-def _largest_first(shares: dict[str, float]) -> list[tuple[str, float]]:
-    return sorted(shares.items(), key=lambda pair: -pair[1])
 
 
 def _number(value: float | None) -> str:

@@ -12,12 +12,9 @@ from pydantic import Field
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.machine import Machine
 from alexnet_keras.recipes.toml import migrated
-from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.places import command
 
 FORMAT: Final = "alexnet-keras benchmark, version 1"
-
-
 A_CORE = "images/s a core"  # a figure: images in a second of one processor's time
 
 
@@ -176,10 +173,6 @@ class Result:
             made["measurements"][name] |= {"figures": figures, "step_ms": measurement.step_ms}
         return made
 
-    def write(self, path: Path) -> None:
-        """Write the result as JSON."""
-        write_json(path, self.to_dict())
-
 
 _RESULT, _MEASUREMENT = pydantic.TypeAdapter(Result), pydantic.TypeAdapter(Measurement)
 
@@ -245,20 +238,17 @@ def differences(then: Result, now: Result) -> list[str]:
     for package in {**old.versions, **new.versions}:
         compare(f"version of {package}", old.versions.get(package), new.versions.get(package))
     measured = set(then.measurements) & set(now.measurements)
-    for what in _matters(measured):
-        compare(what.replace("_", " "), getattr(then.request, what), getattr(now.request, what))
-    if measured - {"prepare"} and migrated(then.request.recipe) != migrated(now.request.recipe):
-        names = [result.request.recipe.get("name") for result in (then, now)]
-        sentences.append(f"the recipe is another one (named {names[0]} then, {names[1]} now).")
+    if measured - {"prepare"}:
+        compare("batch size", then.request.batch_size, now.request.batch_size)
+        if migrated(then.request.recipe) != migrated(now.request.recipe):
+            names = [result.request.recipe.get("name") for result in (then, now)]
+            sentences.append(f"the recipe is another one (named {names[0]} then, {names[1]} now).")
+    if measured & {"train", "infer"}:
+        compare("classes", then.request.classes, now.request.classes)
+        compare("precision", then.request.precision, now.request.precision)
     for name in sorted(measured):
         before, after = then.measurements[name], now.measurements[name]
         compare(f"device of {name}", before.device, after.device)
         if name.startswith("input") or name == "prepare":
             compare(f"data of {name}", before.what, after.what)
     return sentences
-
-
-def _matters(measured: set[str]) -> list[str]:
-    """The options that decide the figures of these measurements."""
-    found = ["batch_size"] if measured - {"prepare"} else []
-    return [*found, "classes", "precision"] if measured & {"train", "infer"} else found

@@ -13,7 +13,7 @@ import pytest
 from invoking import invoke
 
 from alexnet_keras.benchmarking.result import read_result
-from alexnet_keras.cli.benchmark_tables import print_comparison
+from alexnet_keras.cli.benchmark_tables import print_result
 from alexnet_keras.recipes.toml import to_toml
 
 SMALL = ["--recipe", "tiny.toml", "--classes", "3", "--batch-size", "4", "--repeats", "1"]
@@ -92,7 +92,7 @@ def test_what_the_earlier_result_lacks_is_shown_all_the_same(measured, monkeypat
     whole = json.loads(Path("all.json").read_text())
     earlier = {**whole, "measurements": {"input": whole["measurements"]["input"]}}
     (tmp_path / "earlier.json").write_text(json.dumps(earlier))
-    print_comparison(read_result(tmp_path / "earlier.json"), read_result(Path("all.json")))
+    print_result(read_result(Path("all.json")), then=read_result(tmp_path / "earlier.json"))
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| train |")]
     assert any(row[1] == "images/s" and row[2] == row[4] == "-" and float(row[3].split()[0]) > 0 for row in rows)
