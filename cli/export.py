@@ -1,17 +1,20 @@
 """`alexnet export`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, json_option, run_argument, run_data_option
-from alexnet_keras.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from alexnet_keras.data.dataset import PreparedDataset
-    from alexnet_keras.runs import Run
+from alexnet_keras.cli.options import (
+    OutPath,
+    chosen_run,
+    data_if_there,
+    data_of_run,
+    json_option,
+    run_argument,
+    run_data_option,
+    which_option,
+)
 
 KINDS = ("saved-model", "onnx", "tflite", "safetensors")
 IMAGES, IMAGES_QUANTIZED, GENERATED = 64, 500, 16
@@ -47,7 +50,7 @@ CALIBRATION = 128  # training images
     default=0,
     help="Seed of the choice of images, for comparison and for int8's calibration.",
 )
-@click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="The model of the run.")
+@which_option
 @json_option
 def export(
     run: str | None,
@@ -86,12 +89,14 @@ def export(
 
     path = out or default_path(run, to, quantize, which)
     check_can_export(to, quantize, path)
-    dataset = _dataset(run, data, quantize)
+    calibrated = quantize == "int8"  # on images of the run's data
+    others = "The export is compared on generated images."
+    dataset = data_of_run(run, data) if calibrated else data_if_there(run, data, others)[0]
     if dataset:
         samples = samples_of(dataset, "val", images or (IMAGES_QUANTIZED if quantize else IMAGES), seed)
     else:
         samples = generated_samples(images or GENERATED)
-    calibration = samples_of(dataset, "train", CALIBRATION, seed).images if dataset and quantize == "int8" else None
+    calibration = samples_of(dataset, "train", CALIBRATION, seed).images if dataset and calibrated else None
     model = run.load_model(which)
     with console.libraries_silenced():
         agreement = export_run(run, model, to, path, samples, which=which, quantize=quantize, calibration=calibration)
@@ -115,14 +120,3 @@ def export(
     if to == "saved-model" and "[" in str(path.absolute()):
         console.warn(f"TensorFlow takes {path} for a pattern and loads nothing from it: move it to a path without [.")
     console.result(f"Wrote {path} ({size / 1e6:.1f} MB), and the comparison to {comparison_path(path)}")
-
-
-def _dataset(run: "Run", data: str | None, quantize: str | None) -> "PreparedDataset | None":
-    """The dataset, or None where it is missing and not needed. One that is named must exist."""
-    try:
-        return data_of_run(run, data)
-    except (UsageError, DataError) as error:
-        if data is not None or quantize == "int8":
-            raise
-        console.warn(f"{error} The export is compared on generated images.")
-        return None

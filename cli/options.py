@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from alexnet_keras.cli import console
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.places import check_new_path, data_root, runs_root
 from alexnet_keras.visualization import FORMATS
 from alexnet_keras.weights.published import PUBLISHED
@@ -116,6 +116,9 @@ weights_option = click.option(
     type=click.Choice(list(PUBLISHED)),
     help="ImageNet's published weights instead of a run; downloaded once.",
 )
+which_option = click.option(
+    "--model", "which", type=click.Choice(["best", "last"]), default="best", help="The model of the run."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 recipe_option = click.option(
     "--recipe",
@@ -216,3 +219,17 @@ def data_of_run(run: "Run", data: str | Path | None) -> "PreparedDataset":
     from alexnet_keras.runs import data_of
 
     return click.get_current_context().with_resource(data_of(run, data, console.REPORTER))
+
+
+def data_if_there(run: "Run", data: str | None, without: str) -> "tuple[PreparedDataset | None, str]":
+    """The same, but None and the reason where the run's own is missing, which a warning says, with what `without` says.
+
+    One that is named has to exist.
+    """
+    try:
+        return data_of_run(run, data), ""
+    except (UsageError, DataError) as error:
+        if data is not None:
+            raise
+        console.warn(f"{error} {without}")
+        return None, str(error)

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import chosen_run, json_option, run_argument
+from alexnet_keras.cli.options import chosen_run, json_option, run_argument, which_option
+from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.hub import is_address
 from alexnet_keras.storage.places import check_new_path, command
 
@@ -14,7 +15,7 @@ from alexnet_keras.storage.places import check_new_path, command
 @run_argument
 @click.option("--to", required=True, metavar="hf://USER/NAME|DIR", help="Repository on the hub, or directory to make.")
 @click.option("--private", is_flag=True, help="Make the repository private.")
-@click.option("--model", "which", type=click.Choice(["best", "last"]), default="best", help="The model of the run.")
+@which_option
 @json_option
 def publish(run: str | None, to: str, private: bool, which: str, as_json: bool) -> None:
     """Share a run on Hugging Face's hub.
@@ -33,7 +34,7 @@ def publish(run: str | None, to: str, private: bool, which: str, as_json: bool) 
     """
     run = chosen_run(run)
     if private and not is_address(to):
-        raise click.UsageError("--private is for the hub: --to hf://USER/NAME.")
+        raise UsageError("--private is for the hub: --to hf://USER/NAME.")
     place = to if is_address(to) else check_new_path(Path(to), "--to")
     run.path_of_model(which)
     console.start_tensorflow()
@@ -44,4 +45,5 @@ def publish(run: str | None, to: str, private: bool, which: str, as_json: bool) 
         console.emit_json({"run": str(run.path), "model": which, "to": to, "published": where})
         return
     console.result(f"Published {run.name}: {where}")
-    console.result(f"Its model card has `license: unknown`: fill it in. Next: {command('import', to)}")
+    console.result("Its model card has `license: unknown`: fill it in.")
+    console.result(f"Next: {command('import', to)}", fit=False)

@@ -11,6 +11,8 @@ from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.storage.places import command
 
+FIRST_CLAUSE = re.compile(r"[:.;] | \(ImageNet|\.$")  # where the first clause of a summary ends
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[RECIPE] [OTHER]", shell_complete=recipe_names)
@@ -44,19 +46,19 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
         if as_json:
             console.emit_json({"recipe": chosen[0].name, "path": str(write)})
             return
-        console.result(f"Wrote {write}. Train with it: {command('train', '--recipe', write)}")
+        console.result(f"Wrote {write}")
+        console.result(f"Next: {command('train', '--recipe', write)}", fit=False)
         return
     if as_json:
         console.emit_json([to_dict(recipe) for recipe in chosen or BUILT_IN.values()])
         return
     if not chosen:
         rows = [
-            [recipe.name, _first_clause(recipe.summary), recipe.training.epochs, recipe.training.batch_size]
+            [recipe.name, FIRST_CLAUSE.split(recipe.summary)[0], recipe.training.epochs, recipe.training.batch_size]
             for recipe in BUILT_IN.values()
         ]
-        console.table(
-            "Recipes", ["recipe", "what it is", "epochs", "batch"], rows, left=2, optional=["batch"], one_line=True
-        )
+        columns = ["recipe", "what it is", "epochs", "batch"]
+        console.table("Recipes", columns, rows, left=2, optional=["batch"], one_line=True)
         console.result("One with every field: alexnet recipes source")
         console.result("Two, where they differ: alexnet recipes source paper")
         return
@@ -68,8 +70,3 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
     title = " and ".join(heads) + (": where they differ" if len(chosen) == 2 else "")
     columns = ["field", *heads, "where it comes from"]
     console.table(title, columns, differences(*chosen), left=4, optional=columns[-1:])
-
-
-def _first_clause(summary: str) -> str:
-    """Return the beginning of a summary: up to a colon, a bracket or the end of the sentence."""
-    return re.split(r"[:.;] | \(ImageNet", summary)[0].removesuffix(".")

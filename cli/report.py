@@ -1,17 +1,11 @@
 """`alexnet report`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_run, data_of_run, json_option, run_argument, run_data_option
-from alexnet_keras.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from alexnet_keras.data.dataset import PreparedDataset
-    from alexnet_keras.runs import Run
+from alexnet_keras.cli.options import OutPath, chosen_run, data_if_there, json_option, run_argument, run_data_option
 
 PARTS = ("kernels", "predictions", "neighbors", "curves", "classes", "calibration", "towers", "architecture")
 
@@ -64,7 +58,7 @@ def report(
     """
     found = chosen_run(run)
     found.path_of_model()  # raises at once where there is no epoch yet
-    dataset, problem = _dataset(found, data)
+    dataset, problem = data_if_there(found, data, "What needs the dataset is left out.")
     console.start_tensorflow()
     from alexnet_keras.reports.model_card import write_model_card
     from alexnet_keras.reports.run_report import write_report
@@ -87,14 +81,3 @@ def report(
         return
     left_out = f", without {', '.join(missing)}" if missing else ""
     console.result(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB){left_out}")
-
-
-def _dataset(run: "Run", data: str | None) -> "tuple[PreparedDataset | None, str]":
-    """The dataset, or None and one sentence that says why; with --data it has to exist."""
-    try:
-        return data_of_run(run, data), ""
-    except (UsageError, DataError) as error:
-        if data is not None:
-            raise
-        console.warn(f"{error} What needs the dataset is left out.")
-        return None, str(error)

@@ -67,8 +67,10 @@ def test_nothing_is_broken_inside_a_word_or_a_number(command, screen, trained, p
 
 
 @pytest.mark.parametrize("words", list(commands(cli)), ids=" ".join)
-def test_help_fits_80_columns(words):
-    shown = invoke(*words, terminal_width=80).output
+def test_help_has_an_example_and_fits_80_columns(words):
+    result = invoke(*words, terminal_width=80)
+    shown = result.output
+    assert result.exit_code == 0 and "alexnet " in shown.partition("\n")[2], "what can be run"
     assert [line for line in shown.splitlines() if len(line) > 80] == []
     assert words != ["--help"] or "..." not in shown.partition("Commands:")[2], "summaries are whole"
 
@@ -120,6 +122,12 @@ def test_sentences_break_between_words_and_what_is_to_be_copied_does_not(screen)
     lines = screen(show, 60).splitlines()
     assert all(len(line) <= 60 and line.startswith("  ") for line in lines[:-1])
     assert lines[-1].endswith("--json")
+
+
+def test_a_command_to_copy_is_whole_at_any_width(screen, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = screen(["recipes", "source", "--write", "a-recipe-with-a-long-name.toml"], 40)
+    assert "Next: alexnet train --recipe a-recipe-with-a-long-name.toml" in shown.splitlines()
 
 
 def test_quiet_leaves_results_warnings_and_errors(trained, monkeypatch):
