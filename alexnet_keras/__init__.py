@@ -1,6 +1,10 @@
 """AlexNet (Krizhevsky, Sutskever and Hinton, 2012) in Keras 3, faithful to the paper and to the released code.
 
-    from alexnet_keras import Classifier, ProgressBar, evaluate, prepare, train
+    from alexnet_keras import Classifier as Classifier
+    from alexnet_keras import ProgressBar as ProgressBar
+    from alexnet_keras import evaluate as evaluate
+    from alexnet_keras import prepare as prepare
+    from alexnet_keras import train as train
 
     data = prepare("demo")  # drawings made by code, or "photos": your own, in class folders
     run = train(data, "quickstart", reporter=ProgressBar())
@@ -22,22 +26,30 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__
-    from alexnet_keras.api import evaluate, publish, resume, train
-    from alexnet_keras.data.dataset import open_prepared
-    from alexnet_keras.data.image_batches import ImageBatches
-    from alexnet_keras.data.preparation import prepare
-    from alexnet_keras.evaluation.applications import decode_predictions, preprocess_input
-    from alexnet_keras.evaluation.classifier import Classifier
-    from alexnet_keras.evaluation.evaluate import evaluate_ensemble
-    from alexnet_keras.network.model import AlexNet, join_towers, layer_output
-    from alexnet_keras.recipes.schema import Recipe
-    from alexnet_keras.recipes.toml import load_recipe
-    from alexnet_keras.reporter import ProgressBar, Reporter
-    from alexnet_keras.runs import Run
-    from alexnet_keras.training.keras_fit import FollowRecipe, compile_options
-    from alexnet_keras.visualization.architecture import draw_architecture
-    from alexnet_keras.visualization.kernels import draw_kernels
+if TYPE_CHECKING:  # editors and type checkers do not follow __getattr__; `as` says to them that a name is public
+    from alexnet_keras.api import evaluate as evaluate
+    from alexnet_keras.api import publish as publish
+    from alexnet_keras.api import resume as resume
+    from alexnet_keras.api import train as train
+    from alexnet_keras.data.dataset import open_prepared as open_prepared
+    from alexnet_keras.data.image_batches import ImageBatches as ImageBatches
+    from alexnet_keras.data.preparation import prepare as prepare
+    from alexnet_keras.evaluation.applications import decode_predictions as decode_predictions
+    from alexnet_keras.evaluation.applications import preprocess_input as preprocess_input
+    from alexnet_keras.evaluation.classifier import Classifier as Classifier
+    from alexnet_keras.evaluation.evaluate import evaluate_ensemble as evaluate_ensemble
+    from alexnet_keras.network.model import AlexNet as AlexNet
+    from alexnet_keras.network.model import join_towers as join_towers
+    from alexnet_keras.network.model import layer_output as layer_output
+    from alexnet_keras.recipes.schema import Recipe as Recipe
+    from alexnet_keras.recipes.toml import load_recipe as load_recipe
+    from alexnet_keras.reporter import ProgressBar as ProgressBar
+    from alexnet_keras.reporter import Reporter as Reporter
+    from alexnet_keras.runs import Run as Run
+    from alexnet_keras.training.keras_fit import FollowRecipe as FollowRecipe
+    from alexnet_keras.training.keras_fit import compile_options as compile_options
+    from alexnet_keras.visualization.architecture import draw_architecture as draw_architecture
+    from alexnet_keras.visualization.kernels import draw_kernels as draw_kernels
 
 __version__ = _version("alexnet-keras")
 
@@ -66,32 +78,7 @@ _PUBLIC = {
     "resume": "alexnet_keras.api",
     "train": "alexnet_keras.api",
 }
-__all__ = [
-    "AlexNet",
-    "Classifier",
-    "FollowRecipe",
-    "ImageBatches",
-    "ProgressBar",
-    "Recipe",
-    "Reporter",
-    "Run",
-    "__version__",
-    "compile_options",
-    "decode_predictions",
-    "draw_architecture",
-    "draw_kernels",
-    "evaluate",
-    "evaluate_ensemble",
-    "join_towers",
-    "layer_output",
-    "load_recipe",
-    "open_prepared",
-    "prepare",
-    "preprocess_input",
-    "publish",
-    "resume",
-    "train",
-]
+__all__ = ["__version__", *_PUBLIC]
 
 
 @wrapt.when_imported("keras")
