@@ -1,13 +1,12 @@
 """`alexnet info devices`."""
 
-import platform
 from typing import TYPE_CHECKING
 
 import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import json_option, recipe_option, refuse_given
-from alexnet_keras.machine import usable_processors
+from alexnet_keras.machine import this_machine, usable_processors
 
 if TYPE_CHECKING:
     from alexnet_keras.recipes.schema import Recipe
@@ -44,7 +43,7 @@ def devices(
 
     loaded = load_recipe(recipe)
     towers, present = loaded.network.towers, gpus_present()
-    facts = _machine()
+    facts = {"processor": this_machine().processor, "cpus": usable_processors(), **_tensorflow()}
     if gpus is None and strategy is None:
         refuse_given(*OF_TOWERS)
         plans = {number: plan_placement(None, number, towers=towers, present=present) for number in SHOWN}
@@ -68,19 +67,13 @@ def devices(
     return _show_placement(facts)
 
 
-def _machine() -> dict:
+def _tensorflow() -> dict:
+    """The GPUs that TensorFlow sees, and its version."""
     import tensorflow as tf
 
-    gpus = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cpus": usable_processors(),
-        "gpus": gpus,
-        "tensorflow": tf.__version__,
-    }
+    details = tf.config.experimental.get_device_details
+    gpus = [details(gpu).get("device_name", gpu.name) for gpu in tf.config.list_physical_devices("GPU")]
+    return {"gpus": gpus, "tensorflow": tf.__version__}
 
 
 def _towers(placement: "Placement", recipe: "Recipe", classes: int, batch_size: int) -> dict:
@@ -138,9 +131,7 @@ def _show_placement(facts: dict) -> None:
     console.table(f"What passes between the towers in a step of {facts['batch_size']} images", columns, rows, left=5)
     total = sum(each["bytes"] for each in facts["crossings"])
     console.result(f"{total / 1e6:,.1f} MB a step in all. Backward is the gradient of what passed forward.")
-    wrong = facts["misplaced"]
-    console.result(
-        f"All {facts['variables']} weights and velocities are on their tower's device."
-        if not wrong
-        else "On the wrong device: " + "; ".join(wrong)
-    )
+    if wrong := facts["misplaced"]:
+        console.result(f"On the wrong device: {'; '.join(wrong)}")
+    else:
+        console.result(f"All {facts['variables']} weights and velocities are on their tower's device.")
