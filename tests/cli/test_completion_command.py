@@ -53,7 +53,3 @@ def test_recipes_experiments_and_layers_are_completed():
     assert values(["reproduce", "list"], "table-") == ["table-1", "table-2"]
     assert values(["train", "--freeze"], "conv1,fc") == ["conv1,fc6", "conv1,fc7", "conv1,fc8"]
     assert values(["visualize", "activations", "--layer"], "conv5") == ["conv5"]
-
-
-def test_another_shell_is_wrong_usage(alexnet):
-    assert alexnet("completion", "cmd").exit_code == 2

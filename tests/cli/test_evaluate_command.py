@@ -149,7 +149,6 @@ def test_weights_are_searched_on_one_split_and_reported_on_another(alexnet):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["eval", "nowhere"], 2, "There is no run 'nowhere'"),
         (["eval", "tiny", "--split", "test"], 2, "has no split 'test'"),
         (["eval", "tiny", "--ensemble", "mean"], 2, "two different runs"),
         (["eval", "tiny", "tiny", "--ensemble", "mean"], 2, "two different runs"),

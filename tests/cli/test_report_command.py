@@ -38,12 +38,6 @@ def copied(trained, tmp_path, monkeypatch):
     return report
 
 
-def test_the_help_text_has_an_example(report):
-    result = report("--help")
-    assert result.exit_code == 0 and "alexnet report my-run" in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 100
-
-
 def test_the_parts_that_can_be_left_out_are_those_there_are():
     from alexnet_keras.reports import parts
 
@@ -119,7 +113,6 @@ def test_a_run_that_was_interrupted_is_reported_so(copied, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "There is no run 'nowhere'"),
         (["tiny", "--data", "data/gone"], "There is no prepared dataset data/gone"),
         (["tiny", "--split", "exam"], "has no split 'exam'"),
         (["tiny", "--without", "colours"], "'colours' is not one of"),

@@ -25,14 +25,6 @@ def photo(tmp_path):
     return tmp_path / "photo.png"
 
 
-@pytest.mark.parametrize("what", ["architecture", "towers", "activations", "saliency"])
-def test_every_help_text_has_an_example(alexnet, what):
-    result = alexnet("visualize", what, "--help")
-    assert result.exit_code == 0
-    assert f"alexnet visualize {what}" in result.stdout.partition("\n")[2]
-    assert max(map(len, result.stdout.splitlines())) <= 100
-
-
 @pytest.mark.parametrize(
     ("arguments", "file"),
     [
@@ -123,7 +115,6 @@ def test_the_seed_chooses_the_image(visualize, tmp_path):
         (["saliency", "--class", "violet"], 2, "the classes are blue, green, red"),
         (["saliency", "--count", "20"], 3, "12 images"),
         (["saliency", "--data", "nowhere"], 2, "nowhere"),
-        (["towers", "nobody"], 2, "nobody"),
         (["architecture", "tiny", "--recipe", "source"], 2, "leave RUN out"),
         (["architecture", "--recipe", "nothing", "--out", "x.png"], 2, "There is no recipe 'nothing'"),
         (["kernels", "--scaling", "loud"], 2, "loud"),
