@@ -81,7 +81,7 @@ def use_gpus(count: int | None = None) -> None:
         count: The number of GPUs; None for all that TensorFlow sees.
 
     Raises:
-        UsageError: TensorFlow has made its devices, and with other GPUs.
+        UsageError: None are to be seen, and TensorFlow has made its devices with some.
     """
     import tensorflow as tf
 

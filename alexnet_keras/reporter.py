@@ -11,7 +11,7 @@ Functions that take long accept a `reporter`. What a program calls reports warni
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Reporter:
             unit: The unit, in the plural.
             done: Units that were done before.
         """
-        return _nothing()
+        return nullcontext(lambda n=1, text="": None)
 
     def on_train_begin(self, recipe: "Recipe", validation_images: int, position: "Position") -> None:
         """A training begins, or resumes, at a position."""
@@ -83,11 +83,6 @@ class Reporter:
 
 
 SILENT = Reporter()
-
-
-@contextmanager
-def _nothing() -> Iterator[Advance]:
-    yield lambda n=1, text="": None
 
 
 OWN = (__name__.partition(".")[0], "contextlib")  # this package, and what it enters its own contexts by

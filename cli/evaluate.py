@@ -119,9 +119,11 @@ def evaluate(
 def _print(results: list[dict], titles: dict[str, str], form: str | None) -> None:
     data = list(dict.fromkeys(f"{result['data']} {result['split']}" for result in results))
     several = ["data"] * (len(data) > 1)
+    runs = {result["run"] for result in results}
+    names = {run: Path(run).name if form is None and Path(run).parent == runs_root() else run for run in runs}
     rows = [
         [
-            (_called(result["run"]) if form is None else result["run"]) + LAST * (result["model"] == "last"),
+            names[result["run"]] + LAST * (result["model"] == "last"),
             *(f"{Path(result['data']).name} {result['split']}" for _ in several),
             result["views"],
             result["images"],
@@ -139,7 +141,7 @@ def _print(results: list[dict], titles: dict[str, str], form: str | None) -> Non
         return
     if few := [result["classes"] for result in results if result["classes"] <= 5]:
         console.result(f"No top-5 error: with {few[0]} classes the right one is always among five.")
-    if len({result["run"] for result in results}) == 1:
+    if len(runs) == 1:
         _print_details(results[-1], titles)
 
 
@@ -189,12 +191,6 @@ def _print_ensemble(results: list[dict], form: str | None) -> None:
     if not form:
         for how, weights in {each["ensemble"]: each["weights"] for each in results if "ensemble" in each}.items():
             console.result(f"{how}: " + ", ".join(f"{share:.3g} {name}" for name, share in weights.items()))
-
-
-def _called(run: str) -> str:
-    """The name of a run among the runs; of one elsewhere its path."""
-    path = Path(run)
-    return path.name if path.parent == runs_root() else run
 
 
 def _with_interval(rate: dict[str, float]) -> str:

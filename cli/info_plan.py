@@ -1,6 +1,5 @@
 """`alexnet info plan`."""
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,6 @@ from alexnet_keras.training import PRECISIONS
 
 if TYPE_CHECKING:
     from alexnet_keras.benchmarking.plan import Plan
-    from alexnet_keras.benchmarking.result import Spread
 
 
 @click.command()
@@ -75,8 +73,9 @@ def plan(
     if source is not None:
         check_source(source)
     recipes = [load_recipe(each) for each in names or BUILT_IN]
-    if twice := next((name for name, count in Counter(recipe.name for recipe in recipes).items() if count > 1), None):
-        raise UsageError(f"Two recipes are called {twice!r}: call one of them otherwise, by the `name` in its file.")
+    called = [recipe.name for recipe in recipes]
+    if twice := [name for name in called if called.count(name) > 1]:
+        raise UsageError(f"Two recipes are called {twice[0]!r}: call one of them otherwise, by the `name` in its file.")
     chosen = precisions or PRECISIONS[:2]
     found = planning.survey(recipes, chosen, source=source, data=data, repeats=repeats, reporter=console.REPORTER)
     made = planning.plan(found, recipes, chosen)
@@ -92,8 +91,9 @@ def _show(made: "Plan", paper: str) -> None:
     console.result(f"{images.what}: {counts} images of {images.classes:,} classes\n")
     rows = []
     if made.prepare_hours and found.prepare:
-        hours = _with_range(made.prepare_hours, " hours")
+        median, least, most = map(_number, made.prepare_hours)
         rate = found.prepare.figures["images/s"].median
+        hours = f"{median} hours ({least} to {most})"
         rows.append(["prepare", hours, f"{rate:,.0f} images/s; {found.prepare.what}"])
     kind = "is there" if images.prepared else "as JPEG"
     rows += [
@@ -123,25 +123,18 @@ def _show(made: "Plan", paper: str) -> None:
     bound = sorted({f"{each.recipe} in {each.precision}" for each in made.training if each.bound == "input"})
     console.result(f"Bound by the input: {', '.join(bound) or 'none; input is its part of a step'}.")
     console.result(f"The paper: {paper}.")
+    devices = {"the processor" if each.device == "CPU" else each.device for each in found.training.values()}
     console.result(
         f"Medians of {len(found.input.repeats)} repeats with lowest to highest, measured in {found.seconds:.0f} s on "
-        f"{found.machine.cores} cores of {found.machine.processor} ({_device(made)}). Days have every epoch's "
-        "validation in them, at a third of a training step, and neither a slow disk nor other work on the machine."
+        f"{found.machine.cores} cores of {found.machine.processor} (training on {' and '.join(sorted(devices))}). Days "
+        "have every epoch's validation in them, at a third of a training step, and neither a slow disk nor other work "
+        "on the machine."
     )
     if not all(each.measured for each in made.training):
         console.result(
             "~ had no time to be measured: it is scaled from the first recipe by its operations, which leaves out what "
             "normalisation and the first layer take; --recipe measures it."
         )
-
-
-def _device(made: "Plan") -> str:
-    devices = {measured.device for measured in made.survey.training.values()}
-    return "training on " + " and ".join("the processor" if each == "CPU" else each for each in sorted(devices))
-
-
-def _with_range(spread: "Spread", unit: str = "") -> str:
-    return f"{_number(spread.median)}{unit} ({_number(spread.least)} to {_number(spread.most)})"
 
 
 def _number(value: float) -> str:

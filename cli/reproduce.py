@@ -110,11 +110,10 @@ def reproduce(what: str, named: str | None, out: Path | None, as_json: bool, **o
         refuse_given((*options, *(["out"] if what == LIST else [])), f"is for experiments, not for {what}")
     if what == LIST:
         _list([EXPERIMENTS[named]] if named else list(EXPERIMENTS.values()), as_json)
-        return
-    if what == REPORT:
+    elif what == REPORT:
         _report(out, as_json)
-        return
-    _run(EXPERIMENTS[what], out, as_json, options)
+    else:
+        _run(EXPERIMENTS[what], out, as_json, options)
 
 
 def _list(experiments: "list[Experiment]", as_json: bool) -> None:

@@ -19,8 +19,6 @@ from alexnet_keras.cli.options import (
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from alexnet_keras.runs import Run
     from alexnet_keras.search.index import SearchIndex
 
@@ -154,10 +152,19 @@ def query(
         nearest = index.reranked(features, count, rerank)
     else:
         nearest = (index.by_code if codes else index.exact)(features, count)
-    found: list[dict[str, Any]] = [
-        {"picture": file, "neighbors": _neighbors(index, rows, distances, by_bits)}
-        for file, rows, distances in zip(images, nearest.rows, nearest.distances, strict=True)
-    ]
+    found: list[dict[str, Any]] = []
+    for file, rows, distances in zip(images, nearest.rows, nearest.distances, strict=True):
+        neighbors = [
+            {
+                "rank": rank,
+                "distance": int(distance) if by_bits else float(distance),
+                "class": index.facts["classes"][index.labels[row]],
+                "title": index.titles[index.labels[row]],
+                "filename": str(index.filenames[row]),
+            }
+            for rank, (row, distance) in enumerate(zip(rows, distances, strict=True), 1)
+        ]
+        found.append({"picture": file, "neighbors": neighbors})
     if as_json:
         console.emit_json({"index": str(index.path), "distance": "bits" if by_bits else "Euclidean", "found": found})
         return
@@ -181,19 +188,6 @@ def _start(name: str | None) -> "Run":
     run.path_of_model()
     console.start_tensorflow()
     return run
-
-
-def _neighbors(index: "SearchIndex", rows: "np.ndarray", distances: "np.ndarray", by_bits: bool) -> list[dict]:
-    return [
-        {
-            "rank": rank,
-            "distance": int(distance) if by_bits else float(distance),
-            "class": index.facts["classes"][index.labels[row]],
-            "title": index.titles[index.labels[row]],
-            "filename": str(index.filenames[row]),
-        }
-        for rank, (row, distance) in enumerate(zip(rows, distances, strict=True), 1)
-    ]
 
 
 def _show_index(index: "SearchIndex", as_json: bool) -> None:

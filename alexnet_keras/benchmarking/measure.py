@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -234,7 +235,10 @@ def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> 
         UsageError, DataError: There is no such source, or its images cannot be used.
     """
     most = MANY_IMAGES if request.brief else IMAGES
-    whole = _generated(folder, most) if request.source is None else _opened(request.source, folder)
+    if request.source is None:
+        whole = _generated(folder, most)
+    else:
+        whole = open_source(SourceRequest(request.source, demo_folder=folder / "demo", cache=folder))
     source = _some_of(whole, most)
     images = sum(len(split) for split in source.splits.values())
     base, repeats = peak_bytes(), []
@@ -249,7 +253,7 @@ def prepare_images(request: Request, folder: Path, tell: Callable[[], None]) -> 
         if number:
             repeats.append(clock.repeat(passed) if request.brief else Repeat(images, passed))
             tell()
-    of = source.given if request.source else f"generated JPEG of {WIDTH}x{HEIGHT}"
+    of = f"generated JPEG of {WIDTH}x{HEIGHT}" if request.source is None else source.given
     return Measurement(
         what=f"{images} images, {of}",
         device="CPU",
@@ -335,10 +339,6 @@ def _generated(folder: Path, number: int) -> Source:
     return folder_source(images)
 
 
-def _opened(given: str, folder: Path) -> Source:
-    return open_source(SourceRequest(given, demo_folder=folder / "demo", cache=folder))
-
-
 def _some_of(source: Source, most: int) -> Source:
     """A source; of a large one a random sample, with each split's share of it."""
     part = min(1.0, most / sum(len(images) for images in source.splits.values()))
@@ -347,4 +347,4 @@ def _some_of(source: Source, most: int) -> Source:
         number = max(min(FEWEST, len(images)), int(part * len(images)))
         chosen = np.random.default_rng(0).permutation(len(images))[:number]
         splits[split] = images.take(np.sort(chosen))
-    return Source(source.given, source.classes, splits, source.words, source.ids, source.options, source.notes)
+    return replace(source, splits=splits)

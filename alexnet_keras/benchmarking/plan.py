@@ -82,8 +82,6 @@ class TrainingPlan:
     """The training of one recipe in one precision.
 
     Attributes:
-        recipe, precision: What is trained.
-        epochs, batch_size: The recipe's.
         steps: Steps of an epoch.
         measured: The recipe was measured; else its time follows from the first one's, by operations.
         step_seconds: Duration of a step with its input.
@@ -214,12 +212,9 @@ def plan(found: Survey, recipes: Sequence[Recipe], precisions: Sequence[str]) ->
         recipes, precisions: As for `survey`.
     """
     images = found.workload
-    hours = None
-    if found.prepare:
-        hours = _scaled(_seconds_an_image(found.prepare), images.total / 3600)
     return Plan(
         found,
-        hours,
+        _scaled(_seconds_an_image(found.prepare), images.total / 3600) if found.prepare else None,
         jpeg_bytes=round(images.total * images.jpeg_bytes),
         raw_bytes=images.total * (IMAGE_BYTES + RECORD_BYTES),
         cache_bytes=images.images["train"] * IMAGE_BYTES,

@@ -79,7 +79,9 @@ def _run(task: dict[str, Any], temporary: str, advance: Advance) -> Any:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(ENDING_S)  # by itself
                 if "error" in message:
-                    raise _as_raised(message)
+                    error = AlexNetError(message["error"])
+                    error.exit_code = message["exit_code"]
+                    raise error
                 return message["result"]
             status = process.wait()
         except BrokenPipeError:
@@ -89,13 +91,6 @@ def _run(task: dict[str, Any], temporary: str, advance: Advance) -> Any:
             process.communicate()
         printed.seek(0)
         raise AlexNetError(_what_happened(task["name"], status, printed.read()))
-
-
-def _as_raised(message: dict[str, Any]) -> AlexNetError:
-    """The worker's error, with its exit code."""
-    error = AlexNetError(message["error"])
-    error.exit_code = message["exit_code"]
-    return error
 
 
 def _what_happened(name: str, status: int, printed: str) -> str:

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
 
 
-def latest_run(root: Path | None = None) -> Run:
+def latest_run() -> Run:
     """Open the run that was written to last, by what its run.json says.
 
     Raises:
         UsageError: There is none.
     """
-    runs = all_runs(root)
+    runs = all_runs()
     if not runs:
-        raise UsageError(f"There is no run under {root or runs_root()}: `alexnet train` makes one.")
+        raise UsageError(f"There is no run under {runs_root()}: `alexnet train` makes one.")
     return max(runs, key=_written)
 
 

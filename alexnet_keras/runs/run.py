@@ -1,23 +1,7 @@
 """A run: one directory under saved_models/ (`places.runs_root`), opened and written in one place.
 
-An imported run has the first four files only, and those that `alexnet eval` and other commands add.
-
-recipe.toml      the recipe, with every change applied
-run.json         options, seed, classes, dataset fingerprint, environment, status, best epoch
-model.keras      the model with the lowest validation error so far
-last.keras       the model at the end of training
-state/           the last few states, which --resume continues from
-history.csv      one line per epoch;  steps.csv: one line per step;  layers.csv: one line per epoch and variable
-kernels/         the first layer's kernels before training and after every epoch
-lock             held by the process that trains the run
-events/          the same numbers for TensorBoard
-evaluations/     one JSON file per evaluation, and a directory with its predictions
-figures/         figures
-report.html      all of it on one page
-MODEL_CARD.md    description and intended use, as model hubs show them
-features/        one directory per layer and split, with the layer's output on every image
-search/          one directory per layer and split, to search in
-exports/         the model for other programs, each with its agreement"""
+docs/architecture.md says what each file in it is.
+"""
 
 import csv
 import os
