@@ -102,8 +102,8 @@ output = section("Output")
 @where(
     "--strategy",
     type=click.Choice(STRATEGIES),
-    help="How devices share the work. [default: one; towers for 2 GPUs; mirrored for more; multi-worker where "
-    "TF_CONFIG names a cluster; under SLURM only if given]",
+    help="How devices share the work. [default: one; for 2 GPUs towers if the recipe has two, else mirrored; mirrored "
+    "for more; multi-worker where TF_CONFIG names a cluster; under SLURM only if given]",
 )
 @where("--strict-devices", is_flag=True, help="Fail where GPUs are missing instead of using the processor.")
 @where(
