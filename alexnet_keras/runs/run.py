@@ -106,7 +106,7 @@ class Run:
         """Open a run.
 
         Args:
-            name_or_path: Its name under `root`, or its path.
+            name_or_path: Its name under `root`, or its path; "./my-run" is a path before it is a name.
             root: The directory of runs; None for saved_models/.
 
         Raises:
@@ -116,7 +116,8 @@ class Run:
             address = hub.written(name_or_path)
             raise UsageError(f"{address} is on the hub: `{command('import', address)}` makes a run of it.")
         root = root or runs_root()
-        for path in (root / name_or_path, Path(name_or_path)):
+        places = (root / name_or_path, Path(name_or_path))
+        for path in places if Path(name_or_path).name == str(name_or_path) else places[::-1]:
             if exists(path / "run.json"):
                 return cls(path if path.name not in ("", "..") else path.resolve())  # `.` is no name
         if str(name_or_path) in PUBLISHED:
@@ -134,7 +135,9 @@ class Run:
     def called(self) -> str:
         """The argument by which other commands find the run: its name, or its path outside saved_models/."""
         among = (runs_root() / self.name).absolute() == self.path.absolute() and not self.name.startswith("-")
-        return self.name if among else argument(self.path)
+        if among:
+            return self.name
+        return f"./{self.name}" if str(self.path) == self.name else argument(self.path)  # a bare name is one of a run
 
     @property
     def is_writable(self) -> bool:

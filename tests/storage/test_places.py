@@ -101,6 +101,13 @@ def test_a_path_that_looks_like_an_option_is_written_so_that_it_is_none():
     assert Run(Path("saved_models/-x")).called == "saved_models/-x" and Run(Path("saved_models/x")).called == "x"
 
 
+def test_a_path_with_a_slash_is_no_name_of_a_run(tmp_path, tiny, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named, here = (Run.create(path, tiny, {}) for path in (Path("saved_models/r"), Path("r")))
+    assert Run.load("r") == Run.load(named.called) == named
+    assert Run.load("./r") == Run.load("r/") == Run.load(here.called) == here and here.called == "./r"
+
+
 def test_the_current_directory_has_a_name(prepared, monkeypatch):
     monkeypatch.chdir(prepared.path)
     assert open_prepared(".").path.name == prepared.path.name == open_prepared("../colors/.").path.name
