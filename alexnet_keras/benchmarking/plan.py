@@ -142,7 +142,6 @@ def survey(
     source: str | None = None,
     data: PreparedDataset | None = None,
     repeats: int = 3,
-    budget: float = BUDGET_S,
     reporter: Reporter = SILENT,
 ) -> Survey:
     """Measure what a plan needs.
@@ -153,7 +152,6 @@ def survey(
         source: Images to prepare, as `alexnet prepare` names them; with neither this nor `data`, ImageNet's count.
         data: A prepared dataset.
         repeats: Timed repeats of each measurement.
-        budget: Seconds in which to measure further recipes.
         reporter: Receives the progress.
 
     Raises:
@@ -181,7 +179,7 @@ def survey(
         for recipe in recipes:
             for precision in precisions:
                 start = time.monotonic()
-                if recipe is not recipes[0] and start - began + longest > budget:
+                if recipe is not recipes[0] and start - began + longest > BUDGET_S:
                     continue
                 training[recipe.name, precision] = measured(
                     "train", recipe, f"{recipe.name} {precision}", classes=workload.classes, precision=precision
