@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT / "docs/hooks"))
 import paper  # noqa: E402
 import readme  # noqa: E402
 
+from alexnet_keras.experiments.outcome import paired_test  # noqa: E402
 from alexnet_keras.storage.kept import made_from  # noqa: E402
 
 
@@ -58,3 +59,18 @@ def test_evidence_holds_no_place_of_the_machine_that_measured_it():
     for file in files:
         text = json.dumps(made_from(file)) if file.suffix == ".npz" else file.read_text()
         assert not re.search(r'"/(?!CPU)\w|/home/|/tmp/|/root/|Users', text), file
+
+
+def test_the_tries_at_modern_are_those_that_were_measured():
+    page = (ROOT / "docs/modern.md").read_text()
+    folders = [ROOT / "docs/evidence" / name for name in ("modern-photos/parts", "modern-tries")]
+    found = {file.stem: json.loads(file.read_text())["found"] for folder in folders for file in folder.glob("*.json")}
+    before = found.pop("without-smaller-batches-seed-1")
+    rows = {"batches of 64": "batches-of-64", "the rate 0.02": "rate-0.02"}
+    rows["batches of 64, and crops of random size (`augmentation.crop_area`)"] = "batches-of-64-and-crop-area"
+    for row, name in rows.items():
+        tried = found[name]
+        test = paired_test(tried, before, "top1")
+        errors = " | ".join(f"{100 * tried[kind]:.1f} %" for kind in ("top1", "top5"))
+        start = f"| {row} | {errors} | {test.only_second} and {test.only_first} | "
+        assert start in page, start

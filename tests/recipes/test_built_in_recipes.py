@@ -85,7 +85,7 @@ MODERN = {  # weights of sqrt(2 / fan-in), the classifier's of sqrt(1 / fan-in)
     **table("network.fc7", initial_std=0.0220971, initial_bias=0.0, dropout=0.25),  # 4096
     "network.fc8.initial_std": 0.015625,  # 4096
     **table("augmentation", input_scale=0.0134452, crop_group=1, color_noise_rescale=False),  # 1 / 74.376
-    **table("training", epochs=45, bias_rate=0.01, label_smoothing=0.1, averaging_epochs=1.5),
+    **table("training", epochs=45, batch_size=64, bias_rate=0.01, label_smoothing=0.1, averaging_epochs=1.5),
     **table("training.schedule", kind="cosine", length=45, drop_epochs=(), warmup_epochs=2),
 }
 CAFFENET = {

@@ -26,6 +26,7 @@ FIELDS = {
         "weight_rate",
     },
     "less-dropout": {"dropout"},
+    "smaller-batches": {"batch_size"},
     "label-smoothing": {"label_smoothing"},
     "averaging": {"averaging_epochs"},
     "augmentation": {"crop_group", "color_noise_rescale"},
