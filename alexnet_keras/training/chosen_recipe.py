@@ -16,6 +16,7 @@ from alexnet_keras.storage.places import command as command_line
 FEW_IMAGES = 3000  # of training, for a network of the paper's size
 BY_EPOCH = ("conv1_lowered_epoch", "conv1_frozen_epoch", "color_noise_off_epoch")  # of a schedule, of any kind
 SCALED = {f"training.schedule.{name}" for name in (*BY_EPOCH, "drop_epochs", "warmup_epochs")}  # to the run's length
+AVERAGING = "training.averaging_epochs"
 LARGE_LAYER = 2048  # units of a hidden layer from which a network is that large
 SMALL_DATASET = 100_000  # images; below it the paper's initial weights may keep the loss at that of guessing
 
@@ -78,6 +79,10 @@ def chosen_recipe(
             f"dataset this small ({images} images); the recipe `source` starts sooner."
         )
     chosen = edit(recipe, made)
+    length = chosen.training.epochs / recipe.training.epochs
+    if length != 1 and training.averaging_epochs and AVERAGING not in made:  # scaled as the schedule is
+        made[AVERAGING] = training.averaging_epochs * length
+        chosen = edit(recipe, made)
     schedule, before = chosen.training.schedule, recipe.training.schedule
     fixed = [name for name in BY_EPOCH if getattr(schedule, name) is not None]
     if schedule.kind != "steps" and before.kind == "steps" and fixed:

@@ -259,6 +259,19 @@ def test_a_schedule_of_another_kind_says_what_it_keeps(prepared):
         assert not [note for note in silent.notes if "conv1" in note]
 
 
+def test_the_weights_are_averaged_over_the_same_part_of_a_run_of_any_length(prepared):
+    for recipe, changes, epochs, averaged in (
+        ("modern", {}, None, 1.5),
+        ("modern", {}, 15, 0.5),
+        ("modern", {"training.epochs": 90}, None, 3.0),
+        ("modern", {"training.averaging_epochs": 1.5}, 15, 1.5),
+        ("source", {}, 15, 0.0),
+    ):
+        options = {"training.epochs": epochs}
+        chosen, _ = chosen_recipe(recipe, prepared, changes, options, None, False, None, None, Recorded())
+        assert chosen.training.averaging_epochs == averaged
+
+
 def test_epochs_of_a_schedule_say_that_they_are_scaled_to_the_run(prepared):
     drops = {"training.schedule.drop_epochs": [10, 20]}
     for changes, epochs, told in (
