@@ -99,7 +99,10 @@ def import_run(
 
     Args:
         folder: The directory of the new run.
-        path, kind, recipe, mean: As for `import_network`.
+        path: As for `import_network`.
+        kind: As for `import_network`.
+        recipe: As for `import_network`.
+        mean: As for `import_network`.
         labels: A file with the names of the classes in the network's order, as `read_class_names` takes it; by default
             they are those of `data`, ImageNet's of a published file, or 0000, 0001, ...
         data: A prepared dataset with the same classes in the same order, on which the run is then evaluated.
