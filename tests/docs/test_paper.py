@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "docs/hooks"))
 import paper  # noqa: E402
 import readme  # noqa: E402
 
-from alexnet_keras.experiments.outcome import paired_test  # noqa: E402
+from alexnet_keras.experiments.outcome import p_text, paired_test  # noqa: E402
 from alexnet_keras.storage.kept import made_from  # noqa: E402
 
 
@@ -72,5 +72,12 @@ def test_the_tries_at_modern_are_those_that_were_measured():
         tried = found[name]
         test = paired_test(tried, before, "top1")
         errors = " | ".join(f"{100 * tried[kind]:.1f} %" for kind in ("top1", "top5"))
-        start = f"| {row} | {errors} | {test.only_second} and {test.only_first} | "
-        assert start in page, start
+        line = f"| {row} | {errors} | {test.only_second} and {test.only_first} | {p_text(test.p_value)} |"
+        assert line in page, line
+    words, modern = " ".join(page.split()), found["modern-seed-1"]
+    whole = paired_test(modern, before, "top1")
+    assert f"{whole.only_second} images now right and {whole.only_first} now wrong, p {p_text(whole.p_value)}," in words
+    rest = paired_test(found["batches-of-64"], modern, "top1")
+    assert f"({rest.only_second} images and {rest.only_first}, p {p_text(rest.p_value)})" in words
+    source = paired_test(modern, found["source-seed-1"], "top1")
+    assert f"{source.only_second} images right that `source` gets wrong, and {source.only_first} wrong" in words

@@ -178,13 +178,12 @@ def _visible(place: Path) -> list[Path]:
     )
 
 
-def _folders(challenge: _Challenge, place: Path) -> list[str]:
-    """The folders of synsets in a folder, by name.
+def _folders(challenge: _Challenge, place: Path, children: Sequence[Path]) -> list[str]:
+    """The folders of synsets among a folder's children, by name.
 
     Raises:
         DataError: Images lie next to them, as after a move that was interrupted.
     """
-    children = _visible(place)
     folders = [path.name for path in children if path.is_dir()]
     outside = [path.name for path in children if is_image_name(path.name) and path.is_file()] if folders else []
     if outside:
@@ -200,9 +199,10 @@ def _train_index(challenge: _Challenge, chosen: Mapping[str, str] | None) -> Ind
     place, cache, advance = challenge.places["train"], challenge.cache, challenge.advance
     if place.is_file():
         return index_nested(place, advance, cache, None if chosen is None else frozenset(chosen))
-    inside = _folders(challenge, place)
+    children = _visible(place)
+    inside = _folders(challenge, place, children)
     folders = [name for name in inside if chosen is None or name in chosen]
-    archives = [path for path in _visible(place) if path.suffix == ".tar" and (chosen is None or path.stem in chosen)]
+    archives = [path for path in children if path.suffix == ".tar" and (chosen is None or path.stem in chosen)]
     if folders and archives:
         raise DataError(f"{place} has both folders and archives of synsets: {some([*folders[:2], archives[0].name])}.")
     if archives:
@@ -250,7 +250,7 @@ def _labelled_split(
 ) -> ImageList | None:
     """The images of val or test, sorted by name; None, with a note, for a test split without labels."""
     place = challenge.places[split]
-    folders = _folders(challenge, place) if place.is_dir() else []
+    folders = _folders(challenge, place, _visible(place)) if place.is_dir() else []
     if split == "test" and not folders and not _ground_truth(challenge, split):
         challenge.notes.append(f"The test split of {challenge.folder} has no labels and is left out.")
         return None
