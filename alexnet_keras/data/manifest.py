@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NotRequired
 
@@ -164,9 +165,23 @@ def seal(
         **({} if repeated is None else {"repeated": repeated}),
         "files": {name: sha256_of(out / name) for name in (STATISTICS, INDEX, *METADATA_FILES)},
     }
+    _write(out, manifest)
+    return counts["train"]
+
+
+def rename_classes(out: Path, words: Sequence[str], further: list[str]) -> None:
+    """Replace the words of a finished dataset's classes, and the options that chose them; nothing else depends on them.
+
+    Args:
+        out: The directory of the dataset.
+        words, further: The words of each class and the further options, as of `seal`.
+    """
+    _write(out, {**read_manifest(out), "words": words, "further_options": further})
+
+
+def _write(out: Path, manifest: dict[str, Any]) -> None:
     with write_by_rename(out / MANIFEST) as partial:
         partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    return counts["train"]
 
 
 def tfds_name(name: str) -> str:

@@ -19,11 +19,11 @@ from typing import Any, Literal
 import numpy as np
 
 from alexnet_keras.data.class_names import some
-from alexnet_keras.data.dataset import PreparedDataset, open_prepared
+from alexnet_keras.data.dataset import DATASET_LOCK, PreparedDataset, open_prepared
 from alexnet_keras.data.image_formats import MAX_PIXELS, Decoding
 from alexnet_keras.data.images import IMAGE_SIZE, JPEG_QUALITY, Encoding
 from alexnet_keras.data.manifest import seal, tfds_name
-from alexnet_keras.data.preparation_directory import check_ours, claimed
+from alexnet_keras.data.preparation_directory import BUSY, check_ours, claimed
 from alexnet_keras.data.shards import (
     SHARD_EXAMPLES,
     WORK,
@@ -38,9 +38,9 @@ from alexnet_keras.data.shards import (
 from alexnet_keras.data.sources.open import SourceRequest, default_name, open_source
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, check_holdout
-from alexnet_keras.errors import DataError, UsageError, check_choice
+from alexnet_keras.errors import AlexNetError, DataError, UsageError, check_choice
 from alexnet_keras.reporter import SILENT, WARNINGS, Reporter
-from alexnet_keras.storage.files import PARTIAL
+from alexnet_keras.storage.files import PARTIAL, is_locked
 from alexnet_keras.storage.places import argument, check_name, command, data_root, good_name
 
 
@@ -219,6 +219,8 @@ class Preparation:
         if isinstance(self.source, Source):
             return self.source
         check_ours(self.directory)
+        if self.overwrite and is_locked(self.directory / DATASET_LOCK):  # its demo images would be drawn anew
+            raise AlexNetError(BUSY.format(out=self.directory))
         source = open_source(self.request, reporter=self.reporter)
         for text in source.notes:
             self.reporter.note(text)
@@ -337,6 +339,8 @@ class Preparation:
             self.directory,
             self.options,
             lambda: digest_of(self.shards),
+            words=self.images.words,
+            further=self.further_options,
             overwrite=self.overwrite,
             alone=alone,
             reporter=self.reporter,

@@ -3,14 +3,15 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from alexnet_keras.data import image_cache, shards
+from alexnet_keras.data.class_names import class_words, some
 from alexnet_keras.data.dataset import DATASET_LOCK, PreparedDataset, open_prepared
-from alexnet_keras.data.manifest import MANIFEST, METADATA_FILES, STATISTICS, read_manifest
+from alexnet_keras.data.manifest import MANIFEST, METADATA_FILES, STATISTICS, read_manifest, rename_classes
 from alexnet_keras.data.shards import WORK
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.reporter import Reporter
@@ -20,6 +21,7 @@ from alexnet_keras.storage.files import locked
 PLAN, PLAN_LOCK = "plan.json", "plan.lock"
 ANEW = "anew"  # in PLAN: the preparation was begun with --overwrite
 DIGEST = "plan"  # the plan's checksum, among the options in PLAN
+BUSY = "Another process is preparing or reading {out}. Wait for it, or choose another --out."
 INDEX = "index-"  # the start of the names of archives' indices, which serve any plan
 
 
@@ -98,9 +100,18 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
 
 
 def _existing(
-    out: Path, options: dict[str, Any], overwrite: bool, alone: bool, reporter: Reporter
+    out: Path,
+    options: dict[str, Any],
+    words: Sequence[str],
+    further: list[str],
+    overwrite: bool,
+    alone: bool,
+    reporter: Reporter,
 ) -> PreparedDataset | None:
-    """Open the dataset if it is there already, made from the same images with the same options."""
+    """Open the dataset if it is there already, made from the same images with the same options.
+
+    Its classes get the words that the source has for them now.
+    """
     if overwrite and not alone and (out / MANIFEST).exists() and read_manifest(out)["options"] != options:
         raise DataError(
             f"{out} is prepared, with other options, and parts replace no finished dataset: remove it, or prepare "
@@ -111,6 +122,15 @@ def _existing(
     if (out / WORK).exists():  # of a preparation that was killed when nothing but this was left to do
         with suppress(AlexNetError, OSError), locked(out / DATASET_LOCK, "in use"):
             shutil.rmtree(out / WORK, ignore_errors=True)
+    if words and (new := class_words(data.classes, words)) != data.words:
+        changed = [f"{old} is {now} now" for old, now in zip(data.words, new, strict=True) if old != now]
+        with locked(out / DATASET_LOCK, BUSY.format(out=out), shared=True):
+            if not (data := open_if_same(out, options, False)):
+                return None
+            rename_classes(out, words, further)
+            data = open_prepared(out)
+        reporter.note(f"{out} is already prepared from the same images; only names have changed: {some(changed)}.")
+        return data
     reporter.note(f"{out} is already prepared from the same images with the same options; nothing to do.")
     return data
 
@@ -121,12 +141,15 @@ def claimed(
     options: dict[str, Any],
     plan_digest: Callable[[], str],
     *,
+    words: Sequence[str],
+    further: list[str],
     overwrite: bool,
     alone: bool,
     reporter: Reporter,
 ) -> Iterator[PreparedDataset | None]:
     """Hold the directory, alone or together with other parts, and leave nothing in it but shards of this plan.
 
+    A dataset that is there already gets the `words` of its classes and the `further` options, as of `manifest.seal`.
     `overwrite` replaces what is prepared there, but parts (`alone` is False) replace no finished dataset.
 
     Yields:
@@ -137,13 +160,12 @@ def claimed(
         DataError: It holds a preparation with other options.
         AlexNetError: Another process prepares or reads it.
     """
-    if data := _existing(out, options, overwrite, alone, reporter):
+    if data := _existing(out, options, words, further, overwrite, alone, reporter):
         yield data
         return
     work, anew = out / WORK, overwrite and alone
     out.mkdir(parents=True, exist_ok=True)
-    busy = f"Another process is preparing or reading {out}. Wait for it, or choose another --out."
-    with locked(out / DATASET_LOCK, busy, shared=not alone):
+    with locked(out / DATASET_LOCK, BUSY.format(out=out), shared=not alone):
         work.mkdir(exist_ok=True)
         with locked(work / PLAN_LOCK, None):
             if not (data := open_if_same(out, options, anew)):

@@ -87,6 +87,7 @@ class Classifier:
     Attributes:
         run: The run; None of published weights.
         name: The name of the run, or of the weights.
+        which: "best" or "last", the run's model that it is.
         recipe: The name of the network's recipe.
         model: The network, from crops to probabilities.
         names: The classes' names; of ImageNet's classes the WordNet ids.
@@ -113,6 +114,7 @@ class Classifier:
         self.run = None if weights is not None else published_run(str(run)) if on_hub else _run_unless_published(run)
         if which != "best" and (self.run is None or on_hub):
             raise UsageError(f"{weights or run} has one model, which is its best. Received: which={which!r}")
+        self.which = which
         if self.run is not None:
             self.name, self.recipe = self.run.name, self.run.recipe.name
             self.preparation = preparation_of(self.run)

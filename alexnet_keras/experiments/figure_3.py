@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from alexnet_keras.data.dataset import PreparedDataset
+from alexnet_keras.errors import AlexNetError
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, Verdict, seeds_text
 from alexnet_keras.layers.towers import tower_letter
@@ -23,7 +24,12 @@ CLEAR = 0.01  # a p-value below it counts as a specialised pair of towers
 def run(lab: Lab) -> Outcome:
     """Train the unchanged network, once per seed, and compare the colour of its towers' kernels."""
     data, base = lab.open(), lab.base_recipe
-    reports, left_out = lab.converged(lab.seeds, lambda seed: compare_towers(kernels_of(lab, seed, data)))
+    found, left_out = lab.converged(lab.seeds, lambda seed: compare_towers(kernels_of(lab, seed, data)))
+    reports = {seed: report for seed, report in found.items() if report.differences}
+    if not reports:
+        raise AlexNetError("No network can be compared: in each, every kernel of a tower is zero.")
+    if dead := ", ".join(f"seed {seed}" for seed in found if seed not in reports):
+        left_out += f" Left out, because every kernel of a tower is zero: {dead}."
     pairs = [pair for report in reports.values() for pair in report.differences]
     apart = OverSeeds(tuple(pair.probability - 0.5 for pair in pairs))
     clear = sum(pair.p_value < CLEAR for pair in pairs)

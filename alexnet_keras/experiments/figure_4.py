@@ -140,7 +140,7 @@ def draw_halves(lab: Lab, net: Run, data: PreparedDataset) -> None:
     """Draw both halves of the figure, each in its own file."""
     predictions = lab.predictions(net, data, "val", "centre")
     draw_predictions(predicted_images(predictions, data, LABELLED), lab.folder / "predictions.png")
-    queries = images_from_split(data, QUERIES)
+    queries = images_from_split(data, min(QUERIES, data.examples("val")))
     images = np.stack([query.image for query in queries])
     found = nearest_training_images(net.load_model("last"), images, data, NEIGHBORS)
     draw_neighbors(queries, found, data.titles, lab.folder / "neighbors.png")

@@ -15,6 +15,7 @@ from alexnet_keras.machine import environment, this_machine
 from alexnet_keras.reports.page import image_file, render
 from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.files import locked, write_by_rename
+from alexnet_keras.visualization.style import own_style
 
 if TYPE_CHECKING:
     from alexnet_keras.experiments.lab import Lab
@@ -84,7 +85,8 @@ def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
             "facts": outcome.facts,
         }
         result = Result(lab.folder, document)
-        experiment.module.draw(outcome, lab.folder / FIGURE)
+        with own_style():
+            experiment.module.draw(outcome, lab.folder / FIGURE)
         _write_text(lab.folder / PAGE, page(result))
         write_json(lab.folder / RESULT, document, indent=1)
     return result

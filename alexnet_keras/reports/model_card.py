@@ -67,7 +67,7 @@ def _for_markdown(value: Any) -> Any:
 def _values(run: Run, facts: dict[str, Any], which: str) -> dict[str, Any]:
     """The values that the template shows."""
     recipe = run.recipe
-    shown = run.best_row if which == "best" else next(iter(run.history[-1:]), None)
+    shown = run.row_of(which)
     data = {"name": "", "source": "", "fingerprint": "not recorded", **facts.get("data", {})}
     evaluations, parameters = _evaluations(run, which), facts.get("parameters")
     return {

@@ -269,6 +269,10 @@ class Run:
         rows, kept = self.history, self.facts.get("best", {}).get("epoch")
         return next((row for row in rows if row["epoch"] == kept), None) or best_epoch(rows)
 
+    def row_of(self, which: str) -> dict[str, float] | None:
+        """The row of the epoch after which the `"best"` or the `"last"` model was kept; None before the first ends."""
+        return self.best_row if which == "best" else next(iter(self.history[-1:]), None)
+
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Write history.csv."""
         with write_by_rename(self.history_path) as path, path.open("w", encoding="utf-8", newline="") as file:

@@ -132,14 +132,14 @@ def application(viewer: "Viewer", host: str = "127.0.0.1", reporter: Reporter = 
 def page_values(viewer: "Viewer") -> dict[str, Any]:
     """Return what the page says of the network."""
     classifier = viewer.classifier
-    best = classifier.run and classifier.run.best_row
+    row = classifier.run and classifier.run.row_of(classifier.which)
     return {
         "name": classifier.name,
         "recipe": classifier.recipe,
         "titles": classifier.titles[:CLASSES_NAMED],
         "classes": len(classifier.titles),
         "views": classifier.predictor.views,
-        "error": best and best["val_top1_error"],
+        "error": row and row["val_top1_error"],
         "mebibytes": MOST_BYTES // 2**20,
     }
 

@@ -18,7 +18,15 @@ from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.features import outputs_of
 from alexnet_keras.layers import EachTower, TowerConv2D
 from alexnet_keras.layers.towers import tower_letter
-from alexnet_keras.visualization.style import INK, heading, new_figure, save_figure, shorten, show_image
+from alexnet_keras.visualization.style import (
+    INK,
+    heading,
+    new_figure,
+    own_style,
+    save_figure,
+    shorten,
+    show_image,
+)
 
 MOST_MAPS = 64  # of a tower
 CEILING = 99.9  # percentile of absolute activations that gets the strongest colour
@@ -93,6 +101,7 @@ def feature_maps(model: keras.Model, layer: str, image: np.ndarray) -> FeatureMa
     return FeatureMaps(layer, crop[0], towers)
 
 
+@own_style()
 def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: MapScaling = "map") -> None:
     """Draw the crop and right of it the maps, towers apart; white is zero.
 

@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from alexnet_keras.errors import UsageError
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.summary import LayerSummary, Transfer, summarize
-from alexnet_keras.visualization.style import INK, PALE, QUIET, SERIES, save_figure
+from alexnet_keras.visualization.style import INK, PALE, QUIET, SERIES, own_style, save_figure
 
 SLANT = (0.26, 0.18)  # how far a block of height 1 reaches back: right and up
 EDGE, SMALL = 0.6, 8.5  # points: small text can be read where the figure is 800 pixels wide
@@ -124,6 +124,7 @@ def _lighter(color: str, share: float) -> tuple[float, ...]:
     return tuple(1 - (1 - channel) * (1 - share) for channel in to_rgb(color))
 
 
+@own_style()
 def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: Sequence[str] = ()) -> None:
     """Draw the towers as rows of blocks, and below them a table of the layers (paper, figure 2).
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from alexnet_keras.visualization.style import INK, PALE, QUIET, new_figure, save_figure, shorten_all
+from alexnet_keras.visualization.style import INK, PALE, QUIET, new_figure, own_style, save_figure, shorten_all
 
 MOST_WHOLE = 30  # classes of a matrix that is shown whole
 WORST = 25  # classes shown of a larger one
 LABEL = 28  # characters
 
 
+@own_style()
 def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], path: Path, of: str = "") -> None:
     """Draw a confusion matrix: one row per true class, one column per predicted class, in percent of the row.
 

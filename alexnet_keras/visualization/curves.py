@@ -17,6 +17,7 @@ from alexnet_keras.visualization.style import (
     heading,
     logarithmic,
     new_figure,
+    own_style,
     save_figure,
     shorten_all,
     style_chart,
@@ -28,6 +29,7 @@ NARROW = 26  # characters of a run's name, of which the legend has four in a row
 MOST_LABELLED = 3  # runs whose lowest error is written at its point
 
 
+@own_style()
 def draw_curves(runs: Sequence[Run], path: Path) -> None:
     """Draw cross-entropy, top-1 error and the weights' learning rate over the epochs, with the best epoch marked.
 
@@ -102,6 +104,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
     save_figure(figure, path)
 
 
+@own_style()
 def draw_reliability(calibration: Calibration, path: Path) -> None:
     """Draw accuracy over confidence, one dot per bin, and below it the number of images in each bin.
 

@@ -30,6 +30,7 @@ from alexnet_keras.visualization.style import (
     WRONG,
     heading,
     new_figure,
+    own_style,
     save_figure,
     shorten,
     shorten_all,
@@ -131,6 +132,7 @@ def nearest_training_images(
         return find_nearest(extract(images), feature_batches(extract, data, "train"), count, advance)
 
 
+@own_style()
 def draw_predictions(images: Sequence[CaptionedImage], path: Path) -> None:
     """Draw each image above its caption and the bars of its likeliest classes (paper, figure 4, left).
 
@@ -172,6 +174,7 @@ def _draw_bars(axis: Axes, image: CaptionedImage, caption: str, names: dict[str,
         axis.text(0.99, position, f"{each.probability:.1%}", fontsize=6, color=INK, va="center", ha="right")
 
 
+@own_style()
 def draw_neighbors(
     queries: Sequence[CaptionedImage], found: Sequence[Nearest], titles: Sequence[str], path: Path
 ) -> None:
@@ -199,6 +202,7 @@ def draw_neighbors(
     save_figure(figure, path)
 
 
+@own_style()
 def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train") -> None:
     """Draw 48 of the first 512 images of a split, of as many classes as possible, in the order of classes.
 

@@ -31,6 +31,7 @@ from alexnet_keras.visualization.style import (
     SERIES,
     heading,
     new_figure,
+    own_style,
     save_figure,
     show_image,
 )
@@ -42,6 +43,7 @@ PANEL = 1.8  # inches: the width of one moment
 JITTER = 0.3  # of the distance between two towers
 
 
+@own_style()
 def draw_kernels(model: keras.Model, path: Path, scaling: Scaling = "kernel") -> None:
     """Draw the first convolution's kernels, tower a above tower b (paper, figure 3).
 
@@ -66,6 +68,7 @@ def draw_kernels(model: keras.Model, path: Path, scaling: Scaling = "kernel") ->
     save_figure(figure, path)
 
 
+@own_style()
 def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") -> None:
     """Draw the kernels at about six moments of training side by side, most of them early, each kernel in its place.
 
@@ -148,6 +151,7 @@ def _scale_text(largest: float | None) -> str:
     return f"Mid-grey is zero; all kernels are scaled by the largest weight, {largest:.2g}."
 
 
+@own_style()
 def draw_towers(towers: list[np.ndarray], report: ColorReport, path: Path) -> None:
     """Draw each tower's kernels in the order of their colour shares, and below them the shares (paper, section 6.1).
 

@@ -24,6 +24,7 @@ from alexnet_keras.visualization.style import (
     WRONG,
     heading,
     new_figure,
+    own_style,
     save_figure,
     shorten_all,
     show_image,
@@ -193,6 +194,7 @@ def _differentiated(model: keras.Model) -> Callable[[np.ndarray, np.ndarray], tu
     return checked
 
 
+@own_style()
 def draw_saliency(
     found: Saliency, titles: Sequence[str], path: Path, labels: Sequence[int | None] | np.ndarray | None = None
 ) -> None:

@@ -8,8 +8,8 @@ import logging
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,16 @@ LEGEND: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "framealpha
 DPI = 200
 
 
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults, whatever a matplotlibrc or a style in use says; also a decorator."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure by rename, in the format of the path's suffix.
+    """Write a figure by rename, in the format of the path's suffix; its parts are made in `own_style`.
 
     Raises:
         UsageError: The suffix is none of FORMATS.

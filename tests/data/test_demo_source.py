@@ -1,14 +1,16 @@
 """The demo set: repeatable, of varying size, and with classes that need colour, shape and stripes."""
 
 import io
+from threading import Thread
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_keras.data.sources.demo import KINDS, Kind, demo_images, demo_source, draw
+from alexnet_keras.data.sources.demo import KINDS, LOCK, Kind, demo_images, demo_source, draw
 from alexnet_keras.data.sources.open import SourceRequest, open_source
 from alexnet_keras.errors import UsageError
+from alexnet_keras.storage.files import locked
 
 
 def test_an_image_depends_on_seed_split_class_and_number_alone():
@@ -82,6 +84,18 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     with pytest.raises(UsageError, match="something else"):
         demo_source(tmp_path, train=1, val=1)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_images_are_drawn_by_one_process_at_a_time(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    other = Thread(target=demo_source, args=(folder,), kwargs={"train": 1, "val": 1})
+    with locked(folder / LOCK, None):
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not (folder / "train").exists()
+    other.join()
+    assert len(list(folder.rglob("*.jpg"))) == 24
 
 
 def test_the_default_size():

@@ -18,8 +18,10 @@ from small_sets import contents, small
 
 from alexnet_keras.data.dataset import open_prepared
 from alexnet_keras.data.preparation import Preparation, prepare
+from alexnet_keras.data.sources.demo import demo_source
 from alexnet_keras.data.sources.folder import folder_source
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.storage.files import locked
 
 
 @pytest.mark.slow
@@ -76,6 +78,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from alexnet_keras.data.preparation import Preparation, prepare
+from alexnet_keras.data.sources.demo import demo_source
 from alexnet_keras.data.sources.folder import folder_source
 print("ready", flush=True)
 prepare(folder_source(Path(sys.argv[1])), Path(sys.argv[2]), shard_examples=4)
@@ -135,6 +138,46 @@ def test_other_options_are_refused_with_what_differs_and_overwrite_replaces(fold
     again = prepare(folder_source(folder), out, seed=9, shard_examples=3, overwrite=True)
     fresh = prepare(folder_source(folder), tmp_path / "fresh/set", seed=9, shard_examples=3)
     assert contents(again.path) == contents(fresh.path)
+
+
+def test_new_words_of_classes_replace_the_old_ones_and_nothing_else(folder, tmp_path):
+    out, (one, two) = tmp_path / "set", sorted(path.name for path in (folder / "train").iterdir())[:2]
+    table = tmp_path / "names.txt"
+
+    def again(text):
+        table.write_text(text, encoding="utf-8")
+        reporter = Recorded()
+        return prepare(str(folder), out, classes=table, reporter=reporter), reporter.notes[-1]
+
+    first, _ = again(f"{one}\n{two}\tof old\n")
+    before = contents(out)
+    data, note = again(f"{one}\tnew, newer\n{two}\tof old\n")
+    assert data.words == ("new, newer", "of old") == open_prepared(out).words
+    assert note.endswith(f'only names have changed: "{one} is new, newer now".')
+    assert data.fingerprint == first.fingerprint and data.facts["titles"] == ["new, newer", "of old"]
+    assert {name: content for name, content in contents(out).items() if before[name] != content}.keys() == {
+        "manifest.json"
+    }
+    assert again(f"{one}\tnew, newer\n{two}\tof old\n")[1].endswith("nothing to do.")
+    assert data.facts["further_options"] == ["--classes", str(table)]
+
+
+def test_words_are_not_replaced_by_names(folder, tmp_path):
+    out, table = tmp_path / "set", tmp_path / "names.txt"
+    names = sorted(path.name for path in (folder / "train").iterdir())
+    table.write_text("".join(f"{name}\tword {name}\n" for name in names), encoding="utf-8")
+    words = prepare(str(folder), out, classes=table, reporter=Recorded()).words
+    assert words[0].startswith("word") and prepare(str(folder), out, reporter=Recorded()).words == words
+
+
+def test_demo_images_are_not_drawn_anew_under_a_preparation(tmp_path):
+    out, pictures = tmp_path / "set", tmp_path / "set-pictures"
+    demo_source(pictures, train=1, val=1)
+    before = {path: path.read_bytes() for path in pictures.rglob("*.jpg")}
+    out.mkdir()
+    with locked(out / ".lock", None), pytest.raises(AlexNetError, match="is preparing or reading"):
+        prepare("demo", out, seed=1, overwrite=True, reporter=Recorded())
+    assert {path: path.read_bytes() for path in pictures.rglob("*.jpg")} == before
 
 
 @pytest.mark.parametrize("damage", ["a byte", "an index"])

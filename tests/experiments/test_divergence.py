@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from recorded import Recorded
 
-from alexnet_keras.errors import DivergedError
+from alexnet_keras.errors import AlexNetError, DivergedError
 from alexnet_keras.evaluation.errors import Evaluation, Tally
 from alexnet_keras.experiments import cifar_lrn, fall_2009, figure_1, figure_3, figure_4, initialisation, table_2
 from alexnet_keras.experiments.lab import Lab, Options
@@ -30,6 +30,8 @@ def run(prepared, tmp_path, monkeypatch):
 
     def kernels(lab, seed, data):
         check("source", seed)
+        if ("zero", seed) in lost:
+            return [np.ones((3, 3, 3, 8)), np.zeros((3, 3, 3, 8))]
         return list(np.random.default_rng(seed).normal(size=(2, 3, 3, 3, 8)))
 
     def cifar(lab, images, name, seed, *_):
@@ -102,6 +104,15 @@ def test_the_kernels_drawn_are_of_a_network_that_did_not_diverge(run):
     outcome, _ = run(figure_3, ("source", 1))
     assert outcome.facts["kernels"] == ["kernels-seed-2.npz", "kernels-seed-3.npz"]
     assert outcome.comparisons[0].note == "of 2"
+
+
+def test_a_network_with_a_tower_of_zeros_is_named_and_not_compared(run):
+    outcome, _ = run(figure_3, ("zero", 1), ("zero", 3))
+    assert outcome.summary.endswith(" Left out, because every kernel of a tower is zero: seed 1, seed 3.")
+    assert outcome.facts["kernels"] == ["kernels-seed-2.npz"] and outcome.comparisons[0].note == "of 1"
+    assert {len(row.ours.values) for row in outcome.comparisons} == {1}
+    with pytest.raises(AlexNetError, match="every kernel of a tower is zero"):
+        run(figure_3, *(("zero", seed) for seed in (1, 2, 3)))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,19 @@ def test_neighbours_are_searched_in_as_many_training_images_as_is_said(prepared,
     assert found["same_class"] == found["pixel_same_class"], "both by the same features"
 
 
+def test_fewer_validation_images_than_the_figure_shows_are_all_shown(prepared, tmp_path, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(figure_4, "QUERIES", 1000)
+    monkeypatch.setattr(Lab, "predictions", lambda *_: None)
+    monkeypatch.setattr(figure_4, "predicted_images", lambda *_: [])
+    monkeypatch.setattr(figure_4, "draw_predictions", lambda *_: None)
+    monkeypatch.setattr(figure_4, "nearest_training_images", lambda model, images, *_: images)
+    monkeypatch.setattr(figure_4, "draw_neighbors", lambda queries, found, *_: shown.update(queries=queries))
+    net = SimpleNamespace(load_model=lambda which: None)
+    figure_4.draw_halves(Lab(Options(), tmp_path), net, prepared)
+    assert len(shown["queries"]) == prepared.examples("val")
+
+
 @pytest.mark.parametrize(("examples", "more"), [(20_000, {}), (20_001, {"searched": 20_000})])
 def test_what_was_searched_in_more_images_is_not_taken_for_it(tmp_path, monkeypatch, examples, more):
     """Version 0.1 searched in whole batches; what it kept of sets that need no choice stays valid."""

@@ -95,13 +95,16 @@ def test_nothing_of_the_page_comes_from_elsewhere(client):
     assert not re.search(r"<style|<script(?! src)| style=| on[a-z]+=", page), "which the policy would forbid"
 
 
-def test_the_page_says_what_it_is_of(client, run, viewer):
+def test_the_page_says_what_it_is_of(client, run, viewer, monkeypatch):
     page = client.get(PAGE).get_data(as_text=True)
     assert "<h1>tiny</h1>" in page and "recipe source" in page and "3 classes" in page
     assert "blue, green, red" in page and "Its error has not been measured here." in page
-    (run.path / "history.csv").write_text("epoch,val_top1_error\n0,0.25\n")
+    (run.path / "history.csv").write_text("epoch,val_top1_error\n0,0.25\n1,0.5\n")
     try:
-        assert "wrong for 25.0\N{NO-BREAK SPACE}%" in application(viewer).test_client().get(PAGE).get_data(as_text=True)
+        for which, error in (("best", 25), ("last", 50)):
+            monkeypatch.setattr(viewer.classifier, "which", which)
+            page = application(viewer).test_client().get(PAGE).get_data(as_text=True)
+            assert f"wrong for {error}.0\N{NO-BREAK SPACE}%" in page
     finally:
         (run.path / "history.csv").unlink()
 

@@ -21,7 +21,7 @@ from alexnet_keras.data.sources.source import Source, no_progress
 from alexnet_keras.errors import UsageError
 from alexnet_keras.reporter import Advance
 from alexnet_keras.storage.documents import write_json
-from alexnet_keras.storage.files import PARTIAL, write_by_rename
+from alexnet_keras.storage.files import PARTIAL, locked, write_by_rename
 
 
 class Kind(NamedTuple):
@@ -125,6 +125,7 @@ def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
 TRAIN_IMAGES = 100  # of each class
 VAL_IMAGES = 25
 QUALITY = 92
+LOCK = ".demo.lock"  # held while images are drawn
 MARKER = ".demo.json"  # marks the folder as a demo set, and holds the options its images were drawn with
 
 
@@ -155,12 +156,8 @@ def demo_source(
     Raises:
         UsageError: The folder holds something else, or demo images of another seed or number.
     """
-    _claim(folder, {"seed": seed, "train": train, "val": val}, overwrite)
-    wanted = []
-    for split, number in (("train", train), ("val", val)):
-        for kind in KINDS:
-            (folder / split / kind.folder).mkdir(parents=True, exist_ok=True)
-            wanted += [(split, kind, index) for index in range(number)]
+    numbers = {"train": train, "val": val}
+    wanted = [(split, kind, index) for split, number in numbers.items() for kind in KINDS for index in range(number)]
 
     def write(split: str, kind: Kind, index: int) -> None:
         path = folder / split / kind.folder / f"{index:03d}.jpg"
@@ -168,7 +165,12 @@ def demo_source(
             with write_by_rename(path) as partial:
                 Image.fromarray(draw(kind, seed, split, index)).save(partial, "JPEG", quality=QUALITY)
 
-    with ThreadPoolExecutor() as pool:
+    _check_ours(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / LOCK, None), ThreadPoolExecutor() as pool:
+        _claim(folder, {"seed": seed, **numbers}, overwrite)
+        for split, kind, _ in wanted:
+            (folder / split / kind.folder).mkdir(parents=True, exist_ok=True)
         drawings = [pool.submit(write, *image) for image in wanted]
         try:
             for drawing in drawings:
@@ -179,14 +181,18 @@ def demo_source(
     return folder_source(folder, given="demo")
 
 
+def _check_ours(folder: Path) -> None:
+    """Refuse a folder that holds anything but demo images."""
+    if not folder.exists() or (folder / MARKER).exists():
+        return
+    if not folder.is_dir() or any(not path.name.startswith((LOCK, PARTIAL)) for path in folder.iterdir()):
+        raise UsageError(f"The demo images go into {folder}, which holds something else; choose another --out.")
+
+
 def _claim(folder: Path, options: dict[str, int], overwrite: bool) -> None:
     """Mark the folder as a demo set of these options, and remove images that were drawn with others."""
     marker = folder / MARKER
-    if not marker.exists():
-        if folder.exists() and not (folder.is_dir() and all(p.name.startswith(PARTIAL) for p in folder.iterdir())):
-            raise UsageError(f"The demo images go into {folder}, which holds something else; choose another --out.")
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
+    if marker.exists():
         try:
             before = json.loads(marker.read_text(encoding="utf-8"))
         except ValueError:
