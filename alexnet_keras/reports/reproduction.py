@@ -14,7 +14,8 @@ from alexnet_keras.runs import IMPORTED, Run
 from alexnet_keras.storage.places import MOST_BYTES, command, data_root, good_name, runs_root, shell
 
 LINE = 80  # characters; in a longer command each option has a line of its own
-FIGURES = ("curves", "kernels", "towers", "predictions", "neighbors", "confusion")
+FIGURES = ("curves", "kernels", "towers")
+FIGURES_OF_DATA = ("predictions", "neighbors", "confusion")
 NOT_RECORDED = "# The command that made this run is not recorded (older version, or Python)."
 
 # Key in a dataset's recorded options, option of `alexnet prepare`, and its default.
@@ -31,30 +32,35 @@ PREPARE_OPTIONS = (
 )
 
 
-def reproduction_commands(run: Run, data: Mapping[str, Any], split: str = "val") -> list[str]:
+def reproduction_commands(
+    run: Run, data: Mapping[str, Any], split: str = "val", evaluated: Path | None = None
+) -> list[str]:
     """List the commands that make a run again under another name, evaluate it and draw it.
 
     Args:
         run: The run.
         data: What run.json records of its data (`PreparedDataset.facts`).
         split: Name of the split to evaluate.
+        evaluated: The dataset to evaluate on, where it is not the run's own.
 
     Returns:
         Commands for a shell. A comment stands for the one that made the run where it is not recorded.
     """
     name, options = another_name(run), [] if split == "val" else ["--split", split]
+    named = ["--data", str(evaluated)] if evaluated else []
     prepare = prepare_command(data)
     commands = [*([prepare] if prepare else []), make_command(run, name) or NOT_RECORDED]
     for extension in run.facts.get("extended", []):
         longer = command("train", "--resume", name, "--epochs", str(extension["to"]))
         commands.append(f"{longer}  # after epoch {extension['after']}")
-    if data["path"] is None:  # imported without data to evaluate on
+    if data["path"] is None and not named:  # imported without data to evaluate on
         return [*commands, command("visualize", "kernels", name)]
     return [
         *commands,
-        command("eval", name, "--ten-crop", *options),
+        command("eval", name, "--ten-crop", *options, *named),
         *(command("visualize", figure, name) for figure in FIGURES if figure != "curves" or run.status != IMPORTED),
-        command("report", name, *options),
+        *(command("visualize", figure, name, *named) for figure in FIGURES_OF_DATA),
+        command("report", name, *options, *named),
     ]
 
 

@@ -217,8 +217,9 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
 
 def _commands(evaluated: EvaluatedRun) -> dict[str, Any]:
     facts, data = evaluated.run.facts, _training_data(evaluated)
+    other = evaluated.data.path if evaluated.data and evaluated.data.fingerprint != data["fingerprint"] else None
     return {
-        "lines": reproduction_commands(evaluated.run, data, evaluated.split),
+        "lines": reproduction_commands(evaluated.run, data, evaluated.split, other),
         "prepare": prepare_command(data) is not None,
         "complete": "further_options" in data,
         "workers": facts.get("strategy") == "multi-worker",

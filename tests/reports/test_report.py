@@ -5,6 +5,7 @@ import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,6 +257,9 @@ def test_other_data_than_the_run_was_trained_on_is_said(run, six, tmp_path):
     other.update({"data": {**six.facts, "fingerprint": "f" * 64}})
     page, _ = written(other, six, tmp_path, ten_crop=False, without=PARTS)
     assert "which is not the one that the run was trained on" in page.text
+    assert f"alexnet report other-again --data {six.path}" in page.text
+    own, _ = written(run, six, tmp_path, ten_crop=False, without=PARTS)
+    assert "--data" not in own.text
 
 
 def test_what_was_predicted_is_found_again_for_this_model_and_this_data(six, tiny, tmp_path):
@@ -328,6 +332,11 @@ def test_an_imported_run_has_no_curves_and_without_data_it_is_not_evaluated(six,
     run = Run.create(tmp_path / "net", tiny, facts)
     commands = ["alexnet import net.npy --run net-again", "alexnet visualize kernels net-again"]
     assert reproduction_commands(run, facts["data"]) == commands
+    commands = reproduction_commands(run, facts["data"], evaluated=Path("my photos"))
+    assert "alexnet eval net-again --ten-crop --data 'my photos'" in commands
+    assert "alexnet visualize towers net-again" in commands
+    assert "alexnet visualize neighbors net-again --data 'my photos'" in commands
+    assert commands[-1] == "alexnet report net-again --data 'my photos'"
     commands = reproduction_commands(run, six.facts)
     assert "alexnet visualize kernels net-again" in commands and "alexnet visualize curves net-again" not in commands
 
