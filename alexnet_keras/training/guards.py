@@ -113,9 +113,15 @@ def too_large(batch_size: int, fitting: int | None) -> AlexNetError:
     )
 
 
-def loss_of_guessing(counts: Sequence[int]) -> float:
-    """Return the least loss of a network that finds the same in every image: the entropy of classes of these sizes."""
-    return float(stats.entropy(counts))
+def loss_of_guessing(counts: Sequence[int], label_smoothing: float = 0.0) -> float:
+    """Return the least loss of a network that finds the same in every image: the entropy of classes of these sizes.
+
+    Args:
+        counts: The number of images of each class, or what they count together in the loss.
+        label_smoothing: The share of the target that is spread over all classes, 0..1.
+    """
+    shares = np.asarray(counts, np.float64) / np.sum(counts)
+    return float(stats.entropy((1 - label_smoothing) * shares + label_smoothing / len(shares)))
 
 
 def stalled(losses: list[float], chance: float) -> bool:

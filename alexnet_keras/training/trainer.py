@@ -364,8 +364,10 @@ class Trainer:
         self.recent.append(loss)
         if position.total_steps < guards.STALL_STEPS:
             return
-        counts, alike = self.data.class_counts("train"), self.recipe.training.class_weights == "balanced"
-        chance = guards.loss_of_guessing([1] * len(counts) if alike else counts)
+        training, counts = self.recipe.training, self.data.class_counts("train")
+        if training.class_weights == "balanced":
+            counts = [min(count, 1) for count in counts]  # a class without images counts nothing
+        chance = guards.loss_of_guessing(counts, training.label_smoothing)
         if guards.stalled(self.recent, chance):
             position.stall_told = True
             self.reporter.warn(guards.stall_advice(chance))

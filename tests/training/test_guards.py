@@ -142,8 +142,30 @@ def test_guessing_by_the_sizes_of_the_classes_is_a_stall_as_well():
     assert guards.loss_of_guessing([7] * 10) == pytest.approx(np.log(10))
     unequal = guards.loss_of_guessing([90, 10, 0])
     assert unequal == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1))
+    smoothed = guards.loss_of_guessing([90, 10, 0], 0.3)  # of the target 0.73, 0.17, 0.1
+    assert smoothed == pytest.approx(-sum(share * np.log(share) for share in (0.73, 0.17, 0.1)))
     assert guards.stalled([2.30] * 100, np.log(10)) and not guards.stalled([2.2] * 100, np.log(10))
     assert guards.stalled([unequal] * 100, unequal) and not guards.stalled([1.09] * 100, unequal)
+
+
+@pytest.mark.parametrize(
+    ("changes", "chance"),
+    [
+        (["training.class_weights=balanced"], np.log(2)),
+        (["training.label_smoothing=0.3"], 0.7612),  # the entropy of 0.73, 0.17, 0.1
+    ],
+    ids=["balanced", "smoothed"],
+)
+def test_a_loss_of_guessing_is_known_with_weights_of_classes_and_smoothed_labels(
+    prepared, tiny, tmp_path, monkeypatch, changes, chance
+):
+    """Of three classes of 90, 10 and no images."""
+    made = trainer(new_run(tmp_path / "run", with_overrides(tiny, changes)), prepared)
+    monkeypatch.setattr(type(prepared), "class_counts", lambda data, split: [90, 10, 0])
+    for made.position.total_steps in range(1, guards.STALL_STEPS + 1):
+        made._watch_start(chance)
+    (warning,) = made.reporter.warnings
+    assert f"the loss is still {chance:.3f}, that of guessing" in warning
 
 
 def test_too_little_memory_names_the_batch_and_one_that_fits(prepared, tiny, tmp_path, monkeypatch):
