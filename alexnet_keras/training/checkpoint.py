@@ -71,7 +71,9 @@ def save_state(
     average: keras.Model | None = None,
     disk: Disk | None = None,
 ) -> Path:
-    """Write a state, once those before are on the disk, and remove all but the last KEEP.
+    """Write a state, once those before are on the disk, and remove all but the last KEEP up to it.
+
+    Later ones were damaged, or the training would not have gone on from one before them.
 
     Args:
         folder: The run's states.
@@ -99,8 +101,9 @@ def save_state(
     with write_by_rename(path, disk) as unfinished:
         saved: dict[str, Any] = {"position": _json_bytes(asdict(position)), "about": _json_bytes(about), **arrays}
         np.savez(unfinished, **saved)
-    for old in saved_states(folder)[KEEP:]:
-        old.unlink(missing_ok=True)
+    states = saved_states(folder)
+    for other in set(states).difference([state for state in states if state <= path][:KEEP]):
+        other.unlink(missing_ok=True)
     return path
 
 

@@ -136,6 +136,18 @@ def test_a_damaged_state_is_reported_with_the_one_that_is_read_instead(trained, 
     assert len(reporter.warnings) == 4, "after the last there is nothing to resume from"
 
 
+def test_damaged_states_make_way_for_those_of_the_training_that_goes_on(trained, shapes, tmp_path):
+    """Else they would count among the last three, and push out the states before the newest."""
+    for step in (1, 2, 3):
+        saved(tmp_path, trained, step * 10)
+    for path in saved_states(tmp_path)[:2]:
+        path.write_bytes(b"PK")
+    assert newest_state(tmp_path, shapes, Recorded()).position.total_steps == 10
+    for step in (11, 12):
+        saved(tmp_path, trained, step)
+    assert [read_state(path, shapes).position.total_steps for path in saved_states(tmp_path)] == [12, 11, 10]
+
+
 def rewritten(path, name, array, version=(1, 0)):
     """The state with another array in the place of one of its own."""
     with zipfile.ZipFile(path) as archive:
