@@ -84,7 +84,7 @@ def choose_placement(
         kind: One of `training.STRATEGIES`; None lets the number of GPUs decide.
         gpus: The number of GPUs; None for one if there is one.
         towers: The number of towers of the recipe's network.
-        strict: Raise if GPUs are missing.
+        strict: Raise if GPUs are missing; unless `gpus` is 0, also if there is none.
         cluster: The workers of the strategy multi-worker; each uses all GPUs of its machine.
 
     Raises:
@@ -92,9 +92,9 @@ def choose_placement(
             TensorFlow has made its devices without those that are asked for.
     """
     placement = plan_placement(kind, gpus, towers=towers, present=gpus_present(), cluster=cluster)
-    if placement.warning and strict:
-        warning = placement.warning.partition(";")[0]
-        raise UsageError(f"{warning[0].upper()}{warning[1:]}, and --strict-devices was given.")
+    if strict and (placement.warning or (gpus != 0 and not placement.on_gpus)):
+        lack = placement.warning.partition(";")[0] or "this machine has no GPU"
+        raise UsageError(f"{lack[0].upper()}{lack[1:]}, and --strict-devices was given.")
     # none for logical CPU devices: TensorFlow would use one for what is placed nowhere
     use_gpus(len(placement.devices) if placement.on_gpus else 0)
     if not placement.on_gpus and len(placement.devices) > 1:

@@ -95,11 +95,23 @@ def test_the_placement_without_gpus(kind, gpus, expected):
 
 @pytest.mark.parametrize(
     ("kind", "gpus", "strict"),
-    [("one", 2, False), ("towers", 3, False), ("mirrored", 1, False), (None, 2, True), (None, 1, True)],
+    [
+        ("one", 2, False),
+        ("towers", 3, False),
+        ("mirrored", 1, False),
+        (None, 2, True),
+        (None, 1, True),
+        (None, None, True),
+        ("one", None, True),
+    ],
 )
 def test_impossible_placements_are_refused(kind, gpus, strict):
     with pytest.raises(UsageError):
         choose_placement(kind, gpus, towers=2, strict=strict)
+
+
+def test_no_gpus_are_no_missing_ones():
+    assert choose_placement(None, 0, towers=2, strict=True).devices == ("/CPU:0",)
 
 
 def test_a_batch_that_replicas_cannot_share_equally_is_refused(prepared, tiny, tmp_path):
