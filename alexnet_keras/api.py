@@ -21,6 +21,7 @@ from alexnet_keras.runs import Run, as_run
 from alexnet_keras.storage.hub import is_address
 from alexnet_keras.training import resume as resuming
 from alexnet_keras.training import train as training
+from alexnet_keras.training.launch import joined
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,10 +30,14 @@ T = TypeVar("T")
 def _with_card_of_result(function: Callable[P, Run]) -> Callable[P, Run]:
     """The function, which then also writes the model card of the run that it returns."""
 
+    untyped: Any = function
+
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> Run:
-        run = function(*args, **kwargs)
-        if getattr(kwargs.get("cluster"), "is_chief", True):  # the chief alone writes into the run
+        options: dict[str, Any] = dict(kwargs)
+        cluster = joined(options.get("cluster"), options.get("strategy"), options.get("reporter", WARNINGS))
+        run: Run = untyped(*args, **{**options, "cluster": cluster})
+        if cluster.is_chief:  # it alone writes into the run
             write_model_card(run)
         return run
 

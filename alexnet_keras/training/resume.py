@@ -60,7 +60,7 @@ def resume(
         data: The dataset, by name or path, if it was moved; None for the one that the run began with.
         gpus: As in `train`; with `strategy` None, too, both are the run's.
         strategy: As in `train`.
-        strict_devices: Raise if GPUs are missing.
+        strict_devices: Raise if GPUs are missing; unless `gpus` is 0, also if there is none.
         save_every: Also save the state after every `save_every` steps, not only after every epoch; None as the run
             began.
         cache: As in `train`; a run does not record it.
@@ -113,12 +113,12 @@ def resume(
             gpus = entries["gpus"]
             strategy = None if entries["strategy"] == "multi-worker" else entries["strategy"]  # its cluster is gone
         placement = placed(recipe, gpus, strategy, strict_devices, cluster, reporter)
-        save_every = save_every or entries.get("save_every")
+        save_every = entries.get("save_every") if save_every is None else save_every
         trainer = new_trainer(old, recipe, dataset, placement, entries, save_every, callbacks, reporter)
         trainer.data = cached(dataset, cache, cache_dir, reporter)
 
         def record(step: int, goes_on: bool) -> None:
-            if recipe.training.epochs != old.recipe.training.epochs:
+            if epochs is not None and epochs != old.recipe.training.epochs:  # by now, as the run is locked
                 _extend(old, recipe, reporter)
             now_on = {"strategy": placement.kind, "devices": list(placement.devices), "environment": environment()}
             old.record_resumption(step, {"data": now, **now_on}, goes_on)

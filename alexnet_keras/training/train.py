@@ -92,7 +92,7 @@ def train(
         deterministic: On the same machine and devices give the same bits, also after `resume`; may be slower.
         gpus: The number of GPUs; None for one if there is one. Logical CPU devices stand in for missing ones.
         strategy: one, towers, mirrored or multi-worker; None for one device, towers for 2 GPUs, mirrored for more.
-        strict_devices: Raise if GPUs are missing.
+        strict_devices: Raise if GPUs are missing; unless `gpus` is 0, also if there is none.
         save_every: Also save the state after every `save_every` steps, not only after every epoch.
         cache: Where the decoded training images are kept, 196,608 bytes each, so that no epoch decodes them again:
             `"memory"`, or `"disk"` for a file that later runs use as well; None: nowhere. The batches are the same.

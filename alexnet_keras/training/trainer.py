@@ -55,7 +55,7 @@ class Trainer:
         callbacks: Keras callbacks that watch the training, and may stop it.
 
     Raises:
-        UsageError: Every layer is frozen, or the replicas cannot share a batch equally.
+        UsageError: Every layer is frozen, `save_every` is below 1, or the replicas cannot share a batch equally.
         DataError: The dataset has no val split.
     """
 
@@ -75,6 +75,8 @@ class Trainer:
     def __post_init__(self) -> None:
         check_something_learns(self.recipe.network)
         self.callbacks = checked(self.callbacks)
+        if self.save_every is not None and self.save_every < 1:
+            raise UsageError(f"save_every must be at least 1 step. Received: save_every={self.save_every}")
         batch_size, replicas = self.recipe.training.batch_size, self.placement.replicas
         self.steps = steps_per_epoch(self.data.examples("train"), batch_size)
         if batch_size % replicas:
@@ -107,6 +109,7 @@ class Trainer:
 
         Raises:
             Exception: Whatever a callback raises; the state was saved.
+            UsageError: Another process has trained the run beyond the recipe's epochs meanwhile.
             DivergedError: The loss became infinite or NaN; the run keeps its last good state.
             DataError: No saved state can be read, or the state belongs to another recipe; or an image cannot be read,
                 and the state was saved.
@@ -180,6 +183,8 @@ class Trainer:
         position = restore(folder, self.model, self.optimizer, owner, self.cluster, self.average, self.reporter)
         if position is None:
             return False
+        if position.epoch > self.recipe.training.epochs:  # another process has extended the run meanwhile
+            raise UsageError(f"The run has trained {position.epoch} epochs meanwhile: resume it again.")
         self.position, self._saved = position, position.total_steps
         self._settle_best()
         return True

@@ -2,14 +2,15 @@
 
 import inspect
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from recorded import Recorded
-from toy_runs import crash, last_weights, step_losses
+from toy_runs import crash, last_weights, new_run, step_losses, trainer
 
-from alexnet_keras import ProgressBar, Run, evaluate, load_recipe, resume, train
+from alexnet_keras import ProgressBar, Run, api, evaluate, load_recipe, resume, train
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import AlexNetError, UsageError
@@ -17,8 +18,12 @@ from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.reporter import Warnings
 from alexnet_keras.reports import run_report
-from alexnet_keras.training.checkpoint import saved_states
+from alexnet_keras.training import launch
+from alexnet_keras.training import resume as resuming
+from alexnet_keras.training import trainer as trainer_module
+from alexnet_keras.training.checkpoint import Position, saved_states
 from alexnet_keras.training.chosen_recipe import BY_EPOCH, chosen_recipe, warn_of_few_images
+from alexnet_keras.training.cluster import Cluster
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.launch import new_trainer
 from alexnet_keras.training.losses import balanced_weights
@@ -161,6 +166,7 @@ def test_an_interrupted_run_resumes_from_the_part_of_another_that_it_began_with(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"save_every": 0}, "save_every must be at least 1 step. Received: save_every=0"),
         ({"precision": "float64"}, "no precision 'float64': choose float32, mixed_bfloat16, mixed_float16"),
         ({"strategy": "both"}, "no strategy 'both': choose one, towers, mirrored, multi-worker"),
         ({"changes": {"training.epocs": 3}}, "training.epocs"),
@@ -183,6 +189,38 @@ def test_wrong_arguments_are_refused_and_leave_no_run(prepared, tiny, tmp_path, 
     with pytest.raises(UsageError, match=message):
         train(prepared, tiny, **arguments)
     assert not list(tmp_path.glob("saved_models/*"))
+
+
+def test_a_run_that_another_process_extends_before_the_lock_keeps_that_length(prepared, tiny, tmp_path, monkeypatch):
+    facts = {"data": prepared.facts, "classes": list(prepared.classes), "gpus": None, "strategy": "one"}
+    run = Run.create(tmp_path / "saved_models/run", tiny, facts)
+
+    def extended_meanwhile(resume, restored):
+        run.write_recipe(edit(tiny, {"training.epochs": 9}))
+        restored(5, True)
+
+    monkeypatch.setattr(resuming, "new_trainer", lambda *_: SimpleNamespace(fit=extended_meanwhile))
+    resuming.resume(run, reporter=Recorded())
+    assert Run(run.path).recipe.training.epochs == 9 and "extended" not in run.facts
+
+
+def test_a_run_that_has_trained_beyond_the_recipe_meanwhile_is_not_cut_short(prepared, tiny, tmp_path, monkeypatch):
+    made = trainer(new_run(tmp_path / "run", tiny), prepared)  # of 2 epochs
+    made.model = made.optimizer = made.average = None
+    monkeypatch.setattr(trainer_module, "restore", lambda *_: Position(epoch=3))
+    with pytest.raises(UsageError, match="has trained 3 epochs meanwhile: resume it again"):
+        made._restore()
+
+
+def test_only_the_chief_of_a_cluster_that_training_joins_writes_the_model_card(prepared, tiny, tmp_path, monkeypatch):
+    """A worker could read the run before the chief has written the last of it, and overwrite the chief's card."""
+    clusters = [Cluster(("a:1", "b:2"), index) for index in (1, 0)]
+    monkeypatch.setattr(launch, "join_cluster", lambda *_, **options: clusters.pop(0))
+    cards = []
+    monkeypatch.setattr(api, "write_model_card", cards.append)
+    trained = api._with_card_of_result(lambda **options: options["cluster"].index)
+    assert [trained(strategy="multi-worker") for _ in range(2)] == [1, 0]
+    assert cards == [0]
 
 
 def test_without_a_recipe_others_than_the_demo_data_get_source_and_a_batch_no_larger_than_they_are(prepared):
