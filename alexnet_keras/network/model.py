@@ -84,8 +84,8 @@ def AlexNet(
         image is the one weight that is not trained.
 
     Raises:
-        UsageError: There is no such recipe, pooling or file of weights, or no class; or the dtype policy
-            quantizes.
+        UsageError: There is no such recipe, pooling or file of weights, or no class; the mean image is smaller than a
+            crop; or the dtype policy quantizes.
         AlexNetError: The weights cannot be downloaded.
         DataError: The file of weights is damaged, or of another network.
     """
@@ -256,6 +256,8 @@ def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> np.ndarray:
     mean = np.asarray(schema.IMAGENET_RGB_MEAN if mean_image is None else mean_image, np.float32)
     if mean.ndim == 1 or kind == "channel":
         return mean.reshape(-1, 3).mean(axis=0, dtype=np.float64)
+    if min(mean.shape[:2]) < size:
+        raise UsageError(f"mean_image must be at least {size}x{size}. Received: mean_image of shape {mean.shape}")
     top, left = (mean.shape[0] - size) // 2, (mean.shape[1] - size) // 2
     return mean[top : top + size, left : left + size]
 

@@ -272,6 +272,13 @@ def test_every_part_is_seeded_and_none_without_a_seed(tiny):
     assert seeds(None)[3:] == [None, None]
 
 
+def test_a_mean_image_smaller_than_a_crop_is_refused(tiny):
+    """The centre crop of one that lacks one or two pixels would be a single pixel: a colour that nobody meant."""
+    recipe = with_overrides(tiny, ["network.input_size=225"])
+    with pytest.raises(UsageError, match=r"mean_image must be at least 225x225. Received: .* shape \(224, 224, 3\)"):
+        AlexNet(recipe, classes=3, mean_image=np.zeros((224, 224, 3)))
+
+
 @pytest.mark.parametrize("classes", [0, -3])
 def test_a_network_of_no_classes_is_refused(tiny, classes):
     with pytest.raises(UsageError, match=f"classes must be at least 1. Received: classes={classes}"):
