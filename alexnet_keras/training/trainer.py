@@ -31,10 +31,10 @@ from alexnet_keras.training.checkpoint import Position, save_state
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.guards import StopSignals
 from alexnet_keras.training.losses import balanced_weights
-from alexnet_keras.training.optimizer import LossScale, new_optimizer
+from alexnet_keras.training.optimizer import LossScale
 from alexnet_keras.training.records import LayerRow, Records, layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, has_stalled, layer_rate_factors, plan_epoch
-from alexnet_keras.training.start import LayerOrigin, initialize, new_model, restore, warn_of_untrained
+from alexnet_keras.training.start import LayerOrigin, initialize, new_model, new_network, restore, warn_of_untrained
 from alexnet_keras.training.step import StepResult, TrainingStep
 
 
@@ -136,8 +136,7 @@ class Trainer:
     def _fit(self, resume: bool, restored: Callable[[int, bool], None] | None) -> list[dict[str, float]]:
         with StopSignals() as self.signals:
             with self.placement.scope():
-                self.model = new_model(self.recipe, self.data, self.seed, self.precision)
-                self.optimizer = new_optimizer(self.recipe, self.model)
+                self.model, self.optimizer = new_network(self.recipe, self.data, self.seed, self.precision)
                 self.average: keras.Model | None = None  # the running average of the weights
                 if self.recipe.training.averaging_epochs:
                     self.average = new_model(self.recipe, self.data, self.seed, self.precision)
