@@ -19,6 +19,7 @@ from alexnet_keras.errors import AlexNetError
 
 PARTIAL = ".partial-"  # the start of the name of a file that is being written
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+FIRST_NAMESPACE = "pid:[4026531836]"  # that of Linux's processes outside containers: PROC_PID_INIT_INO
 POLL_S = 0.1  # seconds between two attempts to take a lock
 
 
@@ -33,12 +34,21 @@ def partial_path(path: Path) -> Path:
 
 def process_name() -> str:
     """A name of this process that no other on the same file system has."""
-    return f"{socket.gethostname()}-{os.getpid()}"
+    return f"{_place()}-{os.getpid()}"
+
+
+def _place() -> str:
+    """Where this process's number is unique: this machine, or a container on it, which may have the machine's name."""
+    host = socket.gethostname()
+    with suppress(OSError):  # only Linux has such namespaces
+        if (namespace := str(Path("/proc/self/ns/pid").readlink())) != FIRST_NAMESPACE:
+            return f"{host}-{namespace[5:-1]}"
+    return host
 
 
 @functools.cache  # a directory may hold thousands of files: it is listed once
 def _remove_leftovers(folder: Path, pid: int) -> None:
-    ours = re.compile(re.escape(f"{PARTIAL}{socket.gethostname()}-") + r"(\d+)-")
+    ours = re.compile(re.escape(f"{PARTIAL}{_place()}-") + r"(\d+)-")
     if os.name != "posix" or not folder.is_dir():  # elsewhere os.kill(pid, 0) may end the process
         return
     for path in folder.iterdir():

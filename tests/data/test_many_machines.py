@@ -18,6 +18,7 @@ from alexnet_keras.data.preparation import Preparation
 from alexnet_keras.data.shards import finished_shard
 from alexnet_keras.data.sources.open import open_source
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.storage.files import process_name
 
 PART = """
 import sys
@@ -150,7 +151,7 @@ def prepare_on_dask(folder, out, port):
 
 def wait_for_shards(out, count, writers, preparing):
     """Wait until this many shards are there, and each of these processes was seen to write one."""
-    start, missing, deadline = f".partial-{socket.gethostname()}-", set(writers), time.monotonic() + 240
+    start, missing, deadline = f".partial-{process_name().rpartition('-')[0]}-", set(writers), time.monotonic() + 240
     while missing or len(list(out.glob("*.tfrecord-*"))) < count:
         assert time.monotonic() < deadline and preparing.poll() is None, f"{missing} made no shard"
         names = [path.name for path in (out / ".prepare").glob(f"{start}*.tfrecord-*")]

@@ -4,10 +4,12 @@ import errno
 import logging
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import portalocker
 import pytest
@@ -134,6 +136,21 @@ def test_what_killed_processes_left_is_removed_and_what_live_ones_write_is_not(t
         file.write_text("x")
     partial_path(tmp_path / "b")
     assert {file.name for file in tmp_path.iterdir()} == {alive.name, elsewhere.name}
+
+
+def test_a_container_with_the_machines_name_has_process_numbers_of_its_own(tmp_path, monkeypatch):
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    pid = process.stdout.strip()  # of no process here, but perhaps of one in a container
+    start = f".partial-{socket.gethostname()}"
+    names = [f"{start}-{pid}-b", f"{start}-4026532201-{pid}-b", f"{start}-4026532202-{pid}-b"]
+    for ours, namespace in ((0, files.FIRST_NAMESPACE), (2, "pid:[4026532202]")):
+        monkeypatch.setattr(Path, "readlink", lambda path, link=namespace: Path(link))
+        folder = tmp_path / str(ours)
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+        assert partial_path(folder / "b").name == names[ours].replace(pid, str(os.getpid()))
+        assert {path.name for path in folder.iterdir()} == {*names} - {names[ours]}
 
 
 def test_a_lock_is_refused_with_its_holder_or_waited_for(tmp_path, held):
