@@ -1,10 +1,12 @@
 """Images for a network, prepared as its training images were: from files, from memory, and from a prepared split."""
 
 import errno
+import functools
 import io
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike, fsdecode
 from pathlib import Path
@@ -15,7 +17,9 @@ import numpy as np
 from alexnet_keras.data.dataset import PreparedDataset, open_prepared
 from alexnet_keras.data.image_formats import (
     BYTES_A_PIXEL,
+    ORIENTATION_TAG,
     START,
+    UPRIGHT,
     WHITE,
     Decoding,
     UnreadableImage,
@@ -32,6 +36,7 @@ from alexnet_keras.data.images import (
     check_length,
     fit_to_square,
     is_image,
+    orientation,
     read_image_file,
     square_of_pixels,
 )
@@ -53,9 +58,13 @@ class Preparation:
     def square(self, encoded: bytes) -> np.ndarray:
         """Prepare an image file's bytes as for training: (256, 256, 3) uint8, RGB.
 
+        A note is logged of the first image whose EXIF orientation is ignored.
+
         Raises:
             UnreadableImage: The bytes are no image that can be used; the message is the reason.
         """
+        if not self.decoding.exif and orientation(encoded) != UPRIGHT:
+            _note_ignored_orientation()
         return self._stored(fit_to_square(encoded, self.decoding))
 
     def square_of_pixels(self, pixels: np.ndarray) -> np.ndarray:
@@ -65,6 +74,14 @@ class Preparation:
     def _stored(self, square: np.ndarray) -> np.ndarray:
         stored = self.encoding.encode(square)
         return self.encoding.decode(self.encoding.stored(stored.numpy(), square)).numpy()
+
+
+@functools.cache
+def _note_ignored_orientation() -> None:
+    logging.getLogger(__name__).warning(
+        "Note: an image is stored on its side, upside down or mirrored, and stays so: its EXIF orientation, which "
+        "phones write, is ignored, as it was in the images that the run was trained on (prepared without --exif)."
+    )
 
 
 # For networks of others, which were trained on other images, nearly all of them upright.
@@ -272,6 +289,10 @@ def _pillow_pixels(image: Any, preparation: Preparation) -> np.ndarray:
     if decoding.exif or image.format == "AVIF":
         check_image(image, decoding)
         image = ImageOps.exif_transpose(image)  # a copy: the given image stays as it is
+    else:
+        with suppress(Exception):  # whatever damaged EXIF data raise, which nothing here needs
+            if image.getexif().get(ORIENTATION_TAG, UPRIGHT) != UPRIGHT:
+                _note_ignored_orientation()
     return rgb_of(image, decoding)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from alexnet_keras.data.image_formats import Decoding
 from alexnet_keras.data.images import Encoding
 from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.evaluation import image_inputs
 from alexnet_keras.evaluation.image_inputs import Preparation, several, square_of
 
 PREPARATION = Preparation(Decoding(), Encoding("png"))
@@ -110,6 +111,24 @@ def test_a_pillow_image_lies_as_its_file_does_and_is_left_as_it_was(form, turned
     assert np.abs(found - of_file(file.getvalue(), preparation)).max() <= (1 if form == "JPEG" else 0)
     if form != "TIFF":  # which Pillow itself turns when it is loaded
         assert image.size == (400, 300) and image.getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize("kind", [bytes, Image.open])
+def test_that_an_orientation_is_ignored_is_noted_once(kind, caplog):
+    def of(value):
+        exif, file = Image.Exif(), io.BytesIO()
+        exif[0x0112] = value
+        Image.fromarray(RGB).save(file, "JPEG", exif=exif)
+        return kind(file.getvalue()) if kind is bytes else kind(file)
+
+    image_inputs._note_ignored_orientation.cache_clear()
+    square_of(of(1), PREPARATION)
+    square_of(of(6), Preparation(Decoding(exif=True)))
+    assert not caplog.records
+    for _ in range(2):
+        square_of(of(6), PREPARATION)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "its EXIF orientation, which phones write, is ignored" in record.message
 
 
 @pytest.mark.parametrize("start", [0, 3])
