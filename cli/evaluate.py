@@ -171,8 +171,8 @@ def _print_details(result: dict, titles: dict[str, str]) -> None:
             ],
             left=2,
         )
-    error = result["calibration"]["expected_error"]
-    console.result(f"Calibration: confidence and accuracy differ by {error:.1%} on average (ECE, 15 bins).")
+    points = 100 * result["calibration"]["expected_error"]
+    console.result(f"Calibration: confidence and accuracy differ by {points:.1f} points on average (ECE, 15 bins).")
 
 
 def _print_ensemble(results: list[dict], form: str | None) -> None:

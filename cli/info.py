@@ -163,10 +163,11 @@ def _facts(found: "PreparedDataset") -> dict:
 
 def _show(found: "PreparedDataset", show_all: bool) -> None:
     facts, options = _facts(found), found.manifest["options"]
+    size = f"{facts['bytes'] / 1e9:,.2f} GB" if facts["bytes"] >= 1e8 else f"{facts['bytes'] / 1e6:.1f} MB"
     quality = f" of quality {options['jpeg_quality']}" if options["jpeg_quality"] else ""
     console.result(
         f"{found.path}, from {found.source}: {len(found.classes):,} classes, {options['encoding']}{quality}, "
-        f"{facts['bytes'] / 1e9:.2f} GB, seed {options['seed']}, fingerprint {found.fingerprint[:12]}"
+        f"{size}, seed {options['seed']}, fingerprint {found.fingerprint[:12]}"
     )
     rows = []
     for split, numbers in facts["splits"].items():

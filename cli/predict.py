@@ -47,7 +47,7 @@ def predict(
     An image is any file in JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIC (extra heic) or JPEG 2000, prepared
     exactly as the run's training images were; a directory is searched for such files, and other files in it are
     counted on stderr; - reads one image from stdin. An image that cannot be used is reported on stderr, the others are
-    classified, and the exit code is 3.
+    classified, and the exit code is 3; where a name is of no file at all, nothing is classified, and it is 2.
 
     Examples:
 
@@ -84,7 +84,7 @@ def predict(
                 drawn.append(found)
             _print(found, as_json)
     if drawn and png:
-        _draw(drawn, png)
+        _draw(drawn, len(files) - bad, png)
     if bad:
         raise DataError(f"{bad} of {len(files)} images could not be used.")
 
@@ -133,15 +133,18 @@ def _print(found: "Classification", as_json: bool) -> None:
             console.result(f"  {each.probability:7.2%}  {name}")
 
 
-def _draw(drawn: "list[Classification]", path: Path) -> None:
+def _draw(drawn: "list[Classification]", usable: int, path: Path) -> None:
     from alexnet_keras.visualization.images import CaptionedImage, draw_predictions
 
+    files = [found.path or STDIN for found in drawn]
+    alike = len({file.name for file in files}) < len(files)
+    captions = [str(file) if alike else file.name for file in files]
     draw_predictions(
         [
-            CaptionedImage(found.square, (found.path or STDIN).name, predictions=found.predictions)
-            for found in drawn
+            CaptionedImage(found.square, caption, predictions=found.predictions)
+            for found, caption in zip(drawn, captions, strict=True)
             if found.square is not None
         ],
         path,
     )
-    console.note(f"Wrote {path}")
+    console.note(f"Wrote {path}{f', of the first {len(drawn)} of {usable} images' if usable > len(drawn) else ''}")

@@ -44,7 +44,7 @@ class ReproduceCommand(click.Command):
 @click.command(cls=ReproduceCommand)
 @click.argument("what", metavar="[list|report|EXPERIMENT]", default=LIST, shell_complete=experiment_names)
 @click.argument("named", metavar="[EXPERIMENT]", required=False, shell_complete=experiment_names)
-@click.option("--data", metavar="DIR|SOURCE", help="The data it works on; `list` shows which. [default: see there]")
+@click.option("--data", metavar="DIR|SOURCE", help="The data it works on. [default: see NAME --help]")
 @click.option(
     "--pretrain",
     multiple=True,

@@ -68,7 +68,8 @@ def table(
         made.add_row(*[row[index] for index in shown])
     console.print(made)
     if hidden := [name for index, name in enumerate(columns) if index not in shown]:
-        result(f"Not shown at this width: {', '.join(hidden)}.\n")
+        wider = " A wider window has room for more." if console.is_terminal else ""
+        result(f"Not shown at this width: {', '.join(hidden)}.{wider}\n")
 
 
 def _layout(

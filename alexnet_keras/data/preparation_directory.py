@@ -177,5 +177,6 @@ def claimed(
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
     if changed := [key for key in {**there, **here} if key != "pictures" and there.get(key) != here.get(key)]:
-        return ", ".join(f"{key} is {there.get(key)} there and {here.get(key)} here" for key in changed)
+        values = {key: ["none" if each.get(key) is None else each[key] for each in (there, here)] for key in changed}
+        return ", ".join(f"{key} is {old} there and {new} here" for key, (old, new) in values.items())
     return "its images are not the same as those of the source"

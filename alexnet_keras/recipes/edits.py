@@ -75,7 +75,9 @@ def validated(values: dict[str, Any], where: str = "recipe") -> Recipe:
         recipe = ADAPTER.validate_json(json.dumps(values, default=str))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        problem = first["msg"]
+        problem, given = first["msg"], first["input"]
+        if isinstance(given, str | int | float):
+            problem += f", not {given!r}"
         if "unexpected" in first["type"]:
             problem = f"no such field; fields there: {', '.join(_fields_at(first['loc'][:-1]))}"
         raise UsageError(f"{where}: {_dotted(first['loc'], values)}: {problem}.") from error
@@ -136,7 +138,7 @@ class RecipeField(NamedTuple):
             case float(value):
                 return f"{value:g}"
             case tuple(values):
-                return ", ".join(map(str, values)) or "nothing"
+                return ", ".join(map(str, values)) or "none"
             case value:
                 return str(value)
 

@@ -52,6 +52,12 @@ def chosen_recipe(
     made = dict(changes or {})
     changed = edit(recipe, made)
     training, network, images = changed.training, changed.network, data.examples("train")
+    given = {field: value for field, value in options.items() if value is not None}
+    if learning_rate is not None:
+        given["training.weight_rate"] = learning_rate
+    for field in given.keys() & made.keys():
+        if given[field] != made[field]:
+            raise UsageError(f"{field} is given twice, as {made[field]} and as {given[field]}: leave one out.")
     made |= {field: value for field, value in options.items() if value is not None}
     batch_size, factor = options.get("training.batch_size"), 1.0
     if learning_rate is not None:

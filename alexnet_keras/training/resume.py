@@ -102,6 +102,8 @@ def resume(
                     f"The run {begun.path} has no saved state any more, so it cannot be resumed: start a new run from "
                     f"its weights with `{begin_from(begun)}`."
                 )
+            with begun.training_lock():  # another process trains it: refused before anything else is said
+                pass
             longer = begun.recipe if epochs is None else _extended(begun, epochs)
             return {"recipe": toml.to_dict(longer), "path": str(begun.path), "entries": begun.facts}
 

@@ -34,8 +34,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
     """Draw cross-entropy, top-1 error and the weights' learning rate over the epochs, with the best epoch marked.
 
     Training is dotted: it is measured while the network learns, on augmented crops and with dropout. Validation is
-    solid. The axes of loss and error begin at 0 and end above the largest value of the validation split and of the
-    first epoch's training.
+    solid. The axes of loss and error begin at 0 and end above the largest value.
 
     Args:
         runs: At most seven runs.
@@ -74,8 +73,8 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
     error.set_ylabel("top-1 error")
     error.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     for axis, column in ((loss, "loss"), (error, "top1_error")):
-        shown = [row[f"val_{column}"] for history in histories for row in history]
-        axis.set_ylim(0, 1.08 * (max(*shown, *(history[0][column] for history in histories)) or 1.0))
+        shown = [row[name] for history in histories for row in history for name in (column, f"val_{column}")]
+        axis.set_ylim(0, 1.08 * (max(shown) or 1.0))
     rate.set_ylabel("learning rate")
     logarithmic(rate.yaxis)
     rates = sorted({row["rate_weights"] for history in histories for row in history if row["rate_weights"] > 0})

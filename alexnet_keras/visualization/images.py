@@ -136,8 +136,8 @@ def nearest_training_images(
 def draw_predictions(images: Sequence[CaptionedImage], path: Path) -> None:
     """Draw each image above its caption and the bars of its likeliest classes (paper, figure 4, left).
 
-    The bar of the right class is green. Where the right class is known, the caption is green if that class is the
-    likeliest, and red otherwise.
+    The bar of the right class is green. Where the right class is known, it is the caption, green if that class is the
+    likeliest, and red otherwise; a heading says so.
     """
     columns = min(COLUMNS, len(images))
     rows = ceil(len(images) / columns)
@@ -156,8 +156,10 @@ def draw_predictions(images: Sequence[CaptionedImage], path: Path) -> None:
         grid[2 * row][column].imshow(image.image)
         _draw_bars(grid[2 * row + 1][column], image, captions[image.caption], names)
         grid[2 * row + 1][column].set_ylim(bars - 0.4, -0.6)
-    if any(image.label is not None for image in images):
-        heading(grid[0][0], "Green: the right class", size=8)
+    if labelled := [image for image in images if image.label is not None]:
+        wrong = any(image.predictions[0].label != image.label for image in labelled)
+        red = "; red: the right class, where another is likelier" if wrong else ""
+        heading(grid[0][0], f"Green: the right class{red}", size=8)
     save_figure(figure, path)
 
 
@@ -198,7 +200,8 @@ def draw_neighbors(
             show_image(axis, image)
             axis.set_xlabel(short[titles[label]], fontsize=SMALL, color=color, labelpad=2)
     heading(grid[0][0], "Query")
-    heading(grid[0][2], "Nearest training images, nearest first")
+    colors = "" if all(query.label is None for query in queries) else "; green: of the query's class, red: of another"
+    heading(grid[0][2], f"Nearest training images, nearest first{colors}")
     save_figure(figure, path)
 
 

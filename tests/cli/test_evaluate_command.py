@@ -16,7 +16,9 @@ from invoking import invoke
 from PIL import Image
 
 from alexnet_keras import AlexNet
+from alexnet_keras.cli.predict import _draw
 from alexnet_keras.data.dataset import MANIFEST
+from alexnet_keras.evaluation.classifier import Classification
 from alexnet_keras.runs import Run
 
 
@@ -192,14 +194,26 @@ def test_an_empty_split_and_a_run_without_a_best_model(alexnet, project, prepare
         assert (result.exit_code, "train it for at least one epoch" in result.stderr) == (2, True), result.stderr
 
 
-def test_predict_answers_for_files_folders_and_stdin(alexnet, images, tmp_path):
+def test_predictions_of_files_of_one_name_are_told_apart_by_their_folders(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "alexnet_keras.visualization.images.draw_predictions", lambda images, path: drawn.append(images)
+    )
+    for names in (("a/x.jpg", "b/x.jpg"), ("a/x.jpg", "a/y.jpg")):
+        _draw([Classification(Path(name), np.zeros((1, 1, 3))) for name in names], 2, tmp_path / "answers.png")
+    assert [[image.caption for image in images] for images in drawn] == [["a/x.jpg", "b/x.jpg"], ["x.jpg", "y.jpg"]]
+
+
+def test_predict_answers_for_files_folders_and_stdin(alexnet, images, tmp_path, monkeypatch):
     folder = tmp_path / "album"
     shutil.copytree(images / "val", folder)
     (folder / "notes.txt").write_text("no image, and not asked for")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 cut short")
     (folder / "@eaDir").mkdir()
     shutil.copy(next(folder.glob("*/*.jpg")), folder / "@eaDir/thumbnail.jpg")
+    monkeypatch.setattr("alexnet_keras.cli.predict.MOST_DRAWN", 5)
     result = alexnet("predict", folder, "--run", "tiny", "--json", "--png", tmp_path / "answers.png")
+    assert "answers.png, of the first 5 of 12 images" in result.stderr
     assert result.exit_code == 3
     assert "broken.jpg" in result.stderr and "1 of 13 images could not be used" in result.stderr
     assert "1 file that is not an image (1 .txt)" in result.stderr and "1 system folder (1 @eaDir)" in result.stderr

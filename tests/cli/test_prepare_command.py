@@ -223,7 +223,13 @@ def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(alexnet
     assert alexnet("prepare", photos, "--classes", "names.txt", "--out", "data/pets").exit_code == 0
     done = alexnet("info", "data", "pets", "--sheet")
     assert done.exit_code == 0, done.output
-    for words in ("good dog, hound", "cat/notes.jpg", "not a picture in a known format", "standard deviation"):
+    for words in (
+        " MB, seed 0",
+        "good dog, hound",
+        "cat/notes.jpg",
+        "not a picture in a known format",
+        "standard deviation",
+    ):
         assert words in done.stdout
     from PIL import Image
 

@@ -130,6 +130,8 @@ def test_other_options_are_refused_with_what_differs_and_overwrite_replaces(fold
     out = tmp_path / "set"
     small(folder, out)
     before = contents(out)
+    with pytest.raises(DataError, match="limit_per_class is none there and 2 here"):
+        prepare(str(folder), out, limit_per_class=2, shard_examples=6)
     with pytest.raises(DataError, match="seed is 0 there and 9 here"):
         small(folder, out, seed=9)
     with pytest.raises(DataError, match="shard_examples is 6 there and 3 here"):

@@ -74,8 +74,8 @@ def test_changes_as_text_read_back_equal():
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("network.conv2.reads", "both", "test: network.conv2.reads: Input should be 'own' or 'all'."),
-        ("network.fc6.units", 1.5, "test: network.fc6.units: Input should be a valid integer"),
+        ("network.conv2.reads", "both", "test: network.conv2.reads: Input should be 'own' or 'all', not 'both'."),
+        ("network.fc6.units", 1.5, "test: network.fc6.units: Input should be a valid integer, not 1.5."),
         ("network.conv2.padding", [1], "test: network.conv2.padding.1: Field required"),
         ("network.fc8.units", 3, "test network.fc8.units: no such field; network.fc8 has initial_std, initial_bias, "),
         (

@@ -265,6 +265,25 @@ def tiny_shape(recipe):
     return recipe.network.input_size, recipe.network.input_size, 3
 
 
+@pytest.mark.parametrize(
+    ("field", "options", "rate"),
+    [("training.epochs", {"training.epochs": 3}, None), ("training.weight_rate", {}, 3)],
+)
+def test_a_field_that_is_given_twice_is_refused_unless_alike(prepared, tiny, field, options, rate):
+    def choose(value):
+        return chosen_recipe(tiny, prepared, {field: value}, options, rate, False, None, None, Recorded())
+
+    with pytest.raises(UsageError, match=f"{field} is given twice, as 2 and as 3: leave one out."):
+        choose(2)
+    assert choose(3)[1][field] == 3
+
+
+def test_a_run_that_another_process_trains_is_said_to_be_one_first(prepared, tiny, tmp_path):
+    run = Run.create(tmp_path / "run", tiny, {"data": prepared.facts, "classes": list(prepared.classes)})
+    with run.training_lock(), pytest.raises(AlexNetError, match="is being trained by another process"):
+        resume(run, epochs=1, reporter=Recorded())
+
+
 def test_few_images_for_a_large_network_are_warned_of_with_the_commands_that_help(tiny):
     reporter = Recorded()
     for recipe, images in ((load_recipe("source"), 2999), (load_recipe("source"), 3000), (tiny, 10)):

@@ -28,6 +28,14 @@ def test_the_learning_rate_falls_where_the_epoch_begins_that_has_it(figures, tmp
     assert list(line.get_xdata()) == [0, 1, 2, 3] and list(line.get_ydata()) == [0.01, 0.01, 0.01, 0.001]
 
 
+def test_no_line_leaves_the_axes(figures, tmp_path):
+    rising = run("run")
+    for epoch, row in enumerate(rising.history):
+        row |= {"loss": 2.4 + epoch, "top1_error": 0.9 + 0.02 * epoch}
+    draw_curves([rising, run("other")], tmp_path / "curves.png")
+    assert [axis.get_ylim()[1] > top for axis, top in zip(figures[0].axes, (6.4, 0.98), strict=False)] == [True, True]
+
+
 @pytest.mark.parametrize("count", rest_slow((7, 1, 3)))
 @pytest.mark.parametrize("name", ["run", "a-run-with-a-long-name-of-forty-characters-or-more"])
 def test_the_legend_is_above_the_lines_and_inside_the_figure(figures, tmp_path, name, count):

@@ -6,11 +6,14 @@ from PIL import Image
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import DataError
+from alexnet_keras.evaluation.classifier import ClassProbability
 from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.visualization import images as drawing
 from alexnet_keras.visualization.images import (
+    CaptionedImage,
     draw_contact_sheet,
+    draw_predictions,
     images_from_split,
     nearest_training_images,
     predicted_images,
@@ -74,3 +77,14 @@ def test_a_contact_sheet_shows_as_many_images_as_there_are_class_by_class(
     titles = [axis.get_title() for axis in figures[0].axes if axis.images]
     assert titles == [title for title in prepared.titles for _ in range(shown)]
     assert Image.open(tmp_path / "sheet.png").width > 2000
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [(1, "Green: the right class"), (0, "Green: the right class; red: the right class, where another is likelier")],
+)
+def test_the_colours_of_captions_are_explained(tmp_path, figures, label, said):
+    guesses = [ClassProbability(1, "b", "b", 0.9), ClassProbability(0, "a", "a", 0.1)]
+    image = CaptionedImage(np.zeros((256, 256, 3), np.uint8), "ab"[label], label, guesses)
+    draw_predictions([image], tmp_path / "predictions.png")
+    assert figures[0].axes[0].get_title(loc="left") == said
