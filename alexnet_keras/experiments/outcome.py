@@ -245,6 +245,7 @@ def _measure(
         return {"diverged": str(error)}
     predictions, history = lab.predictions(trained, data, split, views), trained.history
     errors = predictions.evaluation()
+    guessing = loss_of_guessing(data.class_counts("train"), recipe.training.label_smoothing)
     return {
         "run": trained.name,
         "top1": errors.top1.error,
@@ -254,7 +255,7 @@ def _measure(
         "training_loss": history[-1]["loss"],
         "training_top1": history[-1]["top1_error"],
         "validation_top1": [row["val_top1_error"] for row in history],
-        "stalled": bool(history[-1]["loss"] > loss_of_guessing(data.class_counts("train")) - STALLED),
+        "stalled": bool(history[-1]["loss"] > guessing - STALLED),
         "seconds": math.fsum(row["seconds"] for row in history),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "processor": this_machine().processor,
