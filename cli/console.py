@@ -50,14 +50,14 @@ def start_tensorflow(*, keras: bool = True, gpus: int | None = 1) -> None:
 
 @contextmanager
 def libraries_silenced() -> Iterator[None]:
-    """Hold back what libraries print on stderr past Python; print it if an unexpected error ends the block."""
+    """Hold back what libraries print on stderr past Python; print it only if an unexpected error ends the block."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as printed:
         os.dup2(printed.fileno(), 2)
         try:
             yield
-        except AlexNetError:
+        except (AlexNetError, KeyboardInterrupt):
             raise
         except BaseException:
             printed.seek(0)

@@ -1,6 +1,7 @@
 """The `alexnet` command: its group, and how every error and interruption ends."""
 
 import errno
+import re
 import sys
 from pathlib import Path
 from typing import IO, Any
@@ -121,18 +122,20 @@ def _be_quiet(ctx: click.Context, param: click.Parameter, quiet: bool) -> None:
         ctx.find_root().call_on_close(lambda: terminal.be_quiet(False))
 
 
-def _add_quiet(command: click.Command) -> None:
-    """Give a command, or every command of a group, the option --quiet."""
+def _complete(command: click.Command) -> None:
+    """Give a command, and every command of a group, the option --quiet, and a whole sentence in its group's list."""
+    if command.help and not command.short_help:  # which Click would cut at the terminal's width
+        command.short_help = re.split(r"(?<=\.)\s", " ".join(command.help.split()), maxsplit=1)[0]
     if isinstance(command, click.Group):
         for inner in command.commands.values():
-            _add_quiet(inner)
+            _complete(inner)
     else:
         explained = "No notes and no progress: results, warnings and errors alone."
         quiet = click.Option(["--quiet"], is_flag=True, expose_value=False, callback=_be_quiet, help=explained)
         command.params.append(quiet)
 
 
-_add_quiet(cli)
+_complete(cli)
 
 
 def main() -> None:

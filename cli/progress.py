@@ -173,11 +173,12 @@ class ConsoleReporter(Reporter):
         if left := self._seconds_left(epoch, step + 1):
             texts.insert(0, f"run {clock(left)}")
         self._advance(images, text=BETWEEN_TEXTS.join(texts))
+        if step + 1 == self._steps:
+            self._show_validation()  # its first batch takes a while
 
     def on_validation(self, images: int) -> None:
-        if not self._validating:
-            self._validating = True
-            self._show("validation", self._validation_images)
+        if not self._validating:  # only the validation was left of the epoch
+            self._show_validation()
         self._advance(images)
 
     def on_epoch_end(self, row: dict[str, float], layers: "list[LayerRow]") -> None:
@@ -206,6 +207,10 @@ class ConsoleReporter(Reporter):
 
     def on_train_end(self) -> None:
         self._bar.close()
+
+    def _show_validation(self) -> None:
+        self._validating = True
+        self._show("validation", self._validation_images)
 
     def _show(self, what: str, total: int, done: int = 0) -> None:
         self._bar.close()

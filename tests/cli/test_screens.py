@@ -46,7 +46,7 @@ def screen(monkeypatch):
 
 
 def words_of(text):
-    return set(re.findall(r"[^\s─━╸╺]+", re.sub(r"Not shown at this width.*", "", text)))
+    return set(re.findall(r"[^\s─━╸╺]+", re.sub(r"Not shown at this width.*?for\s+more\.", "", text, flags=re.DOTALL)))
 
 
 @pytest.mark.parametrize("command", SCREENS, ids=" ".join)
@@ -72,7 +72,7 @@ def test_help_has_an_example_and_fits_80_columns(words):
     shown = result.output
     assert result.exit_code == 0 and "alexnet " in shown.partition("\n")[2], "what can be run"
     assert [line for line in shown.splitlines() if len(line) > 80] == []
-    assert words != ["--help"] or "..." not in shown.partition("Commands:")[2], "summaries are whole"
+    assert "..." not in shown.partition("Commands:")[2], "summaries are whole"
 
 
 def test_the_help_of_an_experiment_says_what_it_does_and_costs(screen):
