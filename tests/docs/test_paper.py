@@ -53,6 +53,25 @@ def test_what_is_said_of_the_long_training_is_in_its_history():
     assert f"{len(rows)} epochs on 9,469 photographs, {minutes:.0f} minutes of training" in page
 
 
+def test_a_network_that_was_trained_twice_was_the_same_to_the_last_digit():
+    (file,) = (ROOT / "docs/evidence/table-2-photos").glob("history-*-seed-1.csv")
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    before = json.loads((ROOT / "docs/evidence/ablations-photos/parts/source-seed-1.json").read_text())["found"]
+    assert len(rows) == 30 and [float(row["val_top1_error"]) for row in rows] == before["validation_top1"]
+    assert float(rows[-1]["loss"]) == before["training_loss"]
+    again = json.loads((file.parent / "result.json").read_text())
+    (first, second), (top5, other) = (row["ours"]["values"] for row in again["findings"][::4])
+    assert (first, top5) == (before["top1"], before["top5"])
+    page = " ".join((ROOT / "docs/paper.md").read_text().split())
+    errors = f"{100 * second:.1f} / {100 * other:.1f} %"
+    less = " / ".join(f"{100 * (one - two):.1f}" for one, two in ((first, second), (top5, other)))
+    assert (
+        f"seed of the network as it is has {100 * second:.1f} / {100 * other:.1f} %" in page
+        and f"{less} points" in page
+    )
+
+
 def test_evidence_holds_no_place_of_the_machine_that_measured_it():
     files = [file for file in (ROOT / "docs/evidence").rglob("*") if file.is_file()]
     assert files
