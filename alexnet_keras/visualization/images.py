@@ -200,8 +200,10 @@ def draw_neighbors(
             show_image(axis, image)
             axis.set_xlabel(short[titles[label]], fontsize=SMALL, color=color, labelpad=2)
     heading(grid[0][0], "Query")
-    colors = "" if all(query.label is None for query in queries) else "; green: of the query's class, red: of another"
-    heading(grid[0][2], f"Nearest training images, nearest first{colors}")
+    heading(grid[0][2], "Nearest training images, nearest first")
+    if any(query.label is not None for query in queries):
+        explained = "Green: of the query's class; red: of another"
+        figure.supxlabel(explained, fontsize=8, color=QUIET, x=0.01, ha="left")
     save_figure(figure, path)
 
 
