@@ -148,6 +148,7 @@ def _details(experiment: "Experiment") -> dict[str, str]:
 
 
 def _report(out: Path | None, as_json: bool) -> None:
+    console.start_tensorflow(keras=False)
     from alexnet_keras.experiments.results import write_report
 
     root = out or reproductions_root()

@@ -1,6 +1,7 @@
 """Results on disk: result.json, a figure, and a page in Markdown; all results on one HTML page."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -175,12 +176,15 @@ def write_report(root: Path, out: Path, now: datetime | None = None) -> list[Res
 
 
 def _template_values(result: Result) -> dict[str, Any]:
+    figure = None
+    with suppress(OSError):  # a result may have been copied without it
+        figure = image_file(result.path / FIGURE, result.experiment.title)
     return result.document | {
         "id": result.path.name,
         "experiment": result.experiment,
         "scale": SCALES[result.document["scale"]],
         "rows": result.rows,
-        "figure": image_file(result.path / FIGURE, result.experiment.title),
+        "figure": figure,
         "date": result.document["date"][:10],
         "machine": result.machine,
     }

@@ -255,6 +255,11 @@ def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
     assert listed["report"] == str(tmp_path / "report.html") and len(listed["results"]) == 2
     assert f"1 of {len(EXPERIMENTS)} experiments have been run" in page, "at whatever scales"
     assert "<figcaption>The two towers." in page
+    (tmp_path / "figure-2-mini" / "picture.png").write_bytes(b"cut short")
+    (tmp_path / "figure-2-full" / "picture.png").unlink()
+    again = alexnet("reproduce", "report", "--out", str(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert again.exit_code == 0 and page.count("Its figure is missing or damaged") == 2 and "data:image" not in page
 
 
 @pytest.mark.parametrize(
