@@ -53,12 +53,10 @@ def chosen_recipe(
     changed = edit(recipe, made)
     training, network, images = changed.training, changed.network, data.examples("train")
     given = {field: value for field, value in options.items() if value is not None}
-    if learning_rate is not None:
-        given["training.weight_rate"] = learning_rate
-    for field in given.keys() & made.keys():
-        if given[field] != made[field]:
-            raise UsageError(f"{field} is given twice, as {made[field]} and as {given[field]}: leave one out.")
-    made |= {field: value for field, value in options.items() if value is not None}
+    for field, value in {**given, "training.weight_rate": learning_rate}.items():
+        if value is not None and field in made and made[field] != value:
+            raise UsageError(f"{field} is given twice, as {made[field]} and as {value}: leave one out.")
+    made |= given
     batch_size, factor = options.get("training.batch_size"), 1.0
     if learning_rate is not None:
         factor = learning_rate / training.weight_rate
