@@ -16,7 +16,7 @@ from alexnet_keras.data.shards import INDEX, ShardPlan, ShardRecord, load_sums, 
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.statistics import PixelSums
 from alexnet_keras.errors import DataError
-from alexnet_keras.storage.documents import read_json
+from alexnet_keras.storage.documents import read_json, write_json
 from alexnet_keras.storage.files import sha256_of, write_by_rename
 
 MANIFEST = "manifest.json"  # without it a directory is no dataset
@@ -165,7 +165,7 @@ def seal(
         **({} if repeated is None else {"repeated": repeated}),
         "files": {name: sha256_of(out / name) for name in (STATISTICS, INDEX, *METADATA_FILES)},
     }
-    _write(out, manifest)
+    write_json(out / MANIFEST, manifest, indent=1)
     return counts["train"]
 
 
@@ -176,12 +176,7 @@ def rename_classes(out: Path, words: Sequence[str], further: list[str]) -> None:
         out: The directory of the dataset.
         words, further: The words of each class and the further options, as of `seal`.
     """
-    _write(out, {**read_manifest(out), "words": words, "further_options": further})
-
-
-def _write(out: Path, manifest: dict[str, Any]) -> None:
-    with write_by_rename(out / MANIFEST) as partial:
-        partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_json(out / MANIFEST, {**read_manifest(out), "words": words, "further_options": further}, indent=1)
 
 
 def tfds_name(name: str) -> str:
