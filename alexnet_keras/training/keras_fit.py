@@ -24,7 +24,7 @@ from alexnet_keras.recipes.edits import check_something_learns
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.training.losses import CrossEntropy, TopKError
 from alexnet_keras.training.optimizer import AlexNetSGD, new_optimizer
-from alexnet_keras.training.schedule import has_stalled, layer_rate_factors, plan_epoch
+from alexnet_keras.training.schedule import EpochPlan, has_stalled, layer_rate_factors, plan_epoch
 
 
 def compile_options(recipe: Recipe, model: keras.Model) -> dict[str, Any]:
@@ -87,8 +87,8 @@ class FollowRecipe(keras.callbacks.Callback):
             need them.
 
     Raises:
-        UsageError: From `fit`: the model was compiled with another optimizer, the schedule has ended, or `plateau` or
-            the patience has no validation errors.
+        UsageError: From `fit`: the model was compiled with another optimizer, or for a recipe that gives rates of their
+            own to other layers; the schedule has ended; or `plateau` or the patience has no validation errors.
     """
 
     def __init__(self, recipe: Recipe, errors: Sequence[float] = ()) -> None:
@@ -98,12 +98,16 @@ class FollowRecipe(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not isinstance(self.model.optimizer, AlexNetSGD):
             raise UsageError("FollowRecipe needs a model compiled with **compile_options(recipe, model).")
+        if differing := self._plan(0).rates.keys() ^ self.model.optimizer.rates.keys():
+            raise UsageError(
+                f"The model was compiled for another recipe: one of them gives {', '.join(sorted(differing))} a rate "
+                "of its own. Compile it with **compile_options(recipe, model) of this one."
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._has_ended(epoch):
             raise UsageError(f"The schedule of the recipe {self.recipe.name} has ended before epoch {epoch + 1}.")
-        factors = layer_rate_factors(self.recipe.network)
-        plan = plan_epoch(self.recipe.training, epoch, self.errors[:epoch], factors)
+        plan = self._plan(epoch)
         self.model.optimizer.set_rates(plan.rates)
         noises = [layer for layer in self.model.layers if isinstance(layer, ColorNoise)]
         if any(noise.active != plan.color_noise for noise in noises):
@@ -119,6 +123,10 @@ class FollowRecipe(keras.callbacks.Callback):
         logs |= {"learning_rate": rates["weights"], **{f"rate_{kind}": rate for kind, rate in rates.items()}}
         if self._has_ended(epoch + 1):
             self.model.stop_training = True
+
+    def _plan(self, epoch: int) -> EpochPlan:
+        factors = layer_rate_factors(self.recipe.network)
+        return plan_epoch(self.recipe.training, epoch, self.errors[:epoch], factors)
 
     def _has_ended(self, epochs: int) -> bool:
         """True if nothing is trained after so many epochs."""

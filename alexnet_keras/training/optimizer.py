@@ -59,7 +59,8 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         decay: The decay of the weights. Paper and net 145: 0.0005.
         bias_decay: The decay of the biases. Paper: as the weights; net 145: 0.
         layers: Other kinds of variables with a separate rate: a layer's weights by its name (`"conv1"`), a layer's
-            biases by its name and `_biases` (`"fc8_biases"`).
+            biases by its name and `_biases` (`"fc8_biases"`). A mapping gives their rates; of a sequence they begin at
+            those of weights and biases.
         layer_decays: The decay of a layer's weights by its name, where it is not `decay`.
         **kwargs: `clipnorm`, `use_ema`, `gradient_accumulation_steps` and the other arguments of Keras's optimizers,
             except `weight_decay`.
@@ -80,7 +81,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         momentum: float = 0.9,
         decay: float = 0.0005,
         bias_decay: float = 0.0,
-        layers: Sequence[str] = (),
+        layers: Sequence[str] | Mapping[str, float] = (),
         layer_decays: Mapping[str, float] | None = None,
         name: str = "alexnet_sgd",
         **kwargs: Any,
@@ -101,6 +102,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         self.layers, self.layer_decays = tuple(layers), dict(layer_decays or {})
         initial = {"weights": start, "biases": bias_start}
         initial |= {kind: bias_start if kind.endswith(BIASES) else start for kind in self.layers}
+        initial |= layers if isinstance(layers, Mapping) else {}
         if not self._is_settable:  # then the variables are multiples of the schedule's rate
             initial = {kind: rate / start if start else 1.0 for kind, rate in initial.items()}
         self._rates = {kind: self._rate_variable(kind, rate) for kind, rate in initial.items()}
@@ -211,13 +213,14 @@ class AlexNetSGD(keras.optimizers.Optimizer):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["weight_decay"]
+        rates = self.rates
         return {
             **config,
-            "bias_learning_rate": self.rates["biases"] if self._is_settable else self._bias_learning_rate,
+            "bias_learning_rate": rates["biases"] if self._is_settable else self._bias_learning_rate,
             "momentum": self.momentum,
             "decay": self.decay,
             "bias_decay": self.bias_decay,
-            "layers": list(self.layers),
+            "layers": {kind: rates[kind] for kind in self.layers} if self._is_settable else list(self.layers),
             "layer_decays": dict(self.layer_decays),
         }
 

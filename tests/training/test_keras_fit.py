@@ -165,6 +165,15 @@ def test_what_fit_cannot_do_is_refused():
         model.fit(np.zeros((8, 2, 2, 3)), LABELS, callbacks=[FollowRecipe(source())], verbose=0)
 
 
+@pytest.mark.parametrize("compiled_with_it", [True, False])
+def test_a_recipe_that_the_model_was_not_compiled_for_is_refused(compiled_with_it):
+    recipes = [source(), edit(source(), {"network.fc8.rate_factor": 10.0})]
+    model = small_model()
+    model.compile(**compile_options(recipes[compiled_with_it], model))
+    with pytest.raises(UsageError, match="another recipe: one of them gives fc8, fc8_biases a rate of its own"):
+        model.fit(np.zeros((8, 2, 2, 3)), LABELS, callbacks=[FollowRecipe(recipes[not compiled_with_it])], verbose=0)
+
+
 @pytest.mark.parametrize("by_itself", [True, False], ids=["its dtype", "the global policy"])
 @pytest.mark.parametrize(("policy", "taken"), [("mixed_float16", False), ("float16", False), ("mixed_bfloat16", True)])
 def test_float16_is_refused_however_it_was_chosen(tiny, policy, taken, by_itself):

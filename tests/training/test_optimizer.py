@@ -274,7 +274,7 @@ def test_what_sets_the_rate_of_keras_moves_every_rate_in_proportion(tmp_path):
     optimizer.set_rates({"fc8": 2.0})
     optimizer.learning_rate = 0.25  # as ReduceLROnPlateau and LearningRateScheduler do
     assert optimizer.rates == {"weights": 0.25, "biases": 0.125, "fc8": 1.0}
-    assert AlexNetSGD.from_config(optimizer.get_config()).rates == {"weights": 0.25, "biases": 0.125, "fc8": 0.25}
+    assert AlexNetSGD.from_config(optimizer.get_config()).rates == optimizer.rates
     optimizer.set_rates({"biases": 0.5})
     assert optimizer.rates == {"weights": 0.25, "biases": 0.5, "fc8": 1.0}
     optimizer.set_rates({"weights": 0.0})
