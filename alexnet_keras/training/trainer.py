@@ -162,6 +162,7 @@ class Trainer:
                 if self.run and restored:
                     restored(self.position.total_steps, self._goes_on)
                 self._epochs()
+                self._keep_last()  # before a callback may give the model other weights
                 self._tell("on_train_end")
         self._disk.wait()
         position = self.position
@@ -169,11 +170,18 @@ class Trainer:
             self.reporter.note(self._stopped)
         elif has_stalled(self.recipe.training, self._errors):
             self.reporter.note(f"The training ends after epoch {position.epoch}: the validation error has stalled.")
-        if self.run and not position.step:
-            with write_by_rename(self.run.last_model_path) as path:
-                self.result.save(path)
-            self.run.update({"last_epochs": len(position.history)})
         return position.history
+
+    def _keep_last(self) -> None:
+        """Writes the model at the end, unless that of so many epochs is there."""
+        epochs = len(self.position.history)
+        if not self.run or self.position.step:
+            return
+        if self.run.facts.get("last_epochs") == epochs and self.run.last_model_path.exists():
+            return
+        with write_by_rename(self.run.last_model_path) as path:
+            self.result.save(path)
+        self.run.update({"last_epochs": epochs})
 
     def _restore(self) -> bool:
         """Brings weights, velocities and position to the last saved state; False if none was saved."""
@@ -191,6 +199,8 @@ class Trainer:
     def _start(self) -> None:
         """Takes the initial weights from another model where one is given."""
         origins = initialize(self.model, self.initial, self.cluster) if self.initial else []
+        if self.average is not None:  # so that what is frozen is the same in both
+            self.average.set_weights(self.model.get_weights())
         self.reporter.on_initial_weights(origins)
         warn_of_untrained(frozen_layers(self.recipe.network), origins, self.reporter)
 

@@ -182,6 +182,21 @@ def test_callbacks_can_set_weights_and_save_the_model(prepared, tiny):
     assert not any(weight.any() for weight in last_weights(run))
 
 
+class Blank(keras.callbacks.Callback):
+    """Gives the model other weights after the last epoch, as EarlyStopping(restore_best_weights=True) does."""
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights([np.zeros_like(weights) for weights in self.model.get_weights()])
+
+
+def test_the_last_model_is_that_of_the_last_epoch_and_stays_as_it_is(prepared, tiny):
+    run = train(prepared, tiny, run="blank", epochs=1, callbacks=[Blank()])
+    for last, best in zip(last_weights(run), run.load_model().get_weights(), strict=True):
+        np.testing.assert_array_equal(last, best)
+    written = run.last_model_path.read_bytes()
+    assert resume(run).last_model_path.read_bytes() == written, "there was nothing to train"
+
+
 def test_what_is_no_callback_is_refused_before_the_run_begins(prepared, tiny, tmp_path):
     with pytest.raises(UsageError, match=r"callbacks have to be those of keras.callbacks. Received: 5"):
         train(prepared, tiny, run="none", callbacks=[keras.callbacks.TerminateOnNaN(), 5])

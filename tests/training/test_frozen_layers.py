@@ -58,11 +58,14 @@ def test_the_layers_that_learn_do_so_as_if_the_frozen_ones_had_gradients(tiny):
 
 
 @pytest.mark.slow
-def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(one_device, prepared, tiny, tmp_path):
+@pytest.mark.parametrize("averaged", [0.0, 1.0])
+def test_frozen_layers_keep_their_bits_for_a_whole_run_and_after_a_restart(
+    one_device, prepared, tiny, tmp_path, averaged
+):
     def stop():
         raise MemoryError
 
-    run = new_run(tmp_path / "run", frozen_in(tiny, "conv1..fc6"))
+    run = new_run(tmp_path / "run", edit(frozen_in(tiny, "conv1..fc6"), {"training.averaging_epochs": averaged}))
     start = start_from(one_device[0])
     with pytest.raises(MemoryError):
         trainer(run, prepared, reporter=Recorded((1, 2), stop), initial=start, save_every=1).fit()
