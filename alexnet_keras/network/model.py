@@ -29,7 +29,6 @@ from alexnet_keras.network.loading import load_weights
 from alexnet_keras.recipes import schema, toml
 
 POOLINGS = {"maps": None, "avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
-OPERATION_NAMES = {"lrn": "norm", "spatial_norm": "spatial", "pool": "pool", "relu": "relu", "tanh": "tanh"}
 
 
 def AlexNet(
@@ -109,8 +108,8 @@ def AlexNet(
             "name": layer.name,
         }
 
-    def operation(kind: str, index: str) -> keras.layers.Layer:
-        options = {"name": OPERATION_NAMES[kind] + index, "dtype": dtype}
+    def operation(kind: str, name: str) -> keras.layers.Layer:
+        options = {"name": name, "dtype": dtype}
         match kind:
             case "lrn":
                 lrn = net.lrn
@@ -144,19 +143,17 @@ def AlexNet(
             conv.filters, conv.kernel, conv.stride, conv.padding, towers=net.towers, **options_of(conv)
         )
         x = towers(x)
-        for place, kind in enumerate(conv.followed_by):
-            earlier = conv.followed_by[:place].count(kind)  # a network less a layer pools twice after another
-            index = conv.name.removeprefix("conv") + (f"_{earlier + 1}" if earlier else "")
+        for kind, title in conv.operations:
             wrapper = AcrossTowers if kind == "lrn" and net.lrn.windows == "layer" else EachTower
-            x = wrapper(operation(kind, index))(x)
+            x = wrapper(operation(kind, title))(x)
 
     if pooling is None:
         x = EachTower(layers.Flatten(CHANNELS_LAST, name="flatten", dtype=dtype))(x)
     for dense in net.dense if pooling is None else ():
         x = TowerDense(dense.units, towers=net.towers, **options_of(dense))(x)
-        x = EachTower(operation(dense.activation, f"_{dense.name}"))(x)
+        x = EachTower(operation(dense.activation, dense.activation_name))(x)
         if dense.dropout:
-            drop = f"drop{dense.name.removeprefix('fc')}"
+            drop = dense.dropout_name
             x = EachTower(PlainDropout(dense.dropout, seed=seed_of_part(seed, drop), name=drop, dtype=dtype))(x)
 
     if include_top:

@@ -7,7 +7,9 @@ A field is named by its path through the recipe, in which a layer has its own na
 
 import dataclasses
 import json
+import re
 import typing
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -81,9 +83,13 @@ def validated(values: dict[str, Any], where: str = "recipe") -> Recipe:
         if "unexpected" in first["type"]:
             problem = f"no such field; fields there: {', '.join(_fields_at(first['loc'][:-1]))}"
         raise UsageError(f"{where}: {_dotted(first['loc'], values)}: {problem}.") from error
-    layers = recipe.network.layers
-    if len({layer.name for layer in layers}) < len(layers):
-        raise UsageError(f"{where}: two layers of the network have the same name.")
+    if not recipe.network.convolutions:
+        raise UsageError(f"{where}: network.convolutions: there has to be one at least.")
+    for layer in recipe.network.layers:
+        if not re.fullmatch(r"[A-Za-z]\w*", layer.name, re.ASCII):
+            raise UsageError(f"{where}: a layer is called {layer.name!r}: take letters, digits and _, a letter first.")
+    if twice := [name for name, times in Counter(recipe.network.names).items() if times > 1]:
+        raise UsageError(f"{where}: two layers of the network have the same name, {twice[0]}.")
     if nothing_left := _first_empty(recipe.network):
         size = recipe.network.input_size
         raise UsageError(f"{where}: network.input_size: crops of {size}x{size} leave no pixels after {nothing_left}.")

@@ -41,6 +41,10 @@ Odd = Annotated[PositiveInt, AfterValidator(_odd)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Operation = Literal["relu", "tanh", "lrn", "spatial_norm", "pool"]
+OPERATION_NAMES: dict[Operation, str] = {
+    "lrn": "norm", "spatial_norm": "spatial", "pool": "pool", "relu": "relu", "tanh": "tanh",
+}  # fmt: skip
+ENDS = ("image", "mean", "color_noise", "flatten", "predictions", "features", "maps")  # layers of every model
 Stretches = tuple[Annotated[float, Field(ge=1)], Annotated[int, Field(ge=2)]]
 
 # Colour statistics of ImageNet 2012 as the released code used them (color_pca and data_mean of its batches.meta,
@@ -82,6 +86,16 @@ class Convolution:
     rate_factor: NonNegativeFloat = _cited(1.0, RATE_FACTOR)
     weight_decay: NonNegativeFloat | None = _cited(None, LAYER_DECAY)
 
+    @property
+    def operations(self) -> list[tuple[Operation, str]]:
+        """The operations after it, and their names in a model: `[("relu", "relu1"), ("pool", "pool1")]` of conv1."""
+        found = []
+        for place, kind in enumerate(self.followed_by):
+            earlier = self.followed_by[:place].count(kind)  # a network less a layer pools twice after another
+            index = self.name.removeprefix("conv") + (f"_{earlier + 1}" if earlier else "")
+            found.append((kind, OPERATION_NAMES[kind] + index))
+        return found
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -96,6 +110,16 @@ class Dense:
     activation: Literal["relu", "tanh"] = _cited("relu", "paper, section 3.1")
     rate_factor: NonNegativeFloat = _cited(1.0, RATE_FACTOR)
     weight_decay: NonNegativeFloat | None = _cited(None, LAYER_DECAY)
+
+    @property
+    def activation_name(self) -> str:
+        """The activation's name in a model: `relu_fc6` of fc6."""
+        return f"{OPERATION_NAMES[self.activation]}_{self.name}"
+
+    @property
+    def dropout_name(self) -> str:
+        """The dropout's name in a model: `drop6` of fc6."""
+        return f"drop{self.name.removeprefix('fc')}"
 
 
 @dataclass(frozen=True)
@@ -162,6 +186,13 @@ class Network:
     def layers(self) -> tuple[Layer, ...]:
         """The layers that have weights, from the image to the classifier."""
         return (*self.convolutions, *self.dense, self.classifier)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all layers of a model of it, those without weights included, which have to differ."""
+        operations = [name for conv in self.convolutions for _, name in conv.operations]
+        hidden = [name for dense in self.dense for name in (dense.activation_name, dense.dropout_name)]
+        return [*ENDS, *(layer.name for layer in self.layers), *operations, *hidden]
 
 
 @dataclass(frozen=True)

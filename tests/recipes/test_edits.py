@@ -85,7 +85,12 @@ def test_changes_as_text_read_back_equal():
         ),
         ("training.schedule", 3, "test training.schedule: no such field; training has epochs, "),
         ("epochs", 3, "test epochs: no such field; a recipe has name, summary, network, augmentation, training."),
-        ("network.conv2.name", "conv1", "test: two layers of the network have the same name."),
+        ("network.conv2.name", "conv1", "test: two layers of the network have the same name, conv1."),
+        ("network.conv2.name", "mean", "test: two layers of the network have the same name, mean."),
+        ("network.fc7.name", "drop6", "test: two layers of the network have the same name, drop6."),
+        ("network.conv2.name", "conv_fc6", "test: two layers of the network have the same name, relu_fc6."),
+        ("network.conv2.name", "1", "test: a layer is called '1': take letters, digits and _, a letter first."),
+        ("network.conv2.name", "a/b", "test: a layer is called 'a/b': take letters, digits and _, a letter first."),
     ],
 )
 def test_a_wrong_edit_is_refused_with_the_field_named(field, value, said):
