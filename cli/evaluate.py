@@ -146,16 +146,19 @@ def _print(results: list[dict], titles: dict[str, str], form: str | None) -> Non
 
 
 def _print_csv(results: list[dict]) -> None:
-    """Print the table as numbers: errors and the ends of their intervals in 0..1."""
+    """Print the table as numbers: errors and the ends of their intervals in 0..1; cells without one are empty."""
     ends = [(kind, end) for kind in ("top1", "top5") for end in ("error", "low", "high")]
     columns = [*CSV_COLUMNS, *(f"{kind}_{end}" for kind, end in ends)]
-    rows = [[*(result[name] for name in CSV_COLUMNS), *(result[kind][end] for kind, end in ends)] for result in results]
+    rows = [
+        [*(result[name] for name in CSV_COLUMNS), *(result[kind][end] if result[kind] else "" for kind, end in ends)]
+        for result in results
+    ]
     console.table("", columns, rows, form="csv")
 
 
 def _print_details(result: dict, titles: dict[str, str]) -> None:
     """Print the worst classes, the worst pairs, and the calibration of the probabilities."""
-    worst = sorted(result["by_class"], key=lambda errors: -errors["top1"]["error"])[:WORST]
+    worst = sorted(result["by_class"], key=lambda errors: (-errors["top1"]["error"], -errors["images"]))[:WORST]
     console.table(
         f"Worst classes, {result['views']}",
         ["class", "images", "top-1 error"],

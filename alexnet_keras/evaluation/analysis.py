@@ -60,7 +60,7 @@ class Outcomes:
 
     Attributes:
         labels: The right class.
-        predicted: The likeliest class.
+        predicted: The likeliest class; of several a wrong one.
         confidences: Its probability.
         ranks: The number of other classes at least as likely as the right one; 0 where the prediction is right.
         classes: The number of classes.

@@ -48,7 +48,13 @@ class Evaluation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The fields; no top-5 error, None, where there are no more than five classes."""
+        return asdict(self) | top5_of_few(self.classes)
+
+
+def top5_of_few(classes: int) -> dict[str, None]:
+    """The entry of the top-5 error where there is none, as the right class is always among five; {} of more classes."""
+    return {} if classes > 5 else {"top5": None}
 
 
 @dataclass(frozen=True)

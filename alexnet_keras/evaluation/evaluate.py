@@ -14,7 +14,7 @@ from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import UsageError, check_choice
 from alexnet_keras.evaluation.analysis import Outcomes, check_can_submit, write_submission
 from alexnet_keras.evaluation.ensemble import EVEN, ODD, Ensemble, Subset, mean, search
-from alexnet_keras.evaluation.errors import Evaluation, images_in
+from alexnet_keras.evaluation.errors import Evaluation, images_in, top5_of_few
 from alexnet_keras.evaluation.predictions import Predictions, predictions_of
 from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run, as_run, data_of, names_of
@@ -196,7 +196,7 @@ def evaluate_runs(
             names = list(names_of(opened).values())
             combined = _combine(ensemble, names, which, predictions, search_on, lambda at: predict(at, views[-1]))
     if submission:
-        top = combined.ensemble.top if combined else predictions[0].summary.top
+        top = combined.ensemble.top if combined else predictions[0].top
         write_submission(submission, top, predictions[0].filenames, first.ids)
     titles = dict(zip(first.classes, first.titles, strict=True))
     return Evaluations(opened, predictions, results, titles, combined)
@@ -217,7 +217,10 @@ def _result(run: Run, predictions: Predictions, which: str) -> dict[str, Any]:
             {**asdict(pair), "label": classes[pair.label], "guess": classes[pair.guess]}
             for pair in outcomes.confusions(CONFUSIONS_KEPT)
         ],
-        "by_class": [{**asdict(errors), "label": classes[errors.label]} for errors in outcomes.by_class()],
+        "by_class": [
+            {**asdict(errors), **top5_of_few(outcomes.classes), "label": classes[errors.label]}
+            for errors in outcomes.by_class()
+        ],
     }
     if run.is_writable:
         run.write_evaluation(predictions.path.name, result)

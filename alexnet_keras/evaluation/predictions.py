@@ -34,7 +34,8 @@ class Summary:
     """The part of the probabilities that figures and tables need; one row per image.
 
     Attributes:
-        top: `(images, 5)` int32, the likeliest classes, the likeliest first; fewer where there are fewer classes.
+        top: `(images, 5)` int32, the likeliest classes, the likeliest first; fewer where there are fewer classes. Of
+            equally likely ones the right one comes last, as ties count against the network.
         top_probabilities: The same shape, float32.
         at_label: `(images,)` float32, the probability of the right class.
         ranks: `(images,)` int32, the number of other classes at least as likely as the right one.
@@ -48,7 +49,7 @@ class Summary:
     @classmethod
     def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> "Summary":
         """Summarise probabilities `(images, classes)` with labels `(images,)`."""
-        top = top_classes(probabilities)
+        top = top_classes(probabilities, labels)
         return cls(
             top=top,
             top_probabilities=np.take_along_axis(probabilities, top, axis=1),
@@ -62,9 +63,17 @@ class Summary:
         return cls(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))
 
 
-def top_classes(probabilities: np.ndarray) -> np.ndarray:
-    """Sort out the likeliest classes of each row of `(images, classes)`, the likeliest first; int32, five at most."""
-    return np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP].astype(np.int32)
+def top_classes(probabilities: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    """Sort out the likeliest classes of each row of `(images, classes)`, the likeliest first; int32, five at most.
+
+    Equally likely ones are in order, but for the right one, which is behind them where `labels` tell it.
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    if labels is not None:
+        tied = (probabilities == np.take_along_axis(probabilities, labels[:, None], axis=1)).sum(axis=1) > 1
+        is_right = np.arange(probabilities.shape[1]) == labels[tied, None]
+        order[tied] = np.lexsort((is_right, -probabilities[tied]))
+    return order[:, :TOP].astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +134,11 @@ class Predictions:
             return Summary.joined([Summary.of(*chunk) for chunk in self.chunks()])
         with np.load(self.path / SUMMARY) as file:
             return Summary(**{field.name: file[field.name] for field in fields(Summary)})
+
+    @property
+    def top(self) -> np.ndarray:
+        """`(images, 5)` int32, the likeliest classes by the probabilities alone, the likeliest first."""
+        return np.concatenate([top_classes(probabilities) for probabilities, _ in self.chunks()])
 
     def evaluation(self) -> Evaluation:
         """Compute top-1 and top-5 error, with intervals."""

@@ -46,10 +46,11 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
     axis.set_facecolor(PALE)  # rows of classes without images, which are NaN
     axis.imshow(shown, cmap="Blues", vmin=0.0, vmax=1.0, interpolation="nearest")
     for (row, column), share in np.ndenumerate(shown):
-        if 100 * share >= 0.5 or (row == column and share >= 0):  # others stay empty: NaN, and what rounds to zero
+        text = f"{100 * share:.0f}"
+        if text not in ("0", "nan") or (row == column and share >= 0):  # others stay empty
             color = "white" if share > 0.6 else INK
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": min(9.0, 24 * cell), "color": color}
-            axis.text(column, row, f"{100 * share:.0f}", **style)
+            axis.text(column, row, text, **style)
     axis.set_xticks(range(len(columns)), columns, rotation=90)
     axis.set_yticks(range(len(rows)), rows)
     axis.tick_params(length=0, labelsize=8 if cell > 0.3 else 7, labelcolor=INK)
@@ -102,5 +103,5 @@ def worst_confused(matrix: sparse.sparray | np.ndarray, count: int) -> np.ndarra
 def _title(classes: int, shown: int, images: float, right: float, of: str) -> str:
     error = f"{images:,.0f} images, top-1 error {1 - right / images:.1%}" if images else "no images"
     first = f"{classes:,} classes" if shown == classes else f"The {shown} most confused of {classes:,} classes"
-    second = "Percent of each true class; wrong classes with less than half a percent are left empty"
+    second = "Percent of each true class; wrong classes with no more than half a percent are left empty"
     return f"{first}; {f'{of}: ' if of else ''}{error}\n{second}"

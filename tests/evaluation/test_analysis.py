@@ -8,6 +8,7 @@ from synthetic import made_up
 
 from alexnet_keras.evaluation import predictions as predictions_module
 from alexnet_keras.evaluation.analysis import Confusion, Outcomes
+from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictions import Predictions
 
 
@@ -39,6 +40,18 @@ def test_a_tie_is_wrong_in_the_calibration_as_in_the_error():
     calibration = Outcomes.of(tied).calibration()
     assert calibration.accuracy == [1 - tied.summary.ranks.astype(bool).mean()] == [0.0]
     assert calibration.expected_error == 0.5
+
+
+def test_a_tie_is_wrong_in_the_confusion_matrix_and_among_the_likeliest_classes():
+    uniform = predictions([[1 / 3] * 3, [1 / 3] * 3, [0.4, 0.2, 0.4], [0.5, 0.3, 0.2]], [0, 1, 0, 0])
+    np.testing.assert_array_equal(uniform.summary.top, [[1, 2, 0], [0, 2, 1], [2, 0, 1], [0, 1, 2]])
+    outcomes = Outcomes.of(uniform)
+    np.testing.assert_array_equal(outcomes.matrix.toarray(), [[1, 1, 1], [1, 0, 0], [0, 0, 0]])
+    assert sum(pair.images for pair in outcomes.confusions(9)) == 3 == round(4 * error_of(uniform))
+
+
+def error_of(found):
+    return Tally.of_ranks(found.summary.ranks, found.summary.at_label).misses1 / len(found.labels)
 
 
 def test_a_certain_network_that_is_right_is_calibrated():

@@ -40,6 +40,11 @@ def test_rows_are_true_classes_in_percent(drawn):
     assert "3 classes; val, ten crops: 204 images, top-1 error 1.5%" in figure.get_suptitle()
 
 
+def test_a_wrong_class_with_half_a_percent_is_no_0(drawn):
+    figure = drawn(np.array([[199, 1, 0], [49, 150, 1], [0, 0, 9]]), ["cat", "dog", "eel"])
+    assert cells(figure) == {(0, 0): "100", (1, 0): "24", (1, 1): "75", (2, 2): "100"}
+
+
 @pytest.mark.slow
 def test_up_to_thirty_classes_are_shown_whole_and_more_are_not(drawn):
     assert len(labels(drawn(np.eye(30), [f"class {i}" for i in range(30)]).axes[0].yaxis)) == 30
