@@ -64,7 +64,8 @@ output = section("Output")
     "learning_rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="RATE",
-    help="Learning rate of the weights at the start; the other rates change in proportion. [default: the recipe's]",
+    help="Learning rate of the weights at the start; the other rates change in proportion, but for those that --set "
+    "gives. [default: the recipe's]",
 )
 @what("--scale-lr", is_flag=True, help="Scale the learning rates in proportion to --batch-size.")
 @what(

@@ -35,8 +35,8 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
             "(`alexnet recipes source --write my.toml` writes one to start from)."
         )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"The recipe file {path} is not valid TOML: {error}.") from error
     return from_dict(values, where=str(path))
 
@@ -127,9 +127,9 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             and `none` clears an optional field. Fields may have their names of version 0.1.
 
     Raises:
-        UsageError: One is not written as field=value.
+        UsageError: One is not written as field=value, or a field has two values.
     """
-    changes = {}
+    changes: dict[str, Any] = {}
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals:
@@ -139,7 +139,9 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             parents, last = [*parents, CLASSIFIER], _CLASSIFIER_FIELDS[last]
         elif len(parents) == 2:
             last = _LAYER_FIELDS.get(last, last)
-        changes[".".join([*parents, last])] = _parsed(text.strip())
+        field, value = ".".join([*parents, last]), _parsed(text.strip())
+        if changes.setdefault(field, value) != value:
+            raise UsageError(f"--set gives {field} twice, as {changes[field]} and as {value}: leave one out.")
     return changes
 
 

@@ -8,7 +8,7 @@ from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import UsageError
 from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.edits import rate_factors as factors_by_field
-from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.recipes.schema import Recipe, Training
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.storage.places import command as command_line
@@ -16,7 +16,7 @@ from alexnet_keras.storage.places import command as command_line
 FEW_IMAGES = 3000  # of training, for a network of the paper's size
 BY_EPOCH = ("conv1_lowered_epoch", "conv1_frozen_epoch", "color_noise_off_epoch")  # of a schedule, of any kind
 SCALED = {f"training.schedule.{name}" for name in (*BY_EPOCH, "drop_epochs", "warmup_epochs")}  # to the run's length
-AVERAGING = "training.averaging_epochs"
+AVERAGING, WEIGHT_RATE = "training.averaging_epochs", "training.weight_rate"
 LARGE_LAYER = 2048  # units of a hidden layer from which a network is that large
 SMALL_DATASET = 100_000  # images; below it the paper's initial weights may keep the loss at that of guessing
 
@@ -49,31 +49,31 @@ def chosen_recipe(
     if not isinstance(recipe, Recipe):
         default = "quickstart" if data.source == "demo" else "source"
         recipe = load_recipe(default if recipe is None else recipe)
-    made = dict(changes or {})
+    given = {field: value for field, value in options.items() if value is not None}
+    if learning_rate is not None:
+        given[WEIGHT_RATE] = learning_rate
+    made = _without(given, changes or {})  # what is said twice alike is scaled as what is said once
     changed = edit(recipe, made)
     training, network, images = changed.training, changed.network, data.examples("train")
-    given = {field: value for field, value in options.items() if value is not None}
-    for field, value in {**given, "training.weight_rate": learning_rate}.items():
-        if value is not None and field in made and made[field] != value:
-            raise UsageError(f"{field} is given twice, as {made[field]} and as {value}: leave one out.")
-    made |= given
-    batch_size, factor = options.get("training.batch_size"), 1.0
-    if learning_rate is not None:
-        factor = learning_rate / training.weight_rate
+    batch_size, scale = given.get("training.batch_size"), 1.0
     if scale_lr:
         if batch_size is None:
             raise UsageError("--scale-lr scales the learning rates in proportion to --batch-size, which was not given.")
-        factor *= min(batch_size, images) / training.batch_size
-    if factor != 1:
-        made["training.weight_rate"] = training.weight_rate * factor
-        made["training.bias_rate"] = training.bias_rate * factor
-        made["training.schedule.conv1_lowered_rate"] = training.schedule.conv1_lowered_rate * factor
+        scale = min(batch_size, images) / training.batch_size
+    by_rate = 1.0 if learning_rate is None else learning_rate / training.weight_rate
+    for field, rate in _rates(training).items():
+        factor = scale if field in made else scale * by_rate  # a rate that was set stays when that of the weights moves
+        if factor != 1:
+            made[field] = rate * factor
     if learning_rate is not None and not scale_lr:
-        made["training.weight_rate"] = learning_rate  # without the rounding of the factor
+        made[WEIGHT_RATE] = learning_rate  # without the rounding of the factor
+    made |= {field: value for field, value in given.items() if field != WEIGHT_RATE}
+    factors: dict[str, float] = {}
     for layers, rate_factor in (rate_factors or {}).items():
-        made |= factors_by_field(network, layers, rate_factor)
+        factors |= factors_by_field(network, layers, rate_factor)
     if freeze is not None:  # a layer that has a rate factor, too, is frozen
-        made |= factors_by_field(network, freeze, 0.0)
+        factors |= factors_by_field(network, freeze, 0.0)
+    made = {**_without(factors, made), **factors}
     if images < (batch_size or training.batch_size):
         reporter.warn(f"the dataset has {images} training images, fewer than a batch: the batch is {images}.")
         made["training.batch_size"] = images
@@ -101,6 +101,27 @@ def chosen_recipe(
             f"the run's {epochs}; as they stand they hold with --set training.schedule.length={epochs}."
         )
     return chosen, made
+
+
+def _without(given: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes but for the fields that are given as well, with the same values.
+
+    Raises:
+        UsageError: A field is given with another value.
+    """
+    for field, value in given.items():
+        if field in changes and changes[field] != value:
+            raise UsageError(f"{field} is given twice, as {changes[field]} and as {value}: leave one out.")
+    return {field: value for field, value in changes.items() if field not in given}
+
+
+def _rates(training: Training) -> dict[str, float]:
+    """The learning rates of a recipe by field."""
+    return {
+        WEIGHT_RATE: training.weight_rate,
+        "training.bias_rate": training.bias_rate,
+        "training.schedule.conv1_lowered_rate": training.schedule.conv1_lowered_rate,
+    }
 
 
 def warn_of_few_images(recipe: Recipe, data: PreparedDataset, reporter: Reporter) -> None:

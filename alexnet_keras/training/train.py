@@ -75,7 +75,7 @@ def train(
         batch_size: Images per step, over all devices and machines; None for the recipe's. It is reduced to the number
             of training images where they are fewer.
         learning_rate: The learning rate of the weights at the start, above 0; the recipe's other rates change in
-            proportion. None for the recipe's.
+            proportion, but for those among `changes`. None for the recipe's.
         scale_lr: Scale the learning rates in proportion to `batch_size`.
         patience: End after this many epochs without a new lowest validation error; None for the recipe's, which is
             never.
@@ -89,7 +89,8 @@ def train(
         precision: A Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
         tf32: Let NVIDIA's GPUs round the inputs of float32 products to TF32, as TensorFlow does by default. Elsewhere
             it changes nothing.
-        deterministic: On the same machine and devices give the same bits, also after `resume`; may be slower.
+        deterministic: On the same machine and devices give the same bits, also after `resume`; may be slower, and
+            holds for all that the process computes from then on.
         gpus: The number of GPUs; None for one if there is one. Logical CPU devices stand in for missing ones.
         strategy: one, towers, mirrored or multi-worker; None for one device, towers for 2 GPUs, mirrored for more.
         strict_devices: Raise if GPUs are missing; unless `gpus` is 0, also if there is none.

@@ -149,6 +149,28 @@ def test_a_wrong_file_is_refused_with_the_field_named(change, said, tmp_path):
     assert said in str(caught.value)
 
 
+def test_a_recipe_without_convolutions_is_refused():
+    values = to_dict(load_recipe("source"))
+    values["network"]["convolutions"] = []
+    with pytest.raises(UsageError, match=r"network.convolutions: there has to be one at least"):
+        from_dict(values)
+
+
+def test_a_file_with_a_byte_order_mark_is_read_and_one_of_brackets_refused(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text(to_toml(load_recipe("paper")), encoding="utf-8-sig")
+    assert load_recipe(file) == load_recipe("paper")
+    file.write_text(f"a={'[' * 100_000}")
+    with pytest.raises(UsageError, match="is not valid TOML"):
+        load_recipe(file)
+
+
+def test_a_field_has_one_value():
+    assert parse_overrides(["training.epochs=10", "training.epochs = 10"]) == {"training.epochs": 10}
+    with pytest.raises(UsageError, match=r"--set gives training.epochs twice, as 10 and as 20: leave one out"):
+        parse_overrides(["training.epochs=10", "training.epochs=20"])
+
+
 def test_an_unknown_recipe_names_those_there_are():
     with pytest.raises(UsageError, match="source, paper, quickstart"):
         load_recipe("alexnet")

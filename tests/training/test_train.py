@@ -14,7 +14,7 @@ from alexnet_keras import ProgressBar, Run, api, evaluate, load_recipe, resume, 
 from alexnet_keras.data.preparation import prepare
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import AlexNetError, UsageError
-from alexnet_keras.recipes.edits import edit
+from alexnet_keras.recipes.edits import edit, fields_of
 from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.reporter import Warnings
 from alexnet_keras.reports import run_report
@@ -276,6 +276,38 @@ def test_a_field_that_is_given_twice_is_refused_unless_alike(prepared, tiny, fie
     with pytest.raises(UsageError, match=f"{field} is given twice, as 2 and as 3: leave one out."):
         choose(2)
     assert choose(3)[1][field] == 3
+
+
+RATES = [f"training.{name}" for name in ("weight_rate", "bias_rate", "schedule.conv1_lowered_rate")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "batch_size", "learning_rate", "scale_lr", "rates"),
+    [
+        ({}, None, 0.001, False, (0.001, 0.002, 1e-6)),
+        ({"training.bias_rate": 0.001}, None, 0.001, False, (0.001, 0.001, 1e-6)),
+        ({"training.bias_rate": 0.02}, None, 0.001, False, (0.001, 0.02, 1e-6)),
+        ({"training.schedule.conv1_lowered_rate": 1e-5}, None, 0.001, False, (0.001, 0.002, 1e-5)),
+        ({"training.weight_rate": 0.005}, None, 0.005, False, (0.005, 0.01, 5e-6)),
+        ({"training.batch_size": 32}, 32, None, True, (0.0025, 0.005, 2.5e-6)),
+        ({"training.bias_rate": 0.04}, 32, 0.02, True, (0.005, 0.01, 5e-6)),
+    ],
+)
+def test_a_rate_that_is_set_is_not_scaled_with_that_of_the_weights(
+    prepared, changes, batch_size, learning_rate, scale_lr, rates
+):
+    options = {"training.batch_size": batch_size}
+    recipe, _ = chosen_recipe("source", prepared, changes, options, learning_rate, scale_lr, None, None, Recorded())
+    fields = fields_of(recipe)
+    assert [fields[name].value for name in RATES] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(("freeze", "factors"), [("conv4..conv5", None), (None, {"conv5": 0.1})])
+def test_two_factors_of_a_layer_are_refused(prepared, freeze, factors):
+    with pytest.raises(UsageError, match=r"network.conv5.rate_factor is given twice, as 0.5 and as 0.[01]: leave"):
+        chosen_recipe(
+            "source", prepared, {"network.conv5.rate_factor": 0.5}, {}, None, False, freeze, factors, Recorded()
+        )
 
 
 def test_a_run_that_another_process_trains_is_said_to_be_one_first(prepared, tiny, tmp_path):
