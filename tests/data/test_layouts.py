@@ -92,6 +92,7 @@ def test_folders_are_read_by_what_fits(made, files, expected):
         ("Testing/a/1.jpg Testing/b/1.jpg", "but no train folder"),
         ("train/a/1.jpg train/b/1.jpg val.zip", "val.zip is still packed"),
         ("train/a/1.jpg train/b/1.jpg Validation.tar.gz.part", "still packed"),
+        ("train/a/1.jpg train/b/1.jpg val.tar.partial", "still packed"),
         ("daisy/1.jpg rose/1.jpg flowers/daisy/1.jpg flowers/rose/1.jpg", "has classes again in flowers"),
         ("images/1.jpg annotations/trimaps/1.png", "annotations, images, which do not look like classes"),
         ("train/images/1.jpg train/masks/1.png val/images/1.jpg val/masks/1.png", "images, masks, which do not"),
@@ -191,6 +192,37 @@ def test_split_folders_are_named_as_they_are_below_a_folder_in_the_folder(made):
     expected = "a, b: 2 train, 2 val"
     assert read_as(folder_source(folder)) == expected
     assert read_as(folder_source(folder, splits={"train": "Training", "val": "Testing"})) == expected
+
+
+@pytest.mark.parametrize("name", ["val", "train/emu", "train/a/more", "val.zip"])
+def test_a_link_to_a_folder_that_is_gone_is_refused(made, name):
+    folder = made("train/a/1.jpg train/a/2.jpg train/b/1.jpg train/b/2.jpg train/@eaDir/")
+    (folder / "train/venv").mkdir()
+    (folder / "train/venv/pyvenv.cfg").touch()
+    for inside in ("notes.txt", "train/@tmp", "train/venv/python"):  # which nobody looks for
+        (folder / inside).symlink_to("/mnt/gone")
+    assert read_as(folder_source(folder)) == "a, b: 2 train, 2 val"
+    (folder / name).symlink_to("/mnt/gone/it")
+    words = "is still packed" if name == "val.zip" else "is a link to /mnt/gone/it, which is not there. Mount or"
+    with pytest.raises(DataError, match=f"photos/{name} {words}") as error:
+        folder_source(folder)
+    assert len(str(error.value)) <= TWO_LINES
+
+
+def test_a_class_has_one_name(made):
+    folder = made("cat/1.jpg cat/2.jpg dog/1.jpg dog/2.jpg")
+    (folder / "kitty").symlink_to("cat")
+    with pytest.raises(DataError, match="photos has one folder under two names, cat and kitty"):
+        folder_source(folder)
+
+
+@pytest.mark.parametrize("given", ["photos/birds", "birds"])
+def test_a_link_to_a_folder_above_is_no_class(made, given):
+    folder = made("birds/emu/1.jpg birds/emu/2.jpg birds/owl/1.jpg birds/owl/2.jpg more/1.jpg")
+    Path("birds").symlink_to("photos/birds")
+    (folder / "birds/up").symlink_to("..")
+    (folder / "birds/emu/all").symlink_to(folder.parent.resolve())
+    assert read_as(folder_source(Path(given))) == "emu, owl: 2 train, 2 val"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is unreadable to root")

@@ -14,7 +14,7 @@ from alexnet_keras.data.class_names import are_wordnet_ids, read_words, some, wo
 from alexnet_keras.data.images import read_image_file
 from alexnet_keras.data.sources import tables
 from alexnet_keras.data.sources.layout import Root, read_layout
-from alexnet_keras.data.sources.listing import Skipped, identity_of, images_below, is_own
+from alexnet_keras.data.sources.listing import Skipped, images_below, is_own, with_all_above
 from alexnet_keras.data.sources.source import ImageList, Names, Source, check_classes, no_progress, printable
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, split_names, with_validation
 from alexnet_keras.errors import DataError, UsageError
@@ -189,7 +189,7 @@ def index_folders(root: Path, classes: Sequence[str], advance: Advance, skipped:
     sizes: list[int] = []
     for name in classes:
         before = len(names)
-        ancestors = frozenset(identity_of(path) for path in (root.parent, root, root / name))
+        ancestors = with_all_above(root.parent, root, root / name)
         for path, size in sorted(images_below(root / name, name, ancestors, skipped)):
             names.append(path)
             sizes.append(size)

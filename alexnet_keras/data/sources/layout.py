@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alexnet_keras.data.class_names import some
-from alexnet_keras.data.sources.listing import Skipped, Tree, entries_of, folder_tree, identity_of
+from alexnet_keras.data.sources.listing import Skipped, Tree, entries_of, folder_tree, identity_of, refuse_twins
 from alexnet_keras.data.sources.splits import FILLERS, SPLITS, split_names, split_of, words_of_name
 from alexnet_keras.data.sources.tables import Table, split_table, wnid_of
 from alexnet_keras.errors import DataError, UsageError, check_choice
@@ -21,7 +21,7 @@ _COMPANIONS = frozenset((
 ))  # fmt: skip
 _PARTS = frozenset(("part", "parts", "batch", "chunk", "fold", "volume"))
 _UNMISTAKABLE = frozenset(("train", "val", "valid", "validation", "test"))  # split folders that need no note
-_PACKED = re.compile(r"\.(zip|rar|7z|tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst))$|\.(part|crdownload|aria2)$")
+_PACKED = re.compile(r"\.(zip|rar|7z|tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst)|part|partial|crdownload|download|aria2)$")
 DEEPEST = 6  # folders around folders
 SHOWN = 3  # names in a sentence
 
@@ -56,11 +56,15 @@ class Layout:
     skipped: Skipped = field(default_factory=Skipped)
 
 
+def is_packed(path: Path) -> bool:
+    """True for an archive that has to be unpacked first, or to be downloaded to its end, or a link to one."""
+    return bool(_PACKED.search(path.name.lower())) and not path.is_dir()
+
+
 def packed_split(folder: Path, split: str) -> Path | None:
-    """An archive of a split that has to be unpacked first, or to be downloaded to its end."""
-    for path in sorted(folder.iterdir()):
-        stem, suffixes = path.name.partition(".")[0], "".join(path.suffixes).lower()
-        if path.is_file() and _PACKED.search(suffixes) and (split_of(stem) or (None,))[0] == split:
+    """The archive of a split that `is_packed`."""
+    for path in sorted(filter(is_packed, folder.iterdir())):
+        if (split_of(path.name.partition(".")[0]) or (None,))[0] == split:
             return path
     return None
 
@@ -207,6 +211,7 @@ def _root(tree: Tree, split: str, top: Tree, layout: Layout, alternative: str | 
 
 def _class_folders(tree: Tree, layout: Layout, alternative: str | None) -> Root:
     """A folder whose folders are classes, once it is certain that they are nothing else."""
+    refuse_twins(inner.path for inner in tree.folders.values())
     if alternative is not None:
         _check_readings(tree, layout, alternative)
     if tree.imageless:
@@ -288,7 +293,7 @@ def _why_no_images(tree: Tree) -> str:
         return f"{path} is empty. It should hold a folder of images for each class."
     if any(path.glob("*.tar")) or any(path.glob("train/*.tar")):
         return f"{path} has tar files and no class folders. Give it as ilsvrc:{path} or synsets:{path}."
-    if any(_PACKED.search(inner.name.lower()) for inner in inside):
+    if any(map(is_packed, inside)):
         return f"{path} has packed archives and no images. Unpack them, and give the folder of class folders."
     if any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
         return f"{path} has parquet files: give it as parquet:{path}."

@@ -8,7 +8,7 @@ import functools
 import mimetypes
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def entries_of(path: Path, skipped: Skipped | None = None) -> Iterator[tuple[os.
     """Each image of a folder, with False, and each folder in it, with True; others are counted in `skipped`.
 
     Raises:
-        DataError: The folder cannot be read.
+        DataError: The folder cannot be read, or a link in it leads to something that is gone and may be a folder.
     """
     try:
         scan = os.scandir(path)
@@ -128,11 +128,24 @@ def entries_of(path: Path, skipped: Skipped | None = None) -> Iterator[tuple[os.
                     yield entry, True
                 elif skipped:
                     skipped.folders[name] += 1
-            elif entry.is_symlink() or entry.is_file():  # a dangling link is reported when it is read
+            elif (is_link := entry.is_symlink()) or entry.is_file():
+                if is_link and name.lower() not in SYSTEM_FOLDERS:
+                    refuse_dangling(Path(entry.path))
                 if _is_image_file(entry):
                     yield entry, False
                 elif skipped:
                     skipped.files[_suffix(name)] += 1
+
+
+def refuse_dangling(path: Path, unless_a_file: bool = True) -> None:
+    """Refuse a link to what is gone, by default unless its name is that of a file: a lost image is reported when read.
+
+    Raises:
+        DataError: It may have been a folder, or `unless_a_file` is False.
+    """
+    if path.is_symlink() and not (unless_a_file and is_image_name(path.name) is not None) and not path.exists():
+        remedy = "Mount or download it, or remove the link."
+        raise DataError(f"{path} is a link to {path.readlink()}, which is not there. {remedy}")
 
 
 def is_own(path: Path) -> bool:
@@ -174,6 +187,24 @@ def identity_of(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def with_all_above(*paths: Path) -> frozenset[tuple[int, int]]:
+    """The identities of folders and of all folders above them."""
+    whole = [path.resolve() for path in paths]
+    return frozenset(identity_of(path) for folder in whole for path in (folder, *folder.parents))
+
+
+def refuse_twins(folders: Iterable[Path]) -> None:
+    """Refuse two names of one folder, as a link next to it gives.
+
+    Raises:
+        DataError: There are two.
+    """
+    known: dict[tuple[int, int], Path] = {}
+    for path in folders:
+        if (first := known.setdefault(identity_of(path), path)) != path:
+            raise DataError(f"{path.parent} has one folder under two names, {first.name} and {path.name}. Remove one.")
+
+
 @dataclass(frozen=True)
 class Tree:
     """A folder, and the folders below it that hold images.
@@ -201,7 +232,7 @@ class Tree:
 
 
 def folder_tree(path: Path, ancestors: frozenset[tuple[int, int]] = frozenset(), depth: int = 0) -> Tree:
-    """The tree of the folders below `path` that hold images.
+    """The tree of the folders below `path` that hold images. Links back to a folder above are not followed.
 
     Of a folder deeper down that has an image, only the first entries are read, so that ImageNet's 1,281,167 files are
     not listed twice.
@@ -216,16 +247,15 @@ def folder_tree(path: Path, ancestors: frozenset[tuple[int, int]] = frozenset(),
             break
     if has_images and depth >= len(SCANNED) - 1:
         return Tree(path, True, {})
-    ancestors |= {identity_of(path)}
+    ancestors |= {identity_of(path)} if depth else with_all_above(path)
     folders, empty, imageless, own = {}, [], [], []
     for entry in sorted(inside, key=lambda entry: entry.name):
         child = Path(entry.path)
         if identity_of(child) in ancestors:
             continue
-        tree = folder_tree(child, ancestors, depth + 1)  # first, because it reports a folder that cannot be read
         if is_own(child):
             own.append(entry.name)
-        elif tree.holds_images:
+        elif (tree := folder_tree(child, ancestors, depth + 1)).holds_images:
             folders[entry.name] = tree
         elif any(not inner.name.startswith(".") for inner in child.iterdir()):
             imageless.append(entry.name)
