@@ -201,6 +201,18 @@ def test_kaggles_solution_without_an_image_of_the_split_is_named(tmp_path):
         ilsvrc_source(folder)
 
 
+def pack(name):
+    """Leaves only a packed or unfinished form of an archive or folder of a synset."""
+
+    def change(folder):
+        whole = folder / f"{name.partition('.')[0]}.tar"
+        shutil.rmtree(whole.with_suffix(""), ignore_errors=True)
+        whole.unlink(missing_ok=True)
+        (folder / name).touch()
+
+    return change
+
+
 @pytest.mark.parametrize(
     "spoil, words",
     [
@@ -210,6 +222,13 @@ def test_kaggles_solution_without_an_image_of_the_split_is_named(tmp_path):
         ),
         (lambda f: (f / "n09999999.tar").write_bytes((f / "n01440764.tar").read_bytes()), "words.txt: n09999999"),
         (lambda f: [path.unlink() for path in f.glob("*.tar")], "no archives called <wnid>.tar"),
+        (pack("n01440764.tar.gz"), "n01440764.tar.gz is packed or not downloaded to its end"),
+        (pack("n01440764.tar.part"), "n01440764.tar.part is packed or not downloaded to its end"),
+        (lambda f: (f / "n01440764.tar.aria2").touch(), "to its end, as n01440764.tar.aria2 shows"),
+        (
+            lambda f: (f / "ILSVRC2012_img_val.tar").write_bytes((f / "n01440764.tar").read_bytes()),
+            "not named by a WordNet id: ILSVRC2012_img_val. Move them away",
+        ),
     ],
 )
 def test_what_is_wrong_with_archives_of_synsets_is_named(spoil, words, tmp_path):
@@ -217,6 +236,79 @@ def test_what_is_wrong_with_archives_of_synsets_is_named(spoil, words, tmp_path)
     spoil(folder)
     with pytest.raises(DataError, match=words):
         synsets_source(folder)
+
+
+def test_packed_or_strange_archives_of_synsets_that_are_not_taken_are_left_alone(tmp_path):
+    folder = imagenet.as_synsets(tmp_path / "in")
+    pack("n01440764.tar.gz")(folder)
+    for name in ("n01443537.tar.aria2", "n02102040.tar.gz", "readme.zip"):  # n02102040.tar is whole and unpacked
+        (folder / name).touch()
+    (folder / "ILSVRC2012_img_val.tar").write_bytes((folder / "n02102040.tar").read_bytes())
+    (tmp_path / "list.txt").write_text("n02102040\nn03000684\n")
+    assert synsets_source(folder, classes=tmp_path / "list.txt").classes == ("n02102040", "n03000684")
+
+
+def test_an_archive_of_archives_holds_synsets(tmp_path):
+    tars = {f"{name}.tar": imagenet.tar_of({f"{name}_1.JPEG": b"x"}) for name in ("n01440764", "n01443537", "val")}
+    (tmp_path / "whole.tar").write_bytes(imagenet.tar_of(tars))
+    with pytest.raises(DataError, match="not named by a WordNet id: val"):
+        synsets_source(tmp_path / "whole.tar")
+
+
+@pytest.mark.parametrize("folders", [False, True])
+def test_a_packed_synset_of_a_training_folder_is_refused_where_it_is_taken(folders, tmp_path):
+    folder = imagenet.as_class_folders(tmp_path / "in")
+    shutil.rmtree(folder / "val")
+    if not folders:
+        for path in list((folder / "train").iterdir()):
+            files = {image.name: image.read_bytes() for image in path.iterdir()}
+            path.with_suffix(".tar").write_bytes(imagenet.tar_of(files))
+            shutil.rmtree(path)
+    pack("n01440764.tgz" if folders else "n01440764.tar.xz")(folder / "train")
+    with pytest.raises(DataError, match="is packed or not downloaded to its end: unpack or finish it, or move"):
+        ilsvrc_source(folder, partial=True)
+    (tmp_path / "list.txt").write_text("n02102040\nn03000684\nn01443537\n")
+    assert len(ilsvrc_source(folder, partial=True, classes=tmp_path / "list.txt").classes) == 3
+
+
+@pytest.mark.parametrize("labels", ["names", "solution"])
+def test_validation_images_of_unknown_synsets_are_not_left_out_unnoticed(labels, tmp_path):
+    if labels == "solution":
+        folder = imagenet.as_kaggle(tmp_path / "in")
+        solution = folder / "LOC_val_solution.csv"
+        solution.write_text(solution.read_text().replace("n01440764", "n09999999"))
+    else:
+        folder = imagenet.as_class_folders(tmp_path / "in")
+        for path in list((folder / "val").iterdir()):
+            wnid = path.name.replace("n01440764", "n09999999")
+            for image in path.iterdir():
+                image.rename(folder / "val" / f"{image.stem}_{wnid}.JPEG")
+            path.rmdir()
+    with pytest.raises(DataError, match=r"val has 2 images of n09999999, which are no synsets of train\. .*--partial"):
+        ilsvrc_source(folder)
+    source = ilsvrc_source(folder, partial=True)
+    assert len(source.splits["val"]) == len(VAL_TRUTH) - 2
+    assert any("no synsets of train: 2 images of n09999999." in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    "name, target, words",
+    [
+        ("val", "/mnt/gone", "val is a link to /mnt/gone, which is not there. Mount or download it"),
+        ("ILSVRC2012_img_val.tar", "/mnt/gone", "img_val.tar is a link to /mnt/gone, which is not there"),
+        ("train/n02000000", "/mnt/gone", "train/n02000000 is a link to /mnt/gone, which is not there"),
+        ("train/tench", "n01440764", "train has one folder under two names, n01440764 and tench. Remove one"),
+    ],
+)
+def test_links_that_lose_or_double_images_are_refused(name, target, words, tmp_path):
+    folder = imagenet.as_class_folders(tmp_path / "in")
+    shutil.rmtree(folder / "val")
+    (folder / "train/up").symlink_to("..")
+    (folder / "train/readme.txt").symlink_to("/mnt/gone")
+    assert ilsvrc_source(folder).classes == tuple(imagenet.WNIDS)
+    (folder / name).symlink_to(target)
+    with pytest.raises(DataError, match=words):
+        ilsvrc_source(folder)
 
 
 def test_an_empty_archive_of_a_synset_is_left_out(tmp_path):

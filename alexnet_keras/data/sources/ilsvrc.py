@@ -16,7 +16,7 @@ all (`fall11_whole.tar`)."""
 
 import csv
 import re
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Container, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -24,11 +24,27 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.data.class_names import WORD_LISTS, lines_of, read_class_list, read_words, some, word_list
+from alexnet_keras.data.class_names import (
+    WORD_LISTS,
+    WORDNET_ID,
+    lines_of,
+    read_class_list,
+    read_words,
+    some,
+    word_list,
+)
 from alexnet_keras.data.sources.devkit import Devkit, parse_ground_truth, read_devkit
 from alexnet_keras.data.sources.folder import index_folders
-from alexnet_keras.data.sources.layout import packed_split
-from alexnet_keras.data.sources.listing import SYSTEM_FOLDERS, Skipped, is_image_name
+from alexnet_keras.data.sources.layout import is_packed, packed_split
+from alexnet_keras.data.sources.listing import (
+    SYSTEM_FOLDERS,
+    Skipped,
+    identity_of,
+    is_image_name,
+    refuse_dangling,
+    refuse_twins,
+    with_all_above,
+)
 from alexnet_keras.data.sources.source import ImageList, Names, Source, check_classes, no_progress
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, SPLITS, with_validation
 from alexnet_keras.data.sources.tables import match_rows, split_table, wnid_of
@@ -137,6 +153,8 @@ def _read_challenge(folder: Path, partial: bool, cache: Path | None, advance: Ad
     places, notes = {}, []
     for split in SPLITS:
         candidates = [folder / f"{place.format(split)}{suffix}" for place in PLACES for suffix in (".tar", "")]
+        for path in candidates:
+            refuse_dangling(path, unless_a_file=False)
         there = [path for path in candidates if path.exists()]
         if there:
             places[split] = there[0]
@@ -172,18 +190,26 @@ def _known_classes(challenge: _Challenge) -> frozenset[str]:
 
 
 def _visible(place: Path) -> list[Path]:
-    """The contents of a folder, without hidden files and system folders."""
-    return sorted(
-        path for path in place.iterdir() if not path.name.startswith(".") and path.name.lower() not in SYSTEM_FOLDERS
-    )
+    """The contents of a folder, without hidden files, system folders and links to a folder above.
+
+    Raises:
+        DataError: A link leads to a folder that is gone.
+    """
+    above = with_all_above(place)
+    named = [path for path in place.iterdir() if not path.name.startswith(".")]
+    paths = sorted(path for path in named if path.name.lower() not in SYSTEM_FOLDERS)
+    for path in paths:
+        refuse_dangling(path)
+    return [path for path in paths if not (path.is_dir() and identity_of(path) in above)]
 
 
 def _folders(challenge: _Challenge, place: Path, children: Sequence[Path]) -> list[str]:
     """The folders of synsets among a folder's children, by name.
 
     Raises:
-        DataError: Images lie next to them, as after a move that was interrupted.
+        DataError: Two are one folder; or images lie next to them, as after a move that was interrupted.
     """
+    refuse_twins(filter(Path.is_dir, children))
     folders = [path.name for path in children if path.is_dir()]
     outside = [path.name for path in children if is_image_name(path.name) and path.is_file()] if folders else []
     if outside:
@@ -203,6 +229,7 @@ def _train_index(challenge: _Challenge, chosen: Mapping[str, str] | None) -> Ind
     inside = _folders(challenge, place, children)
     folders = [name for name in inside if chosen is None or name in chosen]
     archives = [path for path in children if path.suffix == ".tar" and (chosen is None or path.stem in chosen)]
+    _refuse_packed(children, {*folders, *(path.stem for path in archives)}, chosen)
     if folders and archives:
         raise DataError(f"{place} has both folders and archives of synsets: {some([*folders[:2], archives[0].name])}.")
     if archives:
@@ -220,6 +247,14 @@ def _train_index(challenge: _Challenge, chosen: Mapping[str, str] | None) -> Ind
     return tuple(map(str, groups)), ImageList(
         names, labels[order].astype(np.int32), images.sizes[order], lambda i: images.read(int(order[i]))
     )
+
+
+def _refuse_packed(children: Sequence[Path], there: Container[str], chosen: Container[str] | None) -> None:
+    """Refuse an archive of a synset that is packed or unfinished, unless the synset is not taken or there as well."""
+    for path in filter(is_packed, children):
+        wnid = path.name.partition(".")[0]
+        if wnid not in there and (WORDNET_ID.fullmatch(wnid) if chosen is None else wnid in chosen):
+            raise DataError(f"{path} is packed or not downloaded to its end: unpack or finish it, or move it away.")
 
 
 def _check_train(
@@ -268,6 +303,11 @@ def _labelled_split(
         wnids = [folders[label] for label in images.labels.tolist()]
     else:
         wnids = _labels_of_flat(challenge, split, names)
+        if unknown := [wnid for wnid in wnids if wnid not in known]:
+            images_of = f"{len(unknown):,} images of {some(sorted(set(unknown)))}"
+            if not challenge.partial:
+                raise DataError(f"{place} has {images_of}, which are no synsets of train. {challenge.remedy}")
+            challenge.notes.append(f"Left out of {place}, no synsets of train: {images_of}.")
     order = sorted(range(len(names)), key=names.__getitem__)
     for first, second in pairwise(order):
         if names[first] == names[second]:
@@ -343,6 +383,13 @@ def _solution(path: Path) -> dict[str, str]:
     return {row[0]: row[1].split()[0] for row in rows[1:]}
 
 
+def _check_synsets(place: Path, names: Iterable[str]) -> None:
+    """Raise a DataError that names `place` unless all names are WordNet ids."""
+    if strange := [name for name in names if not WORDNET_ID.fullmatch(name)]:
+        remedy = "Move them away, or say which to take with --classes FILE."
+        raise DataError(f"{place} has archives that are not named by a WordNet id: {some(strange)}. {remedy}")
+
+
 def synsets_source(
     place: Path,
     *,
@@ -371,11 +418,16 @@ def synsets_source(
         if classes:
             chosen = read_class_list(classes, archives)
             archives = {name: path for name, path in archives.items() if name in chosen}
+        else:
+            _check_synsets(place, archives)
+        _refuse_packed(_visible(place), archives, chosen)
         groups, images = index_synsets(archives.values(), advance, cache)
     else:
         groups, images = index_nested(place, advance, cache)
         if classes:
             chosen = read_class_list(classes, groups)
+        else:
+            _check_synsets(place, groups)
     # words.txt first, because it has all of WordNet's synsets and the others those of the challenge.
     listed = word_list((place if place.is_dir() else place.parent,), WORD_LISTS[::-1])
     words = read_words(listed) if listed else {}

@@ -51,9 +51,12 @@ def members(path: Path, *, start: int = 0, size: int | None = None, title: str |
     """The regular files of an archive, or of one inside another file, `size` bytes from `start`; errors name `title`.
 
     Raises:
-        DataError: It is not a tar, is cut short, is compressed, or has a link, a device or a name that climbs out.
+        DataError: It is not a tar, is cut short or unfinished, is compressed, or has a link, a device or a name that
+            climbs out.
     """
     title = title or str(path)
+    if (control := path.with_name(f"{path.name}.aria2")).exists():
+        raise DataError(f"{path} is not downloaded to its end, as {control.name} shows. Finish the download.")
     with path.open("rb") as file:
         window = _Window(file, start, path.stat().st_size - start if size is None else size)
         try:
