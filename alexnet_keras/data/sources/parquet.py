@@ -7,6 +7,7 @@ that images can be read in any order. pyarrow is needed: the extra `parquet`.
 import errno
 import functools
 import json
+import os
 import re
 import threading
 from collections import Counter, OrderedDict
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alexnet_keras.data.class_names import some
+from alexnet_keras.data.sources.listing import identity_of, refuse_dangling, with_all_above
 from alexnet_keras.data.sources.source import ImageList, Names, Source, no_progress
-from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, SPLITS, split_names, with_validation
+from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, SPLITS, split_names, split_of, with_validation
 from alexnet_keras.data.sources.tables import LABEL_COLUMNS, sorted_classes
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.reporter import Advance
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 KEPT_BYTES = 2**29  # of row groups in memory
-SHARD = re.compile(r"-(\d+)-of-(\d+)$")  # train-00000-of-00005
+SHARD = re.compile(r"-(\d+)-of-(\d+)(-[0-9a-f]{16})?$")  # train-00000-of-00005, and a hash in 2022 and 2023
 LARGEST_GROUP = 2**32  # bytes of one
 OPEN_FILES = 64
 LABELS_FIRST = ("label", "labels", "fine_label")  # before other columns that may hold a label
@@ -52,8 +54,7 @@ def parquet_source(
     if not folder.exists():
         raise UsageError(f"There is no directory or file {folder}.")
     optional("pyarrow.parquet", "parquet")
-    paths = [folder] if folder.is_file() else sorted(filter(Path.is_file, folder.rglob("*.parquet")))
-    paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    paths = [folder] if folder.is_file() else list(_files_below(folder, with_all_above(folder)))
     if not paths:
         raise DataError(f"{folder} has no parquet files.")
     notes: list[str] = []
@@ -83,11 +84,29 @@ def parquet_source(
     return with_validation(Source(f"parquet:{folder}", tuple(classes), splits, notes=tuple(notes)), holdout, seed)
 
 
+def _files_below(folder: Path, ancestors: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    """The parquet files below a folder, sorted, hidden ones left out; links to a folder of `ancestors` end there.
+
+    Raises:
+        DataError: A link leads to what is gone.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if (identity := identity_of(path)) not in ancestors:
+                yield from _files_below(path, ancestors | {identity})
+            continue
+        refuse_dangling(path)
+        if path.suffix == ".parquet":
+            yield path
+
+
 def _by_split(paths: Sequence[Path], folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """The files of each split, and those in no split by name where others are.
 
     Raises:
-        DataError: Files of a set are missing, or there are two sets.
+        DataError: Files of a set are missing, there are two sets, or names speak of splits that cannot be told apart.
     """
     files: dict[str, list[Path]] = {}
     titles = {path: SHARD.sub("", path.stem) for path in paths}
@@ -103,12 +122,22 @@ def _by_split(paths: Sequence[Path], folder: Path) -> tuple[dict[str, list[Path]
             others.append(path)
         there = present[path.parent, titles[path]]
         if (shard := SHARD.search(path.stem)) and there != int(shard[2]):
-            raise DataError(f"{path} is one of {int(shard[2])} files and {there} are there. Download the others.")
+            remedy = "Download the others." if there < int(shard[2]) else "Keep those of one download."
+            raise DataError(f"{path} is one of {int(shard[2])} files and {there} are there. {remedy}")
+    if not files:
+        words = [*titles.values(), *(part for path in paths for part in path.relative_to(folder).parent.parts)]
+        if len({found[0] for word in words if (found := split_of(word))}) > 1:
+            shown = some(sorted({path.name for path in paths}), 2)
+            raise DataError(f"{folder} names splits in {shown}, with other words. Call the files train, val, test.")
+        files, others = {"train": list(paths)}, []
     for split, its_files in files.items():
-        if len({file.parent for file in its_files}) > 1 and len({titles[file] for file in its_files}) == 1:
-            one = f"parquet:{its_files[0].parent}"
-            raise DataError(f"{folder} has the {split} split in several folders. Give one: {one}.")
-    return (files, others) if files else ({"train": list(paths)}, [])
+        folder_of: dict[str, Path] = {}
+        for file in its_files:
+            if (first := folder_of.setdefault(titles[file], file.parent)) != file.parent:
+                above = os.path.commonpath((first, file.parent))
+                one = next((path for path in (first, *first.parents) if path.parent == Path(above)), first)
+                raise DataError(f"{folder} has the {split} split in several folders. Give one: parquet:{one}.")
+    return files, others
 
 
 class _Rows:
