@@ -152,6 +152,15 @@ def lines_of(path: Path, limit: int = LIMIT) -> list[str]:
     """The lines of a text file of at most `limit` bytes, stripped, without blank ones.
 
     Raises:
+        UsageError, DataError: As `whole_lines_of`.
+    """
+    return [stripped for line in whole_lines_of(path, limit) if (stripped := line.strip())]
+
+
+def whole_lines_of(path: Path, limit: int = LIMIT) -> list[str]:
+    """The lines of a text file of at most `limit` bytes, with their spaces, and blank ones.
+
+    Raises:
         UsageError: There is no such file.
         DataError: It is not text, or larger than any such list.
     """
@@ -164,7 +173,7 @@ def lines_of(path: Path, limit: int = LIMIT) -> list[str]:
         text = contents.decode("utf-16" if contents.startswith(UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file, or not in UTF-8: save it as UTF-8.") from error
-    return [stripped for line in text.splitlines() if (stripped := line.strip())]
+    return text.splitlines()
 
 
 def _split(line: str, known: Container[str]) -> tuple[str, str]:

@@ -24,6 +24,9 @@ from alexnet_keras.errors import DataError, UsageError
         ("image,level\na,cat\nb,dog\nc,cat\nd,dog", "cat, dog: 2 train, 2 val"),
         ("id,filename,label,type\n1,a.jpg,cat,x\n2,b.jpg,dog,x\n3,c.jpg,cat,x\n4,d.jpg,dog,x",
          "cat, dog: 2 train, 2 val"),
+        ("\tfile\tlabel\n0\tdeep/a.jpg\tcat\n1\tb.jpg\tdog\n2\tc.jpg\tcat\n3\td.jpg\tdog\t",
+         "cat, dog: 2 train, 2 val"),
+        ("\ta.jpg 1\n\tb.jpg 0\n\tc.jpg 1\n\td.jpg 0", "0, 1: 2 train, 2 val"),
         (",filepaths,labels\n0,deep\\a.jpg,cat\n1,b.jpg,dog\n2,c.jpg,cat\n3,d.jpg,dog", "cat, dog: 2 train, 2 val"),
         ("image,dx,dataset\na,cat,vidir\nb,dog,rosendahl\nc,cat,vidir\nd,dog,vidir", "cat, dog: 2 train, 2 val"),
         ("a.jpg big cat\nb.jpg big dog\nc.jpg big cat\nd.jpg big dog", "big cat, big dog: 2 train, 2 val"),
@@ -77,6 +80,48 @@ def test_tables_that_cannot_be_used_are_refused(made, table, words):
     with pytest.raises(DataError, match=re.escape(words)) as error:
         folder_source(folder, labels=["table.csv"])
     assert len(str(error.value)) <= TWO_LINES
+
+
+@pytest.mark.parametrize(
+    "classes, labels, expected",
+    [
+        ("cat\nhot dog\n\n", "01", ["cat", "hot dog"]),
+        ("1 001.Auk\n2 002.Owl\n", "12", ["001.Auk", "002.Owl"]),
+        ("2\tn01443537 goldfish\n1\tn01440764 tench, Tinca tinca\n0\tn1", "12", ["n01440764", "n01443537"]),
+        ("3 series\nsaloon\n", "01", ["3 series", "saloon"]),  # not every line has a number
+        ("7 a\n7 b\n", "01", ["7 a", "7 b"]),
+    ],
+)
+def test_labels_that_are_numbers_are_those_of_a_list_of_classes(made, classes, labels, expected):
+    folder = made("a.jpg b.jpg c.jpg d.jpg")
+    Path("classes.txt").write_text(classes)
+    first, second = labels
+    Path("table.csv").write_text(f"file,label\na.jpg,{first}\nb.jpg,{second}\nc.jpg,{first}\nd.jpg,{second}\n")
+    source = folder_source(folder, labels=["table.csv"])
+    assert {
+        name: source.classes[label]
+        for split in source.splits.values()
+        for name, label in zip(split.filenames, split.labels, strict=True)
+    } == dict(zip(("a.jpg", "b.jpg", "c.jpg", "d.jpg"), expected * 2, strict=True))
+    note = f"The labels of table.csv are numbers of the list of classes next to it: {first} is {expected[0]}."
+    assert note in source.notes
+
+
+@pytest.mark.parametrize(
+    "classes, words",
+    [
+        ("cat\n\ndog\nowl\n", "Line 2 of classes.txt is blank, and labels count its lines: take it out"),
+        ("cat\ndog\n", "has the label 2, and none of the 2 classes in classes.txt has that number"),
+        ("\n", "has the label 2, and none of the 0 classes in classes.txt has that number"),
+        ("0 cat\n1 dog\n3 owl\n", "has the label 2, and none of the 3 classes in classes.txt has that number"),
+    ],
+)
+def test_lists_of_classes_whose_numbers_are_in_doubt_are_refused(made, classes, words):
+    folder = made("a.jpg b.jpg")
+    Path("classes.txt").write_text(classes)
+    Path("table.csv").write_text("file,label\na.jpg,0\nb.jpg,2\n")
+    with pytest.raises(DataError, match=words):
+        folder_source(folder, labels=["table.csv"])
 
 
 def test_several_tables_and_a_part_of_the_images(made):

@@ -146,7 +146,8 @@ def _from_tables(folder: Path, given: str, arguments: Sequence[str], partial: bo
         row_of = tables.match_rows(table, images.filenames, folder, partial)
         names = tables.label_names(table, (folder, path.parent))
         if names != table.labels:
-            notes.append(f"The labels of {path} are line numbers, from 0, in the list of classes next to it.")
+            first = f"{table.labels[0]} is {names[0]}"
+            notes.append(f"The labels of {path} are numbers of the list of classes next to it: {first}.")
         split_of = split_names(sorted({row.split for row in table.rows if row.split}))
         for image in np.flatnonzero(row_of >= 0):
             row = table.rows[row_of[image]]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alexnet_keras.data.class_names import WORDNET_ID, lines_of, some
+from alexnet_keras.data.class_names import WORDNET_ID, some, whole_lines_of
 from alexnet_keras.data.sources.listing import is_image_name
 from alexnet_keras.data.sources.splits import SPLITS, split_names
 from alexnet_keras.errors import DataError, UsageError
@@ -34,7 +34,7 @@ SPLIT_COLUMNS = ("split", "set", "subset", "partition", "dataset", "datasettype"
 CERTAIN_SPLIT_COLUMNS = ("split", "subset", "partition", "splitname", "phase")  # whatever their values are
 MOST_SPLITS = 5  # values of such a column
 NO_LABEL = frozenset(("", "nan", "na", "n/a", "none", "null"))
-# Lists of classes, which a label that is a number indexes by line, from 0.
+# Lists of classes, which a label that is a number indexes: by the numbers of their lines, or by line, from 0.
 CLASS_LISTS = (
     "synset_words.txt", "synsets.txt", "LOC_synset_mapping.txt", "wnids.txt", "classes.txt", "class_names.txt",
 )  # fmt: skip
@@ -90,7 +90,9 @@ def read_table(path: Path) -> Table:
         UsageError: There is no such file.
         DataError: It is not text, or lacks a column of labels or a label in one row.
     """
-    lines = lines_of(path, MOST_BYTES)
+    lines = [line.rstrip() for line in whole_lines_of(path, MOST_BYTES) if line.strip()]
+    if lines and "\t" not in lines[0].strip():  # else a tab at the start ends an empty cell, as pandas' index has it
+        lines = [line.strip() for line in lines]
     if not lines:
         raise DataError(f"{path} is empty. A table has a file and its label in each line.")
     cells = _cells(lines, path)
@@ -274,20 +276,37 @@ def check_split(table: Table, split: str) -> None:
 
 
 def label_names(table: Table, folders: Iterable[Path]) -> list[str]:
-    """The label of each row; if all are numbers, and a folder has a list of classes, the class on that line, from 0.
+    """The label of each row; if all are numbers, and a folder has a list of classes, the class of that number.
 
     Raises:
-        DataError: The list has no line of that number.
+        DataError: The list has no class of that number, or a blank line.
     """
     labels = table.labels
     lists = [folder / name for folder in folders for name in CLASS_LISTS if (folder / name).is_file()]
     if not lists or not all(map(_is_number, labels)):
         return labels
-    names = [line.split()[0] if re.match(r"n\d{8}\b", line) else line for line in lines_of(lists[0])]
-    most = max(map(int, labels))
-    if most >= len(names):
-        raise DataError(f"{table.path} has the label {most} and {lists[0]} ends with {len(names) - 1}, from 0.")
-    return [names[int(label)] for label in labels]
+    name_of = _numbered_classes(lists[0])
+    if unknown := set(map(int, labels)) - name_of.keys():
+        number = f"the label {max(unknown)}, and none of the {len(name_of):,} classes in {lists[0]} has that number"
+        raise DataError(f"{table.path} has {number}.")
+    return [name_of[int(label)] for label in labels]
+
+
+def _numbered_classes(path: Path) -> dict[int, str]:
+    """The class of each number in a list: of that which each line begins with, or of each line, from 0.
+
+    Raises:
+        DataError: A line is blank, so that numbers of lines are in doubt.
+    """
+    lines = [line.strip() for line in whole_lines_of(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    if "" in lines:
+        raise DataError(f"Line {lines.index('') + 1:,} of {path} is blank, and labels count its lines: take it out.")
+    parts = [re.fullmatch(r"(\d{1,18})[ \t]+(.+)", line) for line in lines]
+    numbered = {int(part[1]): part[2] for part in parts if part}
+    names = numbered if len(numbered) == len(lines) else dict(enumerate(lines))
+    return {number: name.split()[0] if re.match(r"n\d{8}\b", name) else name for number, name in names.items()}
 
 
 def sorted_classes(labels: Iterable[str]) -> list[str]:
