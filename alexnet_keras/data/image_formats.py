@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -67,8 +67,8 @@ NO_IMAGES = (
     (b"\x1f\x8b", "compressed with gzip"),
 )
 CODESTREAM, JP2 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"  # of JPEG 2000
-NEW_SUBFILE_TYPE, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 262, 330, 50706  # tags of TIFF
-COLOR_FILTERS, LINEAR_RAW = 32803, 34892  # values of PHOTOMETRIC for a sensor's data
+NEW_SUBFILE_TYPE, BITS, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 258, 262, 330, 50706  # tags of TIFF
+WHITE_IS_ZERO, COLOR_FILTERS, LINEAR_RAW = 0, 32803, 34892  # values of PHOTOMETRIC, two for a sensor's data
 BYTES_A_PIXEL = 10  # for decoding an ordinary image; a format that needs more may have fewer pixels
 # bytes a pixel, by format or mode; with opacity and, for AVIF and HEIC (HEIF to its library), 10 bits
 COSTLY = {"WEBP": 20, "GIF": 20, "AVIF": 24, "HEIF": 20, "JPEG2000": 25}
@@ -239,13 +239,14 @@ def rgb_of(image: Any, decoding: Decoding) -> np.ndarray:
     from PIL import ImageOps
 
     check_image(image, decoding)
+    tags = image.tag_v2 if image.format == "TIFF" else {}
     turned = image.getexif().get(ORIENTATION_TAG, UPRIGHT) if image.format == "TIFF" else UPRIGHT
     image.load()  # Pillow turns a TIFF upright in here
     if not decoding.exif:
         image = _turned_back(image, turned)
     if decoding.exif or image.format == "AVIF":  # whose own orientation Pillow reports as EXIF's
         ImageOps.exif_transpose(image, in_place=True)
-    return _rgb(image)
+    return _rgb(image, tags)
 
 
 def _turned_back(image: Any, orientation: int) -> Any:
@@ -264,16 +265,20 @@ def _turned_back(image: Any, orientation: int) -> Any:
     return image.transpose(backwards[orientation]) if orientation in backwards else image
 
 
-def _rgb(image: Any) -> np.ndarray:
-    """The pixels of a Pillow image, (height, width, 3) uint8."""
+def _rgb(image: Any, tags: Mapping[int, Any]) -> np.ndarray:
+    """The pixels of a Pillow image, (height, width, 3) uint8; `tags` are those of a TIFF, else empty."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        # of 16 bits, or scaled to them by Pillow; convert() would clip them
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        # of 16 bits, or scaled to them by Pillow; those of a TIFF are as stored. convert() would clip them
+        (bits,) = tags.get(BITS, (16,))
+        grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            grey = WHITE - grey
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
+        kind = "signed numbers" if tags.get(BITS) == (16,) else "numbers of 32 bits"
         raise UnreadableImage(
-            f"its pixels are {'numbers of 32 bits' if image.mode == 'I' else 'floating-point numbers'}, which do "
-            "not define a white level: convert it to 8 or 16 bits"
+            f"its pixels are {kind if image.mode == 'I' else 'floating-point numbers'}, which do not define a white "
+            "level: convert it to 8 or 16 bits"
         )
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return laid_on_white(np.asarray(image if image.mode == "RGBA" else image.convert("RGBA")))

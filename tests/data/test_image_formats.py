@@ -84,14 +84,14 @@ def test_of_several_images_in_a_file_the_first_is_taken(form):
     assert np.abs(found.astype(int) - pixels[:, 22:278]).mean() < 8
 
 
-def tiff(order: str = "<", **extra: int) -> bytes:
+def tiff(order: str = "<", pixels: bytes = bytes(65536), **extra: int) -> bytes:
     """A grey TIFF of 256x256 with further tags of one whole number, `tag_254=1`."""
-    tags = {256: 256, 257: 256, 258: 8, 259: 1, 262: 1, 273: 1024, 277: 1, 278: 256, 279: 65536}
+    tags = {256: 256, 257: 256, 258: 8, 259: 1, 262: 1, 273: 1024, 277: 1, 278: 256, 279: len(pixels)}
     tags |= {int(name.removeprefix("tag_")): value for name, value in extra.items()}
     entries = [struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in sorted(tags.items())]
     start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 12) + bytes(4)
     directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
-    return (start + directory).ljust(1024, b"\0") + bytes(65536)
+    return (start + directory).ljust(1024, b"\0") + pixels
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,38 @@ def test_a_cameras_raw_file_is_not_taken_for_its_thumbnail(tags, order):
     assert (fit_to_square(tiff(order, tag_254=0, tag_330=512)) == 0).all()  # smaller copies of this image
     with pytest.raises(UnreadableImage, match="a camera's raw file is not read; save it as JPEG or PNG"):
         fit_to_square(tiff(order, **tags))
+
+
+RAMP = np.arange(256)[None].repeat(256, axis=0)
+
+
+def of_12_bits(levels: np.ndarray) -> bytes:
+    """Two pixels in three bytes."""
+    first, second = levels[:, ::2], levels[:, 1::2]
+    return np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1).astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("orientation", [1, 3])
+@pytest.mark.parametrize(
+    "encoded, white_is_zero",
+    [
+        (lambda **tags: tiff(pixels=of_12_bits(RAMP * 16 + 15), tag_258=12, **tags), False),
+        (lambda **tags: tiff(pixels=(RAMP * 257).astype("<u2").tobytes(), tag_258=16, **tags), False),
+        (lambda **tags: tiff(">", (RAMP * 257).astype(">u2").tobytes(), tag_258=16, **tags), False),
+        (lambda **tags: tiff(pixels=(RAMP * 257).astype("<u2").tobytes(), tag_258=16, tag_262=0, **tags), True),
+        (lambda **tags: tiff(pixels=RAMP.astype(np.uint8).tobytes(), tag_262=0, **tags), True),
+    ],
+    ids=["12 bits", "16 bits", "16 bits, big-endian", "16 bits, white is 0", "8 bits, white is 0"],
+)
+def test_a_tiff_has_the_levels_that_it_defines(encoded, white_is_zero, orientation):
+    found = fit_to_square(encoded(tag_274=orientation))
+    expected = 255 - RAMP if white_is_zero else RAMP
+    np.testing.assert_array_equal(found, np.repeat(expected[..., None], 3, axis=2))
+
+
+def test_a_tiff_of_signed_numbers_has_no_white_level():
+    with pytest.raises(UnreadableImage, match="its pixels are signed numbers, which do not define a white level"):
+        fit_to_square(tiff(pixels=bytes(2 * 65536), tag_258=16, tag_339=2))
 
 
 def test_a_raw_file_of_canon_is_one_by_its_mark():
