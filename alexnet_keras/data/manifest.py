@@ -22,7 +22,8 @@ from alexnet_keras.storage.files import sha256_of, write_by_rename
 MANIFEST = "manifest.json"  # without it a directory is no dataset
 STATISTICS = "statistics.npz"
 METADATA_FILES = ("dataset_info.json", "features.json", "label.labels.txt")  # of TFDS
-FORMAT = "alexnet-keras prepared dataset, version 2"
+FORMATS = "alexnet-keras prepared dataset, version "  # the start of the format of any version
+FORMAT = f"{FORMATS}2"
 TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 

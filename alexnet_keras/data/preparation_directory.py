@@ -11,12 +11,12 @@ from typing import Any
 from alexnet_keras.data import image_cache, shards
 from alexnet_keras.data.class_names import class_words, some
 from alexnet_keras.data.dataset import DATASET_LOCK, PreparedDataset, open_prepared
-from alexnet_keras.data.manifest import MANIFEST, METADATA_FILES, STATISTICS, read_manifest, rename_classes
+from alexnet_keras.data.manifest import FORMATS, MANIFEST, METADATA_FILES, STATISTICS, read_manifest, rename_classes
 from alexnet_keras.data.shards import WORK
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.storage.documents import write_json
-from alexnet_keras.storage.files import locked
+from alexnet_keras.storage.files import PARTIAL, locked
 
 PLAN, PLAN_LOCK = "plan.json", "plan.lock"
 ANEW = "anew"  # in PLAN: the preparation was begun with --overwrite
@@ -35,9 +35,31 @@ def check_ours(out: Path) -> None:
         return
     if not out.is_dir():
         raise UsageError(f"{out} is a file; choose another --out.")
-    known = (out / MANIFEST).exists() or (out / WORK / PLAN).exists()
-    if not known and any(path.name not in (WORK, DATASET_LOCK) for path in out.iterdir()):
+    ours = _is_our_manifest(out / MANIFEST)
+    if ours or (out / WORK / PLAN).exists():
+        return
+    others = {path.name for path in out.iterdir()} - {WORK, DATASET_LOCK}
+    if ours is None:
+        others = {name for name in others - {MANIFEST} if not name.startswith(PARTIAL) and not _is_made(name)}
+    if others:
         raise UsageError(f"{out} is not empty and not a prepared dataset; choose another --out.")
+
+
+def _is_our_manifest(path: Path) -> bool | None:
+    """True for a prepared dataset's manifest, of any version; False for another's or none, None for a damaged one."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return None
+    return isinstance(manifest, dict) and str(manifest.get("format")).startswith(FORMATS)
+
+
+def _is_made(name: str) -> bool:
+    """True if a file of this name next to the manifest was made by a preparation, or from what it made."""
+    made = name in (STATISTICS, shards.INDEX, *METADATA_FILES) or name.startswith(image_cache.PREFIX)
+    return made or bool(re.search(r"\.tfrecord-\d+-of-\d+$", name))
 
 
 def open_if_same(out: Path, options: dict[str, Any], overwrite: bool) -> PreparedDataset | None:
@@ -90,8 +112,7 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
     write_json(plan, None)  # first: interrupted from here on, it is still ours and still has to be cleared
     (out / MANIFEST).unlink(missing_ok=True)
     for path in sorted(out.iterdir()):
-        made = path.name in (STATISTICS, shards.INDEX, *METADATA_FILES) or path.name.startswith(image_cache.PREFIX)
-        if made or re.search(r"\.tfrecord-\d+-of-\d+$", path.name):
+        if _is_made(path.name):
             path.unlink()
     for path in (out / WORK).iterdir():
         if path.name not in (PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):

@@ -244,6 +244,38 @@ def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(alexnet
     assert alexnet("prepare", "--verify", "pets").exit_code == 0, "a sheet next to the shards is no damage"
 
 
+MADE = ("features.json", "dataset_info.json", "index.npz", "a-train.tfrecord-00000-of-00001", "decoded-1.npy")
+
+
+@pytest.mark.parametrize(
+    "manifest, others, refused",
+    [
+        ('{"name": "a web application", "icons": []}', MADE, True),
+        ("[]", (), True),
+        ('{"format": "another program\'s"}', MADE, True),
+        ("{", (*MADE, "index.html"), True),
+        ("{", MADE, False),
+        ("\xff", (), False),
+        ('{"format": "alexnet-keras prepared dataset, version 1"}', (*MADE, "notes.txt"), False),
+    ],
+)
+def test_another_programs_directory_is_not_replaced(alexnet, photos, manifest, others, refused):
+    folder = photos.with_name("site")
+    folder.mkdir()
+    (folder / "manifest.json").write_text(manifest, encoding="latin-1")
+    for name in others:
+        (folder / name).write_bytes(b"years of work")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    done = alexnet("prepare", photos, "--out", "site", "--overwrite")
+    if refused:
+        assert done.exit_code == 2, done.output
+        assert "site is not empty and not a prepared dataset; choose another --out" in done.stderr
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    else:
+        assert done.exit_code == 0, done.output
+        assert (folder / "notes.txt").exists() == ("notes.txt" in others)
+
+
 def test_a_foreign_directory_is_not_touched_even_by_an_index(alexnet, tmp_path):
     import imagenet
 
