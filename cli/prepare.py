@@ -167,8 +167,8 @@ def prepare(source: str | None, verify: bool, as_json: bool, **choices: Any) -> 
         raise UsageError("--finish and --overwrite exclude each other.")
     preparation = _planned(source or "demo", choices)
     if part:
-        preparation.make_part(*part)
-        where, (first, stop) = str(preparation.directory), part
+        first, stop = preparation.make_part(*part)
+        where = str(preparation.directory)
         if as_json:
             console.emit_json({"path": where, "shards": [first, stop]})
         else:

@@ -302,8 +302,11 @@ class Preparation:
             self.write_missing(self.shards)
             return self._seal()
 
-    def make_part(self, first: int, stop: int) -> None:
+    def make_part(self, first: int, stop: int) -> tuple[int, int]:
         """Make the shards `first` to `stop`, exclusive; other processes may make others meanwhile.
+
+        Returns:
+            `first` and `stop`, or the number of shards where that is less.
 
         Raises:
             UsageError, DataError, OSError: As `prepare`; UsageError also if there are no such shards.
@@ -314,6 +317,7 @@ class Preparation:
         with self.claimed(alone=False) as data:
             if not data:
                 self.write_missing(self.shards[first:stop])
+        return first, min(stop, number)
 
     def finish(self) -> PreparedDataset:
         """Merge the statistics of all shards and write the metadata, after every part was prepared.
@@ -339,6 +343,7 @@ class Preparation:
             self.directory,
             self.options,
             lambda: digest_of(self.shards),
+            check=lambda data: self._check_bad([(bad["filename"], bad["reason"]) for bad in data.rejected]),
             words=self.images.words,
             further=self.further_options,
             overwrite=self.overwrite,

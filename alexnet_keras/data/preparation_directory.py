@@ -123,13 +123,14 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
 def _existing(
     out: Path,
     options: dict[str, Any],
+    check: Callable[[PreparedDataset], None],
     words: Sequence[str],
     further: list[str],
     overwrite: bool,
     alone: bool,
     reporter: Reporter,
 ) -> PreparedDataset | None:
-    """Open the dataset if it is there already, made from the same images with the same options.
+    """Open the dataset if it is there already, made from the same images with the same options, and passes the check.
 
     Its classes get the words that the source has for them now.
     """
@@ -140,6 +141,7 @@ def _existing(
         )
     if (data := open_if_same(out, options, overwrite and alone)) is None:
         return None
+    check(data)
     if (out / WORK).exists():  # of a preparation that was killed when nothing but this was left to do
         with suppress(AlexNetError, OSError), locked(out / DATASET_LOCK, "in use"):
             shutil.rmtree(out / WORK, ignore_errors=True)
@@ -162,6 +164,7 @@ def claimed(
     options: dict[str, Any],
     plan_digest: Callable[[], str],
     *,
+    check: Callable[[PreparedDataset], None],
     words: Sequence[str],
     further: list[str],
     overwrite: bool,
@@ -170,8 +173,9 @@ def claimed(
 ) -> Iterator[PreparedDataset | None]:
     """Hold the directory, alone or together with other parts, and leave nothing in it but shards of this plan.
 
-    A dataset that is there already gets the `words` of its classes and the `further` options, as of `manifest.seal`.
-    `overwrite` replaces what is prepared there, but parts (`alone` is False) replace no finished dataset.
+    A dataset that is there already is given to `check`, which may raise, and gets the `words` of its classes and the
+    `further` options, as of `manifest.seal`. `overwrite` replaces what is prepared there, but parts (`alone` is False)
+    replace no finished dataset.
 
     Yields:
         The dataset, if it is there already or another process finishes it before this one holds the directory.
@@ -181,7 +185,7 @@ def claimed(
         DataError: It holds a preparation with other options.
         AlexNetError: Another process prepares or reads it.
     """
-    if data := _existing(out, options, words, further, overwrite, alone, reporter):
+    if data := _existing(out, options, check, words, further, overwrite, alone, reporter):
         yield data
         return
     work, anew = out / WORK, overwrite and alone
@@ -189,7 +193,9 @@ def claimed(
     with locked(out / DATASET_LOCK, BUSY.format(out=out), shared=not alone):
         work.mkdir(exist_ok=True)
         with locked(work / PLAN_LOCK, None):
-            if not (data := open_if_same(out, options, anew)):
+            if data := open_if_same(out, options, anew):
+                check(data)
+            else:
                 clear_for(out, options, plan_digest(), overwrite, anew)
         if data and alone:
             shutil.rmtree(work, ignore_errors=True)

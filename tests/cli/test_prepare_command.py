@@ -191,10 +191,13 @@ def test_an_array_of_jobs_and_a_last_one_end_with_the_bytes_of_one_process(alexn
     for shards in ("2:9", "0:1", "1:2"):
         done = alexnet(*parts, "--shard-range", shards)
         assert done.exit_code == 0, done.output
+        end = {"2:9": "2:4"}.get(shards, shards)
+        assert f"The shards {end} of many/photos are there" in done.stdout
         if shards == "0:1":
             early = alexnet(*parts, "--finish")
             assert (early.exit_code, "1 of the 4 shards" in early.stderr, "1:2" in early.stderr) == (3, True, True)
     assert not Path("many/photos/manifest.json").exists()
+    assert json.loads(alexnet(*parts, "--shard-range", "2:9", "--json").stdout)["shards"] == [2, 4]
     done = alexnet(*parts, "--finish", "--json")
     assert done.exit_code == 0, done.output
     one, many = ({p.name: p.read_bytes() for p in Path(d).iterdir()} for d in ("one/photos", "many/photos"))
@@ -242,6 +245,19 @@ def test_info_data_shows_counts_rejects_and_statistics_and_draws_a_sheet(alexnet
     assert facts["sheet"] == "contact-sheet.png" and Path("contact-sheet.png").stat().st_size > 1000
     assert "no split 'test'" in alexnet("info", "data", "pets", "--sheet", "x.png", "--split", "test").stderr
     assert alexnet("prepare", "--verify", "pets").exit_code == 0, "a sheet next to the shards is no damage"
+
+
+@pytest.mark.parametrize("parts", [[], ["--shard-range", "0:1"], ["--finish"]])
+def test_a_finished_dataset_is_refused_where_the_first_run_would_have_been(alexnet, photos, parts):
+    bad_images(photos)
+    given = ["prepare", photos, *parts, "--max-bad"]
+    assert alexnet("prepare", photos, "--max-bad", 4).exit_code == 0
+    done = alexnet(*given, 3)
+    assert done.exit_code == 3, done.output
+    assert "4 of 10 images cannot be used and --max-bad allows 3" in done.stderr
+    assert "nothing to do" not in done.stderr
+    done = alexnet(*given, 4)
+    assert (done.exit_code, "nothing to do" in done.stderr) == (0, True)
 
 
 MADE = ("features.json", "dataset_info.json", "index.npz", "a-train.tfrecord-00000-of-00001", "decoded-1.npy")
