@@ -113,7 +113,12 @@ def model(recipe: str, classes: int, as_json: bool) -> None:
     help=f"Draw some of the images with their classes.  [default file: {SHEET} in the dataset]",
 )
 @click.option("--split", default="train", help="The split to draw.")
-@click.option("--all", "show_all", is_flag=True, help="Every class, rejected and repeated image, not the first few.")
+@click.option(
+    "--all",
+    "show_all",
+    is_flag=True,
+    help="Every class, rejected and repeated image that the manifest names, not the first few.",
+)
 @json_option
 def data(name: str | None, sheet: Path | None, split: str, show_all: bool, as_json: bool) -> None:
     """Images of each split and class, those that were rejected and why, and the statistics of a prepared dataset.
@@ -198,7 +203,8 @@ def _show(found: "PreparedDataset", show_all: bool) -> None:
         images = again["images"] if show_all else again["images"][:REJECTS_SHOWN]
         rows = [[image["filename"], image["in_train"]] for image in images]
         console.table(f"{split}: in train as well", ["image", "in train"], rows, left=2)
-        _more(again["count"] - len(images), "images")
+        named = "--all" if len(images) < len(again["images"]) else "the manifest does not keep their names"
+        _more(again["count"] - len(images), "images", named)
     statistics = found.statistics
     rows = [
         [f"{deviation:.2f}", *(f"{value:+.4f}" for value in vector)]
@@ -209,6 +215,6 @@ def _show(found: "PreparedDataset", show_all: bool) -> None:
     console.table(title, ["standard deviation", "red", "green", "blue"], rows, left=0)
 
 
-def _more(number: int, what: str) -> None:
+def _more(number: int, what: str, where: str = "--all") -> None:
     if number > 0:
-        console.result(f"and {number:,} more {what}: --all\n")
+        console.result(f"and {number:,} more {what}: {where}\n")

@@ -260,6 +260,24 @@ def test_a_finished_dataset_is_refused_where_the_first_run_would_have_been(alexn
     assert (done.exit_code, "nothing to do" in done.stderr) == (0, True)
 
 
+def test_the_names_of_repeated_images_are_those_that_the_manifest_keeps(alexnet, photos, monkeypatch):
+    from alexnet_keras.cli import info
+    from alexnet_keras.data import shards
+
+    monkeypatch.setattr(shards, "MOST_REPEATED", 2)
+    monkeypatch.setattr(info, "REJECTS_SHOWN", 1)
+    for image in [*photos.glob("cat/*"), *photos.glob("dog/*")]:
+        for split in ("train", "val"):
+            copy = photos.with_name("twice") / split / image.relative_to(photos)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(image.read_bytes())
+    assert alexnet("prepare", "twice").exit_code == 0
+    assert "and 9 more images: --all" in alexnet("info", "data").stdout
+    shown = alexnet("info", "data", "--all").stdout
+    assert "and 8 more images: the manifest does not keep their names" in shown
+    assert "--all" not in shown
+
+
 MADE = ("features.json", "dataset_info.json", "index.npz", "a-train.tfrecord-00000-of-00001", "decoded-1.npy")
 
 
