@@ -200,7 +200,7 @@ def _visible(place: Path) -> list[Path]:
     paths = sorted(path for path in named if path.name.lower() not in SYSTEM_FOLDERS)
     for path in paths:
         refuse_dangling(path)
-    return [path for path in paths if not (path.is_dir() and identity_of(path) in above)]
+    return [path for path in paths if is_image_name(path.name) or not path.is_dir() or identity_of(path) not in above]
 
 
 def _folders(challenge: _Challenge, place: Path, children: Sequence[Path]) -> list[str]:

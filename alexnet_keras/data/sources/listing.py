@@ -143,7 +143,7 @@ def refuse_dangling(path: Path, unless_a_file: bool = True) -> None:
     Raises:
         DataError: It may have been a folder, or `unless_a_file` is False.
     """
-    if path.is_symlink() and not (unless_a_file and is_image_name(path.name) is not None) and not path.exists():
+    if not (unless_a_file and is_image_name(path.name) is not None) and path.is_symlink() and not path.exists():
         remedy = "Mount or download it, or remove the link."
         raise DataError(f"{path} is a link to {path.readlink()}, which is not there. {remedy}")
 
