@@ -3,7 +3,7 @@
 import ast
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -96,7 +96,7 @@ def class_names(
     Raises:
         UsageError: There is no such file.
         DataError: There are more or fewer names than classes; the file is no list of classes; file and dataset differ;
-            or they have other WordNet ids than published weights, or in another order.
+            or they are other WordNet ids than those of published weights, or these or their words in another order.
     """
     if labels is not None:
         names = read_class_names(labels, classes)
@@ -122,14 +122,17 @@ def class_names(
 
 
 def _check_published(names: Sequence[str], named: str, remedy: str) -> None:
-    """Refuse WordNet ids that are not those of published weights; other names may stand for the same classes."""
+    """Refuse WordNet ids that are not those of published weights, and their words in another order.
+
+    Other names may stand for the same classes.
+    """
     ids = list(imagenet_words())
-    if not are_wordnet_ids(names) or list(names) == ids:
+    if list(names) == ids or not (are_wordnet_ids(names) or _are_imagenets_reordered(names)):
         return
-    if set(names) == set(ids):
+    other = next((name for name in names if WORDNET_ID.fullmatch(name) and name not in ids), None)
+    if other is None:
         what = "the classes of published weights, but in another order than that of their WordNet ids"
     else:
-        other = next(name for name in names if name not in ids)
         what = f"other classes than ImageNet 2012, which published weights have ({other}, for one)"
     raise DataError(f"{named} has {what}: {remedy}.")
 
@@ -169,7 +172,7 @@ def _literal_entries(path: Path, text: str) -> list[tuple[str, ...]]:
         raise DataError(
             f"{path} is no list of classes: write one name on each line, or a name for every number from 0."
         ) from error
-    return [_fields(", ".join(map(str, entry))) for entry in entries]
+    return [_fields(", ".join(" ".join(str(part).split()) for part in entry)) for entry in entries]
 
 
 def _listed(value: Any) -> list[Any]:
@@ -226,13 +229,26 @@ def _unquoted(text: str) -> str:
 
 def _are_imagenets(words: Sequence[str]) -> bool:
     """True if words are those of ImageNet's 1000 classes in its order: most are, and the others are of no class."""
-    known = [_plain(text).split(", ") for text in imagenet_words().values()]
-    if len(words) != len(known):
-        return False
-    every = {synonym for synonyms in known for synonym in synonyms}
-    firsts = [_plain(text).split(", ")[0] for text in words]
-    others = [first for first, synonyms in zip(firsts, known, strict=True) if first not in synonyms]
-    return len(others) <= (1 - ALIKE) * len(known) and every.isdisjoint(others)
+    named = _named_labels(words)
+    others = [labels for label, labels in enumerate(named) if label not in labels]
+    return len(words) == len(imagenet_words()) and len(others) <= (1 - ALIKE) * len(words) and not any(others)
+
+
+def _are_imagenets_reordered(words: Sequence[str]) -> bool:
+    """True if most words are those of ImageNet's classes, and some are of a class that has its place elsewhere."""
+    named = _named_labels(words)
+    in_place = {label for label, labels in enumerate(named) if label in labels}
+    others = [labels for label, labels in enumerate(named) if label not in in_place]
+    return sum(map(bool, named)) >= ALIKE * len(imagenet_words()) and any(labels - in_place for labels in others)
+
+
+def _named_labels(words: Sequence[str]) -> list[set[int]]:
+    """The labels of the ImageNet classes that each first word names: two of crane and of maillot, none of others."""
+    known: defaultdict[str, set[int]] = defaultdict(set)
+    for label, text in enumerate(imagenet_words().values()):
+        for synonym in _plain(text).split(", "):
+            known[synonym].add(label)
+    return [known.get(_plain(text).split(", ")[0], set()) for text in words]
 
 
 def _plain(text: str) -> str:

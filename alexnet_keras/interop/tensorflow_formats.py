@@ -145,7 +145,8 @@ def _module(network: ExportedNetwork) -> tf.Module:
 
 
 def _lines(network: ExportedNetwork) -> str:
-    return "".join(f"{title}\n" for title in network.titles)
+    """The titles, each on one line, also one that a folder's name gave a line break."""
+    return "".join(" ".join(title.split()) + "\n" for title in network.titles)
 
 
 @contextmanager

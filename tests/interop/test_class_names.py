@@ -85,6 +85,7 @@ def test_the_same_words_in_another_order_stay_words(read):
         ("name;number\nhen;3\ntench;1\ngoldfish;2", FISH),
         ('{"hen": 2, "tench": 0, "goldfish": 1}', FISH),
         ('{"model_type": "alexnet", "id2label": {"1": "goldfish", "0": "tench", "2": "hen"}}', FISH),
+        (json.dumps(["tench\n", " goldfish", "he\tn"]), ("tench", "goldfish", "he n")),
         ("0\n1\n2", ("0", "1", "2")),
         ("1 euro\n2 euro\n3 euro", ("1 euro", "2 euro", "3 euro")),
         ("[unknown]\ncat\ndog", ("[unknown]", "cat", "dog")),
@@ -179,3 +180,39 @@ def test_classes_of_another_imagenet_are_not_those_of_published_weights(tmp_path
     assert class_names(1000, None, dataset(*ids), imagenet=True).names == tuple(ids)
     words = dataset(*map(str, range(1000)))
     assert class_names(1000, None, words, imagenet=True).names == words.classes, "names of one's own"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        sorted(FIRST),  # "crane" and "maillot" twice
+        sorted(name.replace(" ", "_") for name in {*FIRST, "crane bird", "tank suit"}),  # as folders are called
+        WORDS[::-1],
+        [FIRST[1], FIRST[0], *FIRST[2:]],
+    ],
+    ids=["alphabetical", "folders", "reversed", "two"],
+)
+def test_imagenets_words_in_another_order_are_not_those_of_published_weights(tmp_path, names):
+    file = tmp_path / "labels.txt"
+    file.write_text("\n".join(names))
+    for labels, data in ((file, None), (None, dataset(*names))):
+        with pytest.raises(DataError, match="in another order than that of their WordNet ids: leave --"):
+            class_names(1000, labels, data, imagenet=True)
+        assert class_names(1000, labels, data).names[10] == names[10], "another network may have that order"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {836: "sunglasses"},  # as 837 is called
+        {label: f"thing {label}" for label in range(100)},
+        {0: "goldfish", 1: "tench"} | {label: f"thing {label}" for label in range(100, 200)},
+    ],
+    ids=["shared", "own", "mixed"],
+)
+def test_names_of_ones_own_may_stand_for_published_classes(tmp_path, changed):
+    names = [changed.get(label, words) for label, words in enumerate(FIRST)]
+    file = tmp_path / "labels.txt"
+    file.write_text("\n".join(names))
+    assert class_names(1000, file, None, imagenet=True).names[:100] == tuple(names[:100])
+    assert class_names(1000, None, dataset(*names), imagenet=True).names == tuple(names)

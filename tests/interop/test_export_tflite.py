@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def test_it_has_no_operation_that_the_plain_interpreter_lacks(run, tmp_path):
 
 
 def test_labels_and_provenance_are_in_the_file(run, tmp_path):
-    write_tflite(exported_network(run, run.load_model()), tmp_path / "model.tflite")
+    network = replace(exported_network(run, run.load_model()), titles=["Blau", "grün\n", "красный"])
+    write_tflite(network, tmp_path / "model.tflite")
     with zipfile.ZipFile(tmp_path / "model.tflite") as archive:
         assert archive.read("labels.txt").decode() == "Blau\ngrün\nкрасный\n"
         assert json.loads(archive.read("provenance.json"))["run"] == run.name
