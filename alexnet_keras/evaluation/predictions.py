@@ -19,7 +19,7 @@ from alexnet_keras.evaluation.errors import Evaluation, Tally, check_finite, che
 from alexnet_keras.reporter import SILENT, Advance, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.documents import write_json
-from alexnet_keras.storage.files import allocate, known_sha256, sha256_of, write_by_rename
+from alexnet_keras.storage.files import allocate, known_sha256, save_array, sha256_of, write_by_rename
 from alexnet_keras.storage.kept import kept
 
 ROWS = 4096  # of probabilities in memory at a time
@@ -271,8 +271,7 @@ def _predict(path: Path, facts: dict[str, Any], model: Any, data: PreparedDatase
         else:
             with partial.open("wb") as file:
                 np.savez(file, **vars(Summary.joined(parts)))
-    with write_by_rename(path / LABELS) as partial, partial.open("wb") as file:
-        np.save(file, np.concatenate(labels))
+    save_array(path / LABELS, np.concatenate(labels))
     write_json(path / FILENAMES, filenames, indent=None)
     checksums = {each: sha256_of(path / each) for each in (name, LABELS, FILENAMES)}
     write_json(path / FACTS, {**facts, "classes": classes, "files": checksums})

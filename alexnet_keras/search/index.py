@@ -35,7 +35,7 @@ from alexnet_keras.search.store import (
     writing_lock,
 )
 from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
-from alexnet_keras.storage.files import known_sha256, write_by_rename
+from alexnet_keras.storage.files import known_sha256, save_array, write_by_rename
 from alexnet_keras.storage.places import command
 
 FACTS = "search.json"
@@ -360,8 +360,7 @@ def _write(path: Path, store: FeatureStore, encoder: Encoder) -> dict[str, Any]:
         faiss.write_index_binary(codes, faiss.PyCallbackIOWriter(out.write))
     with write_by_rename(path / ENCODER) as file:
         encoder.model.save(file)
-    with write_by_rename(path / LABELS) as file:
-        np.save(file, np.concatenate(labels), allow_pickle=False)
+    save_array(path / LABELS, np.concatenate(labels))
     with write_by_rename(path / FILENAMES) as file:
         names = filenames.names()
         np.savez(file, text=names.text, lengths=names.lengths)

@@ -25,7 +25,7 @@ from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
-from alexnet_keras.storage.files import PARTIAL, known_sha256, locked, write_by_rename
+from alexnet_keras.storage.files import PARTIAL, known_sha256, locked, save_array
 
 LOCK, INDEX, UNFINISHED = "lock", "index.json", "unfinished.json"
 FORMAT = "alexnet-keras features, version 1"
@@ -130,8 +130,7 @@ class FeatureStore:
         shard: dict[str, Any] = {"rows": len(features)}
         for column, array in zip(COLUMNS, (features, labels, filenames), strict=True):
             path = shard_path(self.path, number, column)
-            with write_by_rename(path) as file:
-                np.save(file, array, allow_pickle=False)
+            save_array(path, array)
             shard[column] = seal_of(path)
         grown = replace(self, shards=(*self.shards, shard))
         write_json(self.path / UNFINISHED, grown._document(), indent=1)

@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TextIO
+
+import numpy as np
 
 from alexnet_keras.errors import AlexNetError
 
@@ -94,6 +97,17 @@ def write_by_rename(path: Path, disk: "Disk | None" = None) -> Iterator[Path]:
         raise
 
 
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as an `.npy` file, by rename.
+
+    Raises:
+        OSError: It cannot be written (disk full, for one).
+    """
+    with write_by_rename(path) as partial, partial.open("wb") as file:
+        # Into a file itself NumPy writes past Python, and raises an error without a number where the disk is full.
+        np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
+
+
 @contextmanager
 def write_directory_by_rename(path: Path, *, replacing: bool = False) -> Iterator[Path]:
     """Write a directory by rename: yields a new, empty one, which becomes `path` on success.
@@ -110,17 +124,34 @@ def write_directory_by_rename(path: Path, *, replacing: bool = False) -> Iterato
     made.mkdir()
     try:
         yield made
-        if not replacing:
+        if replacing:
+            _replace_directory(made, path)
+        else:
             replace(made, path)
-            return
-        old = made.with_name(f"{made.name}-old")
-        with locked(path.with_name(f".{path.name}.lock"), None):
-            if path.exists():
-                path.rename(old)
-            replace(made, path)
-            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _replace_directory(made: Path, path: Path) -> None:
+    """Rename a directory to `path` in place of an older one; of two processes at once the second replaces the first's.
+
+    A lock would have to be a file that stays beside the directory for good.
+    """
+    old = made.with_name(f"{made.name}-old")
+    while True:
+        shutil.rmtree(old, ignore_errors=True)  # of a killed process that had the same number, or of the last try
+        with suppress(FileNotFoundError):  # there is none, or another process has just moved it away
+            path.rename(old)
+        try:
+            replace(made, path)
+        except BaseException as error:
+            if isinstance(error, OSError) and path.exists():
+                continue  # of another process, which was faster
+            with suppress(OSError):
+                old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        return
 
 
 class Disk:

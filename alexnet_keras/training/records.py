@@ -28,7 +28,7 @@ from alexnet_keras.errors import DAMAGED, DataError
 from alexnet_keras.network.kernels import first_kernels, kernel_grid
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
-from alexnet_keras.storage.files import tensorflow_errors_as_os_errors, write_by_rename
+from alexnet_keras.storage.files import save_array, tensorflow_errors_as_os_errors, write_by_rename
 from alexnet_keras.training.checkpoint import Position
 from alexnet_keras.training.optimizer import AlexNetSGD
 
@@ -63,8 +63,7 @@ class KernelSnapshot:
 
 def save_kernels(folder: Path, towers: Sequence[np.ndarray], epochs: int, steps: int) -> None:
     """Write a snapshot of kernels, one array `(height, width, 3, filters)` per tower."""
-    with write_by_rename(folder / f"epoch-{epochs:05d}-step-{steps:09d}.npy") as unfinished:
-        np.save(unfinished, np.stack(towers), allow_pickle=False)
+    save_array(folder / f"epoch-{epochs:05d}-step-{steps:09d}.npy", np.stack(towers))
 
 
 def kernel_snapshots(folder: Path) -> list[KernelSnapshot]:

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,14 @@ def save_figure(figure: Figure, path: Path) -> None:
         text.set(text="\n".join(map(drawable, lines)), parse_math=False, usetex=False)
     for text in texts:
         text.set_fontfamily([*text.get_fontfamily(), *_families])
+    drawn = BytesIO()  # Matplotlib itself hides the error of a full disk
     # PLAIN, too, for texts that are made while the figure is drawn, such as further ticks
-    with write_by_rename(path) as unfinished, warnings.catch_warnings(), matplotlib.rc_context(PLAIN):
+    with warnings.catch_warnings(), matplotlib.rc_context(PLAIN):
         warnings.filterwarnings("ignore", r"Glyph \d+")  # a family may have it upright and not in bold
-        figure.savefig(unfinished, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.15)
+        kind = path.suffix[1:].lower()
+        figure.savefig(drawn, format=kind, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.15)
+    with write_by_rename(path) as unfinished:
+        unfinished.write_bytes(drawn.getvalue())
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:

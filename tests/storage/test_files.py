@@ -11,8 +11,10 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import portalocker
 import pytest
+from full_disk import full_after
 
 from alexnet_keras.errors import AlexNetError
 from alexnet_keras.storage import files
@@ -21,6 +23,7 @@ from alexnet_keras.storage.files import (
     is_locked,
     locked,
     partial_path,
+    save_array,
     write_by_rename,
     write_directory_by_rename,
 )
@@ -126,6 +129,36 @@ def test_a_directory_that_is_replaced_is_whole_until_the_new_one_is_there(tmp_pa
     assert removed == [["new"]]
 
 
+def test_of_two_that_replace_a_directory_the_second_replaces_the_firsts_and_nothing_else_is_left(tmp_path, monkeypatch):
+    path, real = tmp_path / "made", files.replace
+    path.mkdir()
+
+    def beaten(whole, place):
+        monkeypatch.setattr(files, "replace", real)
+        (path / "theirs").mkdir(parents=True)
+        real(whole, place)
+
+    with write_directory_by_rename(path, replacing=True) as partial:
+        (partial / "ours").touch()
+        monkeypatch.setattr(files, "replace", beaten)
+    assert [file.name for file in path.iterdir()] == ["ours"]
+    assert [file.name for file in tmp_path.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()], ids=type)
+def test_a_directory_that_cannot_be_replaced_stays(tmp_path, monkeypatch, error):
+    path = tmp_path / "made"
+    (path / "old").mkdir(parents=True)
+
+    def failing(*paths):
+        raise error
+
+    monkeypatch.setattr(files, "replace", failing)
+    with pytest.raises(type(error)), write_directory_by_rename(path, replacing=True):
+        pass
+    assert [file.name for file in tmp_path.rglob("*")] == ["made", "old"]
+
+
 def test_what_killed_processes_left_is_removed_and_what_live_ones_write_is_not(tmp_path):
     process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     host, _, _ = files.process_name().rpartition("-")
@@ -218,6 +251,14 @@ def test_what_cannot_be_written_is_read_without_a_lock(tmp_path, monkeypatch, nu
         pass
     with pytest.raises(OSError, match=os.strerror(number)), locked(tmp_path / "lock", "busy"):
         pass
+
+
+def test_a_full_disk_is_an_error_with_its_number_where_an_array_is_written(tmp_path):
+    save_array(tmp_path / "made.npy", np.arange(6).reshape(2, 3).T)
+    np.testing.assert_array_equal(np.load(tmp_path / "made.npy"), [[0, 3], [1, 4], [2, 5]])
+    with full_after(4096):
+        save_array(tmp_path / "made.npy", np.zeros(10_000))
+    assert [file.name for file in tmp_path.iterdir()] == ["made.npy"] and np.load(tmp_path / "made.npy").any()
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="space cannot be taken here beforehand")
