@@ -14,7 +14,6 @@ from typing import Any, ParamSpec, TypeVar
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation import evaluate as evaluation
 from alexnet_keras.interop import sharing
-from alexnet_keras.interop.sharing import shared_facts
 from alexnet_keras.reporter import WARNINGS
 from alexnet_keras.reports.model_card import model_card, write_model_card
 from alexnet_keras.runs import Run, as_run
@@ -91,7 +90,10 @@ def publish(run: Run | str | Path | None, to: str | Path, *, private: bool = Fal
     opened = as_run(run)
     opened.path_of_model(which)  # raises where there is none
     address = str(to) if is_address(to) else None
-    card = model_card(opened, shared_facts(opened, which), address, which)
+
+    def card(facts: dict[str, Any]) -> str:
+        return model_card(opened, facts, address, which)
+
     return sharing.publish(opened, to, card, private=private, which=which)
 
 

@@ -97,9 +97,8 @@ def export(
     else:
         samples = generated_samples(images or GENERATED)
     calibration = samples_of(dataset, "train", CALIBRATION, seed).images if dataset and calibrated else None
-    model = run.load_model(which)
     with console.libraries_silenced():
-        agreement = export_run(run, model, to, path, samples, which=which, quantize=quantize, calibration=calibration)
+        agreement = export_run(run, to, path, samples, which=which, quantize=quantize, calibration=calibration)
     size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
     if as_json:
         written = {"run": str(run.path), "export": to, "quantize": quantize, "path": str(path), "bytes": size}

@@ -3,11 +3,12 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 
 from alexnet_keras.backend import tensor_float_32
@@ -18,7 +19,7 @@ from alexnet_keras.interop.onnx import open_onnx, write_onnx
 from alexnet_keras.interop.safetensors import open_safetensors, write_safetensors
 from alexnet_keras.interop.tensorflow_formats import open_saved_model, open_tflite, write_saved_model, write_tflite
 from alexnet_keras.runs import Run
-from alexnet_keras.storage.documents import write_json
+from alexnet_keras.storage.documents import seal_of, write_json
 from alexnet_keras.storage.extras import optional
 from alexnet_keras.storage.files import write_by_rename, write_directory_by_rename
 
@@ -94,7 +95,6 @@ def check_can_export(to: str, quantize: str | None, out: Path) -> None:
 
 def export_run(
     run: Run,
-    model: keras.Model,
     to: str,
     out: Path,
     samples: Samples,
@@ -108,7 +108,6 @@ def export_run(
 
     Args:
         run: The run.
-        model: The model that `run.load_model(which)` returned.
         to: A name in FORMATS.
         out: The path to write to.
         samples: The images to compare on.
@@ -118,22 +117,25 @@ def export_run(
         tolerance: The differences that are allowed; by default those of TOLERANCES.
 
     Returns:
-        How far it agrees with the run, which is also written to `comparison_path(out)`.
+        How far it agrees with the run, which is also written to `comparison_path(out)`, with the size and checksum of
+        every file of the export.
 
     Raises:
-        UsageError: See `check_can_export`.
-        DataError: The run's recipe.toml is not of the model.
+        UsageError: See `check_can_export`; or the run has no such model.
+        DataError: The model is damaged, or the run's recipe.toml is not of it.
         AlexNetError: It does not agree; nothing is left of it, and an older export stays.
     """
     check_can_export(to, quantize, out)
     form = FORMATS[to]
     write = partial(form.write, quantize=quantize, calibration=calibration) if to == "tflite" else form.write
     tolerance = tolerance or TOLERANCES[quantize]
-    network = exported_network(run, model, which)
-    with write_directory_by_rename(out, replacing=True) if form.is_directory else write_by_rename(out) as path:
+    network = exported_network(run, which)
+    # The comparison is written before the export takes its place, and takes its own after that: what fails leaves both
+    # as they were, and in between its checksums tell that it is of an older export.
+    with write_by_rename(comparison_path(out)) as beside, _writing(out, form) as path:
         write(network, path)
         with tensor_float_32(False):  # its rounding on a GPU is more than the tolerances allow
-            own, as_trained = (outputs_of(Predictor(each), samples) for each in (network.model, model))
+            own, as_trained = (outputs_of(Predictor(each), samples) for each in (network.model, network.as_trained))
             agreement = compare(outputs_of(form.open(path), samples), own, as_trained, samples, tolerance)
         if not agreement.holds:
             raise AlexNetError(
@@ -142,5 +144,18 @@ def export_run(
                 f"average (allowed {tolerance.moved:g})."
             )
         comparison = {"export": to, "quantize": quantize, "agreement": agreement.to_dict()}
-        write_json(comparison_path(out), {**comparison, "provenance": network.provenance})  # before what it vouches for
+        write_json(beside, {**comparison, "provenance": network.provenance, "files": _seals(path, out.name)})
     return agreement
+
+
+def _writing(out: Path, form: Format) -> AbstractContextManager[Path]:
+    """Write a file or directory by rename, in place of an older one."""
+    return write_directory_by_rename(out, replacing=True) if form.is_directory else write_by_rename(out)
+
+
+def _seals(path: Path, name: str) -> dict[str, dict[str, Any]]:
+    """The size and SHA-256 of an export, by the name that it gets; of a directory those of each file in it."""
+    if path.is_file():
+        return {name: seal_of(path)}
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {f"{name}/{file.relative_to(path).as_posix()}": seal_of(file) for file in files}

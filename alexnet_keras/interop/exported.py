@@ -23,7 +23,6 @@ from alexnet_keras.network.loading import copy_weights, layer_differences
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.runs import Run
-from alexnet_keras.storage.files import sha256_of
 
 BATCH = 16  # images that are compared at once
 
@@ -34,6 +33,7 @@ class ExportedNetwork:
 
     Attributes:
         model: The network in float32, whatever it was trained in: crops to probabilities.
+        as_trained: The same in the precision it was trained in.
         recipe: The run's recipe.
         names: The name of each class, for ImageNet the WordNet id; the index is the label.
         titles: Each class in words.
@@ -42,6 +42,7 @@ class ExportedNetwork:
     """
 
     model: keras.Model
+    as_trained: keras.Model
     recipe: Recipe
     names: Sequence[str]
     titles: Sequence[str]
@@ -59,18 +60,19 @@ class ExportedNetwork:
             return self.model(centre(images, self.crop)[0], training=False)
 
 
-def exported_network(run: Run, model: keras.Model, which: str = "best") -> ExportedNetwork:
-    """Return the network of a run, ready to be written; `model` is what `run.load_model(which)` returned.
+def exported_network(run: Run, which: str = "best") -> ExportedNetwork:
+    """Return the `"best"` or the `"last"` network of a run, ready to be written.
 
     Raises:
-        DataError: The run's recipe.toml is not of the model.
+        UsageError: The run has no such model.
+        DataError: The model is damaged, or the run's recipe.toml is not of it.
     """
-    facts = run.facts
+    (model, model_sha256), facts = run.load_model_with_sha256(which), run.facts
     provenance = {
         "run": run.name,
         "recipe": run.recipe.name,
         "model": which,
-        "model_sha256": sha256_of(run.path_of_model(which)),
+        "model_sha256": model_sha256,
         "trained_in": facts.get("precision", "float32"),
         "data": facts["data"].get("name", ""),
         "data_fingerprint": facts["data"]["fingerprint"],
@@ -80,7 +82,7 @@ def exported_network(run: Run, model: keras.Model, which: str = "best") -> Expor
     preparation = preparation_of(run)
     if run.facts["data"].get("fingerprint") is None:  # imported: `file` keeps its one input
         preparation = replace(preparation, decoding=replace(preparation.decoding, exif=False))
-    return ExportedNetwork(in_float32(model, run.recipe), run.recipe, names, titles, preparation, provenance)
+    return ExportedNetwork(in_float32(model, run.recipe), model, run.recipe, names, titles, preparation, provenance)
 
 
 def in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:

@@ -6,6 +6,7 @@ entry by entry, so that no path, host or user goes along; images, their names an
 """
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -19,7 +20,7 @@ from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.toml import to_toml
 from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, published_run
 from alexnet_keras.storage.documents import write_json
-from alexnet_keras.storage.files import sha256_of, write_directory_by_rename
+from alexnet_keras.storage.files import known_sha256, sha256_of, write_directory_by_rename
 from alexnet_keras.storage.hub import MODEL_FILES, is_address, parts_of, send, written
 from alexnet_keras.storage.places import refuse_url
 from alexnet_keras.weights.published import PUBLISHED
@@ -54,8 +55,19 @@ def shared_facts(run: Run, which: str = "best") -> dict[str, Any]:
     return shared
 
 
-def publish(run: Run, to: str | Path, card: str, *, private: bool = False, which: str = "best") -> str:
-    """Write a run with its card, Markdown, to the hub or into a new directory, as `alexnet_keras.publish` does.
+def publish(
+    run: Run, to: str | Path, card: Callable[[dict[str, Any]], str], *, private: bool = False, which: str = "best"
+) -> str:
+    """Write a run with its card to the hub or into a new directory, as `alexnet_keras.publish` does.
+
+    Model, card and run.json are of one moment, also where the run is trained meanwhile.
+
+    Args:
+        run: The run.
+        to: The address or the directory.
+        card: Returns the card, Markdown, for the entries of run.json that it may show.
+        private: Make the repository on the hub private.
+        which: The `"best"` or the `"last"` model.
 
     Raises:
         UsageError: The run has no model yet, the directory exists or is a URL, or as `storage.hub.send`.
@@ -76,9 +88,20 @@ def publish(run: Run, to: str | Path, card: str, *, private: bool = False, which
     return str(folder)
 
 
-def _write(run: Run, folder: Path, card: str, which: str) -> None:
-    """Write the files of a published run into a directory."""
-    file = run.path_of_model(which)
+def _write(run: Run, folder: Path, card: Callable[[dict[str, Any]], str], which: str) -> None:
+    """Write the files of a published run into a directory, again as long as its training changes them meanwhile."""
+    moment = None
+    while moment != (moment := _moment(run, which)):
+        _write_now(run, folder, card, which)
+
+
+def _moment(run: Run, which: str) -> tuple[Any, ...]:
+    """The files that a training changes."""
+    return known_sha256(run.path_of_model(which)), run.facts, run.history
+
+
+def _write_now(run: Run, folder: Path, card: Callable[[dict[str, Any]], str], which: str) -> None:
+    file, facts = run.path_of_model(which), shared_facts(run, which)
     try:
         with ZipFile(file) as model:
             for name in MODEL_FILES:
@@ -88,8 +111,8 @@ def _write(run: Run, folder: Path, card: str, which: str) -> None:
             raise  # of a full disk, for one
         raise DataError(f"{file} is damaged, or no model that Keras saved: {error}.") from error
     (folder / "recipe.toml").write_text(to_toml(run.recipe), encoding="utf-8")
-    write_json(folder / "run.json", shared_facts(run, which))
-    (folder / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
+    write_json(folder / "run.json", facts)
+    (folder / "README.md").write_text(card(facts), encoding="utf-8", errors="backslashreplace")
 
 
 def import_published(folder: Path, place: str | Path, *, data: PreparedDataset | None = None) -> Run:

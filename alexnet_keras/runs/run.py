@@ -21,7 +21,7 @@ from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.storage import hub
 from alexnet_keras.storage.documents import read_json, write_json
-from alexnet_keras.storage.files import PARTIAL, is_locked, locked, write_by_rename
+from alexnet_keras.storage.files import PARTIAL, is_locked, known_sha256, locked, write_by_rename
 from alexnet_keras.storage.places import argument, command, exists, runs_root
 from alexnet_keras.weights.published import PUBLISHED
 
@@ -308,6 +308,21 @@ class Run:
         from alexnet_keras.network.loading import load_model
 
         return load_model(self.path_of_model(which))
+
+    def load_model_with_sha256(self, which: str = "best") -> "tuple[keras.Model, str]":
+        """Load the trained model, and return it with the SHA-256 of its file, hex.
+
+        Both are of the same file, also where the run's training writes a better one meanwhile.
+
+        Raises:
+            UsageError: The run has no such model yet, or has trained more epochs since.
+            DataError: The file is damaged.
+        """
+        path = self.path_of_model(which)
+        while True:
+            checksum, model = known_sha256(path), self.load_model(which)
+            if known_sha256(path) == checksum:
+                return model, checksum
 
     def write_evaluation(self, name: str, result: dict[str, Any]) -> Path:
         """Write evaluations/NAME.json; return its path."""

@@ -25,7 +25,7 @@ from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
-from alexnet_keras.storage.files import PARTIAL, known_sha256, locked, save_array
+from alexnet_keras.storage.files import PARTIAL, locked, save_array
 
 LOCK, INDEX, UNFINISHED = "lock", "index.json", "unfinished.json"
 FORMAT = "alexnet-keras features, version 1"
@@ -302,10 +302,8 @@ class RunFeatures:
     """
 
     def __init__(self, run: Run, layer: str | None = None) -> None:
-        self.run, path = run, run.path_of_model()
-        self.model_sha256, model = known_sha256(path), run.load_model()
-        while (checksum := known_sha256(path)) != self.model_sha256:  # its training has just written a better one
-            self.model_sha256, model = checksum, run.load_model()
+        self.run = run
+        model, self.model_sha256 = run.load_model_with_sha256()
         self.extract = FeatureExtractor(model, layer)
 
     def origin(self, data: PreparedDataset, split: str) -> Origin:

@@ -24,7 +24,7 @@ PLAIN = {
 @pytest.fixture(scope="module")
 def written(run, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "model.onnx"
-    write_onnx(exported_network(run, run.load_model()), path)
+    write_onnx(exported_network(run), path)
     return path
 
 
@@ -68,19 +68,19 @@ def test_any_number_of_images_at_once(written, samples):
 )
 def test_every_kind_of_network(run_of, tiny, samples, tmp_path, changes):
     run = run_of(with_overrides(tiny, changes))
-    assert export_run(run, run.load_model(), "onnx", tmp_path / "model.onnx", samples).difference < 1e-5
+    assert export_run(run, "onnx", tmp_path / "model.onnx", samples).difference < 1e-5
 
 
 def test_the_papers_order_of_layers(run_of, tiny, samples, tmp_path):
     order = {conv.name: conv.followed_by for conv in load_recipe("paper").network.convolutions}
     convolutions = tuple(replace(conv, followed_by=order[conv.name]) for conv in tiny.network.convolutions)
     run = run_of(replace(tiny, network=replace(tiny.network, convolutions=convolutions)))
-    assert export_run(run, run.load_model(), "onnx", tmp_path / "model.onnx", samples).difference < 1e-5
+    assert export_run(run, "onnx", tmp_path / "model.onnx", samples).difference < 1e-5
 
 
 def test_a_network_that_is_read_wrongly_is_found(run, samples, tmp_path):
     """Exchanging the towers of one layer is more than the tolerance."""
-    network = exported_network(run, run.load_model())
+    network = exported_network(run)
     layer = network.model.get_layer("conv4")
     first, second = (kernel.numpy() for kernel in layer.kernels)
     layer.kernels[0].assign(second)
@@ -98,7 +98,7 @@ def _own(run, samples):
 def test_features_have_no_place_in_an_export(run, tiny, tmp_path):
     from alexnet_keras.errors import AlexNetError
 
-    network = exported_network(run, run.load_model())
+    network = exported_network(run)
     headless = replace(network, model=AlexNet(tiny, include_top=False))
     with pytest.raises(AlexNetError, match="no ONNX form"):
         write_onnx(headless, tmp_path / "model.onnx")

@@ -1,18 +1,32 @@
 """Every export says what the run says, and one that does not is not kept."""
 
+import errno
 import json
+import shutil
 import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_keras import AlexNet
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop import export_run as export_module
 from alexnet_keras.interop.export_run import FORMATS, check_can_export, comparison_path, default_path, export_run
-from alexnet_keras.interop.exported import Samples, Tolerance, compare, outputs_of
+from alexnet_keras.interop.exported import (
+    Samples,
+    Tolerance,
+    compare,
+    exported_network,
+    generated_samples,
+    outputs_of,
+)
 from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.runs import Run
+from alexnet_keras.storage import files
+from alexnet_keras.storage.documents import seal_of
+from alexnet_keras.storage.files import sha256_of
 
 EACH_FORMAT = pytest.mark.parametrize(
     "to", [to if to == "safetensors" else pytest.param(to, marks=pytest.mark.slow) for to in FORMATS]
@@ -41,7 +55,7 @@ def test_the_images_tell_networks_apart(run, samples):
 @EACH_FORMAT
 def test_an_export_agrees_with_its_run(run, samples, to, compared_in_tf32):
     out = default_path(run, to)
-    agreement = export_run(run, run.load_model(), to, out, samples)
+    agreement = export_run(run, to, out, samples)
     assert compared_in_tf32 == [False] and tf.config.experimental.tensor_float_32_execution_enabled()
     assert out.exists() and agreement.images == 12
     assert agreement.difference < 1e-5 and agreement.same_top1 == agreement.same_top5 == 1
@@ -49,26 +63,60 @@ def test_an_export_agrees_with_its_run(run, samples, to, compared_in_tf32):
     written = json.loads(comparison_path(out).read_text())
     assert written["agreement"] == agreement.to_dict()
     assert written["provenance"]["data_fingerprint"] == run.facts["data"]["fingerprint"]
+    there = [file for file in (out, *out.rglob("*")) if file.is_file()]
+    assert written["files"] == {file.relative_to(out.parent).as_posix(): seal_of(file) for file in there}
 
 
 @pytest.mark.slow
 @EACH_FORMAT
 def test_one_that_differs_too_much_is_not_kept(run, samples, to, tmp_path):
     out = tmp_path / "made"
-    export_run(run, run.load_model(), to, out, samples)
+    export_run(run, to, out, samples)
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     with pytest.raises(AlexNetError, match="was not written"):
-        export_run(run, run.load_model(), to, out, samples, tolerance=Tolerance(difference=-1.0))
+        export_run(run, to, out, samples, tolerance=Tolerance(difference=-1.0))
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
     with pytest.raises(AlexNetError, match="was not written"):
-        export_run(run, run.load_model(), to, tmp_path / "new", samples, tolerance=Tolerance(moved=-1.0))
+        export_run(run, to, tmp_path / "new", samples, tolerance=Tolerance(moved=-1.0))
     assert not list(tmp_path.glob("*new*"))
+
+
+def test_what_fails_last_leaves_the_older_export_and_its_comparison(run, samples, tmp_path, monkeypatch):
+    out = tmp_path / "made"
+    export_run(run, "safetensors", out, samples)
+    before, flush = {file: file.read_bytes() for file in tmp_path.iterdir()}, files._flush
+
+    def full(path):
+        if path.name.endswith("made"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(path)
+
+    monkeypatch.setattr(files, "_flush", full)
+    with pytest.raises(OSError, match="No space left"):
+        export_run(run, "safetensors", out, generated_samples(2))
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_an_export_has_the_checksum_of_the_model_that_is_in_it(run, tiny, samples, tmp_path, monkeypatch):
+    training = Run(shutil.copytree(run.path, tmp_path / "training"))
+    load, better = Run.load_model, AlexNet(tiny, classes=3, seed=7)
+
+    def load_and_replace(self, which="best"):
+        model = load(self, which)
+        monkeypatch.setattr(Run, "load_model", load)
+        better.save(training.model_path)
+        return model
+
+    monkeypatch.setattr(Run, "load_model", load_and_replace)
+    network = exported_network(training)
+    assert network.provenance["model_sha256"] == sha256_of(training.model_path) != sha256_of(run.model_path)
+    np.testing.assert_array_equal(outputs_of(Predictor(network.model), samples), outputs_of(Predictor(better), samples))
 
 
 @pytest.mark.slow
 def test_a_run_in_bfloat16_is_exported_in_float32(run_of, tiny, samples, tmp_path):
     run = run_of(tiny, precision="mixed_bfloat16")
-    agreement = export_run(run, run.load_model(), "saved-model", tmp_path / "out", samples)
+    agreement = export_run(run, "saved-model", tmp_path / "out", samples)
     assert agreement.difference < 1e-5 < agreement.as_trained < 0.1
 
 
@@ -84,7 +132,7 @@ def test_a_recipe_that_is_not_the_models_is_refused(run_of, tiny, samples, tmp_p
     run = run_of(tiny)
     run.write_recipe(with_overrides(tiny, [change]))
     with pytest.raises(DataError, match=said):
-        export_run(run, run.load_model(), "safetensors", tmp_path / "out", samples)
+        export_run(run, "safetensors", tmp_path / "out", samples)
     assert not list(tmp_path.iterdir())
 
 
@@ -92,7 +140,7 @@ def test_a_recipe_that_is_not_the_models_is_refused(run_of, tiny, samples, tmp_p
 def test_a_mean_colour_is_exported_too(run_of, tiny, samples, tmp_path):
     run = run_of(with_overrides(tiny, ["augmentation.mean=channel"]))
     for to in ("onnx", "safetensors"):
-        assert export_run(run, run.load_model(), to, tmp_path / to, samples).difference < 1e-5
+        assert export_run(run, to, tmp_path / to, samples).difference < 1e-5
 
 
 def test_agreement_counts_what_moved():
@@ -112,7 +160,7 @@ def test_agreement_counts_what_moved():
 def test_a_missing_library_is_a_sentence(run, samples, name, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UsageError, match=rf"needs {name}: pip install 'alexnet-keras\[export\]'"):
-        export_run(run, run.load_model(), "onnx", tmp_path / "out", samples)
+        export_run(run, "onnx", tmp_path / "out", samples)
 
 
 def test_what_is_no_export_is_not_overwritten(run, samples, tmp_path):
@@ -120,9 +168,9 @@ def test_what_is_no_export_is_not_overwritten(run, samples, tmp_path):
     (tmp_path / "photos" / "1.jpg").write_bytes(b"")
     for to in FORMATS:
         with pytest.raises(UsageError, match="--out"):
-            export_run(run, None, to, tmp_path / "photos", samples)
+            export_run(run, to, tmp_path / "photos", samples)
     with pytest.raises(UsageError, match="--quantize"):
-        export_run(run, None, "onnx", tmp_path / "model.onnx", samples, quantize="int8")
+        export_run(run, "onnx", tmp_path / "model.onnx", samples, quantize="int8")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +183,7 @@ def test_what_is_no_export_is_not_overwritten(run, samples, tmp_path):
 )
 def test_a_misspelt_argument_is_refused_with_its_choices(run, samples, tmp_path, choices, sentence):
     with pytest.raises(UsageError, match=sentence):
-        export_run(run, None, out=tmp_path / "out", samples=samples, **choices)
+        export_run(run, out=tmp_path / "out", samples=samples, **choices)
     assert not any(tmp_path.iterdir())
 
 

@@ -15,7 +15,7 @@ from alexnet_keras.interop.safetensors import read_safetensors, write_safetensor
 @pytest.fixture(scope="module")
 def written(run, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "model.safetensors"
-    write_safetensors(exported_network(run, run.load_model()), path)
+    write_safetensors(exported_network(run), path)
     return path
 
 
@@ -31,10 +31,10 @@ def test_names_and_shapes(written, run):
 
 def test_it_is_written_as_any_file_is(run, tmp_path):
     (tmp_path / "plain").touch()
-    write_safetensors(exported_network(run, run.load_model()), tmp_path / "model.safetensors")
+    write_safetensors(exported_network(run), tmp_path / "model.safetensors")
     assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
     with pytest.raises(FileNotFoundError):  # a full disk, too, raises what Python does
-        write_safetensors(exported_network(run, run.load_model()), tmp_path / "none" / "model.safetensors")
+        write_safetensors(exported_network(run), tmp_path / "none" / "model.safetensors")
 
 
 def test_metadata(written, run):

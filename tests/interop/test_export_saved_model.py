@@ -44,7 +44,7 @@ print(json.dumps({
 def written(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     path = folder / "r[1]{x}*?" / "saved"  # for TensorFlow a pattern that is of other files
-    write_saved_model(exported_network(run, run.load_model()), path)
+    write_saved_model(exported_network(run), path)
     assert open_saved_model(path)(np.zeros((1, 256, 256, 3), np.uint8)).shape == (1, 3)
     return path.rename(folder / "saved")
 
@@ -67,7 +67,7 @@ def test_of_imported_weights_the_bytes_of_a_file_are_all_that_is_asked_for(run, 
     imported = Run(shutil.copytree(run.path, tmp_path / "imported"))
     imported.update({"data": NO_DATA})
     assert preparation_of(imported).decoding.exif
-    assert not exported_network(imported, run.load_model()).preparation.decoding.exif
+    assert not exported_network(imported).preparation.decoding.exif
 
 
 def test_a_full_disk_is_pythons(run, tmp_path, monkeypatch):
@@ -76,7 +76,7 @@ def test_a_full_disk_is_pythons(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tf.saved_model, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        write_saved_model(exported_network(run, run.load_model()), tmp_path / "saved")
+        write_saved_model(exported_network(run), tmp_path / "saved")
 
 
 def test_labels_are_an_asset(written):
@@ -95,6 +95,6 @@ def test_a_png_is_prepared_as_a_jpeg_is(written, run, samples):
 def test_orientation_is_asked_for_where_the_data_was_turned(run_of, tiny, prepared, tmp_path):
     data = {**prepared.facts, "options": {**prepared.facts["options"], "exif": True}}
     run = run_of(tiny, data=data)
-    write_saved_model(exported_network(run, run.load_model()), tmp_path / "out")
+    write_saved_model(exported_network(run), tmp_path / "out")
     file = tf.saved_model.load(str(tmp_path / "out")).signatures["file"]
     assert set(file.structured_input_signature[1]) == {"encoded", "orientation"}

@@ -25,14 +25,14 @@ def operations(path):
 
 
 def test_it_has_no_operation_that_the_plain_interpreter_lacks(run, tmp_path):
-    write_tflite(exported_network(run, run.load_model()), tmp_path / "model.tflite")
+    write_tflite(exported_network(run), tmp_path / "model.tflite")
     names = {name for name, _ in operations(tmp_path / "model.tflite")}
     assert {"CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED", "SOFTMAX"} <= names
     assert not any(name.startswith(("Flex", "CUSTOM")) for name in names)
 
 
 def test_labels_and_provenance_are_in_the_file(run, tmp_path):
-    network = replace(exported_network(run, run.load_model()), titles=["Blau", "grün\n", "красный"])
+    network = replace(exported_network(run), titles=["Blau", "grün\n", "красный"])
     write_tflite(network, tmp_path / "model.tflite")
     with zipfile.ZipFile(tmp_path / "model.tflite") as archive:
         assert archive.read("labels.txt").decode() == "Blau\ngrün\nкрасный\n"
@@ -40,7 +40,7 @@ def test_labels_and_provenance_are_in_the_file(run, tmp_path):
 
 
 def test_any_number_of_images_at_once(run, samples, tmp_path):
-    write_tflite(exported_network(run, run.load_model()), tmp_path / "model.tflite")
+    write_tflite(exported_network(run), tmp_path / "model.tflite")
     network = open_tflite(tmp_path / "model.tflite")
     one_by_one = np.concatenate([network(image[None]) for image in samples.images[:3]])
     np.testing.assert_allclose(network(samples.images[:3]), one_by_one, atol=1e-6)
@@ -52,7 +52,7 @@ def test_quantised_exports_are_smaller_and_nearly_the_same(run, prepared, sample
     sizes = {}
     for kind in (None, quantize):
         out = tmp_path / f"{kind}.tflite"
-        found = export_run(run, run.load_model(), "tflite", out, samples, quantize=kind, calibration=calibration)
+        found = export_run(run, "tflite", out, samples, quantize=kind, calibration=calibration)
         sizes[kind] = out.stat().st_size
     assert sizes[quantize] < sizes[None]
     assert found.moved < 0.05 and found.difference > 0
@@ -60,7 +60,7 @@ def test_quantised_exports_are_smaller_and_nearly_the_same(run, prepared, sample
 
 def test_int8_is_of_layers_with_weights_alone(run, prepared, tmp_path):
     calibration = samples_of(prepared, "train", 16).images
-    write_tflite(exported_network(run, run.load_model()), tmp_path / "model.tflite", "int8", calibration)
+    write_tflite(exported_network(run), tmp_path / "model.tflite", "int8", calibration)
     found = operations(tmp_path / "model.tflite")
     assert {dtype for name, dtype in found if name in ("CONV_2D", "FULLY_CONNECTED")} == {np.int8}
     assert {dtype for name, dtype in found if name in ("SQUARE", "RSQRT", "SQRT", "MUL")} == {np.float32}
