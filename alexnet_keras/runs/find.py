@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import SILENT, Reporter
@@ -14,6 +14,9 @@ from alexnet_keras.storage.places import good_name, runs_root
 
 if TYPE_CHECKING:
     from alexnet_keras.data.dataset import PreparedDataset
+
+OPTIONS = ("max_pixels", "exif", "encoding", "jpeg_quality")  # of the preparation of images
+NEEDED = ("recipe", "classes", "data.name", *(f"data.options.{name}" for name in OPTIONS))  # of a published run
 
 
 def latest_run() -> Run:
@@ -66,9 +69,17 @@ def published_run(place: str | Path) -> Run:
         if not (run.path / name).is_file():
             raise UsageError(f"{hub.written(place)} is no run that `alexnet publish` wrote: it has no {name}.")
     facts = run.facts
-    if not (facts.get("classes") and {"name", "options"} <= facts.get("data", {}).keys()):
-        raise DataError(f"{hub.written(place)} is damaged: its run.json has no classes, or says nothing of its data.")
+    if lacking := [name for name in NEEDED if not _has(facts, name)]:
+        raise DataError(f"{hub.written(place)} is damaged: its run.json has no entry {lacking[0]}.")
     return run
+
+
+def _has(entries: Any, name: str) -> bool:
+    """True if there is an entry of a name, "data.options.exif", that is no empty list."""
+    first, _, rest = name.partition(".")
+    if not isinstance(entries, dict) or first not in entries:
+        return False
+    return _has(entries[first], rest) if rest else entries[first] != []
 
 
 def new_run_path(recipe: str, data: str) -> Path:

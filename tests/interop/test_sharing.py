@@ -192,21 +192,45 @@ def test_a_published_run_that_was_cloned_without_git_lfs_says_so(folder, tmp_pat
         import_published(tmp_path / "back", clone)
 
 
-@pytest.mark.parametrize("damage", ["weights", "classes", "run.json"])
-def test_a_damaged_published_run_is_refused_and_nothing_is_left(folder, tmp_path, damage):
-    bad = tmp_path / "bad"
-    bad.mkdir()
-    for file in folder.iterdir():
-        (bad / file.name).write_bytes(file.read_bytes())
-    if damage == "weights":
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda facts: facts.update(classes=["one"]), "its network has not the 1 classes named"),
+        (lambda facts: facts.update(classes=[]), "its run.json has no entry classes"),
+        (lambda facts: facts.pop("recipe"), "its run.json has no entry recipe"),
+        (lambda facts: facts.pop("data"), "its run.json has no entry data.name"),
+        (lambda facts: facts["data"]["options"].pop("exif"), "its run.json has no entry data.options.exif"),
+        (None, "cannot be loaded"),
+    ],
+)
+def test_a_damaged_published_run_is_refused_and_nothing_is_left(folder, tmp_path, change, sentence):
+    bad = shutil.copytree(folder, tmp_path / "bad")
+    if change is None:
         (bad / "model.weights.h5").write_bytes(b"\x89HDF")
     else:
         facts = json.loads((bad / "run.json").read_text())
-        facts["classes"] = ["one"] if damage == "classes" else []
+        change(facts)
         (bad / "run.json").write_text(json.dumps(facts))
-    with pytest.raises(DataError, match="cannot be loaded" if damage == "weights" else "is damaged: "):
+    with pytest.raises(DataError, match=rf"{bad}.*{sentence}"):
         import_published(tmp_path / "runs" / "back", bad)
     assert not (tmp_path / "runs" / "back").exists()
+
+
+def test_what_is_published_is_of_one_moment_while_the_run_is_trained(run, tiny, tmp_path, monkeypatch):
+    training = Run(shutil.copytree(run.path, tmp_path / "training"))
+    better, extract, seen = AlexNet(tiny, classes=3, seed=7), ZipFile.extract, []
+
+    def extract_and_replace(self, *names):
+        if not seen:
+            better.save(training.model_path)
+            training.update({"best": {"epoch": 8, "val_top1_error": 0.5}})
+        seen.append(names)
+        return extract(self, *names)
+
+    monkeypatch.setattr(ZipFile, "extract", extract_and_replace)
+    published = Path(alexnet_keras.publish(training, tmp_path / "published"))
+    np.testing.assert_array_equal(keras.saving.load_model(str(published))(CROPS), better(CROPS))
+    assert json.loads((published / "run.json").read_text())["best"]["epoch"] == 8
 
 
 class Api:
