@@ -45,6 +45,9 @@ OLD_FILENAMES = "filenames.npy"  # str, each as wide as the longest, which cost 
 COMMON = frozenset((ENCODER, LABELS, FILENAMES, OLD_FILENAMES))  # names that others give to files, too
 NAMES = "|".join((r"exact-\d{5,}\.faiss", *map(re.escape, (FACTS, CODES, *COMMON))))  # a regular expression
 REMEDY = "Build it again with `alexnet search build`."
+# More images than asked for, which FAISS finds and whose distances are computed again: of many queries at once it
+# computes q² + x² - 2qx, whose rounding in float32 is more than small distances.
+SPARE = 16
 QUERIES = 1000  # images to measure recall with, from a split that is not indexed
 
 
@@ -90,13 +93,13 @@ class SearchIndex:
 
     def exact(self, features: np.ndarray, count: int) -> Neighbors:
         """Find the `count` images of least Euclidean distance to each row of features `(n, size)`."""
-        count = min(count, self.rows)
+        most = min(count + SPARE, self.rows)
         best = Neighbors(np.empty((len(features), 0), np.int64), np.empty((len(features), 0), np.float32))
         for shard, start in self._vectors:
-            squares, rows = shard.search(np.ascontiguousarray(features), min(count, shard.ntotal))
+            squares, rows = shard.search(np.ascontiguousarray(features), min(most, shard.ntotal))
             candidates = (best.rows, rows + start), (best.distances, squares)
-            best = Neighbors(*(np.concatenate(both, axis=1) for both in candidates)).nearest(count)
-        return replace(best, distances=np.sqrt(np.maximum(best.distances, 0)))
+            best = Neighbors(*(np.concatenate(both, axis=1) for both in candidates)).nearest(most)
+        return self._nearest_of(features, best.rows, count)
 
     def by_code(self, features: np.ndarray, count: int) -> Neighbors:
         """Find the `count` images whose codes differ in the fewest bits."""
@@ -105,9 +108,7 @@ class SearchIndex:
 
     def reranked(self, features: np.ndarray, count: int, shortlist: int) -> Neighbors:
         """Find the `count` nearest by Euclidean distance among the `shortlist` nearest by code."""
-        candidates = self.by_code(features, max(count, shortlist)).rows
-        distances = np.stack([self._distances(*pair) for pair in zip(features, candidates, strict=True)])
-        return Neighbors(candidates, distances).nearest(count)
+        return self._nearest_of(features, self.by_code(features, max(count, shortlist)).rows, count)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -151,6 +152,12 @@ class SearchIndex:
             shards.append((shard, start))
             start += rows
         return shards
+
+    def _nearest_of(self, features: np.ndarray, candidates: np.ndarray, count: int) -> Neighbors:
+        """Find the `count` nearest of some rows `(n, candidates)` to each of the features; ties keep dataset order."""
+        rows = np.sort(candidates, axis=1)
+        distances = np.stack([self._distances(*pair) for pair in zip(features, rows, strict=True)])
+        return Neighbors(rows, distances).nearest(count)
 
     def _distances(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Compute Euclidean distances of one query's features `(size,)` to the images at some rows, in their order."""

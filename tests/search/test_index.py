@@ -49,7 +49,7 @@ def test_exact_search_is_brute_force_over_all_shards(index, curved, queries, cou
     distances = np.linalg.norm(asked[:, None].astype(np.float64) - indexed[None], axis=-1)
     expected = np.argsort(distances, axis=1, kind="stable")[:, :count]
     np.testing.assert_array_equal(found.rows, expected)
-    np.testing.assert_allclose(found.distances, np.take_along_axis(distances, expected, 1), rtol=1e-3)
+    np.testing.assert_allclose(found.distances, np.take_along_axis(distances, expected, 1), rtol=1e-6)
     assert found.rows.shape == (queries, min(count, 250))
 
 
@@ -71,6 +71,15 @@ def test_reranking_everything_is_exact_search_and_reranking_a_few_is_exact_among
     for query, rows, among in zip(asked, few.rows, candidates, strict=True):
         distances = np.linalg.norm(indexed[among] - query, axis=1)
         np.testing.assert_array_equal(rows, among[np.argsort(distances, kind="stable")[:5]])
+
+
+def test_a_distance_does_not_depend_on_how_many_are_asked_for_at_once(index, curved):
+    asked = curved(250, seed=1)[:40]
+    found = index.exact(asked, 3)
+    np.testing.assert_array_equal(found.rows[:, 0], np.arange(40))
+    np.testing.assert_array_equal(found.distances[:, 0], 0)
+    for number, query in enumerate(asked):
+        np.testing.assert_array_equal(found.distances[number], index.exact(query[None], 3).distances[0])
 
 
 def test_an_indexed_image_is_nearest_to_itself_and_has_its_name(index, curved):
