@@ -8,7 +8,7 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import OutPath, check_source, data_names, given_options, json_option, recipe_option
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.storage.documents import write_json
 from alexnet_keras.training import PRECISIONS
 
@@ -132,7 +132,7 @@ def benchmark(
         check_source(source)
     request = Request(to_dict(load_recipe(recipe)), classes, batch_size, precision, repeats, data, source, device_rate)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    measurements = {}
+    measurements, failure = {}, None
     try:
         for name in [each for what in chosen for each in (what, *(ALSO if what == "input" else ()))]:
             console.note(f"Measuring {name}: {(MEASUREMENTS | ALSO)[name]}.")
@@ -140,11 +140,17 @@ def benchmark(
                 measurements[name] = measure(name, request, advance)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Interrupted. Nothing was kept of what was measured.") from None
+    except (AlexNetError, OSError) as error:
+        if not measurements:
+            raise
+        failure = error  # raised after what was measured is shown and written
     result = Result(FORMAT, started, this_machine(), request, measurements)
     _show(result, then, as_json)
     if out:
         write_json(out, result.to_dict())
         console.note(f"Wrote {out}")
+    if failure:
+        raise failure
 
 
 def _check_used(chosen: list[str]) -> None:

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from alexnet_keras.cli import console
 from alexnet_keras.errors import DataError, UsageError
-from alexnet_keras.storage.places import check_new_path, data_root, runs_root
+from alexnet_keras.storage.places import check_new_path, data_root, exists, runs_root
 from alexnet_keras.visualization import FORMATS
 from alexnet_keras.weights.published import PUBLISHED
 
@@ -190,11 +190,17 @@ def refuse_given(names: Container[str | None], reason: str) -> None:
 
 
 def check_source(given: str) -> None:
-    """Look into a folder before anything is measured, so that a mistake is reported at once and not after minutes."""
+    """Look into a folder before anything is measured, so that a mistake is reported at once and not after minutes.
+
+    What takes long to look into, archives and parquet files, has to be there.
+    """
     from alexnet_keras.data.sources.open import SourceRequest, kind_of, open_source
 
-    if kind_of(given) == "folder":
-        open_source(SourceRequest(given))
+    request, kind = SourceRequest(given), kind_of(given)
+    if kind == "folder":
+        open_source(request)
+    elif kind not in ("demo", "tfds") and not exists(request.place):
+        raise UsageError(f"There is no directory {request.place}.")
 
 
 def chosen_data(data: str | None) -> "PreparedDataset":

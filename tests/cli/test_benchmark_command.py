@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from invoking import invoke
 
-from alexnet_keras.benchmarking.result import read_result
+from alexnet_keras.benchmarking import worker
+from alexnet_keras.benchmarking.result import Measurement, Repeat, read_result
 from alexnet_keras.cli.benchmark_tables import print_result
+from alexnet_keras.errors import AlexNetError
 from alexnet_keras.recipes.toml import to_toml
 
 SMALL = ["--recipe", "tiny.toml", "--classes", "3", "--batch-size", "4", "--repeats", "1"]
@@ -126,6 +128,9 @@ def test_images_of_ones_own_are_prepared_and_printed_as_json(measured, images, m
         (["prepare", "--batch-size", 4], 2, "--batch-size is for train and infer and input"),
         (["input", "--data", "nowhere"], 2, "nowhere"),
         (["prepare", "--source", "nowhere"], 2, "no folder nowhere"),
+        (["--source", "ilsvrc:nowhere"], 2, "no directory nowhere"),
+        (["--source", "synsets:nowhere"], 2, "no directory nowhere"),
+        (["--source", "parquet:nowhere"], 2, "no directory nowhere"),
         (["fly"], 2, "fly"),
     ],
 )
@@ -134,6 +139,24 @@ def test_what_cannot_be_measured_is_one_sentence(folder, monkeypatch, arguments,
     result = benchmark(*arguments)
     assert result.exit_code == code, result.stderr
     assert said in result.stderr and "Traceback" not in result.stderr and result.stdout == ""
+    assert "Measuring" not in result.stderr
+
+
+def test_what_was_measured_before_another_failed_is_shown_and_written(folder, monkeypatch):
+    def measure(name, *_):
+        if name == "infer":
+            raise AlexNetError("There is not enough memory to measure infer.")
+        return Measurement("steps", "CPU", (Repeat(8, 2.0),))
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(worker, "measure", measure)
+    result = benchmark("--recipe", "tiny.toml", "--out", "train.json")
+    assert result.exit_code == 1 and "Error: There is not enough memory to measure infer." in result.stderr
+    assert "| train | images/s | 4.00 |" in result.stdout
+    assert list(read_result(Path("train.json")).measurements) == ["train"]
+    Path("train.json").unlink()
+    result = benchmark("infer", "--recipe", "tiny.toml", "--out", "infer.json")
+    assert result.exit_code == 1 and result.stdout == "" and not Path("infer.json").exists()
 
 
 def children_of(process: int) -> list[int]:
