@@ -16,5 +16,6 @@ from alexnet_keras.interop.onnx import write_onnx
 
 if __name__ == "__main__":
     names = [f"class {label}" for label in range(1000)]
-    network = ExportedNetwork(AlexNet(seed=0, dtype="float32"), load_recipe("source"), names, names, Preparation(), {})
+    model = AlexNet(seed=0, dtype="float32")
+    network = ExportedNetwork(model, model, load_recipe("source"), names, names, Preparation(), {})
     write_onnx(network, Path(sys.argv[1]))
