@@ -21,6 +21,7 @@ from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.interop.sharing import import_published, shared_facts
 from alexnet_keras.network.loading import load_model
 from alexnet_keras.storage import hub
+from alexnet_keras.storage.files import write_by_rename
 from alexnet_keras.storage.hub import fetch
 
 pytestmark = pytest.mark.slow  # Keras and whole runs in each test
@@ -222,7 +223,8 @@ def test_what_is_published_is_of_one_moment_while_the_run_is_trained(run, tiny, 
 
     def extract_and_replace(self, *names):
         if not seen:
-            better.save(training.model_path)
+            with write_by_rename(training.model_path) as path:
+                better.save(path)
             training.update({"best": {"epoch": 8, "val_top1_error": 0.5}})
         seen.append(names)
         return extract(self, *names)
