@@ -9,7 +9,7 @@ import click
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import FigurePath, chosen_run, run_names, weights_option
-from alexnet_keras.data.sources.listing import Skipped, identity_of, images_below
+from alexnet_keras.data.sources.listing import Skipped, images_below, with_all_above
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.places import refuse_url
 
@@ -111,7 +111,7 @@ def _files(arguments: tuple[str, ...]) -> list[Path]:
             files.append(path)
             continue
         skipped = Skipped()
-        inside = sorted(path / name for name, _ in images_below(path, "", frozenset([identity_of(path)]), skipped))
+        inside = sorted(path / name for name, _ in images_below(path, "", with_all_above(path), skipped))
         for note in skipped.notes(path):
             console.note(note)
         if not inside:

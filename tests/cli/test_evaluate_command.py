@@ -212,6 +212,8 @@ def test_predict_answers_for_files_folders_and_stdin(alexnet, images, tmp_path, 
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 cut short")
     (folder / "@eaDir").mkdir()
     shutil.copy(next(folder.glob("*/*.jpg")), folder / "@eaDir/thumbnail.jpg")
+    shutil.copy(next(folder.glob("*/*.jpg")), tmp_path / "above.jpg")
+    (folder / "up").symlink_to(tmp_path)
     monkeypatch.setattr("alexnet_keras.cli.predict.MOST_DRAWN", 5)
     result = alexnet("predict", folder, "--run", "tiny", "--json", "--png", tmp_path / "answers.png")
     assert "answers.png, of the first 5 of 12 images" in result.stderr
