@@ -183,12 +183,9 @@ def predictions_of(
 
     def predict() -> Predictions:
         with reporter.progress(f"{run.name}, {split}, {views}", images) as advance:
-            while True:
-                loaded = run.load_model(which)
-                if (checksum := known_sha256(model)) == facts["model_sha256"]:
-                    folder = path if run.is_writable else _temporary_folder(path.name)
-                    return _predict(folder, facts, loaded, data, advance)
-                facts["model_sha256"] = checksum  # its training has just written a better one
+            loaded, facts["model_sha256"] = run.load_model_with_sha256(which)  # a training may have written another
+            folder = path if run.is_writable else _temporary_folder(path.name)
+            return _predict(folder, facts, loaded, data, advance)
 
     return kept(
         lambda: _find(path, facts),
