@@ -102,3 +102,14 @@ def test_the_tries_at_modern_are_those_that_were_measured():
     (better, worse), second = said
     assert f"{better} images right that `source` gets wrong, and {worse} wrong that it gets right" in words
     assert "with the second {} and {}, which alone would be undecided".format(*second) in words
+
+
+def test_what_is_said_of_modern_at_full_length_is_what_was_measured():
+    words = " ".join((ROOT / "docs/modern.md").read_text().split())
+    parts = ROOT / "docs/evidence/modern-full/parts"
+    modern, source = (json.loads((parts / f"{name}-seed-1.json").read_text())["found"] for name in ("modern", "source"))
+    top1, top5 = (paired_test(modern, source, kind) for kind in ("top1", "top5"))
+    assert f"`modern` gets {top1.only_second} right and `source` {top1.only_first}, by the five" in words
+    assert f"likeliest classes {top5.only_second} and {top5.only_first}." in words
+    ours, theirs = (f"{100 * found['training_top1']:.1f} %" for found in (modern, source))
+    assert f"gets {ours} of the training images wrong, in crops and with its dropout, and `source` {theirs}:" in words
