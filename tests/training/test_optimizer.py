@@ -148,7 +148,7 @@ def test_its_config_has_all_that_it_takes():
         "momentum": 0.8,
         "decay": 0.1,
         "bias_decay": 0.2,
-        "layers": ["conv1"],
+        "layers": {"conv1": 0.5},
         "layer_decays": {"fc8": 0.3},
     }
 
