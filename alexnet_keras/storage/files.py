@@ -14,11 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TextIO
-
-import numpy as np
+from typing import TYPE_CHECKING, TextIO
 
 from alexnet_keras.errors import AlexNetError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PARTIAL = ".partial-"  # the start of the name of a file that is being written
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -97,12 +98,14 @@ def write_by_rename(path: Path, disk: "Disk | None" = None) -> Iterator[Path]:
         raise
 
 
-def save_array(path: Path, array: np.ndarray) -> None:
+def save_array(path: Path, array: "np.ndarray") -> None:
     """Write an array as an `.npy` file, by rename.
 
     Raises:
         OSError: It cannot be written (disk full, for one).
     """
+    import numpy as np
+
     with write_by_rename(path) as partial, partial.open("wb") as file:
         # Into a file itself NumPy writes past Python, and raises an error without a number where the disk is full.
         np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
