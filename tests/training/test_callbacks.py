@@ -169,7 +169,7 @@ def test_callbacks_can_set_weights_and_save_the_model(prepared, tiny):
     """EarlyStopping restores, ModelCheckpoint saves: both through the `model` that they are given."""
 
     class Zeroing(keras.callbacks.Callback):
-        def on_train_end(self, logs=None):
+        def on_epoch_end(self, epoch, logs=None):
             self.model.set_weights([np.zeros(weight.shape) for weight in self.model.weights])
 
     checkpoint = keras.callbacks.ModelCheckpoint("kept-{epoch}.keras", monitor="val_top1_error", mode="min")
