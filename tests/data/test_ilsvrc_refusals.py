@@ -8,7 +8,8 @@ import imagenet
 import pytest
 from imagenet import VAL_TRUTH
 
-from alexnet_keras.data.sources.ilsvrc import ilsvrc_source, synsets_source
+from alexnet_keras.data.sources.ilsvrc import ilsvrc_source
+from alexnet_keras.data.sources.synsets import synsets_source
 from alexnet_keras.errors import DataError, UsageError
 
 

@@ -8,7 +8,8 @@ from imagenet import HUGE, ILSVRC_IDS, LAYOUTS, TEST_TRUTH, VAL_TRUTH, WNIDS, WO
 from tiers import rest_slow
 
 from alexnet_keras.data.preparation import prepare
-from alexnet_keras.data.sources.ilsvrc import ilsvrc_source, synsets_source
+from alexnet_keras.data.sources.ilsvrc import ilsvrc_source
+from alexnet_keras.data.sources.synsets import synsets_source
 from alexnet_keras.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""ImageNet as it was distributed: the challenges of 2012 and 2010, and archives by synset (Fall 2009, Fall 2011).
+"""ImageNet as the challenges of 2012 and 2010 distributed it.
 
 Archives are read in place. Of each split of a challenge the first of these is taken:
 
@@ -9,14 +9,11 @@ Archives are read in place. Of each split of a challenge the first of these is t
 
 Labels of flat images come from their names, if those end in a WordNet id (as Hugging Face has them), from the devkit
 (`ILSVRC2012_devkit_t12.tar.gz`, or unpacked), from Kaggle's `LOC_val_solution.csv` or from Caffe's `val.txt`; names of
-classes come from the devkit, `LOC_synset_mapping.txt` or `synset_words.txt`.
-
-By synset there is an archive for each, as in Fall 2009 (10,184 classes) and Fall 2011 (21,841), or one archive of them
-all (`fall11_whole.tar`)."""
+classes come from the devkit, `LOC_synset_mapping.txt` or `synset_words.txt`."""
 
 import csv
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -24,29 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_keras.data.class_names import (
-    WORD_LISTS,
-    WORDNET_ID,
-    lines_of,
-    read_class_list,
-    read_words,
-    some,
-    word_list,
-)
+from alexnet_keras.data.class_names import WORD_LISTS, lines_of, read_class_list, read_words, some, word_list
 from alexnet_keras.data.sources.devkit import Devkit, parse_ground_truth, read_devkit
 from alexnet_keras.data.sources.folder import index_folders
-from alexnet_keras.data.sources.layout import is_packed, packed_split
-from alexnet_keras.data.sources.listing import (
-    SYSTEM_FOLDERS,
-    Skipped,
-    identity_of,
-    is_image_name,
-    refuse_dangling,
-    refuse_twins,
-    with_all_above,
-)
+from alexnet_keras.data.sources.layout import packed_split
+from alexnet_keras.data.sources.listing import Skipped, children_of, is_image_name, refuse_dangling, refuse_twins
 from alexnet_keras.data.sources.source import ImageList, Names, Source, check_classes, no_progress
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, SPLITS, with_validation
+from alexnet_keras.data.sources.synsets import labelled_by_synset, refuse_packed, words_of_synsets
 from alexnet_keras.data.sources.tables import match_rows, split_table, wnid_of
 from alexnet_keras.data.sources.tar import Index, index_flat, index_nested, index_synsets
 from alexnet_keras.errors import DataError, UsageError
@@ -111,7 +93,7 @@ def ilsvrc_source(
             raise UsageError(f"{folder} has no devkit, and only a devkit has ILSVRC ids: use --class-order wnid.")
         wnids = [synset.wnid for synset in challenge.devkit.synsets if synset.wnid in wnids]
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
-    splits = {"train": _labelled(groups, images, label_of)}
+    splits = {"train": labelled_by_synset(groups, images, label_of)}
     for split in ("val", "test"):
         if split in challenge.places and (labelled := _labelled_split(challenge, split, label_of, known)):
             splits[split] = labelled
@@ -120,25 +102,13 @@ def ilsvrc_source(
         given=f"ilsvrc:{folder}",
         classes=tuple(wnids),
         splits=splits,
-        words=_words_of(wnids, challenge.words, chosen),
+        words=words_of_synsets(wnids, challenge.words, chosen),
         ids=tuple(id_of[wnid] for wnid in wnids) if id_of.keys() >= set(wnids) else (),
         options={"class_order": class_order},
         notes=(*challenge.notes, *challenge.skipped.notes(folder)),
     )
     # The paper's results of 2010 (table 1) are of that year's test split: it is never validated on.
     return with_validation(source, holdout, seed, test_may_be_val=False)
-
-
-def _labelled(groups: Sequence[str], images: ImageList, label_of: Mapping[str, int]) -> ImageList:
-    """The images of an index with the labels of their groups; those of other groups are left out."""
-    labels = np.array([label_of.get(group, -1) for group in groups], np.int32)
-    return images.relabelled(labels[images.labels])
-
-
-def _words_of(wnids: Sequence[str], known: Mapping[str, str], chosen: Mapping[str, str] | None) -> tuple[str, ...]:
-    """Each class's words, in the file of the classes to take or else as known, or its id; () if none has words."""
-    words = {**known, **{wnid: text for wnid, text in (chosen or {}).items() if text}}
-    return tuple(words.get(wnid) or wnid for wnid in wnids) if words else ()
 
 
 def _read_challenge(folder: Path, partial: bool, cache: Path | None, advance: Advance) -> _Challenge:
@@ -182,25 +152,11 @@ def _known_classes(challenge: _Challenge) -> frozenset[str]:
         return frozenset(challenge.words)
     train = challenge.places["train"]
     if train.is_dir():
-        paths = _visible(train)
+        paths = children_of(train)
         inside = [path.name.removesuffix(".tar") for path in paths if path.is_dir() or path.suffix == ".tar"]
         return frozenset(inside or [wnid for path in paths if (wnid := wnid_of(path.name))])
     lists = "devkit (ILSVRC2012_devkit_t12.tar.gz) or LOC_synset_mapping.txt"
     raise DataError(f"{challenge.folder} has no {lists} that names the classes. Put one next to the archives.")
-
-
-def _visible(place: Path) -> list[Path]:
-    """The contents of a folder, without hidden files, system folders and links to a folder above.
-
-    Raises:
-        DataError: A link leads to a folder that is gone.
-    """
-    above = with_all_above(place)
-    named = [path for path in place.iterdir() if not path.name.startswith(".")]
-    paths = sorted(path for path in named if path.name.lower() not in SYSTEM_FOLDERS)
-    for path in paths:
-        refuse_dangling(path)
-    return [path for path in paths if is_image_name(path.name) or not path.is_dir() or identity_of(path) not in above]
 
 
 def _folders(challenge: _Challenge, place: Path, children: Sequence[Path]) -> list[str]:
@@ -225,11 +181,11 @@ def _train_index(challenge: _Challenge, chosen: Mapping[str, str] | None) -> Ind
     place, cache, advance = challenge.places["train"], challenge.cache, challenge.advance
     if place.is_file():
         return index_nested(place, advance, cache, None if chosen is None else frozenset(chosen))
-    children = _visible(place)
+    children = children_of(place)
     inside = _folders(challenge, place, children)
     folders = [name for name in inside if chosen is None or name in chosen]
     archives = [path for path in children if path.suffix == ".tar" and (chosen is None or path.stem in chosen)]
-    _refuse_packed(children, {*folders, *(path.stem for path in archives)}, chosen)
+    refuse_packed(children, {*folders, *(path.stem for path in archives)}, chosen)
     if folders and archives:
         raise DataError(f"{place} has both folders and archives of synsets: {some([*folders[:2], archives[0].name])}.")
     if archives:
@@ -247,14 +203,6 @@ def _train_index(challenge: _Challenge, chosen: Mapping[str, str] | None) -> Ind
     return tuple(map(str, groups)), ImageList(
         names, labels[order].astype(np.int32), images.sizes[order], lambda i: images.read(int(order[i]))
     )
-
-
-def _refuse_packed(children: Sequence[Path], there: Container[str], chosen: Container[str] | None) -> None:
-    """Refuse an archive of a synset that is packed or unfinished, unless the synset is not taken or there as well."""
-    for path in filter(is_packed, children):
-        wnid = path.name.partition(".")[0]
-        if wnid not in there and (WORDNET_ID.fullmatch(wnid) if chosen is None else wnid in chosen):
-            raise DataError(f"{path} is packed or not downloaded to its end: unpack or finish it, or move it away.")
 
 
 def _check_train(
@@ -285,7 +233,7 @@ def _labelled_split(
 ) -> ImageList | None:
     """The images of val or test, sorted by name; None, with a note, for a test split without labels."""
     place = challenge.places[split]
-    folders = _folders(challenge, place, _visible(place)) if place.is_dir() else []
+    folders = _folders(challenge, place, children_of(place)) if place.is_dir() else []
     if split == "test" and not folders and not _ground_truth(challenge, split):
         challenge.notes.append(f"The test split of {challenge.folder} has no labels and is left out.")
         return None
@@ -381,70 +329,3 @@ def _solution(path: Path) -> dict[str, str]:
     if short := [number for number, row in enumerate(rows, start=1) if len(row) < 2 or not row[1].strip()]:
         raise DataError(f"Line {short[0]:,} of {path} has no label.")
     return {row[0]: row[1].split()[0] for row in rows[1:]}
-
-
-def _check_synsets(place: Path, names: Iterable[str]) -> None:
-    """Raise a DataError that names `place` unless all names are WordNet ids."""
-    if strange := [name for name in names if not WORDNET_ID.fullmatch(name)]:
-        remedy = "Move them away, or say which to take with --classes FILE."
-        raise DataError(f"{place} has archives that are not named by a WordNet id: {some(strange)}. {remedy}")
-
-
-def synsets_source(
-    place: Path,
-    *,
-    classes: Path | None = None,
-    holdout: float = DEFAULT_HOLDOUT,
-    seed: int = 0,
-    cache: Path | None = None,
-    advance: Advance = no_progress,
-) -> Source:
-    """List the images of archives of one synset each. Classes are in the order of their WordNet ids.
-
-    The arguments are those of `ilsvrc_source`; `place` is a directory of `<wnid>.tar`, or an archive of them.
-
-    Raises:
-        UsageError: There is no such directory or archive.
-        DataError: An archive is damaged, or a class of the list has none.
-    """
-    if not place.exists():
-        raise UsageError(f"There is no directory or archive {place}.")
-    chosen = None
-    if place.is_dir():
-        archives = {path.stem: path for path in sorted(place.glob("*.tar")) if not path.name.startswith(".")}
-        if not archives:
-            packed = " They are compressed: unpack them once (gunzip)." if any(place.glob("*.tar.gz")) else ""
-            raise DataError(f"{place} has no archives called <wnid>.tar.{packed}")
-        if classes:
-            chosen = read_class_list(classes, archives)
-            archives = {name: path for name, path in archives.items() if name in chosen}
-        else:
-            _check_synsets(place, archives)
-        _refuse_packed(_visible(place), archives, chosen)
-        groups, images = index_synsets(archives.values(), advance, cache)
-    else:
-        groups, images = index_nested(place, advance, cache)
-        if classes:
-            chosen = read_class_list(classes, groups)
-        else:
-            _check_synsets(place, groups)
-    # words.txt first, because it has all of WordNet's synsets and the others those of the challenge.
-    listed = word_list((place if place.is_dir() else place.parent,), WORD_LISTS[::-1])
-    words = read_words(listed) if listed else {}
-    if words and (unknown := sorted(set(groups) - words.keys())):
-        raise DataError(f"{place} has synsets that are not in {listed}: {some(unknown)}.")
-    filled = {groups[label] for label in np.unique(images.labels)}
-    notes = []
-    if empty := sorted(set(groups) - filled):
-        if chosen:
-            raise DataError(f"The archive of {empty[0]}, which {classes} names, is empty.")
-        notes.append(f"Left out, with empty archives: {some(empty)}.")
-    wnids = sorted(filled.intersection(chosen) if chosen else filled)
-    source = Source(
-        given=f"synsets:{place}",
-        classes=tuple(wnids),
-        splits={"train": _labelled(groups, images, {wnid: label for label, wnid in enumerate(wnids)})},
-        words=_words_of(wnids, words, chosen),
-        notes=tuple(notes),
-    )
-    return with_validation(source, holdout, seed)

@@ -193,6 +193,20 @@ def with_all_above(*paths: Path) -> frozenset[tuple[int, int]]:
     return frozenset(identity_of(path) for folder in whole for path in (folder, *folder.parents))
 
 
+def children_of(place: Path) -> list[Path]:
+    """The contents of a folder, without hidden files, system folders and links to a folder above.
+
+    Raises:
+        DataError: A link leads to a folder that is gone.
+    """
+    above = with_all_above(place)
+    named = [path for path in place.iterdir() if not path.name.startswith(".")]
+    paths = sorted(path for path in named if path.name.lower() not in SYSTEM_FOLDERS)
+    for path in paths:
+        refuse_dangling(path)
+    return [path for path in paths if is_image_name(path.name) or not path.is_dir() or identity_of(path) not in above]
+
+
 def refuse_twins(folders: Iterable[Path]) -> None:
     """Refuse two names of one folder, as a link next to it gives.
 

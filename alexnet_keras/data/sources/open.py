@@ -139,9 +139,11 @@ def _listed(kind: str, request: SourceRequest, advance: Advance) -> Source:
         except RecursionError as error:
             remedy = "Give the folder that holds the classes."
             raise DataError(f"{request.place} has folders hundreds deep. {remedy}") from error
-    from alexnet_keras.data.sources.ilsvrc import ilsvrc_source, synsets_source
-
     common |= {"classes": request.classes, "cache": request.cache}
     if kind == "synsets":
+        from alexnet_keras.data.sources.synsets import synsets_source
+
         return synsets_source(request.place, **common)
+    from alexnet_keras.data.sources.ilsvrc import ilsvrc_source
+
     return ilsvrc_source(request.place, class_order=request.class_order or "wnid", partial=request.partial, **common)
