@@ -1,5 +1,6 @@
 """`alexnet train`."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from alexnet_keras.cli.options import (
     json_option,
     layer_names,
     recipe_names,
+    refuse_given,
     run_names,
     section,
 )
@@ -194,6 +196,8 @@ def train(
     from alexnet_keras.training.cluster import join_cluster
 
     cluster = join_cluster(options["strategy"], worker_timeout, console.REPORTER)
+    if options["strategy"] not in (None, "multi-worker") or (cluster.is_alone and not os.environ.get("TF_CONFIG")):
+        refuse_given(("worker_timeout",), "is for several machines: set TF_CONFIG, or take --strategy multi-worker")
     if resume is not None:
         options = {option: value for option, value in options.items() if option in ALSO_RESUMING}
         run = api.resume(

@@ -337,6 +337,9 @@ def test_a_cluster_is_waited_for_no_longer_than_told(folder):
     for arguments in ([], ["--strategy", "multi-worker"]):
         result = invoke("train", *arguments, env={"TF_CONFIG": "{"})
         assert result.exit_code == 2 and "not JSON" in result.stderr
+    for arguments in (["--strategy", "one"], ["--resume", "tiny"]):
+        result = invoke("train", "--worker-timeout", 5, *arguments)
+        assert result.exit_code == 2 and "--worker-timeout is for several machines" in result.stderr
 
 
 @pytest.mark.parametrize("strategy", [[], ["--strategy", "multi-worker"]])
