@@ -162,7 +162,7 @@ class Lab:
             KeyboardInterrupt: The training was asked to stop; the state was saved.
         """
         run = self.network(variant, recipe, data, seed, initial)
-        if not (run.path / "run.json").exists():
+        if not run.is_there:
             return api.train(
                 data,
                 recipe,

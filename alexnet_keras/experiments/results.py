@@ -106,7 +106,8 @@ def read_result(folder: Path) -> Result:
     """
     try:
         result = Result(folder, json.loads((folder / RESULT).read_text(encoding="utf-8")))
-        page(result)  # fails where something is missing
+        page(result)  # fails where something is missing, as this does where the scale is none
+        SCALES[result.document["scale"]]
     except DAMAGED as error:
         raise DataError(
             f"{folder / RESULT} is damaged ({error!r}): run the experiment again, which writes that file again."

@@ -81,9 +81,16 @@ def read_class_names(path: Path, count: int | None = None) -> ClassNames:
     elif wnid := next(filter(WORDNET_ID.fullmatch, sorted(repeated)), None):
         raise DataError(f"{path} names the class {wnid!r} twice.")
     else:
-        names = [f"{name} ({label})" if name in repeated else name for label, name in enumerate(names)]
+        names = _all_different(names)
         words = [name if text in repeated else text for name, text in zip(names, words, strict=True)]
     return ClassNames(tuple(names), renewed_titles(names, words))
+
+
+def _all_different(names: list[str]) -> list[str]:
+    """The names, those that several share with their labels after them, as often as it takes."""
+    while repeated := {name for name, times in Counter(names).items() if times > 1}:
+        names = [f"{name} ({label})" if name in repeated else name for label, name in enumerate(names)]
+    return names
 
 
 def class_names(

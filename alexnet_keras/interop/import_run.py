@@ -1,6 +1,8 @@
 """Make a run of another framework's file, which every command uses like one of its own."""
 
+import os
 import shutil
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import WARNINGS, Reporter
-from alexnet_keras.runs import IMPORTED, Run, check_new
+from alexnet_keras.runs import IMPORTED, LOCK, Run, check_new
 from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.storage.files import sha1_of, sha256_of, write_by_rename, write_directory_by_rename
 from alexnet_keras.weights.caffe import read_caffe_mean
@@ -157,12 +159,23 @@ def write_run(folder: Path, network: ImportedNetwork, facts: dict[str, Any]) -> 
         AlexNetError: Another process is starting it.
     """
     folder = folder.resolve()  # the directory itself, where a link names it
-    with write_directory_by_rename(folder) as path:
+    lock = ExitStack()
+    with lock, write_directory_by_rename(folder) as path:
         made = Run.create(path, network.recipe, facts)
         with write_by_rename(made.last_model_path) as file:
             network.model.save(file)
         with write_by_rename(made.model_path) as file:
             shutil.copyfile(made.last_model_path, file)
-        with Run(folder).training_lock():  # another process may have made it meanwhile
+        lock.enter_context(Run(folder).training_lock())  # until the directory has its name
+        check_new(folder)  # another process may have made it meanwhile
+        for left in folder.iterdir():
+            if left.name != LOCK:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        if os.name == "nt":  # Windows removes no file that is open
+            lock.close()
+        (folder / LOCK).unlink()
+        try:
+            folder.rmdir()
+        except OSError:  # what another process has written to it stays
             check_new(folder)
-        shutil.rmtree(folder)  # Windows removes no file that is open, as the lock was
+            raise

@@ -47,7 +47,7 @@ def model_card(run: Run, facts: dict[str, Any] | None = None, address: str | Non
     check_choice("which", which, ("best", "last"))
     environment = templates(finalize=_for_markdown, autoescape=False)
     environment.filters |= {
-        "yaml": lambda value: Markup(json.dumps(value)),  # JSON is YAML
+        "yaml": _yaml,
         "python": lambda value: Markup(repr(str(value))),
         "indented": lambda lines: Markup("\n".join(f"    {line}" for line in "\n".join(lines).splitlines())),
     }
@@ -55,6 +55,12 @@ def model_card(run: Run, facts: dict[str, Any] | None = None, address: str | Non
     name = address.rpartition("/")[2].partition("@")[0] if address else run.name
     values |= {"name": name, "address": address and Markup(address), "published": facts is not None}
     return environment.get_template(TEMPLATE).render(values)
+
+
+def _yaml(value: Any) -> Markup:
+    """The value as JSON, which is YAML but for characters beyond the first 65,536: YAML has no pairs of surrogates."""
+    text = json.dumps(value, ensure_ascii=False)
+    return Markup("".join(sign if sign.isprintable() else f"\\U{ord(sign):08x}" for sign in text))
 
 
 def _for_markdown(value: Any) -> Any:

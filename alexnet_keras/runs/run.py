@@ -12,7 +12,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.errors import DAMAGED, DataError, UsageError, check_choice
@@ -32,6 +35,46 @@ if TYPE_CHECKING:
 LOCK = "lock"
 RESUMED_WITH = ("strategy", "devices", "environment")  # what a run records again where it has changed
 IMPORTED = "imported"  # the status of a run whose weights another framework trained
+
+
+class _Options(TypedDict, total=False):
+    max_pixels: int
+    exif: bool
+    encoding: Literal["jpeg", "png", "raw"]
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None
+
+
+class _Data(TypedDict, total=False):
+    path: str | None
+    name: str
+    source: str | None
+    fingerprint: str | None
+    examples: dict[str, int]
+    options: _Options
+    titles: list[str]
+
+
+class _Best(TypedDict):
+    epoch: float
+    val_top1_error: float
+
+
+class _Facts(TypedDict, total=False):
+    """The part of run.json that is read, if it is there; it may hold more."""
+
+    recipe: str
+    classes: list[str]
+    status: str
+    updated: str
+    precision: str
+    parameters: int
+    data: _Data
+    best: _Best
+    imported: dict[str, Any]
+    environment: dict[str, Any]
+
+
+_FACTS = TypeAdapter(_Facts)
 
 
 class _Entries(dict[str, Any]):
@@ -140,6 +183,11 @@ class Run:
         return f"./{self.name}" if str(self.path) == self.name else argument(self.path)  # a bare name is one of a run
 
     @property
+    def is_there(self) -> bool:
+        """True if its directory holds a run; False before one is begun, and after it was moved or removed."""
+        return (self.path / "run.json").exists()
+
+    @property
     def is_writable(self) -> bool:
         """False on a read-only disk, where nothing can be added to the run."""
         return os.access(self.path, os.W_OK)
@@ -164,9 +212,11 @@ class Run:
         """
         path = self.path / "run.json"
         entries = read_json(path)
-        kinds = {"data": dict, "best": dict, "classes": list, "environment": dict, "status": str, "updated": str}
-        if wrong := [key for key in kinds if key in entries and not isinstance(entries[key], kinds[key])]:
-            raise DataError(f"{path} is damaged: its entry {wrong[0]!r} is of another type than a run writes.")
+        try:
+            _FACTS.validate_python(entries, strict=True)
+        except ValidationError as error:
+            entry = ".".join(map(str, error.errors()[0]["loc"]))
+            raise DataError(f"{path} is damaged: its entry {entry!r} is not one that a run writes.") from error
         return _Entries(entries, path, "entry")
 
     @property
@@ -181,7 +231,7 @@ class Run:
 
         if (data := entries.get("data")) and data.get("path"):
             entries = {**entries, "data": {**data, **places_of(Path(data["path"]), self.path)}}
-        before = self.facts if (self.path / "run.json").exists() else {}
+        before = self.facts if self.is_there else {}
         write_json(self.path / "run.json", {**before, **entries, "updated": _now()})
 
     def record_resumption(self, step: int, now: dict[str, Any], goes_on: bool) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from alexnet_keras.experiments import cifar_lrn, figure_1, initialisation
 from alexnet_keras.experiments.catalog import EXPERIMENTS
 
+EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 SHORT = ("--seeds", "1", "--epochs", "1")
 
 
@@ -306,5 +308,15 @@ def test_a_report_of_nothing_says_so(alexnet, tmp_path):
 def test_a_damaged_result_is_reported(alexnet, tmp_path):
     alexnet("reproduce", "figure-2", "--out", str(tmp_path))
     (tmp_path / "figure-2-mini" / "result.json").write_text("{")
+    refused = alexnet("reproduce", "report", "--out", str(tmp_path))
+    assert refused.exit_code == 3 and "is damaged" in refused.stderr
+
+
+@pytest.mark.parametrize("scale", ["huge", []])
+def test_a_result_of_an_unknown_scale_is_reported(alexnet, tmp_path, scale):
+    evidence = json.loads((EVIDENCE / "figure-3-full" / "result.json").read_text())
+    folder = tmp_path / "figure-3-full"
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps(evidence | {"scale": scale}))
     refused = alexnet("reproduce", "report", "--out", str(tmp_path))
     assert refused.exit_code == 3 and "is damaged" in refused.stderr

@@ -125,6 +125,12 @@ def test_what_is_no_such_list_is_refused_in_a_sentence(text, said, read):
     assert len(str(refused.value)) - len(str(refused.value).split(" ")[0]) < 150
 
 
+def test_classes_that_share_a_name_are_told_apart_from_all_others(read):
+    for text in ("a\na\na (0)\nb", "crane\ncrane\ncrane (1)\ncrane (1) (1)"):
+        names, titles = read(text, 4)
+        assert len({*names}) == len({*titles}) == 4
+
+
 def test_a_list_that_windows_wrote_is_read(tmp_path):
     file = tmp_path / "labels.txt"
     file.write_bytes("猫\r\nhen\r\n".encode("utf-16"))

@@ -1,5 +1,7 @@
 """Runs of imported weights: known files, progress, and what is left of one that could not be written."""
 
+from pathlib import Path
+
 import keras
 import pytest
 from plain_networks import random_arrays
@@ -7,7 +9,7 @@ from recorded import Recorded
 from small_networks import CLASSES, DENSE, FILTERS, small
 from written_files import state_names, write_pth
 
-from alexnet_keras.errors import AlexNetError
+from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.interop.import_run import import_run
 from alexnet_keras.runs import Run, all_runs
 from alexnet_keras.storage.files import partial_path
@@ -52,6 +54,20 @@ def test_an_import_that_was_killed_leaves_no_run_and_is_made_again(tmp_path, mon
     assert not all_runs(folder.parent)
     import_run(folder, path, "torchvision", recipe=small("torchvision"))
     assert [run.name for run in all_runs(folder.parent)] == [run.name for run in folder.parent.iterdir()] == ["a"]
+
+
+def test_what_another_process_writes_meanwhile_is_not_removed(tmp_path, monkeypatch):
+    path = write_pth(tmp_path / "a.pth", state_names(random_arrays(FILTERS["torchvision"], DENSE, groups=1)))
+    folder, remove = tmp_path / "runs" / "a", Path.rmdir
+
+    def write_first(directory):
+        (directory / "run.json").write_text("{}")
+        remove(directory)
+
+    monkeypatch.setattr(Path, "rmdir", write_first)
+    with pytest.raises(UsageError, match="a exists: choose another name with --run"):
+        import_run(folder, path, "torchvision", recipe=small("torchvision"))
+    assert [file.name for file in folder.iterdir()] == ["run.json"]
 
 
 def test_a_run_that_never_began_is_replaced_unless_it_is_beginning(tmp_path):

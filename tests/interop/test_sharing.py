@@ -201,6 +201,12 @@ def test_a_published_run_that_was_cloned_without_git_lfs_says_so(folder, tmp_pat
         (lambda facts: facts.pop("recipe"), "its run.json has no entry recipe"),
         (lambda facts: facts.pop("data"), "its run.json has no entry data.name"),
         (lambda facts: facts["data"]["options"].pop("exif"), "its run.json has no entry data.options.exif"),
+        (lambda facts: facts.update(classes=[0, 1, 2]), "its entry 'classes.0' is not one that a run writes"),
+        (lambda facts: facts["data"].update(titles=None), "its entry 'data.titles' is not"),
+        (lambda facts: facts["data"].update(examples=[1]), "its entry 'data.examples' is not"),
+        (lambda facts: facts["data"]["options"].update(max_pixels="9"), "its entry 'data.options.max_pixels' is not"),
+        (lambda facts: facts["data"]["options"].update(encoding="gif"), "its entry 'data.options.encoding' is not"),
+        (lambda facts: facts.update(best={"epoch": 0}), "its entry 'best.val_top1_error' is not"),
         (None, "cannot be loaded"),
     ],
 )

@@ -57,6 +57,12 @@ def test_front_matter_is_what_a_hub_reads(run):
     assert entry["results"][0]["dataset"] == {"name": "colors", "type": "colors", "split": "val"}
 
 
+@pytest.mark.parametrize("name", ["a 🐱 cat", "ünï\u2028code", "a\x7f\x85\U000e0041b", 'quotes " and \\'])
+def test_the_front_matter_has_any_name(run, name):
+    renamed = Run(shutil.copytree(run.path, run.path.with_name(name)))
+    assert read(renamed)[0]["model-index"][0]["name"] == name
+
+
 def test_errors_of_an_earlier_model_are_not_those_of_the_present_one(run):
     evaluate(run, of="0" * 64)  # its predictions are of the present model: `alexnet report` made them
     evaluate(run, "ten-crop", of=sha256_of(run.model_path), sha="0" * 64)
