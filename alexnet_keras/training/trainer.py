@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.pipeline import ORDER, WorkerPart, iterate, steps_per_epoch, training_batches
-from alexnet_keras.errors import AlexNetError, DataError, DivergedError, NotFiniteError, UsageError
+from alexnet_keras.errors import DataError, DivergedError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.layers import ColorNoise
@@ -23,16 +23,16 @@ from alexnet_keras.recipes.edits import check_something_learns, frozen_layers
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run, best_epoch
-from alexnet_keras.storage.files import Disk, replace, sha256_of, write_by_rename
 from alexnet_keras.storage.places import command
 from alexnet_keras.training import guards
 from alexnet_keras.training.callbacks import Callbacks, checked, epoch_logs, step_logs, test_logs
-from alexnet_keras.training.checkpoint import Position, save_state
+from alexnet_keras.training.checkpoint import Position
 from alexnet_keras.training.devices import Placement
 from alexnet_keras.training.guards import StopSignals
+from alexnet_keras.training.keeper import Keeper
 from alexnet_keras.training.losses import balanced_weights
 from alexnet_keras.training.optimizer import LossScale
-from alexnet_keras.training.records import LayerRow, Records, layer_sizes
+from alexnet_keras.training.records import layer_sizes
 from alexnet_keras.training.schedule import EpochPlan, has_stalled, layer_rate_factors, plan_epoch
 from alexnet_keras.training.start import LayerOrigin, initialize, new_model, new_network, restore, warn_of_untrained
 from alexnet_keras.training.step import StepResult, TrainingStep
@@ -89,10 +89,7 @@ class Trainer:
         self.part = WorkerPart(self.cluster.index, len(self.cluster.workers))
         self.scale = LossScale()
         self.training_step: TrainingStep | None = None
-        self.records: Records | None = None
         self.recent: list[float] = []  # losses, until the start is judged
-        self._disk = Disk()
-        self._saved: int | None = None  # the step of the last saved state
         self._stopped = ""  # where a callback stopped the training
         self._begun = False  # True once run.json says that the run is trained
 
@@ -126,7 +123,7 @@ class Trainer:
                     history = self._fit(resume, restored)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # the error itself reports a full disk
-                    if self._begun and self._is_there:
+                    if self._begun and self.run.is_there:
                         self.run.update({"status": guards.status_after(error), "ended": str(error)})
                 raise
             status = "interrupted" if self.position.step else "finished"
@@ -140,6 +137,9 @@ class Trainer:
                 self.average: keras.Model | None = None  # the running average of the weights
                 if self.recipe.training.averaging_epochs:
                     self.average = new_model(self.recipe, self.data, self.seed, self.precision)
+                self.keeper = Keeper(
+                    self.run, self.model, self.optimizer, self.average, self._state_owner(), self.reporter
+                )
                 self.watching = Callbacks(self.callbacks, self.model, self.optimizer, self.recipe, self.steps)
             resumed = resume and self._restore()
             if self.run:
@@ -152,19 +152,17 @@ class Trainer:
                 ending.callback(self.reporter.on_train_end)
                 if not resumed:
                     self._start()
-                if self.run:
-                    self.records = ending.enter_context(
-                        contextlib.closing(Records(self.run, self.position, self.model, self.reporter))
-                    )
+                ending.callback(self.keeper.close_records)
+                self.keeper.open_records(self.position)
                 mirrored = self.placement.strategy if self.placement.kind == "mirrored" else None
-                self.predictor = Predictor(self.result, strategy=mirrored)
+                self.predictor = Predictor(self.keeper.result, strategy=mirrored)
                 self._tell("on_train_begin")
                 if self.run and restored:
                     restored(self.position.total_steps, self._goes_on)
                 self._epochs()
-                self._keep_last()  # before a callback may give the model other weights
+                self.keeper.keep_last(self.position)  # before a callback may give the model other weights
                 self._tell("on_train_end")
-        self._disk.wait()
+        self.keeper.wait()
         position = self.position
         if self._stopped:
             self.reporter.note(self._stopped)
@@ -172,28 +170,16 @@ class Trainer:
             self.reporter.note(f"The training ends after epoch {position.epoch}: the validation error has stalled.")
         return position.history
 
-    def _keep_last(self) -> None:
-        """Writes the model at the end, unless that of so many epochs is there."""
-        epochs = len(self.position.history)
-        if not self.run or self.position.step:
-            return
-        if self.run.facts.get("last_epochs") == epochs and self.run.last_model_path.exists():
-            return
-        with write_by_rename(self.run.last_model_path) as path:
-            self.result.save(path)
-        self.run.update({"last_epochs": epochs})
-
     def _restore(self) -> bool:
         """Brings weights, velocities and position to the last saved state; False if none was saved."""
-        folder = self.run.states_path if self.run else None
-        owner = self._state_owner()
+        folder, owner = self.run.states_path if self.run else None, self.keeper.owner
         position = restore(folder, self.model, self.optimizer, owner, self.cluster, self.average, self.reporter)
         if position is None:
             return False
         if position.epoch > self.recipe.training.epochs:  # another process has extended the run meanwhile
             raise UsageError(f"The run has trained {position.epoch} epochs meanwhile: resume it again.")
-        self.position, self._saved = position, position.total_steps
-        self._settle_best()
+        self.position, self.keeper.saved = position, position.total_steps
+        self.keeper.settle_best(position)
         return True
 
     def _start(self) -> None:
@@ -232,16 +218,15 @@ class Trainer:
             position.history.append(row)
             position.epoch, position.step = position.epoch + 1, 0
             position.loss_sum = position.error_sum = position.seconds = 0.0
-            self._end_epoch(best, layers)
+            self.cluster.check_same(keras.ops.convert_to_numpy(variable) for variable in self.model.weights)
+            self.keeper.keep_epoch(position, best, layers)
+            self._save()
+            if best:
+                self.keeper.settle_best(position)
             self.reporter.on_epoch_end(row, layers)
             self._tell("on_epoch_end", position.epoch - 1, logs=epoch_logs(row))
             if self.cluster.from_chief(lambda: self.watching.stop):
                 self._stopped = f"A callback stopped the training after epoch {position.epoch}."
-
-    @property
-    def result(self) -> keras.Model:
-        """The model that is validated and kept: the running average of the weights where the recipe has one."""
-        return self.model if self.average is None else self.average
 
     def _state_owner(self) -> dict[str, Any]:
         """Recipe, seed, precision and classes: a state that differs in any of them belongs to another run."""
@@ -319,8 +304,7 @@ class Trainer:
         for images, labels in self._saved_from(iterate(self.data, self._batches())):
             self._tell("on_train_batch_begin", position.step)
             result = self._take_step(images, labels)
-            if self.records:
-                self.records.step(position.total_steps, position.epoch, result.loss, result.top1_error)
+            self.keeper.record_step(position, result.loss, result.top1_error)
             position.step += 1
             position.total_steps += 1
             position.loss_sum += result.loss
@@ -368,7 +352,7 @@ class Trainer:
 
     def _diverged(self, what: str) -> DivergedError:
         position, rate = self.position, self.optimizer.rates["weights"]
-        return guards.divergence(what, position.total_steps, position.epoch, rate, self._saved)
+        return guards.divergence(what, position.total_steps, position.epoch, rate, self.keeper.saved)
 
     def _watch_start(self, loss: float) -> None:
         """Warns once if the loss is still that of guessing after the first steps."""
@@ -421,41 +405,6 @@ class Trainer:
         self._tell("on_test_end", logs=test_logs(row))
         return row
 
-    def _end_epoch(self, best: bool, layers: list[LayerRow]) -> None:
-        """Writes the records that people read, the model if it is the best, then the state, which relies on them.
-
-        A new best model waits next to the states until the state that knows it is saved, so that model.keras, run.json
-        and the state belong to the same epoch whenever the run is killed.
-        """
-        self.cluster.check_same(keras.ops.convert_to_numpy(variable) for variable in self.model.weights)
-        if self.run:
-            self._check_there()
-            if best:
-                with write_by_rename(self.run.waiting_model_path) as path:
-                    self.result.save(path)
-                self.position.best_sha256 = sha256_of(self.run.waiting_model_path)
-            if self.records:
-                self.records.epoch(self.position.history, layers, self.position.total_steps)
-        self._save()
-        if best:
-            self._disk.wait()
-            self._settle_best()
-
-    def _settle_best(self) -> None:
-        """Moves the best model that the last state knows to its place, if it is not there."""
-        known, row = self.position.best_sha256, best_epoch(self.position.history)
-        if not (self.run and row and known):  # states of version 0.1 know none
-            return
-        waiting, kept = self.run.waiting_model_path, self.run.model_path
-        if waiting.exists() and sha256_of(waiting) == known:
-            replace(waiting, kept)
-        waiting.unlink(missing_ok=True)  # of an epoch that will be trained again
-        if not kept.exists() or sha256_of(kept) != known:
-            self.reporter.warn(f"{kept} is not the model of the epoch {row['epoch'] + 1:.0f} that the run wrote.")
-        best = {"epoch": row["epoch"], "val_top1_error": row["val_top1_error"]}
-        if (self.run.facts.get("best"), self.run.facts.get("best_sha256")) != (best, known):
-            self.run.update({"best": best, "best_sha256": known})
-
     def _check_finite(self) -> None:
         """Refuses weights that are not finite before anything is saved; ReLUs can hide them from the loss."""
         if path := guards.weights_not_finite(self.model):
@@ -463,26 +412,7 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_finite()
-        if self.run:
-            self._check_there()
-            if self.records:
-                self.records.flush()
-            states = self.run.states_path
-            save_state(states, self.model, self.optimizer, self.position, self._state_owner(), self.average, self._disk)
-        self._saved = self.position.total_steps
-
-    @property
-    def _is_there(self) -> bool:
-        """True if the run is where it was."""
-        return self.run is not None and (self.run.path / "run.json").exists()
-
-    def _check_there(self) -> None:
-        """Refuses to write where the run is no more: a second directory of its name would take what comes."""
-        if self.run and not self._is_there:
-            raise AlexNetError(
-                f"The directory {self.run.path} was moved or removed while the run was trained: resume it where it is "
-                "now, from its last saved state."
-            )
+        self.keeper.save(self.position)
 
     @property
     def _stops_alone(self) -> bool:
@@ -492,7 +422,7 @@ class Trainer:
     def _stop(self) -> None:
         """Saves the state and ends the run as Ctrl-C would."""
         self._save()
-        self._disk.wait()
+        self.keeper.wait()
         self.cluster.sum(np.float32(0))  # nobody leaves while the chief is still saving
         again = command("train", "--resume", self.run.called if self.run else "RUN")
         raise KeyboardInterrupt(f"Stopped {self._where}; the state is saved. Resume with: {again}")
@@ -511,6 +441,6 @@ class Trainer:
 
     def _save_once(self) -> None:
         """Saves the state unless it was saved after the last step."""
-        if self._saved != self.position.total_steps:
+        if self.keeper.saved != self.position.total_steps:
             self._save()
-        self._disk.wait()
+        self.keeper.wait()

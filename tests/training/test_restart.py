@@ -24,6 +24,7 @@ from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage import files
 from alexnet_keras.storage.files import sha256_of
+from alexnet_keras.training import keeper
 from alexnet_keras.training import trainer as trainer_module
 from alexnet_keras.training.checkpoint import KEEP, newest_state, saved_states
 from alexnet_keras.training.devices import Placement
@@ -367,11 +368,11 @@ def test_model_and_record_are_of_one_epoch_whenever_it_is_killed(prepared, tiny,
 
     match killed_after:
         case "waiting":
-            interrupt(trainer_module, "sha256_of", 4)  # of the first best model three times, then of the second
+            interrupt(keeper, "sha256_of", 4)  # of the first best model three times, then of the second
         case "state":
-            interrupt(trainer_module, "save_state", 2)
+            interrupt(keeper, "save_state", 2)
         case "in place":
-            interrupt(trainer_module, "replace", 2)
+            interrupt(keeper, "replace", 2)
     with pytest.raises(MemoryError):
         trainer(run, prepared).fit()
     monkeypatch.undo()
