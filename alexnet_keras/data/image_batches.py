@@ -39,11 +39,17 @@ class ImageBatches(keras.utils.PyDataset):
 
     Raises:
         UsageError: The recipe has crops of random area, which only a prepared dataset has.
-        DataError: A file is no usable image; raised where the batch is used.
+        DataError: There are no images; or a file is no usable image, which is raised where the batch is used.
+
+    Attributes:
+        epoch: The epoch whose order, crops and flips the batches have, from 0. `FollowRecipe(recipe, batches=training)`
+            sets it; otherwise every epoch that ends moves it on, of which Keras makes one before it trains.
     """
 
     def __init__(self, images: ImageList, recipe: Recipe, training: bool = True, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not len(images):
+            raise DataError("There are no images in the split.")
         if training and recipe.augmentation.crop_area:
             raise UsageError(
                 f"The recipe {recipe.name} has crops of random area, which ImageBatches does not make: change "

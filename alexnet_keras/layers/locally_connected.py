@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from alexnet_keras.backend import Shape, Tensor
+from alexnet_keras.layers.arguments import whole_number
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")
@@ -25,7 +26,7 @@ class LocallyConnected2D(keras.layers.Layer):
     Output shape: `(batch, height, width, filters)`.
 
     Raises:
-        ValueError: `kernel_size` is even, or a size is unknown.
+        ValueError: `filters` or `kernel_size` is no positive whole number, `kernel_size` is even, or a size is unknown.
 
     Reference: cuda-convnet, layer type `local`.
     """
@@ -39,6 +40,7 @@ class LocallyConnected2D(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        filters, kernel_size = whole_number("filters", filters), whole_number("kernel_size", kernel_size)
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd. Received: kernel_size={kernel_size}")
         self.filters, self.kernel_size = filters, kernel_size

@@ -108,7 +108,7 @@ class ColorNoise(keras.layers.Layer):
     Input and output shape: `(batch, height, width, 3)`, mean-subtracted RGB; float32.
 
     Raises:
-        ValueError: `magnitudes` or `vectors` have another shape.
+        ValueError: `magnitudes` or `vectors` have another shape, or `stddev` is negative.
 
     Reference: paper, section 4.1.
     """
@@ -127,6 +127,8 @@ class ColorNoise(keras.layers.Layer):
         self.vectors: list[list[float]] = np.asarray(vectors, np.float64).tolist()
         if np.shape(self.magnitudes) != (3,) or np.shape(self.vectors) != (3, 3):
             raise ValueError(f"magnitudes must be 3 numbers and vectors 3x3. Received: {magnitudes=}, {vectors=}")
+        if not stddev >= 0:
+            raise ValueError(f"stddev must not be negative. Received: stddev={stddev}")
         self.stddev, self.rescale, self.seed = stddev, rescale, seed
         self.active = True
         self._add = _adding(1.0 / (1.0 + stddev) if rescale else 1.0)

@@ -31,6 +31,7 @@ import numpy as np
 from keras import backend, ops
 
 from alexnet_keras.backend import Shape, Tensor, compiled, differentiable_once, is_plain
+from alexnet_keras.layers.arguments import whole_number
 
 UPPER_HALF = 0xFFFF0000  # of a word
 
@@ -57,7 +58,7 @@ class LocalResponseNormalization(keras.layers.Layer):
     Input and output shape: `(batch, ..., maps)`, any float dtype. Computed in float32 inside.
 
     Under TensorFlow there is no second derivative but inside `alexnet_keras.backend.plain()`: it raises
-    NotImplementedError.
+    NotImplementedError. `tf.GradientTape.batch_jacobian` and `tf.vectorized_map` need `plain()`, too.
 
     Raises:
         ValueError: `n` is no positive odd number, or there is no such convention.
@@ -75,7 +76,8 @@ class LocalResponseNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if n < 1 or n % 2 == 0:
+        n = whole_number("n", n)
+        if n % 2 == 0:
             raise ValueError(f"n must be a positive odd number of kernel maps. Received: n={n}")
         if alpha_convention not in ("sum", "mean"):
             raise ValueError(f"alpha_convention must be 'sum' or 'mean'. Received: {alpha_convention!r}")
@@ -111,7 +113,7 @@ class SpatialResponseNormalization(keras.layers.Layer):
     Computed in float32 inside.
 
     Under TensorFlow there is no second derivative but inside `alexnet_keras.backend.plain()`: it raises
-    NotImplementedError.
+    NotImplementedError. `tf.GradientTape.batch_jacobian` and `tf.vectorized_map` need `plain()`, too.
 
     Raises:
         ValueError: `size` is no positive odd number.
@@ -119,7 +121,8 @@ class SpatialResponseNormalization(keras.layers.Layer):
 
     def __init__(self, size: int = 5, scale: float = 0.001, beta: float = 0.75, k: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if size < 1 or size % 2 == 0:
+        size = whole_number("size", size)
+        if size % 2 == 0:
             raise ValueError(f"size must be a positive odd number of pixels. Received: size={size}")
         self.size, self.scale, self.beta, self.k = size, scale, beta, k
 

@@ -11,6 +11,7 @@ from keras import ops
 
 from alexnet_keras import backend
 from alexnet_keras.backend import CHANNELS_LAST, Shape, Tensor
+from alexnet_keras.layers.arguments import whole_number
 from alexnet_keras.layers.relu import relu
 
 
@@ -38,7 +39,7 @@ class TowerLayer(keras.layers.Layer):
         self._check_policy(self.dtype_policy)
         if reads not in ("own", "all"):
             raise ValueError(f"reads must be 'own' or 'all'. Received: reads={reads!r}")
-        self.towers, self.reads = towers, reads
+        self.towers, self.reads = whole_number("towers", towers), reads
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self._devices = backend.current_devices()
@@ -87,6 +88,11 @@ class TowerLayer(keras.layers.Layer):
             raise ValueError(
                 f"{self.name}: reads='own' needs one input per tower. Received: {len(input_shape)} inputs, "
                 f"towers={self.towers}"
+            )
+        if len(channels := {shape[-1] for shape in input_shape}) > 1:
+            raise ValueError(
+                f"{self.name}: with reads='own' the inputs of all towers have the same number of channels. Received: "
+                f"{sorted(channels)} channels"
             )
         return input_shape[0][-1]
 
@@ -212,7 +218,8 @@ class TowerConv2D(TowerLayer):
     Output shape: a list with one `(batch, new_height, new_width, filters)` per tower.
 
     Raises:
-        ValueError: There is no such `reads`, or with `"own"` not one input per tower; or the dtype policy quantizes.
+        ValueError: There is no such `reads`, or with `"own"` not one input per tower, all of so many channels; a number
+            is not whole or too small; the maps are smaller than a kernel; or the dtype policy quantizes.
 
     Reference: paper, section 3.2 and figure 2; net 145, layers conv1 to conv5.
     """
@@ -221,10 +228,14 @@ class TowerConv2D(TowerLayer):
         self, filters: int, kernel_size: int, strides: int = 1, padding: tuple[int, int] = (0, 0), **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
-        self.padding = tuple(padding)
+        self.filters, self.kernel_size = whole_number("filters", filters), whole_number("kernel_size", kernel_size)
+        self.strides = whole_number("strides", strides)
+        if not isinstance(padding, list | tuple) or len(padding) != 2:
+            raise ValueError(f"padding must be two numbers of pixels, (before, after). Received: padding={padding!r}")
+        self.padding = tuple(whole_number("padding", pixels, least=0) for pixels in padding)
 
     def build(self, input_shape: Shape) -> None:
+        self.compute_output_shape(input_shape)  # refuses maps that are too small
         side = self.kernel_size
         self.add_tower_weights((side, side, self.input_channels(input_shape), self.filters))
 
@@ -251,7 +262,14 @@ class TowerConv2D(TowerLayer):
         batch, height, width, _ = input_shape if is_one_shape(input_shape) else input_shape[0]
 
         def side(length: int | None) -> int | None:
-            return None if length is None else (length + sum(self.padding) - self.kernel_size) // self.strides + 1
+            if length is None:
+                return None
+            if length + sum(self.padding) < self.kernel_size:
+                raise ValueError(
+                    f"{self.name}: kernels of {self.kernel_size} pixels do not fit into the maps. Received: "
+                    f"input_shape={input_shape}"
+                )
+            return (length + sum(self.padding) - self.kernel_size) // self.strides + 1
 
         return [(batch, side(height), side(width), self.filters)] * self.towers
 
@@ -284,7 +302,7 @@ class TowerDense(TowerLayer):
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.units = units
+        self.units = whole_number("units", units)
 
     def build(self, input_shape: Shape) -> None:
         self.add_tower_weights((self.input_channels(input_shape), self.units))
@@ -293,8 +311,8 @@ class TowerDense(TowerLayer):
         return self.call_towers(inputs, lambda x, kernel, bias: ops.matmul(x, kernel) + bias)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        batch = (input_shape if is_one_shape(input_shape) else input_shape[0])[0]
-        return [(batch, self.units)] * self.towers
+        *before, _ = input_shape if is_one_shape(input_shape) else input_shape[0]
+        return [(*before, self.units)] * self.towers
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
@@ -312,6 +330,9 @@ class EachTower(keras.layers.Layer):
         layer: A Keras layer from one tensor to one tensor, not yet built.
 
     Input shape: a list with one tensor per tower. Output shape: the same, with the layer's output shapes.
+
+    Raises:
+        ValueError: The input is no list.
     """
 
     def __init__(self, layer: keras.layers.Layer, name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
@@ -322,6 +343,7 @@ class EachTower(keras.layers.Layer):
         self.copies: list[keras.layers.Layer] = []
 
     def build(self, input_shape: Shape) -> None:
+        self._check_towers(input_shape)
         for tower, shape in enumerate(input_shape):
             letter = tower_letter(tower)
             with backend.scope(self._devices, tower):
@@ -338,7 +360,14 @@ class EachTower(keras.layers.Layer):
             for tower, (copy, x) in enumerate(zip(self.copies, inputs, strict=True))
         ]
 
+    def _check_towers(self, input_shape: Shape) -> None:
+        if is_one_shape(input_shape):
+            raise ValueError(
+                f"{self.name} takes a list with one tensor per tower. Received: one of shape {tuple(input_shape)}"
+            )
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        self._check_towers(input_shape)
         return [self.layer.compute_output_shape(shape) for shape in input_shape]
 
     def get_config(self) -> dict[str, Any]:
@@ -362,6 +391,7 @@ class AcrossTowers(EachTower):
     """
 
     def build(self, input_shape: Shape) -> None:
+        self._check_towers(input_shape)
         joined = (*input_shape[0][:-1], sum(shape[-1] for shape in input_shape))
         self.copy_all = left_as_it_is(_for_tower(self.layer, 0, name=f"{self.name}_all"))
         self.copy_all.build(joined)

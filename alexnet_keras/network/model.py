@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # so that help() shows them as they are written
 
+import operator
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,16 +84,16 @@ def AlexNet(
         image is the one weight that is not trained.
 
     Raises:
-        UsageError: There is no such recipe, pooling or file of weights, or no class; the mean image is smaller than a
-            crop; or the dtype policy quantizes.
+        UsageError: There is no such recipe, pooling or file of weights, or no class; the mean image has another
+            shape, is smaller than a crop or not finite; or the dtype policy quantizes.
         AlexNetError: The weights cannot be downloaded.
         DataError: The file of weights is damaged, or of another network.
     """
     if not isinstance(recipe, schema.Recipe):
         recipe = toml.load_recipe(recipe)
     net, augmentation = recipe.network, recipe.augmentation
-    if include_top and not classes > 0:
-        raise UsageError(f"classes must be at least 1. Received: classes={classes}")
+    if include_top and not (isinstance(classes, int | np.integer) and classes > 0):
+        raise UsageError(f"classes must be a whole number of at least 1. Received: classes={classes!r}")
     if pooling is not None and (include_top or pooling not in POOLINGS):
         needs = "needs include_top=False" if include_top else f"must be None or one of {', '.join(POOLINGS)}"
         raise UsageError(f"pooling {needs}. Received: pooling={pooling!r}")
@@ -174,7 +175,7 @@ def AlexNet(
 
 def seed_of_part(seed: int | None, part: str) -> int | None:
     """Return a seed for one part of a network, such as conv1, unrelated to other parts' seeds; None without a seed."""
-    return None if seed is None else (seed * 1_000_003 + zlib.crc32(part.encode())) % 2**31
+    return None if seed is None else (operator.index(seed) * 1_000_003 + zlib.crc32(part.encode())) % 2**31
 
 
 def _policy(dtype: str | keras.DTypePolicy | None) -> str | keras.DTypePolicy:
@@ -251,6 +252,10 @@ def node_of(model: keras.Model, layer: str) -> Any:
 def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> np.ndarray:
     """Return the mean for MeanSubtraction: `(size, size, 3)`, or a colour `(3,)`."""
     mean = np.asarray(schema.IMAGENET_RGB_MEAN if mean_image is None else mean_image, np.float32)
+    if mean.ndim not in (1, 3) or mean.shape[-1] != 3 or (mean.ndim == 1 and len(mean) != 3):
+        raise UsageError(f"mean_image must be (height, width, 3) or (3,). Received: mean_image of shape {mean.shape}")
+    if not np.isfinite(mean).all():
+        raise UsageError("mean_image has values that are not finite.")
     if mean.ndim == 1 or kind == "channel":
         return mean.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     if min(mean.shape[:2]) < size:

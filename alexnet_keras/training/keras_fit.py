@@ -18,6 +18,7 @@ from typing import Any
 import keras
 
 from alexnet_keras.backend import on_tensorflow
+from alexnet_keras.data.image_batches import ImageBatches
 from alexnet_keras.errors import UsageError
 from alexnet_keras.layers import ColorNoise
 from alexnet_keras.recipes.edits import check_something_learns
@@ -85,15 +86,17 @@ class FollowRecipe(keras.callbacks.Callback):
         recipe: The recipe of the model and of its `compile_options`.
         errors: The validation top-1 error of each epoch before `initial_epoch`, 0..1; `plateau` and the patience
             need them.
+        batches: The `ImageBatches` that `fit` trains on, whose order and crops are then those of the epoch, also after
+            `initial_epoch`; without it they count the epochs of their own.
 
     Raises:
         UsageError: From `fit`: the model was compiled with another optimizer, or for a recipe that gives rates of their
             own to other layers; the schedule has ended; or `plateau` or the patience has no validation errors.
     """
 
-    def __init__(self, recipe: Recipe, errors: Sequence[float] = ()) -> None:
+    def __init__(self, recipe: Recipe, errors: Sequence[float] = (), batches: ImageBatches | None = None) -> None:
         super().__init__()
-        self.recipe, self.errors = recipe, list(errors)
+        self.recipe, self.errors, self.batches = recipe, list(errors), batches
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not isinstance(self.model.optimizer, AlexNetSGD):
@@ -107,9 +110,11 @@ class FollowRecipe(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._has_ended(epoch):
             raise UsageError(f"The schedule of the recipe {self.recipe.name} has ended before epoch {epoch + 1}.")
+        if self.batches is not None:
+            self.batches.epoch = epoch
         plan = self._plan(epoch)
         self.model.optimizer.set_rates(plan.rates)
-        noises = [layer for layer in self.model.layers if isinstance(layer, ColorNoise)]
+        noises = [layer for layer in self.model._flatten_layers() if isinstance(layer, ColorNoise)]
         if any(noise.active != plan.color_noise for noise in noises):
             for noise in noises:
                 noise.active = plan.color_noise

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from alexnet_keras.backend import Tensor
+from alexnet_keras.layers.arguments import whole_number
 
 LEAST = float(np.finfo(np.float32).tiny)  # probability whose logarithm is taken: a loss of 87 nats
 
@@ -23,12 +24,19 @@ class CrossEntropy(keras.losses.Loss):
         from_logits: True for logits, False for probabilities, float32 `(batch, classes)`. Of a probability that
             float32 rounds to 0, at a logit 87 below the largest, the loss is 87 and the gradient 0.
         label_smoothing: The share of the target that is spread over all classes, 0..1.
+
+    The loss of a label that is no class is NaN.
+
+    Raises:
+        ValueError: `label_smoothing` is outside its range; or, from `call`, labels are not `(batch,)` or `(batch, 1)`.
     """
 
     def __init__(
         self, from_logits: bool = False, label_smoothing: float = 0.0, name: str = "cross_entropy", **kwargs: Any
     ) -> None:
         super().__init__(name=name, **kwargs)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"label_smoothing must be in [0, 1]. Received: label_smoothing={label_smoothing}")
         self.from_logits, self.label_smoothing = from_logits, label_smoothing
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -65,10 +73,15 @@ class TopKError(keras.metrics.MeanMetricWrapper):
         k: The number of guesses.
         name: The name in logs; None for `top1_error`, `top5_error`.
 
-    `update_state` takes labels, integers `(batch,)`, and probabilities or logits, float `(batch, classes)`.
+    `update_state` takes labels, integers `(batch,)`, and probabilities or logits, float `(batch, classes)`. A label
+    that is no class is an error.
+
+    Raises:
+        ValueError: `k` is no positive whole number; or, from `update_state`, the labels have another shape.
     """
 
     def __init__(self, k: int = 1, name: str | None = None, dtype: Any = None) -> None:
+        k = whole_number("k", k)
         super().__init__(_misses, name=name or f"top{k}_error", dtype=dtype, k=k)
         self.k = k
         self._direction = "down"  # what EarlyStopping and the like take for the better one
@@ -84,5 +97,12 @@ def _misses(labels: Tensor, scores: Tensor, k: int) -> Tensor:
 
 
 def _at_label(scores: Tensor, labels: Tensor) -> Tensor:
-    """Take from `(batch, classes)` the score of each image's class, `(batch, 1)`."""
-    return ops.take_along_axis(scores, ops.reshape(ops.cast(labels, "int32"), (-1, 1)), axis=-1)
+    """Take from `(batch, classes)` the score of each image's class, `(batch, 1)`; NaN where a label is no class."""
+    labels = ops.convert_to_tensor(labels)
+    known = getattr(labels.shape, "rank", 1) is not None  # TensorFlow may not know how many axes there are
+    if known and tuple(labels.shape[1:]) not in ((), (1,), (None,)):
+        raise ValueError(f"Labels are integers, (batch,) or (batch, 1). Received: labels of shape {labels.shape}")
+    classes = scores.shape[-1]
+    wanted = ops.reshape(ops.cast(labels, "int32"), (-1, 1))
+    taken = ops.take_along_axis(scores, ops.clip(wanted, 0, classes - 1), axis=-1)
+    return ops.where((wanted >= 0) & (wanted < classes), taken, np.nan)

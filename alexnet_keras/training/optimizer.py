@@ -69,7 +69,8 @@ class AlexNetSGD(keras.optimizers.Optimizer):
     Schedules, and callbacks that set `learning_rate`, change every rate in proportion.
 
     Raises:
-        ValueError: `weight_decay` is given, or `bias_learning_rate` with a schedule that begins at 0.
+        ValueError: `weight_decay` is given, `layers` is a string, `momentum` is outside 0..1 or a decay negative; or a
+            schedule begins at 0, and biases or layers have a rate of their own that is not 0.
 
     Reference: paper, section 5; net 145: momW, momB, wc, epsW, epsB.
     """
@@ -88,23 +89,32 @@ class AlexNetSGD(keras.optimizers.Optimizer):
     ) -> None:
         if kwargs.pop("weight_decay", None) is not None:
             raise ValueError("AlexNetSGD decays weights inside the velocity: give decay=, not weight_decay=.")
+        if isinstance(layers, str):
+            raise ValueError(f"layers must be a sequence of names or a mapping. Received: layers={layers!r}")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum must be in [0, 1]. Received: momentum={momentum}")
+        if min(decays := (decay, bias_decay, *(layer_decays or {}).values())) < 0:
+            raise ValueError(f"Decays must not be negative. Received: {min(decays)}")
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         kept = float(ops.convert_to_numpy(super().learning_rate))  # in the precision that Keras keeps it in
         start = float(learning_rate) if isinstance(learning_rate, int | float) else kept
-        if not start and bias_learning_rate and not self._is_settable:
-            raise ValueError(
-                "The schedule begins at 0, so that bias_learning_rate is no multiple of it: leave it out, and biases "
-                "take the rate of weights."
-            )
-        self._bias_learning_rate = bias_learning_rate
-        bias_start = start if bias_learning_rate is None else bias_learning_rate
         self.momentum, self.decay, self.bias_decay = momentum, decay, bias_decay
         self.layers, self.layer_decays = tuple(layers), dict(layer_decays or {})
-        initial = {"weights": start, "biases": bias_start}
-        initial |= {kind: bias_start if kind.endswith(BIASES) else start for kind in self.layers}
-        initial |= layers if isinstance(layers, Mapping) else {}
+        own: dict[str, float] = {}  # the rates that are given, besides that of weights
+        if bias_learning_rate is not None:
+            biases = (kind for kind in self.layers if kind.endswith(BIASES))
+            own |= dict.fromkeys(("biases", *biases), bias_learning_rate)
+        own |= layers if isinstance(layers, Mapping) else {}
+        initial = {**dict.fromkeys(("weights", "biases", *self.layers), start), **own}
         if not self._is_settable:  # then the variables are multiples of the schedule's rate
-            initial = {kind: rate / start if start else 1.0 for kind, rate in initial.items()}
+            if not start and any(own.values()):
+                raise ValueError(
+                    "The schedule begins at 0, so that rates of biases and layers are no multiples of it: leave them "
+                    "out, and they have the rate of weights, or make them 0."
+                )
+            initial = {kind: rate / start if start else float(kind not in own) for kind, rate in initial.items()}
+        self._bias_learning_rate = bias_learning_rate
+        self._given_layers = dict(layers) if isinstance(layers, Mapping) else None
         self._rates = {kind: self._rate_variable(kind, rate) for kind, rate in initial.items()}
         # `learning_rate` when the rates were set: they scale with its changes since then.
         self._reference = self._rate_variable("reference", kept if self._is_settable else 1.0)
@@ -188,6 +198,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         if gradient.dtype != variable.dtype:  # a cast without effect would still copy it to the first device
             gradient = ops.cast(gradient, variable.dtype)
         if on_tensorflow():
+            rate = rate if rate.dtype == variable.dtype else ops.cast(rate, variable.dtype)
             _update_in_place(variable, velocity.value, gradient, rate, self.momentum, decay, self._proceed)
         else:
             self.assign(velocity, self.momentum * velocity - rate * (gradient + decay * variable))
@@ -205,22 +216,26 @@ class AlexNetSGD(keras.optimizers.Optimizer):
 
     def load_own_variables(self, store: Any) -> None:
         saved = [store[str(index)] for index in range(len(store.keys()))]
-        if len(saved) == len(self.variables) - 2:  # of version 0.1, without a rate of weights and a reference
-            saved.insert(2, saved[1])
-            saved.insert(2 + len(self._rates), saved[1])
+        # Version 0.1 had neither a rate of weights nor a reference.
+        earlier = saved[:2] and [*saved[:2], *saved[1 : 1 + len(self._rates)], saved[1], *saved[1 + len(self._rates) :]]
+        if [tuple(value.shape) for value in earlier] == [tuple(variable.shape) for variable in self.variables]:
+            saved = earlier
         super().load_own_variables({str(index): value for index, value in enumerate(saved)})
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["weight_decay"]
-        rates = self.rates
+        bias_rate, layers = self._bias_learning_rate, self._given_layers
+        if self._is_settable:
+            rates = self.rates
+            bias_rate, layers = rates["biases"], {kind: rates[kind] for kind in self.layers}
         return {
             **config,
-            "bias_learning_rate": rates["biases"] if self._is_settable else self._bias_learning_rate,
+            "bias_learning_rate": bias_rate,
             "momentum": self.momentum,
             "decay": self.decay,
             "bias_decay": self.bias_decay,
-            "layers": {kind: rates[kind] for kind in self.layers} if self._is_settable else list(self.layers),
+            "layers": list(self.layers) if layers is None else dict(layers),
             "layer_decays": dict(self.layer_decays),
         }
 

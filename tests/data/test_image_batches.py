@@ -13,6 +13,7 @@ from alexnet_keras.data.images import fit_to_square
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.recipes.edits import edit
+from alexnet_keras.recipes.toml import load_recipe
 
 
 def encoded(pixels):
@@ -99,3 +100,9 @@ def test_what_cannot_be_used_is_said_where_it_is_used(batches, folder, tiny):
 
 def training_size(batches):
     return batches.crop_size, batches.crop_size, 3
+
+
+def test_a_split_without_images_is_refused(batches):
+    images = batches().images
+    with pytest.raises(DataError, match="no images"):
+        ImageBatches(images.take(np.array([], np.int64)), load_recipe("quickstart"))

@@ -55,11 +55,19 @@ def test_defaults_of_what_is_computed_and_initialised():
 @pytest.mark.parametrize(
     ("make", "allowed", "refused"),
     [
-        (LocalResponseNormalization, [1, 3], [-1, 0, 2, 4]),
-        (SpatialResponseNormalization, [1, 3], [-1, 0, 2, 4]),
+        (LocalResponseNormalization, [1, 3, np.int64(5)], [-1, 0, 2, 4, 5.0, "5"]),
+        (SpatialResponseNormalization, [1, 3], [-1, 0, 2, 4, 3.0]),
         (PlainDropout, [0, 0.99], [-0.01, 1]),
         (lambda scale: MeanSubtraction((1, 1, 3), scale=scale), [0.001, 2], [-1.0, 0.0]),
-        (lambda size: LocallyConnected2D(2, size), [1, 3], [2, 4]),
+        (lambda size: LocallyConnected2D(2, size), [1, 3], [-1, 0, 2, 4]),
+        (lambda filters: LocallyConnected2D(filters, 3), [1], [0, 1.5]),
+        (lambda filters: TowerConv2D(filters, 3), [1], [0, 2.0]),
+        (lambda size: TowerConv2D(2, size), [1, 4], [0, (3, 3)]),
+        (lambda strides: TowerConv2D(2, 3, strides), [1, 2], [0, -1]),
+        (lambda padding: TowerConv2D(2, 3, padding=padding), [(0, 3), [1, 1]], [1, "same", (1, 1, 1), (-1, 0)]),
+        (lambda units: TowerDense(units), [1], [0, 1.0]),
+        (lambda towers: TowerDense(2, towers=towers), [1, 3], [0]),
+        (lambda stddev: ColorNoise((1, 2, 3), np.eye(3), stddev), [0, 0.1], [-1.0, np.nan]),
         (lambda reads: TowerDense(2, reads=reads), ["own", "all"], ["both"]),
         (lambda count: ColorNoise(range(count), np.eye(3)), [3], [2, 4]),
         (lambda count: ColorNoise((1, 2, 3), np.eye(count)), [3], [2, 4]),
@@ -79,6 +87,12 @@ def test_a_tower_for_every_input_or_a_sentence():
     assert TowerDense(2).input_channels([(1, 4)] * 2) == 4
     assert TowerDense(2, reads="all").input_channels([(1, 4), (1, 5), (1, 6)]) == 15
     assert TowerDense(2).input_channels((None, 7)) == 7
+    with pytest.raises(ValueError, match=r"have the same number of channels. Received: \[5, 6\] channels"):
+        TowerDense(2).input_channels([(1, 6), (1, 5)])
+    for wrapper in (EachTower, AcrossTowers):
+        for x in (np.ones((2, 3), np.float32), keras.Input((3,))):
+            with pytest.raises(ValueError, match=r"takes a list with one tensor per tower\. Received: one of"):
+                wrapper(keras.layers.ReLU())(x)
 
 
 def test_one_shape_is_distinguished_from_a_list_of_them():
@@ -233,6 +247,17 @@ def test_output_shapes_are_known_where_the_input_is():
     assert layer.compute_output_shape([(7, 11, 12, 3)] * 2) == [(7, 5, 6, 4)] * 2
     assert TowerDense(6, towers=3).compute_output_shape([(7, 5)] * 3) == [(7, 6)] * 3
     assert TowerDense(6, towers=1).compute_output_shape((None, 5)) == [(None, 6)]
+    assert TowerDense(6, towers=1).compute_output_shape((None, 4, 3, 5)) == [(None, 4, 3, 6)]
+    for x in (np.ones((1, 5, 5, 3), np.float32), keras.Input((5, 5, 3))):
+        with pytest.raises(ValueError, match=r"kernels of 11 pixels do not fit into the maps\. Received: "):
+            TowerConv2D(8, 11, 4)(x)
+
+
+def test_a_window_that_is_no_whole_number_leaves_others_as_they_were():
+    x = np.ones((1, 3, 3, 12), np.float32)
+    with pytest.raises(ValueError, match=r"n must be a whole number. Received: n=11\.0"):
+        LocalResponseNormalization(11.0)(x)
+    assert LocalResponseNormalization(11)(x).shape == x.shape
 
 
 def test_on_another_backend_pieces_are_neither_compiled_nor_placed(monkeypatch):

@@ -283,6 +283,13 @@ def test_weights_of_another_recipe_are_reported(trained, tiny, tmp_path):
         AlexNet(with_overrides(tiny, ["network.lrn.alpha=0.0005"]), classes=5, weights=tmp_path / "a.keras")
 
 
+def test_another_end_is_not_reported(trained, tiny, tmp_path, recwarn):
+    trained.save(tmp_path / "a.keras")
+    logits = AlexNet(tiny, classes=5, classifier_activation=None, weights=tmp_path / "a.keras")
+    np.testing.assert_allclose(keras.ops.softmax(logits(IMAGES)), trained(IMAGES), rtol=1e-5)
+    assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
+
+
 def test_files_that_are_none_of_weights_are_refused(tiny, tmp_path):
     with pytest.raises(UsageError, match="no file nothing"):
         AlexNet(tiny, classes=5, weights="nothing")

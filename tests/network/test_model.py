@@ -207,6 +207,20 @@ def test_a_part_has_a_seed_of_its_own_that_never_changes():
     assert seed_of_part(0, "conv1") == 285_681_077  # CRC-32 of the name
     assert seed_of_part(5, "conv1") == 5 * 1_000_003 + 285_681_077
     assert seed_of_part(2**40, "fc8") < 2_147_483_648
+    assert type(seed_of_part(np.int64(2**40), "fc8")) is int
+
+
+@pytest.mark.parametrize("kind", ["image", "channel"])
+@pytest.mark.parametrize("mean", [np.ones(6), np.ones((3, 256, 256)), np.ones((256, 256)), np.ones((256, 256, 4)), 5.0])
+def test_a_mean_of_another_shape_is_refused(tiny, mean, kind):
+    recipe = with_overrides(tiny, [f"augmentation.mean={kind}"])
+    with pytest.raises(UsageError, match=r"mean_image must be \(height, width, 3\) or \(3,\). Received: mean_image of"):
+        AlexNet(recipe, classes=3, mean_image=mean)
+
+
+def test_a_mean_that_is_not_finite_is_refused(tiny):
+    with pytest.raises(UsageError, match="not finite"):
+        AlexNet(tiny, classes=3, mean_image=[1.0, 2.0, np.nan])
 
 
 def test_the_input_is_less_its_mean_whatever_form_the_mean_comes_in(tiny):
@@ -279,9 +293,9 @@ def test_a_mean_image_smaller_than_a_crop_is_refused(tiny):
         AlexNet(recipe, classes=3, mean_image=np.zeros((224, 224, 3)))
 
 
-@pytest.mark.parametrize("classes", [0, -3])
+@pytest.mark.parametrize("classes", [0, -3, "3", None, 2.5])
 def test_a_network_of_no_classes_is_refused(tiny, classes):
-    with pytest.raises(UsageError, match=f"classes must be at least 1. Received: classes={classes}"):
+    with pytest.raises(UsageError, match=f"whole number of at least 1. Received: classes={classes!r}"):
         AlexNet(tiny, classes=classes)
 
 

@@ -62,6 +62,28 @@ def test_errors_count_as_in_an_evaluation():
     assert float(metric.result()) == 1
 
 
+def test_labels_that_are_no_classes_are_errors_without_a_loss():
+    scores = np.full((3, 7), 9.0, np.float32)
+    for from_logits in (True, False):
+        losses = CrossEntropy(from_logits, reduction=None)(np.array([-1, 7, 6]), scores)
+        np.testing.assert_array_equal(np.isfinite(losses), [False, False, True])
+    metric = TopKError(7)
+    metric.update_state(np.array([-1, 7, 6]), scores)
+    assert float(metric.result()) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_labels_of_another_shape_are_refused(batch):
+    one_hot, scores = np.eye(7, dtype=np.float32)[:batch], np.ones((batch, 7), np.float32)
+    for compute in (CrossEntropy(), TopKError(1)):
+        with pytest.raises(ValueError, match=rf"Labels are integers.* Received: labels of shape \({batch}, 7\)"):
+            compute(one_hot, scores)
+    with pytest.raises(ValueError, match="Received: k=0"):
+        TopKError(0)
+    with pytest.raises(ValueError, match=r"Received: label_smoothing=2\.0"):
+        CrossEntropy(label_smoothing=2.0)
+
+
 class Observed(keras.callbacks.Callback):
     """The rates in each epoch, and whether its steps have colour noise."""
 
@@ -126,6 +148,52 @@ def test_the_compiled_step_loses_its_colour_noise_in_the_epoch_that_the_schedule
     _, history = fit(recipe, epochs=3)
     apart = np.abs(np.subtract(history["loss"], history["val_loss"]))
     assert min(apart[:2]) > 0.01 and apart[2] < 1e-5
+
+
+def test_colour_noise_ends_in_a_network_inside_another_too():
+    recipe = source(training__schedule__color_noise_off_epoch=1)
+    body = small_model()
+    model = keras.Sequential([keras.Input((2, 2, 3)), keras.Model(body.input, body.get_layer("fc8").output)])
+    model.add(keras.layers.Activation("softmax"))
+    observed = Noise(body.layers[1])
+    model.compile(**compile_options(recipe, model))
+    images = np.ones((8, 2, 2, 3), np.float32)
+    model.fit(images, LABELS, epochs=2, callbacks=[FollowRecipe(recipe), observed], verbose=0)
+    assert observed.seen == [True, False]
+
+
+class Noise(keras.callbacks.Callback):
+    """Whether a layer's noise is on in each epoch."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.seen = layer, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append(self.layer.active)
+
+
+def test_batches_have_the_order_of_the_epoch_that_is_trained():
+    class Batches(keras.utils.PyDataset):
+        epoch = 0
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            read.append(self.epoch)
+            return np.ones((8, 2, 2, 3), np.float32), LABELS
+
+        def on_epoch_end(self):
+            self.epoch += 1
+
+    for initial in (0, 5):
+        recipe, model, read = source(), small_model(), []
+        batches = Batches()
+        model.compile(**compile_options(recipe, model))
+        follow = FollowRecipe(recipe, batches=batches)
+        model.fit(batches, initial_epoch=initial, epochs=initial + 2, callbacks=[follow], shuffle=False, verbose=0)
+        assert read[-4:] == [initial, initial, initial + 1, initial + 1]  # after those of Keras, to build the metrics
 
 
 @pytest.mark.slow

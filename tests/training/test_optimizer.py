@@ -267,6 +267,24 @@ def test_a_schedule_that_begins_at_nothing_has_no_multiples():
     optimizer.build(model_with_two_layers().trainable_variables)
     optimizer.iterations.assign(5)
     assert optimizer.rates == pytest.approx({"weights": 0.25, "biases": 0.25})
+    with pytest.raises(ValueError, match="begins at 0"):
+        AlexNetSGD(warm, layers={"conv1": 0.1})
+    frozen = AlexNetSGD(warm, 0.0, layers={"conv1": 0.0})
+    for each in (frozen, AlexNetSGD.from_config(frozen.get_config())):
+        each.build(model_with_two_layers().trainable_variables)
+        each.iterations.assign(5)
+        assert each.rates == pytest.approx({"weights": 0.25, "biases": 0.0, "conv1": 0.0})
+
+
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")  # which has no velocities yet
+def test_rates_by_layer_beside_a_schedule_are_kept(tmp_path):
+    falling = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    model = model_with_two_layers()
+    model.compile(AlexNetSGD(falling, layers={"conv1": 0.0, "fc8": 1.0}), loss="mse")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for optimizer in (AlexNetSGD.from_config(model.optimizer.get_config()), loaded.optimizer):
+        assert optimizer.rates == pytest.approx({"weights": 0.1, "biases": 0.1, "conv1": 0.0, "fc8": 1.0})
 
 
 def test_what_sets_the_rate_of_keras_moves_every_rate_in_proportion(tmp_path):
@@ -317,6 +335,36 @@ def test_the_variables_that_0_1_saved_are_loaded():
     optimizer.load_own_variables({str(index): value for index, value in enumerate(saved)})
     assert optimizer.rates == pytest.approx({"weights": 0.1, "biases": 0.2, "fc8": 0.3})
     assert int(optimizer.iterations) == 7 and all(float(v.numpy().min()) == 2.0 for v in optimizer.velocities)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
+def test_two_variables_that_were_not_trained_are_not_taken_for_those_of_0_1(tmp_path):
+    model = model_with_two_layers()
+    model.get_layer("fc8").trainable = False
+    model.compile(AlexNetSGD(0.1, 0.2), loss="mse")
+    model.train_on_batch(np.ones((4, 6), np.float32), np.ones((4, 3), np.float32))
+    model.get_layer("fc8").trainable = True
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for ours, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_variables_of_another_precision_are_trained(dtype):
+    variable = keras.Variable(np.full((2, 3), 4.0), dtype=dtype, name="kernel")
+    optimizer = AlexNetSGD(0.5, momentum=0.5, decay=0.25)
+    for expected in (4 - 0.5 * (2 + 1), 2.5 - 0.5 * (2 + 0.625) - 0.75):  # of w = 4 and 2.5, with a gradient of 2
+        optimizer.apply([keras.ops.full((2, 3), 2.0, dtype)], [variable])
+        np.testing.assert_allclose(keras.ops.cast(variable, "float32"), expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"layers": "conv1"}, {"momentum": 2.0}, {"decay": -1.0}, {"layer_decays": {"fc8": -0.1}}]
+)
+def test_arguments_that_cannot_be_meant_are_refused(arguments):
+    with pytest.raises(ValueError, match="Received: "):
+        AlexNetSGD(0.1, **arguments)
 
 
 # The factor of float16's loss
