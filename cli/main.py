@@ -1,6 +1,7 @@
 """The `alexnet` command: its group, and how every error and interruption ends."""
 
 import errno
+import os
 import re
 import sys
 from pathlib import Path
@@ -32,8 +33,10 @@ from alexnet_keras.errors import INTERRUPTED, AlexNetError
 
 KEPT = "What was finished is kept; run the same command to continue."
 MENDED = "What was finished is kept: mend that and run the command again (a training continues with --resume)."
-# When they end early, or begin anew when they are run again.
-KEEP_NOTHING = frozenset(("demo", "predict", "info", "visualize", "export", "publish", "benchmark", "recipes", "runs"))
+KEEP_NOTHING = frozenset((  # when they end early, or begin anew when they are run again
+    "demo", "predict", "info", "visualize", "import", "export", "publish", "report", "benchmark", "recipes", "runs",
+))  # fmt: skip
+OF_DISKS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE))  # that end a work half done
 LONGEST_NAME = 100  # characters of a path that a sentence shows
 
 
@@ -58,7 +61,7 @@ class AlexNetGroup(click.Group):
         # a shell leaves the ~ of --out=~/data as it is, and a directory of that name would be made
         split = [argument.partition("=") for argument in args]
         whole = [
-            f"{name}={Path(value).expanduser()}"
+            f"{name}={os.path.expanduser(value)}"  # noqa: PTH111, since Path's raises where there is no home
             if name.startswith("--") and value.startswith("~/")
             else name + sign + value
             for name, sign, value in split
@@ -69,30 +72,57 @@ class AlexNetGroup(click.Group):
         console.print_in_any_encoding()
         return super().main(*args, **kwargs)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except OSError as error:  # of a disk on which the help has no room
+            if sentence := _sentence_of(error):
+                raise sentence from error
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except AlexNetError as error:
             raise Sentence(str(error), error.exit_code) from error
-        except BrokenPipeError:
-            raise  # by `| head`: Click ends the command without a word
         except OSError as error:
-            if error.errno is None:  # raised by a library for reasons of its own
-                raise
-            if error.errno == errno.ENAMETOOLONG:
-                raise Sentence(f"Nothing can be called {str(error.filename)[:40]!r}…: that is too long.", 2) from error
-            where = f" ({error.filename})" if error.filename else ""
-            again = "" if ctx.invoked_subcommand in KEEP_NOTHING else f" {MENDED}"
-            raise Sentence(f"{error.strerror}{where}.{again}", 1) from error
+            if sentence := _sentence_of(error, _kept(ctx, MENDED)):
+                raise sentence from error
+            raise
+        except MemoryError as error:
+            raise Sentence(f"The memory that this process may take is not enough.{_kept(ctx, MENDED)}", 1) from error
         except UnicodeEncodeError as error:
             if error.reason != "surrogates not allowed":
                 raise
             raise Sentence(f"TensorFlow opens only paths in UTF-8: rename {error.object[:LONGEST_NAME]}.", 2) from error
         except KeyboardInterrupt as interruption:
-            kept = "" if ctx.invoked_subcommand in KEEP_NOTHING else f" {KEPT}"
-            said = str(interruption) or f"Interrupted.{kept}"
+            said = str(interruption) or f"Interrupted.{_kept(ctx, KEPT)}"
             console.complain(f"\n{said}")  # also to those who want it quiet
             ctx.exit(INTERRUPTED)
+
+
+def _kept(ctx: click.Context, words: str) -> str:
+    """The words, after a space, unless the command keeps nothing."""
+    return "" if ctx.invoked_subcommand in KEEP_NOTHING else f" {words}"
+
+
+def _sentence_of(error: OSError, again: str = "") -> Sentence | None:
+    """The sentence for an error of the operating system, with `again` where a disk has ended a work half done.
+
+    None for a pipe that was closed, as by `| head`, which Click ends without a word, and for what a library raises for
+    reasons of its own.
+    """
+    if isinstance(error, BrokenPipeError) or error.errno is None:
+        return None
+    if error.errno == errno.ENAMETOOLONG:
+        return Sentence(f"Nothing can be called {str(error.filename)[:40]!r}…: that is too long.", 2)
+    if error.errno == errno.ENOENT and not error.filename:
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            return Sentence("The current directory is no longer there: change to another.", 2)
+    where = f" ({error.filename})" if error.filename else ""
+    return Sentence(f"{error.strerror}{where}.{again if error.errno in OF_DISKS else ''}", 1)
 
 
 @click.group(

@@ -165,7 +165,7 @@ def prepare(source: str | None, verify: bool, as_json: bool, **choices: Any) -> 
         raise UsageError("--beam-option needs --beam-runner.")
     if finish and choices["overwrite"]:
         raise UsageError("--finish and --overwrite exclude each other.")
-    preparation = _planned(source or "demo", choices)
+    preparation = _planned("demo" if source is None else source, choices)
     if part:
         first, stop = preparation.make_part(*part)
         where = str(preparation.directory)

@@ -34,7 +34,12 @@ codecs.register_error(IN_ASCII, in_ascii)
 
 
 def print_in_any_encoding() -> None:
-    """Let no later print fail because of the encoding of stdout or stderr."""
+    """Let no later print fail because of the encoding of stdout or stderr, or because one of them is closed."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)  # so that no file that is opened later gets what libraries print
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=IN_ASCII)

@@ -147,7 +147,7 @@ def square_from_jpeg_or_png(decoding: Decoding = Decoding()) -> Callable:
 
     def fits(height: "tf.Tensor", width: "tf.Tensor") -> "tf.Tensor":
         pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-        return tf.debugging.assert_less_equal(pixels, tf.constant(decoding.max_pixels, tf.int64))
+        return tf.debugging.assert_less_equal(pixels, tf.constant(min(decoding.max_pixels, tf.int64.max), tf.int64))
 
     def jpeg(encoded: "tf.Tensor") -> "tf.Tensor":
         shape = tf.io.extract_jpeg_shape(encoded)
@@ -263,7 +263,7 @@ def read_image_file(path: Path) -> bytes:
             return start
         check_length(status.st_size)
         file.seek(0)
-        return file.read(MOST_BYTES)
+        return file.read(status.st_size)  # Python takes the memory for as many bytes as are asked for
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,9 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         elif len(parents) == 2:
             last = _LAYER_FIELDS.get(last, last)
         field, value = ".".join([*parents, last]), _parsed(text.strip())
-        if changes.setdefault(field, value) != value:
+        if field in changes and changes[field] != value:
             raise UsageError(f"--set gives {field} twice, as {changes[field]} and as {value}: leave one out.")
+        changes[field] = value
     return changes
 
 

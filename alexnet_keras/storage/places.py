@@ -25,6 +25,9 @@ def home() -> Path:
         path = Path(given).expanduser()
         if path.is_dir() or not path.exists():
             return path
+    except PermissionError as error:
+        remedy = "make it readable, or name another directory."
+        raise UsageError(f"{HOME} is {_shown(given)!r}, which cannot be looked into: {remedy}") from error
     except (OSError, RuntimeError):  # of a name that is too long; of ~ and no user
         pass
     raise UsageError(f"{HOME} is {_shown(given)!r}, which is no directory: let it name one, or unset it.")

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -116,7 +117,9 @@ with click.Context(click.Command("train")):
     assert found.stdout == f"GPUs {gpus}\n"
 
 
-@pytest.mark.parametrize(("name", "kept"), [("predict", False), ("demo", False), ("prepare", True)])
+@pytest.mark.parametrize(
+    ("name", "kept"), [("predict", False), ("import", False), ("report", False), ("prepare", True)]
+)
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [(KeyboardInterrupt(), 130, "Interrupted."), (OSError(28, "No space left on device"), 1, "No space left")],
@@ -130,6 +133,55 @@ def test_a_command_that_ends_early_says_that_work_is_kept_only_where_it_is(name,
 
     result = CliRunner().invoke(group, [name])
     assert result.exit_code == code and ("is kept" in result.stderr) is kept and said in result.stderr
+
+
+def raising(error):
+    """What a command that raises it prints, and its exit code."""
+    group = AlexNetGroup()
+
+    @group.command("prepare")
+    def ended():
+        raise error
+
+    result = CliRunner().invoke(group, ["prepare"])
+    return result.exit_code, result.stderr
+
+
+def test_nothing_is_promised_where_nothing_was_begun(tmp_path, monkeypatch):
+    denied = PermissionError(errno.EACCES, "Permission denied", "photos/out")
+    assert raising(denied) == (1, "Error: Permission denied (photos/out).\n")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    assert raising(missing) == (2, "Error: The current directory is no longer there: change to another.\n")
+
+
+def test_too_little_memory_is_a_sentence():
+    code, said = raising(MemoryError())
+    assert code == 1 and said.startswith("Error: The memory that this process may take is not enough. What was")
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])
+@pytest.mark.parametrize(("arguments", "code"), [(["recipes"], 0), (["info", "data", "."], 3), (["recipes", "nix"], 2)])
+def test_closed_streams_change_no_exit_code(tmp_path, closed, arguments, code):
+    def close():
+        for number in map(int, closed.split()):
+            os.close(number)
+
+    command = [sys.executable, "-m", "alexnet_keras.cli.main", *arguments]
+    told = subprocess.run(command, capture_output=True, cwd=tmp_path, preexec_fn=close, timeout=100)
+    assert told.returncode == code and b"Traceback" not in told.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["recipes"], ["recipes", "--help"]])
+def test_a_full_disk_behind_stdout_is_a_sentence(arguments):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "alexnet_keras.cli.main", *arguments]
+        told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=100)
+    assert told.returncode == 1 and told.stderr.startswith("Error: No space left on device")
+    assert "Traceback" not in told.stderr
 
 
 def test_a_closed_pipe_ends_a_command_without_a_word():

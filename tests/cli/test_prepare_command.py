@@ -94,6 +94,8 @@ def bad_images(folder):
     "spoil, arguments, exit_code, words",
     [
         (lambda folder: None, ["nowhere"], 2, "There is no folder nowhere"),
+        (lambda folder: None, [""], 2, "The source '' is empty: name a folder"),
+        (lambda folder: None, ["ilsvrc:"], 2, "The source 'ilsvrc:' is empty"),
         (lambda folder: None, ["photos", "--max-bad", "many"], 2, "neither a count"),
         (lambda folder: None, ["photos", "--max-bad", "nan%"], 2, "max_bad must be from 0 to 1"),
         (lambda folder: None, ["photos", "--holdout", "1"], 2, "holdout"),

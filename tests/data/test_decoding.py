@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -304,6 +305,22 @@ def test_the_limit_of_pillow_is_left_alone_and_ours_is_the_one_that_counts(monke
         for found in pool.map(fit_to_square, [bmp] * 40):
             np.testing.assert_array_equal(found, pixels)
     assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_a_file_takes_no_more_memory_than_it_has_bytes(tmp_path):
+    file = tmp_path / "small.jpg"
+    file.write_bytes(encode(smooth(8, 8), "JPEG"))
+    tracemalloc.start()
+    try:
+        assert read_image_file(file) == file.read_bytes()
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_limit_of_pixels_can_be_any_number():
+    encoded = encode(smooth(300, 300), "JPEG")
+    np.testing.assert_array_equal(fit_to_square(encoded, Decoding(max_pixels=10**30)), fit_to_square(encoded))
 
 
 def test_what_is_no_image_is_not_read_whole(tmp_path):

@@ -169,6 +169,8 @@ def test_a_field_has_one_value():
     assert parse_overrides(["training.epochs=10", "training.epochs = 10"]) == {"training.epochs": 10}
     with pytest.raises(UsageError, match=r"--set gives training.epochs twice, as 10 and as 20: leave one out"):
         parse_overrides(["training.epochs=10", "training.epochs=20"])
+    with pytest.raises(UsageError, match="finite"):
+        edit(load_recipe("source"), parse_overrides(["network.conv3.initial_std=nan"]))
 
 
 def test_an_unknown_recipe_names_those_there_are():

@@ -96,6 +96,16 @@ def test_a_home_that_is_no_directory_is_refused(home, tmp_path, monkeypatch):
         runs_root()
 
 
+def test_a_home_under_a_directory_that_cannot_be_read_is_refused_for_that(monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setenv("ALEXNET_HOME", "closed/x")
+    monkeypatch.setattr(Path, "is_dir", closed)
+    with pytest.raises(UsageError, match=r"ALEXNET_HOME is 'closed/x', which cannot be looked into: make it readable"):
+        runs_root()
+
+
 def test_a_path_that_looks_like_an_option_is_written_so_that_it_is_none():
     assert argument(Path("-x")) == "./-x" and argument(Path("x")) == "x"
     assert Run(Path("saved_models/-x")).called == "saved_models/-x" and Run(Path("saved_models/x")).called == "x"

@@ -42,6 +42,10 @@ class SourceRequest:
     overwrite: bool = False
     cache: Path | None = None
 
+    def __post_init__(self) -> None:
+        if not self.name.strip():  # as of a shell's variable that is not set; it would be the current directory
+            raise UsageError(f"The source {self.given!r} is empty: name a folder, or one of the kinds with its place.")
+
     def absolute(self) -> "SourceRequest":
         """The same request with absolute paths, for a process in another directory."""
         paths: dict[str, Any] = {name: path.absolute() for name, path in vars(self).items() if isinstance(path, Path)}
