@@ -22,7 +22,8 @@ from agreement import BACKENDS, require_all, run_on
 from PIL import Image
 
 PAGE = Path(__file__).parents[2] / "docs/backends.md"
-TOLERANCES = {"tensorflow": 2e-6, "jax": 1e-4, "torch": 2e-6}  # of losses and weights, relative to the largest
+# Of losses and weights, relative to the largest. Other backends may send a gradient elsewhere in a pooling window.
+TOLERANCES = {"tensorflow": 2e-6, "jax": 1e-4, "torch": 1e-4}
 CLASSES = 12
 EPOCHS = 3  # of `source`: at the first rates, after a drop, and after another with conv1 frozen
 CHANGES = {

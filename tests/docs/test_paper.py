@@ -69,6 +69,24 @@ def test_a_network_that_was_trained_twice_was_the_same_to_the_last_digit():
     assert f"seed of the network as it is has {errors} ([table 2](#table-2)), {less} points less" in page
 
 
+def test_what_is_said_of_two_seeds_of_an_ablation_is_what_was_measured():
+    words = " ".join((ROOT / "docs/paper.md").read_text().split())
+    parts = ROOT / "docs/evidence/ablations-photos/parts"
+
+    def only_one_wrong(name):
+        for seed in (1, 2):
+            one, other = (json.loads((parts / f"{each}-seed-{seed}.json").read_text()) for each in (name, "source"))
+            test = paired_test(one["found"], other["found"], "top1")
+            yield test.only_first, test.only_second
+
+    (wrong, right), second = only_one_wrong("one-tower")
+    assert f"gets {wrong} images wrong that two towers get right, and {right} right that they get wrong, " in words
+    assert "with the second {} and {}. The top-5 error agrees".format(*second) in words
+    (wrong, right), second = only_one_wrong("no-lrn")
+    assert f"gets {wrong} images wrong that the other gets right, and {right} right that the other gets wrong" in words
+    assert "with the second {} and {}. The second alone would decide".format(*second) in words
+
+
 def test_evidence_holds_no_place_of_the_machine_that_measured_it():
     files = [file for file in (ROOT / "docs/evidence").rglob("*") if file.is_file()]
     assert files
