@@ -207,6 +207,7 @@ def test_a_run_that_another_process_extends_before_the_lock_keeps_that_length(pr
 def test_a_run_that_has_trained_beyond_the_recipe_meanwhile_is_not_cut_short(prepared, tiny, tmp_path, monkeypatch):
     made = trainer(new_run(tmp_path / "run", tiny), prepared)  # of 2 epochs
     made.model = made.optimizer = made.average = None
+    made.keeper = SimpleNamespace(owner={})
     monkeypatch.setattr(trainer_module, "restore", lambda *_: Position(epoch=3))
     with pytest.raises(UsageError, match="has trained 3 epochs meanwhile: resume it again"):
         made._restore()
