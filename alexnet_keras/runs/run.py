@@ -12,18 +12,16 @@ from datetime import UTC, datetime
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from typing import TYPE_CHECKING, Any
 
 from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.errors import DAMAGED, DataError, UsageError, check_choice
 from alexnet_keras.machine import PACKAGES, environment
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.runs.facts import Entries, read_facts
 from alexnet_keras.storage import hub
-from alexnet_keras.storage.documents import read_json, write_json
+from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.files import PARTIAL, is_locked, known_sha256, locked, write_by_rename
 from alexnet_keras.storage.places import argument, command, exists, runs_root
 from alexnet_keras.weights.published import PUBLISHED
@@ -35,57 +33,6 @@ if TYPE_CHECKING:
 LOCK = "lock"
 RESUMED_WITH = ("strategy", "devices", "environment")  # what a run records again where it has changed
 IMPORTED = "imported"  # the status of a run whose weights another framework trained
-
-
-class _Options(TypedDict, total=False):
-    max_pixels: int
-    exif: bool
-    encoding: Literal["jpeg", "png", "raw"]
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None
-
-
-class _Data(TypedDict, total=False):
-    path: str | None
-    name: str
-    source: str | None
-    fingerprint: str | None
-    examples: dict[str, int]
-    options: _Options
-    titles: list[str]
-
-
-class _Best(TypedDict):
-    epoch: float
-    val_top1_error: float
-
-
-class _Facts(TypedDict, total=False):
-    """The part of run.json that is read, if it is there; it may hold more."""
-
-    recipe: str
-    classes: list[str]
-    status: str
-    updated: str
-    precision: str
-    parameters: int
-    data: _Data
-    best: _Best
-    imported: dict[str, Any]
-    environment: dict[str, Any]
-
-
-_FACTS = TypeAdapter(_Facts)
-
-
-class _Entries(dict[str, Any]):
-    """The entries of a file; a missing one raises a DataError, because the file is damaged."""
-
-    def __init__(self, entries: dict[str, Any], path: Path, what: str) -> None:
-        super().__init__(entries)
-        self._path, self._what = path, what
-
-    def __missing__(self, name: str) -> Any:
-        raise DataError(f"{self._path} is damaged: it has no {self._what} {name}.")
 
 
 class _Inside:
@@ -210,14 +157,7 @@ class Run:
         Raises:
             DataError: The file is damaged.
         """
-        path = self.path / "run.json"
-        entries = read_json(path)
-        try:
-            _FACTS.validate_python(entries, strict=True)
-        except ValidationError as error:
-            entry = ".".join(map(str, error.errors()[0]["loc"]))
-            raise DataError(f"{path} is damaged: its entry {entry!r} is not one that a run writes.") from error
-        return _Entries(entries, path, "entry")
+        return read_facts(self.path / "run.json")
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -306,7 +246,7 @@ class Run:
                 raise ValueError("it has a number that is not finite")
         except DAMAGED as error:
             raise DataError(f"{self.history_path} is damaged: {error}.") from error
-        return [_Entries(row, self.history_path, "column") for row in numbers]
+        return [Entries(row, self.history_path, "column") for row in numbers]
 
     @property
     def validation_errors(self) -> list[float]:
