@@ -5,11 +5,13 @@ The command line prints the sentence and ends with the class's exit code: 1 fail
 """
 
 import csv
+import operator
 import struct
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM
 
@@ -55,7 +57,7 @@ class DataError(AlexNetError):
 
 
 class NotFiniteError(DataError):
-    """A network's output is not finite, so that no error, class or neighbour can be computed from it (exit code 3)."""
+    """A network's weights or outputs are not finite: no error, class or neighbour can be computed (exit code 3)."""
 
 
 class DivergedError(AlexNetError):
@@ -73,3 +75,18 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     choices = list(choices)
     if value not in choices:
         raise UsageError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
+
+
+def whole_number(name: str, value: Any, least: int = 1, refusal: type[Exception] = ValueError) -> int:
+    """Return an argument as an int. The default refusal is that of Keras's layers.
+
+    Raises:
+        refusal: It is no whole number, or below `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise refusal(f"{name} must be a whole number. Received: {name}={value!r}") from error
+    if number < least:
+        raise refusal(f"{name} must be at least {least}. Received: {name}={value!r}")
+    return number

@@ -6,8 +6,8 @@ import numpy as np
 
 from alexnet_keras.data.class_names import imagenet_words
 from alexnet_keras.data.images import IMAGE_SIZE
-from alexnet_keras.errors import UsageError
-from alexnet_keras.evaluation.errors import check_finite
+from alexnet_keras.errors import UsageError, whole_number
+from alexnet_keras.evaluation.errors import check_finite, floating
 from alexnet_keras.evaluation.image_inputs import crop_of, several
 
 
@@ -30,10 +30,10 @@ def preprocess_input(images: Any, size: int = 224) -> np.ndarray:
         Crops `(images, size, size, 3)`, RGB, 0..255, uint8; of one image a batch of one.
 
     Raises:
-        UsageError: There is no such file, it is no image of these kinds, or no crop of this size.
+        UsageError: There is no such file, it is no image of these kinds, or there is no crop of this size.
         DataError: An image cannot be used.
     """
-    if not 1 <= size <= IMAGE_SIZE:
+    if whole_number("size", size, refusal=UsageError) > IMAGE_SIZE:
         raise UsageError(f"size must be 1 to {IMAGE_SIZE}. Received: size={size}")
     given = several(images)
     crops = [crop_of(image, size) for image in ([images] if given is None else given)]
@@ -54,17 +54,17 @@ def decode_predictions(probabilities: Any, top: int = 5) -> list[list[tuple[str,
         For each image the likeliest classes, the likeliest first: `(WordNet id, words, probability)`.
 
     Raises:
-        UsageError: They have another shape, or `top` is less than 1.
+        UsageError: They have another shape or are no floating-point numbers, or `top` is no whole number from 1 on.
         NotFiniteError: They are not finite.
     """
     words = imagenet_words()
     array = np.asarray(probabilities)
     if array.ndim != 2 or array.shape[1] != len(words):
         raise UsageError(f"Probabilities must be (images, {len(words)}). Received: shape={array.shape}")
-    if top < 1:
-        raise UsageError(f"top must be at least 1. Received: top={top}")
+    array = floating(array)
+    count = whole_number("top", top, refusal=UsageError)
     check_finite(array, "The probabilities")
     classes = list(words.items())
-    likeliest = np.argsort(-array, axis=1, kind="stable")[:, :top]
+    likeliest = np.argsort(-array, axis=1, kind="stable")[:, :count]
     pairs = zip(array, likeliest, strict=True)
     return [[(*classes[label], float(row[label])) for label in labels] for row, labels in pairs]

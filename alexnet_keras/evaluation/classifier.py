@@ -12,9 +12,10 @@ from typing import IO, Any, overload
 
 import numpy as np
 
+from alexnet_keras.backend import require_tensorflow
 from alexnet_keras.data.class_names import imagenet_titles, imagenet_words
-from alexnet_keras.errors import AlexNetError, UsageError
-from alexnet_keras.evaluation.errors import check_finite
+from alexnet_keras.errors import AlexNetError, UsageError, whole_number
+from alexnet_keras.evaluation.errors import check_finite, floating
 from alexnet_keras.evaluation.image_inputs import UNCOMPRESSED, preparation_of, several, square_of
 from alexnet_keras.evaluation.predictions import Predictions
 from alexnet_keras.evaluation.predictor import Predictor
@@ -108,6 +109,7 @@ class Classifier:
         which: str = "best",
         reporter: Reporter | None = None,
     ) -> None:
+        require_tensorflow("Classifying images")
         if run is not None and weights is not None:
             raise UsageError(f"A classifier has a run or weights. Received: run={run!r}, weights={weights!r}")
         on_hub = is_address(run)
@@ -118,7 +120,8 @@ class Classifier:
         if self.run is not None:
             self.name, self.recipe = self.run.name, self.run.recipe.name
             self.preparation = preparation_of(self.run)
-            self.model = load_model(self.run.path) if on_hub else self.run.load_model(which)
+            on_the_hub = self.run.with_its_classes(load_model(self.run.path), str(run)) if on_hub else None
+            self.model = on_the_hub or self.run.load_model(which)
             self.names: list[str] = self.run.facts["classes"]
             self.titles: list[str] = list(self.run.titles)
         else:
@@ -158,6 +161,7 @@ class Classifier:
         """
         if several(image) is not None:
             return list(self.many(image, count))
+        count = whole_number("count", count, refusal=UsageError)  # before the image is classified
         return self.decode(self.predictor(self.square(image)[None])[0], count)
 
     def square(self, image: Any) -> np.ndarray:
@@ -173,14 +177,17 @@ class Classifier:
         """Name the likeliest classes of probabilities `(classes,)`, the likeliest first; ties keep the order of labels.
 
         Raises:
-            UsageError: `count` is less than 1.
+            UsageError: They are not as many floating-point numbers as there are classes, or `count` is no whole number
+                from 1 on.
             NotFiniteError: They are not finite.
         """
-        if count < 1:
-            raise UsageError(f"count must be at least 1. Received: count={count}")
-        check_finite(probabilities[None], f"The probabilities of {self.name}")
-        labels = np.argsort(-probabilities, kind="stable")[:count]
-        return _named(labels, probabilities[labels], self.titles, self.names)
+        count, given = whole_number("count", count, refusal=UsageError), np.asarray(probabilities)
+        if given.shape != (len(self.names),):
+            raise UsageError(f"Probabilities must be ({len(self.names)},). Received: shape={given.shape}")
+        given = floating(given)
+        check_finite(given[None], f"The probabilities of {self.name}")
+        labels = np.argsort(-given, kind="stable")[:count]
+        return _named(labels, given[labels], self.titles, self.names)
 
     def many(self, images: Iterable, count: int = 5) -> Iterator[Classification]:
         """Classify images in their order, many at a time; one that cannot be used is returned with its error.
@@ -190,11 +197,15 @@ class Classifier:
             count: The number of classes to return.
 
         Raises:
-            UsageError: It is one image, or `count` is less than 1.
+            UsageError: It is one image, or `count` is no whole number from 1 on.
         """
         given = several(images)
         if given is None:
             raise UsageError(f"This {type(images).__name__} is not several images: give a list of them.")
+        return self._classified(given, whole_number("count", count, refusal=UsageError))
+
+    def _classified(self, images: Iterable, count: int) -> Iterator[Classification]:
+        """Classify images in their order, which are read when they are asked for."""
 
         def read(image: Any) -> np.ndarray | AlexNetError:
             try:
@@ -207,7 +218,7 @@ class Classifier:
                 return Path(fsdecode(image)), pool.submit(read, image)
             return None, read(image)  # neither a file object nor a Pillow image is for several threads
 
-        remaining, size = iter(given), self.predictor.images_at_a_time
+        remaining, size = iter(images), self.predictor.images_at_a_time
         with ThreadPoolExecutor(READERS) as pool:
             while group := [started(image) for image in islice(remaining, size)]:
                 squares = [each.result() if isinstance(each, Future) else each for _, each in group]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.errors import DataError, NotFiniteError
+from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 
 LEAST = 1e-12  # probability whose logarithm is taken
 NEVER = np.int32(np.iinfo(np.int32).max)  # the rank of an image with a probability that is not finite
@@ -110,6 +110,17 @@ def label_ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def top_k_misses(probabilities: np.ndarray, labels: np.ndarray, k: int) -> int:
     """Count the images of which `k` or more other classes are at least as likely as the right one."""
     return int((label_ranks(probabilities, labels) >= k).sum())
+
+
+def floating(probabilities: np.ndarray) -> np.ndarray:
+    """Return probabilities as float32 or float64, if they are floating-point numbers.
+
+    Raises:
+        UsageError: They are not: those of a quantised network are whole numbers, which have a scale.
+    """
+    if probabilities.dtype.kind == "f" or probabilities.dtype.name == "bfloat16":
+        return probabilities.astype(np.result_type(probabilities.dtype, np.float32), copy=False)
+    raise UsageError(f"Probabilities are floating-point numbers, 0..1. Received: dtype={probabilities.dtype}")
 
 
 def check_finite(outputs: np.ndarray, what: str) -> np.ndarray:

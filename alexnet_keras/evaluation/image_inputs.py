@@ -89,13 +89,22 @@ UNCOMPRESSED = Preparation(Decoding(exif=True), Encoding("raw"))
 
 
 def preparation_of(run: Run) -> Preparation:
-    """Return the preparation of the data that a run was trained on, as its run.json records it."""
-    data = run.facts["data"]
-    options = data["options"] if "options" in data else open_prepared(run.data_path).manifest["options"]
+    """Return the preparation of the data that a run was trained on."""
+    options = options_of(run)
     return Preparation(
         Decoding(options["max_pixels"], options["exif"]),
         Encoding(options["encoding"], options["jpeg_quality"] or JPEG_QUALITY),
     )
+
+
+def options_of(run: Run) -> dict[str, Any]:
+    """Return the options of the preparation of a run's data: those in run.json, or else in the dataset's manifest.
+
+    Raises:
+        UsageError: Neither is there.
+    """
+    data = run.facts["data"]
+    return data["options"] if "options" in data else open_prepared(run.data_path).manifest["options"]
 
 
 def read_image(path: Path, preparation: Preparation) -> np.ndarray:
@@ -167,7 +176,9 @@ def spread_over_classes(labels: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(turns, kind="stable")[:count]
 
 
-BLACK = 2  # an array with no value above this is taken for 0..1: as 0..255 it would be black
+# An array with no value above this is taken for 0..1, or for normalised, where white is 2.64 with ImageNet's mean and
+# deviation: as 0..255 it would be black.
+BLACK = 3
 MOST_OF_A_REASON = 100  # characters of a library's message
 HALF = 0.5  # beyond 0..255, which rounding removes
 NO_TEXT = "it gives text and not bytes; open it with 'rb'"
@@ -326,7 +337,8 @@ def _levels(array: np.ndarray) -> np.ndarray:
         raise UnreadableImage("it has values that are not finite")
     small = 0 < max(-low, high) < BLACK  # all zeros are black either way
     if small or low < -HALF or high > WHITE + HALF:
-        advice = "; multiply them by 255" if small and low > -HALF / 2 else ", as they were in its file"
+        unit = high < BLACK / 2 and low > -HALF / 2
+        advice = "; multiply them by 255" if unit else ", as they were in its file"
         raise UnreadableImage(f"its values are {low:.4g} to {high:.4g} and not 0..255{advice}")
     return np.clip(np.round(array), 0, WHITE).astype(np.uint8)
 

@@ -15,6 +15,7 @@ from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.interop.exported import ExportedNetwork
 from alexnet_keras.layers import ColorNoise
+from alexnet_keras.network.loading import finite
 from alexnet_keras.network.model import AlexNet
 from alexnet_keras.network.summary import tower_layers
 from alexnet_keras.recipes import toml
@@ -63,6 +64,7 @@ def read_safetensors(path: Path) -> keras.Model:
     Raises:
         UsageError: There is no such file.
         DataError: The file is damaged, or of another format.
+        NotFiniteError: A weight is not finite.
     """
     if not Path(path).is_file():
         raise UsageError(f"There is no file {path}.")
@@ -73,16 +75,21 @@ def read_safetensors(path: Path) -> keras.Model:
         if metadata.pop("format", None) != FORMAT:
             raise ValueError("its metadata do not say so")
         values = {name: json.loads(value) for name, value in metadata.items()}
-        recipe = toml.from_dict(values["recipe"], where=str(path))
-        model = AlexNet(recipe, classes=len(values["names"]), dtype="float32")
-        mean = model.get_layer("mean")
+        recipe, names = toml.from_dict(values["recipe"], where=str(path)), values["names"]
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise ValueError("its names are no list of classes")
+        model = AlexNet(recipe, classes=len(names), dtype="float32")
+        mean, variables = model.get_layer("mean"), _variables(model)
+        if set(tensors) != {MEAN, *variables} or any(tensor.dtype != np.float32 for tensor in tensors.values()):
+            raise ValueError("its tensors are not those of its recipe, float32")
         mean.mean.assign(np.broadcast_to(tensors[MEAN], mean.shape))  # a colour in files of 0.1
-        for name, variable in _variables(model).items():
+        for name, variable in variables.items():
             variable.assign(tensors[name])
-        if values["color"]:
+        if color := values["color"]:
             noise = model.get_layer("color_noise")
-            noise.magnitudes, noise.vectors = values["color"]["magnitudes"], values["color"]["vectors"]
-        return model
+            checked = ColorNoise(color["magnitudes"], color["vectors"], noise.stddev)
+            noise.magnitudes, noise.vectors = checked.magnitudes, checked.vectors
+        return finite(model, str(path))
 
 
 def open_safetensors(path: Path) -> Callable[[np.ndarray], np.ndarray]:

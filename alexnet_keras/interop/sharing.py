@@ -13,7 +13,8 @@ from zipfile import ZipFile
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.sources.open import KINDS
-from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.errors import UsageError
+from alexnet_keras.evaluation.image_inputs import options_of
 from alexnet_keras.interop.import_run import NO_DATA, ImportedNetwork, write_run
 from alexnet_keras.network.loading import load_model
 from alexnet_keras.network.summary import parameters_of
@@ -36,6 +37,7 @@ def shared_facts(run: Run, which: str = "best") -> dict[str, Any]:
     """Return the entries of run.json that everyone may read; the best epoch is that of the best model alone."""
     facts = run.facts
     data: dict[str, Any] = {**NO_DATA, **facts.get("data", {})}
+    options = options_of(run) if "data" in facts else data["options"]
     kind, _, _ = (data["source"] or "").partition(":")
     shared = {key: facts[key] for key in SHARED if key in facts and (key, which) != ("best", "last")}
     shared["data"] = {
@@ -43,7 +45,7 @@ def shared_facts(run: Run, which: str = "best") -> dict[str, Any]:
         "source": data["source"] if kind in PUBLIC_SOURCES else kind if kind in KINDS else None,
         "fingerprint": data["fingerprint"],
         "examples": data["examples"],
-        "options": {key: data["options"].get(key) for key in NO_DATA["options"]},
+        "options": {key: options.get(key) for key in NO_DATA["options"]},
         "titles": list(run.titles),
     }
     shared["environment"] = {key: value for key, value in facts.get("environment", {}).items() if key in VERSIONS}
@@ -71,7 +73,7 @@ def publish(
 
     Raises:
         UsageError: The run has no model yet, the directory exists or is a URL, or as `storage.hub.send`.
-        DataError: The model is damaged.
+        DataError: The model is damaged, has not the run's classes, or weights that are not finite.
         AlexNetError: The hub cannot be reached or refuses.
     """
     if is_address(to):
@@ -102,14 +104,10 @@ def _moment(run: Run, which: str) -> tuple[Any, ...]:
 
 def _write_now(run: Run, folder: Path, card: Callable[[dict[str, Any]], str], which: str) -> None:
     file, facts = run.path_of_model(which), shared_facts(run, which)
-    try:
-        with ZipFile(file) as model:
-            for name in MODEL_FILES:
-                model.extract(name, folder)
-    except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # of a full disk, for one
-        raise DataError(f"{file} is damaged, or no model that Keras saved: {error}.") from error
+    run.load_model(which)  # which checks it: what nobody can open is not published
+    with ZipFile(file) as model:
+        for name in MODEL_FILES:
+            model.extract(name, folder)
     (folder / "recipe.toml").write_text(to_toml(run.recipe), encoding="utf-8")
     write_json(folder / "run.json", facts)
     (folder / "README.md").write_text(card(facts), encoding="utf-8", errors="backslashreplace")
@@ -130,9 +128,7 @@ def import_published(folder: Path, place: str | Path, *, data: PreparedDataset |
     """
     check_new(folder)
     published = published_run(place)
-    facts, model = published.facts, load_model(published.path)
-    if model.output_shape[-1] != len(facts["classes"]):
-        raise DataError(f"{written(place)} is damaged: its network has not the {len(facts['classes'])} classes named.")
+    facts, model = published.facts, published.with_its_classes(load_model(published.path), written(place))
     if data:
         check_classes(published, facts["classes"], data.classes, data.path)
     weights = published.path / WEIGHTS

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from alexnet_keras.backend import Shape, Tensor
-from alexnet_keras.layers.arguments import whole_number
+from alexnet_keras.errors import whole_number
 
 
 @keras.saving.register_keras_serializable(package="alexnet_keras")

@@ -31,7 +31,7 @@ import numpy as np
 from keras import backend, ops
 
 from alexnet_keras.backend import Shape, Tensor, compiled, differentiable_once, is_plain
-from alexnet_keras.layers.arguments import whole_number
+from alexnet_keras.errors import whole_number
 
 UPPER_HALF = 0xFFFF0000  # of a word
 

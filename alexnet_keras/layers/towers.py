@@ -11,7 +11,7 @@ from keras import ops
 
 from alexnet_keras import backend
 from alexnet_keras.backend import CHANNELS_LAST, Shape, Tensor
-from alexnet_keras.layers.arguments import whole_number
+from alexnet_keras.errors import whole_number
 from alexnet_keras.layers.relu import relu
 
 

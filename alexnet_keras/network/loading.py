@@ -11,8 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.layers import MeanSubtraction
+from alexnet_keras.network.summary import weights_not_finite
 from alexnet_keras.recipes import schema
 from alexnet_keras.recipes.edits import other_arithmetic
 from alexnet_keras.reporter import ProgressBar
@@ -29,11 +30,31 @@ def load_model(file: str | Path) -> keras.Model:
     Raises:
         UsageError: There is no such model on the hub.
         DataError: The file is damaged, or no Keras model.
+        NotFiniteError: A weight is not finite.
     """
     path = hub.fetch(file) if hub.is_address(file) else Path(file)
     refuse_other_kinds(path / "model.weights.h5" if path.is_dir() else path, "keras", "hdf5")
     with _reading(hub.written(file)):
-        return keras.saving.load_model(str(path), compile=False)
+        model = keras.saving.load_model(str(path), compile=False)
+    return finite(model, hub.written(file))
+
+
+def finite(model: keras.Model, named: str) -> keras.Model:
+    """Return a model if all its weights are finite: on CPUs rectifiers and pooling hide NaN from what follows.
+
+    Args:
+        model: A model.
+        named: What it was read from.
+
+    Raises:
+        NotFiniteError: A weight is not.
+    """
+    if path := weights_not_finite(model):
+        raise NotFiniteError(
+            f"{named} has weights {path} that are not finite: it is damaged, or its training diverged. Use another "
+            "model, or train again with a smaller learning rate."
+        )
+    return model
 
 
 @contextmanager
@@ -42,6 +63,8 @@ def _reading(file: str | Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of damaged files h5py and Keras raise all sorts of things
+        if isinstance(error, UnboundLocalError) and isinstance(error.__context__, Exception):
+            error = error.__context__  # what Keras 3.15 stumbles over after the error itself
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{file} cannot be loaded, so it is damaged or not AlexNet's: {reason}") from error
 
@@ -63,6 +86,7 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
             recipe.
         AlexNetError: The published weights cannot be downloaded.
         DataError: The file is damaged, or of another network.
+        NotFiniteError: A weight is not finite.
     """
     given = None if mean else model.get_layer("mean").get_weights()
     published, named = hub.is_address(weights), hub.written(weights)
@@ -81,6 +105,7 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
         wanted.remove("mean")
     if missing := [name for name in wanted if name not in taken and name != schema.CLASSIFIER]:
         raise DataError(f"{named} is of another network: it has no {', '.join(missing)} of the same shape.")
+    finite(model, named)
     if other is not None:
         _warn_of_differences(model, other, named)
     if schema.CLASSIFIER in wanted and schema.CLASSIFIER not in taken:
@@ -159,12 +184,12 @@ def _load_h5(model: keras.Model, file: Path) -> list[str]:
     refuse_other_kinds(file, "hdf5")
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     before = {name: layer.get_weights() for name, layer in layers.items()}
-    for weight in model.weights:  # those that are NaN afterwards have not been loaded
-        weight.assign(np.full(weight.shape, np.nan, np.float32))
+    for weight in model.weights:  # those that are infinite afterwards have not been loaded
+        weight.assign(np.full(weight.shape, np.inf, np.float32))
     with _reading(file), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.load_weights(file, skip_mismatch=True)
-    taken = [name for name, layer in layers.items() if not all(np.isnan(w).all() for w in layer.get_weights())]
+    taken = [name for name, layer in layers.items() if not any(np.isposinf(w).all() for w in layer.get_weights())]
     for name in set(layers) - set(taken):
         layers[name].set_weights(before[name])
     return taken

@@ -5,6 +5,7 @@ from math import prod
 from typing import Literal
 
 import keras
+import numpy as np
 
 from alexnet_keras.layers import (
     EachTower,
@@ -93,6 +94,15 @@ class LayerSummary:
 def parameters_of(model: keras.Model) -> int:
     """Return the number of trained parameters: 60,965,224 of the paper's network. The mean image is not trained."""
     return sum(prod(variable.shape) for variable in model.trainable_variables)
+
+
+def weights_not_finite(model: keras.Model) -> str:
+    """Return the path of the first variable, in network order, with numbers that are not finite; "" without one."""
+    for layer in model.layers:
+        for variable, numbers in zip(layer.weights, layer.get_weights(), strict=True):
+            if not np.isfinite(numbers).all():
+                return variable.path
+    return ""
 
 
 def tower_layers(model: keras.Model) -> list[TowerLayer]:

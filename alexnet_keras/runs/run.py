@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet_keras.data.class_names import renewed_titles
-from alexnet_keras.errors import DAMAGED, DataError, UsageError, check_choice
+from alexnet_keras.errors import DAMAGED, AlexNetError, DataError, UsageError, check_choice
 from alexnet_keras.machine import PACKAGES, environment
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.schema import Recipe
@@ -275,13 +275,19 @@ class Run:
 
         Raises:
             UsageError: The run has no such model yet, or has trained more epochs since; or `which` is neither.
+            DataError: history.csv lacks epochs.
         """
         check_choice("which", which, ("best", "last"))
         path = self.model_path if which == "best" else self.last_model_path
+        if not path.exists() and all((self.path / name).exists() for name in hub.MODEL_FILES):
+            its_import = command("import", self.path)
+            raise UsageError(f"{self.path} is a published run: `{its_import}` makes a run of it.")
         if not path.exists():
             raise UsageError(f"The run {self.path} has no {path.name} yet: train it for at least one epoch.")
-        epochs = self.facts.get("last_epochs")
-        if which == "last" and epochs is not None and epochs != (trained := len(self.history)):
+        epochs, trained = self.facts.get("last_epochs"), len(self.history)
+        if which == "last" and epochs is not None and epochs > trained:
+            raise DataError(f"{self.history_path} is damaged: {path.name} is of {epochs} epochs, and it has {trained}.")
+        if which == "last" and epochs is not None and epochs < trained:
             raise UsageError(
                 f"{path} is the model after {epochs} epochs, and the run has gone on to {trained}: resume it to its "
                 f"end with `{command('train', '--resume', self.called)}`, or take the best model."
@@ -293,11 +299,27 @@ class Run:
 
         Raises:
             UsageError: The run has no such model yet, or has trained more epochs since.
-            DataError: The file is damaged.
+            DataError: The file is damaged, or the model has not the run's classes.
+            NotFiniteError: A weight is not finite.
         """
         from alexnet_keras.network.loading import load_model
 
-        return load_model(self.path_of_model(which))
+        file = self.path_of_model(which)
+        return self.with_its_classes(load_model(file), str(file))
+
+    def with_its_classes(self, model: "keras.Model", named: str) -> "keras.Model":
+        """Return a model, read from what `named` says, if it has as many outputs as run.json names classes.
+
+        Raises:
+            DataError: It has not, so that its classes would have wrong names.
+        """
+        outputs, classes = model.output_shape[-1], self.facts.get("classes")
+        if classes is not None and outputs != len(classes):
+            raise DataError(
+                f"{named} has {outputs} outputs, and run.json names {len(classes)} classes: one of them is of another "
+                "run."
+            )
+        return model
 
     def load_model_with_sha256(self, which: str = "best") -> "tuple[keras.Model, str]":
         """Load the trained model, and return it with the SHA-256 of its file, hex.
@@ -324,9 +346,19 @@ class Run:
         """Return the directory of an evaluation's predictions."""
         return self.path / "evaluations" / name
 
-    def figure_path(self, name: str) -> Path:
-        """Return the path of a figure of this run."""
-        return self.path / "figures" / name
+    def figure_path(self, name: str, out: Path | None = None) -> Path:
+        """Return `out`, or where it is None the path of a figure of this run, as `place` does."""
+        return self.place(out, self.path / "figures" / name)
+
+    def place(self, out: Path | None, inside: Path) -> Path:
+        """Return where to write: `out`, or where it is None a path inside the run.
+
+        Raises:
+            AlexNetError: The path inside would be taken, and nothing can be written there.
+        """
+        if out is None and not self.is_writable:
+            raise AlexNetError(f"Nothing can be written into the run {self.path}: say with --out where to write.")
+        return out or inside
 
 
 def best_epoch(rows: Sequence[dict[str, float]]) -> dict[str, float] | None:

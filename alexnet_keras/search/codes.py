@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.errors import DAMAGED, DataError
+from alexnet_keras.network.loading import finite
 
 HIDDEN = 512  # units between features and code, and between code and features
 BATCH_SIZE = 128
@@ -59,7 +60,7 @@ class Encoder:
             DataError: The file is damaged.
         """
         try:
-            return cls(keras.saving.load_model(path, compile=False))
+            return cls(finite(keras.saving.load_model(path, compile=False), str(path)))
         except DAMAGED as error:
             raise DataError(f"{path} is damaged and cannot be loaded: {str(error).splitlines()[0]}") from error
 

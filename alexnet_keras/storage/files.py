@@ -16,12 +16,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, TextIO
 
-from alexnet_keras.errors import AlexNetError
+from alexnet_keras.errors import AlexNetError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
 PARTIAL = ".partial-"  # the start of the name of a file that is being written
+FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 FIRST_NAMESPACE = "pid:[4026531836]"  # that of Linux's processes outside containers: PROC_PID_INIT_INO
 POLL_S = 0.1  # seconds between two attempts to take a lock
@@ -93,9 +94,18 @@ def write_by_rename(path: Path, disk: "Disk | None" = None) -> Iterator[Path]:
             return
         _flush(partial)
         replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        _name_place(error, partial, path)
         raise
+
+
+def _name_place(error: BaseException, partial: Path, path: Path) -> None:
+    """Let an error of the operating system name the path that was asked for, and one of a full disk any at all."""
+    if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+        error.filename = str(path)
+    elif isinstance(error, OSError) and str(error.filename).startswith(str(partial)):
+        error.filename = str(path) + str(error.filename).removeprefix(str(partial))
 
 
 def save_array(path: Path, array: "np.ndarray") -> None:
@@ -120,6 +130,9 @@ def write_directory_by_rename(path: Path, *, replacing: bool = False) -> Iterato
     Args:
         path: The directory.
         replacing: Replace an older directory, which stays whole until then; else only an empty one.
+
+    Raises:
+        UsageError: Another process has made it meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     made = partial_path(path)
@@ -130,9 +143,21 @@ def write_directory_by_rename(path: Path, *, replacing: bool = False) -> Iterato
         if replacing:
             _replace_directory(made, path)
         else:
-            replace(made, path)
+            _replace_nothing(made, path)
+    except OSError as error:
+        _name_place(error, made, path)
+        raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _replace_nothing(made: Path, path: Path) -> None:
+    try:
+        replace(made, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise UsageError(f"{path} exists, which it did not before: choose another name.") from error
+        raise
 
 
 def _replace_directory(made: Path, path: Path) -> None:

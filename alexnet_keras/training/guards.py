@@ -13,6 +13,7 @@ from scipy import stats
 
 from alexnet_keras.errors import AlexNetError, DivergedError
 from alexnet_keras.layers.towers import tower_letter
+from alexnet_keras.network.summary import weights_not_finite
 
 STOPPING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # Windows has none
 
@@ -70,15 +71,6 @@ def where_not_finite(model: keras.Model, images: Any) -> str:
             if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))).all():
                 return f"the output of {layer.name}" + (f", tower {tower_letter(tower)}" if len(towers) > 1 else "")
     return "the loss itself"
-
-
-def weights_not_finite(model: keras.Model) -> str:
-    """Return the path of the first variable, in network order, with numbers that are not finite; "" without one."""
-    for layer in model.layers:
-        for variable in layer.weights:
-            if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
-                return variable.path
-    return ""
 
 
 def status_after(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from alexnet_keras.backend import Tensor
-from alexnet_keras.layers.arguments import whole_number
+from alexnet_keras.errors import whole_number
 
 LEAST = float(np.finfo(np.float32).tiny)  # probability whose logarithm is taken: a loss of 87 nats
 

@@ -17,7 +17,7 @@ from alexnet_keras.errors import DataError, DivergedError, NotFiniteError, Usage
 from alexnet_keras.evaluation.errors import Tally
 from alexnet_keras.evaluation.predictor import Predictor
 from alexnet_keras.layers import ColorNoise
-from alexnet_keras.network.summary import parameters_of
+from alexnet_keras.network.summary import parameters_of, weights_not_finite
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.edits import check_something_learns, frozen_layers
 from alexnet_keras.recipes.schema import Recipe
@@ -407,7 +407,7 @@ class Trainer:
 
     def _check_finite(self) -> None:
         """Refuses weights that are not finite before anything is saved; ReLUs can hide them from the loss."""
-        if path := guards.weights_not_finite(self.model):
+        if path := weights_not_finite(self.model):
             raise self._diverged(f"The weights {path} are no longer finite after")
 
     def _save(self) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from alexnet_keras.backend import require_tensorflow
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import UsageError, whole_number
 from alexnet_keras.evaluation.crops import centre
 from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.network.model import logits_of
@@ -152,8 +152,7 @@ def smooth_gradients(
 def _smooth(
     differentiate: Callable, crops: np.ndarray, labels: np.ndarray, copies: int, noise: float, seed: int
 ) -> np.ndarray:
-    if copies < 1:
-        raise UsageError(f"copies must be at least 1. Received: copies={copies}")
+    copies = whole_number("copies", copies, refusal=UsageError)
     means = np.zeros(crops.shape, np.float32)
     for crop, label, mean in zip(crops, labels, means, strict=True):
         generator, deviation = np.random.default_rng(seed), noise * np.ptp(crop.astype(np.float32))
@@ -196,7 +195,7 @@ def _differentiated(model: keras.Model) -> Callable[[np.ndarray, np.ndarray], tu
 
 @own_style()
 def draw_saliency(
-    found: Saliency, titles: Sequence[str], path: Path, labels: Sequence[int | None] | np.ndarray | None = None
+    found: Saliency, titles: Sequence[str], path: str | Path, labels: Sequence[int | None] | np.ndarray | None = None
 ) -> None:
     """Draw a row for each image: the crop, its gradient, and over the grey crop SmoothGrad and Grad-CAM.
 

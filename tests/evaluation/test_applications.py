@@ -1,5 +1,6 @@
 """What users of keras.applications know: `preprocess_input`, `decode_predictions`, and weights by their name."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,6 +115,8 @@ def test_images_that_are_none_are_refused(tmp_path):
         preprocess_input([])
     with pytest.raises(UsageError, match=r"size must be 1 to 256. Received: size=257"):
         preprocess_input(normalised, 257)
+    with pytest.raises(UsageError, match=r"size must be a whole number. Received: size='224'"):
+        preprocess_input(normalised, "224")
 
 
 def test_the_likeliest_classes_come_first_with_their_words():
@@ -138,3 +141,15 @@ def test_probabilities_that_are_not_finite_have_no_classes():
         decode_predictions(np.full((1, 1000), np.nan))
     with pytest.raises(UsageError, match="top must be at least 1"):
         decode_predictions(np.zeros((1, 1000)), top=0)
+    with pytest.raises(UsageError, match="top must be a whole number"):
+        decode_predictions(np.zeros((1, 1000)), top=2.5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "bool", "object"])
+def test_probabilities_of_a_quantised_network_are_not_ranked_as_if_they_had_no_scale(dtype):
+    levels = np.zeros((1, 1000))
+    levels[0, 7] = 1
+    with pytest.raises(UsageError, match=f"Probabilities are floating-point numbers, 0..1. Received: dtype={dtype}"):
+        decode_predictions(levels.astype(dtype))
+    for kind in ("float16", ml_dtypes.bfloat16):
+        assert decode_predictions(levels.astype(kind))[0][0][2] == 1.0

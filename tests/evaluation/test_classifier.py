@@ -1,5 +1,6 @@
 """Images named by a run: files are prepared exactly as training's images were."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ from PIL import Image
 from tiers import rest_slow
 from untrained import untrained_run
 
-from alexnet_keras import Classifier
+from alexnet_keras import Classifier, Run, publish
 from alexnet_keras.data.pipeline import evaluation_batches
 from alexnet_keras.data.preparation import prepare
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.evaluation.image_inputs import Preparation, preparation_of, read_image, some_images, stacked_images
 
 
@@ -124,9 +125,37 @@ def test_wrong_arguments_are_refused(run_and_data):
     for one in ("photo.jpg", np.zeros((9, 9, 3), np.uint8), None):
         with pytest.raises(UsageError, match="is not several images: give a list of them"):
             list(classifier.many(one))
-    for count in (0, -1):
-        with pytest.raises(UsageError, match="count must be at least 1"):
+    for count, said in ((0, "at least 1"), (-1, "at least 1"), (2.5, "a whole number")):
+        with pytest.raises(UsageError, match=f"count must be {said}"):
             classifier(np.zeros((9, 9, 3), np.uint8), count)
+        with pytest.raises(UsageError, match=f"count must be {said}"):
+            classifier([], count)
+    for probabilities, said in ((np.ones(4), r"\(3,\). Received: shape=\(4,\)"), (np.ones(3, np.uint8), "dtype=uint8")):
+        with pytest.raises(UsageError, match=said):
+            classifier.decode(probabilities)
+
+
+@pytest.mark.parametrize("classes", [["blue", "green"], ["blue", "grey", "green", "red"]])
+def test_a_network_whose_outputs_are_not_the_run_s_classes_is_refused(classes, run_and_data, tmp_path):
+    run = Run(Path(shutil.copytree(run_and_data[0].path, tmp_path / "run")))
+    run.update({"classes": classes})
+    with pytest.raises(DataError, match=rf"model.keras has 3 outputs, and run.json names {len(classes)} classes: one "):
+        Classifier(run)
+
+
+def test_a_run_whose_weights_are_not_finite_answers_nothing(run_and_data, tmp_path):
+    run = Run(Path(shutil.copytree(run_and_data[0].path, tmp_path / "run")))
+    model = run.load_model()
+    model.get_layer("conv1").kernels[0].assign(np.full(model.get_layer("conv1").kernels[0].shape, np.nan))
+    model.save(run.model_path)
+    with pytest.raises(NotFiniteError, match=r"model.keras has weights conv1/kernel_a that are not finite"):
+        Classifier(run)
+
+
+def test_a_published_run_is_no_run_yet(run_and_data, tmp_path):
+    publish(run_and_data[0], tmp_path / "net")
+    with pytest.raises(UsageError, match=r"net is a published run: `alexnet import \S+net` makes a run of it"):
+        Classifier(tmp_path / "net")
 
 
 def test_ten_crops_are_averaged_where_asked_for(run_and_data, tmp_path):

@@ -179,6 +179,7 @@ UNIT = (RGB / 255).astype(np.float32)
         (UNIT * 1.06 - 0.03, "its values are -0.03 to 1.03 and not 0..255; multiply them by 255"),
         (UNIT * 2 - 1, "its values are -1 to 1 and not 0..255, as they were in its file"),
         ((UNIT - 0.45) / 0.225, "its values are -2 to 2.444 and not 0..255, as they were in its file"),
+        ((UNIT / 9 + 0.9 - 0.45) / 0.225, "its values are 2 to 2.494 and not 0..255, as they were in its file"),
         (RGB.astype(np.int32) // 255, "its values are 0 to 1 and not 0..255; multiply them by 255"),
         (RGB.astype(np.uint16) * 257, "its values are 0 to 6.554e+04 and not 0..255"),
         (RGB - 120.0, "its values are -120 to 135 and not 0..255"),

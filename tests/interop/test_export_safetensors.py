@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.interop.exported import exported_network
 from alexnet_keras.interop.safetensors import read_safetensors, write_safetensors
 
@@ -66,6 +66,21 @@ def test_what_cannot_be_read_is_a_sentence(written, tmp_path):
     save_file({"mean.mean": np.zeros((1, 1, 3))}, tmp_path / "part.safetensors", metadata)
     tensors = load_file(written)
     save_file({**tensors, "fc7.bias_a": np.zeros(3)}, tmp_path / "shape.safetensors", metadata)
-    for name in ("other", "part", "shape"):
+    save_file({**tensors, "foo": np.zeros(3, np.float32)}, tmp_path / "more.safetensors", metadata)
+    save_file({**tensors, "fc8.bias_a": np.zeros(3, np.int32)}, tmp_path / "kind.safetensors", metadata)
+    changed = {"names": '"abc"', "color": '{"magnitudes": [1], "vectors": [2]}'}
+    for entry, value in changed.items():
+        save_file(tensors, tmp_path / f"{entry}.safetensors", {**metadata, entry: value})
+    for name in ("other", "part", "shape", "more", "kind", *changed):
         with pytest.raises(DataError, match="cannot be used as alexnet-keras weights, version 1: "):
             read_safetensors(tmp_path / f"{name}.safetensors")
+
+
+def test_weights_that_are_not_finite_are_not_read(written, tmp_path):
+    with safe_open(written, framework="np") as file:
+        metadata = file.metadata()
+    tensors = load_file(written)
+    tensors["conv1.kernel_a"].flat[0] = np.nan
+    save_file(tensors, tmp_path / "nan.safetensors", metadata)
+    with pytest.raises(NotFiniteError, match=r"nan.safetensors has weights conv1/kernel_a that are not finite"):
+        read_safetensors(tmp_path / "nan.safetensors")

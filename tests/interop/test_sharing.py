@@ -18,6 +18,7 @@ from untrained import untrained_run
 import alexnet_keras
 from alexnet_keras import AlexNet, Classifier, Run
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
+from alexnet_keras.interop import sharing
 from alexnet_keras.interop.sharing import import_published, shared_facts
 from alexnet_keras.network.loading import load_model
 from alexnet_keras.storage import hub
@@ -82,7 +83,7 @@ def test_a_full_disk_is_not_taken_for_a_damaged_model(run, tmp_path, monkeypatch
             alexnet_keras.publish(run, tmp_path / "there")
     cut = Run.create(tmp_path / "cut", run.recipe, run.facts)
     cut.model_path.write_bytes(run.model_path.read_bytes()[:1000])
-    with pytest.raises(DataError, match=r"model\.keras is damaged, or no model that Keras saved"):
+    with pytest.raises(DataError, match=r"model\.keras is a zip archive that is damaged or was cut off"):
         alexnet_keras.publish(cut, tmp_path / "there")
     assert [path.name for path in tmp_path.iterdir()] == ["cut"]
 
@@ -196,7 +197,7 @@ def test_a_published_run_that_was_cloned_without_git_lfs_says_so(folder, tmp_pat
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda facts: facts.update(classes=["one"]), "its network has not the 1 classes named"),
+        (lambda facts: facts.update(classes=["one"]), "has 3 outputs, and run.json names 1 classes"),
         (lambda facts: facts.update(classes=[]), "its run.json has no entry classes"),
         (lambda facts: facts.pop("recipe"), "its run.json has no entry recipe"),
         (lambda facts: facts.pop("data"), "its run.json has no entry data.name"),
@@ -295,3 +296,35 @@ def test_a_hub_that_refuses_says_so(run, monkeypatch, status, error, sentence):
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
         with pytest.raises(error, match=f"hf://someone/net: the hub .*{sentence}"):
             fetch("hf://someone/net")
+
+
+def test_what_an_import_would_refuse_is_not_published(run, tmp_path):
+    broken = Run(Path(shutil.copytree(run.path, tmp_path / "broken")))
+    broken.update({"classes": ["blue", "green"]})
+    with pytest.raises(DataError, match=r"model.keras has 3 outputs, and run.json names 2 classes"):
+        alexnet_keras.publish(broken, tmp_path / "published")
+    assert not (tmp_path / "published").exists()
+
+
+def test_of_a_run_that_does_not_record_how_its_images_were_prepared_the_dataset_tells(prepared, tiny, tmp_path):
+    data = {name: value for name, value in prepared.facts.items() if name != "options"}
+    old = untrained_run(tmp_path / "old", tiny, prepared, recipe=tiny.name, data=data)
+    options = prepared.manifest["options"]
+    shared = shared_facts(old)["data"]["options"]
+    assert shared == {name: options[name] for name in shared} and shared["encoding"] == "jpeg"
+    old.update({"data": {**data, "path": str(tmp_path / "gone")}})
+    with pytest.raises(UsageError, match="gone"):
+        alexnet_keras.publish(old, tmp_path / "published")
+
+
+def test_of_two_processes_that_publish_into_one_directory_the_second_is_refused(run, folder, tmp_path, monkeypatch):
+    place, write = tmp_path / "net", sharing._write
+
+    def and_meanwhile(*arguments):
+        write(*arguments)
+        shutil.copytree(folder, place)
+
+    monkeypatch.setattr(sharing, "_write", and_meanwhile)
+    with pytest.raises(UsageError, match=rf"^{place} exists, which it did not before: choose another name"):
+        alexnet_keras.publish(run, place)
+    assert [each.name for each in tmp_path.iterdir()] == ["net"]

@@ -11,7 +11,7 @@ from torch_networks import torch_alexnet, torch_logits
 from written_files import caffemodel, state_names, write_caffe_hdf5, write_pth, write_safetensors, write_toronto
 
 from alexnet_keras import AlexNet
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.interop.import_run import import_network
 from alexnet_keras.reporter import ProgressBar
 from alexnet_keras.weights.formats import FORMATS
@@ -156,3 +156,29 @@ def test_what_is_no_weights_is_refused(tmp_path):
         AlexNet(small("torchvision"), weights="https://example.org/a.pth")
     with pytest.raises(UsageError, match=r"There is no file torchvison, .* Did you mean torchvision\?"):
         AlexNet(small("torchvision"), weights="torchvison")
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv5", "fc6", "fc8"])
+@pytest.mark.parametrize(("value", "suffix"), [(np.nan, ".keras"), (np.nan, ".weights.h5"), (np.inf, ".weights.h5")])
+def test_weights_that_are_not_finite_are_refused_wherever_they_are(layer, value, suffix, tmp_path):
+    """Of conv1 to fc7 TensorFlow's rectifiers and pooling would make finite probabilities of them, on processors."""
+    damaged, file = AlexNet(small("source"), classes=CLASSES), tmp_path / f"model{suffix}"
+    kernel = damaged.get_layer(layer).kernels[0]
+    numbers = kernel.numpy()
+    numbers.flat[0] = value
+    kernel.assign(numbers)
+    damaged.save(file) if suffix == ".keras" else damaged.save_weights(file)
+    with pytest.raises(NotFiniteError, match=rf"model{suffix} has weights {layer}/kernel_a that are not finite"):
+        AlexNet(small("source"), weights=file, classes=CLASSES)
+
+
+def test_a_layer_of_which_a_part_has_another_shape_is_not_loaded(tmp_path):
+    """Keras assigns the kernel, and leaves the rest of the layer as it was."""
+    h5py = pytest.importorskip("h5py")
+    file = tmp_path / "model.weights.h5"
+    AlexNet(small("source"), classes=CLASSES).save_weights(file)
+    with h5py.File(file, "r+") as content:
+        del content["layers/tower_conv2d/vars/1"]  # conv1's first bias
+        content["layers/tower_conv2d/vars/1"] = np.zeros(99, np.float32)
+    with pytest.raises(DataError, match=r"is of another network: it has no conv1 of the same shape"):
+        AlexNet(small("source"), weights=file, classes=CLASSES)

@@ -16,7 +16,7 @@ import portalocker
 import pytest
 from full_disk import full_after
 
-from alexnet_keras.errors import AlexNetError
+from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.storage import files
 from alexnet_keras.storage.files import (
     allocate,
@@ -104,7 +104,7 @@ def test_a_directory_appears_whole_and_takes_the_place_of_another_only_where_it_
         (partial / "one").touch()
         assert not path.exists()
     assert [file.name for file in path.iterdir()] == ["one"]
-    with pytest.raises(OSError, match="not empty"), write_directory_by_rename(path):
+    with pytest.raises(UsageError, match=f"^{path} exists, which it did not before"), write_directory_by_rename(path):
         pass
     with pytest.raises(ValueError, match="wrong"), write_directory_by_rename(path, replacing=True):
         raise ValueError("wrong")
@@ -275,3 +275,17 @@ def test_space_is_taken_before_pages_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         allocate(tmp_path / "made")
+
+
+@pytest.mark.parametrize("write", [write_by_rename, write_directory_by_rename])
+def test_an_error_of_the_disk_names_the_path_that_was_asked_for(tmp_path, write):
+    path = tmp_path / "made"
+    with pytest.raises(OSError, match="No space") as full, write(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert full.value.filename == str(path)
+    with pytest.raises(OSError, match="Read-only") as refused, write(path) as partial:
+        raise OSError(errno.EROFS, "Read-only file system", f"{partial}/inside")
+    assert refused.value.filename == f"{path}/inside"
+    with pytest.raises(OSError, match="Input/output") as other, write(path):
+        raise OSError(errno.EIO, "Input/output error", "elsewhere")
+    assert other.value.filename == "elsewhere" and not list(tmp_path.iterdir())
