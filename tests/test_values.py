@@ -20,7 +20,7 @@ RATE = ErrorRate(0.5, 0.4, 0.6)
 
 
 def two_members():
-    facts = {"run": "a", "data_fingerprint": ""}
+    facts = {"run": "a", "data_fingerprint": "", "split": "val"}
     return [Predictions(Path(), facts, np.ones((1, 2), np.float32), np.zeros(1, int))] * 2
 
 

@@ -43,6 +43,10 @@ class Ensemble:
     Attributes:
         members: Their predictions of the same images.
         weights: `(members,)` float64, none negative, not all 0; made to sum to 1 where probabilities are averaged.
+
+    Raises:
+        UsageError: There is only one member, or the weights are others.
+        DataError: The members are of different images or classes.
     """
 
     members: Sequence[Predictions]
@@ -50,6 +54,11 @@ class Ensemble:
 
     def __post_init__(self) -> None:
         check_same_images(self.members)
+        weights = self.weights
+        if weights.shape != (len(self.members),) or not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise UsageError(f"Every member has a weight of at least 0. Received: weights={weights.tolist()}")
+        if not weights.any():
+            raise UsageError("The weights of an ensemble are not all 0.")
 
     @property
     def shares(self) -> np.ndarray:
@@ -94,8 +103,8 @@ def check_same_images(members: Sequence[Predictions]) -> None:
         raise UsageError("An ensemble has at least two members: name two runs or more.")
     first = members[0]
     for member in members[1:]:
-        same = member.facts["data_fingerprint"] == first.facts["data_fingerprint"]
-        if not same or (member.classes, len(member.labels)) != (first.classes, len(first.labels)):
+        same = all(member.facts[name] == first.facts[name] for name in ("data_fingerprint", "split"))
+        if not same or member.classes != first.classes or not np.array_equal(member.labels, first.labels):
             raise DataError(
                 f"{member.facts['run']} and {first.facts['run']} were evaluated on different images: name the data "
                 "with --data."

@@ -167,19 +167,42 @@ def _literal_entries(path: Path, text: str) -> list[tuple[str, ...]]:
         if len(text) > LITERAL_LIMIT:
             raise ValueError("too long")
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_without_twins)
         except ValueError:
             if not LITERAL.fullmatch(STRING.sub("", text)):  # characters that could be too much for Python's parser
                 raise
-            value = ast.literal_eval(text.rstrip(";"))
+            value = _python_literal(text.rstrip(";"))
         entries = [entry if isinstance(entry, list | tuple) else (entry,) for entry in _listed(value)]
         if not all(entry and all(isinstance(part, str | int) for part in entry) for entry in entries):
             raise TypeError(entries)
+    except _Twins as error:
+        raise DataError(f"{path} has an entry {error} twice: which of the two it is, is not known.") from error
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise DataError(
             f"{path} is no list of classes: write one name on each line, or a name for every number from 0."
         ) from error
     return [_fields(", ".join(" ".join(str(part).split()) for part in entry)) for entry in entries]
+
+
+class _Twins(Exception):
+    """A dictionary in a file has a key twice, of which reading would keep the last."""
+
+
+def _without_twins(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    entries = dict[Any, Any]()
+    for key, value in pairs:
+        if key in entries:
+            raise _Twins(repr(key))
+        entries[key] = value
+    return entries
+
+
+def _python_literal(text: str) -> Any:
+    tree = ast.parse(text, mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            _without_twins([(ast.literal_eval(key), None) for key in node.keys if key])
+    return ast.literal_eval(tree)
 
 
 def _listed(value: Any) -> list[Any]:

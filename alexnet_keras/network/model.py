@@ -3,6 +3,7 @@
 from __future__ import annotations  # so that help() shows them as they are written
 
 import operator
+import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from alexnet_keras.layers import (
 from alexnet_keras.network.loading import load_weights
 from alexnet_keras.recipes import schema, toml
 
+ROUNDING = 1e-3  # of a mean of white pixels
 POOLINGS = {"maps": None, "avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}
 
 
@@ -85,7 +87,7 @@ def AlexNet(
 
     Raises:
         UsageError: There is no such recipe, pooling or file of weights, or no class; the mean image has another
-            shape, is smaller than a crop or not finite; or the dtype policy quantizes.
+            shape, is smaller than a crop or not 0..255; or the dtype policy quantizes.
         AlexNetError: The weights cannot be downloaded.
         DataError: The file of weights is damaged, or of another network.
     """
@@ -254,8 +256,10 @@ def _mean(mean_image: ArrayLike | None, kind: str, size: int) -> np.ndarray:
     mean = np.asarray(schema.IMAGENET_RGB_MEAN if mean_image is None else mean_image, np.float32)
     if mean.ndim not in (1, 3) or mean.shape[-1] != 3 or (mean.ndim == 1 and len(mean) != 3):
         raise UsageError(f"mean_image must be (height, width, 3) or (3,). Received: mean_image of shape {mean.shape}")
-    if not np.isfinite(mean).all():
-        raise UsageError("mean_image has values that are not finite.")
+    if not (mean.min() >= -ROUNDING and mean.max() <= 255 + ROUNDING):  # nor NaN
+        raise UsageError(f"mean_image must be 0..255. Received: mean_image of {mean.min():.4g} to {mean.max():.4g}")
+    if 0 < mean.max() <= 1:
+        warnings.warn(f"mean_image is at most {mean.max():.4g}, and pixels are 0..255: was it divided?", stacklevel=3)
     if mean.ndim == 1 or kind == "channel":
         return mean.reshape(-1, 3).mean(axis=0, dtype=np.float64)
     if min(mean.shape[:2]) < size:

@@ -103,6 +103,8 @@ def read_caffe_mean(path: Path, side: int) -> np.ndarray:
             mean = np.ascontiguousarray(mean, np.float32)
         if not (np.isfinite(mean).all() and mean.min() >= 0 and mean.max() <= 255):
             raise ValueError("its numbers are not all from 0 to 255")
+        if 0 < mean.max() <= 1:
+            raise ValueError(f"its numbers are 0 to {mean.max():.4g}, and pixels 0 to 255: multiply them by 255")
         return mean
 
 

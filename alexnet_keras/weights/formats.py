@@ -172,7 +172,8 @@ def read_weights(path: Path, kind: str, recipe: Recipe) -> tuple[dict[str, list[
     form = FORMATS[kind]
     refuse_other_kinds(path, *form.kinds)
     arrays, notes = form.weights(path, recipe)
-    weights = convert_weights(recipe, form.layout, arrays)
+    with np.errstate(all="ignore"):  # what is not finite then is refused
+        weights = convert_weights(recipe, form.layout, arrays)
     for name, towers in weights.items():
         if not all(np.isfinite(array).all() for pair in towers for array in pair):
             raise DataError(f"{path}: the weights of {name} are not all finite numbers.")

@@ -158,8 +158,17 @@ def test_the_images_are_the_same_only_if_fingerprint_and_shape_are():
     for other in (
         member("other", np.full((2, 3), 1 / 3), labels, data_fingerprint="x"),
         member("other", np.full((2, 4), 1 / 4), labels),
+        member("other", np.full((2, 3), 1 / 3), labels, split="train"),
+        member("other", np.full((2, 3), 1 / 3), labels[::-1]),
     ):
         for members in ([base, other], [base, base, other]):
             with pytest.raises(DataError, match="other and base"):
                 check_same_images(members)
     check_same_images([base, base])
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [1.0], [1.0, 1.0, 1.0], [1.0, np.nan], [1.0, np.inf]])
+def test_weights_that_average_nothing_are_refused(weights):
+    members = [made_up("a", 0.8, seed=1), made_up("b", 1.2, seed=2)]
+    with pytest.raises(UsageError, match="weight"):
+        Ensemble(members, np.array(weights))

@@ -149,6 +149,7 @@ def test_a_mean_may_be_numpys_or_a_colour(name, mean, tmp_path):
         (np.full((3, 256, 256), np.nan), "not all from 0 to 255"),
         (np.full(3, 300.0), "not all from 0 to 255"),
         (np.full(3, 1e300), "not all from 0 to 255"),
+        (np.array([0.406, 0.456, 0.485]), "its numbers are 0 to 0.485, and pixels 0 to 255: multiply them by 255"),
         (np.array({"mean": 3}, dtype=object), "Python objects"),
         (np.zeros((3, 4000, 4000), bool), "larger than any mean image"),
     ],

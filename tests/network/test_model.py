@@ -218,9 +218,15 @@ def test_a_mean_of_another_shape_is_refused(tiny, mean, kind):
         AlexNet(recipe, classes=3, mean_image=mean)
 
 
-def test_a_mean_that_is_not_finite_is_refused(tiny):
-    with pytest.raises(UsageError, match="not finite"):
-        AlexNet(tiny, classes=3, mean_image=[1.0, 2.0, np.nan])
+@pytest.mark.parametrize("mean", [[1.0, 2.0, np.nan], [1e4, 3.0, 7.0], [120.0, -3.0, 100.0]])
+def test_a_mean_that_is_none_of_pixels_is_refused(tiny, mean):
+    with pytest.raises(UsageError, match=r"mean_image must be 0..255. Received: mean_image of "):
+        AlexNet(tiny, classes=3, mean_image=mean)
+
+
+def test_a_mean_on_the_scale_from_0_to_1_is_warned_of(tiny):
+    with pytest.warns(UserWarning, match=r"mean_image is at most 0.485, and pixels are 0..255: was it divided\?"):
+        AlexNet(tiny, classes=3, mean_image=[0.485, 0.456, 0.406])
 
 
 def test_the_input_is_less_its_mean_whatever_form_the_mean_comes_in(tiny):
