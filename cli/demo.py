@@ -40,11 +40,16 @@ def demo(ctx: click.Context, epochs: int | None, seed: int) -> None:
     length = ["--epochs", str(epochs)] if epochs else []
     do("prepare", "demo", "--out", str(data), "--seed", str(seed))
     run = new_run_path("quickstart", data.name).name
-    do("train", "--data", str(data), "--run", run, "--seed", str(seed), *length)
-    do("eval", run, "--ten-crop")
+    evaluate_it, report_it = ("eval", run, "--ten-crop"), ("report", run)
+    try:
+        do("train", "--data", str(data), "--run", run, "--seed", str(seed), *length)
+    except KeyboardInterrupt as stop:
+        rest = " && ".join(places.command(*words) for words in (evaluate_it, report_it))
+        raise KeyboardInterrupt(f"{stop}\nThe rest of the demo is then: {rest}" if str(stop) else "") from None
+    do(*evaluate_it)
     for figure in ("kernels", "predictions", "neighbors"):
         do("visualize", figure, run)
-    do("report", run)
+    do(*report_it)
 
     from alexnet_keras.api import evaluate
     from alexnet_keras.runs import Run

@@ -87,7 +87,7 @@ def export(
     from alexnet_keras.interop.export_run import check_can_export, comparison_path, default_path, export_run
     from alexnet_keras.interop.exported import generated_samples, samples_of
 
-    path = out or default_path(run, to, quantize, which)
+    path = run.place(out, default_path(run, to, quantize, which))
     check_can_export(to, quantize, path)
     calibrated = quantize == "int8"  # on images of the run's data
     others = "The export is compared on generated images."

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import IO, Any
@@ -168,8 +169,16 @@ def _complete(command: click.Command) -> None:
 _complete(cli)
 
 
+def _end_in_order() -> None:
+    """End on SIGTERM and SIGHUP as on Ctrl-C, so that nothing half written stays; what is ignored stays so (nohup)."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)):  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)  # which raises KeyboardInterrupt
+
+
 def main() -> None:
     """Entry point of the installed command."""
+    _end_in_order()
     try:
         sys.exit(cli(standalone_mode=True))
     except KeyboardInterrupt:  # between Click's own handling and the end of the process

@@ -58,12 +58,12 @@ def report(
     """
     found = chosen_run(run)
     found.path_of_model()  # raises at once where there is no epoch yet
+    path = found.place(out, found.report_path)
     dataset, problem = data_if_there(found, data, "What needs the dataset is left out.")
     console.start_tensorflow()
     from alexnet_keras.reports.model_card import write_model_card
     from alexnet_keras.reports.run_report import write_report
 
-    path = out or found.report_path
     missing = write_report(
         found,
         dataset,

@@ -1,9 +1,6 @@
 """`alexnet reproduce`."""
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +33,7 @@ class ReproduceCommand(click.Command):
         super().format_help_text(ctx, formatter)
         if experiment := EXPERIMENTS.get(ctx.obj):
             formatter.write_paragraph()
-            formatter.write(f"{_heading(experiment)}\n")
+            formatter.write_text(_heading(experiment))
             with formatter.indentation():
                 formatter.write_dl(list(_details(experiment).items()))
 
@@ -174,23 +171,13 @@ def _run(experiment: "Experiment", out: Path | None, as_json: bool, options: dic
     root = out or reproductions_root()
     folder = root / f"{experiment.name}-{options['scale']}"
     lab = Lab(Options(**options), folder, console.REPORTER, root / "nets")
-    with _sigterm_as_interrupt():
+    try:
         result = reproduce(experiment, lab, command(*sys.argv[1:]))
+    except KeyboardInterrupt:  # of a training, too, which would say how to resume that alone
+        raise KeyboardInterrupt("Interrupted. What was finished is kept; run the same command to resume.") from None
     if as_json:
         console.emit_json(result.document)
         return
     console.result(result.document["summary"])
     console.table(f"{experiment.name}: {experiment.title}", list(result.columns), result.rows, left=len(result.columns))
     console.note(f"Wrote {folder}: result.json, {FIGURE}, page.md")
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Ends an experiment on SIGTERM as on Ctrl-C: what was finished is kept."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # which raises KeyboardInterrupt
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("Interrupted. What was finished is kept; run the same command to resume.") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -68,8 +68,7 @@ def serve(
     classifier = Classifier(found, weights=weights, ten_crop=ten_crop, reporter=console.REPORTER)
     viewer = Viewer(classifier, _nearest(classifier, data))
     server = Server(application(viewer, address.getsockname()[0], console.REPORTER), address)
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT is ignored in what a script starts in the background
-        signal.signal(number, signal.default_int_handler)  # which raises KeyboardInterrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a script starts in the background
     with suppress(KeyboardInterrupt):
         console.result(f"{classifier.name} is at {server.url} until Ctrl-C.")
         if not is_loopback(server.host):

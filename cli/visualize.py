@@ -47,10 +47,10 @@ def kernels(run: str | None, out: Path | None, scaling: Literal["kernel", "globa
         alexnet visualize kernels --over-time --scaling global
     """
     found = chosen_run(run)
+    path = found.figure_path("kernels-over-time.png" if over_time else "kernels.png", out)
     console.start_tensorflow()
     from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time
 
-    path = out or found.figure_path("kernels-over-time.png" if over_time else "kernels.png")
     if over_time:
         draw_kernels_over_time(found, path, scaling)
     else:
@@ -88,7 +88,8 @@ def architecture(run: str | None, out: Path | None, recipe: str | None) -> None:
         model, title, path = AlexNet(chosen), f"AlexNet, recipe {chosen.name}", out
     else:
         found = chosen_run(run)
-        model, title, path = found.load_model(), found.name, out or found.figure_path("architecture.png")
+        path = found.figure_path("architecture.png", out)
+        model, title = found.load_model(), found.name
     draw_architecture(model, path, title)
     console.result(f"Wrote {path}")
 
@@ -110,13 +111,13 @@ def towers(run: str | None, out: Path | None, as_json: bool) -> None:
         alexnet visualize towers my-run --out towers.pdf --json
     """
     found = chosen_run(run)
+    path = found.figure_path("towers.png", out)
     console.start_tensorflow()
     from alexnet_keras.network.kernels import compare_towers, first_kernels
     from alexnet_keras.visualization.kernels import draw_towers
 
     kernels = first_kernels(found.load_model())
     report = compare_towers(kernels)
-    path = out or found.figure_path("towers.png")
     draw_towers(kernels, report, path)
     if as_json:
         console.emit_json({"run": str(found.path), "picture": str(path), **report.to_dict()})
@@ -160,6 +161,6 @@ def curves(runs: tuple[str, ...], out: Path | None) -> None:
     from alexnet_keras.visualization.curves import draw_curves
 
     found = [chosen_run(run) for run in runs or (None,)]
-    path = out or found[0].figure_path("curves.png")
+    path = found[0].figure_path("curves.png", out)
     draw_curves(found, path)
     console.result(f"Wrote {path}")

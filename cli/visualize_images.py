@@ -79,12 +79,12 @@ def activations(
     """
     _check_alone("--image", file, data=data, seed=seed)
     found = chosen_run(run)
+    path = found.figure_path(f"activations-{layer}.png", out)
     console.start_tensorflow()
     from alexnet_keras.visualization.activations import draw_activations, feature_maps
 
     (shown,), _ = _images(found, [file] if file else [], None if file else data_of_run(found, data), 1, 1, seed)
     maps = feature_maps(found.load_model(), layer, shown.image)
-    path = out or found.figure_path(f"activations-{layer}.png")
     draw_activations(maps, path, shown.caption, scaling)
     console.result(f"Wrote {path}")
 
@@ -118,13 +118,13 @@ def saliency(
     """
     _check_alone("--image", files, data=data, count=count, seed=seed)
     found = chosen_run(run)
+    path = found.figure_path("saliency.png", out)
     console.start_tensorflow()
     from alexnet_keras.visualization.saliency import class_named, draw_saliency, find_saliency
 
     images, titles = _images(found, files, None if files else data_of_run(found, data), count, SALIENCY_ROWS, seed)
     label = None if class_name is None else class_named(class_name, found.facts["classes"], titles)
     explained = find_saliency(found.load_model(), np.stack([shown.image for shown in images]), label)
-    path = out or found.figure_path("saliency.png")
     draw_saliency(explained, titles, path, [shown.label for shown in images])
     console.result(f"Wrote {path}")
 
@@ -158,6 +158,7 @@ def neighbors(
     """
     _check_alone("--query", files, queries=queries, seed=seed)
     found = chosen_run(run)
+    path = found.figure_path("neighbors.png", out)
     dataset = data_of_run(found, data)
     console.start_tensorflow()
     from alexnet_keras.visualization.images import draw_neighbors, nearest_training_images
@@ -166,7 +167,6 @@ def neighbors(
     pixels = np.stack([shown.image for shown in images])
     count = count or min(NEIGHBORS, dataset.examples("train"))
     nearest = nearest_training_images(found.load_model(), pixels, dataset, count, console.REPORTER)
-    path = out or found.figure_path("neighbors.png")
     draw_neighbors(images, nearest, dataset.titles, path)
     console.result(f"Wrote {path}")
 
@@ -187,13 +187,13 @@ def predictions(run: str | None, data: str | None, out: Path | None, count: int,
     from alexnet_keras.evaluation.predictions import predictions_of
 
     found = chosen_run(run)
+    path = found.figure_path("errors.png" if only_errors else "predictions.png", out)
     dataset = data_of_run(found, data)
     predicted = predictions_of(found, dataset, "val", reporter=console.TENSORFLOW_REPORTER)
     console.start_tensorflow()
     from alexnet_keras.visualization.images import draw_predictions, predicted_images
 
     images = predicted_images(predicted, dataset, count, seed, only_errors=only_errors)
-    path = out or found.figure_path("errors.png" if only_errors else "predictions.png")
     draw_predictions(images, path)
     console.result(f"Wrote {path}")
 
@@ -215,9 +215,9 @@ def confusion(run: str | None, data: str | None, out: Path | None, split: str, t
     found = chosen_run(run)
     dataset = data_of_run(found, data)
     views = "ten-crop" if ten_crop else "centre"
-    predicted = predictions_of(found, dataset, split, views, reporter=console.TENSORFLOW_REPORTER)
     kind = "".join(f"-{word}" for word in (split, views) if word not in ("val", "centre"))
-    path = out or found.figure_path(f"confusion{kind}.png")
+    path = found.figure_path(f"confusion{kind}.png", out)
+    predicted = predictions_of(found, dataset, split, views, reporter=console.TENSORFLOW_REPORTER)
     draw_confusion(Outcomes.of(predicted).matrix, dataset.titles, path, f"{split}, {VIEWS[views]}")
     console.result(f"Wrote {path}")
 

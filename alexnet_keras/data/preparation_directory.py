@@ -152,9 +152,12 @@ def _existing(
                 return None
             rename_classes(out, words, further)
             data = open_prepared(out)
-        reporter.note(f"{out} is already prepared from the same images; only names have changed: {some(changed)}.")
+        reporter.note(f"{out} is already prepared from these images; only names have changed: {some(changed)}.")
         return data
-    reporter.note(f"{out} is already prepared from the same images with the same options; nothing to do.")
+    reporter.note(
+        f"{out} is already prepared, with these options from images of these names and sizes; nothing to do. Where "
+        "their content has changed, --overwrite prepares them again."
+    )
     return data
 
 

@@ -1,9 +1,10 @@
 """The entries of run.json: their types, and what is said where they are damaged."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from alexnet_keras.errors import DataError
@@ -32,15 +33,43 @@ class _Best(TypedDict):
     val_top1_error: float
 
 
+class _Machine(TypedDict):
+    tensorflow: str
+    keras: str
+    cpus: int
+
+
+class _Resumption(TypedDict):
+    step: int
+    strategy: str
+    devices: list[str]
+    environment: _Machine
+
+
+def _moment(written: str) -> str:
+    datetime.fromisoformat(written)
+    return written
+
+
+_Moment = Annotated[str, AfterValidator(_moment)]
+
+
 class _Facts(TypedDict, total=False):
     """The part of run.json that is read, if it is there; it may hold more."""
 
     recipe: str
     classes: list[str]
+    seed: int
     status: str
-    updated: str
+    ended: str
+    started: _Moment
+    updated: _Moment
+    strategy: str
+    devices: list[str]
+    resumed: list[_Resumption]
     precision: str
     parameters: int
+    last_epochs: int
     data: _Data
     best: _Best
     imported: dict[str, Any]

@@ -57,7 +57,8 @@ class KernelSnapshot:
             if kernels.ndim != 5 or kernels.shape[3] != 3 or kernels.dtype != np.float32 or not kernels.size:
                 raise ValueError(f"it has shape {kernels.shape} and type {kernels.dtype}")
         except DAMAGED as error:
-            raise DataError(f"{self.path} is damaged or holds no kernels: {error}.") from error
+            reason = str(error).split(" If you trust")[0].rstrip(".")  # NumPy: to load it with pickle
+            raise DataError(f"{self.path} is damaged or holds no kernels: {reason}.") from error
         return np.array(kernels)
 
 

@@ -17,6 +17,18 @@ def test_a_demo_whose_images_cannot_be_prepared_takes_no_name_of_a_run(alexnet, 
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.mark.slow
+def test_a_demo_that_is_stopped_says_how_to_do_the_rest(alexnet, monkeypatch):
+    monkeypatch.setattr(ConsoleReporter, "on_step", lambda *arguments: signal.raise_signal(signal.SIGINT))
+    result = alexnet("demo", "--epochs", "1")
+    assert result.exit_code == 130, result.stderr
+    said, rest = (
+        " ".join(result.stderr.split()),
+        "alexnet eval quickstart-demo --ten-crop && alexnet report quickstart-demo",
+    )
+    assert said.endswith(f"alexnet train --resume quickstart-demo The rest of the demo is then: {rest}")
+
+
 def test_train_prints_its_result_on_stdout_and_the_rest_on_stderr(trained):
     folder, result = trained
     assert json.loads(result.stdout)["epochs"] == 2

@@ -1,6 +1,7 @@
 """The main job through the installed command, in processes of its own, as a user runs it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -65,3 +66,26 @@ def test_a_run_that_was_stopped_resumes(prepared, tiny, tmp_path, sent):
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["epochs"] == 12
     assert len((history.parent / "steps.csv").read_text().splitlines()) == 1 + 12 * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_leaves_nothing_behind(prepared, tmp_path, sent):
+    (tmp_path / "temporary").mkdir()
+    process = subprocess.Popen(
+        [str(ALEXNET), "benchmark", "input", "--data", str(prepared.path)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)],
+    )
+    deadline = time.monotonic() + 120
+    while not any(tmp_path.glob("temporary/alexnet-benchmark-*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(sent)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Interrupted." in stderr and "Traceback" not in stderr, stderr
+    assert not list(tmp_path.glob("temporary/alexnet-*"))

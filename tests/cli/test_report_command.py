@@ -95,6 +95,8 @@ def test_without_its_data_a_run_is_reported_as_far_as_it_goes(copied, tmp_path):
 
 def test_a_run_that_cannot_be_written_is_reported_elsewhere(copied, tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "is_writable", False)
+    refused = copied("tiny", data=GONE)
+    assert refused.exit_code == 1 and "say with --out where to write" in refused.stderr
     card = (tmp_path / "saved_models/tiny/MODEL_CARD.md").read_bytes()
     words = [word for name in PARTS for word in ("--without", name)]
     result = copied("tiny", *words, "--no-ten-crop", "--out", tmp_path / "page.html", data=GONE)
@@ -133,3 +135,20 @@ def test_a_damaged_model_ends_with_3(copied, tmp_path):
     (tmp_path / "saved_models/tiny/model.keras").write_bytes(b"\0nothing")
     result = copied("tiny", data=GONE)
     assert result.exit_code == 3 and "damaged" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("started", "yesterday"),
+        ("updated", "2026"),
+        ("devices", None),
+        ("resumed", [{"strategy": "one"}]),
+        ("ended", 3),
+    ],
+)
+def test_a_damaged_entry_of_the_run_ends_with_3(copied, tmp_path, entry, value):
+    file = tmp_path / "saved_models/tiny/run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), entry: value}))
+    result = copied("tiny", "--no-ten-crop", data=GONE)
+    assert result.exit_code == 3 and f"run.json is damaged: its entry '{entry}" in result.stderr

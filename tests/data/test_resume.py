@@ -160,7 +160,7 @@ def test_new_words_of_classes_replace_the_old_ones_and_nothing_else(folder, tmp_
     assert {name: content for name, content in contents(out).items() if before[name] != content}.keys() == {
         "manifest.json"
     }
-    assert again(f"{one}\tnew, newer\n{two}\tof old\n")[1].endswith("nothing to do.")
+    assert again(f"{one}\tnew, newer\n{two}\tof old\n")[1].endswith("--overwrite prepares them again.")
     assert data.facts["further_options"] == ["--classes", str(table)]
 
 
