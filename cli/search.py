@@ -138,6 +138,7 @@ def query(
     if directory is None:
         console.note(f"Using the latest index: {path}")
     index = open_index(path)
+    index.hold(codes)
     check_same_model(index, run)
     preparation = preparation_of(run)
     computed = RunFeatures(run, index.origin.layer)

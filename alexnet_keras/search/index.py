@@ -19,7 +19,7 @@ import numpy as np
 from alexnet_keras.data.class_names import renewed_titles
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.data.sources.source import NamePacker, Names
-from alexnet_keras.errors import DAMAGED, DataError, UsageError
+from alexnet_keras.errors import DAMAGED, AlexNetError, DataError, UsageError
 from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.search import faiss_library
@@ -109,6 +109,21 @@ class SearchIndex:
     def reranked(self, features: np.ndarray, count: int, shortlist: int) -> Neighbors:
         """Find the `count` nearest by Euclidean distance among the `shortlist` nearest by code."""
         return self._nearest_of(features, self.by_code(features, max(count, shortlist)).rows, count)
+
+    def hold(self, codes: bool = False) -> None:
+        """Open all that a search reads: answers are of this index then, also where it is built again meanwhile.
+
+        Args:
+            codes: Also what a search by codes reads.
+
+        Raises:
+            AlexNetError: It has been built again since it was opened.
+            DataError: A file is damaged.
+        """
+        _ = self._vectors, self.labels, self.filenames, codes and (self._codes, self.encoder)
+        facts = self.path / FACTS
+        if not facts.exists() or read_json(facts, REMEDY, FORMAT) != self.facts:  # which goes before all others
+            raise AlexNetError(f"The index {self.path} has been built again meanwhile: run the command again.")
 
     @cached_property
     def encoder(self) -> Encoder:

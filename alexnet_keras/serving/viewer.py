@@ -38,6 +38,7 @@ class NearestImages:
 
     def __init__(self, run: Run, model: keras.Model, data: PreparedDataset) -> None:
         self.index, self.data = open_index(latest_index(run)), data
+        self.index.hold()
         check_same_model(self.index, run)
         if self.index.origin.fingerprint != data.fingerprint:
             raise DataError(f"The index {self.index.path} was built from other data than {data.path}.")

@@ -326,3 +326,21 @@ def test_where_there_is_none_or_something_else(curved, store_of, tmp_path, run):
         assert all((arrays / name).read_text() == "of somebody" for name in names)
     with writing_lock(tmp_path / "busy"), pytest.raises(AlexNetError, match="Another process"):
         build(tmp_path / "busy", store, OPTIONS, None)
+
+
+def test_an_index_that_is_held_stays_the_same_while_another_takes_its_place(index, curved, store_of, tmp_path):
+    queries = curved(3, seed=2)
+    index.hold(codes=True)
+    before = index.exact(queries, 5), index.by_code(queries, 5)
+    other = build(tmp_path / "other", store_of(curved(250, seed=9)), OPTIONS, None)
+    late = open_index(index.path)
+    for file in sorted(other.path.iterdir(), key=lambda file: file.name == "search.json"):
+        file.replace(index.path / file.name)
+    for found, expected in zip((index.exact(queries, 5), index.by_code(queries, 5)), before, strict=True):
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.distances, expected.distances)
+    with pytest.raises(AlexNetError, match=r"has been built again meanwhile: run the command again|is damaged"):
+        late.hold()
+    (index.path / "search.json").unlink()
+    with pytest.raises(AlexNetError, match="has been built again meanwhile: run the command again"):
+        index.hold()
