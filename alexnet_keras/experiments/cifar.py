@@ -54,7 +54,7 @@ class CifarImages:
 
     Attributes:
         given: The source as it was named.
-        digest: Checksum of names, labels and sizes, hex: sets with the same digest have the same images.
+        digest: Checksum of classes, labels and pixels, hex.
         split: The source's name of the test images, "test"; or "val", where it has no others to test on.
     """
 
@@ -87,7 +87,10 @@ def load_cifar(given: str, reporter: Reporter = SILENT) -> CifarImages:
     lists = [source.splits[name] for name in ("train", split)]
     with reporter.progress("reading CIFAR-10", sum(map(len, lists))) as advance:
         train, test = (_read(each, advance) for each in lists)
-    return CifarImages(train, test, source.classes, source.given, source.digest(), split)
+    digest = hashlib.sha256("\n".join((split, *source.classes)).encode())
+    for array in (train.images, train.labels, test.images, test.labels):
+        digest.update(array.tobytes())
+    return CifarImages(train, test, source.classes, source.given, digest.hexdigest(), split)
 
 
 def random_crops(images: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Results on disk: result.json, a figure, and a page in Markdown; all results on one HTML page."""
 
 import json
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,7 +14,6 @@ from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
 from alexnet_keras.experiments.outcome import Comparison
 from alexnet_keras.machine import environment, this_machine
 from alexnet_keras.reports.page import image_file, render
-from alexnet_keras.storage.documents import write_json
 from alexnet_keras.storage.files import locked, write_by_rename
 from alexnet_keras.visualization.style import own_style
 
@@ -86,10 +85,14 @@ def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
             "facts": outcome.facts,
         }
         result = Result(lab.folder, document)
-        with own_style():
-            experiment.module.draw(outcome, lab.folder / FIGURE)
-        _write_text(lab.folder / PAGE, page(result))
-        write_json(lab.folder / RESULT, document, indent=1)
+        with ExitStack() as together:  # none is there before all are whole
+            figure, text, numbers = (
+                together.enter_context(write_by_rename(lab.folder / name)) for name in (FIGURE, PAGE, RESULT)
+            )
+            with own_style():
+                experiment.module.draw(outcome, figure)
+            text.write_text(page(result), encoding="utf-8", errors="backslashreplace")
+            numbers.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return result
 
 

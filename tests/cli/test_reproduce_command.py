@@ -1,5 +1,6 @@
 """`alexnet reproduce` on toy sets: what it writes, that it resumes, and what it refuses."""
 
+import errno
 import json
 import re
 import shutil
@@ -262,6 +263,28 @@ def test_the_report_holds_every_result_and_names_the_rest(alexnet, tmp_path):
     again = alexnet("reproduce", "report", "--out", str(tmp_path))
     page = (tmp_path / "report.html").read_text()
     assert again.exit_code == 0 and page.count("Its figure is missing or damaged") == 2 and "data:image" not in page
+
+
+def test_a_result_whose_writing_ends_early_leaves_the_former_whole(alexnet, tmp_path, monkeypatch):
+    folder = tmp_path / "figure-2-mini"
+    assert alexnet("reproduce", "figure-2", "--out", tmp_path).exit_code == 0
+    (folder / "picture.png").write_bytes(b"the former")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("alexnet_keras.experiments.results.page", full)
+    failed = alexnet("reproduce", "figure-2", "--out", tmp_path)
+    assert failed.exit_code == 1 and f"No space left on device ({folder}/result.json)" in failed.stderr
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_heading_breaks_in_no_word(alexnet):
+    for name in EXPERIMENTS:
+        text = alexnet("reproduce", name, "--help", terminal_width=80).stdout
+        assert " ".join(EXPERIMENTS[name].title.split()) in " ".join(text.split())
+        assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

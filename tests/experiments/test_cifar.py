@@ -61,6 +61,17 @@ def test_a_folder_is_read_with_its_labels(tmp_path):
     assert found.classes == ("cat", "dog")
 
 
+def test_images_that_were_replaced_are_others(tmp_path):
+    """Uncompressed files keep their size whatever they show."""
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32), (1, 2, 3)).save(tmp_path / split / name / "0.bmp")
+    before, again = (load_cifar(str(tmp_path)).digest for _ in range(2))
+    Image.new("RGB", (32, 32), (1, 2, 4)).save(tmp_path / "test" / "dog" / "0.bmp")
+    assert before == again != load_cifar(str(tmp_path)).digest
+
+
 def test_the_test_error_is_of_the_test_split_where_there_is_one_and_how_the_source_was_read_is_reported(tmp_path):
     whole = folder_of(tmp_path / "whole", splits=(("train", 3), ("val", 1), ("test", 2)))
     found = load_cifar(str(whole))
