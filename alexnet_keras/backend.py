@@ -153,7 +153,9 @@ def compiled(function: Callable) -> Callable:
 
     @functools.cache
     def for_signature(*signature: Any) -> Callable:
-        return tf.function(function, jit_compile=True, autograph=False)
+        traced = tf.function(function, jit_compile=True, autograph=False)
+        traced._omit_frequent_tracing_warning = True  # each is traced once, which TensorFlow counts as one retraced
+        return traced
 
     def call(*tensors: Tensor) -> Any:
         if is_plain():

@@ -39,8 +39,9 @@ def compile_options(recipe: Recipe, model: keras.Model) -> dict[str, Any]:
         model: A model that ends with a softmax, or with logits.
 
     Returns:
-        `optimizer` (`AlexNetSGD`), `loss` (`CrossEntropy`), `metrics` (`top1_error`, `top5_error`), and `jit_compile`,
-        which is False under TensorFlow alone, whose convolutions XLA slows down on a processor.
+        `optimizer` (`AlexNetSGD`), `loss` (`CrossEntropy`), `metrics` (`top1_error`, and with more than five classes
+        `top5_error`), and `jit_compile`, which is False under TensorFlow alone, whose convolutions XLA slows down on a
+        processor.
 
     Raises:
         UsageError: Every layer is frozen; the model computes in float16, or has another end; or the recipe weighs
@@ -70,7 +71,7 @@ def compile_options(recipe: Recipe, model: keras.Model) -> dict[str, Any]:
     return {
         "optimizer": new_optimizer(recipe, model),
         "loss": CrossEntropy(from_logits, recipe.training.label_smoothing),
-        "metrics": [TopKError(1), TopKError(5)],
+        "metrics": [TopKError(1), *([TopKError(5)] if model.output_shape[-1] > 5 else [])],
         "jit_compile": False if on_tensorflow() else "auto",
     }
 

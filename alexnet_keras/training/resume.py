@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from alexnet_keras.backend import tensor_float_32
+from alexnet_keras.backend import require_tensorflow, tensor_float_32
 from alexnet_keras.data.dataset import PreparedDataset, find_prepared, open_locked
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.errors import DataError, UsageError
@@ -81,6 +81,7 @@ def resume(
         DataError: No saved state is left or can be read, or the dataset has changed.
         DivergedError, AlexNetError, KeyboardInterrupt: As in `train`.
     """
+    require_tensorflow("Training")
     with ExitStack() as held:
         cluster = joined(cluster, strategy, reporter)
 

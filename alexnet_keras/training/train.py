@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from alexnet_keras.backend import tensor_float_32
+from alexnet_keras.backend import require_tensorflow, tensor_float_32
 from alexnet_keras.data.dataset import PreparedDataset, open_locked
 from alexnet_keras.data.image_cache import cached
 from alexnet_keras.errors import DataError, UsageError
@@ -119,6 +119,7 @@ def train(
         AlexNetError: A batch does not fit into memory, or another process trains the run.
         KeyboardInterrupt: The training was asked to stop; the state was saved.
     """
+    require_tensorflow("Training")
     if precision not in PRECISIONS:
         raise UsageError(f"There is no precision {precision!r}: choose {', '.join(PRECISIONS)}.")
     with ExitStack() as held:

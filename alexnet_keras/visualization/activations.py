@@ -102,7 +102,7 @@ def feature_maps(model: keras.Model, layer: str, image: np.ndarray) -> FeatureMa
 
 
 @own_style()
-def draw_activations(found: FeatureMaps, path: Path, title: str = "", scaling: MapScaling = "map") -> None:
+def draw_activations(found: FeatureMaps, path: str | Path, title: str = "", scaling: MapScaling = "map") -> None:
     """Draw the crop and right of it the maps, towers apart; white is zero.
 
     Of a tower with more than 64 maps the first 64 are shown, as its title says.

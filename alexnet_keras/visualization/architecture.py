@@ -125,7 +125,7 @@ def _lighter(color: str, share: float) -> tuple[float, ...]:
 
 
 @own_style()
-def draw_architecture(model: keras.Model, path: Path, title: str = "", devices: Sequence[str] = ()) -> None:
+def draw_architecture(model: keras.Model, path: str | Path, title: str = "", devices: Sequence[str] = ()) -> None:
     """Draw the towers as rows of blocks, and below them a table of the layers (paper, figure 2).
 
     A block's height and depth stand for the sides of its maps and its width for their number; the height of a

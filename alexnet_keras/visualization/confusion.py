@@ -16,7 +16,7 @@ LABEL = 28  # characters
 
 
 @own_style()
-def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], path: Path, of: str = "") -> None:
+def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], path: str | Path, of: str = "") -> None:
     """Draw a confusion matrix: one row per true class, one column per predicted class, in percent of the row.
 
     Up to 30 classes are shown. Of more, the 25 with the worst confusions among them are shown, and a last column counts

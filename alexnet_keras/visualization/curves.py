@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -30,7 +31,7 @@ MOST_LABELLED = 3  # runs whose lowest error is written at its point
 
 
 @own_style()
-def draw_curves(runs: Sequence[Run], path: Path) -> None:
+def draw_curves(runs: Sequence[Run], path: str | Path) -> None:
     """Draw cross-entropy, top-1 error and the weights' learning rate over the epochs, with the best epoch marked.
 
     Training is dotted: it is measured while the network learns, on augmented crops and with dropout. Validation is
@@ -56,9 +57,10 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
         epochs = [row["epoch"] + 1 for row in history]
         marker = "o" if len(history) == 1 else None  # one point has no line
         options = {"color": color, "marker": marker, "markersize": 3}
-        loss.plot(epochs, [row["loss"] for row in history], ":", **options)
+        hollow = {**options, "marker": marker, "markersize": 6, "markerfacecolor": "none"}  # so that both are seen
+        loss.plot(epochs, [row["loss"] for row in history], ":", **hollow)
         lines += loss.plot(epochs, [row["val_loss"] for row in history], "-", **options)
-        error.plot(epochs, [row["top1_error"] for row in history], ":", **options)
+        error.plot(epochs, [row["top1_error"] for row in history], ":", **hollow)
         error.plot(epochs, [row["val_top1_error"] for row in history], "-", **options)
         best = best_epoch(history)
         if best is not None:
@@ -87,9 +89,11 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
     figure.align_ylabels(grid[:, 0])
     for axis in grid.flat:
         style_chart(axis)
+    alone = any(len(history) == 1 for history in histories)
+    lone: dict[str, Any] = {"marker": "o", "markersize": 6, "markerfacecolor": "none"} if alone else {}
     styles = {
         "validation": Line2D([], [], color=QUIET),
-        "training": Line2D([], [], color=QUIET, linestyle=":"),
+        "training": Line2D([], [], color=QUIET, linestyle=":", **lone),
         "best epoch": Line2D([], [], color=QUIET, linestyle="", marker="o", markersize=5),
     }
     names = names_of(runs)
@@ -104,7 +108,7 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
 
 
 @own_style()
-def draw_reliability(calibration: Calibration, path: Path) -> None:
+def draw_reliability(calibration: Calibration, path: str | Path) -> None:
     """Draw accuracy over confidence, one dot per bin, and below it the number of images in each bin.
 
     On the dashed diagonal the network is right as often as it is confident; below it, it is overconfident.

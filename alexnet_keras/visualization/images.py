@@ -133,7 +133,7 @@ def nearest_training_images(
 
 
 @own_style()
-def draw_predictions(images: Sequence[CaptionedImage], path: Path) -> None:
+def draw_predictions(images: Sequence[CaptionedImage], path: str | Path) -> None:
     """Draw each image above its caption and the bars of its likeliest classes (paper, figure 4, left).
 
     The bar of the right class is green. Where the right class is known, it is the caption, green if that class is the
@@ -178,7 +178,7 @@ def _draw_bars(axis: Axes, image: CaptionedImage, caption: str, names: dict[str,
 
 @own_style()
 def draw_neighbors(
-    queries: Sequence[CaptionedImage], found: Sequence[Nearest], titles: Sequence[str], path: Path
+    queries: Sequence[CaptionedImage], found: Sequence[Nearest], titles: Sequence[str], path: str | Path
 ) -> None:
     """Draw the queries in the first column and right of each its neighbours, nearest first (paper, figure 4, right).
 
@@ -208,7 +208,7 @@ def draw_neighbors(
 
 
 @own_style()
-def draw_contact_sheet(data: PreparedDataset, path: Path, split: str = "train") -> None:
+def draw_contact_sheet(data: PreparedDataset, path: str | Path, split: str = "train") -> None:
     """Draw 48 of the first 512 images of a split, of as many classes as possible, in the order of classes.
 
     A split is stored shuffled, so its first images are a fair sample.

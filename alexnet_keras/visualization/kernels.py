@@ -44,7 +44,7 @@ JITTER = 0.3  # of the distance between two towers
 
 
 @own_style()
-def draw_kernels(model: keras.Model, path: Path, scaling: Scaling = "kernel") -> None:
+def draw_kernels(model: keras.Model, path: str | Path, scaling: Scaling = "kernel") -> None:
     """Draw the first convolution's kernels, tower a above tower b (paper, figure 3).
 
     Args:
@@ -69,7 +69,7 @@ def draw_kernels(model: keras.Model, path: Path, scaling: Scaling = "kernel") ->
 
 
 @own_style()
-def draw_kernels_over_time(run: Run, path: Path, scaling: Scaling = "kernel") -> None:
+def draw_kernels_over_time(run: Run, path: str | Path, scaling: Scaling = "kernel") -> None:
     """Draw the kernels at about six moments of training side by side, most of them early, each kernel in its place.
 
     Args:
@@ -152,7 +152,7 @@ def _scale_text(largest: float | None) -> str:
 
 
 @own_style()
-def draw_towers(towers: list[np.ndarray], report: ColorReport, path: Path) -> None:
+def draw_towers(towers: list[np.ndarray], report: ColorReport, path: str | Path) -> None:
     """Draw each tower's kernels in the order of their colour shares, and below them the shares (paper, section 6.1).
 
     Args:

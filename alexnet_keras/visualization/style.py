@@ -141,12 +141,13 @@ def own_style() -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure by rename, in the format of the path's suffix; its parts are made in `own_style`.
 
     Raises:
         UsageError: The suffix is none of FORMATS.
     """
+    path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: a figure is written as {', '.join(FORMATS)}.")
     texts: list[Any] = figure.findobj(Text)

@@ -10,8 +10,9 @@ import agreement
 import keras
 import numpy as np
 import pytest
+from untrained import untrained_run
 
-from alexnet_keras import AlexNet
+from alexnet_keras import AlexNet, Classifier, resume, train
 from alexnet_keras.backend import backend_name, require_tensorflow, tower_devices
 from alexnet_keras.errors import UsageError
 from alexnet_keras.evaluation.features import FeatureExtractor
@@ -135,6 +136,22 @@ def test_what_computes_with_tensorflow_says_so_on_another_backend(use, tiny, mon
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(UsageError, match=r"needs Keras's TensorFlow backend, .* is torch: set KERAS_BACKEND"):
         use(model)
+
+
+def test_what_another_backend_refuses_leaves_no_run_and_none_as_failed(prepared, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = untrained_run(tmp_path / "saved_models" / "done", tiny, prepared)
+    before = run.facts
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    for what, refused in (
+        ("Training", lambda: train(prepared, tiny)),
+        ("Training", lambda: resume(run)),
+        ("Classifying images", lambda: Classifier(run)),
+        ("Classifying images", lambda: Classifier("torchvision")),  # before anything is downloaded
+    ):
+        with pytest.raises(UsageError, match=f"^{what} needs Keras's TensorFlow backend"):
+            refused()
+    assert run.facts == before and [path.name for path in run.path.parent.iterdir()] == ["done"]
 
 
 def test_the_environment_does_not_outrank_the_backend_that_keras_has(monkeypatch):

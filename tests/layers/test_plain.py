@@ -6,7 +6,7 @@ import tensorflow as tf
 from tiers import rest_slow
 
 from alexnet_keras import AlexNet
-from alexnet_keras.backend import is_plain, plain
+from alexnet_keras.backend import compiled, is_plain, plain
 from alexnet_keras.layers import LocalResponseNormalization, MeanSubtraction, SpatialResponseNormalization
 
 LAYERS = [
@@ -85,3 +85,13 @@ def test_a_traced_network_has_no_function_inside(tiny):
         assert not {"PartitionedCall", "StatefulPartitionedCall", "IdentityN"} & traced()
     assert not is_plain()
     assert {"PartitionedCall", "StatefulPartitionedCall"} & traced()
+
+
+def test_functions_that_are_traced_once_each_are_not_said_to_be_retraced(caplog):
+    tf.get_logger().addHandler(caplog.handler)
+    try:
+        for rows in range(1, 13):
+            compiled(lambda tensor: tensor + 1)(tf.zeros((rows, 2)))
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
+    assert "retracing" not in caplog.text

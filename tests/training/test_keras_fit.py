@@ -270,3 +270,9 @@ def test_a_compiled_network_is_saved_and_loaded_without_custom_objects(tiny, tmp
     assert loaded.optimizer.get_config() == model.optimizer.get_config()
     assert loaded.optimizer.rates == model.optimizer.rates
     assert (loaded.loss.from_logits, loaded.loss.label_smoothing) == (from_logits, 0.1)
+
+
+def test_with_five_classes_or_fewer_there_is_no_top_5_error(tiny):
+    for classes, names in ((3, ["top1_error"]), (5, ["top1_error"]), (6, ["top1_error", "top5_error"])):
+        options = compile_options(tiny, AlexNet(tiny, classes=classes))
+        assert [metric.name for metric in options["metrics"]] == names

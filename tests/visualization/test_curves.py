@@ -28,6 +28,17 @@ def test_the_learning_rate_falls_where_the_epoch_begins_that_has_it(figures, tmp
     assert list(line.get_xdata()) == [0, 1, 2, 3] and list(line.get_ydata()) == [0.01, 0.01, 0.01, 0.001]
 
 
+def test_of_one_epoch_both_points_are_seen(figures, tmp_path):
+    draw_curves([run("run", rates=(0.01,))], tmp_path / "curves.png")
+    for axis in figures[0].axes[:2]:
+        training, validation = axis.lines[:2]
+        assert training.get_marker() == validation.get_marker() == "o"
+        assert training.get_markerfacecolor() == "none" and validation.get_markerfacecolor() != "none"
+        assert training.get_markersize() > validation.get_markersize()
+    legend = {line.get_markersize() for line in figures[0].axes[0].get_legend().get_lines()}
+    assert 6 in legend
+
+
 def test_no_line_leaves_the_axes(figures, tmp_path):
     rising = run("run")
     for epoch, row in enumerate(rising.history):

@@ -32,6 +32,11 @@ def test_the_towers_kernels_are_the_first_convolutions(model):
     np.testing.assert_array_equal(towers[1], model.get_layer("conv1").kernels[1].numpy())
 
 
+def test_a_path_may_be_a_string(model, tmp_path):
+    draw_kernels(model, str(tmp_path / "kernels.png"))
+    assert (tmp_path / "kernels.png").exists()
+
+
 def test_an_image_format_that_does_not_exist_is_refused(model, tmp_path):
     with pytest.raises(UsageError, match=r"\.png"):
         draw_kernels(model, tmp_path / "kernels.txt")
