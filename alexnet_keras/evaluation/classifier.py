@@ -120,8 +120,10 @@ class Classifier:
         if self.run is not None:
             self.name, self.recipe = self.run.name, self.run.recipe.name
             self.preparation = preparation_of(self.run)
-            on_the_hub = self.run.with_its_classes(load_model(self.run.path), str(run)) if on_hub else None
-            self.model = on_the_hub or self.run.load_model(which)
+            if on_hub:
+                self.model = self.run.with_its_classes(load_model(self.run.path), str(run))
+            else:
+                self.model = self.run.load_model(which)
             self.names: list[str] = self.run.facts["classes"]
             self.titles: list[str] = list(self.run.titles)
         else:

@@ -284,15 +284,15 @@ class Run:
             raise UsageError(f"{self.path} is a published run: `{its_import}` makes a run of it.")
         if not path.exists():
             raise UsageError(f"The run {self.path} has no {path.name} yet: train it for at least one epoch.")
-        epochs, trained = self.facts.get("last_epochs"), len(self.history)
-        if which == "last" and epochs is not None and epochs > trained:
+        epochs = self.facts.get("last_epochs")
+        if which == "best" or epochs is None or epochs == (trained := len(self.history)):
+            return path
+        if epochs > trained:
             raise DataError(f"{self.history_path} is damaged: {path.name} is of {epochs} epochs, and it has {trained}.")
-        if which == "last" and epochs is not None and epochs < trained:
-            raise UsageError(
-                f"{path} is the model after {epochs} epochs, and the run has gone on to {trained}: resume it to its "
-                f"end with `{command('train', '--resume', self.called)}`, or take the best model."
-            )
-        return path
+        raise UsageError(
+            f"{path} is the model after {epochs} epochs, and the run has gone on to {trained}: resume it to its "
+            f"end with `{command('train', '--resume', self.called)}`, or take the best model."
+        )
 
     def load_model(self, which: str = "best") -> "keras.Model":
         """Load the trained model: `"best"` or `"last"`.
