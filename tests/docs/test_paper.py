@@ -86,6 +86,34 @@ def test_what_is_said_of_two_seeds_of_an_ablation_is_what_was_measured():
     assert f"gets {wrong} images wrong that the other gets right, and {right} right that the other gets wrong" in words
     assert "with the second {} and {}. The second alone would decide".format(*second) in words
 
+    def percents(name, entry):
+        found = (json.loads((parts / f"{name}-seed-{seed}.json").read_text())["found"][entry] for seed in (1, 2))
+        return " and ".join(f"{100 * (each[-1] if isinstance(each, list) else each):.1f}" for each in found)
+
+    (wrong, right), second = only_one_wrong("no-crops")
+    assert f"without crops and flips alone gets wrong, {right} that the other does, with the second" in words
+    assert (
+        f"the first seed {wrong} images that the network" in words and "second {} and {}. It".format(*second) in words
+    )
+    assert f"it got {percents('no-crops', 'training_top1')} % of them wrong in the last epoch, the other" in words
+    assert f"{percents('source', 'training_top1')} % of its crops, all with dropout" in words
+    assert f"it gets {percents('no-crops', 'validation_top1')} % wrong by the centre crop, where the other has" in words
+    assert f"where the other has {percents('source', 'validation_top1')} %; ten crops hide" in words
+    (wrong, right), second = only_one_wrong("no-dropout")
+    assert f"with the first {wrong} images that the network without dropout alone gets wrong, {right} that the" in words
+    assert "other does, with the second {} and {}. It fits".format(*second) in words
+    assert f"with {percents('no-dropout', 'training_top1')} % of its crops wrong in the last epoch where" in words
+    after = {
+        (name, error): " and ".join(
+            str(next(epoch for epoch, share in enumerate(found["validation_top1"], 1) if share <= error))
+            for found in (json.loads((parts / f"{name}-seed-{seed}.json").read_text())["found"] for seed in (1, 2))
+        )
+        for name in ("source", "no-dropout")
+        for error in (0.30, 0.25)
+    }
+    assert f"30 % after {after['source', 0.30]} epochs with it and {after['no-dropout', 0.30]} without" in words
+    assert f"25 % after {after['source', 0.25]} with it and {after['no-dropout', 0.25]} without" in words
+
 
 def test_evidence_holds_no_place_of_the_machine_that_measured_it():
     files = [file for file in (ROOT / "docs/evidence").rglob("*") if file.is_file()]
