@@ -18,6 +18,7 @@ from alexnet_keras.cli.options import (
 
 KINDS = ("saved-model", "onnx", "tflite", "safetensors")
 IMAGES, IMAGES_QUANTIZED, GENERATED = 64, 500, 16
+FEWEST_THE_SAME = 0.9  # share of images whose likeliest class is that of the run, below which quantisation is warned of
 CALIBRATION = 128  # training images
 
 
@@ -100,6 +101,10 @@ def export(
     with console.libraries_silenced():
         agreement = export_run(run, to, path, samples, which=which, quantize=quantize, calibration=calibration)
     size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    if quantize and agreement.same_top1 < FEWEST_THE_SAME:
+        console.warn(
+            f"Of the {agreement.images:,} images {1 - agreement.same_top1:.1%} have another likeliest class now."
+        )
     if as_json:
         written = {"run": str(run.path), "export": to, "quantize": quantize, "path": str(path), "bytes": size}
         console.emit_json({**written, "agreement": agreement.to_dict()})

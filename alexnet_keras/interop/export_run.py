@@ -21,7 +21,7 @@ from alexnet_keras.interop.tensorflow_formats import open_saved_model, open_tfli
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.documents import seal_of, write_json
 from alexnet_keras.storage.extras import optional
-from alexnet_keras.storage.files import write_by_rename, write_directory_by_rename
+from alexnet_keras.storage.files import flush, write_by_rename, write_directory_by_rename
 
 # Rounding of float32 alone moves probabilities by 1e-6; float16's weights are right to 1 in 2048.
 TOLERANCES = {None: Tolerance(difference=1e-4), "float16": Tolerance(difference=0.02), "int8": Tolerance(moved=0.1)}
@@ -88,7 +88,8 @@ def check_can_export(to: str, quantize: str | None, out: Path) -> None:
     marked = (out / DIRECTORY_MARK).is_file() == FORMATS[to].is_directory
     is_one = exported == to and not out.is_symlink() and marked
     if os.path.lexists(out) and not is_one:
-        raise UsageError(f"{out} exists and is no {to} export: choose another path with --out.")
+        unknown = "" if beside.exists() else f", or {beside.name} is not beside it"
+        raise UsageError(f"{out} exists and is no {to} export{unknown}: choose another path with --out, or remove it.")
     if beside.exists() and exported is None:
         raise UsageError(f"{beside} exists and is not the comparison of an export: choose another path with --out.")
 
@@ -130,9 +131,9 @@ def export_run(
     write = partial(form.write, quantize=quantize, calibration=calibration) if to == "tflite" else form.write
     tolerance = tolerance or TOLERANCES[quantize]
     network = exported_network(run, which)
-    # The comparison is written before the export takes its place, and takes its own after that: what fails leaves both
-    # as they were, and in between its checksums tell that it is of an older export.
-    with write_by_rename(comparison_path(out)) as beside, _writing(out, form) as path:
+    # Both are on the disk before either takes its place, so that what fails leaves both as they were. The comparison is
+    # the first: in between its checksums tell that it is not of the export there, and an export is never without one.
+    with _writing(out, form) as path, write_by_rename(comparison_path(out)) as beside:
         write(network, path)
         with tensor_float_32(False):  # its rounding on a GPU is more than the tolerances allow
             own, as_trained = (outputs_of(Predictor(each), samples) for each in (network.model, network.as_trained))
@@ -143,6 +144,8 @@ def export_run(
                 f"{agreement.difference:.2g} (allowed {tolerance.difference:g}) and move by {agreement.moved:.2g} on "
                 f"average (allowed {tolerance.moved:g})."
             )
+        for file in _files_of(path):
+            flush(file)
         comparison = {"export": to, "quantize": quantize, "agreement": agreement.to_dict()}
         write_json(beside, {**comparison, "provenance": network.provenance, "files": _seals(path, out.name)})
     return agreement
@@ -155,7 +158,9 @@ def _writing(out: Path, form: Format) -> AbstractContextManager[Path]:
 
 def _seals(path: Path, name: str) -> dict[str, dict[str, Any]]:
     """The size and SHA-256 of an export, by the name that it gets; of a directory those of each file in it."""
-    if path.is_file():
-        return {name: seal_of(path)}
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return {f"{name}/{file.relative_to(path).as_posix()}": seal_of(file) for file in files}
+    return {(Path(name) / file.relative_to(path)).as_posix(): seal_of(file) for file in _files_of(path)}
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The files of an export: itself, or those in it."""
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())

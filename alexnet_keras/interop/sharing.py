@@ -20,9 +20,9 @@ from alexnet_keras.network.loading import load_model
 from alexnet_keras.network.summary import parameters_of
 from alexnet_keras.recipes.toml import to_toml
 from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, published_run
-from alexnet_keras.storage.documents import write_json
+from alexnet_keras.storage.documents import seal_of, write_json
 from alexnet_keras.storage.files import known_sha256, sha256_of, write_directory_by_rename
-from alexnet_keras.storage.hub import MODEL_FILES, is_address, parts_of, send, written
+from alexnet_keras.storage.hub import MODEL_FILES, WEIGHTS, is_address, parts_of, send, written
 from alexnet_keras.storage.places import refuse_url
 from alexnet_keras.weights.published import PUBLISHED
 
@@ -30,7 +30,6 @@ SHARED = ("recipe", "overrides", "classes", "seed", "precision", "deterministic"
 PUBLIC_SOURCES = ("demo", "tfds")  # others name a directory
 VERSIONS = ("python", "alexnet-keras", "keras", "tensorflow", "numpy")
 IMPORTED_OF = ("from", "file", "bytes", "sha1", "sha256", "published")
-WEIGHTS = "model.weights.h5"
 
 
 def shared_facts(run: Run, which: str = "best") -> dict[str, Any]:
@@ -109,6 +108,7 @@ def _write_now(run: Run, folder: Path, card: Callable[[dict[str, Any]], str], wh
         for name in MODEL_FILES:
             model.extract(name, folder)
     (folder / "recipe.toml").write_text(to_toml(run.recipe), encoding="utf-8")
+    facts["files"] = {name: seal_of(folder / name) for name in MODEL_FILES}
     write_json(folder / "run.json", facts)
     (folder / "README.md").write_text(card(facts), encoding="utf-8", errors="backslashreplace")
 

@@ -77,7 +77,8 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
 
     Args:
         model: The network.
-        weights: `"imagenet"`, another name in `published.PUBLISHED`, or a path.
+        weights: `"imagenet"`, another name in `published.PUBLISHED`, a path, of a file or of a directory that
+            `alexnet publish` made, or an address on the hub.
         recipe: The network's recipe.
         mean: Also load the mean image or colour that the weights were learnt with; else the model keeps its own.
 
@@ -89,7 +90,7 @@ def load_weights(model: keras.Model, weights: str | Path, recipe: schema.Recipe,
         NotFiniteError: A weight is not finite.
     """
     given = None if mean else model.get_layer("mean").get_weights()
-    published, named = hub.is_address(weights), hub.written(weights)
+    published, named = hub.is_address(weights) or hub.is_model(Path(weights)), hub.written(weights)
     file = Path(weights) if published else _file_of(weights, recipe)
     other = None
     if published or file.suffix == ".keras":

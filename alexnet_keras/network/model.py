@@ -55,9 +55,9 @@ def AlexNet(
         recipe: `"source"` (net 145, the default), `"paper"`, `"quickstart"`, a TOML file, or a `Recipe`.
         weights: None for initial weights; `"imagenet"` for published ones, which the recipes `"torchvision"`, `"caffe"`
             and `"caffenet"` have and which are downloaded once; the path of a file, `.keras` or `.weights.h5`, mean
-            image and all, or another that `alexnet import` takes; or the address of a model on Hugging Face's hub,
-            `"hf://USER/NAME"`. From a network with other classes, or with another end, all weights but the
-            classifier's are loaded.
+            image and all, or another that `alexnet import` takes; or a run that was published, a directory or its
+            address on Hugging Face's hub, `"hf://USER/NAME"`. From a network with other classes, or with another end,
+            all weights but the classifier's are loaded.
         include_top: True to end with the classifier fc8. Without it the output is that of the last hidden layer, or
             what `pooling` says.
         classes: Number of classes.

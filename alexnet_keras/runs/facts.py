@@ -46,6 +46,11 @@ class _Resumption(TypedDict):
     environment: _Machine
 
 
+class _Seal(TypedDict):
+    bytes: int
+    sha256: str
+
+
 def _moment(written: str) -> str:
     datetime.fromisoformat(written)
     return written
@@ -74,6 +79,7 @@ class _Facts(TypedDict, total=False):
     best: _Best
     imported: dict[str, Any]
     environment: dict[str, Any]
+    files: dict[str, _Seal]
 
 
 _FACTS = TypeAdapter(_Facts)

@@ -10,6 +10,8 @@ from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs.run import IMPORTED, Run, all_runs
 from alexnet_keras.storage import hub
+from alexnet_keras.storage.documents import check_bytes
+from alexnet_keras.storage.file_kinds import refuse_other_kinds
 from alexnet_keras.storage.places import good_name, runs_root
 
 if TYPE_CHECKING:
@@ -71,6 +73,10 @@ def published_run(place: str | Path) -> Run:
     facts = run.facts
     if lacking := [name for name in NEEDED if not _has(facts, name)]:
         raise DataError(f"{hub.written(place)} is damaged: its run.json has no entry {lacking[0]}.")
+    refuse_other_kinds(run.path / hub.WEIGHTS, "hdf5")
+    for name in hub.MODEL_FILES:
+        if seal := facts.get("files", {}).get(name):  # which 0.1 did not write
+            check_bytes(run.path / name, seal, "Publish or copy it again.")
     return run
 
 

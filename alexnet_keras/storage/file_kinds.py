@@ -40,6 +40,7 @@ SAFETENSORS = FileKind("safetensors", "a safetensors file, which `alexnet import
 MAGICS = (  # offset, bytes, kind
     (0, b"\x89HDF\r\n\x1a\n", FileKind("hdf5", "an HDF5 file, which `alexnet import --from caffe` reads if Caffe's")),
     (0, b"\x93NUMPY", FileKind("npy", "a .npy file, of which `alexnet import --from toronto` reads bvlc_alexnet.npy")),
+    (4, b"TFL3", FileKind("tflite", "a TFLite model, out of which no weights are read: import the run's model.keras")),
     (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", TORCH),
     *(
         (place, magic, FileKind("archive", f"{what}: unpack it{how} and give the file inside"))

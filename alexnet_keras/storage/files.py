@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PARTIAL = ".partial-"  # the start of the name of a file that is being written
+REPLACED = ".replaced-"  # of a directory that another one takes the place of, which it does in two renames
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 FIRST_NAMESPACE = "pid:[4026531836]"  # that of Linux's processes outside containers: PROC_PID_INIT_INO
@@ -31,9 +32,10 @@ POLL_S = 0.1  # seconds between two attempts to take a lock
 def partial_path(path: Path) -> Path:
     """The temporary path at which this process writes `path`, unlike that of any other process that writes it.
 
-    Temporary files that killed processes of this machine left there are removed.
+    Temporary files that killed processes of this machine left there are removed; a directory that one had moved away
+    and not yet replaced is put back.
     """
-    _remove_leftovers(path.parent, os.getpid())
+    _clear_leftovers(path.parent, os.getpid())
     return path.with_name(f"{PARTIAL}{process_name()}-{path.name}")
 
 
@@ -52,14 +54,25 @@ def _place() -> str:
 
 
 @functools.cache  # a directory may hold thousands of files: it is listed once
-def _remove_leftovers(folder: Path, pid: int) -> None:
-    ours = re.compile(re.escape(f"{PARTIAL}{_place()}-") + r"(\d+)-")
+def _clear_leftovers(folder: Path, pid: int) -> None:
+    ours = re.compile(f"({re.escape(PARTIAL)}|{re.escape(REPLACED)}){re.escape(_place())}-" + r"(\d+)-(.+)", re.DOTALL)
     if os.name != "posix" or not folder.is_dir():  # elsewhere os.kill(pid, 0) may end the process
         return
     for path in folder.iterdir():
-        found = ours.match(path.name)
-        if found and not _lives(int(found[1])):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        found = ours.fullmatch(path.name)
+        if not found or _lives(int(found[2])):
+            continue
+        if found[1] == REPLACED and _renamed(path, path.with_name(found[3])):
+            continue
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _renamed(path: Path, to: Path) -> bool:
+    """Rename a directory; False if there is a directory with something in it, or a file."""
+    with suppress(OSError):
+        path.rename(to)
+        return True
+    return False
 
 
 def _lives(pid: int) -> bool:
@@ -92,7 +105,7 @@ def write_by_rename(path: Path, disk: "Disk | None" = None) -> Iterator[Path]:
             partial.replace(path)
             disk.flush(path)
             return
-        _flush(partial)
+        flush(partial)
         replace(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
@@ -165,21 +178,23 @@ def _replace_directory(made: Path, path: Path) -> None:
 
     A lock would have to be a file that stays beside the directory for good.
     """
-    old = made.with_name(f"{made.name}-old")
-    while True:
-        shutil.rmtree(old, ignore_errors=True)  # of a killed process that had the same number, or of the last try
-        with suppress(FileNotFoundError):  # there is none, or another process has just moved it away
-            path.rename(old)
-        try:
-            replace(made, path)
-        except BaseException as error:
-            if isinstance(error, OSError) and path.exists():
-                continue  # of another process, which was faster
-            with suppress(OSError):
-                old.rename(path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-        return
+    old = made.with_name(REPLACED + made.name.removeprefix(PARTIAL))
+    placed = False
+    try:
+        while not placed:
+            shutil.rmtree(old, ignore_errors=True)  # of a killed process that had the same number, or of the last try
+            with suppress(FileNotFoundError):  # there is none, or another process has just moved it away
+                path.rename(old)
+            try:
+                replace(made, path)
+                placed = True
+            except OSError:
+                if not path.exists():
+                    raise
+                # of another process, which was faster
+    finally:
+        if placed or not _renamed(old, path):  # an interruption may come between any two of these lines
+            shutil.rmtree(old, ignore_errors=True)
 
 
 class Disk:
@@ -205,14 +220,19 @@ class Disk:
     @staticmethod
     def _flush(path: Path) -> None:
         try:
-            _flush(path)
+            flush(path)
         except OSError:
             path.unlink(missing_ok=True)
             raise
         _flush_directory(path.parent)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file is on the disk.
+
+    Raises:
+        OSError: It cannot be put there (disk full, for one).
+    """
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

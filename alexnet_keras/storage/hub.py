@@ -14,7 +14,8 @@ from typing import Any
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.storage.extras import optional
 
-MODEL_FILES = ("config.json", "metadata.json", "model.weights.h5")  # of a .keras archive
+WEIGHTS = "model.weights.h5"
+MODEL_FILES = ("config.json", "metadata.json", WEIGHTS)  # of a .keras archive
 RUN_FILES = ("recipe.toml", "run.json")
 SCHEME = re.compile(r"^hf:/{1,2}")  # in a Path, // is one
 ADDRESS = re.compile(r"hf:/{1,2}(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -24,6 +25,11 @@ US = {"library_name": "alexnet-keras", "library_version": version("alexnet-keras
 def is_address(place: Any) -> bool:
     """True of the text or the path of an address on the hub, also of one that `parts_of` refuses."""
     return str(place).lower().startswith("hf:")
+
+
+def is_model(folder: Path) -> bool:
+    """True of a directory with a model's files."""
+    return folder.is_dir() and all((folder / name).is_file() for name in MODEL_FILES)
 
 
 def written(address: str | Path) -> str:

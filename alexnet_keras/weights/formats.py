@@ -136,8 +136,8 @@ def kind_of(path: Path) -> str:
     if path.suffix.lower() not in SUFFIXES:
         refuse_other_kinds(path, "hdf5", "npy")
         raise UsageError(
-            f"The name of {path} does not say what wrote it: name it .caffemodel, .npy, .pth or .safetensors, or use "
-            "`alexnet import --from`."
+            f"The name of {path} does not say what wrote it: if Caffe or PyTorch did, name it .caffemodel, .npy, .pth "
+            "or .safetensors, or use `alexnet import --from`."
         )
     return SUFFIXES[path.suffix.lower()]
 

@@ -165,6 +165,8 @@ def refuse_missing(given: str) -> NoReturn:
         if given == file.address:
             raise UsageError(f"{given} is a URL: its file is called {name} here, and is downloaded by that name.")
     refuse_url(given)
+    if Path(given).is_dir():
+        raise UsageError(f"{given} is a directory, but none that `alexnet publish` wrote: give a file of weights.")
     if Path(given).suffix or Path(given).name != given:
         raise UsageError(f"There is no file {given}.")
     near = difflib.get_close_matches(given.lower(), PUBLISHED, n=1, cutoff=0.75)

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from alexnet_keras.errors import DataError
 from alexnet_keras.weights.conventions import ExpectedArrays, refusing_damage
 from alexnet_keras.weights.state_dicts import select_network
 
 MOST_HEADER = 2**20  # bytes; the format allows a hundred times that, AlexNet's takes two thousand
+OURS = "alexnet-keras"  # the start of the format that the metadata of our own exports name
 TYPES = ("F64", "F32", "F16", "BF16")
 
 
@@ -26,6 +28,11 @@ def read_safetensors_arrays(path: Path, expected: ExpectedArrays) -> dict[str, n
         if length > MOST_HEADER:
             raise ValueError(f"its header claims {length:,} bytes")
         with safe_open(str(path), framework="np") as opened:
+            if (opened.metadata() or {}).get("format", "").startswith(OURS):
+                raise DataError(
+                    f"{path} is an export of this program's, of which read_safetensors in alexnet_keras.interop makes "
+                    "a Keras model: to have a run again, import what `alexnet publish` writes."
+                )
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
             chosen = select_network(path, {"": slices}, lambda each: tuple(each.get_shape()), expected)
             for name, each in chosen.items():

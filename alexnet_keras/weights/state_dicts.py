@@ -100,7 +100,8 @@ def _candidates(place: str, part: Mapping[str, Any], expected: ExpectedArrays) -
                 prefix = _prefix(words[:start])
                 arrays[prefix], removed[prefix] = {}, set()
                 break
-    for name, array in part.items():
+    # what needs no wrapper removed is the first to have its name
+    for name, array in sorted(part.items(), key=lambda each: _unwrapped(each[0].split(".")) != each[0]):
         words = name.split(".")[:MOST_PARTS]
         # the longest prefix first: a running average of the network may be in a part of its own
         prefixes = (_prefix(words[:start]) for start in reversed(range(len(words))))

@@ -144,9 +144,12 @@ def _asks_for(name: str) -> Refused:
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy form, as its first pickle
 PROTOCOL = 1001
-MOST_PICKLE = 2**22  # bytes of the pickles of a state dict; AlexNet's are two thousand
+MOST_PICKLE = 2**24  # bytes of the pickles; those of AlexNet's state dict are two thousand, the rest is logs
+TOO_LONG = f"takes more than {MOST_PICKLE:,} bytes beside its tensors: save its state_dict() alone"
+NEGATIVE = {"neg": True}  # metadata of a view whose numbers are those of its storage with the other sign
 DEEPEST = 6  # dictionaries and lists around a state dict
 FLOAT32_BYTES = 4
+READABLE = "float64, float32, float16 and bfloat16"
 ZIP = b"PK\x03\x04"
 
 
@@ -180,6 +183,7 @@ class Tensor(NamedTuple):
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    metadata: Any = None
 
     def check(self) -> None:
         """Refuse a view that no storage has.
@@ -195,7 +199,9 @@ class Tensor(NamedTuple):
         if prod(self.shape) == 0 or reach > self.storage.numbers:
             raise Refused("it describes a tensor that is empty or reaches beyond its storage")
         if not self.storage.type.code:
-            raise Refused(f"its weights are in a {self.storage.type.name}, which is no floating point")
+            raise Refused(f"its weights are in a {self.storage.type.name}, which is none of {READABLE}")
+        if self.metadata and self.metadata != NEGATIVE:
+            raise Refused("it describes a tensor in a form that is not known here")
 
     def array(self, content: bytes) -> np.ndarray:
         """Return the tensor's numbers, float32, from the bytes of its storage."""
@@ -205,7 +211,8 @@ class Tensor(NamedTuple):
             numbers = np.frombuffer(content, self.storage.type.code)
         numbers = numbers[self.offset :]
         steps = [step * numbers.itemsize for step in self.strides]
-        return np.lib.stride_tricks.as_strided(numbers, self.shape, steps, writeable=False).astype(np.float32)
+        array = np.lib.stride_tricks.as_strided(numbers, self.shape, steps, writeable=False).astype(np.float32)
+        return -array if self.metadata else array
 
 
 Contents = Callable[[list[Storage]], Iterator[tuple[Storage, bytes]]]  # reads the bytes of storages, one at a time
@@ -264,6 +271,8 @@ def _open_zip(file: BinaryIO) -> tuple[Any, Contents]:
 
     if f"{folder}byteorder" in sizes and member(f"{folder}byteorder", 16).strip() != b"little":
         raise Refused("its numbers are not little-endian")
+    if sizes[pickles[0]] > MOST_PICKLE:
+        raise Refused(f"it {TOO_LONG}")
     saved, _ = _load_saved(io.BytesIO(member(pickles[0], MOST_PICKLE)))
     return saved, contents_of
 
@@ -274,7 +283,12 @@ def _open_legacy(file: BinaryIO) -> tuple[Any, Contents]:
         raise Refused("it is none of PyTorch's files")
     if not load(head, {}).get("little_endian", True):
         raise Refused("its numbers are not little-endian")
-    saved, described = _load_saved(head)
+    try:
+        saved, described = _load_saved(head)
+    except Refused as error:
+        if head.tell() == MOST_PICKLE:  # all that was read of it
+            raise Refused(f"it is damaged, or {TOO_LONG}") from error
+        raise
     keys = load(head, {})
 
     def contents_of(storages: list[Storage]) -> Iterator[tuple[Storage, bytes]]:
@@ -333,13 +347,16 @@ def _parts(saved: Any, expected: ExpectedArrays) -> dict[str, dict[str, Any]]:
         if isinstance(value, Placeholder):
             placeholders.append(value)
         elif isinstance(value, dict):
-            inside = [(name, each) for name, each in value.items() if isinstance(name, str)]
-            tensors = {name: each for name, each in inside if isinstance(each, Tensor | Placeholder)}
+            inside = [(name, each) for name, each in value.items() if isinstance(name, str | int)]
+            tensors = {
+                name: each for name, each in inside if isinstance(name, str) and isinstance(each, Tensor | Placeholder)
+            }
             if any(isinstance(each, Tensor) for each in tensors.values()):
                 parts[place] = tensors
         elif isinstance(value, list | tuple) and not isinstance(value, Tensor | Storage | StorageType):
             inside = enumerate(value)
-        queue.extend((f"{place}.{key}".lstrip("."), depth + 1, each) for key, each in inside)
+        around = [(key, each) for key, each in inside if isinstance(each, dict | list | tuple | Placeholder)]
+        queue.extend((f"{place}.{key}".lstrip("."), depth + 1, each) for key, each in around)
     networks = [each for each in placeholders if isinstance(each.state, dict) and "_modules" in each.state]
     if networks and not any(name.endswith(tuple(expected.shapes)) for part in parts.values() for name in part):
         raise Refused(f"it is a pickled {networks[0].asked}: save its state_dict() instead")
@@ -362,8 +379,18 @@ def _rebuild_from_type(function: Any, _: Any, arguments: Iterable, *__: Any) -> 
     return function(*arguments) if isinstance(function, StandIn) else Placeholder()
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Iterable, strides: Iterable, *_: Any) -> Tensor:
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
+def _rebuild_tensor(
+    storage: Any, offset: Any, shape: Iterable, strides: Iterable, _: Any = None, __: Any = None, metadata: Any = None
+) -> Tensor:
+    return Tensor(storage, offset, tuple(shape), tuple(strides), metadata)
+
+
+def _rebuild_tensor_v3(
+    storage: Any, offset: Any, shape: Iterable, strides: Iterable, _: Any, __: Any, of: Any, metadata: Any = None
+) -> Tensor:
+    """Takes the place of the function for types that have no kind of storage, such as float8."""
+    of = StorageType(of.asked if isinstance(of, type) and issubclass(of, Placeholder) else "storage", 1, "")
+    return Tensor(Storage(storage.key, of, storage.numbers), offset, tuple(shape), tuple(strides), metadata)
 
 
 FLOATS = {
@@ -381,8 +408,10 @@ OTHERS = {  # by the bytes of a number, to step over
 }
 ALLOWED = {
     "collections.OrderedDict": StandIn(OrderedDict),
+    "collections.defaultdict": StandIn(lambda *_: OrderedDict()),
     "torch._utils._rebuild_tensor": StandIn(_rebuild_tensor),
     "torch._utils._rebuild_tensor_v2": StandIn(_rebuild_tensor),
+    "torch._utils._rebuild_tensor_v3": StandIn(_rebuild_tensor_v3),
     "torch._utils._rebuild_parameter": StandIn(lambda tensor, *_: tensor),
     "torch._utils._rebuild_parameter_with_state": StandIn(lambda tensor, *_: tensor),
     "torch._tensor._rebuild_from_type_v2": StandIn(_rebuild_from_type),

@@ -9,7 +9,7 @@ from invoking import invoke
 
 from alexnet_keras.cli.main import cli
 from alexnet_keras.interop import export_run
-from alexnet_keras.interop.exported import Tolerance
+from alexnet_keras.interop.exported import Agreement, Tolerance
 
 
 @pytest.fixture
@@ -44,6 +44,17 @@ def test_quantised_exports_report_their_errors(export, quantize, tmp_path):
     result = export("tiny", "--to", "tflite", "--quantize", quantize, "--out", out, "--pictures", 5)
     assert result.exit_code == 0, result.stderr
     assert "top-1 error" in result.stdout and "5 of the 12 val images" in result.stdout and out.is_file()
+
+
+@pytest.mark.parametrize(("same", "warned"), [(0.89, True), (0.9, False)])
+def test_a_quantised_export_that_answers_otherwise_is_warned_of(export, monkeypatch, tmp_path, same, warned):
+    agreement = Agreement(500, "500 images", 0.1, 0.01, same, same, 0.1, 0.5, 0.5, Tolerance(moved=0.1))
+    monkeypatch.setattr(export_run, "export_run", lambda *_, **__: agreement)
+    (out := tmp_path / "model.tflite").touch()
+    monkeypatch.setattr(export_run, "check_can_export", lambda *_: None)
+    result = export("tiny", "--to", "tflite", "--quantize", "float16", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert ("Of the 500 images 11.0% have another likeliest class now." in result.stderr) == warned
 
 
 @pytest.mark.slow

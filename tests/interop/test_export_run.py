@@ -4,6 +4,7 @@ import errno
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,6 @@ from alexnet_keras.interop.exported import (
 )
 from alexnet_keras.recipes.toml import with_overrides
 from alexnet_keras.runs import Run
-from alexnet_keras.storage import files
 from alexnet_keras.storage.documents import seal_of
 from alexnet_keras.storage.files import sha256_of
 
@@ -84,17 +84,37 @@ def test_one_that_differs_too_much_is_not_kept(run, samples, to, tmp_path):
 def test_what_fails_last_leaves_the_older_export_and_its_comparison(run, samples, tmp_path, monkeypatch):
     out = tmp_path / "made"
     export_run(run, "safetensors", out, samples)
-    before, flush = {file: file.read_bytes() for file in tmp_path.iterdir()}, files._flush
+    before, flush = {file: file.read_bytes() for file in tmp_path.iterdir()}, export_module.flush
 
     def full(path):
         if path.name.endswith("made"):
             raise OSError(errno.ENOSPC, "No space left on device")
         flush(path)
 
-    monkeypatch.setattr(files, "_flush", full)
+    monkeypatch.setattr(export_module, "flush", full)
     with pytest.raises(OSError, match="No space left"):
         export_run(run, "safetensors", out, generated_samples(2))
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_interruption_at_any_rename_leaves_what_the_next_export_replaces(
+    run, samples, tmp_path, monkeypatch, number
+):
+    out, renamed, replace = tmp_path / "made", [], Path.replace
+
+    def interrupted(path, to):
+        renamed.append(to)
+        if len(renamed) == number:
+            raise KeyboardInterrupt
+        return replace(path, to)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", interrupted)
+        export_run(run, "safetensors", out, samples)
+    assert not out.exists() or comparison_path(out).exists()
+    assert export_run(run, "safetensors", out, samples).same_top1 == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["made", "made.json"]
 
 
 def test_an_export_has_the_checksum_of_the_model_that_is_in_it(run, tiny, samples, tmp_path, monkeypatch):
@@ -192,6 +212,10 @@ def test_nothing_but_an_export_of_its_kind_is_replaced(run, tmp_path):
     check_can_export("tflite", None, out)
     out.write_bytes(b"mine")
     with pytest.raises(UsageError, match="exists and is no tflite export"):
+        check_can_export("tflite", None, out)
+    with pytest.raises(
+        UsageError, match=r"export, or model\.onnx\.json is not beside it: choose .* --out, or remove it"
+    ):
         check_can_export("tflite", None, out)
     comparison_path(out).write_text(json.dumps({"export": "tflite"}))
     check_can_export("tflite", None, out)

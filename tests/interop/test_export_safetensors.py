@@ -10,6 +10,8 @@ from safetensors.numpy import load_file, save_file
 from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.interop.exported import exported_network
 from alexnet_keras.interop.safetensors import read_safetensors, write_safetensors
+from alexnet_keras.recipes.toml import load_recipe
+from alexnet_keras.weights.formats import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,11 @@ def test_the_file_is_all_that_is_needed(written, run):
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), own.get_weights(), strict=True))
     assert np.array_equal(model.get_layer("mean").mean_image, own.get_layer("mean").mean_image)
     assert model.get_layer("color_noise").magnitudes == own.get_layer("color_noise").magnitudes
+
+
+def test_an_export_that_is_imported_as_weights_is_named_as_what_it_is(written):
+    with pytest.raises(DataError, match=r"is an export of this program's, .* import what `alexnet publish` writes"):
+        read_weights(written, "safetensors", load_recipe("torchvision"))
 
 
 def test_what_cannot_be_read_is_a_sentence(written, tmp_path):

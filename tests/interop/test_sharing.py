@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from zipfile import ZipFile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -136,6 +137,7 @@ def test_a_published_run_comes_back_as_a_run_and_is_published_again(run, folder,
     assert back.recipe == run.recipe and back.facts["classes"] == CLASSES and back.status == "imported"
     assert back.facts["imported"]["file"] == "net/model.weights.h5" and back.facts["data"]["path"] is None
     np.testing.assert_array_equal(back.load_model()(CROPS), run.load_model()(CROPS))
+    np.testing.assert_array_equal(AlexNet(run.recipe, classes=3, weights=folder)(CROPS), run.load_model()(CROPS))
     image = np.full((40, 50, 3), 200, np.uint8)
     assert Classifier(back)(image) == Classifier(run)(image)
     again = alexnet_keras.publish(back, tmp_path / "again")
@@ -208,7 +210,9 @@ def test_a_published_run_that_was_cloned_without_git_lfs_says_so(folder, tmp_pat
         (lambda facts: facts["data"]["options"].update(max_pixels="9"), "its entry 'data.options.max_pixels' is not"),
         (lambda facts: facts["data"]["options"].update(encoding="gif"), "its entry 'data.options.encoding' is not"),
         (lambda facts: facts.update(best={"epoch": 0}), "its entry 'best.val_top1_error' is not"),
-        (None, "cannot be loaded"),
+        (None, "damaged: it has 4 bytes instead of"),
+        (lambda facts: facts.update(files={"model.weights.h5": 1}), "its entry 'files.model.weights.h5' is not"),
+        (lambda facts: facts["files"]["config.json"].update(sha256="0" * 64), "its checksum is not the one"),
     ],
 )
 def test_a_damaged_published_run_is_refused_and_nothing_is_left(folder, tmp_path, change, sentence):
@@ -222,6 +226,28 @@ def test_a_damaged_published_run_is_refused_and_nothing_is_left(folder, tmp_path
     with pytest.raises(DataError, match=rf"{bad}.*{sentence}"):
         import_published(tmp_path / "runs" / "back", bad)
     assert not (tmp_path / "runs" / "back").exists()
+
+
+def test_a_published_network_with_a_number_changed_is_refused_also_where_keras_can_load_it(folder, tmp_path):
+    bad = shutil.copytree(folder, tmp_path / "bad")
+    with h5py.File(bad / "model.weights.h5", "r+") as file:
+        kernel = next(each for each in _datasets(file) if each.ndim == 4)
+        kernel[0, 0, 0, 0] += 1
+    keras.saving.load_model(str(bad))
+    with pytest.raises(DataError, match=r"bad/model\.weights\.h5 is damaged: its checksum .* Publish or copy it again"):
+        import_published(tmp_path / "back", bad)
+    facts = json.loads((bad / "run.json").read_text())
+    del facts["files"]  # as 0.1 published it
+    (bad / "run.json").write_text(json.dumps(facts))
+    import_published(tmp_path / "back", bad)
+
+
+def _datasets(group):
+    for each in group.values():
+        if isinstance(each, h5py.Dataset):
+            yield each
+        else:
+            yield from _datasets(each)
 
 
 def test_what_is_published_is_of_one_moment_while_the_run_is_trained(run, tiny, tmp_path, monkeypatch):

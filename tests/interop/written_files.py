@@ -119,12 +119,13 @@ STORAGES = {
 
 
 class View(NamedTuple):
-    """A tensor that is a part of an array's storage."""
+    """A tensor that is a part of an array's storage; its metadata are a piece of a pickle."""
 
     of: np.ndarray
     offset: int
     shape: tuple
     strides: tuple
+    metadata: bytes = b""
 
 
 class Opcodes(bytes):
@@ -168,7 +169,7 @@ def _pickled(value, storages, extra_reference):
     storage += whole(of.size) + extra_reference + b"tQ"
     sizes, steps = (b"(" + b"".join(map(whole, numbers)) + b"t" for numbers in (value.shape, value.strides))
     view = whole(value.offset) + sizes + steps + b"\x89ccollections\nOrderedDict\n)R"
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + view + b"tR"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + view + value.metadata + b"tR"
 
 
 def _stored(array):

@@ -159,16 +159,60 @@ def test_a_directory_that_cannot_be_replaced_stays(tmp_path, monkeypatch, error)
     assert [file.name for file in tmp_path.rglob("*")] == ["made", "old"]
 
 
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_interruption_at_any_rename_leaves_one_whole_directory(tmp_path, monkeypatch, number, place):
+    path, renamed = tmp_path / "made", []
+    (path / "old").mkdir(parents=True)
+
+    def interrupted(rename):
+        def renames(one, to):
+            renamed.append(to)
+            if len(renamed) == number and place == "before":
+                raise KeyboardInterrupt
+            rename(one, to)
+            if len(renamed) == number:
+                raise KeyboardInterrupt
+
+        return renames
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(Path, name, interrupted(getattr(Path, name)))
+    with pytest.raises(KeyboardInterrupt), write_directory_by_rename(path, replacing=True) as partial:
+        (partial / "new").mkdir()
+    assert [file.name for file in tmp_path.rglob("*")] == ["made", "new" if (number, place) == (2, "after") else "old"]
+
+
+def test_a_directory_that_a_killed_process_was_replacing_comes_back(tmp_path):
+    write = """if True:
+        import os, signal, sys
+        from pathlib import Path
+        from alexnet_keras.storage import files
+        files.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+        with files.write_directory_by_rename(Path(sys.argv[1]), replacing=True):
+            pass
+    """
+    path = tmp_path / "made"
+    (path / "old").mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", write, path])
+    assert not path.exists()
+    partial_path(tmp_path / "other")
+    assert [file.name for file in tmp_path.rglob("*")] == ["made", "old"]
+
+
 def test_what_killed_processes_left_is_removed_and_what_live_ones_write_is_not(tmp_path):
     process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     host, _, _ = files.process_name().rpartition("-")
     dead = tmp_path / f".partial-{host}-{process.stdout.strip()}-report.html"
     (tmp_path / f".partial-{host}-{process.stdout.strip()}-model").mkdir()
+    (tmp_path / f".replaced-{host}-{process.stdout.strip()}-made" / "old").mkdir(parents=True)
+    (tmp_path / "made" / "new").mkdir(parents=True)  # which had taken its place
     alive, elsewhere = tmp_path / f".partial-{host}-{os.getppid()}-a", tmp_path / ".partial-another-host-1-a"
     for file in (dead, alive, elsewhere):
         file.write_text("x")
     partial_path(tmp_path / "b")
-    assert {file.name for file in tmp_path.iterdir()} == {alive.name, elsewhere.name}
+    assert {file.name for file in tmp_path.iterdir()} == {alive.name, elsewhere.name, "made"}
+    assert [file.name for file in (tmp_path / "made").iterdir()] == ["new"]
 
 
 def test_a_container_with_the_machines_name_has_process_numbers_of_its_own(tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ def test_three_states_are_kept_and_the_newest_by_step_and_epoch_is_read(trained,
 
 def test_the_disk_takes_a_state_while_training_goes_on_and_before_the_next(trained, shapes, tmp_path, monkeypatch):
     taken, flushed = threading.Event(), []
-    monkeypatch.setattr(files, "_flush", lambda path: taken.wait(60) and flushed.append(path.name))
+    monkeypatch.setattr(files, "flush", lambda path: taken.wait(60) and flushed.append(path.name))
     disk = Disk()
     first = saved(tmp_path, trained, 1, disk=disk)
     assert read_state(first, shapes).position.total_steps == 1 and not flushed
@@ -113,7 +113,7 @@ def test_a_state_that_the_disk_does_not_take_is_reported_and_removed(trained, tm
     disk = Disk()
     kept = saved(tmp_path, trained, 1, disk=disk)
     disk.wait()
-    monkeypatch.setattr(files, "_flush", full)
+    monkeypatch.setattr(files, "flush", full)
     saved(tmp_path, trained, 2, disk=disk)
     with pytest.raises(OSError, match="No space left"):
         saved(tmp_path, trained, 3, disk=disk)

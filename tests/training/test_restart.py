@@ -124,7 +124,7 @@ def test_steps_are_taken_while_the_disk_writes_a_state_and_a_run_ends_when_it_ha
     prepared, tiny, tmp_path, monkeypatch
 ):
     """A state takes a slow disk half a minute; only a best model, which replaces another, waits for it."""
-    further, flushed, flush = threading.Event(), [], files._flush
+    further, flushed, flush = threading.Event(), [], files.flush
 
     def slow(path):
         if path.name.startswith("step-"):
@@ -132,7 +132,7 @@ def test_steps_are_taken_while_the_disk_writes_a_state_and_a_run_ends_when_it_ha
             flushed.append(path.name)
         flush(path)
 
-    monkeypatch.setattr(files, "_flush", slow)
+    monkeypatch.setattr(files, "flush", slow)
     run = new_run(tmp_path / "run", tiny)
     trainer(run, prepared, save_every=1, reporter=Recorded((0, 1), further.set)).fit()
     names = {path.name for path in saved_states(run.states_path)}

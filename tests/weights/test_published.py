@@ -167,6 +167,7 @@ def test_where_it_cannot_be_fetched_the_sentence_says_what_to_do(folder, server)
         ("Torchvison", "are torchvision, caffe, caffenet, toronto. Did you mean torchvision?"),
         ("net.pth", "There is no file net.pth."),
         ("models/caffe", "There is no file models/caffe."),
+        (str(Path(__file__).parent), "is a directory, but none that `alexnet publish` wrote: give a file of weights."),
         ("https://example.org/a.pth", "is a URL, and nothing is fetched: download it and give the file."),
         (PUBLISHED["caffe"].address, "its file is called caffe here, and is downloaded by that name."),
     ],

@@ -16,6 +16,12 @@ OPTIMISER = {"state": [{"step": np.ones(1, np.int64), "momentum_buffer": np.ones
 SCALAR = Opcodes(b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n" + text("f8") + b"\x85R" + text("12345678") + b"tR")
 # an object of a class: made by NEWOBJ, with a state that has the class once more
 OPTIONS = Opcodes(b"ctrainer.options\nOptions\n)\x81}(" + text("kind") + b"ctrainer.options\nKind\nub")
+FLOAT8 = Opcodes(
+    b"ctorch._utils\n_rebuild_tensor_v3\n(("
+    + text("storage") + b"ctorch.storage\nUntypedStorage\n" + text("a") + text("cpu") + whole(10) + b"tQ"
+    + whole(0) + whole(10) + b"\x85" + whole(1) + b"\x85\x89ccollections\nOrderedDict\n)Rctorch\nfloat8_e4m3fn\ntR"
+)  # fmt: skip
+CONJUGATE = View(np.ones(10, np.float32), 0, (10,), (1,), b"}" + text("conj") + b"\x88s")
 COMMAND = Opcodes(b"cposix\nsystem\n" + text("touch was-run") + b"\x85R")
 
 
@@ -61,6 +67,9 @@ IMAGENET = {"epoch": 90, "arch": "alexnet", "state_dict": PARALLEL, "best_acc1":
         ({"state_dict": {**prefixed("module."), "n_averaged": np.ones(1, np.int64)}}, ["1 other array"]),
         ({"state_dict": STATES, "best": STATES}, ["from 'state_dict'"]),
         ({"epoch": 3, **STATES}, []),
+        ({"losses": [Opcodes(b"G?\xf0\0\0\0\0\0\0") for _ in range(500_000)], "model": STATES}, ["from 'model'"]),
+        ({1: {2: STATES}}, ["from '1.2'"]),
+        ({"model": Opcodes(b"ccollections\ndefaultdict\n)R"), "b": STATES}, ["from 'b'"]),
         ([np.ones(3, "i1"), np.ones(3, "<c8"), {"model": STATES}], ["from '2.model'"]),
         ({"weights": STATES, "extra": COMMAND}, ["from 'weights'"]),
         ({**without("classifier.6"), "fc.weight": ARRAYS["fc8"][0], "fc.bias": ARRAYS["fc8"][1]}, ["'fc.weight' and"]),
@@ -95,7 +104,17 @@ def test_the_network_in_a_checkpoint_is_read_and_it_is_said_where(write, saved, 
         ({"state_dict": {**STATES, "features.20.bias": np.ones(3)}}, "has the array 'features.20.bias', which"),
         (prefixed("module.", {**STATES, "features.20.bias": np.ones(3)}), "has the array 'features.20.bias', which"),
         ({"state_dict": {**STATES, "features.6.bias": np.ones(9)}}, "features.6.bias is 9 and"),
-        ({"state_dict": {**STATES, "features.6.bias": np.ones(10, np.int64)}}, "are in a LongStorage, which is no fl"),
+        (
+            {"state_dict": {**STATES, "features.6.bias": np.ones(10, np.int64)}},
+            "are in a LongStorage, which is none of",
+        ),
+        ({"state_dict": {**STATES, "features.6.bias": FLOAT8}}, "are in a torch.float8_e4m3fn, which is none of float"),
+        (
+            {"state_dict": {**STATES, "features.6.bias": CONJUGATE}},
+            "describes a tensor in a form that is not known here",
+        ),
+        ({**PARALLEL, **STATES, "features.module.0.weight": OTHER["features.0.weight"]}, "'features.module.0.weight'"),
+        ({**STATES, **PARALLEL, "features.module.0.weight": OTHER["features.0.weight"]}, "'features.module.0.weight'"),
         ({"state_dict": {**STATES, "features.6.bias": COMMAND}}, "asks for posix.system, which weights have no need"),
         ({**without("classifier.6"), "fc.weight": np.ones((7, 3)), "fc.bias": np.ones(7)}, "lacks the arrays 'classif"),
         ({"encoder.weight": np.ones((3, 3)), "o": OPTIMISER}, "lacks the arrays 'features.0.weight'"),
@@ -113,6 +132,22 @@ def test_a_checkpoint_with_none_or_two_is_refused(write, saved, said, tmp_path, 
     with pytest.raises(DataError) as caught:
         read(write(tmp_path / "a.pth", saved))
     assert said in str(caught.value) and not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize("write", [write_pth, write_legacy_pth])
+def test_a_file_whose_logs_are_too_long_to_be_read_says_so(write, tmp_path):
+    path = write(tmp_path / "a.pth", {"losses": Opcodes(b"](" + b"N" * 2**24 + b"e"), "model": STATES})
+    with pytest.raises(
+        DataError, match=r"takes more than 16,777,216 bytes beside its tensors: save its state_dict\(\)"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("write", [write_pth, write_legacy_pth])
+def test_a_view_with_pytorchs_negative_bit_is_read_with_its_sign(write, tmp_path):
+    name = "features.0.bias"
+    negative = View(-STATES[name], 0, STATES[name].shape, (1,), b"}" + text("neg") + b"\x88s")
+    assert_read(read(write(tmp_path / "a.pth", {**STATES, name: negative}))[0])
 
 
 @pytest.mark.parametrize("write", [write_pth, write_legacy_pth])
