@@ -10,6 +10,8 @@ from alexnet_keras.experiments.figures import draw_over_seeds
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import (
     Outcome,
+    batches_text,
+    counted,
     difference,
     error,
     error_kinds,
@@ -80,20 +82,26 @@ def run(lab: Lab) -> Outcome:
     epochs = base.training.epochs
     return Outcome(
         summary=(
-            f"{len(ablations)} networks that each lack or change one thing, and the network they are derived from "
-            f"(recipe {base.name}), were trained for {epochs} epochs on the {images_text(data)}, with "
+            f"{_networks(len(ablations))} derived from "
+            f"(recipe {base.name}), were trained for {counted(epochs, 'epoch')} on the {images_text(data)}, with "
             f"{seeds_text(lab.options.seeds)} each, and tested with ten crops on its {data.examples('val'):,} "
             "validation images. A difference is taken between networks of the same seed; its interval is over the "
             "seeds."
         ),
         comparisons=tuple(comparisons),
         configuration=(
-            f"base: {base.name}, {epochs} epochs, batches of {base.training.batch_size}, {lab.options.precision}",
+            f"base: {base.name}, {counted(epochs, 'epoch')}, {batches_text(base, data)}, {lab.options.precision}",
             *(f"{name}: {ablation.title}" for name, ablation in ablations.items()),
             training_text(results.values()),
         ),
         facts={"runs": results},
     )
+
+
+def _networks(number: int) -> str:
+    if number == 1:
+        return "1 network that lacks or changes one thing, and the network it is"
+    return f"{number} networks that each lack or change one thing, and the network they are"
 
 
 def draw(outcome: Outcome, path: Path) -> None:

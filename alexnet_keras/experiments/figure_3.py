@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.errors import AlexNetError
+from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds, Verdict, seeds_text
 from alexnet_keras.layers.towers import tower_letter
@@ -94,7 +94,12 @@ def kernels_of(lab: Lab, seed: int, data: PreparedDataset) -> list[np.ndarray]:
         towers = first_kernels(lab.trained("source", lab.base_recipe, data, seed).load_model("last"))
         return {tower_letter(index): kernels for index, kernels in enumerate(towers)}
 
-    return list(kept_arrays(*_part_of(lab, seed, data), read).values())
+    path, inputs = _part_of(lab, seed, data)
+    towers = list(kept_arrays(path, inputs, read).values())
+    whole = all(each.ndim == 4 and each.shape[2] == 3 and np.isfinite(each).all() for each in towers)
+    if not (whole and towers and len({each.shape[:2] for each in towers}) == 1):
+        raise DataError(f"{path} is damaged: remove it, and the same command makes it again.")
+    return towers
 
 
 def _part_of(lab: Lab, seed: int, data: PreparedDataset) -> tuple[Path, dict[str, Any]]:

@@ -8,8 +8,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +24,7 @@ from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
+from alexnet_keras.storage.files import locked
 from alexnet_keras.storage.kept import kept_json, made_from
 from alexnet_keras.storage.places import good_name, reproductions_root
 from alexnet_keras.training.start import InitialWeights
@@ -31,6 +32,7 @@ from alexnet_keras.training.start import InitialWeights
 K = TypeVar("K")
 T = TypeVar("T")
 Scale = Literal["full", "photos", "mini"]
+SETTINGS = ("seeds", "pretrain", "only", "epochs", "precision")  # options that decide a result
 # The recipe that each scale's variants are derived from, and its epochs; None for the recipe's.
 BASES: dict[Scale, tuple[str, int | None]] = {
     "full": ("source", None),
@@ -88,6 +90,7 @@ class Lab:
         reporter: Reports notes and progress.
         nets: Where the networks are.
         holding: Locks on the datasets, held until `reproduce` ends.
+        fingerprints: Those of the datasets that were opened.
     """
 
     options: Options
@@ -95,6 +98,13 @@ class Lab:
     reporter: Reporter = SILENT
     nets: Path = field(default_factory=lambda: reproductions_root() / "nets")
     holding: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+    fingerprints: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the result: the options, with the fingerprints of the datasets that were opened so far."""
+        options = asdict(self.options)
+        return {**{name: options[name] for name in SETTINGS}, "fingerprints": sorted(self.fingerprints)}
 
     @property
     def seeds(self) -> range:
@@ -118,7 +128,9 @@ class Lab:
             UsageError: There is no such dataset.
             AlexNetError: Another process is preparing it.
         """
-        return self.holding.enter_context(open_locked(name or self.options.data, self.reporter))
+        data = self.holding.enter_context(open_locked(self.options.data if name is None else name, self.reporter))
+        self.fingerprints.add(data.fingerprint)
+        return data
 
     def kept(self, name: str, inputs: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A part of the experiment, computed unless it is kept from the same inputs, all that it depends on."""
@@ -154,7 +166,8 @@ class Lab:
     ) -> Run:
         """Train a network, resume one that was interrupted, or return one that is finished.
 
-        The arguments are those of `network`.
+        Of two processes that need the same network the second waits for the first. The arguments are those of
+        `network`.
 
         Raises:
             DivergedError: The loss became infinite or NaN, now or when it was trained before.
@@ -162,6 +175,14 @@ class Lab:
             KeyboardInterrupt: The training was asked to stop; the state was saved.
         """
         run = self.network(variant, recipe, data, seed, initial)
+        self.nets.mkdir(parents=True, exist_ok=True)
+        wait = partial(self.reporter.note, f"Waiting for another process that trains {run.path}.")
+        with locked(self.nets / f".{run.path.name}.lock", None, on_wait=wait):
+            return self._trained(run, recipe, data, seed, initial)
+
+    def _trained(
+        self, run: Run, recipe: Recipe, data: PreparedDataset, seed: int, initial: InitialWeights | None
+    ) -> Run:
         if not run.is_there:
             return api.train(
                 data,

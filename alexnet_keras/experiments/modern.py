@@ -8,6 +8,8 @@ from alexnet_keras.experiments import figures
 from alexnet_keras.experiments.lab import Lab
 from alexnet_keras.experiments.outcome import (
     Outcome,
+    batches_text,
+    counted,
     difference,
     error,
     error_kinds,
@@ -59,7 +61,7 @@ def run(lab: Lab) -> Outcome:
         ),
         comparisons=tuple(comparisons),
         configuration=(
-            f"source: {compared[BASE].name}, {base.epochs} epochs, batches of {base.batch_size}",
+            f"source: {compared[BASE].name}, {counted(base.epochs, 'epoch')}, {batches_text(compared[BASE], data)}",
             *(f"{choice}: {(function.__doc__ or choice).splitlines()[0]}" for choice, function in CHOICES.items()),
             lab.options.precision,
             training_text(results.values()),

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from scipy import stats
+from typing_extensions import TypedDict
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.errors import DivergedError
+from alexnet_keras.errors import DataError, DivergedError
 from alexnet_keras.evaluation.errors import PairedTest, error_rate
 from alexnet_keras.experiments.lab import Lab, diverged_text
 from alexnet_keras.machine import this_machine
@@ -37,6 +39,34 @@ UNITS: dict[Unit, tuple[int, str, str]] = {  # factor, format, suffix
     "number": (1, ".3g", ""),
     "count": (1, ",.0f", ""),
 }
+_Share = Annotated[float, Field(ge=0, le=1)]  # which NaN is not
+_Hexadecimal = Annotated[str, Field(pattern="^([0-9a-f]{2})*$")]
+
+
+class _Measured(TypedDict):
+    """What is kept of a network."""
+
+    run: str
+    top1: _Share
+    top5: _Share
+    images: Annotated[int, Field(ge=1)]
+    misses: dict[TopK, _Hexadecimal]
+    training_loss: FiniteFloat
+    training_top1: _Share
+    validation_top1: Annotated[list[_Share], Field(min_length=1)]
+    stalled: bool
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    date: str
+    processor: str
+
+
+class _Diverged(TypedDict):
+    """What is kept of a network whose training diverged."""
+
+    diverged: str
+
+
+_FOUND: TypeAdapter[Any] = TypeAdapter(_Measured | _Diverged)
 STALLED = 0.05  # nats below the loss of guessing by class frequency: a network that ends above has learnt nothing
 
 
@@ -126,7 +156,8 @@ class Comparison:
             return self.note or "-"
         text = with_unit(self.ours.mean, self.unit)
         if interval := self.ours.interval:
-            low, high = (with_unit(end, self.unit).partition(" ")[0] for end in interval)
+            ends = np.clip(interval, 0, 1) if self.unit == "percent" else interval  # no share is beyond these
+            low, high = (with_unit(end, self.unit).partition(" ")[0] for end in ends)
             text += f" ({low} to {high})"
         if self.unit != "count":
             of = f"{len(self.ours.values)} and " if self.ours.against else ""
@@ -154,7 +185,7 @@ class Outcome:
 
 def seeds_text(count: int) -> str:
     """A number of seeds as text: 1 seed, 3 seeds."""
-    return f"{count} seed" if count == 1 else f"{count} seeds"
+    return counted(count, "seed")
 
 
 def images_text(data: PreparedDataset) -> str:
@@ -233,7 +264,20 @@ def train_and_test(
         inputs |= {} if usual else {"split": split, "views": views}
         measure = partial(_measure, lab, name, recipe, data, seed, split, views)
         results[seed] = lab.kept(f"{part}-seed-{seed}", inputs, measure)
+        if not _is_whole(results[seed]):
+            path = lab.part(f"{part}-seed-{seed}.json", inputs)
+            raise DataError(f"{path} is damaged: remove it, and the same command makes it again.")
     return results
+
+
+def _is_whole(found: Any) -> bool:
+    """True of what is kept of a network if it is as `_measure` returns it: a part may have been changed by hand."""
+    try:
+        _FOUND.validate_python(found, strict=True)
+    except ValidationError:
+        return False
+    bytes_of_misses = -(-found.get("images", 0) // 8)
+    return all(len(bytes.fromhex(misses)) == bytes_of_misses for misses in found.get("misses", {}).values())
 
 
 def _measure(
@@ -255,11 +299,29 @@ def _measure(
         "training_loss": history[-1]["loss"],
         "training_top1": history[-1]["top1_error"],
         "validation_top1": [row["val_top1_error"] for row in history],
-        "stalled": bool(history[-1]["loss"] > guessing - STALLED),
+        "stalled": bool(
+            history[-1]["loss"] > guessing - STALLED and errors.top1.error >= _error_of_one_answer(data, split)
+        ),
         "seconds": math.fsum(row["seconds"] for row in history),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "processor": this_machine().processor,
     }
+
+
+def _error_of_one_answer(data: PreparedDataset, split: str) -> float:
+    """The lowest top-1 error that one and the same answer to every image of a split has."""
+    counts = data.class_counts(split)
+    return 1 - max(counts) / sum(counts)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things as text: 1 network, 3 networks."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def batches_text(recipe: Recipe, data: PreparedDataset) -> str:
+    """The batches that a recipe is trained with on a dataset, which may have fewer images: "batches of 128"."""
+    return f"batches of {min(recipe.training.batch_size, data.examples('train'))}"
 
 
 def training_text(results: Iterable[PerSeed]) -> str:

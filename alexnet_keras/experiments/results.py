@@ -1,6 +1,8 @@
 """Results on disk: result.json, a figure, and a page in Markdown; all results on one HTML page."""
 
+import hashlib
 import json
+import shutil
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
 from alexnet_keras.experiments.outcome import Comparison
 from alexnet_keras.machine import environment, this_machine
 from alexnet_keras.reports.page import image_file, render
-from alexnet_keras.storage.files import locked, write_by_rename
+from alexnet_keras.storage.files import locked, write_by_rename, write_directory_by_rename
 from alexnet_keras.visualization.style import own_style
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ class Result:
     Attributes:
         path: The experiment's folder.
         document: The content of result.json: "experiment", its name; "scale"; "command"; "date", when it ended, UTC;
-            "machine", as `machine.environment` reports it, with its "processor"; "summary", "findings" (the
-            comparisons), "configuration" and "facts" of its outcome.
+            "settings", as `Lab.settings` has them; "machine", as `machine.environment` reports it, with its
+            "processor"; "summary", "findings" (the comparisons), "configuration" and "facts" of its outcome.
     """
 
     path: Path
@@ -78,6 +80,7 @@ def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
             "scale": lab.options.scale,
             "command": command,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "settings": json.loads(json.dumps(lab.settings)),
             "machine": {**environment(), "processor": this_machine().processor},
             "summary": outcome.summary,
             "findings": [row.to_dict() for row in outcome.comparisons],
@@ -85,6 +88,8 @@ def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
             "facts": outcome.facts,
         }
         result = Result(lab.folder, document)
+        if (kept := _keep_other(result)) is not None:
+            lab.reporter.note(f"The older result, of other data or options, is kept in {kept}.")
         with ExitStack() as together:  # none is there before all are whole
             figure, text, numbers = (
                 together.enter_context(write_by_rename(lab.folder / name)) for name in (FIGURE, PAGE, RESULT)
@@ -94,6 +99,36 @@ def reproduce(experiment: Experiment, lab: "Lab", command: str) -> Result:
             text.write_text(page(result), encoding="utf-8", errors="backslashreplace")
             numbers.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _keep_other(result: Result) -> Path | None:
+    """Copy the result that another is about to replace into a folder of its own, unless the other one has all of it.
+
+    Returns:
+        The folder, beside that of the result; None if there was nothing to keep.
+    """
+    try:
+        older = read_result(result.path).document
+    except DataError:
+        return None  # there is none, or it is damaged
+    if _includes(result.document["settings"], older.get("settings")):
+        return None
+    digest = hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()[:6]
+    folder = result.path.with_name(f"{result.path.name}-{digest}")
+    with write_directory_by_rename(folder, replacing=True) as made:
+        for name in (FIGURE, PAGE, RESULT):
+            with suppress(FileNotFoundError):  # a result may have been copied without it
+                shutil.copy2(result.path / name, made / name)
+    return folder
+
+
+def _includes(settings: dict[str, Any], older: dict[str, Any] | None) -> bool:
+    """True if a result with some settings has all of one with others: as many seeds, and the same parts, or more."""
+    if older is None:  # version 0.1 did not record them
+        return False
+    same = {name: settings[name] for name in settings if name not in ("seeds", "only")}
+    parts = not settings["only"] or (bool(older["only"]) and set(older["only"]) <= set(settings["only"]))
+    return same == {name: older.get(name) for name in same} and settings["seeds"] >= older["seeds"] and parts
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -181,7 +216,7 @@ def write_report(root: Path, out: Path, now: datetime | None = None) -> list[Res
 
 def _template_values(result: Result) -> dict[str, Any]:
     figure = None
-    with suppress(OSError):  # a result may have been copied without it
+    with suppress(OSError):  # a result may have been copied without it; the page says so
         figure = image_file(result.path / FIGURE, result.experiment.title)
     return result.document | {
         "id": result.path.name,

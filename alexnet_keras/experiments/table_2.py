@@ -14,6 +14,7 @@ from alexnet_keras.experiments.outcome import (
     Outcome,
     OverSeeds,
     TopK,
+    batches_text,
     claimed_positive,
     error_kinds,
     images_text,
@@ -71,7 +72,7 @@ def run(lab: Lab) -> Outcome:
         configuration=(
             f"CNN: {base.name}, {base.training.epochs} epochs",
             f"CNN*: {'the lineage in docs/paper.md' if others else 'not trained, for want of --pretrain'}",
-            f"{lab.options.precision}, batches of {base.training.batch_size}",
+            f"{lab.options.precision}, {batches_text(base, data)}",
         ),
         facts={
             "nets": [net.name for net in (*cnns, *stars)],

@@ -1,18 +1,26 @@
 """What experiments share: parts that are computed once, and networks whose training resumes."""
 
+import json
+import threading
+from contextlib import ExitStack
+
 import keras
 import numpy as np
 import pytest
 from recorded import Recorded
 
-from alexnet_keras.errors import DivergedError, UsageError
+from alexnet_keras.errors import DataError, DivergedError, UsageError
+from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
 from alexnet_keras.experiments.lab import Lab, Options
+from alexnet_keras.experiments.outcome import Comparison, Outcome, OverSeeds
+from alexnet_keras.experiments.results import reproduce
 from alexnet_keras.experiments.variants import LAST_COPIED, LAST_HIDDEN, six_convolutions
 from alexnet_keras.recipes import toml
 from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
+from alexnet_keras.storage.files import locked
 from alexnet_keras.storage.kept import kept_arrays
 from alexnet_keras.training.start import InitialWeights
 
@@ -89,12 +97,73 @@ def test_an_interrupted_network_resumes_and_a_finished_one_is_taken(lab, tiny, p
     stopping = Lab(lab.options, lab.folder, StopsAfterTheFirstEpoch(), lab.nets)
     with pytest.raises(KeyboardInterrupt):
         stopping.trained("tiny", tiny, prepared, seed=1)
-    (net,) = lab.nets.iterdir()
+    (net,) = (each for each in lab.nets.iterdir() if each.is_dir())
     run = lab.trained("tiny", tiny, prepared, seed=1)
     assert run.path == net and run.status == "finished" and [row["epoch"] for row in run.history] == [0, 1]
     written = run.last_model_path.stat().st_mtime_ns
     assert lab.trained("tiny", tiny, prepared, seed=1).last_model_path.stat().st_mtime_ns == written
     assert lab.trained("tiny", tiny, prepared, seed=2).path != net
+
+
+def test_of_two_processes_that_need_a_network_the_second_waits(lab, tiny, prepared):
+    run = lab.network("tiny", tiny, prepared, seed=1)
+    Run.create(run.path, tiny, {"status": "finished"})
+    other = ExitStack()
+    other.enter_context(locked(lab.nets / f".{run.path.name}.lock", None))
+    threading.Timer(0.5, other.close).start()
+    assert lab.trained("tiny", tiny, prepared, seed=1).path == run.path
+    assert lab.reporter.notes == [
+        f"Waiting for another process that trains {run.path}.",
+        f"{run.path} is already trained.",
+    ]
+
+
+def test_an_empty_name_is_not_taken_for_no_name(lab, prepared):
+    lab = Lab(Options(data=str(prepared.path)), lab.folder)
+    with lab.holding, pytest.raises(DataError, match="is not a prepared dataset"):
+        lab.open("")
+    with lab.holding:
+        assert lab.open().path == prepared.path and lab.settings["fingerprints"] == [prepared.fingerprint]
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({}, False),
+        ({"seeds": 2}, False),
+        ({"only": ["a"]}, False),
+        ({"seeds": 4}, True),
+        ({"only": []}, True),
+        ({"only": ["a", "c"]}, True),
+        ({"epochs": 1}, True),
+        ({"precision": "mixed_bfloat16"}, True),
+        ({"fingerprints": ["other"]}, True),
+        ({"pretrain": ["b"]}, True),
+        (None, True),
+    ],
+)
+def test_a_result_that_another_does_not_include_is_kept_beside_it(lab, monkeypatch, change, kept):
+    class Module:
+        run = staticmethod(lambda lab: Outcome("Done.", (Comparison("error", OverSeeds((0.1,))),)))
+        draw = staticmethod(lambda outcome, path: path.write_bytes(b"drawn"))
+
+    monkeypatch.setattr(Experiment, "module", Module)
+    experiment = EXPERIMENTS["ablations"]
+    lab = Lab(Options(seeds=3, only=("a", "b")), lab.folder, lab.reporter, lab.nets)
+    file = reproduce(experiment, lab, "alexnet reproduce").path / "result.json"
+    older = json.loads(file.read_text())
+    older["settings"] |= change or {}
+    if change is None:
+        del older["settings"]
+    file.write_text(json.dumps(older))
+    for _ in range(2):
+        reproduce(experiment, lab, "alexnet reproduce")
+    others = list(lab.folder.parent.glob("experiment-*"))
+    assert len(others) == kept
+    if kept:
+        assert json.loads((others[0] / "result.json").read_text()) == older
+        assert {each.name for each in others[0].iterdir()} == {"result.json", "page.md", "picture.png"}
+        assert lab.reporter.notes == [f"The older result, of other data or options, is kept in {others[0]}."]
 
 
 def weights_of(model):

@@ -1,14 +1,16 @@
 """Verdicts on numbers over seeds, and how they are written."""
 
 import json
+import math
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from alexnet_keras.errors import DivergedError
+from alexnet_keras.errors import DataError, DivergedError
 from alexnet_keras.evaluation.errors import PairedTest
 from alexnet_keras.experiments import initialisation, table_1
 from alexnet_keras.experiments.figure_3 import chance_apart, verdict_on_runs
@@ -16,6 +18,7 @@ from alexnet_keras.experiments.lab import Lab, Options
 from alexnet_keras.experiments.outcome import (
     Comparison,
     OverSeeds,
+    batches_text,
     difference,
     error,
     packed_misses,
@@ -124,17 +127,53 @@ def test_a_network_that_learnt_nothing_is_reported_and_proves_nothing():
 TRASHNET = (403, 501, 410, 594, 482, 137)  # guessing by their frequencies has a loss of 1.723, ln(6) is 1.792
 
 
-@pytest.mark.parametrize(("loss", "stalled"), [(1.73, True), (1.72, True), (1.60, False)])
-def test_a_network_that_learnt_how_frequent_classes_are_has_learnt_nothing(monkeypatch, tmp_path, loss, stalled):
+@pytest.mark.parametrize(
+    ("loss", "wrong", "stalled"),
+    # the most frequent class is 594 of 2,527: one and the same answer is wrong of 76.5 %
+    [(1.73, 0.77, True), (1.72, 0.77, True), (1.60, 0.77, False), (1.73, 0.6, False)],
+)
+def test_a_network_that_learnt_how_frequent_classes_are_has_learnt_nothing(monkeypatch, tmp_path, loss, wrong, stalled):
     data = SimpleNamespace(path=tmp_path, fingerprint="", class_counts=lambda split: TRASHNET)
     row = {"loss": loss, "top1_error": 0.7, "val_top1_error": 0.7, "seconds": 1.0}
-    evaluation = SimpleNamespace(top1=SimpleNamespace(error=0.7), top5=SimpleNamespace(error=0.0), images=4)
+    evaluation = SimpleNamespace(top1=SimpleNamespace(error=wrong), top5=SimpleNamespace(error=0.0), images=4)
     ranks = SimpleNamespace(ranks=np.zeros(4, np.int32))
     found = SimpleNamespace(summary=ranks, evaluation=lambda: evaluation)
     monkeypatch.setattr(Lab, "trained", lambda *arguments: SimpleNamespace(name="net", history=[row]))
     monkeypatch.setattr(Lab, "predictions", lambda *arguments: found)
     lab = Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path)
     assert train_and_test(lab, "net", load_recipe("source"), data)[1]["stalled"] is stalled
+
+
+MEASURED = json.loads(
+    (Path(__file__).parents[2] / "docs/evidence/ablations-photos/parts/source-seed-1.json").read_text()
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"top1": "0.5"},
+        {"top1": 7.5},
+        {"top5": math.nan},
+        {"stalled": None},
+        {"misses": {"top1": "00", "top5": "00"}},
+        {"misses": {"top1": "0", "top5": "xy"}},
+        {"validation_top1": []},
+        {"seconds": math.inf},
+    ],
+)
+def test_a_part_that_was_changed_by_hand_is_refused(monkeypatch, tmp_path, change):
+    data = SimpleNamespace(path=tmp_path, fingerprint="")
+    lab, recipe = Lab(Options(seeds=1), tmp_path / "experiment", nets=tmp_path), load_recipe("source")
+    inputs = {"net": lab.network("net", recipe, data, 1).name, "data": ""}
+    lab.kept("net-seed-1", inputs, lambda: MEASURED["found"])
+    assert train_and_test(lab, "net", recipe, data) == {1: MEASURED["found"]}
+    for found in ({**MEASURED["found"], **change}, {}, [], {"diverged": 3}):
+        (lab.folder / "parts" / "net-seed-1.json").write_text(json.dumps({"about": inputs, "found": found}))
+        with pytest.raises(
+            DataError, match=r"parts/net-seed-1\.json is damaged: remove it, and the same command makes"
+        ):
+            train_and_test(lab, "net", recipe, data)
 
 
 def test_a_start_that_learns_how_frequent_classes_are_has_not_left_the_loss_of_guessing(monkeypatch, tmp_path):
@@ -165,6 +204,18 @@ def test_comparisons_read_back_as_they_were():
     old = Comparison("top-1 error", OverSeeds((0.1,))).to_dict()
     del old["pairs"]  # as version 0.1 wrote them
     assert Comparison.from_dict(old).pairs == ()
+
+
+def test_the_interval_of_a_share_ends_where_shares_do():
+    assert Comparison("error", OverSeeds((0.75, 0.75 - 1e-9, 0.2))).measured.startswith("56.7 % (0.0 to 100.0), 3")
+    assert (
+        Comparison("difference", OverSeeds((0.5, -0.5)), "points").measured == "+0.0 points (-635.3 to +635.3), 2 seeds"
+    )
+
+
+def test_batches_are_no_larger_than_the_training_set():
+    images = [SimpleNamespace(examples=lambda split, count=count: count) for count in (25, 9469)]
+    assert [batches_text(load_recipe("source"), data) for data in images] == ["batches of 25", "batches of 128"]
 
 
 def test_a_measurement_is_written_with_its_interval_and_seeds():
