@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, check_source, data_names, given_options, json_option, recipe_option
+from alexnet_keras.cli.options import (
+    FiniteRange,
+    OutPath,
+    check_source,
+    data_names,
+    given_options,
+    json_option,
+    recipe_option,
+)
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.storage.documents import write_json
 from alexnet_keras.training import PRECISIONS
@@ -64,7 +72,7 @@ USED_BY = {
 )
 @click.option(
     "--device-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="IMAGES/S",
     help="What a device trains: the cores that input needs to keep up with it. [default: what train measures]",
 )
@@ -126,6 +134,10 @@ def benchmark(
     chosen = list(MEASUREMENTS) if what == "all" else [what]
     _check_used(chosen)
     then = read_result(compare) if compare else None
+    if then and not set(chosen) & set(then.measurements):
+        raise UsageError(
+            f"{compare} has none of what is measured now: it has {', '.join(then.measurements) or 'no measurement'}."
+        )
     if "input" in chosen:
         data = _data(data)
     if source is not None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from alexnet_keras.recipes.schema import Recipe
     from alexnet_keras.training.devices import Placement
 
-OF_TOWERS = ("classes", "batch_size"), "is for the step of two towers: --gpus 2"  # options, and what they are for
+OF_TOWERS = ("classes",), "is for the step of two towers: --gpus 2"  # an option, and what it is for
+OF_SEVERAL = ("batch_size",), "is for what several devices share: --gpus 2 or more"
 SHOWN = (0, 1, 2, 4, 8)  # --gpus N whose placement the overview shows
 
 
@@ -39,28 +40,34 @@ def devices(
     """
     console.start_tensorflow(gpus=None)
     from alexnet_keras.recipes.toml import load_recipe
-    from alexnet_keras.training.devices import choose_placement, gpus_present, plan_placement
+    from alexnet_keras.training.devices import check_batch, choose_placement, gpus_present, plan_placement
 
     loaded = load_recipe(recipe)
     towers, present = loaded.network.towers, gpus_present()
     facts = {"processor": this_machine().processor, "cpus": usable_processors(), **_tensorflow()}
     if gpus is None and strategy is None:
         refuse_given(*OF_TOWERS)
+        refuse_given(*OF_SEVERAL)
         plans = {number: plan_placement(None, number, towers=towers, present=present) for number in SHOWN}
         facts["placements"] = {
             number: {"strategy": plan.kind, "devices": list(plan.devices), "note": plan.warning}
             for number, plan in plans.items()
         }
         return _show_machine(facts, as_json)
+    images = batch_size or loaded.training.batch_size
+    planned = plan_placement(strategy, gpus, towers=towers, present=present)
+    if planned.kind == "mirrored":
+        check_batch(images, len(planned.devices))
     placement = choose_placement(strategy, gpus, towers=towers, strict=False)
     if placement.warning:
         console.warn(placement.warning)
     if placement.kind != "towers":
         refuse_given(*OF_TOWERS)
-    batch_size = batch_size or loaded.training.batch_size
-    facts |= {"strategy": placement.kind, "devices": list(placement.devices), "batch_size": batch_size}
+    if placement.kind == "one":
+        refuse_given(*OF_SEVERAL)
+    facts |= {"strategy": placement.kind, "devices": list(placement.devices), "batch_size": images}
     if placement.kind == "towers":
-        facts |= _towers(placement, loaded, classes, batch_size)
+        facts |= _towers(placement, loaded, classes, images)
     if as_json:
         console.emit_json(facts)
         return None

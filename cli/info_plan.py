@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from alexnet_keras.benchmarking.plan import Plan
 
 
+UNITS = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+
+
 @click.command()
 @click.argument("source", required=False)
 @click.option(
@@ -91,50 +94,66 @@ def _show(made: "Plan", paper: str) -> None:
     console.result(f"{images.what}: {counts} images of {images.classes:,} classes\n")
     rows = []
     if made.prepare_hours and found.prepare:
-        median, least, most = map(_number, made.prepare_hours)
+        name, unit = _unit_of(made.prepare_hours.median * 3600)
+        median, least, most = (_number(hours * 3600 / unit) for hours in made.prepare_hours)
         rate = found.prepare.figures["images/s"].median
-        hours = f"{median} hours ({least} to {most})"
-        rows.append(["prepare", hours, f"{rate:,.0f} images/s; {found.prepare.what}"])
+        rows.append(["prepare", f"{median} {name} ({least} to {most})", f"{rate:,.0f} images/s; {found.prepare.what}"])
     kind = "is there" if images.prepared else "as JPEG"
     rows += [
-        ["disk", f"{made.jpeg_bytes / 1e9:,.2f} GB", f"{kind}: {images.jpeg_bytes / 1e3:,.0f} kB an image"],
-        ["", f"{made.raw_bytes / 1e9:,.2f} GB", "with --encoding raw, which needs no decoding"],
-        ["cache", f"{made.cache_bytes / 1e9:,.2f} GB", "memory or disk for `alexnet train --cache`"],
+        ["disk", _size(made.jpeg_bytes), f"{kind}: {images.jpeg_bytes / 1e3:,.0f} kB an image"],
+        ["", _size(made.raw_bytes), "with --encoding raw, which needs no decoding"],
+        ["cache", _size(made.cache_bytes), "memory or disk for `alexnet train --cache`"],
         ["input", f"{found.input.figures['images/s'].median:,.0f} images/s", found.input.what],
     ]
     console.table("Before training", ["", "takes", "measured or assumed"], rows, left=3)
+    epochs = [each.days.median * 86_400 / each.epochs for each in made.training]
+    (of_epoch, epoch), (of_all, whole) = (
+        _unit_of(max(epochs)),
+        _unit_of(max(each.days.median for each in made.training) * 86_400),
+    )
     rows = [
         [
             each.recipe + ("" if each.measured else " ~"),
             each.precision.removeprefix("mixed_"),
             *(f"{number:,}" for number in (each.epochs, each.batch_size, each.steps)),
             _number(each.step_seconds.median),
-            _number(24 * each.days.median / each.epochs),
-            _number(each.days.median),
-            f"{_number(each.days.least)}-{_number(each.days.most)}",
+            _number(seconds / epoch),
+            *("-".join(_number(86_400 * days / whole) for days in few) for few in (each.days[:1], each.days[1:])),
             f"{each.input_share:.0%}",
             "-" if each.memory_bytes is None else f"{each.memory_bytes / 2**30:.1f}",
         ]
-        for each in made.training
+        for each, seconds in zip(made.training, epochs, strict=True)
     ]
-    columns = ["recipe", "precision", "epochs", "batch", "steps an epoch", "s a step", "hours an epoch", "days"]
+    columns = ["recipe", "precision", "epochs", "batch", "steps an epoch", "s a step", f"{of_epoch} an epoch", of_all]
     columns += ["range", "input", "GiB"]
-    console.table("Training", columns, rows, left=2, optional=["hours an epoch", "epochs", "batch"])
+    console.table("Training", columns, rows, left=2, optional=[f"{of_epoch} an epoch", "epochs", "batch"])
     bound = sorted({f"{each.recipe} in {each.precision}" for each in made.training if each.bound == "input"})
     console.result(f"Bound by the input: {', '.join(bound) or 'none; input is its part of a step'}.")
     console.result(f"The paper: {paper}.")
+    repeats = len(found.input.repeats)
     devices = {"the processor" if each.device == "CPU" else each.device for each in found.training.values()}
     console.result(
-        f"Medians of {len(found.input.repeats)} repeats with lowest to highest, measured in {found.seconds:.0f} s on "
-        f"{found.machine.cores} cores of {found.machine.processor} (training on {' and '.join(sorted(devices))}). Days "
-        "have every epoch's validation in them, at a third of a training step, and neither a slow disk nor other work "
-        "on the machine."
+        f"Medians of {repeats} repeat{'' if repeats == 1 else 's'} with lowest to highest, measured in "
+        f"{found.seconds:.0f} s on {found.machine.cores} cores of {found.machine.processor} (training on "
+        f"{' and '.join(sorted(devices))}). Times have every epoch's validation in them, at a third of a training "
+        "step, and neither a slow disk nor other work on the machine."
     )
     if not all(each.measured for each in made.training):
         console.result(
             "~ had no time to be measured: it is scaled from the first recipe by its operations, which leaves out what "
             "normalisation and the first layer take; --recipe measures it."
         )
+
+
+def _unit_of(seconds: float) -> tuple[str, float]:
+    """The unit in which a time is no small number: its name, and its seconds."""
+    return next((unit for unit in UNITS if seconds >= unit[1] / 2), UNITS[-1])
+
+
+def _size(count: int) -> str:
+    """A size in the unit in which it is no small number: 51.92 GB."""
+    name, unit = next(((name, unit) for name, unit in (("GB", 1e9), ("MB", 1e6)) if count >= unit / 10), ("kB", 1e3))
+    return f"{count / unit:,.2f} {name}"
 
 
 def _number(value: float) -> str:

@@ -90,16 +90,24 @@ class AlexNetGroup(click.Group):
             if sentence := _sentence_of(error, _kept(ctx, MENDED)):
                 raise sentence from error
             raise
-        except MemoryError as error:
-            raise Sentence(f"The memory that this process may take is not enough.{_kept(ctx, MENDED)}", 1) from error
         except UnicodeEncodeError as error:
             if error.reason != "surrogates not allowed":
                 raise
             raise Sentence(f"TensorFlow opens only paths in UTF-8: rename {error.object[:LONGEST_NAME]}.", 2) from error
+        except Exception as error:
+            if not _is_of_memory(error):
+                raise
+            raise Sentence(f"The memory that this process may take is not enough.{_kept(ctx, MENDED)}", 1) from error
         except KeyboardInterrupt as interruption:
             said = str(interruption) or f"Interrupted.{_kept(ctx, KEPT)}"
             console.complain(f"\n{said}")  # also to those who want it quiet
             ctx.exit(INTERRUPTED)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """True of Python's and NumPy's errors, and of TensorFlow's, known by its name: some commands do without it."""
+    ours = type(error).__name__ == "ResourceExhaustedError" and "No space left on device" not in str(error)
+    return ours or isinstance(error, MemoryError)
 
 
 def _kept(ctx: click.Context, words: str) -> str:

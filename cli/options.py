@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,17 @@ def given_options(without: Container[str | None] = ()) -> list[click.Parameter]:
         and option.name not in without
         and ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
     ]
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; click's takes NaN for one in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; fail where it is none, or outside of the range."""
+        number: float = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
 
 
 def refuse_given(names: Container[str | None], reason: str) -> None:

@@ -8,7 +8,7 @@ import click
 import cloup
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import OutPath, chosen_data, given_options, json_option, section
+from alexnet_keras.cli.options import FiniteRange, OutPath, chosen_data, given_options, json_option, section
 from alexnet_keras.errors import UsageError
 from alexnet_keras.storage.places import argument, command
 
@@ -58,7 +58,7 @@ parts_option = section("Many machines")
 )
 @images_option(
     "--holdout",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     help="Part of each class to validate on, where the source has no validation split.",
 )

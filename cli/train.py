@@ -8,6 +8,7 @@ import cloup
 
 from alexnet_keras.cli import console
 from alexnet_keras.cli.options import (
+    FiniteRange,
     OutPath,
     data_option,
     given_options,
@@ -64,7 +65,7 @@ output = section("Output")
 @what(
     "--lr",
     "learning_rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="RATE",
     help="Learning rate of the weights at the start; the other rates change in proportion, but for those that --set "
     "gives. [default: the recipe's]",
@@ -111,7 +112,7 @@ output = section("Output")
 @where("--strict-devices", is_flag=True, help="Fail where GPUs are missing instead of using the processor.")
 @where(
     "--worker-timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=600,
     metavar="SECONDS",
     help="How long multi-worker waits for missing workers.",

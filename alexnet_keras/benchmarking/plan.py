@@ -160,8 +160,10 @@ def survey(
     """
     began = time.monotonic()
 
-    def measured(name: str, recipe: Recipe, what: str, **more: Any) -> Measurement:
-        request = Request(to_dict(recipe), batch_size=recipe.training.batch_size, repeats=repeats, brief=True, **more)
+    def measured(name: str, recipe: Recipe, what: str, images: int | None = None, **more: Any) -> Measurement:
+        batch = recipe.training.batch_size
+        batch = batch if images is None else min(batch, images)  # as training does
+        request = Request(to_dict(recipe), batch_size=batch, repeats=repeats, brief=True, **more)
         with reporter.progress(what, repeats, "repeats") as advance:
             return measure(name, request, advance)
 
@@ -171,7 +173,8 @@ def survey(
             prepare = measured("prepare", recipes[0], "preparing", source=source, out=str(out))
         sample = open_prepared(out) if data is None else data
         workload = IMAGENET if data is None and source is None else _workload(sample, prepare)
-        read = measured("input", recipes[0], "reading", data=str(sample.path.absolute()))
+        images = workload.images["train"]
+        read = measured("input", recipes[0], "reading", images, data=str(sample.path.absolute()))
         if prepare:
             shutil.rmtree(out)
         training: dict[tuple[str, str], Measurement] = {}
@@ -181,8 +184,9 @@ def survey(
                 start = time.monotonic()
                 if recipe is not recipes[0] and start - began + longest > BUDGET_S:
                     continue
+                what = f"{recipe.name} {precision}"
                 training[recipe.name, precision] = measured(
-                    "train", recipe, f"{recipe.name} {precision}", classes=workload.classes, precision=precision
+                    "train", recipe, what, images, classes=workload.classes, precision=precision
                 )
                 longest = max(longest, time.monotonic() - start)
     return Survey(this_machine(), workload, prepare, read, training, time.monotonic() - began)

@@ -94,7 +94,8 @@ def _run(task: dict[str, Any], temporary: str, advance: Advance) -> Any:
 
 
 def _what_happened(name: str, status: int, printed: str) -> str:
-    if "No space left on device" not in printed and (status == KILLED or "ResourceExhausted" in printed):
+    of_memory = any(word in printed for word in ("ResourceExhausted", "MemoryError", "bad_alloc"))
+    if "No space left on device" not in printed and (status == KILLED or of_memory):
         return f"There is not enough memory to measure {name}: end other programs, or measure with smaller batches."
     last = next((line for line in reversed(printed.splitlines()) if line.strip()), f"exit status {status}")
     return f"The process that measured {name} failed: {last}"

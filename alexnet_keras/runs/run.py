@@ -235,17 +235,25 @@ class Run:
         """The rows of history.csv, numbers as floats; empty before the first epoch ends.
 
         Raises:
-            DataError: The file is damaged.
+            DataError: The file is damaged, or lacks epochs.
         """
-        if not self.history_path.exists():
-            return []
+        numbers: list[dict[str, float]] = []
         try:
-            with self.history_path.open(encoding="utf-8", newline="") as file:
-                numbers = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            if self.history_path.exists():
+                with self.history_path.open(encoding="utf-8", newline="") as file:
+                    numbers = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
             if not all(isfinite(number) for row in numbers for number in row.values()):
                 raise ValueError("it has a number that is not finite")
+            if any(row.get("epoch", place) != place for place, row in enumerate(numbers)):
+                raise ValueError("its epochs are not 0, 1, 2 and so on")
         except DAMAGED as error:
             raise DataError(f"{self.history_path} is damaged: {error}.") from error
+        facts = self.facts if self.is_there else {}
+        if facts.get("status") == "finished" and (epochs := facts.get("last_epochs", 0)) > len(numbers):
+            raise DataError(
+                f"{self.history_path} is damaged: {self.last_model_path.name} is of {epochs} epochs, and it has "
+                f"{len(numbers)}."
+            )
         return [Entries(row, self.history_path, "column") for row in numbers]
 
     @property

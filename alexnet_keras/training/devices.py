@@ -102,6 +102,18 @@ def choose_placement(
     return placement
 
 
+def check_batch(batch_size: int, replicas: int) -> None:
+    """Refuse a batch that replicas cannot share equally.
+
+    Raises:
+        UsageError: The message says which batch they can.
+    """
+    if batch_size % replicas:
+        smaller = batch_size - batch_size % replicas
+        remedy = f"take --batch-size {smaller}" if smaller else "take fewer devices"
+        raise UsageError(f"A batch of {batch_size} cannot be shared equally by {replicas} replicas: {remedy}.")
+
+
 def copied_ahead(dataset: tf.data.Dataset, device: str) -> tf.data.Dataset:
     """Return a dataset whose elements are in the memory of a device, two of them before they are asked for."""
     return dataset.apply(tf.data.experimental.prefetch_to_device(device, buffer_size=2))

@@ -27,7 +27,7 @@ from alexnet_keras.storage.places import command
 from alexnet_keras.training import guards
 from alexnet_keras.training.callbacks import Callbacks, checked, epoch_logs, step_logs, test_logs
 from alexnet_keras.training.checkpoint import Position
-from alexnet_keras.training.devices import Placement
+from alexnet_keras.training.devices import Placement, check_batch
 from alexnet_keras.training.guards import StopSignals
 from alexnet_keras.training.keeper import Keeper
 from alexnet_keras.training.losses import balanced_weights
@@ -77,12 +77,9 @@ class Trainer:
         self.callbacks = checked(self.callbacks)
         if self.save_every is not None and self.save_every < 1:
             raise UsageError(f"save_every must be at least 1 step. Received: save_every={self.save_every}")
-        batch_size, replicas = self.recipe.training.batch_size, self.placement.replicas
+        batch_size = self.recipe.training.batch_size
         self.steps = steps_per_epoch(self.data.examples("train"), batch_size)
-        if batch_size % replicas:
-            smaller = batch_size - batch_size % replicas
-            remedy = f"take --batch-size {smaller}" if smaller else "take fewer devices"
-            raise UsageError(f"A batch of {batch_size} cannot be shared equally by {replicas} replicas: {remedy}.")
+        check_batch(batch_size, self.placement.replicas)
         if "val" not in self.data.splits:
             raise DataError(f"The dataset {self.data.path} has no val split to measure the error on.")
         self.cluster = self.placement.cluster

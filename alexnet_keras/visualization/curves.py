@@ -43,6 +43,7 @@ def draw_curves(runs: Sequence[Run], path: str | Path) -> None:
 
     Raises:
         UsageError: A run has no finished epoch, there are too many runs, or the file has another suffix.
+        DataError: A history is damaged.
     """
     if len(runs) > MOST_RUNS:
         raise UsageError(f"{len(runs)} runs are too many to tell apart in one figure: name {MOST_RUNS} or fewer.")
@@ -65,7 +66,7 @@ def draw_curves(runs: Sequence[Run], path: str | Path) -> None:
         best = best_epoch(history)
         if best is not None:
             at, low = best["epoch"] + 1, best["val_top1_error"]
-            error.plot([at], [low], "o", color=color, markersize=5, markeredgecolor="white", zorder=3)
+            error.plot([at], [low], "o", color=color, markersize=5, markeredgecolor="white", zorder=3, clip_on=False)
             if len(runs) <= MOST_LABELLED:
                 note = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5, "color": color}
                 error.annotate(f"{low:.1%}", (at, low), (0, -11 if low > 0.1 else 6), **note)

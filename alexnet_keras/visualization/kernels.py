@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alexnet_keras.errors import UsageError, check_choice
+from alexnet_keras.errors import DataError, UsageError, check_choice
 from alexnet_keras.evaluation.errors import not_finite
 from alexnet_keras.layers.towers import tower_letter
 from alexnet_keras.network.kernels import (
@@ -81,6 +81,7 @@ def draw_kernels_over_time(run: Run, path: str | Path, scaling: Scaling = "kerne
     Raises:
         UsageError: The run kept no kernels, there is no such scaling, or the file has another suffix.
         DataError: A file of kernels is damaged.
+        NotFiniteError: The kernels are not finite.
     """
     check_choice("scaling", scaling, get_args(Scaling))
     moments = kernel_snapshots(run.kernels_path)
@@ -89,14 +90,17 @@ def draw_kernels_over_time(run: Run, path: str | Path, scaling: Scaling = "kerne
             f"The run {run.path} kept no kernels while it was trained: leave out --over-time, or train a new run."
         )
     chosen = moments_shown(moments)
-    kernels = [moment.kernels() for moment in chosen]
+    kernels = [_finite(list(moment.kernels())) for moment in chosen]
+    for moment, towers in zip(chosen, kernels, strict=True):
+        if [each.shape for each in towers] != [each.shape for each in kernels[0]]:
+            raise DataError(f"{moment.path} is damaged or of another network: its kernels have another shape.")
     largest = largest_weight([own for towers in kernels for own in towers], scaling)
-    rows, columns = max(len(towers) for towers in kernels), len(chosen)
+    rows, columns = len(kernels[0]), len(chosen)
     sample = kernel_grid(kernels[0][0], NARROW)
     height = PANEL * sample.shape[0] / sample.shape[1]
     figure, axes = new_figure(PANEL * columns + 0.3, (height + 0.15) * rows + 0.6, rows, columns)
     for column, moment, towers in zip(axes.T, chosen, kernels, strict=True):
-        for axis, own in zip(column, towers, strict=False):
+        for axis, own in zip(column, towers, strict=True):
             show_image(axis, kernel_grid(own, NARROW, largest), interpolation="nearest")
         column[0].set_title(_moment_text(moment), fontsize=8.5, color=INK)
     for tower, axis in enumerate(axes[:, 0]):

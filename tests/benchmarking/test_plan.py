@@ -5,6 +5,7 @@ import json
 import pytest
 
 from alexnet_keras.benchmarking import measure
+from alexnet_keras.benchmarking import plan as planning
 from alexnet_keras.benchmarking.plan import IMAGENET, Survey, Workload, plan, survey
 from alexnet_keras.benchmarking.result import Measurement, Repeat
 from alexnet_keras.machine import this_machine
@@ -90,6 +91,18 @@ def test_a_preparation_is_timed_from_its_first_images_on(monkeypatch):
 
 
 @pytest.mark.slow
+def test_steps_are_measured_with_the_batches_that_training_takes(prepared, monkeypatch):
+    asked = []
+
+    def measure(name, request, advance):
+        asked.append((name, request.batch_size))
+        return measured(100, peak=3000, base=500)
+
+    monkeypatch.setattr(planning, "measure", measure)
+    survey([SOURCE], ["float32"], data=prepared)
+    assert asked == [("input", prepared.examples("train")), ("train", prepared.examples("train"))]
+
+
 def test_a_source_is_prepared_read_and_trained_on(images, tiny):
     found = survey([tiny], ["float32"], source=str(images), repeats=1)
     assert found.workload.images == {"train": 36, "val": 12} and found.workload.classes == 3

@@ -122,6 +122,8 @@ def test_images_of_ones_own_are_prepared_and_printed_as_json(measured, images, m
     [
         (["train", "--compare", "nowhere.json"], 2, "no file nowhere.json"),
         (["train", "--compare", "tiny.toml"], 3, "not a result"),
+        (["input", "--device-rate", "nan"], 2, "nan is no finite number"),
+        (["input", "--device-rate", "inf"], 2, "inf is no finite number"),
         (["train", "--recipe", "vgg"], 2, "vgg"),
         (["train", "--source", "."], 2, "--source is for prepare"),
         (["train", "--device-rate", 27000], 2, "--device-rate is for input"),

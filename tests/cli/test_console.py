@@ -160,6 +160,9 @@ def test_nothing_is_promised_where_nothing_was_begun(tmp_path, monkeypatch):
 def test_too_little_memory_is_a_sentence():
     code, said = raising(MemoryError())
     assert code == 1 and said.startswith("Error: The memory that this process may take is not enough. What was")
+    exhausted = type("ResourceExhaustedError", (Exception,), {})  # TensorFlow's, in name
+    assert raising(exhausted("OOM when allocating tensor")) == (code, said)
+    assert raising(exhausted("No space left on device")) == (1, ""), "which is no memory's"
 
 
 @pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])

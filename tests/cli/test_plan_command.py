@@ -44,6 +44,22 @@ def test_all_recipes_in_two_precisions_are_planned_for_imagenet(surveyed):
     assert "five to six days on two GTX 580" in result.stdout and "~ had no time" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (25, ("0.038 seconds", "4.92 MB", "seconds an epoch", "minutes")),
+        (9_469, ("14.6 seconds", "1.86 GB", "minutes an epoch", "hours")),
+    ],
+)
+def test_times_and_sizes_of_few_images_are_in_small_units(surveyed, monkeypatch, images, expected):
+    few = planning.Workload("photos", {"train": images}, 2, 40_000.0, False)
+    monkeypatch.setattr(planning, "IMAGENET", few)
+    printed = plan("--recipe", "source", "--precision", "float32").stdout
+    assert "Medians of 1 repeat with" in printed
+    for said in expected:
+        assert said in printed, printed
+
+
 def test_at_80_columns_no_line_is_longer(surveyed, monkeypatch):
     monkeypatch.setattr(testing._NamedTextIOWrapper, "isatty", lambda stream: True, raising=False)
     monkeypatch.setenv("COLUMNS", "80")

@@ -157,6 +157,26 @@ def test_the_last_model_is_not_that_of_a_run_that_has_gone_on(folder):
     shutil.rmtree(run)
 
 
+def test_curves_of_a_finished_run_whose_history_lacks_epochs_are_not_drawn(folder):
+    run = shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/longer")
+    history = (run / "history.csv").read_text().splitlines()
+    for lines, said in (
+        (None, "last.keras is of 2 epochs, and it has 0."),
+        ([], "last.keras is of 2 epochs, and it has 0."),
+        (history[:2], "last.keras is of 2 epochs, and it has 1."),
+        ([history[0], *history[:0:-1]], "its epochs are not 0, 1, 2 and so on."),
+        ([history[0], history[1], *history[1:]], "its epochs are not 0, 1, 2 and so on."),
+    ):
+        if lines is None:
+            (run / "history.csv").unlink()
+        else:
+            (run / "history.csv").write_text("\n".join(lines))
+        for command in (["visualize", "curves"], ["report"]):
+            refused = invoke(*command, "longer")
+            assert refused.exit_code == 3 and f"history.csv is damaged: {said}" in refused.stderr, (lines, command)
+    shutil.rmtree(run)
+
+
 def test_damaged_records_do_not_stop_a_run_whose_state_is_whole(folder):
     run = shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/longer")
     history, steps = (run / "history.csv").read_text(), (run / "steps.csv").read_text()
@@ -236,9 +256,14 @@ def test_info_devices_tells_the_placement_and_what_passes_between_towers(folder)
     shown = invoke(*arguments)
     assert "NOT IN FIGURE 2" not in shown.stdout and "All 60 weights" in shown.stdout
     assert invoke("info", "devices", "--gpus", 3, "--strategy", "towers").exit_code == 2
-    for option in ("--batch-size", "--classes"):
-        assert f"{option} is for the step of two towers: --gpus 2" in invoke("info", "devices", option, 3).stderr
-        assert f"{option} is for" in invoke("info", "devices", "--gpus", 0, option, 3).stderr
+    uneven = invoke("info", "devices", "--gpus", 3, "--batch-size", 32)
+    assert uneven.exit_code == 2 and "32 cannot be shared equally by 3 replicas: take --batch-size 30" in uneven.stderr
+    for option, use in (
+        ("--batch-size", "what several devices share: --gpus 2"),
+        ("--classes", "the step of two towers"),
+    ):
+        assert f"{option} is for {use}" in invoke("info", "devices", option, 3).stderr
+        assert f"{option} is for {use}" in invoke("info", "devices", "--gpus", 0, option, 3).stderr
 
 
 @pytest.mark.slow

@@ -6,10 +6,10 @@ from PIL import Image
 from tiers import rest_slow
 
 from alexnet_keras import AlexNet
-from alexnet_keras.errors import NotFiniteError, UsageError
+from alexnet_keras.errors import DataError, NotFiniteError, UsageError
 from alexnet_keras.network.kernels import compare_towers, first_kernels, kernel_grid, largest_weight
 from alexnet_keras.runs import Run
-from alexnet_keras.training.records import KernelSnapshot, save_kernels
+from alexnet_keras.training.records import KernelSnapshot, kernel_snapshots, save_kernels
 from alexnet_keras.visualization import kernels as drawing
 from alexnet_keras.visualization.kernels import draw_kernels, draw_kernels_over_time, draw_towers, moments_shown
 
@@ -113,6 +113,20 @@ def test_moments_of_training_are_shown_side_by_side(tmp_path, monkeypatch, scali
         assert max(spread) < 1.2 * min(spread)
     draw_kernels_over_time(run, tmp_path / "kernels.png", scaling)
     assert Image.open(tmp_path / "kernels.png").width > 1500
+
+
+def test_moments_that_are_not_finite_or_of_another_network_are_refused(tmp_path):
+    run = Run(tmp_path)
+    for epochs in range(3):
+        save_kernels(run.kernels_path, np.ones((2, 11, 11, 3, 8), np.float32), epochs, epochs)
+    last = kernel_snapshots(run.kernels_path)[-1].path
+    np.save(last, np.full((2, 11, 11, 3, 8), np.nan, np.float32))
+    with pytest.raises(NotFiniteError):
+        draw_kernels_over_time(run, tmp_path / "kernels.png")
+    np.save(last, np.ones((1, 5, 5, 3, 8), np.float32))
+    with pytest.raises(DataError, match=rf"{last.name} is damaged or of another network"):
+        draw_kernels_over_time(run, tmp_path / "kernels.png")
+    assert not (tmp_path / "kernels.png").exists()
 
 
 def test_a_run_without_kept_kernels_is_refused(tmp_path):
