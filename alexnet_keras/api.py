@@ -37,7 +37,7 @@ def _with_card_of_result(function: Callable[P, Run]) -> Callable[P, Run]:
         cluster = joined(options.get("cluster"), options.get("strategy"), options.get("reporter", WARNINGS))
         run: Run = untyped(*args, **{**options, "cluster": cluster})
         if cluster.is_chief:  # it alone writes into the run
-            write_model_card(run)
+            write_model_card(run, options.get("reporter", WARNINGS))
         return run
 
     return called
@@ -53,7 +53,7 @@ def _with_card_of_argument(function: Callable[P, T]) -> Callable[P, T]:
         run = as_run(given, reporter)  # once: the latest may be another afterwards
         untyped: Any = function
         result = untyped(run, *args[1:], **kwargs)
-        write_model_card(run)
+        write_model_card(run, reporter)
         return result
 
     return called

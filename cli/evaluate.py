@@ -109,7 +109,7 @@ def evaluate(
     else:
         _print(results, evaluated.titles, form)
     for run, predictions in zip(evaluated.runs, evaluated.predictions, strict=True):
-        write_model_card(run)
+        write_model_card(run, console.REPORTER)
         kept = f"Wrote {predictions.path}" if run.is_writable else f"Kept nothing: {run.path} cannot be written."
         console.note(kept)
     if submission:

@@ -162,7 +162,7 @@ def _report(made: "Run", as_json: bool) -> None:
     """Write the model card of a run that was made, and print what it is."""
     from alexnet_keras.reports.model_card import write_model_card
 
-    write_model_card(made)
+    write_model_card(made, console.REPORTER)
     facts = made.facts
     if as_json:
         console.emit_json({"run": str(made.path), "recipe": facts["recipe"], **facts["imported"]})

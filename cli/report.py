@@ -74,7 +74,7 @@ def report(
         problem=problem,
         reporter=console.REPORTER,
     )
-    write_model_card(found)
+    write_model_card(found, console.REPORTER)
     if as_json:
         parts = [name for name in PARTS if name not in {*missing, *without}]
         console.emit_json({"run": str(found.path), "report": str(path), "parts": parts, "missing": missing})

@@ -9,9 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from alexnet_keras.errors import DAMAGED, check_choice
+from alexnet_keras.errors import DAMAGED, DataError, check_choice
 from alexnet_keras.recipes.built_in import BUILT_IN
 from alexnet_keras.recipes.edits import differences
+from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.reports.page import VIEWS, templates
 from alexnet_keras.reports.reproduction import reproduction_commands
 from alexnet_keras.runs import Run
@@ -22,14 +23,21 @@ CLASSES_SHOWN = 50
 SPECIAL = re.compile(r"([\\`*_{}\[\]#!|~$@]|:(?=//))")  # what Markdown could take for more than a character
 
 
-def write_model_card(run: Run) -> None:
+def write_model_card(run: Run, reporter: Reporter = WARNINGS) -> None:
     """Write the model card of a run, or write it again, from the files in its directory, where that can be written.
 
-    Its errors are those of evaluations of the run's present model. The file is Markdown with YAML before it.
+    Its errors are those of evaluations of the run's present model. The file is Markdown with YAML before it. Of a run
+    whose files are damaged an older one stays, with a warning: what is done otherwise has no need of the card.
     """
-    if run.is_writable:
-        with write_by_rename(run.model_card_path) as file:
-            file.write_text(model_card(run), encoding="utf-8", errors="backslashreplace")
+    if not run.is_writable:
+        return
+    try:
+        text = model_card(run)
+    except DataError as error:
+        reporter.warn(f"The model card was not written: {error}")
+        return
+    with write_by_rename(run.model_card_path) as file:
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def model_card(run: Run, facts: dict[str, Any] | None = None, address: str | None = None, which: str = "best") -> str:

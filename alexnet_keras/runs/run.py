@@ -252,7 +252,7 @@ class Run:
         if facts.get("status") == "finished" and (epochs := facts.get("last_epochs", 0)) > len(numbers):
             raise DataError(
                 f"{self.history_path} is damaged: {self.last_model_path.name} is of {epochs} epochs, and it has "
-                f"{len(numbers)}."
+                f"{len(numbers)}. `{command('train', '--resume', self.called)}` writes it again."
             )
         return [Entries(row, self.history_path, "column") for row in numbers]
 

@@ -174,6 +174,13 @@ def test_curves_of_a_finished_run_whose_history_lacks_epochs_are_not_drawn(folde
         for command in (["visualize", "curves"], ["report"]):
             refused = invoke(*command, "longer")
             assert refused.exit_code == 3 and f"history.csv is damaged: {said}" in refused.stderr, (lines, command)
+    (run / "history.csv").unlink()
+    evaluated = invoke("eval", "longer")  # which has no need of it, and is not lost because of the card
+    assert evaluated.exit_code == 0 and "Warning: The model card was not written: " in evaluated.stderr
+    assert "`alexnet train --resume longer` writes it again." in evaluated.stderr
+    assert invoke("train", "--resume", "longer").exit_code == 0
+    assert (run / "history.csv").read_text().splitlines() == history
+    assert invoke("visualize", "curves", "longer").exit_code == 0
     shutil.rmtree(run)
 
 
