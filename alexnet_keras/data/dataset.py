@@ -18,7 +18,7 @@ from alexnet_keras.data.statistics import Statistics
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.documents import check_size
-from alexnet_keras.storage.files import locked
+from alexnet_keras.storage.locks import locked
 from alexnet_keras.storage.places import data_root, exists
 
 if TYPE_CHECKING:

@@ -40,7 +40,8 @@ from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, check_holdout
 from alexnet_keras.errors import AlexNetError, DataError, UsageError, check_choice
 from alexnet_keras.reporter import SILENT, WARNINGS, Reporter
-from alexnet_keras.storage.files import PARTIAL, is_locked
+from alexnet_keras.storage.files import PARTIAL
+from alexnet_keras.storage.locks import is_locked
 from alexnet_keras.storage.places import argument, check_name, command, data_root, good_name
 
 

@@ -16,7 +16,8 @@ from alexnet_keras.data.shards import WORK
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.storage.documents import write_json
-from alexnet_keras.storage.files import PARTIAL, locked
+from alexnet_keras.storage.files import PARTIAL
+from alexnet_keras.storage.locks import locked
 
 PLAN, PLAN_LOCK = "plan.json", "plan.lock"
 ANEW = "anew"  # in PLAN: the preparation was begun with --overwrite

@@ -24,8 +24,8 @@ from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.runs import Run
-from alexnet_keras.storage.files import locked
 from alexnet_keras.storage.kept import kept_json, made_from
+from alexnet_keras.storage.locks import locked
 from alexnet_keras.storage.places import good_name, reproductions_root
 from alexnet_keras.training.start import InitialWeights
 

@@ -16,7 +16,8 @@ from alexnet_keras.experiments.catalog import EXPERIMENTS, Experiment
 from alexnet_keras.experiments.outcome import Comparison
 from alexnet_keras.machine import environment, this_machine
 from alexnet_keras.reports.page import image_file, render
-from alexnet_keras.storage.files import locked, write_by_rename, write_directory_by_rename
+from alexnet_keras.storage.files import write_by_rename, write_directory_by_rename
+from alexnet_keras.storage.locks import locked
 from alexnet_keras.visualization.style import own_style
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.runs.facts import Entries, read_facts
 from alexnet_keras.storage import hub
 from alexnet_keras.storage.documents import write_json
-from alexnet_keras.storage.files import PARTIAL, is_locked, known_sha256, locked, write_by_rename
+from alexnet_keras.storage.files import PARTIAL, known_sha256, write_by_rename
+from alexnet_keras.storage.locks import is_locked, locked
 from alexnet_keras.storage.places import argument, command, exists, runs_root
 from alexnet_keras.weights.published import PUBLISHED
 

@@ -25,7 +25,8 @@ from alexnet_keras.evaluation.image_inputs import stacked_images
 from alexnet_keras.reporter import WARNINGS, Reporter
 from alexnet_keras.runs import Run
 from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
-from alexnet_keras.storage.files import PARTIAL, locked, save_array
+from alexnet_keras.storage.files import PARTIAL, save_array
+from alexnet_keras.storage.locks import locked
 
 LOCK, INDEX, UNFINISHED = "lock", "index.json", "unfinished.json"
 FORMAT = "alexnet-keras features, version 1"

@@ -23,7 +23,8 @@ from alexnet_keras.errors import AlexNetError, DataError
 from alexnet_keras.reporter import SILENT, Reporter
 from alexnet_keras.storage.documents import read_json, write_json
 from alexnet_keras.storage.file_kinds import text_kind
-from alexnet_keras.storage.files import locked, replace
+from alexnet_keras.storage.files import replace
+from alexnet_keras.storage.locks import locked
 
 CHUNK = 2**20  # bytes, read at a time at most
 HEAD = 512  # bytes, by which a text is told from weights

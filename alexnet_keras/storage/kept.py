@@ -10,7 +10,8 @@ import numpy as np
 
 from alexnet_keras.errors import DAMAGED
 from alexnet_keras.storage.documents import write_json
-from alexnet_keras.storage.files import locked, write_by_rename
+from alexnet_keras.storage.files import write_by_rename
+from alexnet_keras.storage.locks import locked
 
 T = TypeVar("T")
 MADE_FROM = "made_from"  # the name of the inputs in an .npz file

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_keras.weights.conventions import ExpectedArrays, refusing_damage
-from alexnet_keras.weights.torch import Refused, StandIn, load
+from alexnet_keras.weights.pickles import Refused, StandIn, load
 
 TYPES = ("f2", "f4", "f8")
 ROOM = 2**16  # bytes of a pickle besides its numbers

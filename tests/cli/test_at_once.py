@@ -12,7 +12,7 @@ from PIL import Image
 from alexnet_keras.data.dataset import DATASET_LOCK, open_prepared
 from alexnet_keras.errors import AlexNetError, UsageError
 from alexnet_keras.runs import Run, new_run_path
-from alexnet_keras.storage.files import locked
+from alexnet_keras.storage.locks import locked
 from alexnet_keras.storage.places import runs_root
 
 

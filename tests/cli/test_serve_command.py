@@ -16,7 +16,7 @@ from invoking import invoke
 from alexnet_keras.cli import serve as serve_module
 from alexnet_keras.runs import Run
 from alexnet_keras.serving.server import Server, listen
-from alexnet_keras.storage.files import locked
+from alexnet_keras.storage.locks import locked
 
 ALEXNET = Path(sys.executable).with_name("alexnet")
 

@@ -10,7 +10,7 @@ from PIL import Image
 from alexnet_keras.data.sources.demo import KINDS, LOCK, Kind, demo_images, demo_source, draw
 from alexnet_keras.data.sources.open import SourceRequest, open_source
 from alexnet_keras.errors import UsageError
-from alexnet_keras.storage.files import locked
+from alexnet_keras.storage.locks import locked
 
 
 def test_an_image_depends_on_seed_split_class_and_number_alone():

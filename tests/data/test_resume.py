@@ -21,7 +21,7 @@ from alexnet_keras.data.preparation import Preparation, prepare
 from alexnet_keras.data.sources.demo import demo_source
 from alexnet_keras.data.sources.folder import folder_source
 from alexnet_keras.errors import AlexNetError, DataError, UsageError
-from alexnet_keras.storage.files import locked
+from alexnet_keras.storage.locks import locked
 
 
 @pytest.mark.slow

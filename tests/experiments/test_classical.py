@@ -25,7 +25,7 @@ from alexnet_keras.experiments.classical.codings import (
 from alexnet_keras.experiments.classical.settings import FisherVectors, Grid, Sample, SparseCoding, Svm
 from alexnet_keras.experiments.classical.systems import SYSTEMS, fit_and_predict
 from alexnet_keras.reporter import SILENT
-from alexnet_keras.storage.files import locked
+from alexnet_keras.storage.locks import locked
 
 pytestmark = pytest.mark.slow  # trains what table 1 compares with
 

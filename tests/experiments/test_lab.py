@@ -20,8 +20,8 @@ from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.toml import load_recipe
 from alexnet_keras.reporter import Reporter
 from alexnet_keras.runs import Run
-from alexnet_keras.storage.files import locked
 from alexnet_keras.storage.kept import kept_arrays
+from alexnet_keras.storage.locks import locked
 from alexnet_keras.training.start import InitialWeights
 
 

@@ -21,7 +21,8 @@ from alexnet_keras.data.sources.source import Source, no_progress
 from alexnet_keras.errors import UsageError
 from alexnet_keras.reporter import Advance
 from alexnet_keras.storage.documents import write_json
-from alexnet_keras.storage.files import PARTIAL, locked, write_by_rename
+from alexnet_keras.storage.files import PARTIAL, write_by_rename
+from alexnet_keras.storage.locks import locked
 
 
 class Kind(NamedTuple):

@@ -33,8 +33,9 @@ from alexnet_keras.experiments.classical.codings import (
 )
 from alexnet_keras.experiments.classical.settings import SystemSettings, check_libraries
 from alexnet_keras.reporter import SILENT, Advance, Reporter
-from alexnet_keras.storage.files import locked, sha256_of
+from alexnet_keras.storage.files import sha256_of
 from alexnet_keras.storage.kept import kept_arrays
+from alexnet_keras.storage.locks import locked
 
 VERSION = 1  # of the stages' results: incremented when the same settings come to give other numbers
 LOCK = "lock"
