@@ -194,6 +194,8 @@ def predictions(run: str | None, data: str | None, out: Path | None, count: int,
     from alexnet_keras.visualization.images import draw_predictions, predicted_images
 
     images = predicted_images(predicted, dataset, count, seed, only_errors=only_errors)
+    if len(images) < count:
+        console.note(f"All {len(images)} {'errors' if only_errors else 'images'} of the split are drawn.")
     draw_predictions(images, path)
     console.result(f"Wrote {path}")
 

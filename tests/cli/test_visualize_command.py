@@ -92,6 +92,13 @@ def test_several_images_of_the_users_own(visualize, tmp_path, photo):
 
 
 @pytest.mark.slow
+def test_where_there_are_fewer_images_than_asked_for_all_are_drawn_and_that_is_said(visualize, tmp_path):
+    for count, noted in ((13, True), (12, False)):
+        drawn = visualize("predictions", "--count", count, "--out", tmp_path / "picture.png")
+        assert drawn.exit_code == 0 and ("All 12 images of the split are drawn." in drawn.stderr) == noted
+
+
+@pytest.mark.slow
 def test_the_seed_chooses_the_image(visualize, tmp_path):
     written = []
     for seed in (1, 1, 2):
