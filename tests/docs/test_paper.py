@@ -163,6 +163,22 @@ def test_the_tries_at_modern_are_those_that_were_measured():
     assert "with the second {} and {}, which alone would be undecided".format(*second) in words
 
 
+def test_what_is_said_of_each_choice_is_what_was_measured():
+    words = " ".join((ROOT / "docs/modern.md").read_text().split())
+    parts = ROOT / "docs/evidence/modern-photos/parts"
+    names = ("modern", "without-less-dropout", "without-smaller-batches", "source")
+    modern, *without, source = (json.loads((parts / f"{name}-seed-1.json").read_text())["found"] for name in names)
+    less, smaller = (paired_test(each, modern, "top1") for each in without)
+    assert f"{less.only_first} images right that it gets wrong without less dropout, and {less.only_second} wr" in words
+    assert f"without smaller batches these are {smaller.only_first} and {smaller.only_second}. Both p are" in words
+    assert max(less.p_value, smaller.p_value) < 0.025 and min(each["top1"] for each in without) >= source["top1"]
+    ours, other = (f"{100 * found['training_top1']:.1f} %" for found in (modern, without[0]))
+    assert f"In the last epoch {ours} of the training images are wrong" in words
+    assert f"in crops and with the dropout there is, without less dropout {other}." in words
+    result = json.loads((ROOT / "docs/evidence/modern-photos-choices/result.json").read_text())
+    assert result["facts"]["runs"]["without-less-dropout"]["1"] == without[0]
+
+
 def test_what_is_said_of_modern_at_full_length_is_what_was_measured():
     words = " ".join((ROOT / "docs/modern.md").read_text().split())
     parts = ROOT / "docs/evidence/modern-full/parts"
