@@ -10,6 +10,7 @@ from invoking import invoke
 from alexnet_keras.data import image_cache
 from alexnet_keras.recipes.edits import fields_of
 from alexnet_keras.recipes.toml import load_recipe
+from alexnet_keras.runs import Run
 
 
 @pytest.fixture
@@ -244,12 +245,12 @@ def test_curves_of_several_runs_are_drawn_together(folder, tmp_path):
     assert (tmp_path / "two.pdf").stat().st_size > 1000
     many = invoke("visualize", "curves", *["tiny"] * 8)
     assert many.exit_code == 2 and "too many" in many.stderr
-    history = folder / "saved_models/tiny/history.csv"
-    kept = history.read_bytes()
-    history.unlink()
-    result = invoke("visualize", "curves", "tiny")
-    history.write_bytes(kept)
+    begun = Run(shutil.copytree(folder / "saved_models/tiny", folder / "saved_models/begun"))
+    begun.history_path.unlink()
+    begun.update({"status": "interrupted"})
+    result = invoke("visualize", "curves", "begun")
     assert result.exit_code == 2 and "has not finished an epoch" in result.stderr
+    shutil.rmtree(begun.path)
 
 
 @pytest.mark.slow

@@ -218,7 +218,7 @@ def test_only_the_chief_of_a_cluster_that_training_joins_writes_the_model_card(p
     clusters = [Cluster(("a:1", "b:2"), index) for index in (1, 0)]
     monkeypatch.setattr(launch, "join_cluster", lambda *_, **options: clusters.pop(0))
     cards = []
-    monkeypatch.setattr(api, "write_model_card", cards.append)
+    monkeypatch.setattr(api, "write_model_card", lambda run, reporter: cards.append(run))
     trained = api._with_card_of_result(lambda **options: options["cluster"].index)
     assert [trained(strategy="multi-worker") for _ in range(2)] == [1, 0]
     assert cards == [0]
