@@ -107,10 +107,9 @@ def _show(made: "Plan", paper: str) -> None:
     ]
     console.table("Before training", ["", "takes", "measured or assumed"], rows, left=3)
     epochs = [each.days.median * 86_400 / each.epochs for each in made.training]
-    (of_epoch, epoch), (of_all, whole) = (
-        _unit_of(max(epochs)),
-        _unit_of(max(each.days.median for each in made.training) * 86_400),
-    )
+    of_epoch, epoch = _unit_of(max(epochs))
+    of_all, whole = _unit_of(max(each.days.median * 86_400 for each in made.training))
+    in_whole = 86_400 / whole
     rows = [
         [
             each.recipe + ("" if each.measured else " ~"),
@@ -118,7 +117,8 @@ def _show(made: "Plan", paper: str) -> None:
             *(f"{number:,}" for number in (each.epochs, each.batch_size, each.steps)),
             _number(each.step_seconds.median),
             _number(seconds / epoch),
-            *("-".join(_number(86_400 * days / whole) for days in few) for few in (each.days[:1], each.days[1:])),
+            _number(in_whole * each.days.median),
+            f"{_number(in_whole * each.days.least)}-{_number(in_whole * each.days.most)}",
             f"{each.input_share:.0%}",
             "-" if each.memory_bytes is None else f"{each.memory_bytes / 2**30:.1f}",
         ]

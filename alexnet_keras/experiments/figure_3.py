@@ -88,6 +88,9 @@ def kernels_of(lab: Lab, seed: int, data: PreparedDataset) -> list[np.ndarray]:
     """The first layer's kernels in a network's last model, one array `(height, width, 3, filters)` per tower.
 
     They are kept as a part of the experiment, for which the network is needed no more.
+
+    Raises:
+        DataError: The part was changed by hand, or is damaged.
     """
 
     def read() -> dict[str, np.ndarray]:

@@ -2,7 +2,8 @@
 
 saved_models/reproductions/
     nets/          the networks, each a run that every other command opens
-    figure-1-mini/ an experiment at a scale: parts/, result.json, picture.png, page.md"""
+    figure-1-mini/ an experiment at a scale: parts/, result.json, picture.png, page.md
+    figure-1-mini-3f2a1c/ an older result of it, of other data or options, without parts/"""
 
 import hashlib
 import json

@@ -255,6 +255,9 @@ def train_and_test(
 
     What is found of a network is kept as a part of the experiment, for which the network is needed no more. The names
     of runs and parts begin with the variant's.
+
+    Raises:
+        DataError: A part was changed by hand, or is damaged.
     """
     results: PerSeed = {}
     usual = (split, views) == ("val", "ten-crop")
