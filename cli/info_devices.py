@@ -89,14 +89,13 @@ def _towers(placement: "Placement", recipe: "Recipe", classes: int, batch_size: 
 
     from alexnet_keras.network.model import AlexNet
     from alexnet_keras.training.diagnostics import misplaced, transfers
-    from alexnet_keras.training.optimizer import AlexNetSGD
+    from alexnet_keras.training.optimizer import new_optimizer
     from alexnet_keras.training.step import TrainingStep
 
     console.note(f"Running one step of {batch_size} images on {' and '.join(placement.devices)}.")
     with placement.scope():
         model = AlexNet(recipe, classes=classes, seed=0)
-        optimizer = AlexNetSGD(0.0, layers=("conv1",))
-        optimizer.build(model.trainable_variables)
+        optimizer = new_optimizer(recipe, model)
     step = TrainingStep(model, optimizer, placement.strategy, seed=0, batch_size=batch_size)
     found = transfers(step, placement)
     return {

@@ -11,6 +11,7 @@ from keras import ops
 
 from alexnet_keras.backend import Tensor, on_tensorflow
 from alexnet_keras.recipes.schema import Recipe
+from alexnet_keras.reporter import WARNINGS
 from alexnet_keras.training.schedule import BIASES, layer_decays, layer_rate_factors, plan_epoch
 
 START = 2.0**15
@@ -66,7 +67,8 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             except `weight_decay`.
 
     Rates are variables: `set_rates({"weights": 0.001, "conv1": 0.0})` changes them between steps without a new trace.
-    Schedules, and callbacks that set `learning_rate`, change every rate in proportion.
+    Schedules, and callbacks that set `learning_rate`, change every rate in proportion. Names in `layers` and
+    `layer_decays` that none of the variables has are warned of when the optimizer is built.
 
     Raises:
         ValueError: `weight_decay` is given, `layers` is a string, `momentum` is outside 0..1 or a decay negative; or a
@@ -174,7 +176,17 @@ class AlexNetSGD(keras.optimizers.Optimizer):
                 self.kinds.append(next((part for part in layer if part in self.layers), "weights"))
                 own = (self.layer_decays[part] for part in layer if part in self.layer_decays)
                 self.decays.append(next(own, self.decay))
+        self._warn_of_unknown_layers(variables)
         self.velocities = [self._velocity_of(variable) for variable in variables]
+
+    def _warn_of_unknown_layers(self, variables: list[keras.Variable]) -> None:
+        known = {part for variable in variables for part in variable.path.split("/")[:-1]}
+        named = dict.fromkeys((*(kind.removesuffix(BIASES) for kind in self.layers), *self.layer_decays))
+        if unknown := [name for name in named if name not in known]:
+            WARNINGS.warn(
+                f"No variable of this optimizer is of {', '.join(map(repr, unknown))}: "
+                "the rates and decays of such layers change nothing."
+            )
 
     def _velocity_of(self, variable: keras.Variable) -> keras.Variable:
         """A slot on the variable's own device: by default Keras puts every slot on the first device."""

@@ -1,5 +1,7 @@
 """The update rule against the formula, step by step, and the factor of float16's loss."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -129,6 +131,15 @@ def test_each_kind_starts_at_the_rate_of_the_weights_or_of_the_biases():
     assert optimizer.rates["fc8"] == 0.125 and optimizer.rates["conv1"] == 0.5
     with pytest.raises(KeyError):
         optimizer.set_rates({"fc9": 1.0})
+
+
+def test_names_that_no_variable_has_are_warned_of():
+    variables = model_with_two_layers().trainable_variables
+    with pytest.warns(UserWarning, match="is of 'conv7', 'fc9', 'fc7': the rates and decays"):
+        AlexNetSGD(0.5, layers=("conv1", "conv7", "fc9_biases"), layer_decays={"fc7": 0.1, "fc8": 0.1}).build(variables)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        AlexNetSGD(0.5, layers=("conv1", "fc8_biases"), layer_decays={"fc8": 0.1}).build(variables)
 
 
 def test_its_config_has_all_that_it_takes():
