@@ -9,9 +9,11 @@ filenames.npz         text: the names' UTF-8 bytes, uint8; lengths: bytes of eac
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -280,25 +282,30 @@ def index_of(
 ) -> SearchIndex:
     """Return the index of a split, which is built with the features it needs unless it is there.
 
-    It is in the directory `out`, or in one in the run.
+    It is in the directory `out`, or in one in the run. The features are kept in the run, if it can be written.
 
     Raises:
         UsageError: FAISS is missing, there is no such split, or a directory has other things in it.
         DataError: `out` has another index, the split is empty, a file or record is damaged, or all features are the
             same.
-        AlexNetError: Another process is writing there.
+        AlexNetError: Another process is writing there; or nothing can be written into the run.
     """
     path, origin = out or features.run.search_path / features.name(data, split), features.origin(data, split)
     if index := finished_index(path, origin, options):
         reporter.note(f"Using the existing index: {path}")
         return replace(index, origin=origin)  # run and data may have other names now
+    features.run.place(out, path)
     if out:  # before features are computed, which takes long
         check_not_of_others(path / FACTS, FORMAT, origin)
         files_to_replace(path, "an index", NAMES, COMMON)
-    store, held_out = features.store(data, split, reporter=reporter), None
-    if chosen := queries_of(data, split, options.seed):
-        held_out = (chosen[0], *features.of_positions(data, *chosen))
-    return build(path, store, options, held_out, reporter=reporter)
+    with ExitStack() as stack:
+        elsewhere = None
+        if not features.run.is_writable and not features.are_kept(data, split):
+            elsewhere = Path(stack.enter_context(TemporaryDirectory(prefix="alexnet-features-")))
+        store, held_out = features.store(data, split, elsewhere, reporter=reporter), None
+        if chosen := queries_of(data, split, options.seed):
+            held_out = (chosen[0], *features.of_positions(data, *chosen))
+        return build(path, store, options, held_out, reporter=reporter)
 
 
 def build(

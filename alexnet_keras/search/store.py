@@ -322,6 +322,15 @@ class RunFeatures:
         """Return the name that features of a split, and an index of them, have in the run."""
         return f"{self.extract.layer}-{data.path.name}-{split}"
 
+    def are_kept(self, data: PreparedDataset, split: str) -> bool:
+        """True if the run keeps the features of a split, complete.
+
+        Raises:
+            DataError: They are damaged.
+        """
+        path = self.run.features_path / self.name(data, split)
+        return (path / INDEX).exists() and open_features(path).origin.same_features(self.origin(data, split))
+
     def store(
         self, data: PreparedDataset, split: str, out: Path | None = None, *, reporter: Reporter = WARNINGS
     ) -> FeatureStore:
@@ -336,7 +345,7 @@ class RunFeatures:
             DataError: `out` has other features, finished or not; the split is empty; those that are there or a record
                 are damaged.
             NotFiniteError: The outputs of the layer are not finite.
-            AlexNetError: Another process is writing there.
+            AlexNetError: Another process is writing there; or nothing can be written into the run.
         """
         path, origin = out or self.run.features_path / self.name(data, split), self.origin(data, split)
         if out:
@@ -348,6 +357,7 @@ class RunFeatures:
                 reporter.note(f"Using the existing features: {path}")
                 return replace(store, origin=origin)  # run and data may have other names now
             reporter.note(f"The features in {path} are of {store.origin}; they are computed again for {origin}.")
+        self.run.place(out, path)
         empty = FeatureStore(path, origin, self.extract.size, data.classes, data.titles)
         batches_per_shard = max(1, SHARD_BYTES // (4 * empty.size) // BATCH_SIZE)
         with writing_lock(path), reporter.progress("features", data.examples(split)) as advance:

@@ -151,6 +151,21 @@ def test_an_index_elsewhere_and_of_another_layer(indexed, run_in, images, tmp_pa
     assert json.loads(result.stdout)["found"][0]["neighbors"][0]["filename"].endswith("green/002.jpg")
 
 
+def test_of_a_run_that_cannot_be_written_both_go_elsewhere(run_in, project, tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "is_writable", False)
+    before = sorted((project / "saved_models/tiny").rglob("*"))
+    options = ["tiny", "--layer", "pool2", "--split", "val"]
+    for command in (["features"], ["search", "build"]):
+        refused = run_in(*command, *options)
+        assert refused.exit_code == 1, refused.output
+        assert "Nothing can be written into the run saved_models/tiny: say with --out where to write." in refused.stderr
+    written = run_in("features", *options, "--out", tmp_path / "features")
+    assert written.exit_code == 0, written.stderr
+    built = run_in("search", "build", *options, "--bits", 8, "--epochs", 1, "--out", tmp_path / "index")
+    assert built.exit_code == 0, built.stderr
+    assert sorted((project / "saved_models/tiny").rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
