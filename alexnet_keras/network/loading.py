@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
 from alexnet_keras.errors import DataError, NotFiniteError, UsageError
-from alexnet_keras.layers import MeanSubtraction
+from alexnet_keras.layers import ColorNoise, EachTower, MeanSubtraction, TowerConv2D, TowerDense
 from alexnet_keras.network.summary import weights_not_finite
 from alexnet_keras.recipes import schema
 from alexnet_keras.recipes.edits import other_arithmetic
@@ -181,8 +186,23 @@ def _copied(layer: keras.layers.Layer, other: keras.layers.Layer | None) -> bool
 
 
 def _load_h5(model: keras.Model, file: Path) -> list[str]:
-    """Load a .weights.h5 file and return the names of the layers that it has weights for."""
+    """Load a .weights.h5 file and return the names of the layers that it has weights for.
+
+    Raises:
+        DataError: It is damaged, or has more layers than the network: Keras numbers them, and would leave the last out.
+    """
     refuse_other_kinds(file, "hdf5")
+    with _reading(file), h5py.File(file) as h5:
+        there = Counter(re.sub(r"_\d+$", "", name) for name in h5.get("layers", ()))
+    ours = Counter(type(layer) for layer in model.layers)
+    behind = not any(layer.name == schema.CLASSIFIER for layer in model.layers)  # the end is the caller's choice
+    dense = ours[TowerDense] + behind if ours[TowerDense] else math.inf
+    for name, kind, most, words in (
+        ("tower_conv2d", TowerConv2D, ours[TowerConv2D], "convolutions"),
+        ("tower_dense", TowerDense, dense, "fully-connected layers"),
+    ):
+        if there[name] > most:
+            raise DataError(f"{file} is of another network: it has {there[name]} {words}, and this one {ours[kind]}.")
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     before = {name: layer.get_weights() for name, layer in layers.items()}
     for weight in model.weights:  # those that are infinite afterwards have not been loaded
@@ -202,16 +222,30 @@ def _warn_of_differences(model: keras.Model, other: keras.Model, file: str) -> N
 
 
 def layer_differences(model: keras.Model, other: keras.Model) -> list[str]:
-    """Return where layers of another network give another output with the same weights: "norm1: n is 3 there"."""
-    differences = []
-    theirs = {layer.name: _arithmetic(layer) for layer in other.layers}
-    for layer in model.layers:
-        ours, there = _arithmetic(layer), theirs.get(layer.name)
-        if there is not None and layer.name not in (schema.CLASSIFIER, "predictions"):  # the end is the caller's choice
-            changed = [key for key in ours if ours[key] != there.get(key)]
-            differences += [f"{layer.name}: {key} is {there.get(key)} there" for key in changed]
-        elif there is None and not isinstance(layer, keras.layers.InputLayer | JOINS):
-            differences.append(f"it has no {layer.name}")
+    """Return where another network computes another output with the same weights: "norm1: n is 3 there".
+
+    Compared are the layers from the mean to the one before the classifier: their kinds, settings and order, and which
+    of them one of the networks lacks. The end is the caller's choice, and colour noise is of training alone.
+    """
+    ours, theirs = _body(model), _body(other)
+    if "flatten" not in ours:  # it ends with the maps, as include_top=False and `pooling` do
+        theirs = dict(takewhile(lambda item: item[0] != "flatten", theirs.items()))
+    both, there = [name for name in ours if name in theirs], [name for name in theirs if name in ours]
+    differences = [f"it has no {name}" for name in ours if name not in theirs]
+    end = list(theirs).index(there[-1]) if there else -1  # what follows can be another end, but for parts of ours
+    differences += [
+        f"it has {name}"
+        for place, (name, layer) in enumerate(theirs.items())
+        if name not in ours and (place < end or isinstance(layer, EachTower))
+    ]
+    differences += [
+        f"{name} is before {after} there" for after, name in zip(both, there, strict=True) if name != after
+    ][:1]
+    for name in both:
+        arithmetic, found = _arithmetic(ours[name]), _arithmetic(theirs[name])
+        differences += [
+            f"{name}: {key} is {found.get(key)} there" for key in arithmetic if arithmetic[key] != found.get(key)
+        ]
     return differences
 
 
@@ -221,9 +255,17 @@ NO_ARITHMETIC = {"name", "dtype", "trainable", "seed", "layer", "mean", "shape",
 NO_ARITHMETIC |= {"kernel_initializer", "bias_initializer"}
 
 
+def _body(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Return the layers by name, in order, from the mean to the one before the classifier or what joins the towers."""
+    others = keras.layers.InputLayer | ColorNoise | JOINS
+    end = (schema.CLASSIFIER, "predictions")
+    return {layer.name: layer for layer in model.layers if not isinstance(layer, others) and layer.name not in end}
+
+
 def _arithmetic(layer: keras.layers.Layer) -> dict[str, Any]:
-    """Return the part of a layer's config that decides its output, given its weights."""
+    """Return the part of a layer's config that decides its output, given its weights, and its class."""
     config = layer.get_config()
     inner = config.get("layer")
+    config |= {"class": " of ".join([type(layer).__name__, *([inner["class_name"]] if inner else [])])}
     config |= inner["config"] if inner else {}
     return {key: value for key, value in config.items() if key not in NO_ARITHMETIC}

@@ -146,6 +146,8 @@ def test_a_run_in_bfloat16_is_exported_in_float32(run_of, tiny, samples, tmp_pat
         ("network.fc6.units=12", r"not of its model \(fc6, fc7, fc6: units is 16 there\): restore that file"),
         ("network.lrn.alpha=0.5", r"not of its model \(norm1: alpha is 0.0001 there, norm2"),
         ("augmentation.color_noise=0", r"not of its model \(color_noise"),
+        ("network.fc6.dropout=0", r"not of its model \(it has drop6\)"),
+        ("network.conv1.followed_by=['pool', 'lrn', 'relu']", r"not of its model \(norm1 is before pool1 there\)"),
     ],
 )
 def test_a_recipe_that_is_not_the_models_is_refused(run_of, tiny, samples, tmp_path, change, said):

@@ -11,7 +11,9 @@ import tensorflow as tf
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.layers import EachTower, TowerDense
-from alexnet_keras.recipes.toml import with_overrides
+from alexnet_keras.network.loading import layer_differences
+from alexnet_keras.recipes import edit
+from alexnet_keras.recipes.toml import from_dict, to_dict, with_overrides
 from alexnet_keras.training.optimizer import AlexNetSGD
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), np.uint8)
@@ -281,6 +283,60 @@ def test_weights_of_another_recipe_are_reported(trained, tiny, tmp_path):
     trained.save(tmp_path / "a.keras")
     with pytest.warns(UserWarning, match=r"computes something else with them \(norm1: alpha is 0.0001 there"):
         AlexNet(with_overrides(tiny, ["network.lrn.alpha=0.0005"]), classes=5, weights=tmp_path / "a.keras")
+
+
+def more_convolutions(recipe):
+    values = to_dict(recipe)
+    convolutions = values["network"]["convolutions"]
+    convolutions.append({**convolutions[-1], "name": "conv6", "reads": "all", "followed_by": ["relu"]})
+    return from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "there", "here"),
+    [
+        ({"network.fc6.dropout": 0.0}, "it has no drop6", "it has drop6"),
+        ({"network.fc7.dropout": 0.0}, "it has no drop7", "it has drop7"),
+        ({"network.conv1.followed_by": ("pool", "relu")}, "it has no norm1", "it has norm1"),
+        (
+            {"network.conv1.followed_by": ("pool", "lrn", "relu")},
+            "pool1 is before norm1 there",
+            "norm1 is before pool1 there",
+        ),
+        (
+            {"network.lrn.windows": "layer"},
+            "norm1: class is AcrossTowers of Local",
+            "norm1: class is EachTower of Local",
+        ),
+    ],
+)
+@pytest.mark.parametrize("end", [{}, {"include_top": False}], ids=["top", "no top"])
+def test_layers_that_only_one_network_has_their_order_and_their_kind_are_reported(tiny, change, there, here, end):
+    one, other = AlexNet(tiny, classes=5, **end), AlexNet(edit(tiny, change), classes=5)
+    assert [found[: len(there)] for found in layer_differences(one, other)][:1] == [there]
+    assert [found[: len(here)] for found in layer_differences(other, one)][:1] == [here]
+    assert not layer_differences(one, AlexNet(edit(tiny, {"augmentation.color_noise": 0.5}), classes=3))
+
+
+@pytest.mark.parametrize("pooling", ["maps", "avg"])
+def test_what_follows_the_maps_is_not_asked_of_a_network_that_ends_with_them(tiny, pooling):
+    maps = AlexNet(tiny, include_top=False, pooling=pooling)
+    assert not layer_differences(maps, AlexNet(edit(tiny, {"network.fc6.dropout": 0.0}), classes=5))
+    assert layer_differences(maps, AlexNet(edit(tiny, {"network.conv1.followed_by": ("relu",)}), classes=5))
+
+
+@pytest.mark.parametrize("name", ["a.keras", "a.weights.h5"])
+def test_weights_of_a_network_of_more_layers_are_not_taken_without_a_word(tiny, tmp_path, name):
+    longer = AlexNet(more_convolutions(tiny), classes=5)
+    longer.save(tmp_path / "a.keras")
+    longer.save_weights(tmp_path / "a.weights.h5")
+    AlexNet(more_convolutions(tiny), classes=5, weights=tmp_path / name)
+    if name == "a.keras":
+        with pytest.warns(UserWarning, match=r"computes something else with them .*it has conv6; it has relu6"):
+            AlexNet(tiny, classes=5, weights=tmp_path / name)
+    else:
+        with pytest.raises(DataError, match="of another network: it has 6 convolutions, and this one 5"):
+            AlexNet(tiny, classes=5, weights=tmp_path / name)
 
 
 def test_another_end_is_not_reported(trained, tiny, tmp_path, recwarn):
