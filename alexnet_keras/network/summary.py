@@ -7,6 +7,7 @@ from typing import Literal
 import keras
 import numpy as np
 
+from alexnet_keras.errors import UsageError
 from alexnet_keras.layers import (
     EachTower,
     LocalResponseNormalization,
@@ -106,12 +107,25 @@ def weights_not_finite(model: keras.Model) -> str:
 
 
 def tower_layers(model: keras.Model) -> list[TowerLayer]:
-    """Return the layers that have weights in towers, from the first convolution to the classifier."""
-    return [layer for layer in model.layers if isinstance(layer, TowerLayer)]
+    """Return the layers that have weights in towers, from the first convolution to the classifier.
+
+    Raises:
+        UsageError: The model has none, or only inside another model.
+    """
+    if found := [layer for layer in model.layers if isinstance(layer, TowerLayer)]:
+        return found
+    inner = next((layer.name for layer in model.layers if isinstance(layer, keras.Model)), None)
+    instead = f": give the network inside it, model.get_layer({inner!r})" if inner else ""
+    raise UsageError(f"The model {model.name!r} has no layers of AlexNet's{instead}.")
 
 
 def summarize(model: keras.Model) -> list[LayerSummary]:
-    """Return a summary of every layer that has weights, in the order of the network."""
+    """Return a summary of every layer that has weights, in the order of the network.
+
+    Raises:
+        UsageError: The model has none, or only inside another model.
+    """
+    tower_layers(model)
     summaries: list[LayerSummary] = []
     for layer in model.layers:
         output = tuple(keras.tree.flatten(layer.output)[0].shape[1:])

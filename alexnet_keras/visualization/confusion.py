@@ -35,12 +35,13 @@ def draw_confusion(matrix: sparse.sparray | np.ndarray, titles: Sequence[str], p
     classes = counts.shape[0]
     whole = classes <= MOST_WHOLE
     chosen = np.arange(classes) if whole else worst_confused(counts, WORST)
-    shown = row_shares(counts[chosen][:, chosen].toarray(), counts.sum(axis=1)[chosen])
+    cells, totals = counts[chosen][:, chosen].toarray(), counts.sum(axis=1)[chosen]
+    if not whole:  # the rest from counts: of shares, their rounding would be left over
+        cells = np.column_stack([cells, totals - cells.sum(axis=1)])
+    shown = row_shares(cells, totals)
     short = shorten_all(titles, LABEL)
     rows = [short[titles[label]] for label in chosen.tolist()]
     columns = rows if whole else [*rows, "any other class"]
-    if not whole:
-        shown = np.column_stack([shown, 1 - shown.sum(axis=1)])
     cell = min(0.9, max(0.27, 3.0 / len(rows)))  # inches
     figure, ((axis,),) = new_figure(cell * len(columns) + 2.4, cell * len(rows) + 2.6)
     axis.set_facecolor(PALE)  # rows of classes without images, which are NaN

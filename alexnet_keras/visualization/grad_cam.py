@@ -18,6 +18,7 @@ from alexnet_keras.evaluation.errors import check_finite
 from alexnet_keras.evaluation.features import outputs_of
 from alexnet_keras.layers import TowerConv2D
 from alexnet_keras.network.model import join_towers, logits_of
+from alexnet_keras.network.summary import tower_layers
 from alexnet_keras.visualization.activations import check_has_maps, layers_with_maps
 
 COLORS = colormaps["inferno"]
@@ -117,7 +118,12 @@ def check_label(label: int, classes: int) -> None:
 
 
 def last_fine_layer(model: keras.Model) -> str:
-    """Return the name of the last layer with maps whose maps are as large as those of the last convolution."""
+    """Return the name of the last layer with maps whose maps are as large as those of the last convolution.
+
+    Raises:
+        UsageError: The model has no layers of AlexNet's, or only inside another model.
+    """
+    tower_layers(model)
     sides = {name: outputs_of(model, name)[0].shape[1] for name in layers_with_maps(model)}
     last = sides[[layer for layer in sides if isinstance(model.get_layer(layer), TowerConv2D)][-1]]
     return [name for name, side in sides.items() if side == last][-1]

@@ -79,6 +79,15 @@ def test_the_worst_are_found_by_share_and_of_equal_shares_by_images():
     assert worst_confused(matrix, 3).tolist() == [0, 1, 2]
 
 
+def test_nothing_is_left_over_where_all_images_are_in_the_classes_shown(drawn):
+    matrix, random = np.zeros((40, 40)), np.random.default_rng(2)
+    matrix[:25, :25] = random.multinomial(60, np.full(25, 1 / 25), 25)
+    shares = row_shares(matrix[:25, :25], np.full(25, 60.0))
+    assert (1 - shares.sum(axis=1)).min() < 0, "the sum of shares is rounded"
+    found = cells(drawn(matrix, [str(i) for i in range(40)]))
+    assert not {place: text for place, text in found.items() if place[1] == 25 or text == "-0"}
+
+
 def test_classes_without_images_do_not_divide_by_zero(drawn):
     with np.errstate(all="raise"):
         shares = row_shares(np.array([[0.0, 0.0], [1.0, 3.0]]), np.array([0.0, 4.0]))

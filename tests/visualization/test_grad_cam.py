@@ -6,7 +6,9 @@ import pytest
 
 from alexnet_keras import AlexNet
 from alexnet_keras.errors import NotFiniteError, UsageError
+from alexnet_keras.network.kernels import first_kernels
 from alexnet_keras.network.model import join_towers, logits_of
+from alexnet_keras.network.summary import summarize
 from alexnet_keras.visualization.grad_cam import GradCAM, HeatMap
 
 
@@ -56,6 +58,15 @@ def test_a_class_that_the_network_does_not_have_is_refused(explain, image, label
 def test_a_layer_without_maps_is_refused(model, layer, said):
     with pytest.raises(UsageError, match=said):
         GradCAM(model, layer)
+
+
+@pytest.mark.parametrize("work", [GradCAM, summarize, first_kernels], ids=lambda work: work.__name__)
+def test_a_model_with_the_network_inside_it_is_refused(tiny, work):
+    around = keras.Sequential([AlexNet(tiny, include_top=False, pooling="maps"), keras.layers.Flatten()], name="around")
+    with pytest.raises(UsageError, match=r"The model 'around' has no .*inside it, model.get_layer\('alexnet'\)"):
+        work(around)
+    with pytest.raises(UsageError, match=r"has no layers of AlexNet's\.$"):
+        work(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]))
 
 
 def test_the_overlay_is_grey_where_it_is_cold():
