@@ -68,7 +68,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
 
     Rates are variables: `set_rates({"weights": 0.001, "conv1": 0.0})` changes them between steps without a new trace.
     Schedules, and callbacks that set `learning_rate`, change every rate in proportion. Names in `layers` and
-    `layer_decays` that none of the variables has are warned of when the optimizer is built.
+    `layer_decays` that none of the variables has, misspelt or frozen, are warned of when the optimizer is built.
 
     Raises:
         ValueError: `weight_decay` is given, `layers` is a string, `momentum` is outside 0..1 or a decay negative; or a
@@ -121,6 +121,7 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         # `learning_rate` when the rates were set: they scale with its changes since then.
         self._reference = self._rate_variable("reference", kept if self._is_settable else 1.0)
         self._proceed = None
+        self._warns_of_names = True
         self.kinds: list[str] = []
         self.decays: list[float] = []
 
@@ -176,7 +177,8 @@ class AlexNetSGD(keras.optimizers.Optimizer):
                 self.kinds.append(next((part for part in layer if part in self.layers), "weights"))
                 own = (self.layer_decays[part] for part in layer if part in self.layer_decays)
                 self.decays.append(next(own, self.decay))
-        self._warn_of_unknown_layers(variables)
+        if self._warns_of_names:
+            self._warn_of_unknown_layers(variables)
         self.velocities = [self._velocity_of(variable) for variable in variables]
 
     def _warn_of_unknown_layers(self, variables: list[keras.Variable]) -> None:
@@ -184,8 +186,8 @@ class AlexNetSGD(keras.optimizers.Optimizer):
         named = dict.fromkeys((*(kind.removesuffix(BIASES) for kind in self.layers), *self.layer_decays))
         if unknown := [name for name in named if name not in known]:
             WARNINGS.warn(
-                f"No variable of this optimizer is of {', '.join(map(repr, unknown))}: "
-                "the rates and decays of such layers change nothing."
+                f"No variable of this optimizer is of {', '.join(map(repr, unknown))}: the rates and decays of layers "
+                "with no such name, or that are frozen, change nothing."
             )
 
     def _velocity_of(self, variable: keras.Variable) -> keras.Variable:
@@ -234,6 +236,12 @@ class AlexNetSGD(keras.optimizers.Optimizer):
             saved = earlier
         super().load_own_variables({str(index): value for index, value in enumerate(saved)})
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "AlexNetSGD":
+        optimizer = super().from_config(config, custom_objects)
+        optimizer._warns_of_names = False  # where it was made they were, and layers may be frozen since
+        return optimizer
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["weight_decay"]
@@ -265,6 +273,7 @@ def new_optimizer(recipe: Recipe, model: keras.Model) -> AlexNetSGD:
         layers=[kind for kind in rates if kind not in ("weights", "biases")],
         layer_decays=layer_decays(recipe.network),
     )
+    optimizer._warns_of_names = False  # they are the recipe's, and the model may have frozen layers
     optimizer.build(model.trainable_variables)
     optimizer.set_rates(rates)
     return optimizer

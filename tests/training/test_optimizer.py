@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from alexnet_keras import AlexNet
 from alexnet_keras.layers import TowerDense
+from alexnet_keras.recipes import edit, load_recipe
 from alexnet_keras.training import optimizer as optimizer_module
 from alexnet_keras.training.devices import Placement
-from alexnet_keras.training.optimizer import AlexNetSGD, LossScale
+from alexnet_keras.training.optimizer import AlexNetSGD, LossScale, new_optimizer
 
 
 def model_with_two_layers():
@@ -136,10 +138,23 @@ def test_each_kind_starts_at_the_rate_of_the_weights_or_of_the_biases():
 def test_names_that_no_variable_has_are_warned_of():
     variables = model_with_two_layers().trainable_variables
     with pytest.warns(UserWarning, match="is of 'conv7', 'fc9', 'fc7': the rates and decays"):
-        AlexNetSGD(0.5, layers=("conv1", "conv7", "fc9_biases"), layer_decays={"fc7": 0.1, "fc8": 0.1}).build(variables)
+        named = AlexNetSGD(0.5, layers=("conv1", "conv7", "fc9_biases"), layer_decays={"fc7": 0.1, "fc8": 0.1})
+        named.build(variables)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         AlexNetSGD(0.5, layers=("conv1", "fc8_biases"), layer_decays={"fc8": 0.1}).build(variables)
+        AlexNetSGD.from_config(named.get_config()).build(variables)
+
+
+def test_a_frozen_layer_of_a_recipe_is_not_warned_of():
+    recipe = edit(load_recipe("quickstart"), {"network.conv2.rate_factor": 0.0, "network.conv3.weight_decay": 0.0})
+    model = AlexNet(recipe, classes=3)
+    for name in ("conv1", "conv2", "conv3"):
+        model.get_layer(name).trainable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        optimizer = new_optimizer(recipe, model)
+    assert optimizer.layers == ("conv1", "conv2", "conv2_biases") or "conv2" in optimizer.layers
 
 
 def test_its_config_has_all_that_it_takes():
