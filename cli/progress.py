@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from alexnet_keras.cli.terminal import is_quiet, note, visible, warn
+from alexnet_keras.cli.terminal import is_quiet, note, unread_allowed, visible, warn
 from alexnet_keras.reporter import Advance, Reporter
 
 if TYPE_CHECKING:
@@ -92,13 +92,19 @@ def _bar(console: Any, what: str, total: int | None, unit: str, done: int) -> It
             return line
 
     # Where both are the terminal, lines of the result go above the bar; into a file or a pipe they go past it.
-    with Progress(Line(), console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        task = bar.add_task("", total=total, completed=done, text="")
+    bar = Progress(Line(), console=console, transient=True, redirect_stdout=sys.stdout.isatty())
+    task = bar.add_task("", total=total, completed=done, text="")
 
-        def advance(n: int = 1, text: str = "") -> None:
-            bar.update(task, advance=n, text=visible(text))
+    def advance(n: int = 1, text: str = "") -> None:
+        bar.update(task, advance=n, text=visible(text))
 
+    with unread_allowed():
+        bar.start()
+    try:
         yield advance
+    finally:
+        with unread_allowed():
+            bar.stop()
 
 
 @contextmanager

@@ -5,12 +5,15 @@ names as Python's escapes: "\\u732b".
 """
 
 import codecs
+import errno
 import io
 import os
 import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 import click
@@ -94,10 +97,27 @@ def result(text: str, *, fit: bool = True) -> None:
     click.echo(fitted(shown, sys.stdout) if fit else shown, file=sys.stdout)
 
 
+@contextmanager
+def unread_allowed() -> Iterator[None]:
+    """Let what prints on stderr go on, into nothing, where nobody reads any more: `| tee` or the terminal has ended.
+
+    A training would else end with what it prints, and what it has learnt since the last saved state would be lost.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())  # what is printed next, also by libraries
+        os.close(nowhere)
+
+
 def note(text: str) -> None:
     """Print a note on stderr, unless the command is quiet."""
     if not _quiet:
-        click.echo(fitted(visible(text), sys.stderr), file=sys.stderr)
+        with unread_allowed():
+            click.echo(fitted(visible(text), sys.stderr), file=sys.stderr)
 
 
 def warn(text: str) -> None:
@@ -108,4 +128,5 @@ def warn(text: str) -> None:
 def complain(text: str, color: str | None = None) -> None:
     """Print on stderr what has gone wrong, even if the command is quiet."""
     shown = fitted(visible(text), sys.stderr)
-    click.secho(shown, fg=color, file=sys.stderr, color=False if os.environ.get("NO_COLOR") else None)
+    with unread_allowed():
+        click.secho(shown, fg=color, file=sys.stderr, color=False if os.environ.get("NO_COLOR") else None)

@@ -187,6 +187,26 @@ def test_a_full_disk_behind_stdout_is_a_sentence(arguments):
     assert "Traceback" not in told.stderr
 
 
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_who_stops_reading_stderr_ends_no_work(kind, monkeypatch):
+    if kind == "terminal":
+        pty = pytest.importorskip("pty")
+    read, write = pty.openpty() if kind == "terminal" else os.pipe()
+    with os.fdopen(write, "w", buffering=1) as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr("alexnet_keras.cli.progress.PLAIN_INTERVAL", 0.0)
+        with console.progress("training", 3) as advance:
+            console.note("read")
+            os.close(read)
+            advance(1)
+            console.warn("not read")
+            advance(1)
+        with console.progress("validation", 3) as advance:
+            advance(3)
+        console.note("not read either")
+        stream.flush()
+
+
 def test_a_closed_pipe_ends_a_command_without_a_word():
     group = AlexNetGroup()
 
