@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from alexnet_keras.data.image_formats import Decoding, UnreadableImage, decode_w
 from alexnet_keras.data.images import IMAGE_SIZE
 from alexnet_keras.data.sources.source import ImageList
 from alexnet_keras.data.statistics import PixelSums, Statistics
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError, UsageError, whole_number
 from alexnet_keras.recipes.schema import Recipe
 
 
@@ -32,13 +32,14 @@ class ImageBatches(keras.utils.PyDataset):
         recipe: Its augmentation, batch size and input size.
         training: False for validation.
         seed: The seed of order, crops and flips.
-        **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of `keras.utils.PyDataset`.
+        workers: The number of threads that decode the images of a batch. Keras's own workers, which make batches
+            beforehand, would take those of one epoch into the next, and are not used.
 
     An item is `(images, labels)`: uint8 `(batch, size, size, 3)`, RGB, and int32 `(batch,)`. The 256x256 image before
     the crop has the pixels of `alexnet prepare`, but for what Pillow decodes or enlarges otherwise than TensorFlow.
 
     Raises:
-        UsageError: The recipe has crops of random area, which only a prepared dataset has.
+        UsageError: The recipe has crops of random area, which only a prepared dataset has; or `workers` is below 1.
         DataError: There are no images; or a file is no usable image, which is raised where the batch is used.
 
     Attributes:
@@ -46,8 +47,11 @@ class ImageBatches(keras.utils.PyDataset):
             sets it; otherwise every epoch that ends moves it on, of which Keras makes one before it trains.
     """
 
-    def __init__(self, images: ImageList, recipe: Recipe, training: bool = True, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self, images: ImageList, recipe: Recipe, training: bool = True, seed: int = 0, workers: int = 1
+    ) -> None:
+        super().__init__()
+        self.threads = whole_number("workers", workers, 1, UsageError)
         if not len(images):
             raise DataError("There are no images in the split.")
         if training and recipe.augmentation.crop_area:
@@ -65,8 +69,12 @@ class ImageBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         start = index * self.batch_size
         chosen = self._order()[start : start + self.batch_size]
-        crops = [self._crop(self._square(example), start + place) for place, example in enumerate(chosen.tolist())]
-        return np.stack(crops), self.images.labels[chosen]
+
+        def crop(place: int) -> np.ndarray:
+            return self._crop(self._square(int(chosen[place])), start + place)
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            return np.stack(list(pool.map(crop, range(len(chosen))))), self.images.labels[chosen]
 
     def on_epoch_end(self) -> None:
         self.epoch += 1

@@ -49,6 +49,17 @@ def batches(folder, tiny):
     return lambda split="train", **options: ImageBatches(source.splits[split], recipe, **options)
 
 
+def test_threads_decode_the_images_of_a_batch_and_keras_makes_none_beforehand(batches):
+    one, four = batches(), batches(workers=4)
+    for index in range(len(one)):
+        for ours, theirs in zip(four[index], one[index], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert four.workers == 1 and not four.use_multiprocessing, "what Keras's workers make ahead is of another epoch"
+    for refused in (0, 1.5):
+        with pytest.raises(UsageError, match="workers must be"):
+            batches(workers=refused)
+
+
 def test_an_epoch_has_every_image_in_full_batches_and_another_order(batches):
     training = batches()
     first = [training[index] for index in range(len(training))]
