@@ -197,7 +197,8 @@ def train(
     from alexnet_keras.training.cluster import join_cluster
 
     cluster = join_cluster(options["strategy"], worker_timeout, console.REPORTER)
-    if options["strategy"] not in (None, "multi-worker") or (cluster.is_alone and not os.environ.get("TF_CONFIG")):
+    joins = options["strategy"] == "multi-worker" or (not options["strategy"] and os.environ.get("TF_CONFIG"))
+    if not joins:
         refuse_given(("worker_timeout",), "is for several machines: set TF_CONFIG, or take --strategy multi-worker")
     if resume is not None:
         options = {option: value for option, value in options.items() if option in ALSO_RESUMING}

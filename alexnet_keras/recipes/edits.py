@@ -74,7 +74,7 @@ def validated(values: dict[str, Any], where: str = "recipe") -> Recipe:
     """
     try:
         # TOML and JSON have arrays, not tuples: JSON mode takes one for the other and stays strict elsewhere.
-        recipe = ADAPTER.validate_json(json.dumps(values, default=str))
+        recipe = ADAPTER.validate_json(json.dumps(values, default=_for_json))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         problem, given = first["msg"], first["input"]
@@ -94,6 +94,16 @@ def validated(values: dict[str, Any], where: str = "recipe") -> Recipe:
         size = recipe.network.input_size
         raise UsageError(f"{where}: network.input_size: crops of {size}x{size} leave no pixels after {nothing_left}.")
     return recipe
+
+
+def _for_json(value: Any) -> Any:
+    number = plain_number(value)
+    return str(value) if number is value else number
+
+
+def plain_number(value: Any) -> Any:
+    """Return one of NumPy's numbers as one of Python's, which JSON and TOML can have, and anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _first_empty(network: Network) -> str | None:

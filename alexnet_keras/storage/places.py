@@ -51,7 +51,7 @@ def reproductions_root() -> Path:
 def good_name(name: str, most: int = MOST_BYTES) -> str:
     """The nearest valid name of a run or dataset, of at most `most` bytes: the name itself where it is valid."""
     plain = "".join("-" if letter in "/\\" or not letter.isprintable() else letter for letter in name.strip())
-    plain = plain.lstrip("-. ")
+    plain = re.sub("^hf:", "hf-", plain.lstrip("-. "), flags=re.IGNORECASE)  # an address on the hub
     stem, suffix = PurePath(plain).stem, PurePath(plain).suffix
     if len(suffix.encode()) > most // 2:
         stem, suffix = stem + suffix, ""
@@ -69,8 +69,8 @@ def check_name(name: str, option: str) -> str:
         return name
     good = good_name(name, SHOWN if len(os.fsencode(name)) > MOST_BYTES else MOST_BYTES)
     raise UsageError(
-        f"{option} {_shown(name)!r} is no name: up to {MOST_BYTES} bytes, no slash or control character, and no space, "
-        f"- or dot first. Try {shell(option, good)}."
+        f"{option} {_shown(name)!r} is no name: up to {MOST_BYTES} bytes, no slash or control character, no space, -, "
+        f"dot or hf: first. Try {shell(option, good)}."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from alexnet_keras.data.dataset import PreparedDataset
 from alexnet_keras.errors import UsageError
-from alexnet_keras.recipes.edits import edit
+from alexnet_keras.recipes.edits import edit, plain_number
 from alexnet_keras.recipes.edits import rate_factors as factors_by_field
 from alexnet_keras.recipes.schema import Recipe, Training
 from alexnet_keras.recipes.toml import load_recipe
@@ -49,10 +49,12 @@ def chosen_recipe(
     if not isinstance(recipe, Recipe):
         default = "quickstart" if data.source == "demo" else "source"
         recipe = load_recipe(default if recipe is None else recipe)
-    given = {field: value for field, value in options.items() if value is not None}
+    given = {field: plain_number(value) for field, value in options.items() if value is not None}
+    changes = {field: plain_number(value) for field, value in (changes or {}).items()}
+    learning_rate = plain_number(learning_rate)
     if learning_rate is not None:
         given[WEIGHT_RATE] = learning_rate
-    made = _without(given, changes or {})  # what is said twice alike is scaled as what is said once
+    made = _without(given, changes)  # what is said twice alike is scaled as what is said once
     changed = edit(recipe, made)
     training, network, images = changed.training, changed.network, data.examples("train")
     batch_size, scale = given.get("training.batch_size"), 1.0
@@ -70,7 +72,7 @@ def chosen_recipe(
     made |= {field: value for field, value in given.items() if field != WEIGHT_RATE}
     factors: dict[str, float] = {}
     for layers, rate_factor in (rate_factors or {}).items():
-        factors |= factors_by_field(network, layers, rate_factor)
+        factors |= factors_by_field(network, layers, plain_number(rate_factor))
     if freeze is not None:  # a layer that has a rate factor, too, is frozen
         factors |= factors_by_field(network, freeze, 0.0)
     made = {**_without(factors, made), **factors}

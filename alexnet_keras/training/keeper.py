@@ -40,6 +40,7 @@ class Keeper:
         self.run, self.model, self.optimizer, self.average = run, model, optimizer, average
         self.owner, self.reporter = owner, reporter
         self.saved: int | None = None
+        self._kept_epoch = False  # of those that this process trained
         self._records: Records | None = None
         self._disk = Disk()
 
@@ -77,6 +78,7 @@ class Keeper:
         if not self.run:
             return
         self._check_there()
+        self._kept_epoch = True
         if best:
             with write_by_rename(self.run.waiting_model_path) as path:
                 self.result.save(path)
@@ -119,7 +121,8 @@ class Keeper:
         epochs = len(position.history)
         if not self.run or position.step:
             return
-        if self.run.facts.get("last_epochs") == epochs and self.run.last_model_path.exists():
+        is_there = self.run.facts.get("last_epochs") == epochs and self.run.last_model_path.exists()
+        if is_there and not self._kept_epoch:  # else it can be that of an epoch that was trained again
             return
         with write_by_rename(self.run.last_model_path) as path:
             self.result.save(path)

@@ -187,5 +187,8 @@ def _entries_of_data(
             f"{before['fingerprint'][:12]} and is {data.fingerprint[:12]}): bring the old one back, or continue "
             "with --accept-new-data."
         )
-    reporter.warn(f"the dataset {data.path} is not the one that the run began with; continuing with it.")
+    reporter.warn(
+        f"the dataset {data.path} is not the one that the run began with; continuing with it. Errors from here on are "
+        "of its validation images; the best model, patience and a plateau compare them with those of before."
+    )
     return data.facts

@@ -12,8 +12,9 @@ import keras
 from alexnet_keras.backend import require_tensorflow, tensor_float_32
 from alexnet_keras.data.dataset import PreparedDataset, open_locked
 from alexnet_keras.data.image_cache import cached
-from alexnet_keras.errors import DataError, UsageError
+from alexnet_keras.errors import DataError, UsageError, whole_number
 from alexnet_keras.recipes import toml
+from alexnet_keras.recipes.edits import plain_number
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import format_overrides
 from alexnet_keras.reporter import WARNINGS, Reporter
@@ -122,6 +123,8 @@ def train(
     require_tensorflow("Training")
     if precision not in PRECISIONS:
         raise UsageError(f"There is no precision {precision!r}: choose {', '.join(PRECISIONS)}.")
+    seed = whole_number("seed", seed, 0, UsageError)
+    gpus, save_every = plain_number(gpus), plain_number(save_every)
     with ExitStack() as held:
         cluster = joined(cluster, strategy, reporter)
         dataset = held.enter_context(open_locked(data, reporter))

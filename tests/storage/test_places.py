@@ -44,6 +44,7 @@ def test_odd_names_are_names_and_survive_a_shell(name):
         ("x" * 300, "x" * 100),
         ("x" * 300 + ".png", "x" * 96 + ".png"),
         ("é" * 60, "é" * 50),
+        ("HF:someone", "hf-someone"),
         ("y" + "é" * 60, "y" + "é" * 49),
     ],
 )

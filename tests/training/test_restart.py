@@ -174,6 +174,14 @@ def test_a_damaged_state_is_reported_and_the_one_before_is_used(one_device, stop
     np.testing.assert_array_equal(step_losses(stopped), step_losses(one_device[0]))
 
 
+def test_the_last_model_is_that_of_an_epoch_that_was_trained_again(one_device, prepared, tmp_path):
+    run = Run(shutil.copytree(one_device[0].path, tmp_path / "run"))
+    saved_states(run.states_path)[0].write_bytes(b"PK")
+    run.last_model_path.write_bytes(b"what was kept before")
+    trainer(run, prepared).fit(resume=True)
+    same_weights(run, one_device[0])
+
+
 def test_when_every_state_is_damaged_it_says_so(stopped, prepared):
     for path in saved_states(stopped.states_path):
         path.write_bytes(b"PK")

@@ -53,7 +53,7 @@ def test_a_run_is_trained_and_described(prepared, tiny):
         prepared.path,
         tiny,
         run="named",
-        epochs=1,
+        epochs=np.int64(1),
         batch_size=4,
         scale_lr=True,
         learning_rate=0.004,
@@ -62,7 +62,7 @@ def test_a_run_is_trained_and_described(prepared, tiny):
         changes={"training.momentum": 0.5, "training.schedule.conv1_frozen_epoch": None},
         freeze="conv1..conv2",
         rate_factors={"conv2..conv3": 0.1234567},
-        seed=5,
+        seed=np.int64(5),
         reporter=reporter,
     )
     assert run.path == Run.load("named").path and run.status == "finished" and len(run.history) == 1
