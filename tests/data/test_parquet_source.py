@@ -86,6 +86,41 @@ def test_folders_of_parquet_files_may_be_links(tmp_path):
     assert read_as(opened(f"alexnet prepare parquet:{tmp_path / 'set'}")) == "healthy, rust: 2 train, 2 val"
 
 
+def write_values(path, labels, **columns):
+    """A parquet file as pandas writes it, without the names of classes."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    images = pa.array([image(i) for i in range(len(labels))], pa.binary())
+    pyarrow.parquet.write_table(pa.table({"image": images, "label": labels, **columns}), path)
+
+
+def test_a_split_may_lack_classes_of_train_and_have_no_others(tmp_path):
+    write_values(tmp_path / "train.parquet", ["ant", "bee", "cat"])
+    write_values(tmp_path / "test.parquet", ["cat", "ant", "cat"])
+    source = opened(f"alexnet prepare parquet:{tmp_path}")
+    assert [source.classes[label] for label in source.splits["val"].labels] == ["cat", "ant", "cat"]
+    write_values(tmp_path / "test.parquet", ["cat", "dog"])
+    with pytest.raises(DataError, match=r"The test split of .* has classes that train does not have: dog\."):
+        opened(f"alexnet prepare parquet:{tmp_path}")
+
+
+def test_a_column_of_splits_is_refused_and_the_column_of_classes_named(tmp_path):
+    write_values(tmp_path / "photos.parquet", ["ant", "bee", "ant", "bee"], split=["train", "train", "test", "test"])
+    with pytest.raises(DataError, match="has the column split, which is not read: write a file for each split"):
+        opened(f"alexnet prepare parquet:{tmp_path}")
+    write_values(tmp_path / "photos.parquet", ["ant", "bee"] * 2, split=["train"] * 4)
+    assert not any("classes are those" in note for note in opened(f"alexnet prepare parquet:{tmp_path}").notes)
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(tmp_path / "photos.parquet").drop_columns(["label", "split"])
+    table = table.append_column("photographer", pa.array(["Ann", "Bo"] * 2))
+    pyarrow.parquet.write_table(table, tmp_path / "photos.parquet")
+    source = opened(f"alexnet prepare parquet:{tmp_path}")
+    assert "The classes are those of the column photographer." in source.notes
+
+
 @pytest.mark.parametrize(
     "damage, words",
     [

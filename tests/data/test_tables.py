@@ -32,6 +32,15 @@ from alexnet_keras.errors import DataError, UsageError
         ("a.jpg big cat\nb.jpg big dog\nc.jpg big cat\nd.jpg big dog", "big cat, big dog: 2 train, 2 val"),
         ("Bild;Klasse\na;cat\nb;dog\nc;cat\nd;dog", "cat, dog: 2 train, 2 val"),
         ("what,which\na.jpg,cat\nb.jpg,dog\nc.jpg,cat\nd.jpg,dog", "cat, dog: 2 train, 2 val"),
+        ("file,label\na.jpg,007\nb.jpg,010\nc.jpg,007\nd.jpg,010", "007, 010: 2 train, 2 val"),
+        ('file, label\na.jpg, "cat, big"\nb.jpg, dog\nc.jpg, "cat, big"\nd.jpg, "dog"',
+         "cat, big, dog: 2 train, 2 val"),
+        ("filename,label,train/test\na.jpg,cat,train\nb.jpg,dog,train\nc.jpg,cat,test\nd.jpg,dog,test",
+         "cat, dog: 2 train, 2 val"),
+        ("a.jpg\tn02123045\t0\t9\nb.jpg\tn02084071\t0\t9\nc.jpg\tn02123045\t0\t9\nd.jpg\tn02084071\t0\t9",
+         "n02084071, n02123045: 2 train, 2 val"),
+        ("/home/me/photos/deep/a.jpg cat\n/home/me/photos/b.jpg dog\nphotos/c.jpg cat\nphotos/d.jpg dog",
+         "cat, dog: 2 train, 2 val"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -58,6 +67,12 @@ def test_tables_give_images_their_classes(made, table, expected, encoding):
         ("file,label\nsame.jpg,cat\na.jpg,dog", "of which photos has several"),
         ("file,label\na.jpg,\n", "Line 2 of table.csv has no label"),
         ("image,MEL,NV\na,1,0\nb,0,1", "has the columns image, MEL, NV"),
+        ("filename,artist,style\na.jpg,Monet,x\nb.jpg,Picasso,y", "has the columns filename, artist, style"),
+        ("filename,split,mood\na.jpg,train,happy\nb.jpg,test,sad", "has the columns filename, split, mood"),
+        ("image,MEL,NV\na.jpg,1.0,0.0\nb.jpg,0.0,1.0", "has the columns image, MEL, NV"),
+        ("a.jpg,crane\nb.jpg,crane,machine", "has the columns b.jpg, crane, machine"),
+        ("file,label,train\na.jpg,cat,1\nb.jpg,dog,0", "column train, which is not read"),
+        ("file,label\na.jpg,cat\nz/same.jpg,dog", "1 of 2 files of table.csv are not in photos: z/same.jpg"),
         ("a.jpg\nb.jpg", "has one column"),
         ("file,label\na.jpg,cat", "has one class, 'cat'"),
         ("file,label,split\na.jpg,cat,train\nb.jpg,dog,odd", "the split 'odd'"),
@@ -122,6 +137,30 @@ def test_lists_of_classes_whose_numbers_are_in_doubt_are_refused(made, classes, 
     Path("table.csv").write_text("file,label\na.jpg,0\nb.jpg,2\n")
     with pytest.raises(DataError, match=words):
         folder_source(folder, labels=["table.csv"])
+
+
+def test_a_file_that_is_not_there_takes_no_image_of_the_same_end(made):
+    folder = made("train/cat/1.jpg train/cat/2.jpg train/dog/1.jpg train/dog/2.jpg")
+    rows = "file,label\n{0}/cat/1.jpg,dog\n{0}/cat/2.jpg,dog\n{0}/dog/1.jpg,cat\n{0}/dog/2.jpg,cat\n"
+    for base, where in ((folder, "test"), (folder, "val/train2"), (folder / "train", "test")):
+        Path("table.csv").write_text(rows.format(where))
+        with pytest.raises(DataError, match=r"No file of table.csv is in photos.*its first is .*/cat/1\.jpg"):
+            folder_source(base, labels=["table.csv"])
+    Path("table.csv").write_text(rows.format("part1") + "part2/cat/1.jpg,cat\n")
+    with pytest.raises(DataError, match=r"No file of table\.csv is in photos"):
+        folder_source(folder / "train", labels=["table.csv"])
+    others = "gone/cat/1.jpg,cat\n"
+    for base, where, more in (
+        (folder, "train", others),
+        (folder, "photos/train", others),
+        (folder / "train", "train", others),
+        (folder / "train", "/home/me/Train", ""),
+        (folder / "train", "/home/me/pictures", ""),
+        (folder, "/a/train", ""),
+    ):
+        Path("table.csv").write_text(rows.format(where) + more)
+        source = folder_source(base, labels=["table.csv"], partial=bool(more), holdout=0.5)
+        assert source.classes == ("cat", "dog") and sum(map(len, source.splits.values())) == 4, where
 
 
 def test_several_tables_and_a_part_of_the_images(made):

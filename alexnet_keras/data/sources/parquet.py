@@ -22,7 +22,7 @@ from alexnet_keras.data.class_names import some
 from alexnet_keras.data.sources.listing import identity_of, refuse_dangling, with_all_above
 from alexnet_keras.data.sources.source import ImageList, Names, Source, no_progress
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, SPLITS, split_names, split_of, with_validation
-from alexnet_keras.data.sources.tables import LABEL_COLUMNS, sorted_classes
+from alexnet_keras.data.sources.tables import LABEL_COLUMNS, SPLIT_COLUMNS, sorted_classes
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.reporter import Advance
 from alexnet_keras.storage.extras import optional
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**29  # of row groups in memory
 SHARD = re.compile(r"-(\d+)-of-(\d+)(-[0-9a-f]{16})?$")  # train-00000-of-00005, and a hash in 2022 and 2023
 LARGEST_GROUP = 2**32  # bytes of one
+LARGEST_OF_FIELDS = 2**31  # where the images are a field of a column, which Arrow joins with offsets of 32 bits
 OPEN_FILES = 64
 LABELS_FIRST = ("label", "labels", "fine_label")  # before other columns that may hold a label
 
@@ -60,6 +61,7 @@ def parquet_source(
     notes: list[str] = []
     splits: dict[str, ImageList] = {}
     classes: Sequence[str] = ()
+    named = False  # the files carry the names of their classes
     files, others = _by_split(paths, folder)
     if others:
         notes.append(f"Left out of {folder}, in no split by name: {some([path.name for path in others], 3)}.")
@@ -74,8 +76,16 @@ def parquet_source(
             continue
         if missing:
             notes.append(f"Left out of the {split} split of {folder}, without labels: {missing:,} of {len(labels):,}.")
+        if not splits and (title := rows.label_title):
+            notes.append(title)
         classes = classes or names
-        if list(names) != list(classes):
+        named |= bool(rows.names)
+        if not named and (unknown := sorted(set(names) - set(classes))):
+            raise DataError(f"The {split} split of {folder} has classes that train does not have: {some(unknown)}.")
+        if not named:  # the classes are the values that there are, of which a split may lack some
+            number = {name: label for label, name in enumerate(classes)}
+            labels = np.array([*(number[name] for name in names), -1], np.int32)[labels]
+        elif list(names) != list(classes):
             raise DataError(f"The classes of the {split} split of {folder} differ from those of train.")
         splits[split] = rows.images(labels)
         advance(len(splits[split]))
@@ -150,6 +160,7 @@ class _Rows:
         self.image, self.has_field = _image_column(schema, self.paths[0])
         self.label = _label_column(schema, self.image, self.paths[0])
         self.names = _class_names(schema, self.label)
+        _refuse_splits(self._open(self.paths[0]), self.label, self.paths[0])
         self.groups: list[tuple[int, int]] = []  # (file, row group) of each row group
         edges, sizes = [0], []
         for number, path in enumerate(self.paths):
@@ -161,7 +172,7 @@ class _Rows:
                 rows, size = metadata.num_rows, metadata.total_byte_size
                 if rows > path.stat().st_size:
                     raise DataError(f"{path} is damaged: it claims {rows:,} rows. Copy or download it again.")
-                if size > LARGEST_GROUP:
+                if size > (LARGEST_OF_FIELDS if self.has_field else LARGEST_GROUP):
                     remedy = "Write it again with a hundred rows per group."
                     raise DataError(f"{path} has row groups of {size / 2**30:,.0f} GiB, which are read whole. {remedy}")
                 self.groups.append((number, group))
@@ -170,6 +181,11 @@ class _Rows:
         self.edges, self.sizes = np.array(edges, np.int64), np.concatenate([np.zeros(0, np.int64), *sizes])
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()  # one thread reads at a time; the others decode what was read
+
+    @property
+    def label_title(self) -> str:
+        """A note of the column that the classes are in, where its name did not decide alone; else ""."""
+        return "" if self.label in LABELS_FIRST else f"The classes are those of the column {self.label}."
 
     def labels(self) -> tuple[np.ndarray, Sequence[str]]:
         """The labels, (rows,) int32, -1 for a row without, and the class names."""
@@ -282,6 +298,20 @@ def _label_column(schema: "pyarrow.Schema", image: str, path: Path) -> str:
     if len(named or columns) != 1:
         raise DataError(f"{path} has no column called label, among {some(schema.names, 4)}.")
     return (named or columns)[0]
+
+
+def _refuse_splits(file: "pyarrow.parquet.ParquetFile", label: str, path: Path) -> None:
+    """Refuse a file with a column of splits, by its values: all its rows would be of one split.
+
+    Raises:
+        DataError: There is one.
+    """
+    for name in file.schema_arrow.names:
+        if name != label and name.lower() in SPLIT_COLUMNS:
+            with _damage_of(path):
+                values = {str(value) for value in file.read(columns=[name])[name].unique().to_pylist()}
+            if len(set(split_names(values).values())) > 1:
+                raise DataError(f"{path} has the column {name}, which is not read: write a file for each split.")
 
 
 def _class_names(schema: "pyarrow.Schema", label: str) -> tuple[str, ...]:

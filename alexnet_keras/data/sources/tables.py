@@ -13,7 +13,7 @@ import numpy as np
 
 from alexnet_keras.data.class_names import WORDNET_ID, some, whole_lines_of
 from alexnet_keras.data.sources.listing import is_image_name
-from alexnet_keras.data.sources.splits import SPLITS, split_names
+from alexnet_keras.data.sources.splits import SPLITS, split_names, split_of
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.places import at_home
 
@@ -33,6 +33,7 @@ LABEL_COLUMNS = (
 SPLIT_COLUMNS = ("split", "set", "subset", "partition", "dataset", "datasettype", "splitname", "phase", "usage")
 CERTAIN_SPLIT_COLUMNS = ("split", "subset", "partition", "splitname", "phase")  # whatever their values are
 MOST_SPLITS = 5  # values of such a column
+FLAGS = frozenset(("0", "1", "0.0", "1.0", "false", "true", "no", "yes", "n", "y", "f", "t", ""))
 NO_LABEL = frozenset(("", "nan", "na", "n/a", "none", "null"))
 # Lists of classes, which a label that is a number indexes: by the numbers of their lines, or by line, from 0.
 CLASS_LISTS = (
@@ -112,7 +113,7 @@ def read_table(path: Path) -> Table:
         file = label = None
     if file is None or label is None:
         return Table(path, _rows(path, *_without_names(path, cells), [], 0, 1, None))
-    split = _split_column(path, header, body)
+    split = _split_column(path, header, body, (file, label))
     return Table(path, _rows(path, body, 2, header, file, label, split), (cells[0][file], cells[0][label]))
 
 
@@ -121,13 +122,13 @@ def _cells(lines: list[str], path: Path) -> list[list[str]]:
     try:
         for sign in "\t", ",", ";":
             if sign in lines[0]:
-                cells = list(csv.reader(lines, delimiter=sign, strict=True))
+                cells = list(csv.reader(lines, delimiter=sign, strict=True, skipinitialspace=True))
                 named = {_plain(cell) for cell in cells[0]} & {*FILE_COLUMNS, *LABEL_COLUMNS}
                 if sign != "," or named or len({len(row) for row in cells}) == 1:
                     return cells
         if all(len(line.split()) > 1 for line in lines[:100]):
             return [_at_a_space(line) for line in lines]
-        return list(csv.reader(lines, strict=True))
+        return list(csv.reader(lines, strict=True, skipinitialspace=True))
     except csv.Error as error:
         raise DataError(f"{path} cannot be read as a table ({error}). Look for a quote that is not closed.") from error
 
@@ -153,8 +154,10 @@ def _without_names(path: Path, cells: list[list[str]]) -> tuple[list[list[str]],
     """The lines of a table that are not column names, and the number of the first."""
     named = not _is_file(cells[0][0]) and len(cells) > 1 and _is_file(cells[1][0])
     body = cells[1:] if named else cells
-    if len(cells[0]) > 2 and (not _is_file(body[0][0]) or any(_is_number(row[1]) for row in body)):
-        raise DataError(f"{path} has the columns {some(cells[0], 3)}. Call two of them file and label in line 1.")
+    widest = max(cells, key=len)
+    if len(widest) > 2 and not all(_is_file(row[0]) and WORDNET_ID.fullmatch(row[1]) for row in body):
+        columns = some(cells[0] if len(cells[0]) > 2 else widest, 3)
+        raise DataError(f"{path} has the columns {columns}. Call two of them file and label in line 1.")
     return body, 1 + named
 
 
@@ -174,7 +177,7 @@ def _rows(
             text = text.split()[0]
         rows.append(Row(row[file].replace("\\", "/"), text, "" if split is None else row[split]))
     if all(re.fullmatch(r"\d{1,15}\.0+", row.label) or _is_number(row.label) for row in rows):
-        rows = [row._replace(label=str(int(row.label.partition(".")[0]))) for row in rows]
+        rows = [row._replace(label=row.label.partition(".")[0]) for row in rows]
     return rows
 
 
@@ -206,13 +209,21 @@ def _label_column(header: Sequence[str], body: Sequence[Sequence[str]]) -> int |
     return next(iter(candidates), None)
 
 
-def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str]]) -> int | None:
-    """The column of splits; None if a column of such a name names none.
+def _split_column(
+    path: Path, header: Sequence[str], body: Sequence[Sequence[str]], others: Sequence[int]
+) -> int | None:
+    """The column of splits, by its name or by its values; None if there is none besides `others`.
 
     Raises:
         DataError: Only some of its rows name a split, or splits are given by a column of flags.
     """
-    if flags := [name for name in header if re.fullmatch(r"is(train|test|val)\w*", name)]:
+    flags = [
+        name
+        for index, name in enumerate(header)
+        if re.fullmatch(r"is(train|test|val)\w*", name)
+        or (index not in others and split_of(name) and {row[index].lower() for row in body} <= FLAGS)
+    ]
+    if flags:
         raise DataError(f"{path} has the column {flags[0]}, which is not read: give splits in one called split.")
     codes: list[tuple[str, set[str]]] = []
     for index in _columns(SPLIT_COLUMNS, header):
@@ -230,6 +241,11 @@ def _split_column(path: Path, header: Sequence[str], body: Sequence[Sequence[str
             f"{path} has the column {name} with {', '.join(map(repr, sorted(values)))}: write train, val and test "
             "there, or call the column something else if it gives no splits."
         )
+    for index in range(len(header)):
+        values = {row[index] for row in body}
+        named = split_names(values)
+        if index not in others and named.keys() == values and len(set(named.values())) > 1:
+            return index
     return None
 
 
@@ -312,14 +328,15 @@ def _numbered_classes(path: Path) -> dict[int, str]:
 def sorted_classes(labels: Iterable[str]) -> list[str]:
     """The classes in their order: numbers by value, others as text."""
     classes = set(labels)
-    return sorted(classes, key=int) if all(map(_is_number, classes)) else sorted(classes)
+    return sorted(classes, key=lambda name: (int(name), name)) if all(map(_is_number, classes)) else sorted(classes)
 
 
 def match_rows(table: Table, names: Sequence[str], folder: Path, partial: bool) -> np.ndarray:
     """The number of each image's row, (names,) int64; -1 for an image without.
 
     A table may name a file by its path from the folder or from one above, by the end of its path or by its bare name,
-    each with or without the suffix.
+    each with or without the suffix. The folders above may be called otherwise, as on another machine, if all rows have
+    the same.
 
     Raises:
         DataError: A file does not exist or is ambiguous, or an image has two labels or splits.
@@ -327,9 +344,10 @@ def match_rows(table: Table, names: Sequence[str], folder: Path, partial: bool) 
     rows, ends = table.rows, _path_ends(names)
     row_of = np.full(len(names), -1, np.int64)
     missing, ambiguous = [], []
-    for number, row in enumerate(rows):
-        image = _image_of(row.file, ends, folder)
-        if image is None:
+    found = [_image_of(row.file, ends, names, folder) for row in rows]
+    places = {place for image, place in found if image is not None}
+    for number, (row, (image, place)) in enumerate(zip(rows, found, strict=True)):
+        if image is None or (place and len(places) > 1):  # files of several folders are not all those given
             missing.append(row.file)
         elif image == AMBIGUOUS:
             ambiguous.append(row.file)
@@ -365,14 +383,27 @@ def _path_ends(names: Sequence[str]) -> dict[str, int]:
     return ends
 
 
-def _image_of(file: str, ends: Mapping[str, int], folder: Path) -> int | None:
-    """The image that a table names. The last part of a path alone counts only if the part before names the folder."""
+def _image_of(file: str, ends: Mapping[str, int], names: Sequence[str], folder: Path) -> tuple[int | None, str]:
+    """The image that a table names, and the folders before its name where they do not end with the one given.
+
+    It is named by the end of its name, or by all of it after further folders. Those are of another machine, or other
+    files are meant: surely where a single part follows, or where both folders are called like different splits.
+    """
     parts = PurePosixPath(file).parts
-    for first in range(len(parts)):
-        bare = first and first == len(parts) - 1 and parts[first - 1] != folder.resolve().name
-        if not bare and (image := ends.get("/".join(parts[first:]))) is not None:
-            return image
-    return None
+    if (image := ends.get("/".join(parts))) is not None:
+        return image, ""
+    given = folder.resolve().name
+    for first in range(1, len(parts)):
+        image = ends.get("/".join(parts[first:]), AMBIGUOUS)
+        if image == AMBIGUOUS or len(PurePosixPath(names[image]).parts) != len(parts) - first:
+            continue
+        above = parts[first - 1]
+        if above == given:
+            return image, ""
+        one, other = split_of(above), split_of(given)
+        if first < len(parts) - 1 and not (one and other and one[0] != other[0]):
+            return image, "/".join(parts[:first])
+    return None, ""
 
 
 def parse_tables(given: Iterable[str]) -> list[tuple[str | None, Path]]:
