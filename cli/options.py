@@ -158,7 +158,7 @@ def _argument_or_option(ctx: click.Context, param: click.Parameter, given: Any) 
     option = ctx.meta.get(RUN_OPTION)
     if given and option:
         raise UsageError("Name runs as arguments or with --run, not both.")
-    return given or option
+    return option if given in (None, ()) else given  # "", of a variable that is not set, is no run's name
 
 
 run_argument, runs_argument = _named_run(several=False), _named_run(several=True)
@@ -227,6 +227,16 @@ def chosen_run(run: str | None) -> "Run":
     from alexnet_keras.runs import as_run
 
     return as_run(run, console.REPORTER)
+
+
+def refuse_input(out: Path | None, files: Iterable[Path]) -> None:
+    """Refuse to write a figure in place of one of the images it is made from.
+
+    Raises:
+        UsageError: It is one of the files.
+    """
+    if out and out.exists() and any(file.exists() and out.samefile(file) for file in files):
+        raise UsageError(f"{out} is one of the images: name another file for the figure.")
 
 
 def data_of_run(run: "Run", data: str | Path | None) -> "PreparedDataset":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import FigurePath, chosen_run, run_names, weights_option
+from alexnet_keras.cli.options import FigurePath, chosen_run, refuse_input, run_names, weights_option
 from alexnet_keras.data.sources.listing import Skipped, images_below, with_all_above
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.storage.places import refuse_url
@@ -60,7 +60,9 @@ def predict(
     """
     if run is not None and weights:
         raise UsageError("--run and --weights both name a network: give one of them.")
-    files, chosen = _files(images), None if weights else chosen_run(run)
+    files = _files(images)
+    refuse_input(png, files)
+    chosen = None if weights else chosen_run(run)
     if chosen:
         chosen.path_of_model()
     console.start_tensorflow()

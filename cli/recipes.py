@@ -39,6 +39,8 @@ def recipes(names: tuple[str, ...], write: Path | None, as_json: bool) -> None:
     if write:
         if len(chosen) != 1:
             raise UsageError("--write takes one recipe: alexnet recipes source --write my-recipe.toml")
+        if str(write) in BUILT_IN:
+            raise UsageError(f"{write} is the name of a built-in recipe, which would be taken instead: add .toml.")
         if write.exists():
             raise UsageError(f"{write} exists; choose another name.")
         with write_by_rename(write) as file:

@@ -8,7 +8,15 @@ import click
 import numpy as np
 
 from alexnet_keras.cli import console
-from alexnet_keras.cli.options import FigurePath, chosen_run, data_of_run, layer_names, run_argument, run_data_option
+from alexnet_keras.cli.options import (
+    FigurePath,
+    chosen_run,
+    data_of_run,
+    layer_names,
+    refuse_input,
+    run_argument,
+    run_data_option,
+)
 from alexnet_keras.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +86,7 @@ def activations(
         alexnet visualize activations my-run --layer relu5 --image cat.jpg
     """
     _check_alone("--image", file, data=data, seed=seed)
+    refuse_input(out, [file] if file else [])
     found = chosen_run(run)
     path = found.figure_path(f"activations-{layer}.png", out)
     console.start_tensorflow()
@@ -117,6 +126,7 @@ def saliency(
         alexnet visualize saliency my-run --image cat.jpg --class tabby
     """
     _check_alone("--image", files, data=data, count=count, seed=seed)
+    refuse_input(out, files)
     found = chosen_run(run)
     path = found.figure_path("saliency.png", out)
     console.start_tensorflow()
@@ -157,6 +167,7 @@ def neighbors(
         alexnet visualize neighbors --query cat.jpg --query dog.jpg
     """
     _check_alone("--query", files, queries=queries, seed=seed)
+    refuse_input(out, files)
     found = chosen_run(run)
     path = found.figure_path("neighbors.png", out)
     dataset = data_of_run(found, data)

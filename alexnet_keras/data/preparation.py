@@ -9,6 +9,7 @@ from __future__ import annotations  # so that help() shows them as they are writ
 import dataclasses
 import math
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import KW_ONLY, dataclass
@@ -38,11 +39,12 @@ from alexnet_keras.data.shards import (
 from alexnet_keras.data.sources.open import SourceRequest, default_name, open_source
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, check_holdout
-from alexnet_keras.errors import AlexNetError, DataError, UsageError, check_choice
+from alexnet_keras.errors import AlexNetError, DataError, UsageError, check_choice, whole_number
+from alexnet_keras.recipes.edits import plain_number
 from alexnet_keras.reporter import SILENT, WARNINGS, Reporter
 from alexnet_keras.storage.files import PARTIAL
 from alexnet_keras.storage.locks import is_locked
-from alexnet_keras.storage.places import argument, check_name, command, data_root, good_name
+from alexnet_keras.storage.places import argument, at_home, check_name, command, data_root, good_name
 
 
 def prepare(
@@ -167,8 +169,12 @@ class Preparation:
         check_choice("encoding", self.encoding, ("jpeg", "png", "raw"))
         check_choice("class_order", self.class_order, (None, "wnid", "ilsvrc"))
         check_holdout(self.holdout)
+        object.__setattr__(self, "holdout", float(self.holdout))
         for name, (least, most) in LIMITS.items():
-            value = getattr(self, name)
+            value = plain_number(getattr(self, name))
+            if value is not None and name != "max_bad":
+                value = whole_number(name, value, -sys.maxsize, UsageError)
+            object.__setattr__(self, name, value)  # of Python's numbers, which the options are kept as
             most = 1 if name == "max_bad" and isinstance(value, float) else most
             if value is not None and not least <= value <= most:
                 limits = f"from {least} to {most:,}" if most < math.inf else f"at least {least}"
@@ -189,7 +195,9 @@ class Preparation:
     @cached_property
     def directory(self) -> Path:
         """The directory of the dataset."""
-        return Path(self.out or data_root() / (self.name or good_name(default_name(self.given))))
+        if self.out:
+            return at_home(str(self.out))
+        return data_root() / (self.name or good_name(default_name(self.given)))
 
     @property
     def dataset_name(self) -> str:
@@ -203,7 +211,7 @@ class Preparation:
         return SourceRequest(
             self.given,
             **{name: getattr(self, name) for name in choices},
-            classes=Path(self.classes) if self.classes else None,
+            classes=at_home(str(self.classes)) if self.classes else None,
             labels=tuple(map(str, [self.labels] if isinstance(self.labels, str | Path) else self.labels)),
             tfds_dir=Path(self.tfds_dir) if self.tfds_dir else None,
             demo_folder=self.directory.with_name(f"{self.directory.resolve().name}-pictures"),

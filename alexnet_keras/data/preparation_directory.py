@@ -116,7 +116,7 @@ def clear_for(out: Path, options: dict[str, Any], plan_digest: str, overwrite: b
         if _is_made(path.name):
             path.unlink()
     for path in (out / WORK).iterdir():
-        if path.name not in (PLAN_LOCK, PLAN) and not path.name.startswith(INDEX):
+        if path.name not in (PLAN_LOCK, PLAN) and INDEX not in path.name:  # nor one that another part writes
             path.unlink()
     write_json(plan, {**options, DIGEST: plan_digest, **({ANEW: True} if anew else {})}, indent=None)
 

@@ -23,7 +23,7 @@ from alexnet_keras.runs import IMPORTED, Run, check_classes, check_new, publishe
 from alexnet_keras.storage.documents import seal_of, write_json
 from alexnet_keras.storage.files import known_sha256, sha256_of, write_directory_by_rename
 from alexnet_keras.storage.hub import MODEL_FILES, WEIGHTS, is_address, parts_of, send, written
-from alexnet_keras.storage.places import refuse_url
+from alexnet_keras.storage.places import at_home, refuse_url
 from alexnet_keras.weights.published import PUBLISHED
 
 SHARED = ("recipe", "overrides", "classes", "seed", "precision", "deterministic", "parameters", "status", "best")
@@ -81,7 +81,7 @@ def publish(
             _write(run, Path(folder), card, which)
             return send(Path(folder), to, private=private)
     refuse_url(to, "the hub's addresses are hf://USER/NAME")
-    folder = Path(to)
+    folder = at_home(str(to))
     if folder.exists():
         raise UsageError(f"{folder} exists: name a directory to make, or hf://USER/NAME.")
     with write_directory_by_rename(folder) as made:

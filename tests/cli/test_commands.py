@@ -107,6 +107,7 @@ def test_recipes_lists_shows_compares_and_writes(alexnet, tmp_path):
         (["recipes", "alexnet"], 2, "quickstart"),
         (["recipes", "source", "paper", "source"], 2, "two"),
         (["recipes", "--write", "x.toml"], 2, "one recipe"),
+        (["recipes", "source", "--write", "modern"], 2, "the name of a built-in recipe"),
         (["info", "model", "--recipe", "vgg"], 2, "vgg"),
         (["train", "--strategy", "magic"], 2, "magic"),
         (["fly"], 2, "fly"),

@@ -169,6 +169,8 @@ def test_weights_are_searched_on_one_split_and_reported_on_another(alexnet):
         (["visualize", "neighbors", "tiny", "--queries", "13"], 3, "fewer than the 13 requested"),
         (["visualize", "confusion", "tiny", "--split", "none"], 2, "no split 'none'"),
         (["visualize", "confusion", "nowhere", "--out", "x.jpg"], 2, "x.jpg: a figure is written as .png, .svg, .pdf"),
+        (["report", ""], 2, "There is no run ''"),
+        (["visualize", "curves", ""], 2, "There is no run ''"),
         (["predict", "nowhere", "--png", "x.jpg"], 2, "x.jpg: a figure is written as"),
         (["info", "data", "nowhere", "--sheet", "x.jpg"], 2, "x.jpg: a figure is written as"),
     ],
@@ -203,6 +205,21 @@ def test_predictions_of_files_of_one_name_are_told_apart_by_their_folders(tmp_pa
     for names in (("a/x.jpg", "b/x.jpg"), ("a/x.jpg", "a/y.jpg")):
         _draw([Classification(Path(name), np.zeros((1, 1, 3))) for name in names], 2, tmp_path / "answers.png")
     assert [[image.caption for image in images] for images in drawn] == [["a/x.jpg", "b/x.jpg"], ["x.jpg", "y.jpg"]]
+
+
+def test_no_figure_takes_the_place_of_an_image_it_is_made_from(alexnet, tmp_path):
+    (tmp_path / "a.png").write_bytes(before := b"an image")
+    file, same = tmp_path / "a.png", tmp_path / "b" / ".." / "a.png"
+    (tmp_path / "b").mkdir()
+    for command in (
+        ["predict", tmp_path, "--run", "tiny", "--png", same],
+        ["visualize", "activations", "tiny", "--image", file, "--out", same],
+        ["visualize", "saliency", "tiny", "--image", file, "--out", file],
+        ["visualize", "neighbors", "tiny", "--query", file, "--out", file],
+    ):
+        refused = alexnet(*command)
+        assert refused.exit_code == 2 and "a.png is one of the images: name another file" in refused.stderr, command
+        assert file.read_bytes() == before
 
 
 def test_predict_answers_for_files_folders_and_stdin(alexnet, images, tmp_path, monkeypatch):

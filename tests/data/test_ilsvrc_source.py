@@ -169,6 +169,8 @@ def test_the_index_is_kept_and_made_again_when_the_archive_changes(tmp_path):
     val.write_bytes(imagenet.tar_of({**imagenet.flat_images("val", 6), ".DS_Store": b"x" * 1000}))
     ilsvrc_source(folder, cache=cache, advance=found.append)
     assert sum(found) == 6
+    (tmp_path / "file").write_text("where no folder can be")
+    assert ilsvrc_source(folder, cache=tmp_path / "file" / "cache").digest() == ilsvrc_source(folder).digest()
 
 
 def test_a_ground_truth_with_a_byte_order_mark_is_read(tmp_path):

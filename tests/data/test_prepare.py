@@ -169,6 +169,8 @@ def test_the_front_door_and_a_divided_preparation_take_the_same_arguments_with_t
         ({"holdout": 20}, "holdout must be between 0 and 1, .* Received: holdout=20"),
         ({"holdout": 0.0}, "holdout must be between 0 and 1"),
         ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"quality": "90"}, "quality must be a whole number"),
         ({"limit_per_class": 0}, "limit_per_class must be at least 1. Received: limit_per_class=0"),
         ({"max_pixels": 0}, "max_pixels must be at least 1"),
         ({"max_bad": -1}, "max_bad must be at least 0"),
@@ -189,6 +191,9 @@ def test_choices_that_are_out_of_range_or_do_not_apply_are_refused_before_anythi
 def test_arguments_mean_what_their_types_say(tmp_path):
     assert Preparation(Path("demo")).request.place == Path("demo"), "a folder, and not the images drawn by code"
     assert Preparation("demo").given == "demo"
+    numbers = Preparation("photos", "~/set", seed=np.int64(3), limit_per_class=np.int32(2), holdout=np.float32(0.25))
+    assert [type(each) for each in (numbers.seed, numbers.limit_per_class, numbers.holdout)] == [int, int, float]
+    assert numbers.directory == Path.home() / "set"
     for labels in ("t.csv", Path("t.csv"), ["t.csv"]):
         planned = Preparation("photos", labels=labels)
         assert planned.request.labels == ("t.csv",) and planned.further_options == ["--labels", "t.csv"]

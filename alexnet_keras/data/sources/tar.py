@@ -242,4 +242,15 @@ def _kept(
     stamps = [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     digest = hashlib.sha256(json.dumps([kind, stamps]).encode()).hexdigest()
     file = cache / f"index-{digest[:16]}.npz"
-    return images_of(kept_arrays(file, {"archives": digest}, lambda: index_members(groups, advance)))
+    made: dict[str, np.ndarray] = {}
+
+    def make() -> dict[str, np.ndarray]:
+        made.update(index_members(groups, advance))
+        return made
+
+    try:
+        return images_of(kept_arrays(file, {"archives": digest}, make))
+    except OSError:
+        if not made:
+            raise
+        return images_of(made)  # which can be kept nowhere: the next time it is made again
