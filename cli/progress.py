@@ -53,7 +53,13 @@ def progress(what: str, total: int | None, unit: str = "images", done: int = 0) 
         return
     from rich.console import Console
 
-    console = Console(stderr=True)
+    class Unread(Console):
+        """Leaves a broken pipe to `unread_allowed`; Rich would end the process."""
+
+        def on_broken_pipe(self) -> None:
+            raise  # the error that is handled
+
+    console = Unread(stderr=True)
     show = _bar if console.is_terminal else _plain
     with show(console, what, total, unit, done) as advance:
         yield advance

@@ -102,8 +102,10 @@ def _for_json(value: Any) -> Any:
 
 
 def plain_number(value: Any) -> Any:
-    """Return one of NumPy's numbers as one of Python's, which JSON and TOML can have, and anything else as it is."""
-    return value.item() if getattr(value, "shape", None) == () else value
+    """Return NumPy's numbers, also in a tuple or list, as Python's, which JSON and TOML have; others as they are."""
+    if isinstance(value, tuple | list):
+        return type(value)(map(plain_number, value))
+    return value.item() if type(value).__module__ == "numpy" and value.shape == () else value
 
 
 def _first_empty(network: Network) -> str | None:

@@ -37,7 +37,7 @@ from alexnet_keras.search.store import (
     writing_lock,
 )
 from alexnet_keras.storage.documents import check_bytes, check_size, read_json, seal_of, write_json
-from alexnet_keras.storage.files import known_sha256, save_array, write_by_rename
+from alexnet_keras.storage.files import PARTIAL, known_sha256, save_array, write_by_rename
 from alexnet_keras.storage.places import command
 
 FACTS = "search.json"
@@ -301,7 +301,8 @@ def index_of(
     with ExitStack() as stack:
         elsewhere = None
         if not features.run.is_writable and not features.are_kept(data, split):
-            elsewhere = Path(stack.enter_context(TemporaryDirectory(prefix="alexnet-features-")))
+            path.parent.mkdir(parents=True, exist_ok=True)  # the disk that has room for an index
+            elsewhere = Path(stack.enter_context(TemporaryDirectory(prefix=PARTIAL, dir=path.parent)))
         store, held_out = features.store(data, split, elsewhere, reporter=reporter), None
         if chosen := queries_of(data, split, options.seed):
             held_out = (chosen[0], *features.of_positions(data, *chosen))

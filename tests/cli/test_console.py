@@ -187,8 +187,10 @@ def test_a_full_disk_behind_stdout_is_a_sentence(arguments):
     assert "Traceback" not in told.stderr
 
 
-@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+@pytest.mark.parametrize("kind", ["pipe", "terminal", "pipe in colour"])
 def test_who_stops_reading_stderr_ends_no_work(kind, monkeypatch):
+    if kind == "pipe in colour":  # which Rich takes for a terminal
+        monkeypatch.setenv("FORCE_COLOR", "1")
     if kind == "terminal":
         pty = pytest.importorskip("pty")
     read, write = pty.openpty() if kind == "terminal" else os.pipe()

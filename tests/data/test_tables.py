@@ -7,6 +7,7 @@ import pytest
 from layouts import TWO_LINES, read_as
 
 from alexnet_keras.data.sources.folder import folder_source
+from alexnet_keras.data.sources.splits import split_names
 from alexnet_keras.errors import DataError, UsageError
 
 
@@ -35,6 +36,8 @@ from alexnet_keras.errors import DataError, UsageError
         ("file,label\na.jpg,007\nb.jpg,010\nc.jpg,007\nd.jpg,010", "007, 010: 2 train, 2 val"),
         ('file, label\na.jpg, "cat, big"\nb.jpg, dog\nc.jpg, "cat, big"\nd.jpg, "dog"',
          "cat, big, dog: 2 train, 2 val"),
+        ("a.jpg,cat,\nb.jpg,dog,\nc.jpg,cat,\nd.jpg,dog,", "cat, dog: 2 train, 2 val"),
+        ("file,label,test\na.jpg,cat,0\nb.jpg,dog,0\nc.jpg,cat,0\nd.jpg,dog,0", "cat, dog: 2 train, 2 val"),
         ("filename,label,train/test\na.jpg,cat,train\nb.jpg,dog,train\nc.jpg,cat,test\nd.jpg,dog,test",
          "cat, dog: 2 train, 2 val"),
         ("a.jpg\tn02123045\t0\t9\nb.jpg\tn02084071\t0\t9\nc.jpg\tn02123045\t0\t9\nd.jpg\tn02084071\t0\t9",
@@ -71,7 +74,7 @@ def test_tables_give_images_their_classes(made, table, expected, encoding):
         ("filename,split,mood\na.jpg,train,happy\nb.jpg,test,sad", "has the columns filename, split, mood"),
         ("image,MEL,NV\na.jpg,1.0,0.0\nb.jpg,0.0,1.0", "has the columns image, MEL, NV"),
         ("a.jpg,crane\nb.jpg,crane,machine", "has the columns b.jpg, crane, machine"),
-        ("file,label,train\na.jpg,cat,1\nb.jpg,dog,0", "column train, which is not read"),
+        ("file,label,train\na.jpg,cat,1\nb.jpg,dog,0", "column train of yes and no, which is not read"),
         ("file,label\na.jpg,cat\nz/same.jpg,dog", "1 of 2 files of table.csv are not in photos: z/same.jpg"),
         ("a.jpg\nb.jpg", "has one column"),
         ("file,label\na.jpg,cat", "has one class, 'cat'"),
@@ -139,6 +142,20 @@ def test_lists_of_classes_whose_numbers_are_in_doubt_are_refused(made, classes, 
         folder_source(folder, labels=["table.csv"])
 
 
+def test_origins_that_are_called_like_splits_are_none(made):
+    folder = made("a.jpg b.jpg c.jpg d.jpg")
+    rows = "a.jpg,cat,train\nb.jpg,dog,test\nc.jpg,cat,test\nd.jpg,dog,train\n"
+    Path("table.csv").write_text(f"file,label,origin\n{rows}")
+    assert set(folder_source(folder, labels=["train=table.csv"]).splits) == {"train", "val"}
+
+
+def test_names_of_splits_are_found_among_a_hundred_thousand_paths():  # compared two by two they would take hours
+    letters = ["".join(chr(97 + int(digit)) for digit in f"{number:05d}") for number in range(100_000)]
+    paths = [f"train {word}" for word in letters]
+    assert not split_names(paths)
+    assert split_names([*paths, "val bbbbb"]) == {"train bbbbb": "train", "val bbbbb": "val"}
+
+
 def test_a_file_that_is_not_there_takes_no_image_of_the_same_end(made):
     folder = made("train/cat/1.jpg train/cat/2.jpg train/dog/1.jpg train/dog/2.jpg")
     rows = "file,label\n{0}/cat/1.jpg,dog\n{0}/cat/2.jpg,dog\n{0}/dog/1.jpg,cat\n{0}/dog/2.jpg,cat\n"
@@ -147,7 +164,7 @@ def test_a_file_that_is_not_there_takes_no_image_of_the_same_end(made):
         with pytest.raises(DataError, match=r"No file of table.csv is in photos.*its first is .*/cat/1\.jpg"):
             folder_source(base, labels=["table.csv"])
     Path("table.csv").write_text(rows.format("part1") + "part2/cat/1.jpg,cat\n")
-    with pytest.raises(DataError, match=r"No file of table\.csv is in photos"):
+    with pytest.raises(DataError, match=r"files of several folders, part1 and part2: name them from photos/train"):
         folder_source(folder / "train", labels=["table.csv"])
     others = "gone/cat/1.jpg,cat\n"
     for base, where, more in (

@@ -62,13 +62,15 @@ def parquet_source(
     splits: dict[str, ImageList] = {}
     classes: Sequence[str] = ()
     named = False  # the files carry the names of their classes
-    files, others = _by_split(paths, folder)
+    files, others, unnamed = _by_split(paths, folder)
     if others:
         notes.append(f"Left out of {folder}, in no split by name: {some([path.name for path in others], 3)}.")
     for split in SPLITS:
         if split not in files:
             continue
         rows = _Rows(files[split])
+        if unnamed:
+            rows.refuse_splits()
         labels, names = rows.labels()
         missing = np.count_nonzero(labels == -1)
         if missing == len(labels):
@@ -112,8 +114,8 @@ def _files_below(folder: Path, ancestors: frozenset[tuple[int, int]]) -> Iterato
             yield path
 
 
-def _by_split(paths: Sequence[Path], folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """The files of each split, and those in no split by name where others are.
+def _by_split(paths: Sequence[Path], folder: Path) -> tuple[dict[str, list[Path]], list[Path], bool]:
+    """The files of each split, those in no split by name where others are, and whether no name says a split.
 
     Raises:
         DataError: Files of a set are missing, there are two sets, or names speak of splits that cannot be told apart.
@@ -134,7 +136,7 @@ def _by_split(paths: Sequence[Path], folder: Path) -> tuple[dict[str, list[Path]
         if (shard := SHARD.search(path.stem)) and there != int(shard[2]):
             remedy = "Download the others." if there < int(shard[2]) else "Keep those of one download."
             raise DataError(f"{path} is one of {int(shard[2])} files and {there} are there. {remedy}")
-    if not files:
+    if unnamed := not files:
         words = [*titles.values(), *(part for path in paths for part in path.relative_to(folder).parent.parts)]
         if len({found[0] for word in words if (found := split_of(word))}) > 1:
             shown = some(sorted({path.name for path in paths}), 2)
@@ -147,7 +149,7 @@ def _by_split(paths: Sequence[Path], folder: Path) -> tuple[dict[str, list[Path]
                 above = os.path.commonpath((first, file.parent))
                 one = next((path for path in (first, *first.parents) if path.parent == Path(above)), first)
                 raise DataError(f"{folder} has the {split} split in several folders. Give one: parquet:{one}.")
-    return files, others
+    return files, others, unnamed
 
 
 class _Rows:
@@ -160,7 +162,6 @@ class _Rows:
         self.image, self.has_field = _image_column(schema, self.paths[0])
         self.label = _label_column(schema, self.image, self.paths[0])
         self.names = _class_names(schema, self.label)
-        _refuse_splits(self._open(self.paths[0]), self.label, self.paths[0])
         self.groups: list[tuple[int, int]] = []  # (file, row group) of each row group
         edges, sizes = [0], []
         for number, path in enumerate(self.paths):
@@ -181,6 +182,28 @@ class _Rows:
         self.edges, self.sizes = np.array(edges, np.int64), np.concatenate([np.zeros(0, np.int64), *sizes])
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()  # one thread reads at a time; the others decode what was read
+
+    def refuse_splits(self) -> None:
+        """Refuse files with a column of splits, by its values: all their rows would be of one split.
+
+        Raises:
+            DataError: There is one.
+        """
+        from pyarrow import types
+
+        kinds = (types.is_string, types.is_large_string, types.is_dictionary)
+        for field in self._open(self.paths[0]).schema_arrow:
+            is_named = re.sub(r"[^a-z0-9]", "", field.name.lower()) in SPLIT_COLUMNS
+            if field.name == self.label or not is_named or not any(kind(field.type) for kind in kinds):
+                continue
+            values: set[str] = set()
+            for path in self.paths:
+                with _damage_of(path):
+                    column = self._open(path).read(columns=[field.name])[field.name]
+                    values |= {str(value) for value in column.unique().to_pylist()}
+            if len(set(split_names(values).values())) > 1:
+                where = f"{self.paths[0]} has the column {field.name}"
+                raise DataError(f"{where}, which is not read: write a file for each split.")
 
     @property
     def label_title(self) -> str:
@@ -298,20 +321,6 @@ def _label_column(schema: "pyarrow.Schema", image: str, path: Path) -> str:
     if len(named or columns) != 1:
         raise DataError(f"{path} has no column called label, among {some(schema.names, 4)}.")
     return (named or columns)[0]
-
-
-def _refuse_splits(file: "pyarrow.parquet.ParquetFile", label: str, path: Path) -> None:
-    """Refuse a file with a column of splits, by its values: all its rows would be of one split.
-
-    Raises:
-        DataError: There is one.
-    """
-    for name in file.schema_arrow.names:
-        if name != label and name.lower() in SPLIT_COLUMNS:
-            with _damage_of(path):
-                values = {str(value) for value in file.read(columns=[name])[name].unique().to_pylist()}
-            if len(set(split_names(values).values())) > 1:
-                raise DataError(f"{path} has the column {name}, which is not read: write a file for each split.")
 
 
 def _class_names(schema: "pyarrow.Schema", label: str) -> tuple[str, ...]:

@@ -32,10 +32,11 @@ def split_names(names: Iterable[str]) -> dict[str, str]:
     "seg_test").
     """
     parsed = {name: split for name in names if (split := split_of(name))}
+    there = {(others, split) for split, others in parsed.values()}
     return {
         name: split
         for name, (split, others) in parsed.items()
-        if not others or any(others == rest and split != other for other, rest in parsed.values())
+        if not others or any((others, other) in there for other in SPLITS if other != split)
     }
 
 

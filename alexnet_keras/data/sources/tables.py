@@ -33,7 +33,7 @@ LABEL_COLUMNS = (
 SPLIT_COLUMNS = ("split", "set", "subset", "partition", "dataset", "datasettype", "splitname", "phase", "usage")
 CERTAIN_SPLIT_COLUMNS = ("split", "subset", "partition", "splitname", "phase")  # whatever their values are
 MOST_SPLITS = 5  # values of such a column
-FLAGS = frozenset(("0", "1", "0.0", "1.0", "false", "true", "no", "yes", "n", "y", "f", "t", ""))
+FLAGS = frozenset(("0", "1", "0.0", "1.0", "false", "true", "no", "yes", "n", "y", "f", "t"))
 NO_LABEL = frozenset(("", "nan", "na", "n/a", "none", "null"))
 # Lists of classes, which a label that is a number indexes: by the numbers of their lines, or by line, from 0.
 CLASS_LISTS = (
@@ -58,7 +58,8 @@ class Table:
     Attributes:
         path: The file.
         rows: Its rows.
-        columns: The names of its columns of files and labels; () if it has no line of column names.
+        columns: The names of its columns of files, labels and, if it has one, splits; () if it has no line of column
+            names.
     """
 
     path: Path
@@ -114,7 +115,8 @@ def read_table(path: Path) -> Table:
     if file is None or label is None:
         return Table(path, _rows(path, *_without_names(path, cells), [], 0, 1, None))
     split = _split_column(path, header, body, (file, label))
-    return Table(path, _rows(path, body, 2, header, file, label, split), (cells[0][file], cells[0][label]))
+    taken = [cells[0][index] for index in (file, label, split) if index is not None]
+    return Table(path, _rows(path, body, 2, header, file, label, split), tuple(taken))
 
 
 def _cells(lines: list[str], path: Path) -> list[list[str]]:
@@ -154,7 +156,8 @@ def _without_names(path: Path, cells: list[list[str]]) -> tuple[list[list[str]],
     """The lines of a table that are not column names, and the number of the first."""
     named = not _is_file(cells[0][0]) and len(cells) > 1 and _is_file(cells[1][0])
     body = cells[1:] if named else cells
-    widest = max(cells, key=len)
+    cells = [row[: max((place for place, cell in enumerate(row, 1) if cell), default=0)] for row in cells]
+    widest = max(cells, key=len)  # without empty cells at the end, as of a comma after each line
     if len(widest) > 2 and not all(_is_file(row[0]) and WORDNET_ID.fullmatch(row[1]) for row in body):
         columns = some(cells[0] if len(cells[0]) > 2 else widest, 3)
         raise DataError(f"{path} has the columns {columns}. Call two of them file and label in line 1.")
@@ -217,13 +220,7 @@ def _split_column(
     Raises:
         DataError: Only some of its rows name a split, or splits are given by a column of flags.
     """
-    flags = [
-        name
-        for index, name in enumerate(header)
-        if re.fullmatch(r"is(train|test|val)\w*", name)
-        or (index not in others and split_of(name) and {row[index].lower() for row in body} <= FLAGS)
-    ]
-    if flags:
+    if flags := [name for name in header if re.fullmatch(r"is(train|test|val)\w*", name)]:
         raise DataError(f"{path} has the column {flags[0]}, which is not read: give splits in one called split.")
     codes: list[tuple[str, set[str]]] = []
     for index in _columns(SPLIT_COLUMNS, header):
@@ -241,11 +238,18 @@ def _split_column(
             f"{path} has the column {name} with {', '.join(map(repr, sorted(values)))}: write train, val and test "
             "there, or call the column something else if it gives no splits."
         )
-    for index in range(len(header)):
+    for index, name in enumerate(header):  # train_test, train
+        if index in others or not re.search("train|test|valid|split", name):
+            continue
         values = {row[index] for row in body}
-        named = split_names(values)
-        if index not in others and named.keys() == values and len(set(named.values())) > 1:
+        named = split_names(values) if len(values) <= MOST_SPLITS else {}
+        if named.keys() == values and len(set(named.values())) > 1:
             return index
+        if split_of(name) and len(given := {value.lower() for value in values if value}) > 1 and given <= FLAGS:
+            raise DataError(
+                f"{path} has the column {name} of yes and no, which is not read: give splits in one called split, or "
+                "call it something else."
+            )
     return None
 
 
@@ -346,6 +350,9 @@ def match_rows(table: Table, names: Sequence[str], folder: Path, partial: bool) 
     missing, ambiguous = [], []
     found = [_image_of(row.file, ends, names, folder) for row in rows]
     places = {place for image, place in found if image is not None}
+    if "" not in places and len(places) > 1:
+        first, second, *_ = sorted(places)
+        raise DataError(f"{table.path} names files of several folders, {first} and {second}: name them from {folder}.")
     for number, (row, (image, place)) in enumerate(zip(rows, found, strict=True)):
         if image is None or (place and len(places) > 1):  # files of several folders are not all those given
             missing.append(row.file)
