@@ -195,7 +195,7 @@ def build(network: CifarNetwork, mean_image: np.ndarray, seed: int, dtype: str =
 
 def optimizer_of(network: CifarNetwork, model: keras.Model) -> AlexNetSGD:
     """The paper's update rule at the network's rates; as in the released networks, convolutions do not decay."""
-    decays = dict.fromkeys(("conv1", "conv2", "conv3"), 0.0)
+    decays = {layer.name: 0.0 for layer in model.layers if layer.name in ("conv1", "conv2", "conv3")}
     optimizer = AlexNetSGD(
         network.weight_rate, network.bias_rate, decay=network.decay, layer_decays=decays, name="cifar_sgd"
     )

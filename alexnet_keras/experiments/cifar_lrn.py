@@ -20,6 +20,7 @@ LAST = {"mini": 2, "photos": 3, "full": 10}  # epochs at each of the two lower r
 def run(lab: Lab) -> Outcome:
     """Train both networks, once per seed; needs CIFAR-10 as `--data`."""
     images = load_cifar(lab.options.data or "tfds:cifar10", lab.reporter)
+    lab.fingerprints.add(images.digest)
     scale = lab.options.scale
     epochs = lab.options.epochs or EPOCHS[scale]
     last = min(LAST[scale], epochs // 3)

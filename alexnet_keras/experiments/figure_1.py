@@ -36,6 +36,7 @@ Rows = list[dict[str, float]]  # a training's history
 def run(lab: Lab) -> Outcome:
     """Run both races, once per seed; needs CIFAR-10 as `--data`."""
     images = load_cifar(lab.options.data or "tfds:cifar10", lab.reporter)
+    lab.fingerprints.add(images.digest)
     most = lab.options.epochs or MOST_EPOCHS
     races, left_out = lab.converged(
         lab.seeds, lambda seed: {kind: race(lab, images, kind, seed, most) for kind in NAMES}

@@ -49,7 +49,8 @@ def run(lab: Lab) -> Outcome:
         for kind, title in error_kinds(data).items()
         if kind == "top5"
     ]
-    chance = chance_of(data)
+    # Parts of earlier versions have no chance: theirs is that of queries in the proportions of the split.
+    chance = sum(found.get("chance", chance_of(data)) for found in results.values()) / len(results)
     searched = "all" if data.examples("train") <= SEARCHED else f"{SEARCHED:,}"
     draw_halves(lab, next(iter(nets.values())), data)
     return Outcome(
@@ -89,7 +90,7 @@ def _kept(lab: Lab, net: Run, data: PreparedDataset, seed: int) -> dict[str, Any
 
 
 def chance_of(data: PreparedDataset) -> float:
-    """The expected share, 0..1, of neighbours of the query's class if neighbours were drawn at random."""
+    """The expected share, 0..1, of neighbours of the query's class if they and the queries were drawn at random."""
     train, val = (np.array(data.class_counts(split), np.float64) for split in ("train", "val"))
     return float((train / train.sum() * val / val.sum()).sum())
 
@@ -99,7 +100,8 @@ def compare_neighbors(lab: Lab, net: Run, data: PreparedDataset) -> dict[str, An
 
     Returns:
         Shares, 0..1: "same_class" and "pixel_same_class", of neighbours by features and by pixels that are of the
-        query's class; "pixel_rank", the mean rank by pixels of the neighbours by features, 0 for the nearest.
+        query's class; "chance", of training images that are of the query's class, on average over the queries;
+        "pixel_rank", the mean rank by pixels of the neighbours by features, 0 for the nearest.
     """
     extract = FeatureExtractor(net.load_model("last"))
     images, labels, _ = some_images(data, "val", min(MEASURED, data.examples("val")), seed=0)
@@ -119,6 +121,7 @@ def compare_neighbors(lab: Lab, net: Run, data: PreparedDataset) -> dict[str, An
     return {
         "same_class": float((train_labels[nearest] == labels[:, None]).mean()),
         "pixel_same_class": float((train_labels[by_pixels[:, :NEIGHBORS]] == labels[:, None]).mean()),
+        "chance": float((train_labels == labels[:, None]).mean()),
         "pixel_rank": float(np.take_along_axis(ranks, nearest, axis=1).mean() / (len(train_labels) - 1)),
     }
 

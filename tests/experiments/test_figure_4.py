@@ -30,6 +30,19 @@ def test_neighbours_are_searched_in_as_many_training_images_as_is_said(prepared,
     assert found["same_class"] == found["pixel_same_class"], "both by the same features"
 
 
+def test_chance_is_that_of_the_queries_there_are(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(figure_4, "FeatureExtractor", lambda model: lambda images: np.zeros((len(images), 2)))
+    batch = SimpleNamespace(
+        features=np.zeros((10, 2)), labels=np.repeat([0, 1], [9, 1]), images=np.zeros((10, 16, 16, 3))
+    )
+    monkeypatch.setattr(figure_4, "feature_batches", lambda *_: [batch])
+    queries = np.zeros((4, 16, 16, 3)), np.array([0, 0, 1, 1]), None
+    monkeypatch.setattr(figure_4, "some_images", lambda *_, **__: queries)
+    net = SimpleNamespace(name="net", load_model=lambda which: None)
+    found = figure_4.compare_neighbors(Lab(Options(), tmp_path), net, prepared)
+    assert found["chance"] == pytest.approx(0.5), "0.9 and 0.1, of which there are as many"
+
+
 def test_fewer_validation_images_than_the_figure_shows_are_all_shown(prepared, tmp_path, monkeypatch):
     shown = {}
     monkeypatch.setattr(figure_4, "QUERIES", 1000)
