@@ -166,17 +166,26 @@ def test_the_tries_at_modern_are_those_that_were_measured():
 def test_what_is_said_of_each_choice_is_what_was_measured():
     words = " ".join((ROOT / "docs/modern.md").read_text().split())
     parts = ROOT / "docs/evidence/modern-photos/parts"
-    names = ("modern", "without-less-dropout", "without-smaller-batches", "source")
+    choices = ("schedule", "less-dropout", "smaller-batches", "initialisation", "averaging", "label-smoothing")
+    names = ("modern", *(f"without-{choice}" for choice in choices), "source")
     modern, *without, source = (json.loads((parts / f"{name}-seed-1.json").read_text())["found"] for name in names)
-    less, smaller = (paired_test(each, modern, "top1") for each in without)
-    assert f"{less.only_first} images right that it gets wrong without less dropout, and {less.only_second} wr" in words
-    assert f"without smaller batches these are {smaller.only_first} and {smaller.only_second}. Both p are" in words
-    assert max(less.p_value, smaller.p_value) < 0.025 and min(each["top1"] for each in without) >= source["top1"]
-    ours, other = (f"{100 * found['training_top1']:.1f} %" for found in (modern, without[0]))
+    schedule, less, smaller, *undecided = (paired_test(each, modern, "top1") for each in without)
+    assert (
+        f"gets {schedule.only_first} images right that it gets wrong without it, and {schedule.only_second} wrong"
+        in words
+    )
+    first, second = (f"{test.only_first} images and {test.only_second}" for test in (less, undecided[0]))
+    assert f"the top-1 error: {first}, and {smaller.only_first} and {smaller.only_second}, with p of 0.018 and" in words
+    others = (f"{test.only_first} and {test.only_second}" for test in undecided[1:])
+    assert f"are undecided ({second}, {', '.join(others)})" in words
+    assert schedule.p_value < 0.05 / 6 < min(less.p_value, smaller.p_value) < 0.02 < min(t.p_value for t in undecided)
+    assert min(test.p_value for test in undecided) > 0.05
+    assert min(each["top1"] for each in without[:3]) >= source["top1"]
+    ours, other = (f"{100 * found['training_top1']:.1f} %" for found in (modern, without[1]))
     assert f"In the last epoch {ours} of the training images are wrong" in words
     assert f"in crops and with the dropout there is, without less dropout {other}." in words
     result = json.loads((ROOT / "docs/evidence/modern-photos-choices/result.json").read_text())
-    assert result["facts"]["runs"]["without-less-dropout"]["1"] == without[0]
+    assert [result["facts"]["runs"][name]["1"] for name in names[1:-1]] == without
 
 
 def test_what_is_said_of_modern_at_full_length_is_what_was_measured():
