@@ -42,7 +42,7 @@ def run(prepared, tmp_path, monkeypatch):
         check(kind, seed)
         return {"winner": {"rate": 0.1, "rows": [{"epoch": seed * (1.0 if kind == "relu" else 6.0), "error": 0.2}]}}
 
-    images = SimpleNamespace(train=[], test=[], given="drawn")
+    images = SimpleNamespace(train=[], test=[], given="drawn", digest="of the drawn")
     found = {"same_class": 0.5, "pixel_same_class": 0.4, "pixel_rank": 0.1}
     for name, value in {
         "lab.Lab.trained": trained,
@@ -90,6 +90,7 @@ def test_the_other_seeds_are_reported_and_the_one_that_diverged_is_named(run, mo
     outcome, lab = run(module, (variant, 2))
     assert outcome.summary.endswith(" Left out: seed 2 diverged.")
     assert lab.reporter.warnings == [f"{variant} 2 has diverged."]
+    assert ("of the drawn" in lab.settings["fingerprints"]) == (module.__name__.endswith(("figure_1", "cifar_lrn")))
     rows = [row for row in outcome.comparisons if row.unit != "count"]
     if measured:
         assert [row.measured for row in rows] == measured
