@@ -77,6 +77,13 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
         raise UsageError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
 
 
+def plain_number(value: Any) -> Any:
+    """Return NumPy's numbers, also in a tuple or list, as Python's, which JSON and TOML have; others as they are."""
+    if isinstance(value, tuple | list):
+        return type(value)(map(plain_number, value))
+    return value.item() if type(value).__module__ == "numpy" and value.shape == () else value
+
+
 def whole_number(name: str, value: Any, least: int = 1, refusal: type[Exception] = ValueError) -> int:
     """Return an argument as an int. The default refusal is that of Keras's layers.
 

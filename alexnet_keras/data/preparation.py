@@ -39,8 +39,7 @@ from alexnet_keras.data.shards import (
 from alexnet_keras.data.sources.open import SourceRequest, default_name, open_source
 from alexnet_keras.data.sources.source import Source
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, check_holdout
-from alexnet_keras.errors import AlexNetError, DataError, UsageError, check_choice, whole_number
-from alexnet_keras.recipes.edits import plain_number
+from alexnet_keras.errors import AlexNetError, DataError, UsageError, check_choice, plain_number, whole_number
 from alexnet_keras.reporter import SILENT, WARNINGS, Reporter
 from alexnet_keras.storage.files import PARTIAL
 from alexnet_keras.storage.locks import is_locked

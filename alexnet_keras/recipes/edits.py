@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pydantic
 
-from alexnet_keras.errors import UsageError
+from alexnet_keras.errors import UsageError, plain_number
 from alexnet_keras.recipes.geometry import side_after
 from alexnet_keras.recipes.schema import ADAPTER, Network, Recipe
 
@@ -99,13 +99,6 @@ def validated(values: dict[str, Any], where: str = "recipe") -> Recipe:
 def _for_json(value: Any) -> Any:
     number = plain_number(value)
     return str(value) if number is value else number
-
-
-def plain_number(value: Any) -> Any:
-    """Return NumPy's numbers, also in a tuple or list, as Python's, which JSON and TOML have; others as they are."""
-    if isinstance(value, tuple | list):
-        return type(value)(map(plain_number, value))
-    return value.item() if type(value).__module__ == "numpy" and value.shape == () else value
 
 
 def _first_empty(network: Network) -> str | None:

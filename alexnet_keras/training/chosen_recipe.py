@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_keras.data.dataset import PreparedDataset
-from alexnet_keras.errors import UsageError
-from alexnet_keras.recipes.edits import edit, plain_number
+from alexnet_keras.errors import UsageError, plain_number
+from alexnet_keras.recipes.edits import edit
 from alexnet_keras.recipes.edits import rate_factors as factors_by_field
 from alexnet_keras.recipes.schema import Recipe, Training
 from alexnet_keras.recipes.toml import load_recipe

@@ -12,9 +12,8 @@ import keras
 from alexnet_keras.backend import require_tensorflow, tensor_float_32
 from alexnet_keras.data.dataset import PreparedDataset, open_locked
 from alexnet_keras.data.image_cache import cached
-from alexnet_keras.errors import DataError, UsageError, whole_number
+from alexnet_keras.errors import DataError, UsageError, plain_number, whole_number
 from alexnet_keras.recipes import toml
-from alexnet_keras.recipes.edits import plain_number
 from alexnet_keras.recipes.schema import Recipe
 from alexnet_keras.recipes.toml import format_overrides
 from alexnet_keras.reporter import WARNINGS, Reporter

@@ -15,6 +15,7 @@ from alexnet_keras.data.images import read_image_file
 from alexnet_keras.data.sources import tables
 from alexnet_keras.data.sources.layout import Root, read_layout
 from alexnet_keras.data.sources.listing import Skipped, images_below, is_own, with_all_above
+from alexnet_keras.data.sources.matching import match_rows
 from alexnet_keras.data.sources.source import ImageList, Names, Source, check_classes, no_progress, printable
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, split_names, with_validation
 from alexnet_keras.errors import DataError, UsageError
@@ -114,7 +115,7 @@ def _words(folders: Sequence[Path], classes: Sequence[str]) -> tuple[str, ...]:
 def _labels_of_flat(names: Sequence[str], root: Root, notes: list[str]) -> list[str]:
     """The class of each image, by its root's table or by the WordNet id in its name."""
     if root.table:
-        numbers = tables.match_rows(root.table, names, root.path, partial=True)
+        numbers = match_rows(root.table, names, root.path, partial=True)
         if (found := np.count_nonzero(numbers >= 0)) < (rows := len(root.table.rows)):
             notes.append(f"Of the {rows:,} images that {root.table.path} names, {found:,} are in {root.path}.")
         labels = [root.table.rows[number].label if number >= 0 else "" for number in numbers]
@@ -143,7 +144,7 @@ def _from_tables(folder: Path, given: str, arguments: Sequence[str], partial: bo
             tables.check_split(table, split)
         if table.columns:
             notes.append(f"The classes are those of {table.title}.")
-        row_of = tables.match_rows(table, images.filenames, folder, partial)
+        row_of = match_rows(table, images.filenames, folder, partial)
         names = tables.label_names(table, (folder, path.parent))
         if names != table.labels:
             first = f"{table.labels[0]} is {names[0]}"

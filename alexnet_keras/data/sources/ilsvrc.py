@@ -26,10 +26,11 @@ from alexnet_keras.data.sources.devkit import Devkit, parse_ground_truth, read_d
 from alexnet_keras.data.sources.folder import index_folders
 from alexnet_keras.data.sources.layout import packed_split
 from alexnet_keras.data.sources.listing import Skipped, children_of, is_image_name, refuse_dangling, refuse_twins
+from alexnet_keras.data.sources.matching import match_rows
 from alexnet_keras.data.sources.source import ImageList, Names, Source, check_classes, no_progress
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, SPLITS, with_validation
 from alexnet_keras.data.sources.synsets import labelled_by_synset, refuse_packed, words_of_synsets
-from alexnet_keras.data.sources.tables import match_rows, split_table, wnid_of
+from alexnet_keras.data.sources.tables import split_table, wnid_of
 from alexnet_keras.data.sources.tar import Index, index_flat, index_nested, index_synsets
 from alexnet_keras.errors import DataError, UsageError
 from alexnet_keras.reporter import Advance

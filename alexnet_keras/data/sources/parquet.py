@@ -22,7 +22,7 @@ from alexnet_keras.data.class_names import some
 from alexnet_keras.data.sources.listing import identity_of, refuse_dangling, with_all_above
 from alexnet_keras.data.sources.source import ImageList, Names, Source, no_progress
 from alexnet_keras.data.sources.splits import DEFAULT_HOLDOUT, SPLITS, split_names, split_of, with_validation
-from alexnet_keras.data.sources.tables import LABEL_COLUMNS, SPLIT_COLUMNS, sorted_classes
+from alexnet_keras.data.sources.tables import LABEL_COLUMNS, SPLIT_COLUMNS, plain_name, sorted_classes
 from alexnet_keras.errors import DAMAGED, DataError, UsageError
 from alexnet_keras.reporter import Advance
 from alexnet_keras.storage.extras import optional
@@ -193,7 +193,7 @@ class _Rows:
 
         kinds = (types.is_string, types.is_large_string, types.is_dictionary)
         for field in self._open(self.paths[0]).schema_arrow:
-            is_named = re.sub(r"[^a-z0-9]", "", field.name.lower()) in SPLIT_COLUMNS
+            is_named = plain_name(field.name) in SPLIT_COLUMNS
             if field.name == self.label or not is_named or not any(kind(field.type) for kind in kinds):
                 continue
             values: set[str] = set()

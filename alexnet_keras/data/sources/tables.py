@@ -4,12 +4,10 @@
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-
-import numpy as np
 
 from alexnet_keras.data.class_names import WORDNET_ID, some, whole_lines_of
 from alexnet_keras.data.sources.listing import is_image_name
@@ -19,7 +17,7 @@ from alexnet_keras.storage.places import at_home
 
 MOST_BYTES = 2**30  # ImageNet's training list has 45 MB
 WNID = re.compile(r"(?:^|_)(n\d{8})(?=\.\w+$)|^(n\d{8})(?=_)")  # ..._n01440764.JPEG, n01440764_10026.JPEG
-# Names of columns as `_plain` writes them; labels in order of preference.
+# Names of columns as `plain_name` writes them; labels in order of preference.
 FILE_COLUMNS = (
     "file", "filename", "filenames", "filepath", "filepaths", "path", "imagepath", "imgpath", "imagefile", "image",
     "images", "imagename", "imagenames", "imageid", "imageindex", "img", "imgname", "imgid", "picture", "photo",
@@ -40,7 +38,6 @@ CLASS_LISTS = (
     "synset_words.txt", "synsets.txt", "LOC_synset_mapping.txt", "wnids.txt", "classes.txt", "class_names.txt",
 )  # fmt: skip
 TABLES = ("{}_annotations.txt", "{}.txt", "{}.csv", "{}_labels.csv", "{}_labels.txt", "LOC_{}_solution.csv")
-AMBIGUOUS = -2
 
 
 class Row(NamedTuple):
@@ -102,7 +99,7 @@ def read_table(path: Path) -> Table:
         return Table(path, _rows_of_files(path, cells))
     width = max(2, len(cells[0]))
     cells = [[*map(str.strip, row), *[""] * (width - len(row))] for row in cells]
-    header, body = [_plain(cell) for cell in cells[0]], cells[1:]
+    header, body = [plain_name(cell) for cell in cells[0]], cells[1:]
     named = _columns(FILE_COLUMNS, header)
     file, label = _first_of_files(named, body[:100], named), _label_column(header, body)
     if file is None and label is not None:
@@ -110,7 +107,7 @@ def read_table(path: Path) -> Table:
         file = _first_of_files(others, body, others if len(others) == 1 else [])
     if label is None and file is not None and width == 2:
         label = 1 - file
-    if not body or _is_file(cells[0][0]):  # no line of names: an image is called "name.jpg", a column is not
+    if not body or is_file(cells[0][0]):  # no line of names: an image is called "name.jpg", a column is not
         file = label = None
     if file is None or label is None:
         return Table(path, _rows(path, *_without_names(path, cells), [], 0, 1, None))
@@ -125,7 +122,7 @@ def _cells(lines: list[str], path: Path) -> list[list[str]]:
         for sign in "\t", ",", ";":
             if sign in lines[0]:
                 cells = list(csv.reader(lines, delimiter=sign, strict=True, skipinitialspace=True))
-                named = {_plain(cell) for cell in cells[0]} & {*FILE_COLUMNS, *LABEL_COLUMNS}
+                named = {plain_name(cell) for cell in cells[0]} & {*FILE_COLUMNS, *LABEL_COLUMNS}
                 if sign != "," or named or len({len(row) for row in cells}) == 1:
                     return cells
         if all(len(line.split()) > 1 for line in lines[:100]):
@@ -154,11 +151,11 @@ def _rows_of_files(path: Path, cells: Sequence[Sequence[str]]) -> list[Row]:
 
 def _without_names(path: Path, cells: list[list[str]]) -> tuple[list[list[str]], int]:
     """The lines of a table that are not column names, and the number of the first."""
-    named = not _is_file(cells[0][0]) and len(cells) > 1 and _is_file(cells[1][0])
+    named = not is_file(cells[0][0]) and len(cells) > 1 and is_file(cells[1][0])
     body = cells[1:] if named else cells
     cells = [row[: max((place for place, cell in enumerate(row, 1) if cell), default=0)] for row in cells]
     widest = max(cells, key=len)  # without empty cells at the end, as of a comma after each line
-    if len(widest) > 2 and not all(_is_file(row[0]) and WORDNET_ID.fullmatch(row[1]) for row in body):
+    if len(widest) > 2 and not all(is_file(row[0]) and WORDNET_ID.fullmatch(row[1]) for row in body):
         columns = some(cells[0] if len(cells[0]) > 2 else widest, 3)
         raise DataError(f"{path} has the columns {columns}. Call two of them file and label in line 1.")
     return body, 1 + named
@@ -184,8 +181,8 @@ def _rows(
     return rows
 
 
-def _plain(name: str) -> str:
-    """A column's name in lower case, without spaces and punctuation."""
+def plain_name(name: str) -> str:
+    """Return a column's name in lower case, without spaces and punctuation."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -196,7 +193,7 @@ def _columns(names: Sequence[str], header: Sequence[str]) -> list[int]:
 
 def _first_of_files(columns: Sequence[int], body: Sequence[Sequence[str]], otherwise: Sequence[int]) -> int | None:
     """The first of the columns that contains files in every row, or else the first of `otherwise`."""
-    with_files = [column for column in columns if all(_is_file(row[column]) for row in body)]
+    with_files = [column for column in columns if all(is_file(row[column]) for row in body)]
     return next(iter(with_files or otherwise), None)
 
 
@@ -253,7 +250,8 @@ def _split_column(
     return None
 
 
-def _is_file(cell: str) -> bool:
+def is_file(cell: str) -> bool:
+    """True if a cell names a file, by an image's or another suffix or by its folders, and is no decimal number."""
     path = PurePosixPath(cell.strip("'").replace("\\", "/"))
     is_decimal = re.fullmatch(r"-?\d*\.\d*", cell)
     return is_image_name(path.name) is True or (bool(path.suffix) and not is_decimal) or "/" in str(path)
@@ -333,84 +331,6 @@ def sorted_classes(labels: Iterable[str]) -> list[str]:
     """The classes in their order: numbers by value, others as text."""
     classes = set(labels)
     return sorted(classes, key=lambda name: (int(name), name)) if all(map(_is_number, classes)) else sorted(classes)
-
-
-def match_rows(table: Table, names: Sequence[str], folder: Path, partial: bool) -> np.ndarray:
-    """The number of each image's row, (names,) int64; -1 for an image without.
-
-    A table may name a file by its path from the folder or from one above, by the end of its path or by its bare name,
-    each with or without the suffix. The folders above may be called otherwise, as on another machine, if all rows have
-    the same.
-
-    Raises:
-        DataError: A file does not exist or is ambiguous, or an image has two labels or splits.
-    """
-    rows, ends = table.rows, _path_ends(names)
-    row_of = np.full(len(names), -1, np.int64)
-    missing, ambiguous = [], []
-    found = [_image_of(row.file, ends, names, folder) for row in rows]
-    places = {place for image, place in found if image is not None}
-    if "" not in places and len(places) > 1:
-        first, second, *_ = sorted(places)
-        raise DataError(f"{table.path} names files of several folders, {first} and {second}: name them from {folder}.")
-    for number, (row, (image, place)) in enumerate(zip(rows, found, strict=True)):
-        if image is None or (place and len(places) > 1):  # files of several folders are not all those given
-            missing.append(row.file)
-        elif image == AMBIGUOUS:
-            ambiguous.append(row.file)
-        elif (before := row_of[image]) >= 0 and rows[before][1:] != row[1:]:
-            what = "labels" if rows[before].label != row.label else "splits"
-            two = " and ".join(getattr(each, what[:-1]) for each in (rows[before], row))
-            raise DataError(f"{table.path} gives {row.file} two {what}, {two}: leave one of them.")
-        else:
-            row_of[image] = number
-    if missing == [rows[0].file] and len(rows) > 2 and not _is_file(rows[0].file):
-        missing = []  # column names
-    if ambiguous:
-        raise DataError(f"{table.path} names {ambiguous[0]}, of which {folder} has several: name files by their paths.")
-    if len(missing) == len(rows):
-        raise DataError(f"No file of {table.path} is in {folder}; its first is {missing[0]}. Give the folder of these.")
-    if missing and not partial:
-        which = f"{len(missing):,} of {len(rows):,} files of {table.path}"
-        raise DataError(f"{which} are not in {folder}: {some(missing, 1)}. For a part of the set: --partial.")
-    return row_of
-
-
-def _path_ends(names: Sequence[str]) -> dict[str, int]:
-    """The image that each end of a path stands for, with and without its suffix; AMBIGUOUS for several."""
-    ends: dict[str, int] = {}
-    for index, name in enumerate(names):
-        parts = PurePosixPath(name).parts
-        for first in range(len(parts)):
-            end = "/".join(parts[first:])
-            suffix = PurePosixPath(end).suffix
-            for key in (end, end.removesuffix(suffix)) if suffix and is_image_name(end) else (end,):
-                ends[key] = AMBIGUOUS if ends.get(key, index) != index else index
-    ends.update((name, index) for index, name in enumerate(names))
-    return ends
-
-
-def _image_of(file: str, ends: Mapping[str, int], names: Sequence[str], folder: Path) -> tuple[int | None, str]:
-    """The image that a table names, and the folders before its name where they do not end with the one given.
-
-    It is named by the end of its name, or by all of it after further folders. Those are of another machine, or other
-    files are meant: surely where a single part follows, or where both folders are called like different splits.
-    """
-    parts = PurePosixPath(file).parts
-    if (image := ends.get("/".join(parts))) is not None:
-        return image, ""
-    given = folder.resolve().name
-    for first in range(1, len(parts)):
-        image = ends.get("/".join(parts[first:]), AMBIGUOUS)
-        if image == AMBIGUOUS or len(PurePosixPath(names[image]).parts) != len(parts) - first:
-            continue
-        above = parts[first - 1]
-        if above == given:
-            return image, ""
-        one, other = split_of(above), split_of(given)
-        if first < len(parts) - 1 and not (one and other and one[0] != other[0]):
-            return image, "/".join(parts[:first])
-    return None, ""
 
 
 def parse_tables(given: Iterable[str]) -> list[tuple[str | None, Path]]:
